@@ -1,0 +1,76 @@
+"""Running work in the background of a Python program: a thread-centric task supervisor.
+
+>>> from atasker_like import background_task, wait_completed
+>>> @background_task
+... def double(x):
+...     return 2 * x
+>>> wait_completed([double(n) for n in range(3)])
+[0, 2, 4]
+
+A name is loaded when it is first used, so importing the package costs next to nothing.
+"""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List
+
+    from .constants import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TASK_STATUS_CANCELED,
+                            TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED, TASK_STATUS_STARTED,
+                            TT_COROUTINE, TT_MP, TT_THREAD, Priority, TaskStatus, TaskType)
+    from .engine.result import TaskResult
+    from .engine.task import Progress, Task, current_task
+    from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
+                         QueueFullError, RemoteError, RemoteTraceback, SupervisorError, SupervisorStoppedError,
+                         TaskCancelledError, TaskNotFoundError, TaskPicklingError, TaskTimeoutError,
+                         WaitTimeoutError)
+    from .loops import ALoop
+    from .options import TaskOptions
+    from .supervisor import TaskSupervisor
+    from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
+                        task_supervisor, wait_completed)
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "constants": ("TASK_CRITICAL", "TASK_HIGH", "TASK_NORMAL", "TASK_LOW", "TT_COROUTINE", "TT_THREAD", "TT_MP",
+                  "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
+                  "TASK_STATUS_CANCELED", "Priority", "TaskStatus", "TaskType"),
+    "errors": ("SupervisorError", "SupervisorStoppedError", "InvalidArgumentError", "InvalidTypeError",
+               "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
+               "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
+               "QueueFullError"),
+    "options": ("TaskOptions",),
+    "engine.result": ("TaskResult",),
+    "engine.task": ("Progress", "Task", "current_task"),
+    "loops": ("ALoop",),
+    "supervisor": ("TaskSupervisor",),
+    "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
+              "task_supervisor", "wait_completed"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ALoop", "BoundTask", "ExecutionError", "InvalidArgumentError", "InvalidTypeError", "PoolBrokenError",
+    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback",
+    "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL",
+    "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
+    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskNotFoundError",
+    "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType",
+    "WaitTimeoutError", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
+    "current_task", "task_supervisor", "wait_completed",
+]
+
+
+def __getattr__(name: str) -> "Any":
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> "List[str]":
+    return sorted({*globals(), *__all__})

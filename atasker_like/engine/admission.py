@@ -1,0 +1,180 @@
+"""Which waiting task may start now. Pure policy: no thread, no lock, no clock.
+
+Places are counted, not named. Tasks of low priority may occupy the first ``pool_size`` places, normal ones
+``reserve_normal`` more, high ones ``reserve_high`` more again, and critical ones always find one::
+
+    |<----- pool_size ----->|<-- reserve_normal -->|<-- reserve_high -->|  beyond
+     LOW  NORMAL HIGH CRIT.   NORMAL HIGH CRITICAL    HIGH CRITICAL        CRITICAL
+
+The more urgent a task, the more places it may use. So if the most urgent waiting task may not start, no
+other may: one look at the head of the queue decides.
+
+Whoever uses an Admission holds the lock of the pool that it belongs to.
+"""
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from sys import maxsize
+
+from ..constants import Priority
+from .task import QUEUED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, Iterable, List, Optional
+
+    from .task import Task
+
+__all__ = ["Admission"]
+
+_CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
+
+#: How many emptied levels are kept for the next task of their priority.
+_SPARE_LEVELS = 32
+
+
+class Admission:
+    """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
+
+    __slots__ = ("active", "waiting", "_low", "_normal", "_high", "_levels", "_order", "_dead")
+
+    def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
+        #: Places in use. Lent ones do not count; critical tasks may push it beyond every limit.
+        self.active = 0
+        #: Tasks that wait, those withdrawn not counted.
+        self.waiting = 0
+        self._levels: "Dict[int, Deque[Task[Any]]]" = {}    # by priority, each first in, first out
+        self._order: "List[int]" = []                       # a heap of the priorities whose level is not empty
+        self._dead = 0                                      # withdrawn tasks that still stand in a level
+        self.resize(pool_size, reserve_normal, reserve_high)
+
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int) -> None:
+        """Set the number of places; a pool size of 0 is unlimited. What runs is not touched."""
+        self._low = pool_size if pool_size else maxsize
+        self._normal = self._low + reserve_normal
+        self._high = self._normal + reserve_high
+
+    @property
+    def places(self) -> int:
+        """How many places there are in all, critical tasks' aside; sys.maxsize or more when unlimited."""
+        return self._high
+
+    def limit(self, priority: int) -> int:
+        """Return how many places may be in use, this one included, when a task of the priority runs.
+
+        A number between two names has the rights of the less urgent one: 75 is NORMAL.
+        """
+        if priority > _NORMAL:
+            return self._low
+        if priority > _HIGH:
+            return self._normal
+        if priority > _CRITICAL:
+            return self._high
+        return maxsize
+
+    def push(self, task: "Task[Any]") -> None:
+        """Add a task behind those of its priority."""
+        priority = task._spec.priority
+        level = self._levels.get(priority)
+        if not level:
+            if level is None:
+                level = self._levels[priority] = deque()
+            heappush(self._order, priority)
+        level.append(task)
+        self.waiting += 1
+
+    def push_back(self, tasks: "Iterable[Task[Any]]") -> None:
+        """Put tasks that were taken, in the order in which they were taken, back where they stood."""
+        for task in reversed(list(tasks)):
+            priority = task._spec.priority
+            level = self._levels.get(priority)
+            if not level:
+                if level is None:
+                    level = self._levels[priority] = deque()
+                heappush(self._order, priority)
+            level.appendleft(task)
+            self.waiting += 1
+
+    def peek(self) -> "Optional[Task[Any]]":
+        """Return the task that is next, or None; it stays where it is."""
+        order = self._order
+        while order:
+            level = self._levels[order[0]]
+            while level:
+                task = level[0]
+                if task._status == QUEUED:
+                    return task
+                level.popleft()
+                self._dead -= 1
+            self._drop_level()
+        return None
+
+    def take(self) -> None:
+        """Take the task that :meth:`peek` has just returned, occupying no place."""
+        level = self._levels[self._order[0]]
+        level.popleft()
+        if not level:
+            self._drop_level()
+        self.waiting -= 1
+
+    def pop(self) -> "Optional[Task[Any]]":
+        """Take the task that is next and occupy a place for it; None when none may start."""
+        order = self._order
+        while order:
+            priority = order[0]
+            # limit(), written out: this runs once for every task
+            if self.active >= (self._low if priority > _NORMAL else self._normal if priority > _HIGH
+                               else self._high if priority > _CRITICAL else maxsize):
+                return None
+            level = self._levels[priority]
+            while level:
+                task = level.popleft()
+                if task._status == QUEUED:
+                    if not level:
+                        self._drop_level()
+                    self.waiting -= 1
+                    self.active += 1
+                    return task
+                self._dead -= 1
+            self._drop_level()
+        return None
+
+    def _drop_level(self) -> None:
+        """The first level has become empty: take it out of the order."""
+        priority = heappop(self._order)
+        if len(self._levels) > _SPARE_LEVELS:
+            del self._levels[priority]
+
+    def withdrawn(self) -> None:
+        """A task that waits here has just been given another state; its entry is skipped when met.
+
+        Entries of withdrawn tasks are swept out when they are the larger part, so that a caller who submits
+        and cancels for ever does not fill the memory.
+        """
+        self.waiting -= 1
+        self._dead += 1
+        if self._dead > 64 and self._dead > self.waiting:
+            for priority, level in list(self._levels.items()):
+                kept = [task for task in level if task._status == QUEUED]
+                level.clear()
+                level.extend(kept)
+            self._levels = {priority: level for priority, level in self._levels.items() if level}
+            self._order = sorted(self._levels)
+            self._dead = 0
+
+    def take_all(self) -> "List[Task[Any]]":
+        """Take every waiting task, most urgent first, occupying no place."""
+        taken = []
+        for priority in sorted(self._order):
+            taken += [task for task in self._levels[priority] if task._status == QUEUED]
+        self._levels.clear()
+        self._order.clear()
+        self.waiting = self._dead = 0
+        return taken
+
+    def depths(self) -> "Dict[int, int]":
+        """Return how many tasks wait at each priority."""
+        counts = {priority: sum(1 for task in self._levels[priority] if task._status == QUEUED)
+                  for priority in sorted(self._order)}
+        return {priority: count for priority, count in counts.items() if count}

@@ -1,0 +1,72 @@
+"""The live tasks of one pool by id, what became of the others as counters, and a bounded history of times.
+
+The registry holds no finished task. Whoever uses it holds the lock of the pool that it belongs to.
+"""
+from __future__ import annotations
+
+import os
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, Optional, Tuple
+
+    from .task import Task
+
+__all__ = ["Registry"]
+
+#: How many of the last tasks the percentiles of waiting and running time speak of.
+HISTORY = 2048
+
+
+class Registry:
+    """Live tasks by id. An id is the registry's own random prefix and the task's number in it.
+
+    So an id costs nothing until someone asks for it, tells the pool that it came from, and never repeats
+    in another pool, supervisor or process.
+    """
+
+    __slots__ = ("prefix", "live", "named", "last", "succeeded", "failed", "cancelled", "retried",
+                 "history")
+
+    def __init__(self) -> None:
+        self.prefix = os.urandom(6).hex()
+        self.live: "Dict[int, Task[Any]]" = {}      # by number
+        self.named: "Dict[str, Task[Any]]" = {}     # those whose id the caller has chosen, by id
+        self.last = 0       # the number given last; the counter that settles ties; how many were submitted
+        self.succeeded = self.failed = self.cancelled = self.retried = 0
+        # When the last tasks were queued, started and completed, by perf_counter.
+        self.history: "Deque[Tuple[float, float, float]]" = deque(maxlen=HISTORY)
+
+    def task_id(self, number: int) -> str:
+        """Return the id of the task with this number."""
+        return f"{self.prefix}{number:012x}"
+
+    def find(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return the live task with this id, or None."""
+        if self.named:
+            task = self.named.get(task_id)
+            if task is not None:
+                return task
+        if len(task_id) == 24 and task_id.startswith(self.prefix):
+            try:
+                return self.live.get(int(task_id[12:], 16))
+            except ValueError:
+                return None
+        return None
+
+    def add(self, task: "Task[Any]") -> None:
+        """Enter a task and give it its number."""
+        self.last = number = self.last + 1
+        task._seq = number
+        self.live[number] = task
+        extra = task._extra
+        if extra is not None and extra.task_id is not None:
+            self.named[extra.task_id] = task
+
+    def drop(self, task: "Task[Any]") -> None:
+        """Forget a task that has just become final."""
+        del self.live[task._seq]
+        extra = task._extra
+        if extra is not None and extra.task_id is not None:
+            self.named.pop(extra.task_id, None)

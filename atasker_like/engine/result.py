@@ -1,0 +1,123 @@
+"""What remains of a task: TaskResult, the frozen answer, and Failure, the error that someone must look at."""
+from __future__ import annotations
+
+import logging
+
+from ..errors import TaskCancelledError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Optional, Tuple
+
+__all__ = ["Failure", "TaskResult"]
+
+log = logging.getLogger("atasker_like")
+
+
+class Failure:
+    """The error of a failed task, and whether anyone has looked at it.
+
+    An error that nobody has looked at by the time it is forgotten is logged: none is ever silent. It is an
+    object beside the task, so that only tasks that fail pay for a finalizer.
+    """
+
+    __slots__ = ("error", "traceback", "name", "id", "seen")
+
+    def __init__(self, error: BaseException, name: str, task_id: str) -> None:
+        self.error = error
+        self.traceback = error.__traceback__
+        self.name = name
+        self.id = task_id
+        self.seen = False
+
+    def reraise(self) -> None:
+        """Raise the error with the traceback it had when the task ended."""
+        self.seen = True
+        try:
+            # Without with_traceback every waiter would add its own frames for the next one to see.
+            raise self.error.with_traceback(self.traceback)
+        finally:
+            del self   # the traceback holds this frame: no cycle through it
+
+    def __del__(self) -> None:
+        if self.seen:
+            return
+        try:
+            log.error("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), "
+                      "retries or a callback to handle it", self.name, self.id[-8:],
+                      exc_info=(type(self.error), self.error, self.traceback))
+        except Exception:   # the interpreter is ending and logging with it: there is nowhere left to say it
+            pass
+
+
+class TaskResult:
+    """How a task ended, frozen.
+
+    ``status`` is the word: ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
+    ``finished_at`` and ``scheduled_for`` are :func:`time.perf_counter` readings, ``duration`` is in seconds from
+    start to end (0.0 for a task that never ran).
+    """
+
+    __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority", "must_complete",
+                 "group_id", "detached", "scheduled_for", "metadata", "created_at", "started_at", "finished_at",
+                 "duration", "message")
+
+    if TYPE_CHECKING:
+        task_id: str
+        name: str
+        status: str
+        value: Any
+        exception: Optional[BaseException]
+        attempts: int
+        priority: int
+        must_complete: bool
+        group_id: Any
+        detached: bool
+        scheduled_for: Optional[float]
+        metadata: Mapping[str, Any]
+        created_at: float
+        started_at: Optional[float]
+        finished_at: float
+        duration: float
+        message: Optional[str]
+
+    def __init__(self, **fields: "Any") -> None:
+        for name in self.__slots__:
+            object.__setattr__(self, name, fields[name])
+
+    def __setattr__(self, name: str, value: "Any") -> None:
+        raise AttributeError("a TaskResult does not change")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a TaskResult does not change")
+
+    @property
+    def ok(self) -> bool:
+        """True when the task succeeded."""
+        return self.status == "succeeded"
+
+    def unwrap(self) -> "Any":
+        """Return the value, or raise the task's error, or TaskCancelledError."""
+        if self.exception is not None:
+            raise self.exception
+        if self.status == "cancelled":
+            raise TaskCancelledError(f"task {self.name} ({self.task_id[-8:]}) was cancelled")
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskResult):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        outcome = f"exception={self.exception!r}" if self.exception is not None else f"value={self.value!r}"
+        return f"<TaskResult {self.name} {self.status} {outcome}>"
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return (_rebuild, ({name: getattr(self, name) for name in self.__slots__},))
+
+
+def _rebuild(fields: "Mapping[str, Any]") -> TaskResult:
+    return TaskResult(**fields)

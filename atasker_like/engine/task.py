@@ -1,0 +1,623 @@
+"""Task: one call of one function; at once the record in the registry and the caller's handle.
+
+The state machine, the only one::
+
+    QUEUED ──> STARTED ──> COMPLETED          QUEUED ──> DELAYED    a failed attempt with retries left,
+      │ ^         │  └───> CANCELED                ^        │       a delay, a point in time
+      │ └─────────┘  sent to a pool process        └────────┤
+      │              that died before it began              └─────> CANCELED, COMPLETED
+      └──> CANCELED, COMPLETED (by mark_completed)
+
+Every change goes through :meth:`Task._advance`, called with the lock of the task's pool held. The first
+finisher wins; later ones are told False.
+"""
+from __future__ import annotations
+
+from contextvars import ContextVar
+from sys import modules
+from threading import Lock
+from time import perf_counter, time
+
+from ..constants import Priority, TaskStatus, TaskType
+from ..errors import TaskCancelledError, TaskTimeoutError, WaitTimeoutError
+from ..options import TaskOptions
+from .result import Failure, TaskResult, log
+from .waiting import FutureWatcher, block, current, deadline_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import Context
+    from typing import (Any, Callable, Dict, Generator, Generic, List, NamedTuple, Optional, Protocol, Tuple,
+                        TypeVar, Union)
+
+    T = TypeVar("T", covariant=True)
+
+    class Owner(Protocol):
+        """The pool that a task belongs to, as far as a task must know it."""
+
+        lock: Any
+
+        def task_id(self, task: "Task[Any]") -> str: ...
+        def cancel(self, task: "Task[Any]") -> bool: ...
+        def complete_early(self, task: "Task[Any]") -> bool: ...
+        def report(self, task: "Task[Any]", progress: "Progress") -> None: ...
+
+    class _Subscript(Generic[T]):
+        pass
+
+    class Progress(NamedTuple):
+        """What a task last reported of itself."""
+
+        done: float
+        total: Optional[float]
+        message: Optional[str]
+else:
+    from collections import namedtuple
+
+    Progress = namedtuple("Progress", "done total message")
+    T = "T"
+
+    class _Subscript:
+        """Makes ``Task[int]`` work at run time; the real Generic would slow down each construction on 3.8."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, item):
+            return cls
+
+__all__ = ["Progress", "Task", "TaskSpec", "current_coroutine_task", "current_task", "takes_task_id"]
+
+QUEUED = int(TaskStatus.QUEUED)
+DELAYED = int(TaskStatus.DELAYED)
+STARTED = int(TaskStatus.STARTED)
+COMPLETED = int(TaskStatus.COMPLETED)
+CANCELED = int(TaskStatus.CANCELED)
+
+#: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
+current_coroutine_task: "ContextVar[Optional[Task[Any]]]" = ContextVar("atasker_like.task", default=None)
+
+
+class TaskSpec:
+    """What all calls of one function have in common, worked out once: a task holds one reference to it."""
+
+    __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
+                 "plain", "timeout", "cost", "blob")
+
+    def __init__(self, pool: "Owner", target: "Callable[..., Any]", options: TaskOptions, tt: TaskType = TaskType.THREAD,
+                 callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None, worker: "Any" = None,
+                 takes_id: bool = False) -> None:
+        self.pool = pool
+        self.target = target
+        self.options = options
+        self.priority: int = int(Priority.NORMAL) if options.priority is None else options.priority
+        self.name: str = options.name or getattr(target, "__qualname__", None) or type(target).__qualname__
+        self.tt = tt
+        self.callback = callback
+        self.loop = loop
+        self.worker = worker
+        self.takes_id = takes_id
+        self.timeout = options.timeout
+        #: True when nothing but running the function is asked for, so that the pools take their short way.
+        self.plain = callback is None and not (options.timeout or options.retries or options.delay
+                                               or options.run_at is not None)
+        # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
+        self.cost: "Optional[float]" = None
+        self.blob: "Optional[bytes]" = None
+
+
+class _Extra:
+    """What few tasks need, so that the many do not carry it."""
+
+    __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
+                 "payload")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.progress: "Optional[Progress]" = None
+        self.task_id: "Optional[str]" = None
+        self.timer: "Any" = None
+        self.due: "Optional[float]" = None
+        self.callbacks: "Optional[List[Callable[[Task[Any]], Any]]]" = None
+        self.on_start: "Optional[List[Callable[[], None]]]" = None
+        self.cancel_requested = False
+        self.payload: "Any" = None
+
+
+class _Milestone:
+    """``task.started`` and ``task.completed``: things with ``is_set()`` and ``wait(timeout)``."""
+
+    __slots__ = ("_task", "_final")
+
+    def __init__(self, task: "Task[Any]", final: bool) -> None:
+        self._task = task
+        self._final = final
+
+    def is_set(self) -> bool:
+        """Say whether the task has got so far."""
+        task = self._task
+        return task.done() if self._final else task.is_started()
+
+    def wait(self, timeout: "Optional[float]" = None) -> bool:
+        """Block for at most ``timeout`` seconds; say whether the task has got so far."""
+        if self.is_set():
+            return True
+        deadline = deadline_of(timeout)
+        return self._task._end(deadline) if self._final else self._task._start(deadline)
+
+
+class Task(_Subscript[T]):
+    """One call of one function: the record in the registry and the caller's handle.
+
+    Tasks are made by calling a function decorated with ``@background_task``, or by
+    ``task_supervisor.put_task``. All methods may be called from any thread.
+    """
+
+    # _started, _completed, _outcome and _seq are set when they come to be; until then the state says that they
+    # are not there. A task is made for every call, so what can be left out here is.
+    __slots__ = ("_spec", "_call", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
+                 "_completed", "_seq", "__weakref__")
+
+    def __init__(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]",
+                 context: "Optional[Context]") -> None:
+        self._spec = spec
+        self._call: "Tuple[Tuple[Any, ...], Optional[Dict[str, Any]], Optional[Context]]" = (args, kwargs, context)
+        self._status = QUEUED
+        self._watchers: "Optional[List[Callable[[], None]]]" = None
+        self._extra: "Optional[_Extra]" = None
+        self._queued = perf_counter()
+        if TYPE_CHECKING:
+            self._outcome: Any = None
+            self._started = 0.0
+            self._completed = 0.0
+            self._seq = 0
+
+    # -- the state machine ---------------------------------------------------------------------------
+
+    def _advance(self, status: int, now: float, outcome: "Any" = None) -> bool:
+        """Change the state; the only place where that happens. The pool's lock is held.
+
+        False when the task is final already. The outcome of a completed task is the value, or a Failure.
+        The arguments are let go with the final state: the caller holds a reference to them until the lock
+        is free, since dropping the last one runs finalizers.
+        """
+        was = self._status
+        if was == COMPLETED or was == CANCELED:
+            return False
+        if status == STARTED:
+            self._started = now
+            self._status = STARTED
+            if self._extra is not None:
+                self._extra.attempts += 1
+        elif status == COMPLETED or status == CANCELED:
+            self._completed = now
+            self._outcome = outcome
+            self._call = _NO_CALL
+            self._status = status       # last: who reads without the lock looks at the state first
+            if self._extra is not None:
+                if not self._extra.attempts:
+                    self._extra.attempts = was == STARTED
+                self._extra.payload = None
+        else:
+            self._status = status
+            if was == STARTED and status == QUEUED and self._extra is not None:
+                # Sent to a pool process that ended before it began with it: that was no attempt.
+                self._extra.attempts -= 1
+        return True
+
+    def _more(self) -> _Extra:
+        """Return the rarely needed part, made on demand. The pool's lock is held, or the task is not out yet."""
+        extra = self._extra
+        if extra is None:
+            extra = self._extra = _Extra()
+            if self._status == STARTED:
+                extra.attempts = 1
+        return extra
+
+    def _watch(self, watcher: "Callable[[], None]") -> bool:
+        """Have watcher() called when the task is final; False, and no call, when it is already."""
+        with self._spec.pool.lock:
+            status = self._status
+            if status == COMPLETED or status == CANCELED:
+                return False
+            if self._watchers is None:
+                self._watchers = [watcher]
+            else:
+                self._watchers.append(watcher)
+            return True
+
+    def _unwatch(self, watcher: "Callable[[], None]") -> None:
+        with self._spec.pool.lock:
+            if self._watchers is not None and watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+    def _end(self, deadline: "Optional[float]") -> bool:
+        """Block until the task is final; say whether it is."""
+        gate = Lock()
+        gate.acquire()
+        release = gate.release
+        if not self._watch(release):
+            return True
+        try:
+            return block(gate.acquire, deadline) or self.done()
+        finally:
+            if not self.done():
+                self._unwatch(release)
+
+    def _start(self, deadline: "Optional[float]") -> bool:
+        """Block until the task is started, or has ended; say whether it is."""
+        gate = Lock()
+        gate.acquire()
+        with self._spec.pool.lock:
+            if self.is_started():
+                return True
+            extra = self._more()
+            if extra.on_start is None:
+                extra.on_start = []
+            extra.on_start.append(gate.release)
+        return block(gate.acquire, deadline) or self.is_started()
+
+    # -- what it is ----------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The task's id, unique across supervisors and processes."""
+        extra = self._extra
+        if extra is not None and extra.task_id is not None:
+            return extra.task_id
+        return self._spec.pool.task_id(self)
+
+    @property
+    def task(self) -> "Task[T]":
+        """The task itself, for code that unwraps what it was given."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """The name given in the options, else the function's qualified name."""
+        return self._spec.name
+
+    @property
+    def target(self) -> "Optional[Callable[..., Any]]":
+        """The function; None once the task has ended."""
+        return None if self.done() else self._spec.target
+
+    @property
+    def args(self) -> "Tuple[Any, ...]":
+        """The positional arguments; empty once the task has ended."""
+        return self._call[0]
+
+    @property
+    def kwargs(self) -> "Dict[str, Any]":
+        """The keyword arguments; empty once the task has ended."""
+        return dict(self._call[1] or ())
+
+    @property
+    def tt(self) -> TaskType:
+        """Where it runs: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``."""
+        return self._spec.tt
+
+    @property
+    def priority(self) -> int:
+        """Its priority; lower runs first."""
+        return self._spec.priority
+
+    @property
+    def options(self) -> TaskOptions:
+        """The options it was submitted with."""
+        return self._spec.options
+
+    @property
+    def callback(self) -> "Optional[Callable[[Any], Any]]":
+        """What is called with the result before the completion is announced."""
+        return self._spec.callback
+
+    @property
+    def delay(self) -> "Optional[float]":
+        """The seconds it was told to wait before it may start, or None."""
+        return self._spec.options.delay
+
+    @property
+    def worker(self) -> "Any":
+        """The worker that produced it, or None."""
+        return self._spec.worker
+
+    @property
+    def metadata(self) -> "Dict[str, Any]":
+        """A copy of the mapping given in the options."""
+        return dict(self._spec.options.metadata)
+
+    # -- how far it is -------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> TaskStatus:
+        """The state as a number: 0 queued, 2 delayed, 100 started, 200 completed, -1 cancelled."""
+        return _STATUS[self._status]
+
+    @property
+    def state(self) -> str:
+        """The state as a word: pending, retrying, running, succeeded, failed or cancelled."""
+        status = self._status
+        if status == COMPLETED:
+            return "failed" if type(self._outcome) is Failure else "succeeded"
+        if status == STARTED:
+            return "running"
+        if status == CANCELED:
+            return "cancelled"
+        return "retrying" if status == DELAYED and self.attempts else "pending"
+
+    @property
+    def attempts(self) -> int:
+        """How often the function was started."""
+        extra = self._extra
+        if extra is not None:
+            return extra.attempts
+        return 1 if self._has_started() else 0
+
+    def _has_started(self) -> bool:
+        # An unset slot is the one case in which a name that the class declares raises.
+        return hasattr(self, "_started")
+
+    @property
+    def progress(self) -> "Optional[Progress]":
+        """What the task last reported: ``(done, total, message)``, or None."""
+        extra = self._extra
+        return None if extra is None else extra.progress
+
+    @property
+    def time_queued(self) -> float:
+        """When it was submitted, in epoch seconds."""
+        return _epoch(self._queued)
+
+    @property
+    def time_started(self) -> "Optional[float]":
+        """When its last attempt started, in epoch seconds; None before."""
+        return _epoch(self._started) if self._has_started() else None
+
+    @property
+    def time_completed(self) -> "Optional[float]":
+        """When it became final, in epoch seconds; None before."""
+        return _epoch(self._completed) if self.done() else None
+
+    @property
+    def started(self) -> _Milestone:
+        """Has ``is_set()`` and ``wait(timeout)``, for the start of the task."""
+        return _Milestone(self, final=False)
+
+    @property
+    def completed(self) -> _Milestone:
+        """Has ``is_set()`` and ``wait(timeout)``, for the end of the task."""
+        return _Milestone(self, final=True)
+
+    def is_started(self) -> bool:
+        """Say whether the task has been started, or has ended."""
+        return self._status not in (QUEUED, DELAYED)
+
+    def is_completed(self) -> bool:
+        """Say whether the task has ended, with or without a result."""
+        return self.done()
+
+    def done(self) -> bool:
+        """Say whether the task is in a final state: succeeded, failed or cancelled."""
+        status = self._status
+        return status == COMPLETED or status == CANCELED
+
+    def cancelled(self) -> bool:
+        """Say whether the task was cancelled."""
+        return self._status == CANCELED
+
+    # -- what came of it -----------------------------------------------------------------------------
+
+    @property
+    def result(self) -> "Optional[T]":
+        """The return value: None until the task has ended, and None when it failed."""
+        if self._status != COMPLETED or type(self._outcome) is Failure:
+            return None
+        value: "T" = self._outcome
+        return value
+
+    def value(self, timeout: "Optional[float]" = None) -> "T":
+        """Return what the function returned, or raise what it raised; block until then.
+
+        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :raises WaitTimeoutError: the task has not ended in time; it goes on.
+        :raises TaskCancelledError: the task was cancelled.
+        """
+        if self._status != COMPLETED:
+            self._wait_for_end(timeout)
+        outcome = self._outcome
+        if type(outcome) is Failure:
+            try:
+                outcome.reraise()
+            finally:
+                del self, outcome    # the error's traceback holds this frame: no cycle through it
+        value: "T" = outcome
+        return value
+
+    def exception(self, timeout: "Optional[float]" = None) -> "Optional[BaseException]":
+        """Return the error that the function raised, or None; block until then.
+
+        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :raises WaitTimeoutError: the task has not ended in time; it goes on.
+        :raises TaskCancelledError: the task was cancelled.
+        """
+        if self._status != COMPLETED:
+            self._wait_for_end(timeout)
+        outcome = self._outcome
+        if type(outcome) is Failure:
+            outcome.seen = True
+            error: BaseException = outcome.error
+            return error
+        return None
+
+    def wait(self, timeout: "Optional[float]" = None) -> TaskResult:
+        """Block until the task has ended and return how, as a :class:`TaskResult`; an error is not raised.
+
+        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :raises WaitTimeoutError: the task has not ended in time; it goes on.
+        """
+        if not self.done():
+            self._wait_for_end(timeout, cancelled_raises=False)
+        return self._summary()
+
+    def _wait_for_end(self, timeout: "Optional[float]", cancelled_raises: bool = True) -> None:
+        if self._status != CANCELED and not self._end(deadline_of(timeout)):
+            raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {timeout:g} s of "
+                                   "waiting; it goes on: wait again, or cancel() it")
+        if cancelled_raises and self._status == CANCELED:
+            raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was cancelled, so it has no result")
+
+    def _summary(self) -> TaskResult:
+        """The TaskResult of a task that has ended. Whoever has it has seen the error."""
+        outcome = self._outcome
+        failure = outcome if type(outcome) is Failure else None
+        if failure is not None:
+            failure.seen = True
+        options = self._spec.options
+        started = self._started if self._has_started() else None
+        extra = self._extra
+        return TaskResult(
+            task_id=self.id, name=self.name, status=self.state, value=None if failure else outcome,
+            exception=None if failure is None else failure.error, attempts=self.attempts, priority=self.priority,
+            must_complete=options.must_complete, group_id=options.group_id, detached=options.detached,
+            scheduled_for=None if extra is None else extra.due, metadata=options.metadata,
+            created_at=self._queued, started_at=started, finished_at=self._completed,
+            duration=0.0 if started is None else self._completed - started,
+            message=None if failure is None else f"{type(failure.error).__name__}: {failure.error}")
+
+    def __await__(self) -> "Generator[Any, None, T]":
+        """Wait in a coroutine, of any running loop, and return the value or raise the error.
+
+        Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
+        """
+        if not self.done():
+            watcher = FutureWatcher()
+            if self._watch(watcher):
+                try:
+                    yield from watcher.future
+                finally:
+                    if not self.done():
+                        self._unwatch(watcher)
+        return self.value()
+
+    def add_done_callback(self, callback: "Callable[[Task[T]], Any]") -> None:
+        """Have ``callback(task)`` called when the task has ended; at once when it has.
+
+        Callbacks are called in order, in a thread of the supervisor, with no lock held; what they raise is
+        logged. A callback that looks at ``exception()`` counts as someone who looked.
+        """
+        if not callable(callback):
+            from ..errors import InvalidTypeError
+            raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
+        with self._spec.pool.lock:
+            if not self.done():
+                extra = self._more()
+                if extra.callbacks is None:
+                    extra.callbacks = []
+                extra.callbacks.append(callback)
+                return
+        self._call_back(callback)
+
+    def _call_back(self, callback: "Callable[[Task[Any]], Any]") -> None:
+        try:
+            callback(self)
+        except BaseException:
+            log.exception("a done callback of task %s (%s) raised; the task itself is %s", self.name,
+                          self.id[-8:], self.state)
+
+    # -- what may be asked of it ---------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        """Ask for the end of the task; False only when it has ended already.
+
+        Queued or delayed, it never runs. Running in a process, the process is ended and replaced, and the
+        task becomes cancelled when that is done. Running in a thread, it is a request: the function sees
+        it when it calls ``current_task().check_cancelled()``. A coroutine is cancelled at its next await.
+        """
+        return self._spec.pool.cancel(self)
+
+    def mark_completed(self) -> bool:
+        """Declare the task completed, without a result; False when it has ended already."""
+        return self._spec.pool.complete_early(self)
+
+    def mark_started(self) -> bool:
+        """Say whether the task is started. The supervisor marks the start itself; kept for old callers."""
+        return self.is_started()
+
+    def check_cancelled(self) -> None:
+        """Called by the function that the task runs: raise if it should stop.
+
+        :raises TaskCancelledError: ``cancel()`` was called.
+        :raises TaskTimeoutError: the task ran longer than its ``timeout``.
+        """
+        member = current.member
+        if member is not None and member.task is self and getattr(member, "abandoned", False):
+            outcome = self._outcome if self.done() else None
+            if type(outcome) is Failure and isinstance(outcome.error, TaskTimeoutError):
+                raise TaskTimeoutError(str(outcome.error))
+            raise TaskCancelledError(f"the supervisor no longer waits for task {self.name} ({self.id[-8:]})")
+        extra = self._extra
+        if extra is not None and extra.cancel_requested:
+            raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was asked to stop by cancel()")
+
+    def report_progress(self, done: float, total: "Optional[float]" = None,
+                        message: "Optional[str]" = None) -> None:
+        """Called by the function that the task runs: say how far it is. Others read ``task.progress``."""
+        self._spec.pool.report(self, Progress(done, total, message))
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.id[-8:]} {self.state}>"
+
+
+_NO_CALL: "Any" = ((), None, None)     # what a finished task holds of its arguments
+_STATUS = {int(status): status for status in TaskStatus}
+
+
+def _epoch(reading: float) -> float:
+    """Turn a perf_counter reading into epoch seconds, by today's wall clock."""
+    return time() - perf_counter() + reading
+
+
+def takes_task_id(function: "Any") -> bool:
+    """Say whether a function can be called with a keyword ``_task_id``: it names it, or takes any keyword.
+
+    Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
+    """
+    for _ in range(32):
+        wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if wrapped is None or not callable(wrapped):
+            break
+        function = wrapped
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        if isinstance(function, type) or not hasattr(type(function), "__call__"):
+            return False
+        code = getattr(type(function).__call__, "__code__", None)
+        if code is None:
+            return False
+    positional = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount]
+    keyword_only = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
+    return "_task_id" in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
+
+
+_TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS
+
+
+def current_task() -> "Optional[Union[Task[Any], Any]]":
+    """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
+
+    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``check_cancelled()`` and
+    ``report_progress()``.
+    """
+    member = current.member
+    if member is not None:
+        return member.task
+    task = current_coroutine_task.get()
+    if task is None:
+        child = modules.get(_CHILD)         # looked up, not imported: it is there in a pool process
+        if child is not None and child.server is not None:
+            return child.server.current()
+    return task
+
+
+_CHILD = __name__.rsplit(".", 2)[0] + ".pools.child"

@@ -1,0 +1,180 @@
+"""How a thread or a coroutine waits for tasks, and how whoever finishes a task wakes it.
+
+A *watcher* is a callable without arguments. Watchers are made only when someone waits, are called by whoever
+finished the task, after all locks are free, and never raise.
+
+    task finishes ──> Latch        ──> a thread blocked in wait_completed, task.wait, task.value
+                 └──> LoopMailbox  ──> one call_soon_threadsafe for all that finished since the last one
+
+A pool thread that blocks lends its place to another task meanwhile: see :func:`block`.
+"""
+from __future__ import annotations
+
+import threading
+import weakref
+from threading import TIMEOUT_MAX
+from time import monotonic
+
+from ..errors import InvalidTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, List, MutableMapping, Optional, Protocol, Tuple
+
+    class Lender(Protocol):
+        """A pool thread, as seen from here."""
+
+        task: Any
+
+        def lend(self) -> None: ...
+        def reclaim(self) -> None: ...
+
+__all__ = ["FutureWatcher", "Latch", "LoopMailbox", "block", "current", "deadline_of", "mailbox_of", "remaining"]
+
+
+class _Current(threading.local):
+    """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
+
+    member: "Optional[Lender]" = None
+    mailbox: "Optional[LoopMailbox]" = None
+
+
+current = _Current()
+
+
+def deadline_of(timeout: "Optional[float]") -> "Optional[float]":
+    """Turn a timeout in seconds into a point of the monotonic clock. None is for ever, 0 is now.
+
+    Called once, where the timeout enters the library: what is passed on is the deadline.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidTypeError(f"timeout takes seconds or None, not {type(timeout).__name__}")
+    return monotonic() + timeout
+
+
+def remaining(deadline: "Optional[float]") -> "Optional[float]":
+    """Return the seconds left until the deadline, never below 0; None for no deadline."""
+    if deadline is None:
+        return None
+    return max(0.0, deadline - monotonic())
+
+
+def block(acquire: "Callable[..., bool]", deadline: "Optional[float]") -> bool:
+    """Call a lock's ``acquire`` and return what it says; a pool thread lends its place meanwhile."""
+    timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
+    if timeout == 0:
+        return acquire(False)
+    member = current.member
+    if member is None:
+        return acquire(True, timeout)
+    member.lend()
+    try:
+        return acquire(True, timeout)
+    finally:
+        member.reclaim()
+
+
+class Latch:
+    """Opens when it has been called ``count`` times; made for one waiting thread.
+
+    The gate is a bare lock, taken at birth and released when the count reaches zero: half the cost of a
+    condition, and it can be waited for with a timeout and interrupted by a signal.
+    """
+
+    __slots__ = ("_lock", "_count", "_gate")
+
+    def __init__(self, count: int = 1) -> None:
+        self._lock = threading.Lock()       # guards _count
+        self._count = count
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count:
+                return
+        self._gate.release()
+
+    def wait(self, deadline: "Optional[float]") -> bool:
+        """Block until it opens, at the latest until the deadline; say whether it opened."""
+        return block(self._gate.acquire, deadline)
+
+
+class LoopMailbox:
+    """Brings calls from any thread into one event loop, many with one wake-up."""
+
+    __slots__ = ("_loop", "_lock", "_posts", "__weakref__")
+
+    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+        self._loop = weakref.ref(loop)      # the mailbox must not keep a loop alive that nobody runs
+        self._lock = threading.Lock()       # guards _posts; a drain is under way while it is not empty
+        self._posts: "List[Tuple[Callable[[Any], None], Any]]" = []
+
+    @property
+    def loop(self) -> "Optional[asyncio.AbstractEventLoop]":
+        return self._loop()
+
+    def post(self, call: "Callable[[Any], None]", argument: "Any") -> bool:
+        """Have ``call(argument)`` run in the loop soon. False when the loop is closed: nobody is left to tell."""
+        with self._lock:
+            self._posts.append((call, argument))
+            if len(self._posts) > 1:
+                return True
+        loop = self._loop()
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._drain)
+                return True
+        except RuntimeError:    # closed
+            pass
+        with self._lock:
+            self._posts.clear()
+        return False
+
+    def _drain(self) -> None:
+        with self._lock:
+            posts, self._posts = self._posts, []
+        for call, argument in posts:
+            call(argument)
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class FutureWatcher:
+    """A watcher that resolves a future of a loop, from whatever thread the task ends in."""
+
+    __slots__ = ("_mailbox", "future")
+
+    def __init__(self) -> None:
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        self._mailbox = mailbox_of(loop)
+        self.future: "asyncio.Future[None]" = loop.create_future()
+
+    def __call__(self) -> None:
+        self._mailbox.post(_wake, self.future)
+
+
+_mailboxes: "MutableMapping[asyncio.AbstractEventLoop, LoopMailbox]" = weakref.WeakKeyDictionary()
+_mailboxes_lock = threading.Lock()          # guards _mailboxes
+
+
+def mailbox_of(loop: "asyncio.AbstractEventLoop") -> LoopMailbox:
+    """Return the one mailbox of a loop."""
+    mailbox = current.mailbox
+    if mailbox is not None and mailbox.loop is loop:
+        return mailbox
+    with _mailboxes_lock:
+        mailbox = _mailboxes.get(loop)
+        if mailbox is None:
+            mailbox = _mailboxes[loop] = LoopMailbox(loop)
+    current.mailbox = mailbox
+    return mailbox

@@ -1,0 +1,118 @@
+"""One tree of exceptions, rooted in :class:`SupervisorError`.
+
+Each also derives from the builtin, or from the :mod:`concurrent.futures` error, that a caller would catch
+anyway. A message says what happened, to which task, why, and what to do about it.
+"""
+from __future__ import annotations
+
+from concurrent.futures._base import BrokenExecutor, CancelledError
+from queue import Full
+from pickle import PicklingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Sequence
+
+__all__ = [
+    "SupervisorError", "SupervisorStoppedError", "InvalidArgumentError", "InvalidTypeError",
+    "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
+    "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
+    "ExecutionError", "QueueFullError",
+]
+
+
+class SupervisorError(Exception):
+    """The root of everything that this library raises."""
+
+
+class SupervisorStoppedError(SupervisorError, RuntimeError):
+    """A task was submitted to a supervisor that has been stopped. The function will not run."""
+
+
+class InvalidArgumentError(SupervisorError, ValueError):
+    """An argument has an impossible value."""
+
+
+class InvalidTypeError(SupervisorError, TypeError):
+    """An argument has the wrong type, or is not known at all."""
+
+
+class TaskNotFoundError(SupervisorError, LookupError):
+    """No live task has the id that was asked for."""
+
+
+class TaskTimeoutError(SupervisorError, TimeoutError):
+    """A task ran longer than its ``timeout``. The waiting of a caller ends in :class:`WaitTimeoutError`."""
+
+
+class WaitTimeoutError(SupervisorError, TimeoutError):
+    """The caller's own patience ended. The task itself goes on."""
+
+
+class TaskCancelledError(SupervisorError, CancelledError):
+    """The task was cancelled, so it has no result."""
+
+
+class ProcessDiedError(SupervisorError, BrokenExecutor):
+    """The pool process that was running the task died.
+
+    ``pid`` is its process id, ``exitcode`` what :attr:`multiprocessing.Process.exitcode` says, and ``signal``
+    the number of the signal that ended it, or None.
+    """
+
+    def __init__(self, message: str, pid: "Optional[int]" = None, exitcode: "Optional[int]" = None) -> None:
+        super().__init__(message, pid, exitcode)
+        self.message = message
+        self.pid = pid
+        self.exitcode = exitcode
+        self.signal = -exitcode if exitcode is not None and exitcode < 0 else None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PoolBrokenError(SupervisorError, BrokenExecutor):
+    """A pool could not start a thread or a process for the task. The cause is chained."""
+
+
+class RemoteTraceback(SupervisorError):
+    """The traceback of a pool process, as text. It is the ``__cause__`` of the error raised here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return "\n" + self.text
+
+
+class RemoteError(SupervisorError, RuntimeError):
+    """An exception of a pool process that could not be rebuilt in this process.
+
+    ``type_name``, ``message`` and ``traceback`` say what it was, as text.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
+        super().__init__(type_name, message, traceback)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}"
+
+
+class TaskPicklingError(SupervisorError, PicklingError):
+    """Arguments or a result could not cross to or from a pool process. Only this task is affected."""
+
+
+class ExecutionError(SupervisorError, RuntimeError):
+    """Some tasks failed or were cancelled. ``results`` holds the TaskResult of every task, in order."""
+
+    def __init__(self, message: str, results: "Sequence[Any]" = ()) -> None:
+        super().__init__(message)
+        self.results = list(results)
+
+
+class QueueFullError(SupervisorError, Full):
+    """A bounded queue has no room for the task. The function will not run."""

@@ -1,0 +1,385 @@
+"""Event loops in threads of their own, and the pool of the tasks that run in them.
+
+Coroutines need no places: a loop interleaves them. So the admission of this pool is unlimited, and a task is
+STARTED when its loop has begun with it.
+"""
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from time import monotonic, perf_counter
+
+from .constants import TaskType
+from .engine.admission import Admission
+from .engine.result import log
+from .engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, current_coroutine_task
+from .engine.waiting import block, mailbox_of, remaining
+from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+from .pools.base import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+    from typing import Any, Callable, Coroutine, Dict, List, Optional, TypeVar, Union
+
+    from .engine.task import TaskSpec
+    from .engine.timer import Timer
+    from .errors import TaskTimeoutError
+    from .pools.base import Chores
+
+    T = TypeVar("T")
+
+__all__ = ["ALoop", "LoopPool"]
+
+
+class ALoop:
+    """An asyncio event loop that runs in a thread of its own. May be used from any thread.
+
+    :param name: its name; unique in a supervisor.
+    :param supervisor_id: shown in the thread's name.
+    """
+
+    def __init__(self, name: str, supervisor_id: str = "") -> None:
+        self.name = name
+        self.thread: "Optional[threading.Thread]" = None
+        self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
+        self._loop: "Optional[asyncio.AbstractEventLoop]" = None
+        self._lock = threading.Lock()       # guards thread and _loop
+
+    def start(self) -> None:
+        """Start the thread and wait until the loop runs; nothing happens if it does already."""
+        with self._lock:
+            if self.thread is not None:
+                return
+            running = threading.Lock()
+            running.acquire()
+            self.thread = threading.Thread(target=self._run, args=(running.release,), name=self._thread_name,
+                                           daemon=True)
+            try:
+                self.thread.start()
+            except RuntimeError:
+                self.thread = None
+                raise
+            running.acquire()
+
+    def _run(self, ready: "Callable[[], None]") -> None:
+        import asyncio
+
+        loop = self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.call_soon(ready)
+        try:
+            loop.run_forever()
+        finally:
+            try:
+                loop.run_until_complete(loop.shutdown_asyncgens())
+            finally:
+                asyncio.set_event_loop(None)
+                self._loop = None
+                loop.close()
+
+    def is_active(self) -> bool:
+        """Say whether the loop runs."""
+        return self._loop is not None and self.thread is not None and self.thread.is_alive()
+
+    def get_loop(self) -> "asyncio.AbstractEventLoop":
+        """Return the asyncio loop.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
+        """
+        loop = self._loop
+        if loop is None or not self.is_active():
+            raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
+        return loop
+
+    def background_task(self, coro: "Coroutine[Any, Any, T]") -> "Future[T]":
+        """Run a coroutine in the loop; return a :class:`concurrent.futures.Future` of its result.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
+        """
+        import asyncio
+
+        try:
+            loop = self.get_loop()
+        except SupervisorStoppedError:
+            coro.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coro, loop)
+
+    def run(self, coro: "Coroutine[Any, Any, T]") -> "T":
+        """Run a coroutine in the loop and block for its result.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own thread.
+        """
+        if threading.current_thread() is self.thread:
+            coro.close()
+            raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await the coroutine")
+        future = self.background_task(coro)
+        if not future.done():
+            gate = threading.Lock()
+            gate.acquire()
+            future.add_done_callback(lambda _: gate.release())
+            block(gate.acquire, None)
+        return future.result()
+
+    def stop(self, wait: "Union[bool, float]" = True, cancel_tasks: bool = False) -> None:
+        """Stop the loop once its tasks have ended.
+
+        :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
+        :param cancel_tasks: cancel the tasks at once.
+        """
+        import asyncio
+
+        with self._lock:
+            thread, loop = self.thread, self._loop
+            if thread is None or loop is None:
+                self.thread = None
+                return
+            deadline = None if wait is True else monotonic() + float(wait)
+
+            async def finish() -> None:
+                others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+                if others and not cancel_tasks and wait is not False:
+                    await asyncio.wait(others, timeout=remaining(deadline))
+                for task in others:
+                    task.cancel()
+                if others:
+                    await asyncio.wait(others, timeout=1.0)     # those that refuse do not hold the loop
+                loop.stop()
+
+            try:
+                asyncio.run_coroutine_threadsafe(finish(), loop)
+            except RuntimeError:            # closed by someone else
+                pass
+            self.thread = None
+        if wait is not False and thread is not threading.current_thread():
+            thread.join(None if deadline is None else max(0.0, deadline - monotonic()) + 1.5)
+
+
+class LoopPool(Pool):
+    """Tasks that are coroutines, in whichever loop each of them belongs to."""
+
+    tt = TaskType.COROUTINE
+
+    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
+                 beside: "Callable[[Callable[[], None]], None]",
+                 find_loop: "Callable[[Any], asyncio.AbstractEventLoop]") -> None:
+        super().__init__(name, timer, wake_up, beside, Admission(0))
+        self._find_loop = find_loop
+
+    def submit(self, task: "Task[Any]") -> None:
+        extra = task._more()
+        extra.payload = [mailbox_of(self._find_loop(task._spec.loop)), None]    # its loop and its asyncio task
+        Pool.submit(self, task)
+
+    def submit_many(self, tasks: "Any") -> None:
+        for task in tasks:
+            self.submit(task)
+
+    def _ready(self, task: "Task[Any]") -> "Chores":
+        return [lambda: self._post(task)]
+
+    def _post(self, task: "Task[Any]") -> None:
+        extra = task._extra
+        payload = None if extra is None else extra.payload
+        if payload is not None and not payload[0].post(self._begin, task):
+            held = task._call
+            error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) has been closed; "
+                                           "the coroutine never ran")
+            with self.lock:
+                watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+            del held
+            self._announce(task, watchers)
+
+    def _begin(self, task: "Task[Any]") -> None:
+        """In the loop: start the coroutine."""
+        with self.lock:
+            if task._status != QUEUED:
+                return
+            self.admission.active += 1
+            task._advance(STARTED, perf_counter())
+            if task._spec.timeout is not None:
+                self._arm(task)
+            extra = task._more()
+            on_start, extra.on_start = extra.on_start, None
+            call, payload, attempt = task._call, extra.payload, extra.attempts
+        for watcher in on_start or ():
+            watcher()
+        context = call[2] or copy_context()
+        loop = payload[0].loop
+        payload[1] = context.copy().run(loop.create_task, self._drive(task, call, attempt))
+
+    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int) -> None:
+        from asyncio import CancelledError
+
+        current_coroutine_task.set(task)
+        value: "Any" = None
+        error: "Optional[BaseException]" = None
+        cancelled = False
+        try:
+            value = await task._spec.target(*call[0], **(call[1] or {}))
+        except CancelledError:
+            cancelled = True
+        except BaseException as raised:
+            error = raised
+            if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
+                error.__traceback__ = raised.__traceback__.tb_next
+        try:
+            self._end_run(task, attempt, value, error, cancelled)
+        finally:
+            del call, value, error
+
+    def _end_run(self, task: "Task[Any]", attempt: int, value: "Any", error: "Optional[BaseException]",
+                 cancelled: bool) -> None:
+        pause = None
+        outcome = value
+        if error is not None:
+            cancelled = cancelled or self._is_cancellation(task, error)
+            pause = self._retry_pause(task, error)
+            outcome = self._failure(task, error)
+        elif not cancelled and task._spec.callback is not None and not task.done():
+            self.run_callback(task, value)
+        watchers = None
+        chores: "Chores" = []
+        with self.lock:
+            self.admission.active -= 1
+            if task.attempts == attempt and task._status == STARTED:
+                if cancelled:
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                elif pause is not None and self.accepting:
+                    chores = self._retry(task, pause)
+                    pause = -1.0
+                else:
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
+            if error is not None and (watchers is None or cancelled):
+                outcome.seen = True         # another attempt follows, or its end was told before
+        for chore in chores:
+            chore()
+        self._announce(task, watchers, inline=False)
+
+    def _withdrawn(self) -> "Chores":
+        return []       # nothing waits in this pool's admission: the loop finds the task final when it comes to it
+
+    def _stop(self, task: "Task[Any]") -> "Chores":
+        payload = task._more().payload
+        if payload is None or payload[1] is None:
+            return []
+        mailbox, running = payload
+        return [lambda: mailbox.post(_cancel, running)]
+
+    def _interrupt(self, task: "Task[Any]") -> "Chores":
+        return self._stop(task)
+
+    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+        chores = self._stop(task)
+        if pause is not None and self.accepting:
+            return chores + self._retry(task, pause)
+        held = task._call
+        watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+
+        def announce() -> None:
+            nonlocal held
+            held = ()
+            self._announce(task, watchers, inline=False)
+
+        return [*chores, announce]
+
+    def _done_early(self, task: "Task[Any]") -> "Chores":
+        return self._stop(task)
+
+    def close(self, deadline: "Optional[float]") -> None:
+        """Nothing to end: the loops belong to the supervisor or to the application."""
+
+
+def _cancel(running: "asyncio.Task[Any]") -> None:
+    running.cancel()
+
+
+class LoopRegistry:
+    """The aloops of a supervisor, by name."""
+
+    RESERVED = "__supervisor__"
+
+    def __init__(self, supervisor_id: str) -> None:
+        self._id = supervisor_id
+        self._lock = threading.Lock()       # guards what follows
+        self._aloops: "Dict[str, ALoop]" = {}
+        self._default: "Optional[ALoop]" = None
+        self._own: "Optional[ALoop]" = None
+
+    def create(self, name: str, start: bool, default: bool) -> "Union[ALoop, bool]":
+        """Make a loop; False, and an error in the log, when the name is taken."""
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"a loop's name is a string, not {type(name).__name__}")
+        if name == self.RESERVED:
+            raise InvalidArgumentError(f"the loop name {name!r} is reserved; choose another one")
+        with self._lock:
+            if name in self._aloops:
+                log.error("supervisor %s has a loop named %r already; it was not made again", self._id, name)
+                return False
+            aloop = self._aloops[name] = ALoop(name, self._id)
+            if default:
+                self._default = aloop
+        if start:
+            aloop.start()
+        return aloop
+
+    def get(self, name: "Optional[str]", default: bool) -> "Optional[ALoop]":
+        """Return the loop of a name; without a name, the default one if asked for."""
+        with self._lock:
+            if name is not None:
+                return self._own if name == self.RESERVED else self._aloops.get(name)
+            return self._default if default else None
+
+    def set_default(self, aloop: "Union[ALoop, str]") -> None:
+        """Choose the loop of tasks that name none."""
+        if isinstance(aloop, str):
+            found = self.get(aloop, False)
+            if found is None:
+                raise InvalidArgumentError(f"no loop is named {aloop!r}; make it with create_aloop()")
+            aloop = found
+        with self._lock:
+            self._default = aloop
+
+    @property
+    def default(self) -> "Optional[ALoop]":
+        """The default loop, or None."""
+        return self._default
+
+    def own(self) -> ALoop:
+        """Return the supervisor's own loop, started on first use."""
+        with self._lock:
+            if self._own is None:
+                self._own = ALoop(self.RESERVED, self._id)
+            own = self._own
+        own.start()
+        return own
+
+    def names(self) -> "Dict[str, ALoop]":
+        """Return the loops by name."""
+        with self._lock:
+            return dict(self._aloops)
+
+    def resolve(self, loop: "Any") -> "asyncio.AbstractEventLoop":
+        """Return the asyncio loop that a task is to run in: a name, an ALoop, an asyncio loop, or None."""
+        if isinstance(loop, str):
+            found = self.get(loop, False)
+            if found is None:
+                raise InvalidArgumentError(f"no loop is named {loop!r}; make it with create_aloop()")
+            loop = found
+        if loop is None:
+            loop = self.default or self.own()
+        if isinstance(loop, ALoop):
+            return loop.get_loop()
+        asyncio_loop: "asyncio.AbstractEventLoop" = loop
+        return asyncio_loop
+
+    def stop_all(self, deadline: "Optional[float]", cancel: bool) -> None:
+        """Stop every loop; they can be started again."""
+        with self._lock:
+            loops: "List[ALoop]" = [*self._aloops.values(), *([self._own] if self._own else [])]
+            self._own = None
+        for aloop in loops:
+            left = remaining(deadline)
+            aloop.stop(True if left is None else left, cancel)

@@ -1,0 +1,227 @@
+"""TaskOptions: what may be asked of a task beside its function and arguments.
+
+Options are checked once, when they are written down; from there on they are frozen, shared by all the calls
+of a function, and cost a call nothing. Merging happens here and nowhere else.
+"""
+from __future__ import annotations
+
+import math
+
+from .errors import InvalidArgumentError, InvalidTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type, Union
+
+    Errors = Union[Type[BaseException], Tuple[Type[BaseException], ...]]
+
+__all__ = ["TaskOptions", "unknown_option"]
+
+_DEFAULTS: "Dict[str, Any]" = {
+    "priority": None,
+    "delay": None,
+    "run_at": None,
+    "timeout": None,
+    "retries": 0,
+    "retry_delay": 0.0,
+    "backoff": 1.0,
+    "max_retry_delay": None,
+    "jitter": 0.0,
+    "retry_on": (Exception,),
+    "ignore_on": (),
+    "name": None,
+    "group_id": None,
+    "must_complete": False,
+    "detached": False,
+    "metadata": None,
+}
+
+_BACKOFFS = ("fixed", "linear", "exponential")
+
+
+def unknown_option(name: str, known: "Iterable[str]", where: str) -> InvalidTypeError:
+    """The error for an option that does not exist; it names the nearest one that does."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known options are {', '.join(names)}"
+    return InvalidTypeError(f"{where} has no option {name!r}; {hint}")
+
+
+def _number(name: str, value: "Any", least: float, exclusive: bool = False) -> float:
+    """Return value as it is when it is a finite number in range, or raise naming the option."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTypeError(f"{name} takes a number, not {type(value).__name__}")
+    bound = f"above {least:g}" if exclusive else f"{least:g} or more"
+    if not math.isfinite(value) or value < least or (exclusive and value == least):
+        raise InvalidArgumentError(f"{name} takes a number {bound}, not {value!r}")
+    return value
+
+
+def _integer(name: str, value: "Any") -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidTypeError(f"{name} takes an integer, not {type(value).__name__}")
+    return int(value)
+
+
+def _errors(name: str, value: "Any") -> "Tuple[Type[BaseException], ...]":
+    members = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    for member in members:
+        if not (isinstance(member, type) and issubclass(member, BaseException)):
+            raise InvalidTypeError(f"{name} takes an exception class or several of them, not {member!r}")
+    return tuple(members)
+
+
+class TaskOptions:
+    """Options of a task, frozen.
+
+    :param priority: any integer, lower runs first; None is the default of the place it is submitted to.
+    :param delay: seconds from submission until the task may start.
+    :param run_at: the same as a point in time, in epoch seconds; not together with ``delay``.
+    :param timeout: seconds that one run may take, counted from its start.
+    :param retries: how many more runs a failing task gets.
+    :param retry_delay: seconds before the first of them.
+    :param backoff: how the delay grows: ``'fixed'``, ``'linear'``, ``'exponential'`` (doubles), or a number
+        above 0 by which it is multiplied after each run (1, the default, is fixed).
+    :param max_retry_delay: seconds that no delay exceeds.
+    :param jitter: a share between 0 and 1: each delay is changed at random by up to this share of it.
+    :param retry_on: exception classes that are worth another run; ``Exception`` unless told.
+    :param ignore_on: exception classes that are not, even if ``retry_on`` has them.
+    :param name: shown in logs and screens; the function's qualified name unless told.
+    :param group_id: any value by which results can be grouped.
+    :param must_complete: a queue that gives up still finishes this task.
+    :param detached: a queue's summary leaves this task out.
+    :param metadata: a mapping of the caller's own; a shallow copy is kept.
+    :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) for an impossible value or a conflict.
+
+    Instances do not change, so they may be shared between threads.
+
+    >>> TaskOptions(retries=2, retry_delay=0.5, backoff='exponential').retry_pause(2)
+    1.0
+    """
+
+    __slots__ = tuple(_DEFAULTS)
+
+    if TYPE_CHECKING:
+        priority: Optional[int]
+        delay: Optional[float]
+        run_at: Optional[float]
+        timeout: Optional[float]
+        retries: int
+        retry_delay: float
+        backoff: Union[float, str]
+        max_retry_delay: Optional[float]
+        jitter: float
+        retry_on: Tuple[Type[BaseException], ...]
+        ignore_on: Tuple[Type[BaseException], ...]
+        name: Optional[str]
+        group_id: Any
+        must_complete: bool
+        detached: bool
+        metadata: Mapping[str, Any]
+
+    def __init__(self, **options: "Any") -> None:
+        for name in options:
+            if name not in _DEFAULTS:
+                raise unknown_option(name, _DEFAULTS, "TaskOptions")
+        for name, default in _DEFAULTS.items():
+            object.__setattr__(self, name, options.get(name, default))
+        self._check()
+
+    def _check(self) -> None:
+        keep = object.__setattr__
+        if self.priority is not None:
+            keep(self, "priority", _integer("priority", self.priority))
+        if self.delay is not None:
+            _number("delay", self.delay, 0)
+            if self.run_at is not None:
+                raise InvalidArgumentError("delay and run_at exclude each other; give one of them")
+        if self.run_at is not None:
+            _number("run_at", self.run_at, 0)
+        if self.timeout is not None:
+            _number("timeout", self.timeout, 0, exclusive=True)
+        if _integer("retries", self.retries) < 0:
+            raise InvalidArgumentError(f"retries takes an integer 0 or more, not {self.retries!r}")
+        _number("retry_delay", self.retry_delay, 0)
+        if isinstance(self.backoff, str):
+            if self.backoff not in _BACKOFFS:
+                raise InvalidArgumentError(
+                    f"backoff takes one of {', '.join(map(repr, _BACKOFFS))} or a number above 0, "
+                    f"not {self.backoff!r}")
+        else:
+            _number("backoff", self.backoff, 0, exclusive=True)
+        if self.max_retry_delay is not None:
+            _number("max_retry_delay", self.max_retry_delay, 0)
+        if _number("jitter", self.jitter, 0) > 1:
+            raise InvalidArgumentError(f"jitter takes a share between 0 and 1, not {self.jitter!r}")
+        keep(self, "retry_on", _errors("retry_on", self.retry_on))
+        keep(self, "ignore_on", _errors("ignore_on", self.ignore_on))
+        if self.name is not None and not isinstance(self.name, str):
+            raise InvalidTypeError(f"name takes a string, not {type(self.name).__name__}")
+        try:
+            keep(self, "metadata", dict(self.metadata or {}))
+        except (TypeError, ValueError):
+            raise InvalidTypeError(
+                f"metadata takes a mapping, not {type(self.metadata).__name__}") from None
+
+    def __setattr__(self, name: str, value: "Any") -> None:
+        raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed copy")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("TaskOptions do not change; use replace() for a changed copy")
+
+    def replace(self, **changes: "Any") -> "TaskOptions":
+        """Return a copy with some options changed. The same errors as the constructor's."""
+        if not changes:
+            return self
+        return type(self)(**{**self.as_dict(), **changes})
+
+    def as_dict(self) -> "Dict[str, Any]":
+        """Return all options by name, in a new dict."""
+        return {name: getattr(self, name) for name in _DEFAULTS}
+
+    def wants_retry(self, error: BaseException, attempts: int) -> bool:
+        """Say whether a task that failed with this error, after so many runs, gets another one."""
+        return (attempts <= self.retries and isinstance(error, self.retry_on)
+                and not isinstance(error, self.ignore_on))
+
+    def retry_pause(self, attempts: int) -> float:
+        """Return the seconds to wait after so many failed runs (1 after the first)."""
+        pause = float(self.retry_delay)
+        if pause:
+            try:
+                if self.backoff == "linear":
+                    pause *= attempts
+                elif self.backoff == "exponential":
+                    pause *= 2.0 ** (attempts - 1)
+                elif not isinstance(self.backoff, str):
+                    pause *= float(self.backoff) ** (attempts - 1)
+            except OverflowError:
+                pause = float(10 ** 9)   # beyond any clock: some thirty years
+            if self.jitter:
+                from random import uniform
+                pause *= uniform(1 - self.jitter, 1 + self.jitter)
+            if self.max_retry_delay is not None:
+                pause = min(pause, self.max_retry_delay)
+        return pause
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskOptions):
+            return NotImplemented
+        return self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name, default in _DEFAULTS.items()
+                          if getattr(self, name) != default and (name != "metadata" or self.metadata))
+        return f"TaskOptions({shown})"
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return (_rebuild, (self.as_dict(),))
+
+
+def _rebuild(options: "Dict[str, Any]") -> TaskOptions:
+    return TaskOptions(**options)

@@ -1,0 +1,411 @@
+"""The Pool contract: start a task, stop a running task, close by a deadline.
+
+A pool owns its tasks from acceptance to their end: one lock guards its registry, its admission and the state
+of each of its tasks. What a pool does differently from the others is in five methods, all called with the
+lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
+:meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
+others, start threads, or wait.
+
+Order of locks: a pool's, then the timer's or a latch's. No pool takes another pool's lock.
+"""
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from time import monotonic, perf_counter, time
+
+from ..constants import TaskType
+from ..engine.admission import Admission
+from ..engine.registry import Registry
+from ..engine.result import Failure, log
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
+from ..engine.waiting import Latch
+from ..errors import TaskCancelledError, TaskTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+    from ..engine.task import TaskSpec
+    from ..engine.timer import Timer
+
+    Chores = List[Callable[[], None]]
+    Watchers = List[Callable[[], None]]
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Tasks of one kind, and the places where they run."""
+
+    tt: TaskType
+
+    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
+                 beside: "Callable[[Callable[[], None]], None]", admission: Admission) -> None:
+        self.name = name
+        self.timer = timer
+        self.lock = threading.Lock()        # guards the pool, its registry, its admission and its tasks
+        self.registry = Registry()
+        self.admission = admission
+        self.accepting = False
+        self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
+        self._beside = beside               # runs a call in a pool thread, for threads that must not wait
+        self._drained: "List[Latch]" = []   # opened when the last live task has ended
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def submit(self, task: "Task[Any]") -> None:
+        """Accept a task: when this returns, the task will end; when it raises, its function never runs.
+
+        :raises SupervisorStoppedError: the supervisor has been stopped.
+        """
+        spec = task._spec
+        if not spec.plain:
+            self.timer.start()
+        while True:
+            with self.lock:
+                if self.accepting:
+                    self.registry.add(task)
+                    if spec.plain:
+                        chores = self._ready(task)
+                    else:
+                        chores = self._when_due(task, spec)
+                    break
+            self._wake_up()
+        for chore in chores:
+            chore()
+
+    def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+        """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
+        task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
+        self.submit(task)
+        return task
+
+    def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
+        """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
+        if not tasks:
+            return
+        if not all(task._spec.plain for task in tasks):
+            self.timer.start()
+        while True:
+            with self.lock:
+                if self.accepting:
+                    add = self.registry.add
+                    for task in tasks:
+                        add(task)
+                    chores: "Chores" = []
+                    ready = []
+                    for task in tasks:
+                        if task._spec.plain:
+                            ready.append(task)
+                        else:
+                            chores += self._when_due(task, task._spec)
+                    chores += self._ready_many(ready)
+                    break
+            self._wake_up()
+        for chore in chores:
+            chore()
+
+    def _when_due(self, task: "Task[Any]", spec: "TaskSpec") -> "Chores":
+        """An accepted task is made ready now, or DELAYED until it is due."""
+        options = spec.options
+        if options.delay:
+            pause = float(options.delay)
+        elif options.run_at is not None:
+            pause = options.run_at - time()
+        else:
+            return self._ready(task)
+        if pause <= 0:
+            return self._ready(task)
+        self._delay(task, pause)
+        return []
+
+    def _delay(self, task: "Task[Any]", pause: float) -> None:
+        now = perf_counter()
+        task._advance(DELAYED, now)
+        extra = task._more()
+        extra.due = now + pause
+        extra.timer = self.timer.call_at(monotonic() + pause, self._due, task)
+
+    def _due(self, task: "Task[Any]") -> None:
+        """The timer's call: the time of a delayed task has come."""
+        with self.lock:
+            if task._status != DELAYED:
+                return
+            task._more().timer = None
+            task._advance(QUEUED, perf_counter())
+            chores = self._ready(task)
+        for chore in chores:
+            chore()
+
+    # -- the end of a task ---------------------------------------------------------------------------
+
+    def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None
+                  ) -> "Optional[Watchers]":
+        """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
+        extra = task._extra
+        if not task._advance(status, now, outcome):
+            return None
+        registry = self.registry
+        registry.drop(task)
+        if status == CANCELED:
+            registry.cancelled += 1
+        elif type(outcome) is Failure:
+            registry.failed += 1
+        else:
+            registry.succeeded += 1
+        if task._has_started():
+            registry.history.append((task._queued, task._started, now))
+        watchers = task._watchers
+        task._watchers = None
+        if watchers is None:
+            watchers = []
+        if extra is not None:
+            if extra.timer is not None:
+                self.timer.cancel(extra.timer)
+                extra.timer = None
+            if extra.on_start:
+                watchers += extra.on_start
+                extra.on_start = None
+        if self._drained and not registry.live:
+            watchers += self._drained
+            self._drained = []
+        return watchers
+
+    def _announce(self, task: "Task[Any]", watchers: "Optional[Watchers]", inline: bool = True) -> None:
+        """Tell everyone that a task has ended; no lock is held.
+
+        :param inline: the calling thread may run callbacks of others itself; else a pool thread does.
+        """
+        if watchers is None:
+            return
+        for watcher in watchers:
+            watcher()
+        extra = task._extra
+        if extra is not None and extra.callbacks:
+            callbacks, extra.callbacks = extra.callbacks, None
+
+            def call() -> None:
+                for callback in callbacks:
+                    task._call_back(callback)
+
+            if inline:
+                call()
+            else:
+                self._beside(call)
+
+    def _failure(self, task: "Task[Any]", error: BaseException) -> Failure:
+        return Failure(error, task.name, task.id)
+
+    def _retry_pause(self, task: "Task[Any]", error: BaseException) -> "Optional[float]":
+        """Return the seconds until a failed task's next attempt, or None when it gets none. No lock is held."""
+        options = task._spec.options
+        if not options.retries:
+            return None
+        extra = task._extra
+        if extra is not None and extra.cancel_requested:
+            return None
+        attempts = max(1, task.attempts)
+        return options.retry_pause(attempts) if options.wants_retry(error, attempts) else None
+
+    def _retry(self, task: "Task[Any]", pause: float) -> "Chores":
+        """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
+        self.registry.retried += 1
+        extra = task._more()
+        self.timer.cancel(extra.timer)
+        extra.timer = None
+        if pause > 0:
+            self._delay(task, pause)
+            return []
+        attempts = extra.attempts
+        task._advance(QUEUED, perf_counter())
+        extra.attempts = attempts       # this one was an attempt
+        return self._ready(task)
+
+    def _is_cancellation(self, task: "Task[Any]", error: BaseException) -> bool:
+        """Say whether a task that raised this did so because it was asked to stop."""
+        extra = task._extra
+        return extra is not None and extra.cancel_requested and isinstance(error, TaskCancelledError)
+
+    # -- what callers ask of a task (task.Owner) -----------------------------------------------------
+
+    def task_id(self, task: "Task[Any]") -> str:
+        """Return the id of a task of this pool."""
+        return self.registry.task_id(task._seq)
+
+    def cancel(self, task: "Task[Any]") -> bool:
+        """See :meth:`Task.cancel`."""
+        held = task._call     # let go when the lock is free
+        chores: "Chores" = []
+        watchers = None
+        with self.lock:
+            status = task._status
+            if status == COMPLETED or status == CANCELED:
+                return False
+            task._more().cancel_requested = True
+            if status == DELAYED:
+                watchers = self._conclude(task, CANCELED, perf_counter())
+            elif status == QUEUED and self._standing(task):
+                watchers = self._conclude(task, CANCELED, perf_counter())
+                chores = self._withdrawn()
+            else:
+                chores = self._interrupt(task)
+        del held
+        self._announce(task, watchers)
+        for chore in chores:
+            chore()
+        return True
+
+    def complete_early(self, task: "Task[Any]") -> bool:
+        """See :meth:`Task.mark_completed`."""
+        held = task._call
+        chores: "Chores" = []
+        with self.lock:
+            was = task._status
+            if was == COMPLETED or was == CANCELED:
+                return False
+            standing = was == QUEUED and self._standing(task)
+            watchers = self._conclude(task, COMPLETED, perf_counter())
+            if standing:
+                chores = self._withdrawn()
+            elif was != DELAYED:
+                chores = self._done_early(task)
+        del held
+        self._announce(task, watchers)
+        for chore in chores:
+            chore()
+        return True
+
+    def report(self, task: "Task[Any]", progress: Progress) -> None:
+        """See :meth:`Task.report_progress`."""
+        with self.lock:
+            if task._status == STARTED:
+                task._more().progress = progress
+
+    # -- timeouts ------------------------------------------------------------------------------------
+
+    def _arm(self, task: "Task[Any]") -> None:
+        """A task with a timeout has just been started; the lock is held."""
+        extra = task._more()
+        timeout = task._spec.timeout
+        assert timeout is not None
+        extra.timer = self.timer.call_later(timeout, self._expired, task, extra.attempts)
+
+    def _expired(self, task: "Task[Any]", attempt: int) -> None:
+        """The timer's call: a task has run for its timeout."""
+        error = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
+                                 f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
+        pause = self._retry_pause(task, error)
+        with self.lock:
+            if task._status != STARTED or task.attempts != attempt:
+                return
+            task._more().timer = None
+            chores = self._overrun(task, error, pause)
+        for chore in chores:
+            chore()
+
+    # -- closing -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Accept tasks from now on."""
+        with self.lock:
+            self.accepting = True
+
+    def refuse(self) -> None:
+        """Accept no more tasks; those accepted go on."""
+        with self.lock:
+            self.accepting = False
+
+    def cancel_delayed(self) -> int:
+        """Cancel what waits for its time; return how many."""
+        with self.lock:
+            delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
+        return sum(self.cancel(task) for task in delayed)
+
+    def cancel_waiting(self) -> int:
+        """Cancel what has not started; return how many."""
+        with self.lock:
+            waiting = [task for task in self.registry.live.values() if task._status in (QUEUED, DELAYED)]
+        return sum(self.cancel(task) for task in reversed(waiting))
+
+    def cancel_all(self) -> int:
+        """Cancel everything that is alive; running tasks are asked to stop. Return how many tasks."""
+        with self.lock:
+            live = list(self.registry.live.values())
+        # From the last to the first: a cancelled task must not make way for one that is about to be cancelled.
+        return sum(self.cancel(task) for task in reversed(live))
+
+    def drain(self, deadline: "Optional[float]") -> bool:
+        """Block until no task is alive, at the latest until the deadline; say whether none is."""
+        latch = Latch()
+        with self.lock:
+            if not self.registry.live:
+                return True
+            self._drained.append(latch)
+        if latch.wait(deadline):
+            return True
+        with self.lock:
+            if latch in self._drained:
+                self._drained.remove(latch)
+            return not self.registry.live
+
+    def close(self, deadline: "Optional[float]") -> None:
+        """End the places where tasks ran. No task is alive, or the deadline is near."""
+        raise NotImplementedError
+
+    # -- what a pool does in its own way; the lock is held -------------------------------------------
+
+    def _ready(self, task: "Task[Any]") -> "Chores":
+        """A task may run: start it or let it wait."""
+        raise NotImplementedError
+
+    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        """Many tasks may run."""
+        chores: "Chores" = []
+        for task in tasks:
+            chores += self._ready(task)
+        return chores
+
+    def _standing(self, task: "Task[Any]") -> bool:
+        """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
+        return True
+
+    def _withdrawn(self) -> "Chores":
+        """A standing task has just become final."""
+        self.admission.withdrawn()
+        return []
+
+    def _interrupt(self, task: "Task[Any]") -> "Chores":
+        """A task that has been handed out is cancelled."""
+        raise NotImplementedError
+
+    def _overrun(self, task: "Task[Any]", error: TaskTimeoutError, pause: "Optional[float]") -> "Chores":
+        """A running task has exceeded its timeout; pause is the seconds until its next attempt, if any."""
+        raise NotImplementedError
+
+    def _done_early(self, task: "Task[Any]") -> "Chores":
+        """A task that has been handed out was declared completed."""
+        return []
+
+    # -- looking at it -------------------------------------------------------------------------------
+
+    def live_tasks(self) -> "Dict[str, Task[Any]]":
+        """Return the live tasks by id."""
+        with self.lock:
+            tasks = list(self.registry.live.values())
+        return {task.id: task for task in tasks}
+
+    def find(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return a live task, or None."""
+        with self.lock:
+            return self.registry.find(task_id)
+
+    def run_callback(self, task: "Task[Any]", value: "Any") -> None:
+        """Call the ``callback`` of a task with its result, before the completion is announced."""
+        callback = task._spec.callback
+        if callback is not None:
+            try:
+                callback(value)
+            except BaseException:
+                log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
+                              task.id[-8:])

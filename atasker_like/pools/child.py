@@ -1,0 +1,372 @@
+"""The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
+
+This module imports nothing of the package but the errors, so that a child starts fast.
+
+Three pipes connect a pool process to its parent, and a fourth tells it that the parent has died::
+
+    parent ──── frames of tasks ────> child      FRAME header, marshalled entries, raw buffers
+    parent ──── tickets ────────────> child      one a task: the number of its frame, 4 bytes
+    parent <─── results ───────────── child      RESULT header, payload; one write each
+
+A ticket is the right to run one task. The child takes a ticket, then starts the next task of the frame that the
+ticket names. The parent reads tickets back from the same pipe when it wants tasks back: the kernel gives each
+ticket to exactly one of the two. So a task that was sent is run by this child, or taken back, never both; and
+when a child has died, the tickets left in its pipe say exactly how many tasks it had not begun.
+"""
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+from time import perf_counter
+from types import BuiltinFunctionType, FunctionType
+
+from ..errors import TaskPicklingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    #: number, pickled function, pickled arguments or b'', sizes of raw parts or None, id if the caller has chosen
+    #: it, whether the function takes the id, attempt (negative: the function is not to be kept)
+    Entry = Tuple[int, bytes, bytes, Optional[Tuple[int, ...]], Optional[str], bool, int]
+
+__all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
+
+#: length of the raw buffers, length of the entries, number of the frame
+FRAME = struct.Struct("<QII")
+#: number of the task, length of the payload, seconds it took, kind
+RESULT = struct.Struct("<QQdB")
+TICKET = struct.Struct("<I")
+
+NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY = range(7)
+
+#: From this size on, bytes travel beside the pickle or the entries instead of being copied into them.
+LARGE = 1 << 16
+
+#: Asked of the kernel for each pipe; a refusal only costs speed.
+PIPE_SIZE = 1 << 20
+
+
+class _ByName:
+    """Stands for a function whose name leads to its decorated form: it is found there again."""
+
+    def __init__(self, module: str, qualname: str) -> None:
+        self.module = module
+        self.qualname = qualname
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return _lookup, (self.module, self.qualname)
+
+
+def _lookup(module: str, qualname: str) -> "Any":
+    __import__(module)
+    found: "Any" = sys.modules[module]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def undecorated(function: "Any") -> "Any":
+    """Return what a task of this function runs: calling the decorated form would only submit it again."""
+    while getattr(function, "is_bound_task", False):
+        function = function.__wrapped__
+    return function
+
+
+def is_stateless(target: "Any") -> bool:
+    """Say whether a target is a function that is sent by its name, so that it may be kept on both sides."""
+    return type(target) in (FunctionType, BuiltinFunctionType, type) and not getattr(target, "__self__", None)
+
+
+def pickle_target(target: "Callable[..., Any]") -> bytes:
+    """Pickle a function for a child; one that stands behind its own decorator is sent by name.
+
+    :raises Exception: whatever pickle raises for what cannot be sent.
+    """
+    module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if module and qualname and isinstance(target, FunctionType):
+        try:
+            found = _lookup(module, qualname)
+        except (AttributeError, ImportError, KeyError, ValueError):
+            found = None
+        if found is not target and undecorated(found) is target:
+            return pickle.dumps(_ByName(module, qualname), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
+
+
+class TaskInChild:
+    """What ``current_task()`` gives in a pool process: the running task, as far as it is known here."""
+
+    __slots__ = ("id", "name", "attempts", "_number", "_server")
+
+    def __init__(self, server: "_Server", number: int, task_id: str, name: str, attempts: int) -> None:
+        self.id = task_id
+        self.name = name
+        self.attempts = attempts
+        self._number = number
+        self._server = server
+
+    def check_cancelled(self) -> None:
+        """Does nothing: a task that is cancelled in a process is ended with the process."""
+
+    def report_progress(self, done: float, total: "Optional[float]" = None,
+                        message: "Optional[str]" = None) -> None:
+        """Say how far the task is; ``task.progress`` shows it in the parent."""
+        self._server.send(self._number, PROGRESS, marshal.dumps((float(done), total, message)), 0.0)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.id[-8:]} running>"
+
+
+#: The server of this process, when it is a pool process.
+server: "Optional[_Server]" = None
+
+
+class _Server:
+    """The loop of a pool process."""
+
+    def __init__(self, task_fd: int, ticket_fd: int, result_fd: int, prefix: str) -> None:
+        self._task_fd = task_fd
+        self._ticket_fd = ticket_fd
+        self._result_fd = result_fd
+        self._prefix = prefix
+        self._functions: "Dict[bytes, Callable[..., Any]]" = {}
+        self._lock = threading.Lock()       # guards the writing of results: progress may come from any thread
+        self._held: "Optional[int]" = None  # a ticket taken for a frame that has not been read yet
+        self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int]]" = None
+
+    def serve(self) -> None:
+        """Run what comes until the parent closes its end."""
+        while True:
+            try:
+                raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
+                entries: "List[Entry]" = marshal.loads(self._read(length))
+                parts = [self._read_parts(entry[3]) for entry in entries] if raw_length else None
+            except EOFError:
+                return
+            for position, entry in enumerate(entries):
+                ticket = self._take_ticket()
+                if ticket != frame:
+                    # The rest of this frame was taken back; the ticket, if any, is for a later one.
+                    self._held = ticket
+                    break
+                self._run(entry, parts[position] if parts is not None else ())
+                if parts is not None:
+                    parts[position] = ()
+            del entries, parts
+
+    def _take_ticket(self) -> "Optional[int]":
+        if self._held is not None:
+            ticket, self._held = self._held, None
+            return ticket
+        try:
+            return int(TICKET.unpack(os.read(self._ticket_fd, TICKET.size))[0])
+        except BlockingIOError:
+            return None
+
+    def _read(self, length: int) -> "bytes | bytearray":
+        data = os.read(self._task_fd, min(length, PIPE_SIZE))
+        if len(data) == length:
+            return data
+        if not data:
+            raise EOFError
+        whole = bytearray(length)
+        view = memoryview(whole)
+        view[:len(data)] = data
+        filled = len(data)
+        while filled < length:
+            count = os.readv(self._task_fd, [view[filled:filled + PIPE_SIZE]])
+            if not count:
+                raise EOFError
+            filled += count
+        return whole
+
+    def _read_parts(self, sizes: "Optional[Tuple[int, ...]]") -> "Tuple[Any, ...]":
+        return tuple(self._read(size) if size else b"" for size in sizes) if sizes else ()
+
+    def _run(self, entry: "Entry", parts: "Tuple[Any, ...]") -> None:
+        number, blob, payload, _, task_id, takes_id, attempt = entry
+        begin = perf_counter()
+        stage = "function"
+        try:
+            function = self._functions.get(blob)
+            if function is None:
+                function = undecorated(pickle.loads(blob))
+                if attempt > 0:
+                    if len(self._functions) > 4096:
+                        self._functions.clear()
+                    self._functions[blob] = function        # type: ignore[assignment]
+            stage = "arguments"
+            args, kwargs = (), {}       # type: Tuple[Any, ...], Dict[str, Any]
+            if parts:
+                args, kwargs = pickle.loads(parts[0], buffers=parts[1:])
+            elif payload:
+                args, kwargs = pickle.loads(payload)
+            del parts
+            self._running = (number, task_id, function, abs(attempt))      # type: ignore[assignment]
+            if takes_id:
+                kwargs["_task_id"] = self.current_id()
+            stage = "run"
+            value = function(*args, **kwargs)       # type: ignore[misc]
+            if value is None:
+                self.send(number, NONE, b"", perf_counter() - begin)
+                return
+            del args, kwargs
+            stage = "result"
+            buffers: "List[pickle.PickleBuffer]" = []
+            payload = pickle.dumps(value, 5, buffer_callback=buffers.append)
+            del value
+            if buffers:
+                self._send_buffers(number, payload, buffers, perf_counter() - begin)
+            else:
+                self.send(number, VALUE, payload, perf_counter() - begin)
+        except BaseException as error:
+            self.send(number, ERROR, _describe(error, stage), perf_counter() - begin)
+        finally:
+            self._running = None
+
+    def current_id(self) -> str:
+        """The id of the running task."""
+        assert self._running is not None
+        number, task_id = self._running[:2]
+        return task_id if task_id is not None else f"{self._prefix}{number:012x}"
+
+    def current(self) -> "Optional[TaskInChild]":
+        """The running task, or None."""
+        running = self._running
+        if running is None:
+            return None
+        number, _, function, attempt = running
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        return TaskInChild(self, number, self.current_id(), name, attempt)
+
+    def send(self, number: int, kind: int, payload: bytes, seconds: float) -> None:
+        """Write one result or report; all of it before anything else."""
+        header = RESULT.pack(number, len(payload), seconds, kind)
+        with self._lock:
+            if len(payload) < LARGE:
+                self._write(header + payload)
+            else:
+                self._write(header)
+                self._write(payload)
+
+    def _send_buffers(self, number: int, payload: bytes, buffers: "List[pickle.PickleBuffer]",
+                      seconds: float) -> None:
+        raws = [buffer.raw() for buffer in buffers]
+        sizes = marshal.dumps([len(payload)] + [raw.nbytes for raw in raws])
+        head = TICKET.pack(len(sizes)) + sizes + payload
+        with self._lock:
+            self._write(RESULT.pack(number, len(head) + sum(raw.nbytes for raw in raws), seconds, BUFFERS) + head)
+            for raw in raws:
+                self._write(raw)
+
+    def _write(self, data: "bytes | memoryview") -> None:
+        written = os.write(self._result_fd, data)
+        if written < len(data):
+            view = memoryview(data)
+            while written < len(data):
+                written += os.write(self._result_fd, view[written:])
+
+
+def _describe(error: BaseException, stage: str) -> bytes:
+    """Put an error into bytes that can always be read again."""
+    import traceback
+
+    trace = error.__traceback__
+    if trace is not None and stage == "run":
+        trace = trace.tb_next           # the frame of this module says nothing to the reader
+    cause = ""
+    if stage == "result":
+        cause = f"the task ran, but its result cannot be pickled: {_text(error)}"
+    elif stage == "arguments":
+        cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}"
+    elif stage == "function":
+        cause = f"the function of the task could not be found in the pool process: {_text(error)}"
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:
+        text = f"(the traceback of {type(error).__name__} could not be formatted)"
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    pickled = None
+    try:
+        if cause:
+            pickled = pickle.dumps(TaskPicklingError(cause))
+        else:
+            pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+    except BaseException:               # the parent builds a RemoteError of the text instead
+        pass
+    return marshal.dumps((kind, _text(error), text, pickled))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return type(error).__name__
+
+
+def _end_with_parent(fd: int) -> None:
+    """Have this process killed when the other end of a pipe, on which nothing is ever sent, is closed.
+
+    On Linux the kernel does it, so that not even C code that holds the interpreter can outlive the parent;
+    elsewhere a thread waits for it.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)         # type: ignore[attr-defined]
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        if _closed(fd):
+            os._exit(1)                 # it had died before the signal was armed
+        return
+
+    def watch() -> None:
+        try:
+            os.read(fd, 1)
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _closed(fd: int) -> bool:
+    from select import POLLIN, poll
+
+    waiter = poll()
+    waiter.register(fd, POLLIN)
+    return bool(waiter.poll(0))
+
+
+def main(task: "Connection", ticket: "Connection", result: "Connection", alive: "Connection", prefix: str,
+         initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]") -> None:
+    """The body of a pool process."""
+    global server
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_parent(alive.fileno())
+    server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
+    if hasattr(os, "register_at_fork"):
+        # A process that a task forks must not hold the pipes open, nor speak for the task.
+        os.register_at_fork(after_in_child=lambda: _forget(task, ticket, result, alive))
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException as error:
+            server.send(0, NOT_READY, _describe(error, "run"), 0.0)
+            return
+    server.send(0, READY, b"", 0.0)
+    server.serve()
+
+
+def _forget(*pipes: "Connection") -> None:
+    global server
+    server = None
+    for pipe in pipes:
+        pipe.close()

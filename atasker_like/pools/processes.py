@@ -1,0 +1,1179 @@
+"""The process pool, parent's side.
+
+::
+
+    submit ──> admission queue ──> feed: frames and tickets into the pipe of a process   (any thread)
+                     ^                                      │
+                     └── recall: tickets taken back <───────┤
+                                                            v
+    waiters <── results read, next tasks fed <── one thread that watches all result pipes
+
+Every process has pipes of its own (see :mod:`.child` for what crosses them). The parent keeps each task in
+``inflight`` of the process it was sent to until its result has arrived, in the order of sending. So
+
+* the first task in flight is the one that runs, or whose result is on its way;
+* the last ones, as many as there are tickets in the pipe, have not begun and can be taken back: to run something
+  more urgent first, to give an idle process work, to cancel one of them, or because the process died;
+* when a process dies, one task at most had begun without a result, and that one fails.
+
+Short tasks are sent ahead, about a millisecond of expected work at a time, so that a process need not wait for the
+parent between two of them. A place is a process that has something in flight.
+"""
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import selectors
+import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic, perf_counter
+
+from ..constants import TaskType
+from ..engine.admission import Admission
+from ..engine.result import Failure, log
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Progress, Task
+from ..engine.waiting import Latch, remaining
+from ..errors import (InvalidArgumentError, PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
+                      TaskPicklingError)
+from . import child
+from .base import Pool
+from .child import (BUFFERS, ERROR, FRAME, LARGE, NONE, NOT_READY, PIPE_SIZE, PROGRESS, READY, RESULT, TICKET,
+                    VALUE)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple
+
+    from ..engine.task import TaskSpec
+    from ..engine.timer import Timer
+    from ..errors import TaskTimeoutError
+    from .base import Chores, Watchers
+
+    Result = Tuple[int, int, float, Any]
+
+__all__ = ["PoolProcess", "ProcessPool"]
+
+#: Seconds of expected work that are sent ahead of the running task.
+AHEAD_SECONDS = 0.001
+#: A task expected to take no longer than this is sent ahead alone, so that the process need not wait for it.
+AHEAD_SINGLE = 0.02
+#: Tasks in flight to one process at most.
+AHEAD_MOST = 256
+#: How many submissions to a busy pool go by before a submitter itself looks whether a process runs low.
+FEED_EVERY = 32
+#: Bytes read from a result pipe at once.
+READ_SIZE = 1 << 18
+#: Seconds between asking a process to end (TERM) and ending it (KILL).
+TERM_GRACE = 1.0
+#: How often in a row processes may fail to start before what waits is failed.
+START_TRIES = 3
+#: Seconds before a failed start is tried again; doubled each time.
+START_PAUSE = 0.05
+
+_CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
+
+
+class PoolProcess:
+    """One process of the pool. All fields are guarded by the pool's lock unless said otherwise."""
+
+    __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
+                 "worst", "stalled", "ready", "ending", "quota", "outbox", "partial", "large", "born", "error",
+                 "closed")
+
+    def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
+        self.process = process
+        self.pid: int = process.pid
+        self.pipes = pipes                  # the parent's ends, to be closed
+        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd = [pipe.fileno() for pipe in pipes[:4]]
+        self.inflight: "Deque[Task[Any]]" = deque()
+        self.frame = 0
+        self.worst = -1                     # the least urgent priority in flight
+        self.stalled = False                # tasks were taken back: nothing is sent until it is idle
+        self.ready = False
+        self.ending: "Optional[Tuple[Task[Any], Optional[BaseException], Optional[float]]]" = None
+        self.quota = quota                  # tasks that it may still be sent, or None
+        self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
+        self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
+        self.large: "Optional[_Large]" = None           # the I/O thread's: a large result that is arriving
+        self.born = monotonic()
+        self.error: "Optional[BaseException]" = None    # why it could not get ready
+        self.closed = False                 # its pipes are closed, or its task pipe is
+
+
+class _Large:
+    """A large result on its way."""
+
+    __slots__ = ("number", "seconds", "kind", "data", "view", "filled")
+
+    def __init__(self, number: int, seconds: float, kind: int, length: int) -> None:
+        self.number = number
+        self.seconds = seconds
+        self.kind = kind
+        self.data = bytearray(length)
+        self.view = memoryview(self.data)
+        self.filled = 0
+
+
+class ProcessPool(Pool):
+    """Runs tasks in processes, most urgent first, and survives the death of any of them."""
+
+    tt = TaskType.MP
+
+    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
+                 beside: "Callable[[Callable[[], None]], None]", pool_size: int, reserve_normal: int = 0,
+                 reserve_high: int = 0, start_method: "Optional[str]" = None,
+                 initializer: "Optional[Callable[..., Any]]" = None, initargs: "Tuple[Any, ...]" = (),
+                 maxtasksperchild: "Optional[int]" = None) -> None:
+        super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
+        self.start_method = start_method
+        self.initializer = initializer
+        self.initargs = initargs
+        self.maxtasksperchild = maxtasksperchild
+        self.min_size = 0
+        self._processes: "List[PoolProcess]" = []
+        self._idle: "List[PoolProcess]" = []
+        self._worst = -1                    # no process has anything less urgent than this in flight
+        self._starting = False              # a thread is starting processes
+        self._failures = 0                  # processes in a row that did not get ready
+        self._pausing = False               # the timer will try again to start one
+        self._closing = False
+        self._gone: "List[Latch]" = []      # opened when the last process is gone
+        self._watch: "Optional[_Watch]" = None
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+        """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
+        task: "Task[Any]" = Task(spec, args, kwargs, None)
+        self.submit(task)
+        return task
+
+    def submit(self, task: "Task[Any]") -> None:
+        spec = task._spec
+        error = self._pack(task)
+        if error is not None:
+            self._refused(task, error)
+            return
+        if not spec.plain:
+            Pool.submit(self, task)
+            return
+        while True:
+            with self.lock:
+                if self.accepting:
+                    registry = self.registry
+                    registry.last = task._seq = number = registry.last + 1
+                    registry.live[number] = task
+                    extra = task._extra
+                    if extra is not None and extra.task_id is not None:
+                        registry.named[extra.task_id] = task
+                    chores = self._ready(task)
+                    break
+            self._wake_up()
+        for chore in chores:
+            chore()
+
+    def submit_many(self, tasks: "Iterable[Task[Any]]") -> None:
+        good = []
+        for task in tasks:
+            error = self._pack(task)
+            if error is None:
+                good.append(task)
+            else:
+                self._refused(task, error)
+        Pool.submit_many(self, good)
+
+    def _pack(self, task: "Task[Any]") -> "Optional[BaseException]":
+        """Pickle what the child needs, in the submitter's thread, with no lock held."""
+        spec = task._spec
+        what = "function"
+        try:
+            if spec.blob is None:
+                blob = child.pickle_target(spec.target)
+                if child.is_stateless(spec.target):
+                    spec.blob = blob
+                else:
+                    task._more().payload = blob     # it may be another one at the next call
+            args, kwargs, _ = task._call
+            if not args and not kwargs:
+                return None
+            what = "arguments"
+            buffers: "List[Any]" = []
+            payload = pickle.dumps((args, kwargs or {}), 5, buffer_callback=buffers.append)
+            packed: "Any" = (payload, [buffer.raw() for buffer in buffers]) if buffers else payload
+            task._call = (args, kwargs, packed)
+            return None
+        except BaseException as raised:
+            advice = ("define it at the top level of a module, where the process can import it"
+                      if what == "function" else "pass plain data, and open files or connections in the function")
+            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
+                                      f"({type(raised).__name__}: {raised}); {advice}")
+            error.__cause__ = raised
+            return error
+
+    def _refused(self, task: "Task[Any]", error: BaseException) -> None:
+        """Accept a task that cannot be sent, and fail it: no other task is affected."""
+        held = task._call
+        while True:
+            with self.lock:
+                if self.accepting:
+                    self.registry.add(task)
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    break
+            self._wake_up()
+        del held
+        self._announce(task, watchers)
+
+    # -- dispatch: all with the lock held ------------------------------------------------------------
+
+    def _ready(self, task: "Task[Any]") -> "Chores":
+        admission = self.admission
+        admission.push(task)
+        if self._idle:
+            self._feed_idle()
+            if not admission.waiting:
+                return []
+        priority = task._spec.priority
+        if priority < self._worst:
+            self._recall_less_urgent(priority)
+        elif admission.waiting % FEED_EVERY == 0:
+            for process in self._processes:
+                if process.inflight:
+                    self._feed(process)
+        if len(self._processes) < admission.places and not self._starting:
+            return self._grow()
+        return []
+
+    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        least = None
+        for task in tasks:
+            self.admission.push(task)
+            if least is None or task._spec.priority < least:
+                least = task._spec.priority
+        if least is not None and least < self._worst:
+            self._recall_less_urgent(least)
+        self._feed_idle()
+        return self._grow()
+
+    def _feed_idle(self) -> None:
+        while self._idle and self.admission.waiting:
+            process = self._idle[-1]
+            self._feed(process, len(self._idle))
+            if not process.inflight:
+                return                      # none may start
+
+    def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
+        """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
+        inflight = process.inflight
+        if not process.ready or process.ending is not None or process.closed or (process.stalled and inflight):
+            return
+        admission = self.admission
+        count = len(inflight)
+        share = admission.waiting if sharers == 1 else -(-admission.waiting // sharers)
+        was_idle = not count
+        batch: "List[Task[Any]]" = []
+        while share > 0 and process.quota != 0:
+            task = admission.peek()
+            if task is None:
+                break
+            priority = task._spec.priority
+            limit = admission.limit(priority)
+            if was_idle and not batch:
+                if admission.active >= limit:
+                    break
+                self._idle.remove(process)
+                admission.active += 1
+                process.stalled = False
+            elif count >= self._allowed(task._spec.cost) or admission.active > limit:
+                break
+            admission.take()
+            batch.append(task)
+            count += 1
+            share -= 1
+            if process.quota is not None:
+                process.quota -= 1
+            if priority > process.worst:
+                process.worst = priority
+                if priority > self._worst:
+                    self._worst = priority
+        if batch:
+            self._send(process, batch)
+            if was_idle:
+                self._begin(inflight[0], perf_counter())
+
+    def _allowed(self, cost: "Optional[float]") -> int:
+        """How many tasks that take so long may be in flight to one process."""
+        if cost is None:
+            return 1
+        if cost * AHEAD_MOST <= AHEAD_SECONDS:
+            return AHEAD_MOST
+        if cost <= AHEAD_SECONDS:
+            return 1 + int(AHEAD_SECONDS / cost)
+        return 2 if cost <= AHEAD_SINGLE else 1
+
+    def _begin(self, task: "Task[Any]", now: float) -> None:
+        """A task has become the first in flight."""
+        if task._status == QUEUED:
+            task._advance(STARTED, now)
+            if task._spec.timeout is not None:
+                self._arm(task)
+            extra = task._extra
+            if extra is not None and extra.on_start:
+                for watcher in extra.on_start:
+                    watcher()
+                extra.on_start = None
+
+    def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
+        """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
+        entries = []
+        raws: "List[Any]" = []
+        for task in batch:
+            spec = task._spec
+            extra = task._extra
+            packed: "Any" = task._call[2]
+            sizes = None
+            if type(packed) is tuple:
+                sizes = (len(packed[0]), *[raw.nbytes for raw in packed[1]])
+                raws += (packed[0], *packed[1])
+                packed = b""
+            elif packed is None:
+                packed = b""
+            elif len(packed) >= LARGE:
+                sizes = (len(packed),)
+                raws.append(packed)
+                packed = b""
+            if extra is None:
+                entries.append((task._seq, spec.blob, packed, sizes, None, spec.takes_id, 1))
+            else:
+                entries.append((task._seq, spec.blob or extra.payload, packed, sizes, extra.task_id, spec.takes_id,
+                                (extra.attempts + 1) * (1 if spec.blob else -1)))
+            process.inflight.append(task)
+        process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
+        body = marshal.dumps(entries)
+        try:
+            os.write(process.ticket_out, TICKET.pack(frame) * len(batch))
+        except OSError:
+            return      # it is dead: its end is noticed on the result pipe, and the tasks come back
+        raw_length = sum(memoryview(raw).nbytes for raw in raws)
+        self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
+
+    def _write(self, process: PoolProcess, parts: "List[Any]") -> None:
+        """Write without waiting; what the pipe has no room for goes out in a thread of its own."""
+        if process.outbox:
+            process.outbox.extend(memoryview(part).cast("B") for part in parts)
+            return
+        for position, part in enumerate(parts):
+            try:
+                written = os.write(process.task_fd, part)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                return
+            if written < memoryview(part).nbytes:
+                process.outbox.append(memoryview(part).cast("B")[written:])
+                process.outbox.extend(memoryview(rest).cast("B") for rest in parts[position + 1:])
+                assert self._watch is not None
+                self._watch.flush(process)
+                return
+
+    def _writable(self, process: PoolProcess) -> bool:
+        """The I/O thread: a task pipe has room again. Say whether there is more to write."""
+        with self.lock:
+            outbox = process.outbox
+            while outbox and not process.closed:
+                data = outbox[0]
+                try:
+                    written = os.write(process.task_fd, data)
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    outbox.clear()      # it is dead: its end is noticed on the result pipe
+                    return False
+                if written < data.nbytes:
+                    outbox[0] = data[written:]
+                    return True
+                outbox.popleft()
+            return False
+
+    def _recall(self, process: PoolProcess) -> "List[Task[Any]]":
+        """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
+        the kernel gives each ticket to one reader."""
+        taken = 0
+        with suppress(OSError):
+            while True:
+                tickets = os.read(process.ticket_in, 4096)
+                if not tickets:
+                    break
+                taken += len(tickets) // TICKET.size
+        inflight = process.inflight
+        back: "List[Task[Any]]" = []
+        now = perf_counter()
+        for _ in range(min(taken, len(inflight))):
+            task = inflight.pop()
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                if task._extra is not None:
+                    self.timer.cancel(task._extra.timer)
+                    task._extra.timer = None
+            if task._status == QUEUED:
+                back.append(task)
+        if taken:
+            process.stalled = True
+            process.worst = max([task._spec.priority for task in inflight], default=-1)
+            if process.quota is not None:
+                process.quota += taken
+            if not inflight:
+                self._becomes_idle(process)
+        back.reverse()
+        return back
+
+    def _recall_less_urgent(self, priority: int) -> None:
+        """A task has come that must not wait behind those that were sent ahead of it."""
+        for process in self._processes:
+            if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
+                self.admission.push_back(self._recall(process))
+        self._worst = max([process.worst for process in self._processes], default=-1)
+        self._feed_idle()
+
+    def _steal(self) -> None:
+        """A process is idle and nothing waits: take back what stands behind a running task elsewhere."""
+        victim = None
+        for process in self._processes:
+            if len(process.inflight) > 1 and not process.stalled and (
+                    victim is None or len(process.inflight) > len(victim.inflight)):
+                victim = process
+        if victim is not None:
+            back = self._recall(victim)
+            self.admission.push_back(back)
+            if self._idle:
+                # The victim, too, will be idle soon and want its half.
+                self._feed(self._idle[-1], max(2, len(self._idle)))
+                self._feed_idle()
+
+    def _becomes_idle(self, process: PoolProcess) -> None:
+        self.admission.active -= 1
+        process.stalled = False
+        process.worst = -1
+        if process.ending is not None or process.closed:
+            return
+        if process.quota == 0:
+            self._dismiss(process)
+        else:
+            self._idle.append(process)
+
+    # -- results: the I/O thread ---------------------------------------------------------------------
+
+    def _readable(self, process: PoolProcess) -> None:
+        """A result pipe has something to read, or its process is gone."""
+        large = process.large
+        try:
+            if large is not None:
+                count = os.readv(process.result_fd, [large.view[large.filled:]])
+                if count:
+                    large.filled += count
+                    if large.filled == len(large.data):
+                        process.large = None
+                        self._take([(large.number, large.kind, large.seconds, large.data)], process)
+                    return
+                data = b""
+            else:
+                data = os.read(process.result_fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._died(process)
+            return
+        if process.partial:
+            data = process.partial + data
+        results: "List[Result]" = []
+        position, end = 0, len(data)
+        while end - position >= RESULT.size:
+            number, length, seconds, kind = RESULT.unpack_from(data, position)
+            start = position + RESULT.size
+            if end - start < length:
+                if length >= READ_SIZE:
+                    large = process.large = _Large(number, seconds, kind, length)
+                    large.filled = end - start
+                    large.view[:large.filled] = data[start:]
+                    position = end
+                break
+            position = start + length
+            results.append((number, kind, seconds, data[start:position] if length else None))
+        process.partial = data[position:] if position < end else b""
+        if results:
+            self._take(results, process)
+
+    def _take(self, results: "List[Result]", process: PoolProcess) -> None:
+        """Decode results, with no lock held since that may run code of others, then enter them."""
+        decoded = []
+        for number, kind, seconds, payload in results:
+            outcome: "Any" = None
+            if kind == VALUE or kind == BUFFERS:
+                try:
+                    outcome = _loads(kind, payload)
+                except BaseException as raised:
+                    kind = ERROR
+                    outcome = TaskPicklingError("the task ran, but its result could not be rebuilt here "
+                                                f"({type(raised).__name__}: {raised})")
+                    outcome.__cause__ = raised
+            elif kind == ERROR or kind == NOT_READY:
+                outcome = _rebuild(payload)
+            elif kind == PROGRESS:
+                outcome = Progress(*marshal.loads(payload))
+            decoded.append((number, kind, seconds, outcome))
+        del results
+        late: "List[Tuple[Task[Any], int, Any]]" = []
+        told: "Watchers" = []
+        held = []
+        with self.lock:
+            self._enter(process, decoded, late, told, held)
+            if process.inflight:
+                if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
+                    self._feed(process)
+            elif process.ready and self.admission.waiting:
+                self._feed_idle()
+            elif process.ready and self._idle and len(self._processes) > 1:
+                self._steal()
+            chores = self._grow() if self.admission.waiting else []
+        del held, decoded
+        for watcher in told:
+            watcher()
+        for chore in chores:
+            chore()
+        for task, kind, outcome in late:
+            self._end_late(task, kind, outcome)
+
+    def _enter(self, process: PoolProcess, decoded: "List[Result]", late: "List[Tuple[Task[Any], int, Any]]",
+               told: "Watchers", held: "List[Any]") -> None:
+        """Enter results into their tasks. Those that want more than that are added to ``late``."""
+        registry = self.registry
+        inflight = process.inflight
+        live = registry.live
+        now = perf_counter()
+        for number, kind, seconds, outcome in decoded:
+            if kind <= ERROR:
+                task = inflight.popleft()
+                spec = task._spec
+                spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
+                if task._status == QUEUED:
+                    self._begin(task, max(task._queued, now - seconds))
+                held.append(task._call)
+                if task._extra is None and kind != ERROR and spec.plain:
+                    # _conclude(), written out for the task that needs nothing else
+                    if task._advance(COMPLETED, now, outcome):
+                        del live[number]
+                        registry.succeeded += 1
+                        registry.history.append((task._queued, task._started, now))
+                        if task._watchers is not None:
+                            told += task._watchers
+                        if self._drained and not live:
+                            told += self._drained
+                            self._drained = []
+                else:
+                    late.append((task, kind, outcome))
+            elif kind == PROGRESS:
+                running = live.get(number)
+                if running is not None:
+                    running._more().progress = outcome
+            elif kind == READY:
+                process.ready = True
+                self._failures = 0
+                if not process.closed:
+                    if process.quota == 0:
+                        self._dismiss(process)      # configured anew while it started
+                    else:
+                        self._idle.append(process)
+            else:
+                process.error = outcome
+            if kind <= ERROR:
+                if inflight:
+                    self._begin(inflight[0], now)
+                else:
+                    self._becomes_idle(process)
+
+    def _end_late(self, task: "Task[Any]", kind: int, outcome: "Any") -> None:
+        """End a task whose result has arrived and that has a callback, retries, or an error."""
+        if kind != ERROR:
+            if task._spec.callback is None:
+                self._end(task, outcome)
+            else:
+                def call_back() -> None:
+                    self.run_callback(task, outcome)
+                    self._end(task, outcome)
+
+                self._beside(call_back)
+            return
+        pause = self._retry_pause(task, outcome)
+        failure = self._failure(task, outcome)
+        self._end(task, failure, pause)
+
+    def _end(self, task: "Task[Any]", outcome: "Any", pause: "Optional[float]" = None) -> None:
+        held = task._call
+        watchers = None
+        chores: "Chores" = []
+        with self.lock:
+            if pause is not None and self.accepting and task._status == STARTED:
+                outcome.seen = True
+                chores = self._retry(task, pause)
+            else:
+                watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                if watchers is None and type(outcome) is Failure:
+                    outcome.seen = True         # declared completed or cancelled before it failed
+        del held
+        for chore in chores:
+            chore()
+        self._announce(task, watchers, inline=False)
+
+    # -- the end of a process ------------------------------------------------------------------------
+
+    def _died(self, process: PoolProcess) -> None:
+        """The I/O thread has seen the end of a process: tell whose task it was, keep the others, replace it."""
+        watch = self._watch
+        assert watch is not None
+        watch.forget(process)
+        process.process.join(0.5)
+        if process.process.exitcode is None:
+            process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
+            process.process.join()
+        exitcode = process.process.exitcode
+        with self.lock:
+            self._processes.remove(process)
+            if process in self._idle:
+                self._idle.remove(process)
+            ending = process.ending
+            process.closed = True
+            self.admission.push_back(self._recall(process))
+            victims = list(process.inflight)        # one at most, by the protocol of the tickets
+            if victims:
+                self.admission.active -= 1
+                process.inflight.clear()
+            if not process.ready and not self._closing:
+                self._failures += 1
+            failures = self._failures
+            self._close_pipes(process)
+        process.process.close()
+        for victim in victims:
+            if ending is None or ending[0] is not victim:
+                error: BaseException = _death_of(process.pid, exitcode, victim)
+                self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
+            elif ending[1] is None:
+                self._cancelled(victim)
+            else:
+                self._end(victim, self._failure(victim, ending[1]), ending[2])
+        if not process.ready and not self._closing:
+            log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
+                        process.error or f"exit code {exitcode}")
+            if failures >= START_TRIES:
+                self._fail_waiting(process.error or ProcessDiedError(
+                    f"process {process.pid} ended with exit code {exitcode} before it was ready", process.pid,
+                    exitcode))
+        with self.lock:
+            chores: "Chores" = []
+            if self.accepting or self.admission.waiting:
+                self._feed_idle()
+                chores = self._grow()
+            gone: "List[Latch]" = []
+            if not self._processes:
+                gone, self._gone = self._gone, []
+        for chore in chores:
+            chore()
+        for latch in gone:
+            latch()
+
+    def _cancelled(self, task: "Task[Any]") -> None:
+        held = task._call
+        with self.lock:
+            watchers = self._conclude(task, CANCELED, perf_counter())
+        del held
+        self._announce(task, watchers, inline=False)
+
+    def _fail_waiting(self, cause: BaseException) -> None:
+        """Processes do not get ready, again and again: fail what waits, each task with an error of its own."""
+        ended = []
+        with self.lock:
+            self._failures = 0
+            for task in self.admission.take_all():
+                error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
+                                        f"({task.id[-8:]}) in {START_TRIES} tries; the last one said: {cause}")
+                error.__cause__ = cause
+                held = task._call
+                ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
+                                                         self._failure(task, error))))
+        for task, held, watchers in ended:
+            self._announce(task, watchers, inline=False)
+
+    def _dismiss(self, process: PoolProcess) -> None:
+        """Let an idle process end by itself: it reads the end of its task pipe. The lock is held."""
+        if not process.closed:
+            process.closed = True
+            if process in self._idle:
+                self._idle.remove(process)
+            if process.outbox:
+                process.process.kill()      # it does not read: frozen, or about to read what was taken back
+            else:
+                _forget_pipe(process.pipes[0])
+                process.pipes[0].close()
+
+    def _close_pipes(self, process: PoolProcess) -> None:
+        process.closed = True
+        process.outbox.clear()
+        for pipe in process.pipes:
+            _forget_pipe(pipe)
+            with suppress(OSError):
+                pipe.close()
+
+    def _end_process(self, process: PoolProcess) -> "Chores":
+        """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
+        if process in self._idle:
+            self._idle.remove(process)
+
+        def terminate() -> None:
+            try:
+                self.timer.start()
+                self.timer.call_later(TERM_GRACE, _kill, process.process)
+                process.process.terminate()
+            except RuntimeError:            # no thread for the timer: no grace
+                process.process.kill()
+
+        return [terminate]
+
+    # -- what may be asked of a running task ---------------------------------------------------------
+
+    def _holder(self, task: "Task[Any]") -> "Optional[PoolProcess]":
+        for process in self._processes:
+            if task in process.inflight:
+                return process
+        return None
+
+    def _standing(self, task: "Task[Any]") -> bool:
+        process = self._holder(task)
+        if process is None:
+            return True
+        self.admission.push_back(self._recall(process))
+        if task not in process.inflight:
+            return True
+        self._begin(task, perf_counter())   # the child has just taken its ticket
+        return False
+
+    def _withdrawn(self) -> "Chores":
+        self.admission.withdrawn()
+        self._feed_idle()                   # others may have come back with the task
+        return []
+
+    def _interrupt(self, task: "Task[Any]") -> "Chores":
+        return self._stop_running(task, None, None)
+
+    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+        return self._stop_running(task, error, pause)
+
+    def _stop_running(self, task: "Task[Any]", error: "Optional[BaseException]",
+                      pause: "Optional[float]") -> "Chores":
+        process = self._holder(task)
+        if process is None or process.ending is not None:
+            return []                       # its result has arrived, or its process is being ended
+        self.admission.push_back(self._recall(process))
+        if task not in process.inflight:
+            if error is None:               # it had not begun after all: no process has to end for it
+                watchers = self._conclude(task, CANCELED, perf_counter())
+                self._withdrawn()
+                return [lambda: self._announce(task, watchers)]
+            self._feed_idle()
+            return []
+        process.ending = (task, error, pause)
+        self._feed_idle()
+        return self._end_process(process) + self._grow()
+
+    def _done_early(self, task: "Task[Any]") -> "Chores":
+        return []       # its result, when it comes, is ignored
+
+    # -- starting processes --------------------------------------------------------------------------
+
+    def _grow(self) -> "Chores":
+        """Start processes if what waits could use them; the lock is held."""
+        if self._starting or self._pausing or self._closing or not self._lacking():
+            return []
+        self._starting = True
+        return [lambda: self._beside(self._start_processes)]
+
+    def _lacking(self) -> bool:
+        """Whether another process should be there."""
+        alive = sum(1 for process in self._processes if process.ending is None and not process.closed)
+        if alive >= self.admission.places:
+            return False
+        if alive < self.min_size and self.accepting:
+            return True
+        task = self.admission.peek()
+        if task is None or self._idle:
+            return False
+        coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
+        return coming < self.admission.waiting and self.admission.active + coming < self.admission.limit(
+            task._spec.priority)
+
+    def _start_processes(self) -> None:
+        """A thread's body: start processes, one after the other, as long as some are lacking."""
+        while True:
+            with self.lock:
+                if self._closing or not self._lacking():
+                    self._starting = False
+                    return
+            try:
+                self._start_one()
+            except BaseException as error:
+                with self.lock:
+                    self._starting = False
+                    self._failures += 1
+                    failures = self._failures
+                    self._pausing = failures < START_TRIES
+                log.warning("%s could not start a process: %s: %s", self.name, type(error).__name__, error)
+                if failures >= START_TRIES:
+                    self._fail_waiting(error)
+                else:
+                    try:
+                        self.timer.start()
+                        self.timer.call_later(START_PAUSE * 2 ** failures, self._try_again)
+                    except RuntimeError:
+                        with self.lock:
+                            self._pausing = False
+                        self._fail_waiting(error)
+                return
+
+    def _try_again(self) -> None:
+        with self.lock:
+            self._pausing = False
+            chores = self._grow()
+        for chore in chores:
+            chore()
+
+    def _start_one(self) -> None:
+        import multiprocessing
+
+        method = self.start_method or default_start_method()
+        context: "Any" = multiprocessing.get_context(method)
+        theirs: "List[Connection]" = []
+        ours: "List[Connection]" = []
+        with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
+            try:
+                for kind in ("task", "ticket", "result", "alive"):
+                    reader, writer = context.Pipe(duplex=False)
+                    _remember_pipe(reader)
+                    _remember_pipe(writer)
+                    if kind == "result":
+                        ours.append(reader)
+                        theirs.append(writer)
+                    elif kind == "ticket":
+                        ours += (reader, writer)    # the parent reads tickets back
+                        theirs.append(reader)
+                    else:
+                        ours.append(writer)
+                        theirs.append(reader)
+                task, ticket, result, alive = theirs
+                os.set_blocking(ticket.fileno(), False)
+                os.set_blocking(ours[0].fileno(), False)
+                os.set_blocking(ours[3].fileno(), False)
+                _enlarge(task.fileno())
+                _enlarge(result.fileno())
+                with self.lock:
+                    number = self._count = self._count + 1
+                process = context.Process(
+                    target=child.main, name=f"{self.name}-{number}",
+                    args=(task, ticket, result, alive, self.registry.prefix, self.initializer, self.initargs))
+                _kept.pipes = theirs
+                process.start()
+                _kept.pipes = ()
+            except BaseException:
+                _kept.pipes = ()
+                for pipe in ours + theirs:
+                    _forget_pipe(pipe)
+                    with suppress(OSError):
+                        pipe.close()
+                raise
+            for pipe in (task, result, alive):
+                _forget_pipe(pipe)
+                pipe.close()
+        started = PoolProcess(process, ours, self.maxtasksperchild)
+        with self.lock:
+            if self._watch is None:
+                self._watch = _Watch(self)
+            watch = self._watch
+            self._processes.append(started)
+        watch.add(started)
+
+    _count = 0
+
+    # -- size and end --------------------------------------------------------------------------------
+
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
+        """Change the number of processes; may be called while tasks run. Running ones are not touched."""
+        with self.lock:
+            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            self.min_size = min_size
+            alive = sum(1 for process in self._processes if process.ending is None and not process.closed)
+            while alive > self.admission.places and self._idle:
+                self._dismiss(self._idle[0])
+                alive -= 1
+            self._feed_idle()
+            chores = self._grow() if self.accepting else []
+        for chore in chores:
+            chore()
+
+    def configure(self, initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]",
+                  maxtasksperchild: "Optional[int]") -> None:
+        """Set what new processes are started with; those that are there finish what they have and are replaced."""
+        with self.lock:
+            self.initializer = initializer
+            self.initargs = initargs
+            self.maxtasksperchild = maxtasksperchild
+            for process in self._processes:
+                process.quota = 0
+            for process in list(self._idle):
+                self._dismiss(process)
+
+    def kill_all(self) -> None:
+        """End all processes at once, with what they run."""
+        with self.lock:
+            self._closing = True
+            processes = list(self._processes)
+        for process in processes:
+            _kill(process.process)
+
+    def warm_up(self) -> None:
+        """Start ``min_size`` processes ahead of the tasks."""
+        with self.lock:
+            chores = self._grow()
+        for chore in chores:
+            chore()
+
+    def open(self) -> None:
+        with self.lock:
+            self._closing = False
+            self.accepting = True
+
+    def close(self, deadline: "Optional[float]") -> None:
+        """End all processes: idle ones by themselves, the others by force at the deadline."""
+        latch = Latch()
+        with self.lock:
+            self._closing = True
+            processes = list(self._processes)
+            if processes:
+                self._gone.append(latch)
+            for process in processes:
+                self._dismiss(process)
+        if processes and not latch.wait(deadline):
+            for process in processes:
+                _kill(process.process)
+            latch.wait(None)
+        with self.lock:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+
+    def process_count(self) -> int:
+        """How many processes there are, those that start or end included."""
+        return len(self._processes)
+
+    def pids(self) -> "List[int]":
+        """The process ids of the pool processes."""
+        with self.lock:
+            return [process.pid for process in self._processes]
+
+
+class _Watch:
+    """The thread that watches the result pipes of a pool."""
+
+    def __init__(self, pool: ProcessPool) -> None:
+        self._pool = pool
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()       # guards _requests and _stopping
+        self._requests: "List[Tuple[int, int, PoolProcess]]" = []
+        self._stopping = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._selector.register(self._reader, selectors.EVENT_READ, None)
+        self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
+        self._thread.start()
+
+    def add(self, process: PoolProcess) -> None:
+        """Watch one more process."""
+        self._ask(process.result_fd, selectors.EVENT_READ, process)
+
+    def flush(self, process: PoolProcess) -> None:
+        """Write out the outbox of a process as its pipe makes room."""
+        self._ask(process.task_fd, selectors.EVENT_WRITE, process)
+
+    def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
+        with self._lock:
+            self._requests.append((fd, event, process))
+        self._wake()
+
+    def forget(self, process: PoolProcess) -> None:
+        """Watch a process no more; called by the thread itself."""
+        for fd in (process.result_fd, process.task_fd):
+            self._unregister(fd, process)
+
+    def _unregister(self, fd: int, process: PoolProcess) -> None:
+        with suppress(KeyError, ValueError):
+            if self._selector.get_key(fd).data is process:
+                self._selector.unregister(fd)
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._lock:
+            self._stopping = True
+        self._wake()
+        self._thread.join()
+        self._selector.close()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):     # full: it is awake
+            os.write(self._writer, b"\0")
+
+    def _run(self) -> None:
+        select = self._selector.select
+        readable, writable = self._pool._readable, self._pool._writable
+        while True:
+            for key, events in select():
+                process = key.data
+                if process is not None:
+                    try:
+                        if events & selectors.EVENT_READ:
+                            readable(process)
+                        elif not writable(process):
+                            self._unregister(key.fd, process)
+                    except BaseException:
+                        log.exception("%s: entering a result failed; please report this", self._pool.name)
+                    continue
+                with suppress(BlockingIOError):
+                    os.read(self._reader, 4096)
+                with self._lock:
+                    requests, self._requests = self._requests, []
+                    stopping = self._stopping
+                for fd, event, process in requests:
+                    if not process.closed:
+                        with suppress(KeyError):        # asked for twice
+                            self._selector.register(fd, event, process)
+                if stopping:
+                    return
+                del requests
+            key = process = None     # type: ignore[assignment]  # an idle thread holds no process
+
+
+# -- pipes, and processes forked by others -------------------------------------------------------------
+
+_start_lock = threading.Lock()              # one process at a time is started, of all pools
+_pipes: "Dict[int, Connection]" = {}        # the parent's ends, which no forked process may keep open
+_pipes_lock = threading.Lock()              # guards _pipes
+_kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
+
+
+def _remember_pipe(pipe: "Connection") -> None:
+    with _pipes_lock:
+        _pipes[id(pipe)] = pipe
+
+
+def _forget_pipe(pipe: "Connection") -> None:
+    with _pipes_lock:
+        _pipes.pop(id(pipe), None)
+
+
+def _after_fork() -> None:
+    """In a forked process, be it the pool's or the application's: close the ends that are the parent's."""
+    global _pipes_lock, _start_lock
+    _pipes_lock = threading.Lock()
+    _start_lock = threading.Lock()
+    own = getattr(_kept, "pipes", ())
+    for pipe in list(_pipes.values()):
+        if not any(pipe is kept for kept in own):
+            with suppress(OSError):
+                pipe.close()
+    _pipes.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _enlarge(fd: int) -> None:
+    """Ask for a larger pipe, where the system has such a thing; a refusal only costs speed."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
+    except (ImportError, OSError):
+        pass
+
+
+def default_start_method() -> str:
+    """``forkserver`` where there is one, else ``spawn``: a process with threads must not fork."""
+    import multiprocessing
+
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def check_start_method(method: "Optional[str]") -> None:
+    """Refuse a start method that this system does not have."""
+    import multiprocessing
+
+    methods = multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise InvalidArgumentError(f"start_method takes one of {', '.join(methods)}, not {method!r}")
+
+
+# -- what crosses ------------------------------------------------------------------------------------------
+
+def _loads(kind: int, payload: "Any") -> "Any":
+    if kind == VALUE:
+        return pickle.loads(payload)
+    view = memoryview(payload)
+    head = TICKET.size
+    length = TICKET.unpack_from(view)[0]
+    sizes = marshal.loads(view[head:head + length])
+    position = head + length
+    parts = []
+    for size in sizes:
+        parts.append(view[position:position + size])
+        position += size
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def _rebuild(payload: bytes) -> BaseException:
+    """Make an exception of what a child says of one; its traceback becomes the cause."""
+    kind, message, text, pickled = marshal.loads(payload)
+    error: "Optional[BaseException]" = None
+    if pickled is not None:
+        try:
+            error = pickle.loads(pickled)
+        except BaseException:       # its class cannot be called with its args, or is not importable here
+            pass
+    if not isinstance(error, BaseException):
+        error = RemoteError(kind, message, text)
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+def _death_of(pid: int, exitcode: "Optional[int]", task: "Task[Any]") -> ProcessDiedError:
+    import signal
+
+    how = f"with exit code {exitcode}"
+    hint = "something in the function called exit() or os._exit()"
+    if exitcode is not None and exitcode < 0:
+        try:
+            how = f"by signal {signal.Signals(-exitcode).name}"
+        except ValueError:
+            how = f"by signal {-exitcode}"
+        hint = {9: "it was killed by hand, or by the system for lack of memory",
+                11: "a segmentation fault: look for a crash in an extension module",
+                15: "something asked it to end"}.get(-exitcode, "a crash in C code, or someone sent the signal")
+    return ProcessDiedError(f"process {pid} died {how} while it ran task {task.name} ({task.id[-8:]}): {hint}. "
+                            "Other tasks are not affected; the process is replaced.", pid, exitcode)
+
+
+def _kill(process: "Any") -> None:
+    with suppress(OSError, ValueError):
+        process.kill()

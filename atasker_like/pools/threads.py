@@ -1,0 +1,551 @@
+"""The thread pool.
+
+::
+
+    submit ──> place free? ──yes──> an idle thread, else a new one ──> runs the task
+                    │                                                      │
+                    no                                                     │ ends: one critical section
+                    └──> admission queue <── takes the next one ───────────┤ frees the place and takes
+                                                                           │ the next task
+                                                 none may start ──> idle ──┘
+
+A thread that ends a task takes the next one itself. So there is no manager thread, no hand-off and no queue
+object between, and a busy pool wakes nobody. An idle thread sleeps on a lock of its own and holds no task.
+
+A thread that waits for another task lends its place; taking it back may exceed the pool's size for a while.
+It cannot wait for a place instead: it may hold a lock of the application that those who run are waiting for.
+"""
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from sys import maxsize
+from time import perf_counter
+
+from ..constants import TaskType
+from ..engine.admission import Admission
+from ..engine.result import log
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, TaskSpec
+from ..engine.waiting import current, remaining
+from ..errors import PoolBrokenError
+from ..options import TaskOptions
+from .base import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
+
+    from ..engine.timer import Timer
+    from ..errors import TaskTimeoutError
+    from .base import Chores
+
+__all__ = ["PoolThread", "ThreadPool"]
+
+#: Idle threads kept by a pool whose size is unlimited.
+UNLIMITED_KEEPS = 64
+
+#: Seconds until a pool that has work but could not start a single thread tries again.
+START_RETRY = 0.1
+
+
+class PoolThread:
+    """A member of the pool. Its fields are guarded by the pool's lock; ``task`` may be read without it."""
+
+    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "thread")
+
+    def __init__(self, pool: "ThreadPool", task: "Optional[Task[Any]]" = None,
+                 job: "Optional[Callable[[], None]]" = None) -> None:
+        self.pool = pool
+        self.task = task                    # what it runs and holds a place for
+        self.job = job                      # or what it runs beside the places
+        self.wake = threading.Lock()        # held while it has nothing to do
+        self.wake.acquire()
+        self.lent = 0                       # how many waits deep it is: above 0, its place is lent
+        self.abandoned = False              # nobody waits for its task any more; its place is gone
+        self.leaving = False
+        self.thread: "Optional[threading.Thread]" = None
+
+    def lend(self) -> None:
+        """The function that this thread runs is about to wait: others may use its place."""
+        self.pool._lend(self)
+
+    def reclaim(self) -> None:
+        """The wait is over."""
+        self.pool._reclaim(self)
+
+
+class ThreadPool(Pool):
+    """Runs tasks in threads, most urgent first, in the context of their submitter."""
+
+    tt = TaskType.THREAD
+
+    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]", pool_size: int,
+                 reserve_normal: int, reserve_high: int) -> None:
+        super().__init__(name, timer, wake_up, self.beside, Admission(pool_size, reserve_normal, reserve_high))
+        self._idle: "List[PoolThread]" = []         # last idle, first used: its stack is warm
+        self._threads: "Set[PoolThread]" = set()
+        self._abandoned: "Set[PoolThread]" = set()
+        self._number = 0
+        self.min_size = 0
+        self.max_size: "Optional[int]" = None
+        self.thread_name = name
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def start(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+        """See :meth:`Pool.start`. Plain tasks take this short way: the price of a call is paid here."""
+        task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
+        if not spec.plain:
+            Pool.submit(self, task)
+            return task
+        admission = self.admission
+        registry = self.registry
+        while True:
+            with self.lock:
+                if self.accepting:
+                    registry.last = task._seq = number = registry.last + 1
+                    registry.live[number] = task
+                    if admission.waiting:
+                        # Tasks wait although there is room only after a thread could not be started.
+                        admission.push(task)
+                        if admission.active >= admission.limit(spec.priority):
+                            return task
+                        members = self._dispatch()
+                    elif admission.active < admission.limit(spec.priority):
+                        admission.active += 1
+                        task._advance(STARTED, task._queued)
+                        members = (self._give(task),)
+                    else:
+                        admission.push(task)
+                        return task
+                    break
+            self._wake_up()
+        self._launch(members)
+        return task
+
+    def _ready(self, task: "Task[Any]") -> "Chores":
+        self.admission.push(task)
+        return self._dispatch_chores()
+
+    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        push = self.admission.push
+        for task in tasks:
+            push(task)
+        return self._dispatch_chores()
+
+    def _dispatch_chores(self) -> "Chores":
+        members = self._dispatch()
+        return [lambda: self._launch(members)] if members else []
+
+    def _dispatch(self) -> "List[PoolThread]":
+        """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
+        members: "List[PoolThread]" = []
+        pop = self.admission.pop
+        while True:
+            task = pop()
+            if task is None:
+                return members
+            self._mark_started(task, perf_counter())
+            members.append(self._give(task))
+
+    def _give(self, task: "Task[Any]") -> PoolThread:
+        """A task that has a place gets a thread; the lock is held."""
+        if self._idle:
+            member = self._idle.pop()
+            member.task = task
+        else:
+            member = PoolThread(self, task)
+            self._threads.add(member)
+        return member
+
+    def _mark_started(self, task: "Task[Any]", now: float) -> None:
+        task._advance(STARTED, now)
+        if task._spec.timeout is not None:
+            self._arm(task)
+        extra = task._extra
+        if extra is not None and extra.on_start:
+            for watcher in extra.on_start:
+                watcher()
+            extra.on_start = None
+
+    def _launch(self, members: "Iterable[PoolThread]") -> None:
+        """Wake or start threads that have been given something; no lock is held."""
+        for member in members:
+            if member.thread is not None:
+                member.wake.release()
+                continue
+            self._number += 1       # a name only: two of the same would do no harm
+            thread = threading.Thread(target=self._run, args=(member,), daemon=True,
+                                      name=f"{self.thread_name}_{self._number}")
+            member.thread = thread
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._not_started(member, error)
+
+    def _not_started(self, member: PoolThread, error: RuntimeError) -> None:
+        """The system has no thread to give. What the thread was to do waits for another one."""
+        watchers = None
+        with self.lock:
+            self._threads.discard(member)
+            member.thread = None
+            task, member.task = member.task, None
+            if task is not None:
+                self.admission.active -= 1
+                if task._advance(QUEUED, perf_counter()):
+                    if task._extra is not None:
+                        self.timer.cancel(task._extra.timer)
+                        task._extra.timer = None
+                    self.admission.push_back((task,))
+            alone = not any(other.task is not None for other in self._threads)
+        log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free",
+                    self.name, error)
+        if task is None:
+            job = member.job
+            if job is not None:
+                job()               # better late in this thread than never
+        elif alone:
+            # No thread of the pool will come round to look: the timer does.
+            try:
+                self.timer.start()
+                self.timer.call_later(START_RETRY, self._kick)
+            except RuntimeError:
+                broken = self._failure(task, PoolBrokenError(
+                    f"{self.name} could not start a thread for task {task.name} ({task.id[-8:]}): {error}; "
+                    "the system's limit on threads or memory is reached"))
+                with self.lock:
+                    if task._status == QUEUED:
+                        watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
+                        self.admission.withdrawn()
+                self._announce(task, watchers)
+
+    def _kick(self) -> None:
+        with self.lock:
+            members = self._dispatch()
+        self._launch(members)
+
+    # -- a pool thread -------------------------------------------------------------------------------
+
+    def _run(self, member: PoolThread) -> None:
+        """The life of a pool thread."""
+        current.member = member
+        lock = self.lock
+        admission = self.admission
+        registry = self.registry
+        live = registry.live
+        history = registry.history
+        pop = admission.pop
+        task = member.task
+        while True:
+            if task is None:
+                if member.job is not None:
+                    task = self._run_job(member)
+                    continue
+                if member.leaving:
+                    return
+                member.wake.acquire()
+                task = member.task
+                continue
+
+            value: "Any" = None
+            error: "Optional[BaseException]" = None
+            try:
+                args, kwargs, context = task._call
+                if context is None:
+                    pass        # declared completed in the moment between
+                elif kwargs:
+                    value = context.run(task._spec.target, *args, **kwargs)
+                else:
+                    value = context.run(task._spec.target, *args)
+            except BaseException as raised:
+                error = raised
+                error.__traceback__ = _without_first(raised.__traceback__)
+
+            if error is None and task._spec.plain:
+                now = perf_counter()
+                with lock:
+                    if task._extra is None and task._advance(COMPLETED, now, value):
+                        # _conclude(), written out for the task that needs nothing else
+                        del live[task._seq]
+                        registry.succeeded += 1
+                        history.append((task._queued, task._started, now))
+                        watchers = task._watchers
+                        if self._drained and not live:
+                            watchers = (watchers or []) + self._drained
+                            self._drained = []
+                        admission.active -= 1
+                        member.task = following = pop()
+                        if following is None:
+                            self._rest(member)
+                        elif following._spec.plain and following._extra is None:
+                            following._advance(STARTED, now)
+                        else:
+                            self._mark_started(following, now)
+                        ended = True
+                    else:
+                        ended = False
+                # These were the last references to them but the caller's: let go with no lock held.
+                args = kwargs = context = None
+                if ended:
+                    if watchers is not None:
+                        for watcher in watchers:
+                            watcher()
+                        watchers = watcher = None
+                    task = following
+                    following = None
+                    continue
+            else:
+                args = kwargs = context = None
+            self._end_run(member, task, value, error)
+            task = value = error = None
+            task = self._next(member)
+
+    def _end_run(self, member: PoolThread, task: "Task[Any]", value: "Any",
+                 error: "Optional[BaseException]") -> None:
+        """A task's function has come back, and there is more to do than to note it. The place becomes free."""
+        pause = None
+        failure = None
+        if error is None:
+            if not member.abandoned:
+                self.run_callback(task, value)
+        elif not self._is_cancellation(task, error):
+            pause = self._retry_pause(task, error)
+            failure = self._failure(task, error)
+        held = task._call
+        watchers = None
+        chores: "Chores" = []
+        with self.lock:
+            if member.abandoned:
+                # Its end was told long ago, and its place is another's.
+                member.abandoned = False
+                self._abandoned.discard(member)
+                member.task = None
+                if failure is not None:
+                    failure.seen = True
+                    log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
+                                type(error).__name__)
+            else:
+                member.task = None
+                self.admission.active -= 1
+                if pause is not None and self.accepting and task._status == STARTED:
+                    assert failure is not None
+                    failure.seen = True
+                    chores = self._retry(task, pause)
+                elif error is not None and failure is None:
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                else:
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
+                    if watchers is None and failure is not None:
+                        failure.seen = True         # someone declared the task completed before it failed
+                # Others take the place now: the callbacks below may block, or submit and wait.
+                chores += self._dispatch_chores()
+        del held, value, failure
+        for chore in chores:
+            chore()
+        self._announce(task, watchers)
+
+    def _next(self, member: PoolThread) -> "Optional[Task[Any]]":
+        """Take the next task, or rest."""
+        with self.lock:
+            task = self.admission.pop()
+            member.task = task
+            if task is None:
+                self._rest(member)
+            else:
+                self._mark_started(task, perf_counter())
+            return task
+
+    def _rest(self, member: PoolThread) -> None:
+        """A thread has nothing to do: it goes idle, or leaves when there are enough; the lock is held."""
+        if member.leaving or len(self._idle) >= self._keeps():
+            member.leaving = True
+            self._threads.discard(member)
+        else:
+            self._idle.append(member)
+
+    def _keeps(self) -> int:
+        if self.max_size is not None:
+            return self.max_size
+        places = self.admission.places
+        return UNLIMITED_KEEPS if places >= maxsize else places
+
+    def _run_job(self, member: PoolThread) -> "Optional[Task[Any]]":
+        job, member.job = member.job, None
+        try:
+            assert job is not None
+            job()
+        except BaseException:
+            log.exception("%s: a call beside the queues raised", self.name)
+        del job
+        return self._next(member)
+
+    # -- places lent and given up --------------------------------------------------------------------
+
+    def _lend(self, member: PoolThread) -> None:
+        members: "List[PoolThread]" = []
+        with self.lock:
+            member.lent += 1
+            if member.lent == 1 and member.task is not None and not member.abandoned:
+                self.admission.active -= 1
+                members = self._dispatch()
+        self._launch(members)
+
+    def _reclaim(self, member: PoolThread) -> None:
+        with self.lock:
+            member.lent -= 1
+            if member.lent == 0 and member.task is not None and not member.abandoned:
+                self.admission.active += 1
+
+    def _runner(self, task: "Task[Any]") -> "Optional[PoolThread]":
+        for member in self._threads:
+            if member.task is task and not member.abandoned:
+                return member
+        return None
+
+    def _give_up(self, member: PoolThread) -> None:
+        """Nobody waits for what this thread runs any more: its place is filled by another one."""
+        member.abandoned = True
+        self._abandoned.add(member)
+        if not member.lent:
+            self.admission.active -= 1
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads still run functions that nobody waits for."""
+        return len(self._abandoned)
+
+    def _interrupt(self, task: "Task[Any]") -> "Chores":
+        return []       # the request is noted; the function asks for it by check_cancelled()
+
+    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+        member = self._runner(task)
+        if member is not None:
+            self._give_up(member)
+        if pause is not None and self.accepting:
+            chores = self._retry(task, pause)
+            return chores + self._dispatch_chores()
+        # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
+        watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+        return [lambda: self._announce(task, watchers, inline=False)] + self._dispatch_chores()
+
+    def abandon_running(self) -> "List[str]":
+        """Cancel what runs, without waiting for it; return the ids. The functions themselves go on."""
+        ended = []
+        with self.lock:
+            for member in list(self._threads):
+                task = member.task
+                if task is not None and not member.abandoned:
+                    self._give_up(member)
+                    task._more().cancel_requested = True
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    if watchers is not None:
+                        ended.append((task, watchers))
+        for task, watchers in ended:
+            self._announce(task, watchers, inline=False)
+        return [task.id for task, _ in ended]
+
+    # -- beside the queues ---------------------------------------------------------------------------
+
+    def beside(self, job: "Callable[[], None]") -> None:
+        """Run a call in a pool thread at once, beside the places and the queues. It is not a task."""
+        with self.lock:
+            if self._idle:
+                member = self._idle.pop()
+                member.job = job
+            else:
+                member = PoolThread(self, job=job)
+                self._threads.add(member)
+        self._launch((member,))
+
+    def call(self, function: "Callable[..., Any]", *args: "Any", **kwargs: "Any") -> "Future[Any]":
+        """Run a function as a task of NORMAL priority and return a :class:`concurrent.futures.Future` of it."""
+        from concurrent.futures import Future
+
+        future: "Future[Any]" = Future()
+        task: "Task[Any]" = Task(TaskSpec(self, function, TaskOptions()), args, kwargs, copy_context())
+
+        def tell(task: "Task[Any]") -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                error = task.exception()
+            except BaseException as cancelled:
+                error = cancelled
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result)
+
+        task._more().callbacks = [tell]
+        self.submit(task)
+        return future
+
+    # -- size and end --------------------------------------------------------------------------------
+
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int,
+               max_size: "Optional[int]") -> None:
+        """Change the number of places; may be called while tasks run. Running ones are not touched."""
+        leaving: "List[PoolThread]" = []
+        with self.lock:
+            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            self.min_size = min_size
+            self.max_size = max_size
+            members = self._dispatch() if self.accepting else []
+            while len(self._idle) > max(self._keeps(), min_size):
+                member = self._idle.pop(0)
+                member.leaving = True
+                self._threads.discard(member)
+                leaving.append(member)
+        self._launch(members)
+        for member in leaving:
+            member.wake.release()
+        if self.accepting:
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """Make ``min_size`` threads ahead of the tasks."""
+        with self.lock:
+            missing = self.min_size - len(self._threads)
+            members = [PoolThread(self, job=_nothing) for _ in range(missing)]
+            self._threads.update(members)
+        self._launch(members)
+
+    def close(self, deadline: "Optional[float]") -> None:
+        with self.lock:
+            idle, self._idle = self._idle, []
+            members = list(self._threads)
+            for member in members:
+                member.leaving = True
+            self._threads.difference_update(idle)
+            abandoned = set(self._abandoned)
+        for member in idle:
+            member.wake.release()
+        me = current.member
+        for member in members:
+            if member is not me and member not in abandoned and member.thread is not None:
+                member.thread.join(remaining(deadline))
+
+    def thread_count(self) -> int:
+        """How many threads the pool has, idle and abandoned ones included."""
+        return len(self._threads)
+
+
+class ThreadPoolView:
+    """``task_supervisor.thread_pool``: the pool as applications use it themselves."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self._pool = pool
+
+    def submit(self, function: "Callable[..., Any]", *args: "Any", **kwargs: "Any") -> "Future[Any]":
+        """Run ``function(*args, **kwargs)`` in the pool at NORMAL priority; return a Future. Starts the supervisor."""
+        return self._pool.call(function, *args, **kwargs)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _without_first(traceback: "Any") -> "Any":
+    """The traceback without the pool's own frame, which holds the task and would keep it alive."""
+    return traceback.tb_next if traceback is not None and traceback.tb_next is not None else traceback

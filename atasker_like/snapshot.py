@@ -1,0 +1,152 @@
+"""Frozen answers to "what is going on": get_info() and stats()."""
+from __future__ import annotations
+
+from .constants import TaskType
+from .engine.task import DELAYED, STARTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+
+    from .engine.task import Task
+    from .pools.base import Pool
+
+__all__ = ["Info", "PoolStats", "Stats", "percentile"]
+
+
+class _Frozen:
+    """Attributes that are given once and shown in the repr."""
+
+    def __init__(self, **fields: "Any") -> None:
+        self.__dict__.update(fields)
+
+    def __setattr__(self, name: str, value: "Any") -> None:
+        raise AttributeError(f"{type(self).__name__} is a snapshot; it does not change")
+
+    def as_dict(self) -> "Dict[str, Any]":
+        """Return the fields as plain data."""
+        return {name: value.as_dict() if isinstance(value, _Frozen) else
+                {key: item.as_dict() if isinstance(item, _Frozen) else item for key, item in value.items()}
+                if isinstance(value, dict) else value for name, value in self.__dict__.items()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+class Info(_Frozen):
+    """What ``get_info()`` answers.
+
+    ``id``, ``active``, ``started`` (epoch seconds or None); ``thread_pool_size``, ``thread_reserve_normal``,
+    ``thread_reserve_high`` and the same with ``mp_`` (None without a process pool); ``thread_tasks`` and
+    ``mp_tasks`` (ids of running tasks), ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``,
+    ``schedulers``, ``async_job_schedulers``, and ``tasks``, the live tasks by id.
+    """
+
+    if TYPE_CHECKING:
+        id: str
+        active: bool
+        started: Optional[float]
+        thread_pool_size: int
+        thread_reserve_normal: int
+        thread_reserve_high: int
+        mp_pool_size: Optional[int]
+        mp_reserve_normal: Optional[int]
+        mp_reserve_high: Optional[int]
+        thread_tasks: Sequence[str]
+        mp_tasks: Sequence[str]
+        thread_tasks_count: int
+        mp_tasks_count: int
+        aloops: Dict[str, Any]
+        schedulers: Dict[str, Any]
+        async_job_schedulers: Dict[str, Any]
+        tasks: Dict[str, Task[Any]]
+
+
+class PoolStats(_Frozen):
+    """One pool: what waits, what runs, and how long both took lately.
+
+    ``depth`` maps priority to the number of waiting tasks; ``waiting``, ``delayed``, ``active`` and
+    ``abandoned`` are counts of now; ``submitted``, ``succeeded``, ``failed``, ``cancelled`` and ``retried``
+    count since the start; ``wait`` and ``run`` hold p50, p90, p99 and max in seconds over the last tasks.
+    """
+
+    if TYPE_CHECKING:
+        depth: Dict[int, int]
+        waiting: int
+        delayed: int
+        active: int
+        abandoned: int
+        submitted: int
+        succeeded: int
+        failed: int
+        cancelled: int
+        retried: int
+        wait: Dict[str, Optional[float]]
+        run: Dict[str, Optional[float]]
+
+
+class Stats(_Frozen):
+    """All pools of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums."""
+
+    if TYPE_CHECKING:
+        thread: PoolStats
+        process: Optional[PoolStats]
+        coroutine: PoolStats
+        submitted: int
+        succeeded: int
+        failed: int
+        cancelled: int
+        waiting: int
+        active: int
+        abandoned: int
+
+
+def percentile(ordered: "Sequence[float]", share: float) -> "Optional[float]":
+    """Return the value at a share (0.5 is the median) of an ascending sequence; None for an empty one."""
+    if not ordered:
+        return None
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _spread(values: "Iterable[float]") -> "Dict[str, Optional[float]]":
+    ordered = sorted(values)
+    return {"p50": percentile(ordered, 0.5), "p90": percentile(ordered, 0.9), "p99": percentile(ordered, 0.99),
+            "max": ordered[-1] if ordered else None}
+
+
+def pool_stats(pool: "Pool") -> PoolStats:
+    """Take the snapshot of a pool; any thread may."""
+    registry, admission = pool.registry, pool.admission
+    with pool.lock:
+        history: "Tuple[Tuple[float, float, float], ...]" = tuple(registry.history)
+        fields = {
+            "depth": admission.depths(), "waiting": admission.waiting,
+            "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
+            "active": admission.active, "abandoned": getattr(pool, "abandoned", 0),
+            "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,
+            "cancelled": registry.cancelled, "retried": registry.retried,
+        }
+    return PoolStats(**fields, wait=_spread(started - queued for queued, started, _ in history),
+                     run=_spread(completed - started for _, started, completed in history))
+
+
+def running_ids(pool: "Optional[Pool]") -> "Tuple[str, ...]":
+    """Return the ids of the tasks that a pool runs now."""
+    if pool is None:
+        return ()
+    with pool.lock:
+        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+    return tuple(task.id for task in running)
+
+
+KINDS = {TaskType.THREAD: "thread", TaskType.MP: "process", TaskType.COROUTINE: "coroutine"}
+
+
+def take_stats(pools: "Dict[TaskType, Pool]") -> Stats:
+    """Take the snapshot of all pools of a supervisor."""
+    parts: "Dict[str, Any]" = {KINDS[tt]: pool_stats(pool) for tt, pool in pools.items()}
+    parts.setdefault("process", None)
+    taken = [part for part in parts.values() if part is not None]
+    sums = {name: sum(getattr(part, name) for part in taken)
+            for name in ("submitted", "succeeded", "failed", "cancelled", "waiting", "active", "abandoned")}
+    return Stats(**parts, **sums)

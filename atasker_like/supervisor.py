@@ -1,0 +1,604 @@
+"""TaskSupervisor: composes pools, timer and loops. It holds policy, not mechanism.
+
+The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's exit alike::
+
+    refuse new tasks ─> cancel what is delayed ─> wait for the rest, until the deadline
+        ─> past it: cancel what is queued, end processes, give up threads
+        ─> close processes ─> stop loops ─> close threads ─> stop the timer
+"""
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from itertools import count
+from time import monotonic, time
+
+from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from .engine.result import log
+from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
+from .engine.timer import Timer
+from .engine.waiting import current, deadline_of, remaining
+from .errors import (InvalidArgumentError, InvalidTypeError, SupervisorStoppedError, TaskNotFoundError)
+from .loops import ALoop, LoopPool, LoopRegistry
+from .options import TaskOptions
+from .pools.threads import ThreadPool, ThreadPoolView
+from .snapshot import Info, Stats, running_ids, take_stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+    from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
+
+    from .pools.base import Pool
+    from .pools.processes import ProcessPool
+
+__all__ = ["TaskSupervisor"]
+
+_NEW, _RUNNING, _STOPPING, _STOPPED = "new", "running", "stopping", "stopped"
+
+#: Seconds that ended processes and cancelled coroutines get when a stop's deadline has passed.
+LAST_GRACE = 2.5
+
+_numbers = count(1)
+_supervisors: "weakref.WeakSet[TaskSupervisor]" = weakref.WeakSet()
+
+
+def _default_size() -> int:
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
+    """Check numbers of places; those that are None are left out."""
+    checked = {}
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise InvalidTypeError(f"{name} of the {pool} pool takes an integer, not {type(size).__name__}")
+        if size < 0:
+            raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
+        checked[name] = size
+    return checked
+
+
+class TaskSupervisor:
+    """Admits, orders, starts, watches and finishes tasks.
+
+    Applications use the process-wide ``task_supervisor``; others may be made beside it and subclassed. All
+    methods may be called from any thread. A supervisor starts with its first task, or with :meth:`start`; as a
+    context manager it stops at the end of the block and waits for its tasks.
+
+    :param supervisor_id: a name for threads and logs.
+    :param pool_size: places of the thread pool for LOW tasks; 0 is unlimited. See :meth:`set_thread_pool`.
+    :param reserve_normal: more places, for NORMAL and more urgent tasks.
+    :param reserve_high: more again, for HIGH ones.
+
+    >>> with TaskSupervisor(pool_size=2) as supervisor:
+    ...     supervisor.put_task(pow, (2, 10)).value()
+    1024
+    """
+
+    def __init__(self, supervisor_id: "Optional[str]" = None, pool_size: "Optional[int]" = None,
+                 reserve_normal: "Optional[int]" = None, reserve_high: "Optional[int]" = None) -> None:
+        self.id = supervisor_id or f"supervisor-{next(_numbers)}"
+        self.daemon = False
+        self.poll_delay = 0.1       # accepted for old applications: nothing here polls
+        self.started: "Optional[float]" = None
+        self._lifecycle = threading.RLock()     # guards _state, and the making of the process pool
+        self._state = _NEW
+        self._stopped = threading.Event()
+        self._thread_sizes: "Dict[str, Any]" = {"pool_size": _default_size(), "reserve_normal": 2,
+                                                "reserve_high": 2}
+        self._thread_sizes.update(_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
+                                          reserve_high=reserve_high))
+        self._mp_sizes: "Dict[str, Any]" = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
+                                            "reserve_high": 0}
+        self._timer = Timer(f"supervisor_{self.id}_timer")
+        self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up,
+                                   **self._thread_sizes)
+        self._loops = LoopRegistry(self.id)
+        self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
+                                    self._threads.beside, self._loops.resolve)
+        self._processes: "Optional[ProcessPool]" = None
+        self._specs: "Dict[Any, TaskSpec]" = {}
+        self.thread_pool = ThreadPoolView(self._threads)
+        _supervisors.add(self)
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+
+    def start(self, daemon: "Optional[bool]" = None) -> None:
+        """Accept and run tasks. Nothing happens if it does already; after :meth:`stop` it starts again.
+
+        :param daemon: accepted for old applications; kept in ``self.daemon``.
+        """
+        with self._lifecycle:
+            if daemon is not None:
+                self.daemon = daemon
+            if self._state == _RUNNING:
+                return
+            if self._state == _STOPPING:
+                raise SupervisorStoppedError(f"supervisor {self.id} is being stopped; start it when stop() is done")
+            _arm_exit()
+            self._state = _RUNNING
+            self.started = time()
+            self._stopped.clear()
+            for pool in self._pools().values():
+                pool.open()
+            processes = self._processes
+        self._threads.warm_up()
+        if processes is not None:
+            processes.warm_up()
+
+    def _wake_up(self) -> None:
+        """A task came to a pool that does not accept: the first one starts the supervisor."""
+        with self._lifecycle:
+            if self._state == _NEW:
+                self.start()
+            elif self._state != _RUNNING:
+                raise SupervisorStoppedError(
+                    f"supervisor {self.id} has been stopped and takes no tasks; call start() to go on")
+
+    @property
+    def is_active(self) -> bool:
+        """True between start and stop."""
+        return self._state == _RUNNING
+
+    def stop(self, wait: "Union[bool, float]" = True, stop_schedulers: bool = True,
+             cancel_tasks: bool = False) -> None:
+        """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
+
+        Tasks that are delayed, or wait for a retry, are cancelled. Past the deadline queued tasks are cancelled,
+        running processes are ended, and threads that still run are given up: their tasks count as cancelled.
+
+        :param wait: True waits for ever, a number so many seconds, False returns at once and goes on behind.
+            A task that stops its own supervisor does not wait for itself: it is as if it had said False.
+        :param stop_schedulers: stop registered schedulers as well.
+        :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
+        """
+        deadline = None if isinstance(wait, bool) else deadline_of(wait)
+        own = (getattr(current.member, "pool", None) is self._threads
+               or current_coroutine_task.get() is not None)
+        with self._lifecycle:
+            if self._state == _NEW:
+                self._state = _STOPPED
+                self._stopped.set()
+                return
+            first = self._state == _RUNNING
+            if first:
+                self._state = _STOPPING
+                for pool in self._pools().values():
+                    pool.refuse()
+        if first:
+            if wait is False or own:
+                threading.Thread(target=self._finish, args=(None, cancel_tasks), daemon=True,
+                                 name=f"supervisor_{self.id}_stop").start()
+            else:
+                self._finish(deadline, cancel_tasks)
+        elif wait is not False and not own:
+            self._stopped.wait(remaining(deadline))
+
+    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+        pools = self._pools().values()
+        try:
+            delayed = sum(pool.cancel_delayed() for pool in pools)
+            if delayed:
+                log.warning("supervisor %s stopped: %d delayed task(s) cancelled", self.id, delayed)
+            if cancel_tasks:
+                for pool in pools:
+                    pool.cancel_all()
+            # All pools to the end before any is closed: a task of one may wait for one of another.
+            drained = [pool.drain(deadline) for pool in pools]
+            if not all(drained):
+                for pool in pools:
+                    pool.cancel_all()
+                given_up = self._threads.abandon_running()
+                if given_up:
+                    log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
+                                len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+                deadline = monotonic() + LAST_GRACE
+            processes = self._processes
+            if processes is not None:
+                processes.close(deadline)
+            self._loops.stop_all(deadline, cancel=not all(drained))
+            for pool in pools:
+                pool.drain(deadline)
+            self._threads.close(deadline)
+            self._timer.stop()
+        finally:
+            with self._lifecycle:
+                self._state = _STOPPED
+            self._stopped.set()
+
+    def cancel_waiting(self) -> int:
+        """Cancel every task that has not started; return how many."""
+        return sum(pool.cancel_waiting() for pool in self._pools().values())
+
+    def block(self) -> None:
+        """Wait until the supervisor has been stopped."""
+        self._stopped.wait()
+
+    def __enter__(self) -> "TaskSupervisor":
+        self.start()
+        return self
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        self.stop(cancel_tasks=error is not None)
+
+    # -- pools ---------------------------------------------------------------------------------------
+
+    def set_thread_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
+                        reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
+                        max_size: "Optional[int]" = None) -> None:
+        """Set the places of the thread pool. What is left out keeps its value; running tasks are not touched.
+
+        :param pool_size: places for tasks of any priority; 0 is unlimited.
+        :param reserve_normal: further places, for NORMAL and more urgent tasks.
+        :param reserve_high: further ones, for HIGH and CRITICAL tasks. (CRITICAL tasks start in any case.)
+        :param min_size: threads made ahead; ``'max'`` for as many as there are places.
+        :param max_size: idle threads kept at most; as many as there are places unless told.
+        :raises InvalidArgumentError: (a ValueError) a size below zero, or min_size above max_size.
+        """
+        sizes = dict(self._thread_sizes, **_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
+                                                   reserve_high=reserve_high, max_size=max_size))
+        if min_size == "max":
+            sizes["min_size"] = sizes.get("max_size") or (
+                sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"])
+        elif min_size is not None:
+            sizes.update(_places("thread", min_size=min_size))
+        if sizes.get("max_size") is not None and sizes.get("min_size", 0) > sizes["max_size"]:
+            raise InvalidArgumentError(f"min_size ({sizes['min_size']}) of the thread pool is above max_size "
+                                       f"({sizes['max_size']})")
+        self._thread_sizes = sizes
+        self._threads.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
+                             sizes.get("min_size", 0), sizes.get("max_size"))
+
+    def set_mp_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
+                    reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
+                    start_method: "Optional[str]" = None) -> None:
+        """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
+
+        Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
+
+        :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'``; ``'forkserver'`` where there is one.
+            ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why.
+        """
+        sizes = dict(self._mp_sizes, **_places("process", pool_size=pool_size, reserve_normal=reserve_normal,
+                                               reserve_high=reserve_high))
+        if pool_size == 0:
+            sizes["pool_size"] = os.cpu_count() or 1
+        if min_size == "max":
+            sizes["min_size"] = sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"]
+        elif min_size is not None:
+            sizes.update(_places("process", min_size=min_size))
+        pool = self._process_pool()
+        if start_method is not None:
+            from .pools.processes import check_start_method
+
+            check_start_method(start_method)
+            pool.start_method = start_method
+        self._mp_sizes = sizes
+        pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
+
+    def create_mp_pool(self, processes: "Optional[int]" = None,
+                       initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
+                       maxtasksperchild: "Optional[int]" = None, context: "Any" = None) -> None:
+        """Make the process pool, with the arguments of :class:`multiprocessing.Pool`.
+
+        :param processes: places for tasks of any priority; one a CPU unless told.
+        :param initializer: called in every new process, with ``*initargs``, before its first task.
+        :param maxtasksperchild: a process is replaced after so many tasks.
+        :param context: a multiprocessing context, or the name of a start method.
+        """
+        if initializer is not None and not callable(initializer):
+            raise InvalidTypeError(f"initializer takes a callable, not {type(initializer).__name__}")
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
+            raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
+        if context is not None and not isinstance(context, str):
+            context = context.get_start_method()
+        self.set_mp_pool(pool_size=processes, start_method=context)
+        self._process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
+
+    @property
+    def mp_pool(self) -> "Optional[ProcessPool]":
+        """The process pool, or None before one was made."""
+        return self._processes
+
+    def _process_pool(self) -> "ProcessPool":
+        with self._lifecycle:
+            if self._processes is None:
+                from .pools.processes import ProcessPool
+
+                sizes = self._mp_sizes
+                self._processes = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up,
+                                              self._threads.beside, sizes["pool_size"], sizes["reserve_normal"],
+                                              sizes["reserve_high"])
+                if self._state == _RUNNING:
+                    self._processes.open()
+            return self._processes
+
+    def _pools(self) -> "Dict[TaskType, Pool]":
+        pools: "Dict[TaskType, Pool]" = {TT_THREAD: self._threads, TT_COROUTINE: self._coroutines}
+        if self._processes is not None:
+            pools[TT_MP] = self._processes
+        return pools
+
+    def pool_for(self, tt: TaskType) -> "Pool":
+        """Return the pool that runs tasks of a kind; the process pool is made on first use."""
+        if tt == TT_THREAD:
+            return self._threads
+        if tt == TT_MP:
+            return self._process_pool()
+        return self._coroutines
+
+    def spawn_thread(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
+                     kwargs: "Optional[Mapping[str, Any]]" = None) -> None:
+        """Run a function in a pool thread at once, beside the places and the queues. It is not a task."""
+        if not callable(target):
+            raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
+        keywords = dict(kwargs or {})
+        self._threads.beside(lambda: target(*args, **keywords))
+
+    # -- tasks ---------------------------------------------------------------------------------------
+
+    def put_task(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
+                 kwargs: "Optional[Mapping[str, Any]]" = None,
+                 callback: "Optional[Callable[[Any], Any]]" = None, priority: int = TASK_NORMAL,
+                 delay: "Optional[float]" = None, tt: TaskType = TT_THREAD, task_id: "Optional[str]" = None,
+                 worker: "Any" = None) -> "Task[Any]":
+        """Submit a call and return its task.
+
+        :param target: the function; it gets ``_task_id`` when its signature takes it.
+        :param callback: called with the result before the completion is announced.
+        :param priority: any integer; lower runs first.
+        :param delay: seconds until it may start.
+        :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE``.
+        :param task_id: an id of the caller's own, not used by a live task.
+        :raises SupervisorStoppedError: the supervisor has been stopped; the function will not run.
+        """
+        keywords = dict(kwargs) if kwargs else None
+        spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
+                              worker=worker)
+        task: "Task[Any]" = Task(spec, tuple(args), keywords, _context(spec))
+        wants_id = spec.tt == TT_THREAD and takes_task_id(spec.target)
+        if task_id is None and wants_id:
+            task_id = os.urandom(12).hex()
+        if task_id is not None:
+            if not isinstance(task_id, str) or not task_id:
+                raise InvalidTypeError(f"task_id takes a string that is not empty, not {task_id!r}")
+            if self.get_task(task_id) is not None:
+                raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose another one")
+            task._more().task_id = task_id
+            if wants_id:
+                task._call = (task.args, dict(keywords or {}, _task_id=task_id), task._call[2])
+        spec.pool.submit(task)          # type: ignore[attr-defined]
+        return task
+
+    def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,
+                  callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None,
+                  worker: "Any" = None) -> TaskSpec:
+        """Check what a function's calls will have in common, and put it in one place.
+
+        :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
+        """
+        while getattr(target, "is_bound_task", False):
+            target = target.__wrapped__
+        if not callable(target):
+            raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
+        if callback is not None and not callable(callback):
+            raise InvalidTypeError(f"callback takes a callable, not {type(callback).__name__}")
+        coroutine = is_coroutine_function(target)
+        if tt is None:
+            tt = TT_COROUTINE if coroutine else TT_THREAD
+        try:
+            tt = TaskType(tt)
+        except ValueError:
+            raise InvalidArgumentError(f"tt takes TT_THREAD, TT_MP or TT_COROUTINE, not {tt!r}") from None
+        name = options.name or getattr(target, "__qualname__", repr(target))
+        if coroutine and tt != TT_COROUTINE:
+            raise InvalidTypeError(f"{name} is a coroutine function: it runs in a loop, not in a "
+                                   f"{'process' if tt == TT_MP else 'thread'}; leave tt out, or call it from a "
+                                   "plain function with asyncio.run()")
+        if tt == TT_COROUTINE and not coroutine:
+            raise InvalidTypeError(f"{name} is not a coroutine function and cannot run in a loop; define it with "
+                                   "'async def', or leave tt out")
+        return TaskSpec(self.pool_for(tt), target, options, tt, callback, loop, worker,
+                        tt == TT_MP and takes_task_id(target))
+
+    def kept_spec(self, target: "Any", tt: TaskType, priority: "Optional[int]") -> TaskSpec:
+        """Return the spec for bare calls of a function, the same one each time, so that what is learnt of the
+        function's duration is not lost."""
+        key = (target, tt, priority)
+        try:
+            spec = self._specs.get(key)
+        except TypeError:               # not hashable
+            return self.make_spec(target, tt, TaskOptions(priority=priority))
+        if spec is None:
+            spec = self.make_spec(target, tt, TaskOptions(priority=priority))
+            if len(self._specs) >= 512:
+                self._specs.clear()     # dict operations are atomic; losing an entry costs a little time
+            self._specs[key] = spec
+        return spec
+
+    def mark_task_completed(self, task: "Optional[Task[Any]]" = None, task_id: "Optional[str]" = None) -> bool:
+        """Declare a task completed, without a result, before its target returns.
+
+        :raises TaskNotFoundError: (a LookupError) no live task has the id.
+        """
+        return self._known(task, task_id).mark_completed()
+
+    def mark_task_started(self, task: "Union[Task[Any], str]") -> bool:
+        """Say whether a task is started; the supervisor itself marks the start. Kept for old callers."""
+        return self._known(None if isinstance(task, str) else task,
+                           task if isinstance(task, str) else None).mark_started()
+
+    def _known(self, task: "Optional[Task[Any]]", task_id: "Optional[str]") -> "Task[Any]":
+        if task is not None:
+            if not isinstance(task, Task):
+                raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
+            return task
+        found = None if task_id is None else self.get_task(task_id)
+        if found is None:
+            raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task when it ends")
+        return found
+
+    def get_task(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return the live task with an id; None for one that has ended or never was."""
+        for pool in self._pools().values():
+            task = pool.find(task_id)
+            if task is not None:
+                return task
+        return None
+
+    def get_tasks(self, tt: "Optional[TaskType]" = None) -> "Dict[str, Task[Any]]":
+        """Return the live tasks by id, of all kinds or of one."""
+        found: "Dict[str, Task[Any]]" = {}
+        for kind, pool in self._pools().items():
+            if tt is None or tt == kind:
+                found.update(pool.live_tasks())
+        return found
+
+    # -- looking at it -------------------------------------------------------------------------------
+
+    def get_info(self, tt: "Any" = None, aloops: bool = True, schedulers: bool = True,
+                 async_job_schedulers: bool = True) -> Info:
+        """Return what is going on, as a frozen :class:`Info`.
+
+        :param tt: a kind of task to list; None lists all, False none.
+        """
+        lists = tt is not False
+        threads = running_ids(self._threads)
+        processes = running_ids(self._processes)
+        mp = self._mp_sizes if self._processes is not None else {}
+        return Info(
+            id=self.id, active=self.is_active, started=self.started,
+            thread_pool_size=self._thread_sizes["pool_size"],
+            thread_reserve_normal=self._thread_sizes["reserve_normal"],
+            thread_reserve_high=self._thread_sizes["reserve_high"],
+            mp_pool_size=mp.get("pool_size"), mp_reserve_normal=mp.get("reserve_normal"),
+            mp_reserve_high=mp.get("reserve_high"),
+            thread_tasks=threads if lists and tt in (None, TT_THREAD) else (),
+            mp_tasks=processes if lists and tt in (None, TT_MP) else (),
+            thread_tasks_count=len(threads), mp_tasks_count=len(processes),
+            aloops=self.get_aloops() if aloops else {}, schedulers={}, async_job_schedulers={},
+            tasks=self.get_tasks(tt) if lists else {})
+
+    def stats(self) -> Stats:
+        """Return depths, counts and percentiles of waiting and running time, as a frozen :class:`Stats`."""
+        return take_stats(self._pools())
+
+    # -- loops ---------------------------------------------------------------------------------------
+
+    def create_aloop(self, name: str, daemon: bool = False, start: bool = True,
+                     default: bool = False) -> "Union[ALoop, bool]":
+        """Make an event loop in a thread of its own; False when the name is taken.
+
+        :param daemon: accepted for old applications.
+        :param default: coroutine tasks that name no loop run in this one.
+        :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
+        """
+        return self._loops.create(name, start, default)
+
+    def get_aloop(self, name: "Optional[str]" = None, default: bool = True) -> "Optional[ALoop]":
+        """Return a loop by name; without a name, the default loop."""
+        return self._loops.get(name, default)
+
+    def start_aloop(self, name: str) -> bool:
+        """Start a loop by name; False when there is none."""
+        aloop = self._loops.get(name, False)
+        if aloop is None:
+            log.error("supervisor %s has no loop named %r", self.id, name)
+            return False
+        aloop.start()
+        return True
+
+    def stop_aloop(self, name: str, wait: "Union[bool, float]" = True, cancel_tasks: bool = False) -> bool:
+        """Stop a loop by name; False when there is none."""
+        aloop = self._loops.get(name, False)
+        if aloop is None:
+            log.error("supervisor %s has no loop named %r", self.id, name)
+            return False
+        aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
+        return True
+
+    def set_default_aloop(self, aloop: "Union[ALoop, str]") -> None:
+        """Choose the loop of coroutine tasks that name none."""
+        self._loops.set_default(aloop)
+
+    def get_aloops(self) -> "Dict[str, ALoop]":
+        """Return the loops by name."""
+        return self._loops.names()
+
+    @property
+    def default_aloop(self) -> "Optional[ALoop]":
+        """The default loop, or None."""
+        return self._loops.default
+
+    @property
+    def event_loop(self) -> "asyncio.AbstractEventLoop":
+        """The supervisor's own event loop, started on first use."""
+        return self._loops.own().get_loop()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self._state}>"
+
+
+_CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
+
+
+def is_coroutine_function(function: "Any") -> bool:
+    """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
+    while hasattr(function, "func") and not hasattr(function, "__code__"):
+        function = function.func        # functools.partial
+    for candidate in (getattr(function, "__func__", function), getattr(type(function), "__call__", None)):
+        code = getattr(candidate, "__code__", None)
+        if code is not None and code.co_flags & _CO_COROUTINE:
+            return True
+        if getattr(candidate, "_is_coroutine_mark", None) is not None:
+            return True
+    return False
+
+
+def _context(spec: TaskSpec) -> "Any":
+    from contextvars import copy_context
+
+    return None if spec.tt == TT_MP else copy_context()
+
+
+# -- the exit of the interpreter -------------------------------------------------------------------------
+
+_armed = False
+
+
+def _arm_exit() -> None:
+    """Have supervisors stopped when the interpreter ends, while threads can still run."""
+    global _armed
+    if not _armed:
+        _armed = True
+        # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
+        getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+
+
+def _at_exit() -> None:
+    """Finish what was accepted. After Ctrl-C only what runs; a second Ctrl-C ends everything at once."""
+    interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+    try:
+        for supervisor in list(_supervisors):
+            if interrupted:
+                supervisor.cancel_waiting()
+            supervisor.stop(wait=True)
+    except KeyboardInterrupt:
+        for supervisor in list(_supervisors):
+            processes = supervisor.mp_pool
+            if processes is not None:
+                processes.kill_all()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:       # closed, or its reader has gone: there is nobody left to tell
+                pass
+        os._exit(130)               # what a shell expects of a program ended by SIGINT

@@ -1,0 +1,507 @@
+"""How people use it: the supervisor of the process, the decorator, waiting, and the bridge for coroutines."""
+from __future__ import annotations
+
+from functools import update_wrapper
+from threading import Lock
+from contextvars import copy_context
+
+from .constants import TT_COROUTINE, TT_MP, TaskType
+from .engine.result import Failure, log
+from .engine.task import CANCELED, COMPLETED, Task, TaskSpec, current_task
+from .engine.waiting import FutureWatcher, block, deadline_of, remaining
+from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, WaitTimeoutError)
+from .options import TaskOptions, unknown_option
+from .supervisor import TaskSupervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import (Any, AsyncIterator, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence,
+                        Tuple, TypeVar, Union, overload)
+
+    T = TypeVar("T")
+    R = TypeVar("R")
+else:
+    def overload(function):
+        return function
+
+__all__ = ["BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
+           "current_task", "task_supervisor", "wait_completed"]
+
+#: The supervisor of this process.
+task_supervisor = TaskSupervisor("default")
+
+#: Tasks that ``map`` submits at a time.
+_CHUNK = 512
+
+_OPTION_NAMES = TaskOptions.__slots__
+
+
+class BoundTask:
+    """A function whose calls are tasks: what ``@background_task`` makes.
+
+    Calling it submits the call, with all arguments untouched, and returns its :class:`Task`. It may be called
+    from any thread. ``__wrapped__`` is the function itself.
+    """
+
+    is_bound_task = True
+
+    def __init__(self, function: "Callable[..., Any]", options: TaskOptions, tt: "Optional[TaskType]",
+                 callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor) -> None:
+        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop)
+        self._start = self._spec.pool.start         # type: ignore[attr-defined]
+        self._supervisor = supervisor
+        update_wrapper(self, function)
+
+    def __call__(self, *args: "Any", **kwargs: "Any") -> "Task[Any]":
+        return self._start(self._spec, args, kwargs or None)    # type: ignore[no-any-return]
+
+    def options(self, **changes: "Any") -> "BoundTask":
+        """Return a copy whose calls have other options: ``fetch.options(priority=TASK_HIGH)(url)``.
+
+        Takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop`` and ``supervisor``.
+
+        :raises InvalidTypeError: (a TypeError) for an option that does not exist.
+        """
+        spec = self._spec
+        others = {name: changes.pop(name) for name in ("tt", "callback", "loop", "supervisor") if name in changes}
+        for name in changes:
+            if name not in _OPTION_NAMES:
+                raise unknown_option(name, [*_OPTION_NAMES, "tt", "callback", "loop", "supervisor"],
+                                     f"the task {spec.name}")
+        return BoundTask(spec.target, spec.options.replace(**changes), others.get("tt", spec.tt),
+                         others.get("callback", spec.callback), others.get("loop", spec.loop),
+                         others.get("supervisor") or self._supervisor)
+
+    def map(self, items: "Iterable[Any]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
+        """Submit a call for each item, with the item as its one argument; yield the results in order.
+
+        :param items: any iterable. Without a buffersize all calls are submitted here and now.
+        :param buffersize: at most so many calls are submitted ahead of the result that is yielded next, and
+            so many items taken from the iterable.
+        :raises Exception: what a call raised, when its turn comes; the calls behind it are cancelled.
+
+        >>> list(background_task(abs).map([-1, 2, -3]))
+        [1, 2, 3]
+        """
+        return self._map(((item,) for item in items), buffersize)
+
+    def starmap(self, items: "Iterable[Iterable[Any]]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
+        """The same as :meth:`map`, with each item unpacked into positional arguments."""
+        return self._map((tuple(item) for item in items), buffersize)
+
+    def _map(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: "Optional[int]") -> "Iterator[Any]":
+        if buffersize is None:
+            tasks: "List[Task[Any]]" = []
+            while self._submit_some(calls, _CHUNK, tasks):
+                pass
+            return _results(tasks)
+        if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+            raise InvalidTypeError(f"buffersize takes an integer or None, not {type(buffersize).__name__}")
+        if buffersize < 1:
+            raise InvalidArgumentError(f"buffersize takes an integer 1 or more, not {buffersize}")
+        return self._map_ahead(calls, buffersize)
+
+    def _map_ahead(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: int) -> "Iterator[Any]":
+        from collections import deque
+
+        pending = deque()       # type: Any
+        more = True
+        try:
+            while True:
+                if more and len(pending) < buffersize:
+                    some: "List[Task[Any]]" = []
+                    more = self._submit_some(calls, min(_CHUNK, buffersize - len(pending)), some)
+                    pending.extend(some)
+                if not pending:
+                    return
+                yield pending.popleft().value()
+        finally:
+            for task in reversed(pending):
+                task.cancel()
+
+    def _submit_some(self, calls: "Iterator[Tuple[Any, ...]]", most: int, tasks: "List[Task[Any]]") -> bool:
+        """Submit the next calls together; False when there are no more."""
+        spec = self._spec
+        context = None if spec.tt == TT_MP else copy_context()
+        chunk: "List[Task[Any]]" = []
+        for args in calls:
+            # Each task has a context of its own, so that what one sets is not seen by another.
+            chunk.append(Task(spec, args, None, None if context is None else context.copy()))
+            if len(chunk) == most:
+                break
+        spec.pool.submit_many(chunk)        # type: ignore[attr-defined]
+        tasks += chunk
+        return len(chunk) == most
+
+    def __get__(self, instance: "Any", owner: "Any" = None) -> "BoundTask":
+        spec = self._spec
+        binder = getattr(spec.target, "__get__", None)
+        if binder is None or instance is None:
+            return self
+        return BoundTask(binder(instance, owner), spec.options, spec.tt, spec.callback, spec.loop, self._supervisor)
+
+    def __reduce__(self) -> "Union[str, Tuple[Any, ...]]":
+        # By name, as functions are: the other side finds its own decorated function.
+        from .pools.child import _lookup
+
+        return _lookup, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+
+    def __repr__(self) -> str:
+        return f"<background_task {self._spec.name}>"
+
+    if TYPE_CHECKING:
+        __wrapped__: Callable[..., Any]
+
+
+def _results(tasks: "List[Task[Any]]") -> "Iterator[Any]":
+    """Yield values in order, letting go of each task; whatever is left when the iterator ends is cancelled."""
+    tasks.reverse()
+    try:
+        while tasks:
+            task = tasks.pop()
+            if task._status == COMPLETED and type(task._outcome) is not Failure:
+                value = task._outcome
+            else:
+                value = task.value()
+            del task
+            yield value
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@overload
+def background_task(f: "None" = None, **options: "Any") -> "Callable[[Callable[..., Any]], BoundTask]": ...
+
+
+@overload
+def background_task(f: "Callable[..., Any]", **options: "Any") -> BoundTask: ...
+
+
+def background_task(f: "Any" = None, **options: "Any") -> "Any":
+    """Make the calls of a function tasks. A decorator, with or without parentheses, or called by hand.
+
+    :param f: a function, coroutine function, method, static method or class method.
+    :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``; coroutine functions run in a loop, others in a thread.
+    :param callback: called with the result before the completion is announced.
+    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
+    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :param daemon: accepted and ignored, with a warning in the log.
+
+    All of :class:`TaskOptions` may be given as well: ``name``, ``priority``, ``delay``, ``timeout``, ``retries``...
+
+    :raises InvalidTypeError: (a TypeError) not callable, an option that does not exist, or a kind of function that
+        cannot run where it should.
+
+    >>> @background_task(priority=50)
+    ... def double(x):
+    ...     return 2 * x
+    >>> wait_completed([double(1), double(x=2)])
+    [2, 4]
+    """
+    if f is None:
+        return lambda function: background_task(function, **options)
+    if "daemon" in options:
+        options = dict(options)
+        del options["daemon"]
+        log.warning("background_task: daemon= has no effect; pool threads never hold the exit of the interpreter")
+    if isinstance(f, (staticmethod, classmethod)):
+        kind = type(f)
+        return kind(background_task(f.__func__, **options))        # type: ignore[arg-type]
+    where = {name: options.pop(name, None) for name in ("tt", "callback", "loop", "supervisor")} if options else {}
+    for name in options:
+        if name not in _OPTION_NAMES:
+            raise unknown_option(name, [*_OPTION_NAMES, "tt", "callback", "loop", "supervisor"], "background_task")
+    supervisor = where.get("supervisor") or task_supervisor
+    if not isinstance(supervisor, TaskSupervisor):
+        raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+    while getattr(f, "is_bound_task", False):
+        f = f.__wrapped__
+    if not callable(f):
+        raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
+    return BoundTask(f, TaskOptions(**options), where.get("tt"), where.get("callback"), where.get("loop"),
+                     supervisor)
+
+
+# -- waiting -----------------------------------------------------------------------------------------------
+
+
+def _as_task(thing: "Any", function: str, position: "Optional[int]" = None) -> "Task[Any]":
+    if type(thing) is Task:
+        return thing
+    task = getattr(thing, "task", None)         # a handle is a view of a task
+    if isinstance(task, Task):
+        return task
+    place = "" if position is None else f"item {position} is "
+    raise InvalidTypeError(f"{function} takes a task or an iterable of tasks; {place}{type(thing).__name__}"
+                           + ("; call the function first, then wait for what it returns"
+                              if callable(thing) else ""))
+
+
+def _as_tasks(tasks: "Any", function: str) -> "List[Task[Any]]":
+    if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+        raise _refusal(tasks, function)
+    return [thing if type(thing) is Task else _as_task(thing, function, position)
+            for position, thing in enumerate(tasks)]
+
+
+def _refusal(thing: "Any", function: str) -> InvalidTypeError:
+    try:
+        _as_task(thing, function)
+    except InvalidTypeError as error:
+        return error
+    return InvalidTypeError(f"{function} takes an iterable of tasks; put the single one into a list")
+
+
+def _is_single(tasks: "Any") -> bool:
+    return type(tasks) is Task or isinstance(getattr(tasks, "task", None), Task)
+
+
+def _collect(tasks: "List[Task[Any]]", strict: bool) -> "List[Any]":
+    """Return the values of tasks that have ended: None in the place of a failed or cancelled one."""
+    values = [task._outcome if task._status == COMPLETED and type(task._outcome) is not Failure else None
+              for task in tasks]
+    if strict:
+        bad = [task for task in tasks if task._status == CANCELED or type(task._outcome) is Failure]
+        if bad:
+            first = bad[0]._summary()
+            raise ExecutionError(f"{len(bad)} of {len(tasks)} tasks did not succeed; the first, {first.name} "
+                                 f"({first.task_id[-8:]}): {first.message or first.status}. All results are in "
+                                 "the error's .results", [task._summary() for task in tasks]) from first.exception
+    return values
+
+
+def _unfinished(tasks: "List[Task[Any]]", timeout: "Optional[float]") -> WaitTimeoutError:
+    late = [task for task in tasks if not task.done()]
+    return WaitTimeoutError(f"{len(late)} of {len(tasks)} tasks unfinished after {timeout:g} s of waiting; they go on. "
+                            "The first: " + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
+
+
+def wait_completed(tasks: "Any", timeout: "Optional[float]" = None, strict: bool = False,
+                   progress: bool = False) -> "Any":
+    """Wait until tasks have ended and return their results.
+
+    :param tasks: a task, which gives a single result; or any iterable of tasks, which gives a list in its order.
+    :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+    :param strict: raise if a task failed or was cancelled; otherwise its result is None.
+    :param progress: show how far it is: a bar on a terminal, lines elsewhere.
+    :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+    :raises ExecutionError: with ``strict``, after all have ended; ``.results`` holds every TaskResult.
+    :raises InvalidTypeError: (a TypeError) something is no task.
+
+    A pool thread that waits lends its place to other tasks, so that tasks may wait for tasks.
+
+    >>> wait_completed(background_task(max)(3, 4))
+    4
+    """
+    deadline = deadline_of(timeout)
+    single = _is_single(tasks)
+    pending = [_as_task(tasks, "wait_completed")] if single else _as_tasks(tasks, "wait_completed")
+    if progress:
+        _watch_progress(pending, deadline)
+    # From the last to the first: tasks end about in the order in which they came, so when the last one has
+    # ended there is little left to wait for, and nothing had to be registered with the others.
+    for task in reversed(pending):
+        status = task._status
+        if status != COMPLETED and status != CANCELED and not task._end(deadline):
+            raise _unfinished(pending, timeout)
+    values = _collect(pending, strict)
+    return values[0] if single else values
+
+
+class _Arrivals:
+    """Tasks in the order in which they end, for one thread that takes them."""
+
+    def __init__(self, tasks: "Iterable[Task[Any]]") -> None:
+        self._lock = Lock()         # guards what follows
+        self._ended: "List[Task[Any]]" = []
+        self._waiting = False
+        self._gate = Lock()         # held; released once when something ends while someone waits
+        self._gate.acquire()
+        self._watchers: "List[Tuple[Task[Any], Callable[[], None]]]" = []
+        for task in tasks:
+            watcher = self._watcher(task)
+            if task._watch(watcher):
+                self._watchers.append((task, watcher))
+            else:
+                self._ended.append(task)
+
+    def _watcher(self, task: "Task[Any]") -> "Callable[[], None]":
+        def ended() -> None:
+            with self._lock:
+                self._ended.append(task)
+                if not self._waiting:
+                    return
+                self._waiting = False
+            self._gate.release()
+        return ended
+
+    def take(self, deadline: "Optional[float]") -> "List[Task[Any]]":
+        """Block until something has ended and return all that has; nothing when the deadline has come."""
+        with self._lock:
+            if self._ended:
+                ended, self._ended = self._ended, []
+                return ended
+            self._waiting = True
+        try:
+            block(self._gate.acquire, deadline)
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting = False
+                else:
+                    self._gate.acquire(False)       # released after the wait was over
+                ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Forget the tasks that have not ended."""
+        for task, watcher in self._watchers:
+            if not task.done():
+                task._unwatch(watcher)
+        self._watchers.clear()
+
+
+def _watch_progress(tasks: "List[Task[Any]]", deadline: "Optional[float]") -> None:
+    """Draw until all tasks have ended, or the deadline has come."""
+    from time import monotonic
+
+    from .progress import ProgressBar
+
+    bar = ProgressBar(len(tasks))
+    arrivals = _Arrivals(tasks)
+    done = failed = 0
+    try:
+        while done < len(tasks):
+            look = monotonic() + bar.interval
+            for task in arrivals.take(look if deadline is None else min(look, deadline)):
+                done += 1
+                failed += task._status == CANCELED or type(task._outcome) is Failure
+            bar.update(done, failed)
+            if deadline is not None and monotonic() >= deadline:
+                break
+    finally:
+        arrivals.close()
+        bar.finish(done, failed)
+
+
+def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "Iterator[Task[Any]]":
+    """Yield tasks as they end, the first to end first.
+
+    :param tasks: any iterable of tasks.
+    :param timeout: seconds for all of them together; None waits for ever, 0 yields what has ended.
+    :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+
+    >>> [task.value() for task in as_completed([background_task(abs)(-5)])]
+    [5]
+    """
+    deadline = deadline_of(timeout)
+    return _as_completed(_as_tasks(tasks, "as_completed"), deadline, timeout)
+
+
+def _as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
+                  timeout: "Optional[float]") -> "Iterator[Task[Any]]":
+    arrivals = _Arrivals(pending)
+    left = len(pending)
+    try:
+        while left:
+            ended = arrivals.take(deadline)
+            if not ended:
+                raise _unfinished(pending, timeout)
+            left -= len(ended)
+            yield from ended
+    finally:
+        arrivals.close()
+
+
+async def co_wait_completed(tasks: "Any", timeout: "Optional[float]" = None, strict: bool = False) -> "Any":
+    """The same as :func:`wait_completed`, for a coroutine: the loop is not blocked."""
+    deadline = deadline_of(timeout)
+    single = _is_single(tasks)
+    pending = [_as_task(tasks, "co_wait_completed")] if single else _as_tasks(tasks, "co_wait_completed")
+    for task in reversed(pending):
+        if not task.done() and not await _co_end(task, deadline):
+            raise _unfinished(pending, timeout)
+    values = _collect(pending, strict)
+    return values[0] if single else values
+
+
+async def _co_end(task: "Task[Any]", deadline: "Optional[float]") -> bool:
+    from asyncio import TimeoutError as Late
+    from asyncio import wait_for
+
+    watcher = FutureWatcher()
+    if not task._watch(watcher):
+        return True
+    try:
+        await wait_for(watcher.future, remaining(deadline))
+    except Late:
+        return task.done()
+    finally:
+        if not task.done():
+            task._unwatch(watcher)
+    return True
+
+
+async def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "AsyncIterator[Task[Any]]":
+    """The same as :func:`as_completed`, for ``async for``."""
+    from asyncio import Queue, get_running_loop
+    from asyncio import TimeoutError as Late
+    from asyncio import wait_for
+
+    from .engine.waiting import mailbox_of
+
+    deadline = deadline_of(timeout)
+    pending = _as_tasks(tasks, "co_as_completed")
+    queue: "Queue[Task[Any]]" = Queue()
+    mailbox = mailbox_of(get_running_loop())
+    watchers = []
+    for task in pending:
+        def ended(task: "Task[Any]" = task) -> None:
+            mailbox.post(queue.put_nowait, task)
+
+        if task._watch(ended):
+            watchers.append((task, ended))
+        else:
+            queue.put_nowait(task)
+    try:
+        for _ in pending:
+            try:
+                task = queue.get_nowait() if not queue.empty() else await wait_for(queue.get(), remaining(deadline))
+            except Late:
+                raise _unfinished(pending, timeout) from None
+            yield task
+    finally:
+        for task, watcher in watchers:
+            if not task.done():
+                task._unwatch(watcher)
+
+
+async def co_mp_apply(f: "Callable[..., Any]", args: "Sequence[Any]" = (),
+                      kwargs: "Optional[Mapping[str, Any]]" = None, priority: "Optional[int]" = None,
+                      delay: "Optional[float]" = None, supervisor: "Optional[TaskSupervisor]" = None) -> "Any":
+    """Run ``f(*args, **kwargs)`` in a pool process and await the result.
+
+    :param f: a function that the process can import; it gets ``_task_id`` when its signature takes it.
+    :param priority: any integer; lower runs first; NORMAL unless told.
+    :param delay: seconds until it may start.
+    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :raises Exception: what ``f`` raised. Its traceback in the process is the ``__cause__``.
+
+    Cancelling the coroutine that awaits cancels the task: queued, it never runs; running, its process is ended.
+    """
+    owner = task_supervisor if supervisor is None else supervisor
+    if delay is None:
+        spec = owner.kept_spec(f, TT_MP, priority)
+    else:
+        spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
+    task: "Task[Any]" = spec.pool.start(spec, tuple(args), dict(kwargs) if kwargs else None)  # type: ignore[attr-defined]
+    if not task.done():
+        watcher = FutureWatcher()
+        if task._watch(watcher):
+            try:
+                await watcher.future
+            except BaseException:
+                task.cancel()
+                raise
+    return task.value()
