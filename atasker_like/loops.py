@@ -184,7 +184,7 @@ class LoopPool(Pool):
         extra = task._extra
         payload = None if extra is None else extra.payload
         if payload is not None and not payload[0].post(self._begin, task):
-            held = task._call
+            held = task._hold()
             error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) has been closed; "
                                            "the coroutine never ran")
             with self.lock:
@@ -203,7 +203,7 @@ class LoopPool(Pool):
                 self._arm(task)
             extra = task._more()
             on_start, extra.on_start = extra.on_start, None
-            call, payload, attempt = task._call, extra.payload, extra.attempts
+            call, payload, attempt = task._hold(), extra.payload, extra.attempts
         for watcher in on_start or ():
             watcher()
         context = call[2] or copy_context()
@@ -275,7 +275,7 @@ class LoopPool(Pool):
         chores = self._stop(task)
         if pause is not None and self.accepting:
             return chores + self._retry(task, pause)
-        held = task._call
+        held = task._hold()
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
 
         def announce() -> None:

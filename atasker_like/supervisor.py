@@ -374,7 +374,7 @@ class TaskSupervisor:
                 raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose another one")
             task._more().task_id = task_id
             if wants_id:
-                task._call = (task.args, dict(keywords or {}, _task_id=task_id), task._call[2])
+                task._kwargs = dict(keywords or {}, _task_id=task_id)
         spec.pool.submit(task)          # type: ignore[attr-defined]
         return task
 

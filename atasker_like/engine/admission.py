@@ -30,9 +30,6 @@ __all__ = ["Admission"]
 
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
 
-#: How many emptied levels are kept for the next task of their priority.
-_SPARE_LEVELS = 32
-
 
 class Admission:
     """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
@@ -45,7 +42,7 @@ class Admission:
         #: Tasks that wait, those withdrawn not counted.
         self.waiting = 0
         self._levels: "Dict[int, Deque[Task[Any]]]" = {}    # by priority, each first in, first out
-        self._order: "List[int]" = []                       # a heap of the priorities whose level is not empty
+        self._order: "List[int]" = []                       # a heap of the priorities that have a level
         self._dead = 0                                      # withdrawn tasks that still stand in a level
         self.resize(pool_size, reserve_normal, reserve_high)
 
@@ -77,9 +74,8 @@ class Admission:
         """Add a task behind those of its priority."""
         priority = task._spec.priority
         level = self._levels.get(priority)
-        if not level:
-            if level is None:
-                level = self._levels[priority] = deque()
+        if level is None:
+            level = self._levels[priority] = deque()
             heappush(self._order, priority)
         level.append(task)
         self.waiting += 1
@@ -89,17 +85,18 @@ class Admission:
         for task in reversed(list(tasks)):
             priority = task._spec.priority
             level = self._levels.get(priority)
-            if not level:
-                if level is None:
-                    level = self._levels[priority] = deque()
+            if level is None:
+                level = self._levels[priority] = deque()
                 heappush(self._order, priority)
             level.appendleft(task)
             self.waiting += 1
 
     def peek(self) -> "Optional[Task[Any]]":
         """Return the task that is next, or None; it stays where it is."""
+        if not self.waiting:
+            return None
         order = self._order
-        while order:
+        while True:
             level = self._levels[order[0]]
             while level:
                 task = level[0]
@@ -107,44 +104,59 @@ class Admission:
                     return task
                 level.popleft()
                 self._dead -= 1
-            self._drop_level()
+            del self._levels[heappop(order)]
+
+    def offer(self, task: "Task[Any]") -> bool:
+        """Occupy a place for a task that has just come, or let it wait; say whether it has a place.
+
+        A task that may start need not look at those that wait: they may not, or they would have started.
+        """
+        priority = task._spec.priority
+        # limit(), written out, here and in exchange(): these run once for every task
+        if self.active < (self._low if priority > 100 else self._normal if priority > 50
+                          else self._high if priority > 0 else maxsize):
+            self.active += 1
+            return True
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = deque()
+            heappush(self._order, priority)
+        level.append(task)
+        self.waiting += 1
+        return False
+
+    def exchange(self) -> "Optional[Task[Any]]":
+        """Give a place back and take the task that is next; the place is its own then. None when none may start."""
+        if self.waiting:
+            order = self._order
+            while True:
+                priority = order[0]
+                level = self._levels[priority]
+                if level:
+                    if self.active > (self._low if priority > 100 else self._normal if priority > 50
+                                      else self._high if priority > 0 else maxsize):
+                        break
+                    task = level.popleft()
+                    if task._status == QUEUED:
+                        self.waiting -= 1
+                        return task
+                    self._dead -= 1
+                else:
+                    # Emptied levels are dropped only when they are in the way: most often the next task is of
+                    # the same priority.
+                    del self._levels[heappop(order)]
+        self.active -= 1
         return None
 
     def take(self) -> None:
         """Take the task that :meth:`peek` has just returned, occupying no place."""
-        level = self._levels[self._order[0]]
-        level.popleft()
-        if not level:
-            self._drop_level()
+        self._levels[self._order[0]].popleft()
         self.waiting -= 1
 
     def pop(self) -> "Optional[Task[Any]]":
         """Take the task that is next and occupy a place for it; None when none may start."""
-        order = self._order
-        while order:
-            priority = order[0]
-            # limit(), written out: this runs once for every task
-            if self.active >= (self._low if priority > _NORMAL else self._normal if priority > _HIGH
-                               else self._high if priority > _CRITICAL else maxsize):
-                return None
-            level = self._levels[priority]
-            while level:
-                task = level.popleft()
-                if task._status == QUEUED:
-                    if not level:
-                        self._drop_level()
-                    self.waiting -= 1
-                    self.active += 1
-                    return task
-                self._dead -= 1
-            self._drop_level()
-        return None
-
-    def _drop_level(self) -> None:
-        """The first level has become empty: take it out of the order."""
-        priority = heappop(self._order)
-        if len(self._levels) > _SPARE_LEVELS:
-            del self._levels[priority]
+        self.active += 1
+        return self.exchange()
 
     def withdrawn(self) -> None:
         """A task that waits here has just been given another state; its entry is skipped when met.
@@ -155,12 +167,10 @@ class Admission:
         self.waiting -= 1
         self._dead += 1
         if self._dead > 64 and self._dead > self.waiting:
-            for priority, level in list(self._levels.items()):
-                kept = [task for task in level if task._status == QUEUED]
-                level.clear()
-                level.extend(kept)
-            self._levels = {priority: level for priority, level in self._levels.items() if level}
-            self._order = sorted(self._levels)
+            levels = {priority: deque(task for task in level if task._status == QUEUED)
+                      for priority, level in self._levels.items()}
+            self._levels = {priority: level for priority, level in levels.items() if level}
+            self._order = sorted(self._levels)      # a sorted list is a heap
             self._dead = 0
 
     def take_all(self) -> "List[Task[Any]]":

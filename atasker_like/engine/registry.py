@@ -26,7 +26,7 @@ class Registry:
     in another pool, supervisor or process.
     """
 
-    __slots__ = ("prefix", "live", "named", "last", "succeeded", "failed", "cancelled", "retried",
+    __slots__ = ("prefix", "live", "named", "last", "failed", "cancelled", "retried",
                  "history")
 
     def __init__(self) -> None:
@@ -34,9 +34,14 @@ class Registry:
         self.live: "Dict[int, Task[Any]]" = {}      # by number
         self.named: "Dict[str, Task[Any]]" = {}     # those whose id the caller has chosen, by id
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
-        self.succeeded = self.failed = self.cancelled = self.retried = 0
+        self.failed = self.cancelled = self.retried = 0
         # When the last tasks were queued, started and completed, by perf_counter.
         self.history: "Deque[Tuple[float, float, float]]" = deque(maxlen=HISTORY)
+
+    @property
+    def succeeded(self) -> int:
+        """How many tasks ended with a value: the others are counted, and this one is spared the counting."""
+        return self.last - len(self.live) - self.failed - self.cancelled
 
     def task_id(self, number: int) -> str:
         """Return the id of the task with this number."""

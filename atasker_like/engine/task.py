@@ -154,13 +154,16 @@ class Task(_Subscript[T]):
 
     # _started, _completed, _outcome and _seq are set when they come to be; until then the state says that they
     # are not there. A task is made for every call, so what can be left out here is.
-    __slots__ = ("_spec", "_call", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
+    __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
                  "_completed", "_seq", "__weakref__")
 
     def __init__(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]",
                  context: "Optional[Context]") -> None:
         self._spec = spec
-        self._call: "Tuple[Tuple[Any, ...], Optional[Dict[str, Any]], Optional[Context]]" = (args, kwargs, context)
+        self._args = args
+        self._kwargs = kwargs
+        #: The context to run in; the pickled arguments, of a task of the process pool.
+        self._context: "Any" = context
         self._status = QUEUED
         self._watchers: "Optional[List[Callable[[], None]]]" = None
         self._extra: "Optional[_Extra]" = None
@@ -173,35 +176,44 @@ class Task(_Subscript[T]):
 
     # -- the state machine ---------------------------------------------------------------------------
 
-    def _advance(self, status: int, now: float, outcome: "Any" = None) -> bool:
+    def _advance(self, status: int, now: float, outcome: "Any" = None,
+                 following: "Optional[Task[Any]]" = None) -> bool:
         """Change the state; the only place where that happens. The pool's lock is held.
+
+        The task that follows on the same place, if any, is started with the same step.
 
         False when the task is final already. The outcome of a completed task is the value, or a Failure.
         The arguments are let go with the final state: the caller holds a reference to them until the lock
         is free, since dropping the last one runs finalizers.
         """
+        # The states are written as numbers here: this runs twice for every task, and a constant is cheaper.
         was = self._status
-        if was == COMPLETED or was == CANCELED:
+        if was == 200 or was == -1:
             return False
-        if status == STARTED:
+        extra = self._extra
+        if status == 100:
             self._started = now
-            self._status = STARTED
-            if self._extra is not None:
-                self._extra.attempts += 1
-        elif status == COMPLETED or status == CANCELED:
+            self._status = 100
+            if extra is not None:
+                extra.attempts += 1
+        elif status == 200 or status == -1:
             self._completed = now
             self._outcome = outcome
-            self._call = _NO_CALL
+            self._args = ()
+            self._kwargs = self._context = None
             self._status = status       # last: who reads without the lock looks at the state first
-            if self._extra is not None:
-                if not self._extra.attempts:
-                    self._extra.attempts = was == STARTED
-                self._extra.payload = None
+            if extra is not None:
+                extra.payload = None
+            if following is not None:
+                following._started = now
+                following._status = 100
+                if following._extra is not None:
+                    following._extra.attempts += 1
         else:
             self._status = status
-            if was == STARTED and status == QUEUED and self._extra is not None:
+            if was == 100 and status == 0 and extra is not None:
                 # Sent to a pool process that ended before it began with it: that was no attempt.
-                self._extra.attempts -= 1
+                extra.attempts -= 1
         return True
 
     def _more(self) -> _Extra:
@@ -212,6 +224,10 @@ class Task(_Subscript[T]):
             if self._status == STARTED:
                 extra.attempts = 1
         return extra
+
+    def _hold(self) -> "Tuple[Any, ...]":
+        """Return references to the arguments, for a caller who is about to make the task final under a lock."""
+        return self._args, self._kwargs, self._context
 
     def _watch(self, watcher: "Callable[[], None]") -> bool:
         """Have watcher() called when the task is final; False, and no call, when it is already."""
@@ -284,12 +300,12 @@ class Task(_Subscript[T]):
     @property
     def args(self) -> "Tuple[Any, ...]":
         """The positional arguments; empty once the task has ended."""
-        return self._call[0]
+        return self._args
 
     @property
     def kwargs(self) -> "Dict[str, Any]":
         """The keyword arguments; empty once the task has ended."""
-        return dict(self._call[1] or ())
+        return dict(self._kwargs or ())
 
     @property
     def tt(self) -> TaskType:
@@ -568,7 +584,6 @@ class Task(_Subscript[T]):
         return f"<Task {self.name} {self.id[-8:]} {self.state}>"
 
 
-_NO_CALL: "Any" = ((), None, None)     # what a finished task holds of its arguments
 _STATUS = {int(status): status for status in TaskStatus}
 
 

@@ -85,22 +85,22 @@ class Pool:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         if not tasks:
             return
-        if not all(task._spec.plain for task in tasks):
+        plain = all(task._spec.plain for task in tasks)
+        if not plain:
             self.timer.start()
+        chores: "Chores"
         while True:
             with self.lock:
                 if self.accepting:
                     add = self.registry.add
                     for task in tasks:
                         add(task)
-                    chores: "Chores" = []
-                    ready = []
-                    for task in tasks:
-                        if task._spec.plain:
-                            ready.append(task)
-                        else:
+                    if plain:
+                        chores = self._ready_many(tasks)
+                    else:
+                        chores = []
+                        for task in tasks:
                             chores += self._when_due(task, task._spec)
-                    chores += self._ready_many(ready)
                     break
             self._wake_up()
         for chore in chores:
@@ -152,8 +152,6 @@ class Pool:
             registry.cancelled += 1
         elif type(outcome) is Failure:
             registry.failed += 1
-        else:
-            registry.succeeded += 1
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
         watchers = task._watchers
@@ -235,7 +233,7 @@ class Pool:
 
     def cancel(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.cancel`."""
-        held = task._call     # let go when the lock is free
+        held = task._hold()     # let go when the lock is free
         chores: "Chores" = []
         watchers = None
         with self.lock:
@@ -258,12 +256,13 @@ class Pool:
 
     def complete_early(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.mark_completed`."""
-        held = task._call
+        held = task._hold()
         chores: "Chores" = []
         with self.lock:
             was = task._status
             if was == COMPLETED or was == CANCELED:
                 return False
+            task._more()        # the pools' short ways are for tasks of which nobody wants anything
             standing = was == QUEUED and self._standing(task)
             watchers = self._conclude(task, COMPLETED, perf_counter())
             if standing:

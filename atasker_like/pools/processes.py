@@ -196,14 +196,13 @@ class ProcessPool(Pool):
                     spec.blob = blob
                 else:
                     task._more().payload = blob     # it may be another one at the next call
-            args, kwargs, _ = task._call
+            args, kwargs = task._args, task._kwargs
             if not args and not kwargs:
                 return None
             what = "arguments"
             buffers: "List[Any]" = []
             payload = pickle.dumps((args, kwargs or {}), 5, buffer_callback=buffers.append)
-            packed: "Any" = (payload, [buffer.raw() for buffer in buffers]) if buffers else payload
-            task._call = (args, kwargs, packed)
+            task._context = (payload, [buffer.raw() for buffer in buffers]) if buffers else payload
             return None
         except BaseException as raised:
             advice = ("define it at the top level of a module, where the process can import it"
@@ -215,7 +214,7 @@ class ProcessPool(Pool):
 
     def _refused(self, task: "Task[Any]", error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
-        held = task._call
+        held = task._hold()
         while True:
             with self.lock:
                 if self.accepting:
@@ -332,7 +331,7 @@ class ProcessPool(Pool):
         for task in batch:
             spec = task._spec
             extra = task._extra
-            packed: "Any" = task._call[2]
+            packed: "Any" = task._context
             sizes = None
             if type(packed) is tuple:
                 sizes = (len(packed[0]), *[raw.nbytes for raw in packed[1]])
@@ -561,12 +560,11 @@ class ProcessPool(Pool):
                 spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
                 if task._status == QUEUED:
                     self._begin(task, max(task._queued, now - seconds))
-                held.append(task._call)
+                held.append(task._hold())
                 if task._extra is None and kind != ERROR and spec.plain:
                     # _conclude(), written out for the task that needs nothing else
                     if task._advance(COMPLETED, now, outcome):
                         del live[number]
-                        registry.succeeded += 1
                         registry.history.append((task._queued, task._started, now))
                         if task._watchers is not None:
                             told += task._watchers
@@ -612,7 +610,7 @@ class ProcessPool(Pool):
         self._end(task, failure, pause)
 
     def _end(self, task: "Task[Any]", outcome: "Any", pause: "Optional[float]" = None) -> None:
-        held = task._call
+        held = task._hold()
         watchers = None
         chores: "Chores" = []
         with self.lock:
@@ -685,7 +683,7 @@ class ProcessPool(Pool):
             latch()
 
     def _cancelled(self, task: "Task[Any]") -> None:
-        held = task._call
+        held = task._hold()
         with self.lock:
             watchers = self._conclude(task, CANCELED, perf_counter())
         del held
@@ -700,7 +698,7 @@ class ProcessPool(Pool):
                 error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
                                         f"({task.id[-8:]}) in {START_TRIES} tries; the last one said: {cause}")
                 error.__cause__ = cause
-                held = task._call
+                held = task._hold()
                 ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
                                                          self._failure(task, error))))
         for task, held, watchers in ended:

@@ -95,33 +95,39 @@ class ThreadPool(Pool):
 
     def start(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """See :meth:`Pool.start`. Plain tasks take this short way: the price of a call is paid here."""
-        task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
+        # Task(), written out
+        task: "Task[Any]" = _new_task(Task)
+        task._spec = spec
+        task._args = args
+        task._kwargs = kwargs
+        task._context = copy_context()
+        task._status = QUEUED
+        task._watchers = None
+        task._extra = None
+        task._queued = perf_counter()
         if not spec.plain:
             Pool.submit(self, task)
             return task
-        admission = self.admission
         registry = self.registry
+        lock = self.lock
         while True:
-            with self.lock:
+            lock.acquire()      # not 'with', here and in _run: it would cost a tenth of the whole submission
+            try:
                 if self.accepting:
                     registry.last = task._seq = number = registry.last + 1
                     registry.live[number] = task
-                    if admission.waiting:
-                        # Tasks wait although there is room only after a thread could not be started.
-                        admission.push(task)
-                        if admission.active >= admission.limit(spec.priority):
-                            return task
-                        members = self._dispatch()
-                    elif admission.active < admission.limit(spec.priority):
-                        admission.active += 1
-                        task._advance(STARTED, task._queued)
-                        members = (self._give(task),)
-                    else:
-                        admission.push(task)
+                    if not self.admission.offer(task):
                         return task
+                    task._advance(STARTED, task._queued)
+                    member = self._give(task)
                     break
+            finally:
+                lock.release()
             self._wake_up()
-        self._launch(members)
+        if member.thread is not None:
+            member.wake.release()
+        else:
+            self._launch((member,))
         return task
 
     def _ready(self, task: "Task[Any]") -> "Chores":
@@ -161,6 +167,9 @@ class ThreadPool(Pool):
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
         task._advance(STARTED, now)
+        self._has_started(task)
+
+    def _has_started(self, task: "Task[Any]") -> None:
         if task._spec.timeout is not None:
             self._arm(task)
         extra = task._extra
@@ -230,12 +239,11 @@ class ThreadPool(Pool):
     def _run(self, member: PoolThread) -> None:
         """The life of a pool thread."""
         current.member = member
-        lock = self.lock
-        admission = self.admission
+        acquire, release = self.lock.acquire, self.lock.release
         registry = self.registry
         live = registry.live
         history = registry.history
-        pop = admission.pop
+        exchange = self.admission.exchange
         task = member.task
         while True:
             if task is None:
@@ -251,7 +259,9 @@ class ThreadPool(Pool):
             value: "Any" = None
             error: "Optional[BaseException]" = None
             try:
-                args, kwargs, context = task._call
+                args = task._args
+                kwargs = task._kwargs
+                context = task._context
                 if context is None:
                     pass        # declared completed in the moment between
                 elif kwargs:
@@ -264,27 +274,27 @@ class ThreadPool(Pool):
 
             if error is None and task._spec.plain:
                 now = perf_counter()
-                with lock:
-                    if task._extra is None and task._advance(COMPLETED, now, value):
+                acquire()
+                try:
+                    if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
+                        member.task = following = exchange()
+                        task._advance(COMPLETED, now, value, following)
                         del live[task._seq]
-                        registry.succeeded += 1
                         history.append((task._queued, task._started, now))
                         watchers = task._watchers
                         if self._drained and not live:
                             watchers = (watchers or []) + self._drained
                             self._drained = []
-                        admission.active -= 1
-                        member.task = following = pop()
                         if following is None:
                             self._rest(member)
-                        elif following._spec.plain and following._extra is None:
-                            following._advance(STARTED, now)
-                        else:
-                            self._mark_started(following, now)
+                        elif following._extra is not None or not following._spec.plain:
+                            self._has_started(following)
                         ended = True
                     else:
                         ended = False
+                finally:
+                    release()
                 # These were the last references to them but the caller's: let go with no lock held.
                 args = kwargs = context = None
                 if ended:
@@ -293,7 +303,6 @@ class ThreadPool(Pool):
                             watcher()
                         watchers = watcher = None
                     task = following
-                    following = None
                     continue
             else:
                 args = kwargs = context = None
@@ -312,7 +321,7 @@ class ThreadPool(Pool):
         elif not self._is_cancellation(task, error):
             pause = self._retry_pause(task, error)
             failure = self._failure(task, error)
-        held = task._call
+        held = task._hold()
         watchers = None
         chores: "Chores" = []
         with self.lock:
@@ -540,6 +549,9 @@ class ThreadPoolView:
     def submit(self, function: "Callable[..., Any]", *args: "Any", **kwargs: "Any") -> "Future[Any]":
         """Run ``function(*args, **kwargs)`` in the pool at NORMAL priority; return a Future. Starts the supervisor."""
         return self._pool.call(function, *args, **kwargs)
+
+
+_new_task = Task.__new__
 
 
 def _nothing() -> None:
