@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, Iterable, List, Optional
 
-    from .task import Task
+    from .task import Task, TaskSpec
 
 __all__ = ["Admission"]
 
@@ -148,10 +148,19 @@ class Admission:
         self.active -= 1
         return None
 
-    def take(self) -> None:
-        """Take the task that :meth:`peek` has just returned, occupying no place."""
-        self._levels[self._order[0]].popleft()
-        self.waiting -= 1
+    def take_run(self, spec: "TaskSpec", most: int) -> "List[Task[Any]]":
+        """Take the task that :meth:`peek` has just returned and those of the same function that follow it in its
+        level, up to a number; no place is occupied."""
+        level = self._levels[self._order[0]]
+        taken: "List[Task[Any]]" = []
+        while level and level[0]._spec is spec and len(taken) < most:
+            task = level.popleft()
+            if task._status == QUEUED:
+                taken.append(task)
+            else:
+                self._dead -= 1
+        self.waiting -= len(taken)
+        return taken
 
     def pop(self) -> "Optional[Task[Any]]":
         """Take the task that is next and occupy a place for it; None when none may start."""

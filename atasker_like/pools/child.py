@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any, Callable, Dict, List, Optional, Tuple
 
-    #: number, pickled function, pickled arguments or b'', sizes of raw parts or None, id if the caller has chosen
-    #: it, whether the function takes the id, attempt (negative: the function is not to be kept)
-    Entry = Tuple[int, bytes, bytes, Optional[Tuple[int, ...]], Optional[str], bool, int]
+    #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of raw parts or None,
+    #: id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
+    #: to be kept)
+    Entry = Tuple[Any, ...]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
 
@@ -147,7 +148,7 @@ class _Server:
             try:
                 raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
                 entries: "List[Entry]" = marshal.loads(self._read(length))
-                parts = [self._read_parts(entry[3]) for entry in entries] if raw_length else None
+                parts = [self._read_parts(entry) for entry in entries] if raw_length else None
             except EOFError:
                 return
             for position, entry in enumerate(entries):
@@ -187,12 +188,14 @@ class _Server:
             filled += count
         return whole
 
-    def _read_parts(self, sizes: "Optional[Tuple[int, ...]]") -> "Tuple[Any, ...]":
+    def _read_parts(self, entry: "Entry") -> "Tuple[Any, ...]":
+        sizes = entry[3] if len(entry) > 3 else None
         return tuple(self._read(size) if size else b"" for size in sizes) if sizes else ()
 
     def _run(self, entry: "Entry", parts: "Tuple[Any, ...]") -> None:
-        number, blob, payload, _, task_id, takes_id, attempt = entry
         begin = perf_counter()
+        number, blob, payload = entry[:3]
+        task_id, takes_id, attempt = (None, False, 1) if len(entry) == 3 else entry[4:]
         stage = "function"
         try:
             function = self._functions.get(blob)
@@ -203,7 +206,8 @@ class _Server:
                         self._functions.clear()
                     self._functions[blob] = function        # type: ignore[assignment]
             stage = "arguments"
-            args, kwargs = (), {}       # type: Tuple[Any, ...], Dict[str, Any]
+            args: "Tuple[Any, ...]" = ()
+            kwargs: "Optional[Dict[str, Any]]" = None
             if parts:
                 args, kwargs = pickle.loads(parts[0], buffers=parts[1:])
             elif payload:
@@ -211,11 +215,13 @@ class _Server:
             del parts
             self._running = (number, task_id, function, abs(attempt))      # type: ignore[assignment]
             if takes_id:
-                kwargs["_task_id"] = self.current_id()
+                kwargs = dict(kwargs or (), _task_id=self.current_id())
             stage = "run"
-            value = function(*args, **kwargs)       # type: ignore[misc]
+            value = function(*args, **kwargs) if kwargs else function(*args)        # type: ignore[misc]
             if value is None:
-                self.send(number, NONE, b"", perf_counter() - begin)
+                header = RESULT.pack(number, 0, perf_counter() - begin, NONE)
+                with self._lock:
+                    os.write(self._result_fd, header)       # all of it or nothing: it is shorter than PIPE_BUF
                 return
             del args, kwargs
             stage = "result"

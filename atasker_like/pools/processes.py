@@ -62,8 +62,8 @@ AHEAD_SECONDS = 0.001
 AHEAD_SINGLE = 0.02
 #: Tasks in flight to one process at most.
 AHEAD_MOST = 256
-#: How many submissions to a busy pool go by before a submitter itself looks whether a process runs low.
-FEED_EVERY = 32
+#: How many submissions to a busy pool go by, at least, before a submitter itself looks whether a process runs low.
+FEED_EVERY = 8
 #: Bytes read from a result pipe at once.
 READ_SIZE = 1 << 18
 #: Seconds between asking a process to end (TERM) and ending it (KILL).
@@ -72,6 +72,9 @@ TERM_GRACE = 1.0
 START_TRIES = 3
 #: Seconds before a failed start is tried again; doubled each time.
 START_PAUSE = 0.05
+
+_new_task = Task.__new__
+_NOTHING: "Chores" = []     # nobody adds to it
 
 _CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
 
@@ -136,6 +139,8 @@ class ProcessPool(Pool):
         self._processes: "List[PoolProcess]" = []
         self._idle: "List[PoolProcess]" = []
         self._worst = -1                    # no process has anything less urgent than this in flight
+        self._unfed = 0                     # submissions since a submitter looked whether a process runs low
+        self._feed_every = FEED_EVERY
         self._starting = False              # a thread is starting processes
         self._failures = 0                  # processes in a row that did not get ready
         self._pausing = False               # the timer will try again to start one
@@ -147,33 +152,52 @@ class ProcessPool(Pool):
 
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
-        task: "Task[Any]" = Task(spec, args, kwargs, None)
-        self.submit(task)
+        # Task(), written out
+        task: "Task[Any]" = _new_task(Task)
+        task._spec = spec
+        task._args = args
+        task._kwargs = kwargs
+        task._context = None
+        task._status = QUEUED
+        task._watchers = None
+        task._extra = None
+        task._queued = perf_counter()
+        if args or kwargs or spec.blob is None or not spec.plain:
+            self.submit(task)
+        else:
+            self._accept(task)
         return task
 
     def submit(self, task: "Task[Any]") -> None:
-        spec = task._spec
         error = self._pack(task)
         if error is not None:
             self._refused(task, error)
-            return
-        if not spec.plain:
+        elif task._spec.plain:
+            self._accept(task)
+        else:
             Pool.submit(self, task)
-            return
+
+    def _accept(self, task: "Task[Any]") -> None:
+        """:meth:`Pool.submit`, for a plain task that is packed."""
+        lock = self.lock
         while True:
-            with self.lock:
+            lock.acquire()
+            try:
                 if self.accepting:
-                    registry = self.registry
-                    registry.last = task._seq = number = registry.last + 1
-                    registry.live[number] = task
-                    extra = task._extra
-                    if extra is not None and extra.task_id is not None:
-                        registry.named[extra.task_id] = task
+                    if task._extra is None:
+                        registry = self.registry
+                        registry.last = task._seq = number = registry.last + 1
+                        registry.live[number] = task
+                    else:
+                        self.registry.add(task)
                     chores = self._ready(task)
                     break
+            finally:
+                lock.release()
             self._wake_up()
-        for chore in chores:
-            chore()
+        if chores:
+            for chore in chores:
+                chore()
 
     def submit_many(self, tasks: "Iterable[Task[Any]]") -> None:
         good = []
@@ -201,7 +225,7 @@ class ProcessPool(Pool):
                 return None
             what = "arguments"
             buffers: "List[Any]" = []
-            payload = pickle.dumps((args, kwargs or {}), 5, buffer_callback=buffers.append)
+            payload = pickle.dumps((args, kwargs), 5, buffer_callback=buffers.append)
             task._context = (payload, [buffer.raw() for buffer in buffers]) if buffers else payload
             return None
         except BaseException as raised:
@@ -233,17 +257,23 @@ class ProcessPool(Pool):
         if self._idle:
             self._feed_idle()
             if not admission.waiting:
-                return []
+                return _NOTHING
         priority = task._spec.priority
         if priority < self._worst:
             self._recall_less_urgent(priority)
-        elif admission.waiting % FEED_EVERY == 0:
-            for process in self._processes:
-                if process.inflight:
-                    self._feed(process)
-        if len(self._processes) < admission.places and not self._starting:
+        else:
+            # The thread that reads results may have to wait for the interpreter while a submitter is busy, so
+            # submitters keep the processes supplied too: rarely, since each write hands the interpreter over.
+            self._unfed += 1
+            if self._unfed >= self._feed_every:
+                self._unfed = 0
+                self._feed_every = max(FEED_EVERY, self._allowed(task._spec.cost))
+                for process in self._processes:
+                    if process.inflight:
+                        self._feed(process)
+        if len(self._processes) < admission._high and not self._starting:
             return self._grow()
-        return []
+        return _NOTHING
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
         least = None
@@ -277,7 +307,8 @@ class ProcessPool(Pool):
             task = admission.peek()
             if task is None:
                 break
-            priority = task._spec.priority
+            spec = task._spec
+            priority = spec.priority
             limit = admission.limit(priority)
             if was_idle and not batch:
                 if admission.active >= limit:
@@ -285,14 +316,18 @@ class ProcessPool(Pool):
                 self._idle.remove(process)
                 admission.active += 1
                 process.stalled = False
-            elif count >= self._allowed(task._spec.cost) or admission.active > limit:
+            elif admission.active > limit:
                 break
-            admission.take()
-            batch.append(task)
-            count += 1
-            share -= 1
+            most = min(share, max(self._allowed(spec.cost), not (batch or count)) - count - len(batch))
             if process.quota is not None:
-                process.quota -= 1
+                most = min(most, process.quota)
+            if most <= 0:
+                break
+            run = admission.take_run(spec, most)
+            batch += run
+            share -= len(run)
+            if process.quota is not None:
+                process.quota -= len(run)
             if priority > process.worst:
                 process.worst = priority
                 if priority > self._worst:
@@ -300,7 +335,7 @@ class ProcessPool(Pool):
         if batch:
             self._send(process, batch)
             if was_idle:
-                self._begin(inflight[0], perf_counter())
+                self._begin(batch[0], perf_counter())
 
     def _allowed(self, cost: "Optional[float]") -> int:
         """How many tasks that take so long may be in flight to one process."""
@@ -326,29 +361,31 @@ class ProcessPool(Pool):
 
     def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
         """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
-        entries = []
+        entries: "List[Tuple[Any, ...]]" = []
         raws: "List[Any]" = []
         for task in batch:
             spec = task._spec
             extra = task._extra
             packed: "Any" = task._context
+            if extra is None and not spec.takes_id and (packed is None or (
+                    type(packed) is bytes and len(packed) < LARGE)):
+                entries.append((task._seq, spec.blob, packed))
+                continue
             sizes = None
             if type(packed) is tuple:
                 sizes = (len(packed[0]), *[raw.nbytes for raw in packed[1]])
                 raws += (packed[0], *packed[1])
-                packed = b""
-            elif packed is None:
-                packed = b""
-            elif len(packed) >= LARGE:
+                packed = None
+            elif packed is not None and len(packed) >= LARGE:
                 sizes = (len(packed),)
                 raws.append(packed)
-                packed = b""
+                packed = None
             if extra is None:
                 entries.append((task._seq, spec.blob, packed, sizes, None, spec.takes_id, 1))
             else:
                 entries.append((task._seq, spec.blob or extra.payload, packed, sizes, extra.task_id, spec.takes_id,
                                 (extra.attempts + 1) * (1 if spec.blob else -1)))
-            process.inflight.append(task)
+        process.inflight.extend(batch)
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
         try:
@@ -474,7 +511,7 @@ class ProcessPool(Pool):
                     large.filled += count
                     if large.filled == len(large.data):
                         process.large = None
-                        self._take([(large.number, large.kind, large.seconds, large.data)], process)
+                        self._take([_decode(large.number, large.kind, large.seconds, large.data)], process)
                     return
                 data = b""
             else:
@@ -490,46 +527,34 @@ class ProcessPool(Pool):
             data = process.partial + data
         results: "List[Result]" = []
         position, end = 0, len(data)
-        while end - position >= RESULT.size:
-            number, length, seconds, kind = RESULT.unpack_from(data, position)
-            start = position + RESULT.size
-            if end - start < length:
-                if length >= READ_SIZE:
-                    large = process.large = _Large(number, seconds, kind, length)
-                    large.filled = end - start
-                    large.view[:large.filled] = data[start:]
-                    position = end
-                break
-            position = start + length
-            results.append((number, kind, seconds, data[start:position] if length else None))
+        unpack, header = RESULT.unpack_from, RESULT.size
+        while end - position >= header:
+            number, length, seconds, kind = unpack(data, position)
+            start = position + header
+            if length:
+                if end - start < length:
+                    if length >= READ_SIZE:
+                        large = process.large = _Large(number, seconds, kind, length)
+                        large.filled = end - start
+                        large.view[:large.filled] = data[start:]
+                        position = end
+                    break
+                position = start + length
+                results.append(_decode(number, kind, seconds, data[start:position]))
+            else:
+                position = start
+                results.append((number, kind, seconds, None))
         process.partial = data[position:] if position < end else b""
         if results:
             self._take(results, process)
 
     def _take(self, results: "List[Result]", process: PoolProcess) -> None:
-        """Decode results, with no lock held since that may run code of others, then enter them."""
-        decoded = []
-        for number, kind, seconds, payload in results:
-            outcome: "Any" = None
-            if kind == VALUE or kind == BUFFERS:
-                try:
-                    outcome = _loads(kind, payload)
-                except BaseException as raised:
-                    kind = ERROR
-                    outcome = TaskPicklingError("the task ran, but its result could not be rebuilt here "
-                                                f"({type(raised).__name__}: {raised})")
-                    outcome.__cause__ = raised
-            elif kind == ERROR or kind == NOT_READY:
-                outcome = _rebuild(payload)
-            elif kind == PROGRESS:
-                outcome = Progress(*marshal.loads(payload))
-            decoded.append((number, kind, seconds, outcome))
-        del results
+        """Enter results into their tasks, give the process more, and tell who waits."""
         late: "List[Tuple[Task[Any], int, Any]]" = []
         told: "Watchers" = []
         held = []
         with self.lock:
-            self._enter(process, decoded, late, told, held)
+            self._enter(process, results, late, told, held)
             if process.inflight:
                 if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
                     self._feed(process)
@@ -538,7 +563,7 @@ class ProcessPool(Pool):
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             chores = self._grow() if self.admission.waiting else []
-        del held, decoded
+        del held, results
         for watcher in told:
             watcher()
         for chore in chores:
@@ -546,52 +571,64 @@ class ProcessPool(Pool):
         for task, kind, outcome in late:
             self._end_late(task, kind, outcome)
 
-    def _enter(self, process: PoolProcess, decoded: "List[Result]", late: "List[Tuple[Task[Any], int, Any]]",
+    def _enter(self, process: PoolProcess, results: "List[Result]", late: "List[Tuple[Task[Any], int, Any]]",
                told: "Watchers", held: "List[Any]") -> None:
-        """Enter results into their tasks. Those that want more than that are added to ``late``."""
+        """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
         registry = self.registry
         inflight = process.inflight
-        live = registry.live
+        live, history = registry.live, registry.history
         now = perf_counter()
-        for number, kind, seconds, outcome in decoded:
-            if kind <= ERROR:
-                task = inflight.popleft()
-                spec = task._spec
+        timed = None
+        for number, kind, seconds, outcome in results:
+            if kind > ERROR:
+                self._enter_report(process, number, kind, outcome)
+                continue
+            task = inflight.popleft()
+            following = inflight[0] if inflight else None
+            spec = task._spec
+            if spec is not timed:       # one measurement of a function is enough for each batch of results
+                timed = spec
                 spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
-                if task._status == QUEUED:
-                    self._begin(task, max(task._queued, now - seconds))
+            if task._context is not None:
                 held.append(task._hold())
-                if task._extra is None and kind != ERROR and spec.plain:
-                    # _conclude(), written out for the task that needs nothing else
-                    if task._advance(COMPLETED, now, outcome):
-                        del live[number]
-                        registry.history.append((task._queued, task._started, now))
-                        if task._watchers is not None:
-                            told += task._watchers
-                        if self._drained and not live:
-                            told += self._drained
-                            self._drained = []
+            if task._extra is None and kind != ERROR and spec.plain:
+                # _conclude(), written out for the task that needs nothing else
+                if following is not None and (following._extra is not None or following._status != QUEUED
+                                              or not following._spec.plain):
+                    self._begin(following, now)
+                    task._advance(COMPLETED, now, outcome)
                 else:
-                    late.append((task, kind, outcome))
-            elif kind == PROGRESS:
-                running = live.get(number)
-                if running is not None:
-                    running._more().progress = outcome
-            elif kind == READY:
-                process.ready = True
-                self._failures = 0
-                if not process.closed:
-                    if process.quota == 0:
-                        self._dismiss(process)      # configured anew while it started
-                    else:
-                        self._idle.append(process)
+                    task._advance(COMPLETED, now, outcome, following)
+                del live[number]
+                history.append((task._queued, task._started, now))
+                if task._watchers is not None:
+                    told += task._watchers
             else:
-                process.error = outcome
-            if kind <= ERROR:
-                if inflight:
-                    self._begin(inflight[0], now)
+                late.append((task, kind, outcome))
+                if following is not None:
+                    self._begin(following, now)
+            if following is None:
+                self._becomes_idle(process)
+        if self._drained and not live:
+            told += self._drained
+            self._drained = []
+
+    def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: "Any") -> None:
+        """What a process says beside results."""
+        if kind == PROGRESS:
+            running = self.registry.live.get(number)
+            if running is not None:
+                running._more().progress = outcome
+        elif kind == READY:
+            process.ready = True
+            self._failures = 0
+            if not process.closed:
+                if process.quota == 0:
+                    self._dismiss(process)      # configured anew while it started
                 else:
-                    self._becomes_idle(process)
+                    self._idle.append(process)
+        else:
+            process.error = outcome
 
     def _end_late(self, task: "Task[Any]", kind: int, outcome: "Any") -> None:
         """End a task whose result has arrived and that has a callback, retries, or an error."""
@@ -1138,6 +1175,24 @@ def _loads(kind: int, payload: "Any") -> "Any":
         parts.append(view[position:position + size])
         position += size
     return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def _decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
+    """Make an object of a payload. No lock is held: that may run code of others."""
+    outcome: "Any" = None
+    if kind == VALUE or kind == BUFFERS:
+        try:
+            outcome = _loads(kind, payload)
+        except BaseException as raised:
+            kind = ERROR
+            outcome = TaskPicklingError("the task ran, but its result could not be rebuilt here "
+                                        f"({type(raised).__name__}: {raised})")
+            outcome.__cause__ = raised
+    elif kind == ERROR or kind == NOT_READY:
+        outcome = _rebuild(payload)
+    elif kind == PROGRESS:
+        outcome = Progress(*marshal.loads(payload))
+    return number, kind, seconds, outcome
 
 
 def _rebuild(payload: bytes) -> BaseException:
