@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from functools import update_wrapper
+from itertools import islice
 from threading import Lock
-from contextvars import copy_context
 
 from .constants import TT_COROUTINE, TT_MP, TaskType
 from .engine.result import Failure, log
@@ -83,11 +83,11 @@ class BoundTask:
         >>> list(background_task(abs).map([-1, 2, -3]))
         [1, 2, 3]
         """
-        return self._map(((item,) for item in items), buffersize)
+        return self._map(zip(items), buffersize)
 
     def starmap(self, items: "Iterable[Iterable[Any]]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
         """The same as :meth:`map`, with each item unpacked into positional arguments."""
-        return self._map((tuple(item) for item in items), buffersize)
+        return self._map(map(tuple, items), buffersize)
 
     def _map(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: "Optional[int]") -> "Iterator[Any]":
         if buffersize is None:
@@ -121,16 +121,9 @@ class BoundTask:
 
     def _submit_some(self, calls: "Iterator[Tuple[Any, ...]]", most: int, tasks: "List[Task[Any]]") -> bool:
         """Submit the next calls together; False when there are no more."""
-        spec = self._spec
-        context = None if spec.tt == TT_MP else copy_context()
-        chunk: "List[Task[Any]]" = []
-        for args in calls:
-            # Each task has a context of its own, so that what one sets is not seen by another.
-            chunk.append(Task(spec, args, None, None if context is None else context.copy()))
-            if len(chunk) == most:
-                break
-        spec.pool.submit_many(chunk)        # type: ignore[attr-defined]
-        tasks += chunk
+        chunk = list(islice(calls, most))
+        if chunk:
+            tasks += self._spec.pool.start_many(self._spec, chunk)      # type: ignore[attr-defined]
         return len(chunk) == most
 
     def __get__(self, instance: "Any", owner: "Any" = None) -> "BoundTask":

@@ -22,7 +22,7 @@ from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Iterable, List, Optional
+    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence
 
     from .task import Task, TaskSpec
 
@@ -79,6 +79,17 @@ class Admission:
             heappush(self._order, priority)
         level.append(task)
         self.waiting += 1
+
+    def push_run(self, priority: int, tasks: "Sequence[Task[Any]]") -> None:
+        """Add many tasks of one priority, in their order."""
+        if not tasks:
+            return
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = deque()
+            heappush(self._order, priority)
+        level.extend(tasks)
+        self.waiting += len(tasks)
 
     def push_back(self, tasks: "Iterable[Task[Any]]") -> None:
         """Put tasks that were taken, in the order in which they were taken, back where they stood."""

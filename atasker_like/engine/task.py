@@ -250,14 +250,29 @@ class Task(_Subscript[T]):
         """Block until the task is final; say whether it is."""
         gate = Lock()
         gate.acquire()
-        release = gate.release
-        if not self._watch(release):
-            return True
+        # _watch(), written out: a caller who waits for one short task is as fast as this is short
+        lock = self._spec.pool.lock
+        lock.acquire()
         try:
-            return block(gate.acquire, deadline) or self.done()
+            status = self._status
+            if status == 200 or status == -1:
+                return True
+            if self._watchers is None:
+                self._watchers = [gate.release]
+            else:
+                self._watchers.append(gate.release)
         finally:
-            if not self.done():
-                self._unwatch(release)
+            lock.release()
+        ended = False
+        try:
+            if deadline is None and current.member is None:
+                ended = gate.acquire()
+            else:
+                ended = block(gate.acquire, deadline)
+        finally:
+            if not ended:
+                self._unwatch(gate.release)
+        return ended or self.done()
 
     def _start(self, deadline: "Optional[float]") -> bool:
         """Block until the task is started, or has ended; say whether it is."""
@@ -476,10 +491,10 @@ class Task(_Subscript[T]):
         return self._summary()
 
     def _wait_for_end(self, timeout: "Optional[float]", cancelled_raises: bool = True) -> None:
-        if self._status != CANCELED and not self._end(deadline_of(timeout)):
+        if self._status != CANCELED and not self._end(None if timeout is None else deadline_of(timeout)):
             raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {timeout:g} s of "
                                    "waiting; it goes on: wait again, or cancel() it")
-        if cancelled_raises and self._status == CANCELED:
+        if self._status == CANCELED and cancelled_raises:
             raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was cancelled, so it has no result")
 
     def _summary(self) -> TaskResult:

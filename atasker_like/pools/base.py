@@ -81,6 +81,14 @@ class Pool:
         self.submit(task)
         return task
 
+    def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+        """Make a task of each of many calls of one function, accept them all and return them."""
+        context = copy_context()
+        # Each task has a context of its own, so that what one sets is not seen by another.
+        tasks: "List[Task[Any]]" = [Task(spec, args, None, context.copy()) for args in calls]
+        self.submit_many(tasks)
+        return tasks
+
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         if not tasks:

@@ -30,16 +30,17 @@ from ..errors import TaskPicklingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-    #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of raw parts or None,
-    #: id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
+    #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
+    #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
     #: to be kept)
     Entry = Tuple[Any, ...]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
 
-#: length of the raw buffers, length of the entries, number of the frame
+#: length of what follows the entries (of one task, then: its buffers and the pickle of its arguments), length of the
+#: entries, number of the frame
 FRAME = struct.Struct("<QII")
 #: number of the task, length of the payload, seconds it took, kind
 RESULT = struct.Struct("<QQdB")
@@ -47,11 +48,112 @@ TICKET = struct.Struct("<I")
 
 NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY = range(7)
 
-#: From this size on, bytes travel beside the pickle or the entries instead of being copied into them.
+#: From this size on, a pickle travels beside the entries, and bytes are not copied into their pickle.
 LARGE = 1 << 16
 
 #: Asked of the kernel for each pipe; a refusal only costs speed.
 PIPE_SIZE = 1 << 20
+
+
+class Parts:
+    """A file that keeps what is written to it, in parts. The pickler writes large bytes as they are, uncopied."""
+
+    def __init__(self) -> None:
+        self.parts: "List[Any]" = []
+
+    def write(self, data: "Any") -> int:
+        """Keep the data."""
+        self.parts.append(data)
+        return len(data)
+
+
+def pickle_parts(value: "Any", members: "Iterable[Any]") -> "Tuple[List[Any], List[memoryview]]":
+    """Pickle a value that has some members; return the parts of its pickle, and the buffers beside it."""
+    buffers: "List[pickle.PickleBuffer]" = []
+    for member in members:
+        if type(member) in _BULKY and len(member) >= LARGE:
+            file = Parts()
+            pickle.Pickler(file, 5, buffer_callback=buffers.append).dump(value)
+            parts = file.parts
+            break
+    else:
+        parts = [pickle.dumps(value, 5, buffer_callback=buffers.append)]
+    return parts, [buffer.raw() for buffer in buffers]
+
+
+_BULKY = (bytes, bytearray, str)
+
+
+class PipeReader:
+    """A file over the next so many bytes of a pipe, for the unpickler: it reads large bytes straight into place.
+
+    :param wait: called when the pipe, which does not block then, is empty.
+    """
+
+    def __init__(self, fd: int, length: int, first: bytes = b"",
+                 wait: "Optional[Callable[[], object]]" = None) -> None:
+        self._fd = fd
+        self._left = length - len(first)    # to be read from the pipe still
+        self._first = memoryview(first)     # has been read already
+        self._wait = wait
+        self.torn = False                   # the other end was closed too early
+
+    def readinto(self, target: "Any") -> int:
+        """Fill a buffer.
+
+        :raises EOFError: the other end was closed before.
+        """
+        view = memoryview(target).cast("B")
+        filled = min(len(self._first), len(view))
+        view[:filled] = self._first[:filled]
+        self._first = self._first[filled:]
+        if len(view) - filled > self._left:
+            raise EOFError              # a pickle that asks for more than was sent
+        while filled < len(view):
+            try:
+                count = os.readv(self._fd, [view[filled:filled + PIPE_SIZE]])
+            except BlockingIOError:
+                assert self._wait is not None
+                self._wait()
+                continue
+            if not count:
+                self.torn = True
+                raise EOFError
+            filled += count
+            self._left -= count
+        return filled
+
+    def read(self, length: int) -> bytes:
+        """Return exactly so many bytes."""
+        data = bytearray(length)
+        self.readinto(data)
+        return bytes(data)
+
+    def readline(self) -> bytes:
+        """Return bytes up to a line feed; only pickles of the oldest protocols ask for it."""
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self.read(1)
+        return line
+
+    def rest(self) -> bytes:
+        """Return all that is left."""
+        return self.read(len(self._first) + self._left)
+
+    def skip(self) -> None:
+        """Read what is left, and forget it."""
+        while self._first or self._left:
+            self.read(min(PIPE_SIZE, len(self._first) + self._left))
+
+
+def load_parts(reader: PipeReader, sizes: "Sequence[int]") -> "Any":
+    """Read buffers and then a pickle that refers to them, and make its value."""
+    buffers = []
+    for size in sizes:
+        buffer = bytearray(size)
+        reader.readinto(buffer)
+        buffers.append(buffer)
+    return pickle.Unpickler(reader, buffers=buffers).load()
 
 
 class _ByName:
@@ -148,19 +250,22 @@ class _Server:
             try:
                 raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
                 entries: "List[Entry]" = marshal.loads(self._read(length))
-                parts = [self._read_parts(entry) for entry in entries] if raw_length else None
             except EOFError:
                 return
-            for position, entry in enumerate(entries):
+            reader = PipeReader(self._task_fd, raw_length) if raw_length else None
+            for entry in entries:
                 ticket = self._take_ticket()
                 if ticket != frame:
                     # The rest of this frame was taken back; the ticket, if any, is for a later one.
                     self._held = ticket
                     break
-                self._run(entry, parts[position] if parts is not None else ())
-                if parts is not None:
-                    parts[position] = ()
-            del entries, parts
+                self._run(entry, reader)
+            del entries
+            if reader is not None:
+                try:
+                    reader.skip()
+                except EOFError:
+                    return
 
     def _take_ticket(self) -> "Optional[int]":
         if self._held is not None:
@@ -188,11 +293,7 @@ class _Server:
             filled += count
         return whole
 
-    def _read_parts(self, entry: "Entry") -> "Tuple[Any, ...]":
-        sizes = entry[3] if len(entry) > 3 else None
-        return tuple(self._read(size) if size else b"" for size in sizes) if sizes else ()
-
-    def _run(self, entry: "Entry", parts: "Tuple[Any, ...]") -> None:
+    def _run(self, entry: "Entry", reader: "Optional[PipeReader]") -> None:
         begin = perf_counter()
         number, blob, payload = entry[:3]
         task_id, takes_id, attempt = (None, False, 1) if len(entry) == 3 else entry[4:]
@@ -208,11 +309,10 @@ class _Server:
             stage = "arguments"
             args: "Tuple[Any, ...]" = ()
             kwargs: "Optional[Dict[str, Any]]" = None
-            if parts:
-                args, kwargs = pickle.loads(parts[0], buffers=parts[1:])
+            if reader is not None:
+                args, kwargs = load_parts(reader, entry[3])
             elif payload:
                 args, kwargs = pickle.loads(payload)
-            del parts
             self._running = (number, task_id, function, abs(attempt))      # type: ignore[assignment]
             if takes_id:
                 kwargs = dict(kwargs or (), _task_id=self.current_id())
@@ -225,13 +325,15 @@ class _Server:
                 return
             del args, kwargs
             stage = "result"
-            buffers: "List[pickle.PickleBuffer]" = []
-            payload = pickle.dumps(value, 5, buffer_callback=buffers.append)
+            parts, raws = pickle_parts(value, value if type(value) in (tuple, list) else (value,))
+            seconds = perf_counter() - begin
             del value
-            if buffers:
-                self._send_buffers(number, payload, buffers, perf_counter() - begin)
+            if raws:
+                self._send_buffers(number, parts, raws, seconds)
+            elif len(parts) == 1:
+                self.send(number, VALUE, parts[0], seconds)
             else:
-                self.send(number, VALUE, payload, perf_counter() - begin)
+                self._send_parts(number, VALUE, parts, seconds)
         except BaseException as error:
             self.send(number, ERROR, _describe(error, stage), perf_counter() - begin)
         finally:
@@ -262,15 +364,16 @@ class _Server:
                 self._write(header)
                 self._write(payload)
 
-    def _send_buffers(self, number: int, payload: bytes, buffers: "List[pickle.PickleBuffer]",
-                      seconds: float) -> None:
-        raws = [buffer.raw() for buffer in buffers]
-        sizes = marshal.dumps([len(payload)] + [raw.nbytes for raw in raws])
-        head = TICKET.pack(len(sizes)) + sizes + payload
+    def _send_parts(self, number: int, kind: int, parts: "List[Any]", seconds: float) -> None:
+        length = sum(memoryview(part).nbytes for part in parts)
         with self._lock:
-            self._write(RESULT.pack(number, len(head) + sum(raw.nbytes for raw in raws), seconds, BUFFERS) + head)
-            for raw in raws:
-                self._write(raw)
+            self._write(RESULT.pack(number, length, seconds, kind))
+            for part in parts:
+                self._write(part)
+
+    def _send_buffers(self, number: int, parts: "List[Any]", raws: "List[memoryview]", seconds: float) -> None:
+        sizes = marshal.dumps([raw.nbytes for raw in raws])
+        self._send_parts(number, BUFFERS, [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
 
     def _write(self, data: "bytes | memoryview") -> None:
         written = os.write(self._result_fd, data)

@@ -39,13 +39,13 @@ from ..errors import (InvalidArgumentError, PoolBrokenError, ProcessDiedError, R
                       TaskPicklingError)
 from . import child
 from .base import Pool
-from .child import (BUFFERS, ERROR, FRAME, LARGE, NONE, NOT_READY, PIPE_SIZE, PROGRESS, READY, RESULT, TICKET,
-                    VALUE)
+from .child import (BUFFERS, ERROR, FRAME, LARGE, NOT_READY, PIPE_SIZE, PROGRESS, READY, RESULT, TICKET, VALUE,
+                    PipeReader)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
@@ -83,7 +83,7 @@ class PoolProcess:
     """One process of the pool. All fields are guarded by the pool's lock unless said otherwise."""
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
-                 "worst", "stalled", "ready", "ending", "quota", "outbox", "partial", "large", "born", "error",
+                 "worst", "stalled", "ready", "ending", "quota", "outbox", "partial", "born", "error",
                  "closed")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
@@ -100,24 +100,9 @@ class PoolProcess:
         self.quota = quota                  # tasks that it may still be sent, or None
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
-        self.large: "Optional[_Large]" = None           # the I/O thread's: a large result that is arriving
         self.born = monotonic()
         self.error: "Optional[BaseException]" = None    # why it could not get ready
         self.closed = False                 # its pipes are closed, or its task pipe is
-
-
-class _Large:
-    """A large result on its way."""
-
-    __slots__ = ("number", "seconds", "kind", "data", "view", "filled")
-
-    def __init__(self, number: int, seconds: float, kind: int, length: int) -> None:
-        self.number = number
-        self.seconds = seconds
-        self.kind = kind
-        self.data = bytearray(length)
-        self.view = memoryview(self.data)
-        self.filled = 0
 
 
 class ProcessPool(Pool):
@@ -224,9 +209,12 @@ class ProcessPool(Pool):
             if not args and not kwargs:
                 return None
             what = "arguments"
-            buffers: "List[Any]" = []
-            payload = pickle.dumps((args, kwargs), 5, buffer_callback=buffers.append)
-            task._context = (payload, [buffer.raw() for buffer in buffers]) if buffers else payload
+            parts, raws = child.pickle_parts((args, kwargs), [*args, *kwargs.values()] if kwargs else args)
+            if not raws and len(parts) == 1 and len(parts[0]) < LARGE:
+                task._context = parts[0]
+            else:
+                # It will follow the entry: the buffers, then the pickle.
+                task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
             return None
         except BaseException as raised:
             advice = ("define it at the top level of a module, where the process can import it"
@@ -361,38 +349,39 @@ class ProcessPool(Pool):
 
     def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
         """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
+        process.inflight.extend(batch)
         entries: "List[Tuple[Any, ...]]" = []
-        raws: "List[Any]" = []
         for task in batch:
             spec = task._spec
             extra = task._extra
             packed: "Any" = task._context
-            if extra is None and not spec.takes_id and (packed is None or (
-                    type(packed) is bytes and len(packed) < LARGE)):
+            large = type(packed) is tuple
+            if extra is None and not spec.takes_id and not large:
                 entries.append((task._seq, spec.blob, packed))
                 continue
-            sizes = None
-            if type(packed) is tuple:
-                sizes = (len(packed[0]), *[raw.nbytes for raw in packed[1]])
-                raws += (packed[0], *packed[1])
-                packed = None
-            elif packed is not None and len(packed) >= LARGE:
-                sizes = (len(packed),)
-                raws.append(packed)
-                packed = None
+            if large and entries:
+                self._send_frame(process, entries, ())      # what is large goes in a frame of its own
+                entries = []
+            sizes = packed[0] if large else None
             if extra is None:
-                entries.append((task._seq, spec.blob, packed, sizes, None, spec.takes_id, 1))
+                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1))
             else:
-                entries.append((task._seq, spec.blob or extra.payload, packed, sizes, extra.task_id, spec.takes_id,
-                                (extra.attempts + 1) * (1 if spec.blob else -1)))
-        process.inflight.extend(batch)
+                entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
+                                extra.task_id, spec.takes_id, (extra.attempts + 1) * (1 if spec.blob else -1)))
+            if large:
+                self._send_frame(process, entries, packed[1])
+                entries = []
+        if entries:
+            self._send_frame(process, entries, ())
+
+    def _send_frame(self, process: PoolProcess, entries: "List[Tuple[Any, ...]]", raws: "Sequence[Any]") -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
         try:
-            os.write(process.ticket_out, TICKET.pack(frame) * len(batch))
+            os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
         except OSError:
             return      # it is dead: its end is noticed on the result pipe, and the tasks come back
-        raw_length = sum(memoryview(raw).nbytes for raw in raws)
+        raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
         self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
 
     def _write(self, process: PoolProcess, parts: "List[Any]") -> None:
@@ -503,19 +492,8 @@ class ProcessPool(Pool):
 
     def _readable(self, process: PoolProcess) -> None:
         """A result pipe has something to read, or its process is gone."""
-        large = process.large
         try:
-            if large is not None:
-                count = os.readv(process.result_fd, [large.view[large.filled:]])
-                if count:
-                    large.filled += count
-                    if large.filled == len(large.data):
-                        process.large = None
-                        self._take([_decode(large.number, large.kind, large.seconds, large.data)], process)
-                    return
-                data = b""
-            else:
-                data = os.read(process.result_fd, READ_SIZE)
+            data = os.read(process.result_fd, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -526,6 +504,7 @@ class ProcessPool(Pool):
         if process.partial:
             data = process.partial + data
         results: "List[Result]" = []
+        large = None
         position, end = 0, len(data)
         unpack, header = RESULT.unpack_from, RESULT.size
         while end - position >= header:
@@ -534,9 +513,8 @@ class ProcessPool(Pool):
             if length:
                 if end - start < length:
                     if length >= READ_SIZE:
-                        large = process.large = _Large(number, seconds, kind, length)
-                        large.filled = end - start
-                        large.view[:large.filled] = data[start:]
+                        large = number, kind, seconds, PipeReader(process.result_fd, length, data[start:],
+                                                                  lambda: _wait_readable(process.result_fd))
                         position = end
                     break
                 position = start + length
@@ -547,6 +525,22 @@ class ProcessPool(Pool):
         process.partial = data[position:] if position < end else b""
         if results:
             self._take(results, process)
+        if large is not None:
+            # It is read in a thread of its own, straight into place, while the other processes are served.
+            assert self._watch is not None
+            self._watch.forget(process)
+            arriving = large
+            self._beside(lambda: self._take_large(arriving, process))
+
+    def _take_large(self, large: "Tuple[int, int, float, PipeReader]", process: PoolProcess) -> None:
+        number, kind, seconds, reader = large
+        with suppress(EOFError, OSError):       # torn by a death, which is noticed as soon as the pipe is watched
+            result = _decode_large(number, kind, seconds, reader)
+            reader.skip()
+            self._take([result], process)
+        watch = self._watch
+        if watch is not None:
+            watch.add(process)
 
     def _take(self, results: "List[Result]", process: PoolProcess) -> None:
         """Enter results into their tasks, give the process more, and tell who waits."""
@@ -1162,19 +1156,39 @@ def check_start_method(method: "Optional[str]") -> None:
 
 # -- what crosses ------------------------------------------------------------------------------------------
 
-def _loads(kind: int, payload: "Any") -> "Any":
-    if kind == VALUE:
-        return pickle.loads(payload)
-    view = memoryview(payload)
-    head = TICKET.size
-    length = TICKET.unpack_from(view)[0]
-    sizes = marshal.loads(view[head:head + length])
-    position = head + length
-    parts = []
-    for size in sizes:
-        parts.append(view[position:position + size])
-        position += size
-    return pickle.loads(parts[0], buffers=parts[1:])
+def _loads(kind: int, reader: PipeReader) -> "Any":
+    sizes = ()
+    if kind == BUFFERS:
+        sizes = marshal.loads(reader.read(TICKET.unpack(reader.read(TICKET.size))[0]))
+    return child.load_parts(reader, sizes)
+
+
+def _wait_readable(fd: int) -> None:
+    """Block until a pipe has something to read, or its other end is closed."""
+    from select import POLLIN, poll
+
+    waiter = poll()
+    waiter.register(fd, POLLIN)
+    waiter.poll()
+
+
+def _not_rebuilt(raised: BaseException) -> BaseException:
+    error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
+                              f"({type(raised).__name__}: {raised})")
+    error.__cause__ = raised
+    return error
+
+
+def _decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> "Result":
+    """:func:`_decode`, for what is still on its way."""
+    if kind != VALUE and kind != BUFFERS:
+        return _decode(number, kind, seconds, reader.rest())
+    try:
+        return number, kind, seconds, _loads(kind, reader)
+    except BaseException as raised:
+        if reader.torn:
+            raise EOFError from raised
+        return number, ERROR, seconds, _not_rebuilt(raised)
 
 
 def _decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
@@ -1182,12 +1196,9 @@ def _decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
     outcome: "Any" = None
     if kind == VALUE or kind == BUFFERS:
         try:
-            outcome = _loads(kind, payload)
+            outcome = pickle.loads(payload) if kind == VALUE else _loads(kind, PipeReader(-1, len(payload), payload))
         except BaseException as raised:
-            kind = ERROR
-            outcome = TaskPicklingError("the task ran, but its result could not be rebuilt here "
-                                        f"({type(raised).__name__}: {raised})")
-            outcome.__cause__ = raised
+            kind, outcome = ERROR, _not_rebuilt(raised)
     elif kind == ERROR or kind == NOT_READY:
         outcome = _rebuild(payload)
     elif kind == PROGRESS:

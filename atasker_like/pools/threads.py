@@ -34,7 +34,7 @@ from .base import Pool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
+    from typing import Any, Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
@@ -129,6 +129,43 @@ class ThreadPool(Pool):
         else:
             self._launch((member,))
         return task
+
+    def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+        """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
+        if not spec.plain:
+            return Pool.start_many(self, spec, calls)
+        tasks: "List[Task[Any]]" = []
+        append = tasks.append
+        copy = copy_context().copy
+        now = perf_counter()
+        for args in calls:
+            task: "Task[Any]" = _new_task(Task)
+            task._spec = spec
+            task._args = args
+            task._kwargs = None
+            task._context = copy()
+            task._status = QUEUED
+            task._watchers = None
+            task._extra = None
+            task._queued = now
+            append(task)
+        registry = self.registry
+        while True:
+            with self.lock:
+                if self.accepting:
+                    number = registry.last
+                    live = registry.live
+                    for task in tasks:
+                        number += 1
+                        task._seq = number
+                        live[number] = task
+                    registry.last = number
+                    self.admission.push_run(spec.priority, tasks)
+                    members = self._dispatch()
+                    break
+            self._wake_up()
+        self._launch(members)
+        return tasks
 
     def _ready(self, task: "Task[Any]") -> "Chores":
         self.admission.push(task)
