@@ -11,8 +11,8 @@ from time import monotonic, perf_counter
 
 from .constants import TaskType
 from .engine.admission import Admission
-from .engine.result import log
-from .engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, current_coroutine_task
+from .engine.result import log, with_traceback
+from .engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task, current_coroutine_task
 from .engine.waiting import block, mailbox_of, remaining
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from .pools.base import Pool
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["ALoop", "LoopPool"]
+__all__ = ["ALoop", "LoopPool", "LoopRegistry"]
+
+#: Seconds that cancelled coroutines get to end.
+LAST_GRACE = 1.0
 
 
 class ALoop:
@@ -38,10 +41,12 @@ class ALoop:
 
     :param name: its name; unique in a supervisor.
     :param supervisor_id: shown in the thread's name.
+    :param ended: called when the loop has ended.
     """
 
-    def __init__(self, name: str, supervisor_id: str = "") -> None:
+    def __init__(self, name: str, supervisor_id: str = "", ended: "Optional[Callable[[], None]]" = None) -> None:
         self.name = name
+        self._ended = ended                 # called in the loop's thread when the loop has been closed
         self.thread: "Optional[threading.Thread]" = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: "Optional[asyncio.AbstractEventLoop]" = None
@@ -49,35 +54,44 @@ class ALoop:
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
+        import asyncio
+
         with self._lock:
             if self.thread is not None:
                 return
             running = threading.Lock()
             running.acquire()
-            self.thread = threading.Thread(target=self._run, args=(running.release,), name=self._thread_name,
-                                           daemon=True)
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=self._run, args=(loop, running.release), name=self._thread_name,
+                                      daemon=True)
             try:
-                self.thread.start()
+                thread.start()
             except RuntimeError:
-                self.thread = None
+                loop.close()
                 raise
             running.acquire()
+            self.thread, self._loop = thread, loop
 
-    def _run(self, ready: "Callable[[], None]") -> None:
+    def _run(self, loop: "asyncio.AbstractEventLoop", ready: "Callable[[], None]") -> None:
         import asyncio
 
-        loop = self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         loop.call_soon(ready)
         try:
             loop.run_forever()
         finally:
             try:
+                loop.run_until_complete(_cancel_others(LAST_GRACE))     # what came while stop() waited
                 loop.run_until_complete(loop.shutdown_asyncgens())
+            except Exception:
+                log.exception("loop %s did not end in order", self.name)
             finally:
                 asyncio.set_event_loop(None)
-                self._loop = None
                 loop.close()
+                if self._loop is loop:
+                    self._loop = None
+                if self._ended is not None:
+                    self._ended()
 
     def is_active(self) -> bool:
         """Say whether the loop runs."""
@@ -142,10 +156,7 @@ class ALoop:
                 others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
                 if others and not cancel_tasks and wait is not False:
                     await asyncio.wait(others, timeout=remaining(deadline))
-                for task in others:
-                    task.cancel()
-                if others:
-                    await asyncio.wait(others, timeout=1.0)     # those that refuse do not hold the loop
+                await _cancel_others(LAST_GRACE)
                 loop.stop()
 
             try:
@@ -155,6 +166,17 @@ class ALoop:
             self.thread = None
         if wait is not False and thread is not threading.current_thread():
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()) + 1.5)
+
+
+async def _cancel_others(grace: float) -> None:
+    """Cancel all other tasks of the running loop, and wait for them; those that refuse do not hold the loop."""
+    import asyncio
+
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=grace)
 
 
 class LoopPool(Pool):
@@ -169,6 +191,8 @@ class LoopPool(Pool):
         self._find_loop = find_loop
 
     def submit(self, task: "Task[Any]") -> None:
+        if not self.accepting:
+            self._wake_up()         # before a loop is started for a task that will be refused
         extra = task._more()
         extra.payload = [mailbox_of(self._find_loop(task._spec.loop)), None]    # its loop and its asyncio task
         Pool.submit(self, task)
@@ -184,13 +208,31 @@ class LoopPool(Pool):
         extra = task._extra
         payload = None if extra is None else extra.payload
         if payload is not None and not payload[0].post(self._begin, task):
-            held = task._hold()
-            error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) has been closed; "
-                                           "the coroutine never ran")
-            with self.lock:
-                watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
-            del held
-            self._announce(task, watchers)
+            self.abandon_closed()
+
+    def abandon_closed(self) -> None:
+        """End the tasks whose loop has been closed: nothing else will."""
+        ended = []
+        with self.lock:
+            for task in list(self.registry.live.values()):
+                extra = task._extra
+                if extra is None or extra.payload is None or task._status == DELAYED:
+                    continue
+                loop = extra.payload[0].loop
+                if loop is not None and not loop.is_closed():
+                    continue
+                held = task._hold()
+                if task._status == STARTED:
+                    self.admission.active -= 1
+                    extra.running = 0           # a driver that comes back after all finds that it is not meant
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                else:
+                    error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) was closed; the "
+                                                   "coroutine never ran")
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                ended.append((task, held, watchers))
+        for task, held, watchers in ended:
+            self._announce(task, watchers, inline=False)
 
     def _begin(self, task: "Task[Any]") -> None:
         """In the loop: start the coroutine."""
@@ -203,12 +245,20 @@ class LoopPool(Pool):
                 self._arm(task)
             extra = task._more()
             on_start, extra.on_start = extra.on_start, None
+            extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
         for watcher in on_start or ():
             watcher()
         context = call[2] or copy_context()
         loop = payload[0].loop
-        payload[1] = context.copy().run(loop.create_task, self._drive(task, call, attempt))
+        running = context.copy().run(loop.create_task, self._drive(task, call, attempt))
+        # A task that is cancelled before its first step never gets into its coroutine.
+        running.add_done_callback(lambda _: self._end_run(task, attempt, None, None, True))
+        with self.lock:
+            payload[1] = running
+            too_late = task._status != STARTED or extra.cancel_requested
+        if too_late:
+            running.cancel()
 
     async def _drive(self, task: "Task[Any]", call: "Any", attempt: int) -> None:
         from asyncio import CancelledError
@@ -224,7 +274,7 @@ class LoopPool(Pool):
         except BaseException as raised:
             error = raised
             if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
-                error.__traceback__ = raised.__traceback__.tb_next
+                with_traceback(error, raised.__traceback__.tb_next)
         try:
             self._end_run(task, attempt, value, error, cancelled)
         finally:
@@ -243,13 +293,16 @@ class LoopPool(Pool):
         watchers = None
         chores: "Chores" = []
         with self.lock:
-            self.admission.active -= 1
-            if task.attempts == attempt and task._status == STARTED:
+            extra = task._more()
+            first = extra.running == attempt
+            if first:
+                extra.running = 0
+                self.admission.active -= 1
+            if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self.accepting:
                     chores = self._retry(task, pause)
-                    pause = -1.0
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (watchers is None or cancelled):
@@ -301,8 +354,10 @@ class LoopRegistry:
 
     RESERVED = "__supervisor__"
 
-    def __init__(self, supervisor_id: str) -> None:
+    def __init__(self, supervisor_id: str, ended: "Callable[[], None]") -> None:
         self._id = supervisor_id
+        self._ended = ended
+        self.closed = False                 # no loop is started for a task
         self._lock = threading.Lock()       # guards what follows
         self._aloops: "Dict[str, ALoop]" = {}
         self._default: "Optional[ALoop]" = None
@@ -315,12 +370,14 @@ class LoopRegistry:
         if name == self.RESERVED:
             raise InvalidArgumentError(f"the loop name {name!r} is reserved; choose another one")
         with self._lock:
-            if name in self._aloops:
-                log.error("supervisor %s has a loop named %r already; it was not made again", self._id, name)
-                return False
-            aloop = self._aloops[name] = ALoop(name, self._id)
-            if default:
-                self._default = aloop
+            taken = name in self._aloops
+            if not taken:
+                aloop = self._aloops[name] = ALoop(name, self._id, self._ended)
+                if default:
+                    self._default = aloop
+        if taken:
+            log.error("supervisor %s has a loop named %r already; it was not made again", self._id, name)
+            return False
         if start:
             aloop.start()
         return aloop
@@ -351,9 +408,11 @@ class LoopRegistry:
         """Return the supervisor's own loop, started on first use."""
         with self._lock:
             if self._own is None:
-                self._own = ALoop(self.RESERVED, self._id)
+                if self.closed:
+                    raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call start() to go on")
+                self._own = ALoop(self.RESERVED, self._id, self._ended)
             own = self._own
-        own.start()
+            own.start()
         return own
 
     def names(self) -> "Dict[str, ALoop]":
@@ -380,6 +439,7 @@ class LoopRegistry:
         with self._lock:
             loops: "List[ALoop]" = [*self._aloops.values(), *([self._own] if self._own else [])]
             self._own = None
+            self.closed = True
         for aloop in loops:
             left = remaining(deadline)
             aloop.stop(True if left is None else left, cancel)

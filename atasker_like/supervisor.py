@@ -100,7 +100,7 @@ class TaskSupervisor:
         self._timer = Timer(f"supervisor_{self.id}_timer")
         self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up,
                                    **self._thread_sizes)
-        self._loops = LoopRegistry(self.id)
+        self._loops = LoopRegistry(self.id, self._loop_ended)
         self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
                                     self._threads.beside, self._loops.resolve)
         self._processes: "Optional[ProcessPool]" = None
@@ -126,6 +126,7 @@ class TaskSupervisor:
             self._state = _RUNNING
             self.started = time()
             self._stopped.clear()
+            self._loops.closed = False
             for pool in self._pools().values():
                 pool.open()
             processes = self._processes
@@ -163,11 +164,7 @@ class TaskSupervisor:
         own = (getattr(current.member, "pool", None) is self._threads
                or current_coroutine_task.get() is not None)
         with self._lifecycle:
-            if self._state == _NEW:
-                self._state = _STOPPED
-                self._stopped.set()
-                return
-            first = self._state == _RUNNING
+            first = self._state in (_NEW, _RUNNING)     # a new one may have loops that were started by hand
             if first:
                 self._state = _STOPPING
                 for pool in self._pools().values():
@@ -181,6 +178,9 @@ class TaskSupervisor:
         elif wait is not False and not own:
             self._stopped.wait(remaining(deadline))
 
+    def _loop_ended(self) -> None:
+        self._coroutines.abandon_closed()
+
     def _finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
         pools = self._pools().values()
         try:
@@ -190,6 +190,7 @@ class TaskSupervisor:
             if cancel_tasks:
                 for pool in pools:
                     pool.cancel_all()
+            self._coroutines.abandon_closed()       # loops of the application's own may be gone
             # All pools to the end before any is closed: a task of one may wait for one of another.
             drained = [pool.drain(deadline) for pool in pools]
             if not all(drained):

@@ -9,9 +9,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping, Optional, Tuple
 
-__all__ = ["Failure", "TaskResult"]
+__all__ = ["Failure", "TaskResult", "with_cause", "with_traceback"]
 
 log = logging.getLogger("atasker_like")
+
+
+def with_traceback(error: BaseException, traceback: "Any") -> BaseException:
+    """Set an error's traceback, also where its class refuses assignments (a frozen dataclass, say)."""
+    return BaseException.with_traceback(error, traceback)
+
+
+def with_cause(error: BaseException, cause: BaseException) -> BaseException:
+    """Set an error's cause, also where its class refuses assignments."""
+    BaseException.__cause__.__set__(error, cause)       # type: ignore[attr-defined]
+    return error
 
 
 class Failure:
@@ -35,7 +46,7 @@ class Failure:
         self.seen = True
         try:
             # Without with_traceback every waiter would add its own frames for the next one to see.
-            raise self.error.with_traceback(self.traceback)
+            raise with_traceback(self.error, self.traceback)
         finally:
             del self   # the traceback holds this frame: no cycle through it
 

@@ -109,7 +109,7 @@ class _Extra:
     """What few tasks need, so that the many do not carry it."""
 
     __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload")
+                 "payload", "running")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -121,6 +121,7 @@ class _Extra:
         self.on_start: "Optional[List[Callable[[], None]]]" = None
         self.cancel_requested = False
         self.payload: "Any" = None
+        self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
 
 
 class _Milestone:

@@ -60,15 +60,15 @@ class Pool:
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         spec = task._spec
-        if not spec.plain:
-            self.timer.start()
         while True:
             with self.lock:
                 if self.accepting:
-                    self.registry.add(task)
                     if spec.plain:
+                        self.registry.add(task)
                         chores = self._ready(task)
                     else:
+                        self.timer.start()      # first: when it raises, nothing has been accepted
+                        self.registry.add(task)
                         chores = self._when_due(task, spec)
                     break
             self._wake_up()
@@ -94,12 +94,12 @@ class Pool:
         if not tasks:
             return
         plain = all(task._spec.plain for task in tasks)
-        if not plain:
-            self.timer.start()
         chores: "Chores"
         while True:
             with self.lock:
                 if self.accepting:
+                    if not plain:
+                        self.timer.start()
                     add = self.registry.add
                     for task in tasks:
                         add(task)

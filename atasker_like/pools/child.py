@@ -459,6 +459,9 @@ def main(task: "Connection", ticket: "Connection", result: "Connection", alive: 
     global server
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for pipe in (task, ticket, result, alive):
+        # What a task starts must not hold them open: the parent would not see the end of this process.
+        os.set_inheritable(pipe.fileno(), False)
     _end_with_parent(alive.fileno())
     server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
     if hasattr(os, "register_at_fork"):

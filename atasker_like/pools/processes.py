@@ -32,7 +32,7 @@ from time import monotonic, perf_counter
 
 from ..constants import TaskType
 from ..engine.admission import Admission
-from ..engine.result import Failure, log
+from ..engine.result import Failure, log, with_cause
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Progress, Task
 from ..engine.waiting import Latch, remaining
 from ..errors import (InvalidArgumentError, PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
@@ -68,6 +68,8 @@ FEED_EVERY = 8
 READ_SIZE = 1 << 18
 #: Seconds between asking a process to end (TERM) and ending it (KILL).
 TERM_GRACE = 1.0
+#: Seconds that a process without a task gets to end by itself when the pool is closed.
+CLOSE_GRACE = 5.0
 #: How often in a row processes may fail to start before what waits is failed.
 START_TRIES = 3
 #: Seconds before a failed start is tried again; doubled each time.
@@ -96,7 +98,8 @@ class PoolProcess:
         self.worst = -1                     # the least urgent priority in flight
         self.stalled = False                # tasks were taken back: nothing is sent until it is idle
         self.ready = False
-        self.ending: "Optional[Tuple[Task[Any], Optional[BaseException], Optional[float]]]" = None
+        # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
+        self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
         self.quota = quota                  # tasks that it may still be sent, or None
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
@@ -129,6 +132,7 @@ class ProcessPool(Pool):
         self._starting = False              # a thread is starting processes
         self._failures = 0                  # processes in a row that did not get ready
         self._pausing = False               # the timer will try again to start one
+        self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
         self._gone: "List[Latch]" = []      # opened when the last process is gone
         self._watch: "Optional[_Watch]" = None
@@ -456,9 +460,12 @@ class ProcessPool(Pool):
 
     def _recall_less_urgent(self, priority: int) -> None:
         """A task has come that must not wait behind those that were sent ahead of it."""
+        back: "List[Task[Any]]" = []
         for process in self._processes:
             if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
-                self.admission.push_back(self._recall(process))
+                back += self._recall(process)
+        back.sort(key=lambda task: (task._spec.priority, task._seq))
+        self.admission.push_back(back)
         self._worst = max([process.worst for process in self._processes], default=-1)
         self._feed_idle()
 
@@ -616,6 +623,7 @@ class ProcessPool(Pool):
         elif kind == READY:
             process.ready = True
             self._failures = 0
+            self._unfit = False
             if not process.closed:
                 if process.quota == 0:
                     self._dismiss(process)      # configured anew while it started
@@ -705,9 +713,7 @@ class ProcessPool(Pool):
             if self.accepting or self.admission.waiting:
                 self._feed_idle()
                 chores = self._grow()
-            gone: "List[Latch]" = []
-            if not self._processes:
-                gone, self._gone = self._gone, []
+            gone = self._all_gone()
         for chore in chores:
             chore()
         for latch in gone:
@@ -725,6 +731,7 @@ class ProcessPool(Pool):
         ended = []
         with self.lock:
             self._failures = 0
+            self._unfit = True
             for task in self.admission.take_all():
                 error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
                                         f"({task.id[-8:]}) in {START_TRIES} tries; the last one said: {cause}")
@@ -764,9 +771,10 @@ class ProcessPool(Pool):
             try:
                 self.timer.start()
                 self.timer.call_later(TERM_GRACE, _kill, process.process)
-                process.process.terminate()
+                with suppress(OSError, ValueError):     # it has ended meanwhile
+                    process.process.terminate()
             except RuntimeError:            # no thread for the timer: no grace
-                process.process.kill()
+                _kill(process.process)
 
         return [terminate]
 
@@ -810,8 +818,11 @@ class ProcessPool(Pool):
                 watchers = self._conclude(task, CANCELED, perf_counter())
                 self._withdrawn()
                 return [lambda: self._announce(task, watchers)]
+            # It has not even begun in all that time: the process is stuck, and the task goes to another one.
+            task = None     # type: ignore[assignment]
+        elif process.inflight[-1] is not task:
             self._feed_idle()
-            return []
+            return []                       # another one runs behind it: its own result is on the way
         process.ending = (task, error, pause)
         self._feed_idle()
         return self._end_process(process) + self._grow()
@@ -833,7 +844,7 @@ class ProcessPool(Pool):
         alive = sum(1 for process in self._processes if process.ending is None and not process.closed)
         if alive >= self.admission.places:
             return False
-        if alive < self.min_size and self.accepting:
+        if alive < self.min_size and self.accepting and not self._unfit:
             return True
         task = self.admission.peek()
         if task is None or self._idle:
@@ -848,7 +859,8 @@ class ProcessPool(Pool):
             with self.lock:
                 if self._closing or not self._lacking():
                     self._starting = False
-                    return
+                    gone = self._all_gone()
+                    break
             try:
                 self._start_one()
             except BaseException as error:
@@ -856,7 +868,10 @@ class ProcessPool(Pool):
                     self._starting = False
                     self._failures += 1
                     failures = self._failures
-                    self._pausing = failures < START_TRIES
+                    self._pausing = failures < START_TRIES and not self._closing
+                    gone = self._all_gone()
+                for latch in gone:
+                    latch()
                 log.warning("%s could not start a process: %s: %s", self.name, type(error).__name__, error)
                 if failures >= START_TRIES:
                     self._fail_waiting(error)
@@ -869,6 +884,15 @@ class ProcessPool(Pool):
                             self._pausing = False
                         self._fail_waiting(error)
                 return
+        for latch in gone:
+            latch()
+
+    def _all_gone(self) -> "List[Latch]":
+        """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
+        if self._processes or self._starting:
+            return []
+        gone, self._gone = self._gone, []
+        return gone
 
     def _try_again(self) -> None:
         with self.lock:
@@ -929,6 +953,8 @@ class ProcessPool(Pool):
                 self._watch = _Watch(self)
             watch = self._watch
             self._processes.append(started)
+            if self._closing:
+                self._dismiss(started)
         watch.add(started)
 
     _count = 0
@@ -978,23 +1004,28 @@ class ProcessPool(Pool):
 
     def open(self) -> None:
         with self.lock:
-            self._closing = False
+            self._closing = self._pausing = False
+            self._failures = 0
             self.accepting = True
 
     def close(self, deadline: "Optional[float]") -> None:
-        """End all processes: idle ones by themselves, the others by force at the deadline."""
+        """End all processes: idle ones by themselves, those that do not by force."""
         latch = Latch()
         with self.lock:
             self._closing = True
-            processes = list(self._processes)
-            if processes:
-                self._gone.append(latch)
-            for process in processes:
+            for process in list(self._processes):
                 self._dismiss(process)
-        if processes and not latch.wait(deadline):
-            for process in processes:
-                _kill(process.process)
-            latch.wait(None)
+            waiting = bool(self._processes or self._starting)
+            if waiting:
+                self._gone.append(latch)
+        if waiting:
+            # None of them has a task, so none has a reason to take longer: one that does is frozen, or stuck in
+            # its initializer.
+            grace = monotonic() + CLOSE_GRACE
+            while not latch.wait(grace if deadline is None else min(grace, deadline)):
+                self.kill_all()
+                deadline = None
+                grace = monotonic() + CLOSE_GRACE
         with self.lock:
             watch, self._watch = self._watch, None
         if watch is not None:
@@ -1076,7 +1107,10 @@ class _Watch:
                         elif not writable(process):
                             self._unregister(key.fd, process)
                     except BaseException:
-                        log.exception("%s: entering a result failed; please report this", self._pool.name)
+                        # What was read is lost. The end of the process settles all that it was sent.
+                        log.exception("%s: the results of process %d cannot be read; it is replaced",
+                                      self._pool.name, process.pid)
+                        _kill(process.process)
                     continue
                 with suppress(BlockingIOError):
                     os.read(self._reader, 4096)
@@ -1084,8 +1118,9 @@ class _Watch:
                     requests, self._requests = self._requests, []
                     stopping = self._stopping
                 for fd, event, process in requests:
-                    if not process.closed:
-                        with suppress(KeyError):        # asked for twice
+                    # KeyError: asked for twice. The others: closed since it was asked for.
+                    with suppress(KeyError, ValueError, OSError):
+                        if fd == process.result_fd or not process.closed:
                             self._selector.register(fd, event, process)
                 if stopping:
                     return
@@ -1175,7 +1210,7 @@ def _wait_readable(fd: int) -> None:
 def _not_rebuilt(raised: BaseException) -> BaseException:
     error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
                               f"({type(raised).__name__}: {raised})")
-    error.__cause__ = raised
+    error.__cause__ = raised        # an error of ours takes assignments
     return error
 
 
@@ -1200,7 +1235,10 @@ def _decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
         except BaseException as raised:
             kind, outcome = ERROR, _not_rebuilt(raised)
     elif kind == ERROR or kind == NOT_READY:
-        outcome = _rebuild(payload)
+        try:
+            outcome = _rebuild(payload)
+        except BaseException as raised:
+            outcome = _not_rebuilt(raised)
     elif kind == PROGRESS:
         outcome = Progress(*marshal.loads(payload))
     return number, kind, seconds, outcome
@@ -1217,8 +1255,7 @@ def _rebuild(payload: bytes) -> BaseException:
             pass
     if not isinstance(error, BaseException):
         error = RemoteError(kind, message, text)
-    error.__cause__ = RemoteTraceback(text)
-    return error
+    return with_cause(error, RemoteTraceback(text))
 
 
 def _death_of(pid: int, exitcode: "Optional[int]", task: "Task[Any]") -> ProcessDiedError:

@@ -24,10 +24,10 @@ from time import perf_counter
 
 from ..constants import TaskType
 from ..engine.admission import Admission
-from ..engine.result import log
+from ..engine.result import log, with_traceback
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, TaskSpec
 from ..engine.waiting import current, remaining
-from ..errors import PoolBrokenError
+from ..errors import PoolBrokenError, TaskCancelledError, TaskTimeoutError
 from ..options import TaskOptions
 from .base import Pool
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Sequence, Set, Tuple
 
     from ..engine.timer import Timer
-    from ..errors import TaskTimeoutError
     from .base import Chores
 
 __all__ = ["PoolThread", "ThreadPool"]
@@ -52,7 +51,7 @@ START_RETRY = 0.1
 class PoolThread:
     """A member of the pool. Its fields are guarded by the pool's lock; ``task`` may be read without it."""
 
-    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "thread")
+    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "thread")
 
     def __init__(self, pool: "ThreadPool", task: "Optional[Task[Any]]" = None,
                  job: "Optional[Callable[[], None]]" = None) -> None:
@@ -63,7 +62,8 @@ class PoolThread:
         self.wake.acquire()
         self.lent = 0                       # how many waits deep it is: above 0, its place is lent
         self.abandoned = False              # nobody waits for its task any more; its place is gone
-        self.leaving = False
+        self.leaving = False                # it is to go when it has nothing to do any more
+        self.gone = False                   # it is no longer in the pool: nobody will wake it but to let it end
         self.thread: "Optional[threading.Thread]" = None
 
     def lend(self) -> None:
@@ -282,16 +282,19 @@ class ThreadPool(Pool):
         history = registry.history
         exchange = self.admission.exchange
         task = member.task
+        fresh = True                # only a new thread has something to do without being woken
         while True:
             if task is None:
-                if member.job is not None:
-                    task = self._run_job(member)
-                    continue
-                if member.leaving:
-                    return
-                member.wake.acquire()
+                if not fresh:
+                    if member.gone:
+                        return
+                    member.wake.acquire()
+                fresh = False
                 task = member.task
+                if task is None and member.job is not None:
+                    task = self._run_job(member)
                 continue
+            fresh = False
 
             value: "Any" = None
             error: "Optional[BaseException]" = None
@@ -307,7 +310,7 @@ class ThreadPool(Pool):
                     value = context.run(task._spec.target, *args)
             except BaseException as raised:
                 error = raised
-                error.__traceback__ = _without_first(raised.__traceback__)
+                with_traceback(error, _without_first(raised.__traceback__))
 
             if error is None and task._spec.plain:
                 now = perf_counter()
@@ -339,6 +342,7 @@ class ThreadPool(Pool):
                         for watcher in watchers:
                             watcher()
                         watchers = watcher = None
+                    value = None
                     task = following
                     continue
             else:
@@ -360,6 +364,7 @@ class ThreadPool(Pool):
             failure = self._failure(task, error)
         held = task._hold()
         watchers = None
+        late = False
         chores: "Chores" = []
         with self.lock:
             if member.abandoned:
@@ -367,10 +372,7 @@ class ThreadPool(Pool):
                 member.abandoned = False
                 self._abandoned.discard(member)
                 member.task = None
-                if failure is not None:
-                    failure.seen = True
-                    log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
-                                type(error).__name__)
+                late = failure is not None
             else:
                 member.task = None
                 self.admission.active -= 1
@@ -386,6 +388,11 @@ class ThreadPool(Pool):
                         failure.seen = True         # someone declared the task completed before it failed
                 # Others take the place now: the callbacks below may block, or submit and wait.
                 chores += self._dispatch_chores()
+        if late and failure is not None:
+            failure.seen = True
+            if not isinstance(error, (TaskTimeoutError, TaskCancelledError)):   # those are what it was asked to raise
+                log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
+                            type(error).__name__)
         del held, value, failure
         for chore in chores:
             chore()
@@ -404,8 +411,8 @@ class ThreadPool(Pool):
 
     def _rest(self, member: PoolThread) -> None:
         """A thread has nothing to do: it goes idle, or leaves when there are enough; the lock is held."""
-        if member.leaving or len(self._idle) >= self._keeps():
-            member.leaving = True
+        if member.leaving or not self.accepting or len(self._idle) >= self._keeps():
+            member.gone = True
             self._threads.discard(member)
         else:
             self._idle.append(member)
@@ -540,7 +547,7 @@ class ThreadPool(Pool):
             members = self._dispatch() if self.accepting else []
             while len(self._idle) > max(self._keeps(), min_size):
                 member = self._idle.pop(0)
-                member.leaving = True
+                member.gone = True
                 self._threads.discard(member)
                 leaving.append(member)
         self._launch(members)
@@ -563,6 +570,8 @@ class ThreadPool(Pool):
             members = list(self._threads)
             for member in members:
                 member.leaving = True
+            for member in idle:
+                member.gone = True
             self._threads.difference_update(idle)
             abandoned = set(self._abandoned)
         for member in idle:
