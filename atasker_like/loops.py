@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Dict, List, Optional, TypeVar, Union
+    from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, TypeVar, Union
 
     from .engine.task import TaskSpec
     from .engine.timer import Timer
@@ -191,15 +191,18 @@ class LoopPool(Pool):
         self._find_loop = find_loop
 
     def submit(self, task: "Task[Any]") -> None:
-        if not self.accepting:
-            self._wake_up()         # before a loop is started for a task that will be refused
-        extra = task._more()
-        extra.payload = [mailbox_of(self._find_loop(task._spec.loop)), None]    # its loop and its asyncio task
+        self._choose_loop(task)
         Pool.submit(self, task)
 
-    def submit_many(self, tasks: "Any") -> None:
+    def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         for task in tasks:
-            self.submit(task)
+            self._choose_loop(task)
+        Pool.submit_many(self, tasks)
+
+    def _choose_loop(self, task: "Task[Any]") -> None:
+        if not self.accepting:
+            self._wake_up()         # before a loop is started for a task that will be refused
+        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]     # its loop, its asyncio task
 
     def _ready(self, task: "Task[Any]") -> "Chores":
         return [lambda: self._post(task)]
@@ -212,6 +215,13 @@ class LoopPool(Pool):
 
     def abandon_closed(self) -> None:
         """End the tasks whose loop has been closed: nothing else will."""
+        self._give_up(all_loops=False)
+
+    def give_up(self) -> "List[str]":
+        """See :meth:`Pool.give_up`."""
+        return self._give_up(all_loops=True)
+
+    def _give_up(self, all_loops: bool) -> "List[str]":
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
@@ -219,7 +229,7 @@ class LoopPool(Pool):
                 if extra is None or extra.payload is None or task._status == DELAYED:
                     continue
                 loop = extra.payload[0].loop
-                if loop is not None and not loop.is_closed():
+                if loop is not None and not loop.is_closed() and not all_loops:
                     continue
                 held = task._hold()
                 if task._status == STARTED:
@@ -233,6 +243,7 @@ class LoopPool(Pool):
                 ended.append((task, held, watchers))
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
+        return [task.id for task, _, _ in ended]
 
     def _begin(self, task: "Task[Any]") -> None:
         """In the loop: start the coroutine."""
@@ -301,7 +312,7 @@ class LoopPool(Pool):
             if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
-                elif pause is not None and self.accepting:
+                elif pause is not None and self._may_retry(task):
                     chores = self._retry(task, pause)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
@@ -326,7 +337,7 @@ class LoopPool(Pool):
 
     def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
         chores = self._stop(task)
-        if pause is not None and self.accepting:
+        if pause is not None and self._may_retry(task):
             return chores + self._retry(task, pause)
         held = task._hold()
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))

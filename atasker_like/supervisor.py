@@ -196,7 +196,7 @@ class TaskSupervisor:
             if not all(drained):
                 for pool in pools:
                     pool.cancel_all()
-                given_up = self._threads.abandon_running()
+                given_up = self._threads.give_up()
                 if given_up:
                     log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
                                 len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
@@ -206,7 +206,8 @@ class TaskSupervisor:
                 processes.close(deadline)
             self._loops.stop_all(deadline, cancel=not all(drained))
             for pool in pools:
-                pool.drain(deadline)
+                if not pool.drain(deadline):
+                    pool.give_up()
             self._threads.close(deadline)
             self._timer.stop()
         finally:
@@ -371,12 +372,13 @@ class TaskSupervisor:
         if task_id is not None:
             if not isinstance(task_id, str) or not task_id:
                 raise InvalidTypeError(f"task_id takes a string that is not empty, not {task_id!r}")
+            task_id = "".join((task_id, ""))        # a plain str, whatever subclass it came as
             if self.get_task(task_id) is not None:
                 raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose another one")
             task._more().task_id = task_id
             if wants_id:
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
-        spec.pool.submit(task)          # type: ignore[attr-defined]
+        spec.pool.submit(task)
         return task
 
     def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,

@@ -48,12 +48,12 @@ class BoundTask:
     def __init__(self, function: "Callable[..., Any]", options: TaskOptions, tt: "Optional[TaskType]",
                  callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor) -> None:
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop)
-        self._start = self._spec.pool.start         # type: ignore[attr-defined]
+        self._start = self._spec.pool.start
         self._supervisor = supervisor
         update_wrapper(self, function)
 
     def __call__(self, *args: "Any", **kwargs: "Any") -> "Task[Any]":
-        return self._start(self._spec, args, kwargs or None)    # type: ignore[no-any-return]
+        return self._start(self._spec, args, kwargs or None)
 
     def options(self, **changes: "Any") -> "BoundTask":
         """Return a copy whose calls have other options: ``fetch.options(priority=TASK_HIGH)(url)``.
@@ -123,7 +123,7 @@ class BoundTask:
         """Submit the next calls together; False when there are no more."""
         chunk = list(islice(calls, most))
         if chunk:
-            tasks += self._spec.pool.start_many(self._spec, chunk)      # type: ignore[attr-defined]
+            tasks += self._spec.pool.start_many(self._spec, chunk)
         return len(chunk) == most
 
     def __get__(self, instance: "Any", owner: "Any" = None) -> "BoundTask":
@@ -200,7 +200,7 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
         log.warning("background_task: daemon= has no effect; pool threads never hold the exit of the interpreter")
     if isinstance(f, (staticmethod, classmethod)):
         kind = type(f)
-        return kind(background_task(f.__func__, **options))        # type: ignore[arg-type]
+        return kind(background_task(f.__func__, **options))
     where = {name: options.pop(name, None) for name in ("tt", "callback", "loop", "supervisor")} if options else {}
     for name in options:
         if name not in _OPTION_NAMES:
@@ -488,7 +488,7 @@ async def co_mp_apply(f: "Callable[..., Any]", args: "Sequence[Any]" = (),
         spec = owner.kept_spec(f, TT_MP, priority)
     else:
         spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: "Task[Any]" = spec.pool.start(spec, tuple(args), dict(kwargs) if kwargs else None)  # type: ignore[attr-defined]
+    task: "Task[Any]" = spec.pool.start(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
         watcher = FutureWatcher()
         if task._watch(watcher):

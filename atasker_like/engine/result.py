@@ -21,7 +21,7 @@ def with_traceback(error: BaseException, traceback: "Any") -> BaseException:
 
 def with_cause(error: BaseException, cause: BaseException) -> BaseException:
     """Set an error's cause, also where its class refuses assignments."""
-    BaseException.__cause__.__set__(error, cause)       # type: ignore[attr-defined]
+    BaseException.__cause__.__set__(error, cause)       # type: ignore[union-attr]
     return error
 
 

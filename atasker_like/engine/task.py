@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
         lock: Any
 
+        def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]",
+                  kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]": ...
+        def start_many(self, spec: "TaskSpec", calls: "List[Tuple[Any, ...]]") -> "List[Task[Any]]": ...
+        def submit(self, task: "Task[Any]") -> None: ...
         def task_id(self, task: "Task[Any]") -> str: ...
         def cancel(self, task: "Task[Any]") -> bool: ...
         def complete_early(self, task: "Task[Any]") -> bool: ...
@@ -109,7 +113,7 @@ class _Extra:
     """What few tasks need, so that the many do not carry it."""
 
     __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload", "running")
+                 "payload", "running", "armed")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -121,6 +125,7 @@ class _Extra:
         self.on_start: "Optional[List[Callable[[], None]]]" = None
         self.cancel_requested = False
         self.payload: "Any" = None
+        self.armed: "Optional[object]" = None       # of a started task with a timeout: which attempt it is for
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
 
 

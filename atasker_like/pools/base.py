@@ -168,8 +168,7 @@ class Pool:
             watchers = []
         if extra is not None:
             if extra.timer is not None:
-                self.timer.cancel(extra.timer)
-                extra.timer = None
+                self._disarm(task)
             if extra.on_start:
                 watchers += extra.on_start
                 extra.on_start = None
@@ -214,12 +213,16 @@ class Pool:
         attempts = max(1, task.attempts)
         return options.retry_pause(attempts) if options.wants_retry(error, attempts) else None
 
+    def _may_retry(self, task: "Task[Any]") -> bool:
+        """Say whether a failed task may have another attempt after all; the lock is held."""
+        return (self.accepting and task._status == STARTED
+                and not (task._extra is not None and task._extra.cancel_requested))
+
     def _retry(self, task: "Task[Any]", pause: float) -> "Chores":
         """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
         self.registry.retried += 1
         extra = task._more()
-        self.timer.cancel(extra.timer)
-        extra.timer = None
+        self._disarm(task)
         if pause > 0:
             self._delay(task, pause)
             return []
@@ -296,17 +299,26 @@ class Pool:
         extra = task._more()
         timeout = task._spec.timeout
         assert timeout is not None
-        extra.timer = self.timer.call_later(timeout, self._expired, task, extra.attempts)
+        extra.armed = token = object()
+        extra.timer = self.timer.call_later(timeout, self._expired, task, token)
 
-    def _expired(self, task: "Task[Any]", attempt: int) -> None:
+    def _disarm(self, task: "Task[Any]") -> None:
+        """The attempt that the timeout was for is over; the lock is held."""
+        extra = task._extra
+        if extra is not None:
+            self.timer.cancel(extra.timer)
+            extra.timer = extra.armed = None
+
+    def _expired(self, task: "Task[Any]", token: object) -> None:
         """The timer's call: a task has run for its timeout."""
         error = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
         pause = self._retry_pause(task, error)
         with self.lock:
-            if task._status != STARTED or task.attempts != attempt:
-                return
-            task._more().timer = None
+            extra = task._more()
+            if task._status != STARTED or extra.armed is not token:
+                return              # it was too late to cancel this call, and now it is about another attempt
+            extra.timer = extra.armed = None
             chores = self._overrun(task, error, pause)
         for chore in chores:
             chore()
@@ -341,6 +353,21 @@ class Pool:
             live = list(self.registry.live.values())
         # From the last to the first: a cancelled task must not make way for one that is about to be cancelled.
         return sum(self.cancel(task) for task in reversed(live))
+
+    def give_up(self) -> "List[str]":
+        """Make what is still alive final, as cancelled, without waiting for it; return the ids."""
+        ended = []
+        with self.lock:
+            for task in list(self.registry.live.values()):
+                standing = task._status == QUEUED and self._standing(task)
+                held = task._hold()
+                watchers = self._conclude(task, CANCELED, perf_counter())
+                if standing:
+                    self.admission.withdrawn()
+                ended.append((task, held, watchers))
+        for task, held, watchers in ended:
+            self._announce(task, watchers, inline=False)
+        return [task.id for task, _, _ in ended]
 
     def drain(self, deadline: "Optional[float]") -> bool:
         """Block until no task is alive, at the latest until the deadline; say whether none is."""

@@ -221,7 +221,8 @@ class TaskInChild:
     def report_progress(self, done: float, total: "Optional[float]" = None,
                         message: "Optional[str]" = None) -> None:
         """Say how far the task is; ``task.progress`` shows it in the parent."""
-        self._server.send(self._number, PROGRESS, marshal.dumps((float(done), total, message)), 0.0)
+        self._server.send(self._number, PROGRESS, marshal.dumps(
+            (float(done), None if total is None else float(total), None if message is None else "".join(message))), 0.0)
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.id[-8:]} running>"
@@ -305,7 +306,7 @@ class _Server:
                 if attempt > 0:
                     if len(self._functions) > 4096:
                         self._functions.clear()
-                    self._functions[blob] = function        # type: ignore[assignment]
+                    self._functions[blob] = function
             stage = "arguments"
             args: "Tuple[Any, ...]" = ()
             kwargs: "Optional[Dict[str, Any]]" = None
@@ -313,11 +314,11 @@ class _Server:
                 args, kwargs = load_parts(reader, entry[3])
             elif payload:
                 args, kwargs = pickle.loads(payload)
-            self._running = (number, task_id, function, abs(attempt))      # type: ignore[assignment]
+            self._running = (number, task_id, function, abs(attempt))
             if takes_id:
                 kwargs = dict(kwargs or (), _task_id=self.current_id())
             stage = "run"
-            value = function(*args, **kwargs) if kwargs else function(*args)        # type: ignore[misc]
+            value = function(*args, **kwargs) if kwargs else function(*args)
             if value is None:
                 header = RESULT.pack(number, 0, perf_counter() - begin, NONE)
                 with self._lock:
@@ -415,7 +416,7 @@ def _describe(error: BaseException, stage: str) -> bytes:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__
+        return "".join((str(error), "")) or type(error).__name__     # an exact str, which marshal takes
     except Exception:
         return type(error).__name__
 
@@ -430,7 +431,7 @@ def _end_with_parent(fd: int) -> None:
         import fcntl
 
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)         # type: ignore[attr-defined]
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
         if _closed(fd):
             os._exit(1)                 # it had died before the signal was armed

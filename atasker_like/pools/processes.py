@@ -85,7 +85,7 @@ class PoolProcess:
     """One process of the pool. All fields are guarded by the pool's lock unless said otherwise."""
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
-                 "worst", "stalled", "ready", "ending", "quota", "outbox", "partial", "born", "error",
+                 "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
                  "closed")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
@@ -101,6 +101,7 @@ class PoolProcess:
         # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
         self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
         self.quota = quota                  # tasks that it may still be sent, or None
+        self.retiring = False               # it is replaced when it is idle
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
         self.born = monotonic()
@@ -220,7 +221,7 @@ class ProcessPool(Pool):
                 # It will follow the entry: the buffers, then the pickle.
                 task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
             return None
-        except BaseException as raised:
+        except Exception as raised:
             advice = ("define it at the top level of a module, where the process can import it"
                       if what == "function" else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
@@ -288,7 +289,8 @@ class ProcessPool(Pool):
     def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
         """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
         inflight = process.inflight
-        if not process.ready or process.ending is not None or process.closed or (process.stalled and inflight):
+        if (not process.ready or process.ending is not None or process.closed or process.retiring
+                or (process.stalled and inflight)):
             return
         admission = self.admission
         count = len(inflight)
@@ -443,9 +445,7 @@ class ProcessPool(Pool):
             task = inflight.pop()
             if task._status == STARTED:
                 task._advance(QUEUED, now)
-                if task._extra is not None:
-                    self.timer.cancel(task._extra.timer)
-                    task._extra.timer = None
+                self._disarm(task)
             if task._status == QUEUED:
                 back.append(task)
         if taken:
@@ -490,7 +490,8 @@ class ProcessPool(Pool):
         process.worst = -1
         if process.ending is not None or process.closed:
             return
-        if process.quota == 0:
+        if process.quota == 0 or process.retiring or (
+                len(self._processes) > self.admission.places < self._alive()):
             self._dismiss(process)
         else:
             self._idle.append(process)
@@ -535,25 +536,28 @@ class ProcessPool(Pool):
         if large is not None:
             # It is read in a thread of its own, straight into place, while the other processes are served.
             assert self._watch is not None
-            self._watch.forget(process)
+            self._watch.pause(process)
             arriving = large
             self._beside(lambda: self._take_large(arriving, process))
 
     def _take_large(self, large: "Tuple[int, int, float, PipeReader]", process: PoolProcess) -> None:
         number, kind, seconds, reader = large
-        with suppress(EOFError, OSError):       # torn by a death, which is noticed as soon as the pipe is watched
+        try:
             result = _decode_large(number, kind, seconds, reader)
             reader.skip()
             self._take([result], process)
-        watch = self._watch
-        if watch is not None:
-            watch.add(process)
+        except (EOFError, OSError):
+            pass        # torn by a death, which is noticed as soon as the pipe is watched again
+        finally:
+            watch = self._watch
+            if watch is not None:
+                watch.add(process)
 
     def _take(self, results: "List[Result]", process: PoolProcess) -> None:
         """Enter results into their tasks, give the process more, and tell who waits."""
         late: "List[Tuple[Task[Any], int, Any]]" = []
         told: "Watchers" = []
-        held = []
+        held: "List[Any]" = []
         with self.lock:
             self._enter(process, results, late, told, held)
             if process.inflight:
@@ -625,7 +629,7 @@ class ProcessPool(Pool):
             self._failures = 0
             self._unfit = False
             if not process.closed:
-                if process.quota == 0:
+                if process.retiring:
                     self._dismiss(process)      # configured anew while it started
                 else:
                     self._idle.append(process)
@@ -653,7 +657,7 @@ class ProcessPool(Pool):
         watchers = None
         chores: "Chores" = []
         with self.lock:
-            if pause is not None and self.accepting and task._status == STARTED:
+            if pause is not None and self._may_retry(task):
                 outcome.seen = True
                 chores = self._retry(task, pause)
             else:
@@ -676,7 +680,7 @@ class ProcessPool(Pool):
         if process.process.exitcode is None:
             process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
             process.process.join()
-        exitcode = process.process.exitcode
+        exitcode: "Optional[int]" = process.process.exitcode
         with self.lock:
             self._processes.remove(process)
             if process in self._idle:
@@ -839,9 +843,13 @@ class ProcessPool(Pool):
         self._starting = True
         return [lambda: self._beside(self._start_processes)]
 
+    def _alive(self) -> int:
+        """How many processes take tasks, or will when they are ready; the lock is held."""
+        return sum(1 for process in self._processes if process.ending is None and not process.closed)
+
     def _lacking(self) -> bool:
         """Whether another process should be there."""
-        alive = sum(1 for process in self._processes if process.ending is None and not process.closed)
+        alive = self._alive()
         if alive >= self.admission.places:
             return False
         if alive < self.min_size and self.accepting and not self._unfit:
@@ -902,7 +910,7 @@ class ProcessPool(Pool):
             chore()
 
     def _start_one(self) -> None:
-        import multiprocessing
+        import multiprocessing.process
 
         method = self.start_method or default_start_method()
         context: "Any" = multiprocessing.get_context(method)
@@ -936,6 +944,9 @@ class ProcessPool(Pool):
                     args=(task, ticket, result, alive, self.registry.prefix, self.initializer, self.initargs))
                 _kept.pipes = theirs
                 process.start()
+                # Its end is this pool's business alone: active_children() and the like would take the exit code
+                # away, and the interpreter's exit would wait for it.
+                getattr(multiprocessing.process, "_children", set()).discard(process)
                 _kept.pipes = ()
             except BaseException:
                 _kept.pipes = ()
@@ -966,10 +977,8 @@ class ProcessPool(Pool):
         with self.lock:
             self.admission.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
-            alive = sum(1 for process in self._processes if process.ending is None and not process.closed)
-            while alive > self.admission.places and self._idle:
+            while self._idle and self._alive() > self.admission.places:
                 self._dismiss(self._idle[0])
-                alive -= 1
             self._feed_idle()
             chores = self._grow() if self.accepting else []
         for chore in chores:
@@ -983,7 +992,7 @@ class ProcessPool(Pool):
             self.initargs = initargs
             self.maxtasksperchild = maxtasksperchild
             for process in self._processes:
-                process.quota = 0
+                process.retiring = True
             for process in list(self._idle):
                 self._dismiss(process)
 
@@ -1069,6 +1078,10 @@ class _Watch:
         with self._lock:
             self._requests.append((fd, event, process))
         self._wake()
+
+    def pause(self, process: PoolProcess) -> None:
+        """Do not watch for results until :meth:`add`; called by the thread itself."""
+        self._unregister(process.result_fd, process)
 
     def forget(self, process: PoolProcess) -> None:
         """Watch a process no more; called by the thread itself."""

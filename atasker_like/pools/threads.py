@@ -34,7 +34,7 @@ from .base import Pool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
     from ..engine.timer import Timer
     from .base import Chores
@@ -217,6 +217,7 @@ class ThreadPool(Pool):
 
     def _launch(self, members: "Iterable[PoolThread]") -> None:
         """Wake or start threads that have been given something; no lock is held."""
+        failed: "List[Tuple[PoolThread, BaseException]]" = []
         for member in members:
             if member.thread is not None:
                 member.wake.release()
@@ -227,10 +228,12 @@ class ThreadPool(Pool):
             member.thread = thread
             try:
                 thread.start()
-            except RuntimeError as error:
-                self._not_started(member, error)
+            except (RuntimeError, MemoryError) as error:
+                failed.append((member, error))
+        for member, cause in reversed(failed):      # so that they wait in their old order
+            self._not_started(member, cause)
 
-    def _not_started(self, member: PoolThread, error: RuntimeError) -> None:
+    def _not_started(self, member: PoolThread, error: BaseException) -> None:
         """The system has no thread to give. What the thread was to do waits for another one."""
         watchers = None
         with self.lock:
@@ -238,13 +241,15 @@ class ThreadPool(Pool):
             member.thread = None
             task, member.task = member.task, None
             if task is not None:
-                self.admission.active -= 1
-                if task._advance(QUEUED, perf_counter()):
-                    if task._extra is not None:
-                        self.timer.cancel(task._extra.timer)
-                        task._extra.timer = None
-                    self.admission.push_back((task,))
-            alone = not any(other.task is not None for other in self._threads)
+                if member.abandoned:
+                    self._abandoned.discard(member)
+                else:
+                    self.admission.active -= 1
+                    if task._advance(QUEUED, perf_counter()):
+                        self._disarm(task)
+                        self.admission.push_back((task,))
+            alone = not any(other.task is not None and not other.lent and not other.abandoned
+                            for other in self._threads)
         log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free",
                     self.name, error)
         if task is None:
@@ -260,10 +265,12 @@ class ThreadPool(Pool):
                 broken = self._failure(task, PoolBrokenError(
                     f"{self.name} could not start a thread for task {task.name} ({task.id[-8:]}): {error}; "
                     "the system's limit on threads or memory is reached"))
+                held = task._hold()
                 with self.lock:
                     if task._status == QUEUED:
                         watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
                         self.admission.withdrawn()
+                del held
                 self._announce(task, watchers)
 
     def _kick(self) -> None:
@@ -282,6 +289,11 @@ class ThreadPool(Pool):
         history = registry.history
         exchange = self.admission.exchange
         task = member.task
+        # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
+        args: "Any"
+        watcher: "Any"
+        value: "Any"
+        error: "Any"
         fresh = True                # only a new thread has something to do without being woken
         while True:
             if task is None:
@@ -296,8 +308,7 @@ class ThreadPool(Pool):
                 continue
             fresh = False
 
-            value: "Any" = None
-            error: "Optional[BaseException]" = None
+            value = error = None
             try:
                 args = task._args
                 kwargs = task._kwargs
@@ -376,7 +387,7 @@ class ThreadPool(Pool):
             else:
                 member.task = None
                 self.admission.active -= 1
-                if pause is not None and self.accepting and task._status == STARTED:
+                if pause is not None and self._may_retry(task):
                     assert failure is not None
                     failure.seen = True
                     chores = self._retry(task, pause)
@@ -475,15 +486,15 @@ class ThreadPool(Pool):
         member = self._runner(task)
         if member is not None:
             self._give_up(member)
-        if pause is not None and self.accepting:
+        if pause is not None and self._may_retry(task):
             chores = self._retry(task, pause)
             return chores + self._dispatch_chores()
         # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
         return [lambda: self._announce(task, watchers, inline=False)] + self._dispatch_chores()
 
-    def abandon_running(self) -> "List[str]":
-        """Cancel what runs, without waiting for it; return the ids. The functions themselves go on."""
+    def give_up(self) -> "List[str]":
+        """See :meth:`Pool.give_up`. The functions themselves go on, in threads that nobody waits for."""
         ended = []
         with self.lock:
             for member in list(self._threads):
