@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from concurrent.futures._base import BrokenExecutor, CancelledError
 from queue import Full
-from pickle import PicklingError
+
+try:
+    from _pickle import PicklingError       # the same class, without loading the pickler written in Python
+except ImportError:
+    from pickle import PicklingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -93,6 +93,11 @@ class ALoop:
                 if self._ended is not None:
                     self._ended()
 
+    def reset_after_fork(self) -> None:
+        """In a forked process: the loop and its thread are the parent's."""
+        self.thread = self._loop = None
+        self._lock = threading.Lock()
+
     def is_active(self) -> bool:
         """Say whether the loop runs."""
         return self._loop is not None and self.thread is not None and self.thread.is_alive()
@@ -425,6 +430,13 @@ class LoopRegistry:
             own = self._own
             own.start()
         return own
+
+    def reset_after_fork(self) -> None:
+        """In a forked process: the threads are the parent's; the loops are there, not started."""
+        self._lock = threading.Lock()
+        self._own = None
+        for name in self._aloops:
+            self._aloops[name].reset_after_fork()
 
     def names(self) -> "Dict[str, ALoop]":
         """Return the loops by name."""

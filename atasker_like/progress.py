@@ -1,23 +1,27 @@
 """The progress of a wait: a bar on a terminal, plain lines elsewhere, nothing when stderr is closed."""
 from __future__ import annotations
 
+import os
 import sys
 from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, TextIO
+    from typing import Any, Optional, TextIO
 
 __all__ = ["ProgressBar"]
 
 #: Seconds between two drawings of the bar, and between two plain lines.
 BAR_EVERY = 0.1
 LINE_EVERY = 5.0
-_WIDEST = 40
+#: Columns of the bar at most and at least; where there is no room for the least, there is no bar.
+_WIDEST, _NARROWEST = 40, 8
 
 
 class ProgressBar:
     """Shows how many of a number of tasks have ended. For one thread.
+
+    A bar needs a terminal that can go back to the beginning of a line; a dumb one gets lines.
 
     :param total: how many there are.
     :param label: what stands before the bar.
@@ -27,16 +31,17 @@ class ProgressBar:
     def __init__(self, total: int, label: str = "tasks", stream: "Optional[TextIO]" = None) -> None:
         self.total = total
         self.label = label
-        self._stream = sys.stderr if stream is None else stream
+        self._stream: "Any" = sys.stderr if stream is None else stream
         self._began = monotonic()
-        self._shown = -1
-        self._drawn_at = self._began
-        self._drawn = False         # a bar stands on the terminal's last line
+        self._drawn_at: "Optional[float]" = None
+        self._drawn = 0             # columns that the bar occupies on the terminal's last line
         try:
-            self._terminal = self._stream is not None and self._stream.isatty()
-            self._open = self._stream is not None and not self._stream.closed
-        except (ValueError, AttributeError):    # closed, or not much of a stream
-            self._terminal = self._open = False
+            self._open = self._stream is not None and not getattr(self._stream, "closed", False)
+            self._terminal = self._open and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        except ValueError:          # closed behind its own back
+            self._open = self._terminal = False
+        except AttributeError:      # not much of a stream, but it may take a line
+            self._terminal = False
 
     @property
     def interval(self) -> float:
@@ -44,43 +49,65 @@ class ProgressBar:
         return BAR_EVERY if self._terminal else LINE_EVERY
 
     def update(self, done: int, failed: int = 0) -> None:
-        """Show the state, if it is time; called as often as one likes."""
+        """Show the state, if it is time; called as often as one likes.
+
+        The bar is drawn at once, so that a person sees that something has begun; the first line comes later, so
+        that a short wait leaves no more than its end in a log.
+        """
+        if not self._open:
+            return
         now = monotonic()
-        if not self._open or (now - self._drawn_at < self.interval and self._drawn_at != self._began):
-            return
-        if now - self._began < self.interval and not self._terminal:
-            return
-        self._show(done, failed, now)
+        last = self._drawn_at
+        if last is None and not self._terminal:
+            last = self._began
+        if last is None or now - last >= self.interval:
+            self._show(done, failed, now)
 
     def finish(self, done: int, failed: int = 0) -> None:
         """Show the last state and end the line."""
-        if not self._open:
-            return
-        if self._terminal or self._drawn:
+        if self._open:
             self._show(done, failed, monotonic())
-            self._write("\n" if self._terminal else "")
-        else:
-            self._show(done, failed, monotonic())
+        if self._open and self._terminal:
+            self._write("\n")
+            self._drawn = 0
 
     def _show(self, done: int, failed: int, now: float) -> None:
         self._drawn_at = now
         elapsed = now - self._began
-        share = done / self.total if self.total else 1.0
-        rate = f"{done / elapsed:,.0f}/s" if elapsed > 0 and done else ""
-        tail = f"{done:,}/{self.total:,} {share:4.0%} {elapsed:6.1f} s {rate}"
-        if failed:
-            tail += f", {failed:,} failed"
+        share = min(1.0, done / self.total) if self.total else 1.0
+        count = f"{done:,}/{self.total:,} {share:4.0%}"
+        clock = f" {elapsed:6.1f} s"
+        rate = f" {done / elapsed:,.0f}/s" if elapsed > 0 and done else ""
+        errors = f", {failed:,} failed" if failed else ""
         if not self._terminal:
-            self._write(f"{self.label}: {tail}\n")
+            self._write(f"{self.label}: {count}{clock}{rate}{errors}\n")
             return
-        import shutil
+        room = self._columns() - 1      # in the last column some terminals go on to the next line
+        # What matters less goes first when there is little room: the rate, the clock, then the bar.
+        for tail in (count + clock + rate + errors, count + clock + errors, count + errors):
+            width = min(_WIDEST, room - len(self.label) - len(tail) - 4)
+            if width >= _NARROWEST:
+                filled = int(width * share)
+                line = f"{self.label} |{'#' * filled}{'.' * (width - filled)}| {tail}"
+                break
+        else:
+            line = f"{self.label} {count}{errors}"[:max(0, room)]
+        # Blanks, and no escape sequence, wipe out what a longer line has left behind: they work everywhere.
+        self._write(f"\r{line}{' ' * min(self._drawn - len(line), room - len(line))}")
+        self._drawn = len(line)
 
-        columns = shutil.get_terminal_size().columns
-        width = max(0, min(_WIDEST, columns - len(self.label) - len(tail) - 6))
-        filled = int(width * share)
-        line = f"{self.label} |{'#' * filled}{'.' * (width - filled)}| {tail}" if width else f"{self.label} {tail}"
-        self._write(f"\r{line[:columns - 1]}\x1b[K")
-        self._drawn = True
+    def _columns(self) -> int:
+        """The width of the terminal that the stream leads to; stdout, which others ask, may lead elsewhere."""
+        columns = 0
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError, AttributeError):       # it has no number, or is a terminal only by its own word
+            pass
+        if columns <= 0:
+            import shutil
+
+            columns = shutil.get_terminal_size().columns
+        return columns
 
     def _write(self, text: str) -> None:
         try:

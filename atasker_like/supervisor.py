@@ -215,6 +215,17 @@ class TaskSupervisor:
                 self._state = _STOPPED
             self._stopped.set()
 
+    def reset_after_fork(self) -> None:
+        """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""
+        self._lifecycle = threading.RLock()
+        self._state = _NEW
+        self._stopped = threading.Event()
+        self.started = None
+        self._timer.reset_after_fork()
+        self._loops.reset_after_fork()
+        for pool in self._pools().values():
+            pool.reset_after_fork()
+
     def cancel_waiting(self) -> int:
         """Cancel every task that has not started; return how many."""
         return sum(pool.cancel_waiting() for pool in self._pools().values())
@@ -570,6 +581,18 @@ def _context(spec: TaskSpec) -> "Any":
     from contextvars import copy_context
 
     return None if spec.tt == TT_MP else copy_context()
+
+
+# -- the application forks -------------------------------------------------------------------------------
+
+
+def _after_fork() -> None:
+    for supervisor in list(_supervisors):
+        supervisor.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # -- the exit of the interpreter -------------------------------------------------------------------------

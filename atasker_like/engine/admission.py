@@ -52,6 +52,12 @@ class Admission:
         self._normal = self._low + reserve_normal
         self._high = self._normal + reserve_high
 
+    def empty_copy(self) -> "Admission":
+        """Return one with the same places, in which nothing waits or runs."""
+        fresh = Admission()
+        fresh._low, fresh._normal, fresh._high = self._low, self._normal, self._high
+        return fresh
+
     @property
     def places(self) -> int:
         """How many places there are in all, critical tasks' aside; sys.maxsize or more when unlimited."""

@@ -85,7 +85,7 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "plain", "timeout", "cost", "blob")
+                 "plain", "terse", "timeout", "cost", "blob")
 
     def __init__(self, pool: "Owner", target: "Callable[..., Any]", options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None, worker: "Any" = None,
@@ -104,6 +104,8 @@ class TaskSpec:
         #: True when nothing but running the function is asked for, so that the pools take their short way.
         self.plain = callback is None and not (options.timeout or options.retries or options.delay
                                                or options.run_at is not None)
+        #: True when a pool process needs to be told the function and its arguments only.
+        self.terse = not takes_id and options.name is None
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: "Optional[float]" = None
         self.blob: "Optional[bytes]" = None

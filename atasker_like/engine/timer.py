@@ -58,6 +58,10 @@ class Timer:
         self._thread: "Optional[threading.Thread]" = None
         self._stopping = False
 
+    def reset_after_fork(self) -> None:
+        """In a forked process: the thread is the parent's; begin anew."""
+        self.__init__(self._name, self._clock)      # type: ignore[misc]
+
     def start(self) -> None:
         """Make sure that the thread runs.
 

@@ -10,6 +10,7 @@ A pool thread that blocks lends its place to another task meanwhile: see :func:`
 """
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from threading import TIMEOUT_MAX
@@ -41,6 +42,17 @@ class _Current(threading.local):
 
 
 current = _Current()
+
+
+def _after_fork() -> None:
+    """The only thread of a forked process is no pool thread, whatever it was in the parent."""
+    global _mailboxes_lock
+    current.member = current.mailbox = None
+    _mailboxes_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def deadline_of(timeout: "Optional[float]") -> "Optional[float]":
@@ -142,6 +154,15 @@ class LoopMailbox:
             call(argument)
 
 
+def _running_loop() -> "asyncio.AbstractEventLoop":
+    """asyncio.get_running_loop(), which takes this one's place at the first call: a loop runs, so asyncio is there."""
+    global _running_loop
+    from asyncio import get_running_loop
+
+    _running_loop = get_running_loop
+    return get_running_loop()
+
+
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
@@ -153,9 +174,7 @@ class FutureWatcher:
     __slots__ = ("_mailbox", "future")
 
     def __init__(self) -> None:
-        from asyncio import get_running_loop
-
-        loop = get_running_loop()
+        loop = _running_loop()
         self._mailbox = mailbox_of(loop)
         self.future: "asyncio.Future[None]" = loop.create_future()
 
@@ -170,7 +189,7 @@ _mailboxes_lock = threading.Lock()          # guards _mailboxes
 def mailbox_of(loop: "asyncio.AbstractEventLoop") -> LoopMailbox:
     """Return the one mailbox of a loop."""
     mailbox = current.mailbox
-    if mailbox is not None and mailbox.loop is loop:
+    if mailbox is not None and mailbox._loop() is loop:
         return mailbox
     with _mailboxes_lock:
         mailbox = _mailboxes.get(loop)

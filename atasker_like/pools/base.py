@@ -383,6 +383,17 @@ class Pool:
                 self._drained.remove(latch)
             return not self.registry.live
 
+    def reset_after_fork(self) -> None:
+        """In a forked process: the threads, processes and tasks are the parent's; begin anew, in the same object."""
+        now = perf_counter()
+        for task in self.registry.live.values():
+            task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
+        self.lock = threading.Lock()
+        self.registry = Registry()
+        self.admission = self.admission.empty_copy()
+        self.accepting = False
+        self._drained = []
+
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
         raise NotImplementedError

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
     #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
-    #: to be kept)
+    #: to be kept), name if one was given
     Entry = Tuple[Any, ...]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
@@ -243,7 +243,7 @@ class _Server:
         self._functions: "Dict[bytes, Callable[..., Any]]" = {}
         self._lock = threading.Lock()       # guards the writing of results: progress may come from any thread
         self._held: "Optional[int]" = None  # a ticket taken for a frame that has not been read yet
-        self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int]]" = None
+        self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int, Optional[str]]]" = None
 
     def serve(self) -> None:
         """Run what comes until the parent closes its end."""
@@ -297,7 +297,7 @@ class _Server:
     def _run(self, entry: "Entry", reader: "Optional[PipeReader]") -> None:
         begin = perf_counter()
         number, blob, payload = entry[:3]
-        task_id, takes_id, attempt = (None, False, 1) if len(entry) == 3 else entry[4:]
+        task_id, takes_id, attempt, name = (None, False, 1, None) if len(entry) == 3 else entry[4:]
         stage = "function"
         try:
             function = self._functions.get(blob)
@@ -314,7 +314,7 @@ class _Server:
                 args, kwargs = load_parts(reader, entry[3])
             elif payload:
                 args, kwargs = pickle.loads(payload)
-            self._running = (number, task_id, function, abs(attempt))
+            self._running = (number, task_id, function, abs(attempt), name)
             if takes_id:
                 kwargs = dict(kwargs or (), _task_id=self.current_id())
             stage = "run"
@@ -351,8 +351,8 @@ class _Server:
         running = self._running
         if running is None:
             return None
-        number, _, function, attempt = running
-        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        number, _, function, attempt, name = running
+        name = name or getattr(function, "__qualname__", None) or type(function).__qualname__
         return TaskInChild(self, number, self.current_id(), name, attempt)
 
     def send(self, number: int, kind: int, payload: bytes, seconds: float) -> None:

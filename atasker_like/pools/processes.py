@@ -28,6 +28,7 @@ import selectors
 import threading
 from collections import deque
 from contextlib import suppress
+from itertools import count
 from time import monotonic, perf_counter
 
 from ..constants import TaskType
@@ -137,6 +138,7 @@ class ProcessPool(Pool):
         self._closing = False
         self._gone: "List[Latch]" = []      # opened when the last process is gone
         self._watch: "Optional[_Watch]" = None
+        self._count = count(1)              # of one thread at a time
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -362,7 +364,7 @@ class ProcessPool(Pool):
             extra = task._extra
             packed: "Any" = task._context
             large = type(packed) is tuple
-            if extra is None and not spec.takes_id and not large:
+            if extra is None and spec.terse and not large:
                 entries.append((task._seq, spec.blob, packed))
                 continue
             if large and entries:
@@ -370,10 +372,12 @@ class ProcessPool(Pool):
                 entries = []
             sizes = packed[0] if large else None
             if extra is None:
-                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1))
+                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1,
+                                spec.options.name))
             else:
                 entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
-                                extra.task_id, spec.takes_id, (extra.attempts + 1) * (1 if spec.blob else -1)))
+                                extra.task_id, spec.takes_id, (extra.attempts + 1) * (1 if spec.blob else -1),
+                                spec.options.name))
             if large:
                 self._send_frame(process, entries, packed[1])
                 entries = []
@@ -841,7 +845,18 @@ class ProcessPool(Pool):
         if self._starting or self._pausing or self._closing or not self._lacking():
             return []
         self._starting = True
-        return [lambda: self._beside(self._start_processes)]
+        return [self._start_beside]
+
+    def _start_beside(self) -> None:
+        """Start processes in another thread. The one that watches them is started here and now: at the exit of the
+        interpreter, when what was accepted is finished, it may be too late for new threads."""
+        try:
+            with self.lock:
+                if self._watch is None:
+                    self._watch = _Watch(self)
+        except RuntimeError as error:
+            log.warning("%s could not start its thread: %s", self.name, error)      # tried again with a process
+        self._beside(self._start_processes)
 
     def _alive(self) -> int:
         """How many processes take tasks, or will when they are ready; the lock is held."""
@@ -937,8 +952,7 @@ class ProcessPool(Pool):
                 os.set_blocking(ours[3].fileno(), False)
                 _enlarge(task.fileno())
                 _enlarge(result.fileno())
-                with self.lock:
-                    number = self._count = self._count + 1
+                number = next(self._count)
                 process = context.Process(
                     target=child.main, name=f"{self.name}-{number}",
                     args=(task, ticket, result, alive, self.registry.prefix, self.initializer, self.initargs))
@@ -967,8 +981,6 @@ class ProcessPool(Pool):
             if self._closing:
                 self._dismiss(started)
         watch.add(started)
-
-    _count = 0
 
     # -- size and end --------------------------------------------------------------------------------
 
@@ -1003,6 +1015,14 @@ class ProcessPool(Pool):
             processes = list(self._processes)
         for process in processes:
             _kill(process.process)
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
+        super().reset_after_fork()
+        self._processes, self._idle, self._gone = [], [], []
+        self._worst, self._unfed, self._failures = -1, 0, 0
+        self._starting = self._pausing = self._unfit = self._closing = False
+        self._watch = None
 
     def warm_up(self) -> None:
         """Start ``min_size`` processes ahead of the tasks."""

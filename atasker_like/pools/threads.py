@@ -309,10 +309,13 @@ class ThreadPool(Pool):
             fresh = False
 
             value = error = None
+            plain = task._spec.plain
             try:
                 args = task._args
                 kwargs = task._kwargs
                 context = task._context
+                if not plain and context is not None:
+                    context = context.copy()        # each attempt has one of its own
                 if context is None:
                     pass        # declared completed in the moment between
                 elif kwargs:
@@ -323,7 +326,7 @@ class ThreadPool(Pool):
                 error = raised
                 with_traceback(error, _without_first(raised.__traceback__))
 
-            if error is None and task._spec.plain:
+            if plain and error is None:
                 now = perf_counter()
                 acquire()
                 try:
@@ -591,6 +594,11 @@ class ThreadPool(Pool):
         for member in members:
             if member is not me and member not in abandoned and member.thread is not None:
                 member.thread.join(remaining(deadline))
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`."""
+        super().reset_after_fork()
+        self._idle, self._threads, self._abandoned = [], set(), set()
 
     def thread_count(self) -> int:
         """How many threads the pool has, idle and abandoned ones included."""

@@ -1,0 +1,162 @@
+"""The command line: ``python3 -m atasker_like``, or ``atasker-like`` where it is installed.
+
+A subcommand has one entry in :data:`COMMANDS`: what it is for, its arguments, and what runs it. The modules behind
+it are imported when it is asked for, and argparse when the command line is read: a pool process of the console
+script imports this file, too.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from typing import Callable, Dict, List, NamedTuple, Optional
+
+    class Command(NamedTuple):
+        """A subcommand."""
+
+        summary: str
+        add_arguments: Callable[[ArgumentParser], None]
+        run: Callable[[Namespace], int]
+else:
+    from collections import namedtuple
+
+    Command = namedtuple("Command", "summary add_arguments run")
+
+__all__ = ["COMMANDS", "main"]
+
+#: What a shell expects of a program that SIGINT has ended.
+_INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """What was asked for cannot be done. The message, one line, goes to stderr.
+
+    :param status: the exit status: 2 where the arguments are to blame.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+# -- the subcommands ---------------------------------------------------------------------------------------
+
+
+def _demo_arguments(parser: "ArgumentParser") -> None:
+    parser.description = ("Index Python source files: threads read them and processes parse them, an urgent task "
+                          "overtakes a backlog, one is delayed, and a coroutine asks a process. Progress goes to "
+                          "stderr, the outcome to stdout.")
+    parser.add_argument("path", metavar="PATH", nargs="?",
+                        help="a folder, whose *.py files are indexed, or a file; the standard library of the running "
+                             "Python unless told")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+
+
+def _demo(arguments: "Namespace") -> int:
+    from .demo.run import DemoError, run
+    from .errors import SupervisorError
+
+    try:
+        return run(arguments.path, arguments.json)
+    except DemoError as error:
+        raise CommandError(str(error)) from None
+    except SupervisorError as error:
+        raise CommandError(str(error), status=1) from None
+
+
+COMMANDS: "Dict[str, Command]" = {
+    "demo": Command("index source files with threads and processes, and show how it went", _demo_arguments, _demo),
+}
+
+
+# -- the command line --------------------------------------------------------------------------------------
+
+
+def main(argv: "Optional[List[str]]" = None) -> int:
+    """Run a command line and return its exit status: 0, 1 for a failure, 2 for wrong arguments, 130 for Ctrl-C.
+
+    :param argv: the arguments; those of the process unless told.
+    :raises SystemExit: as argparse does, after ``--help`` and ``--version`` and for wrong arguments.
+    """
+    _occupy_standard_streams()
+    name = _program()
+    try:
+        parser = _parser(name)
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help(sys.stderr)
+            return 2
+        name = f"{name} {arguments.command}"
+        status = COMMANDS[arguments.command].run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()      # here, where it can be told when it fails
+        return status
+    except CommandError as error:
+        _tell(f"{name}: {error}")
+        return error.status
+    except KeyboardInterrupt:
+        _tell(f"{name}: interrupted")
+        return _INTERRUPTED
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _tell(f"{name}: {error}")
+        _give_up_stdout()
+        return 1
+
+
+def _program() -> str:
+    script = os.path.basename(sys.argv[0] if sys.argv else "")
+    return "atasker-like" if script.startswith("atasker-like") else "python -m atasker_like"
+
+
+def _parser(name: str) -> "ArgumentParser":
+    from argparse import ArgumentParser
+
+    from . import __version__
+
+    parser = ArgumentParser(name, description="Run tasks in threads, processes and coroutines, in order of priority.")
+    parser.add_argument("--version", action="version", version=f"atasker-like {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command, (summary, add_arguments, _) in COMMANDS.items():
+        add_arguments(commands.add_parser(command, help=summary))
+    return parser
+
+
+def _tell(message: str) -> None:
+    """Write a line to stderr, if anyone can be reached there."""
+    try:
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def _occupy_standard_streams() -> None:
+    """See to it that no file opened from now on gets the number of a standard stream that is closed.
+
+    Else what the C library or a pool process writes to stderr might end up in one of our own pipes.
+    """
+    try:
+        while True:
+            number = os.open(os.devnull, os.O_RDWR)
+            if number > 2:
+                os.close(number)
+                break
+            os.set_inheritable(number, True)
+        if sys.stderr is None:
+            sys.stderr = open(os.devnull, "w", encoding="utf-8")   # argparse takes for granted that there is one
+    except OSError:         # no such device, or no file left to open: then it has to go without
+        pass
+
+
+def _give_up_stdout() -> None:
+    """Nobody reads stdout any more: have what is left in its buffer go nowhere, without a word at exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        pass

@@ -1,0 +1,139 @@
+"""What the demo counts and measures: the files, and the times of the tasks.
+
+Each task knows when it was submitted, started and finished. So pool use over time is computed from the tasks
+themselves, exactly, and nothing has to look at the pools while they run.
+"""
+from __future__ import annotations
+
+from array import array
+
+from ..snapshot import percentile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from ..engine.result import TaskResult
+
+__all__ = ["PROCESSES", "THREADS", "PoolUse", "Tally", "Waiting", "describe"]
+
+THREADS, PROCESSES = "threads", "processes"
+
+#: Seconds that one entry of the pool use speaks of at first, and how many entries there are at most: when there
+#: would be more, each two become one.
+_INTERVAL = 0.05
+_ENTRIES = 240
+
+
+class PoolUse:
+    """How many places of each pool were occupied, over time. For one thread."""
+
+    def __init__(self, began: float) -> None:
+        self.interval = _INTERVAL
+        self._began = began         # a perf_counter reading, as the tasks' times are
+        self._busy: "Dict[str, List[float]]" = {THREADS: [], PROCESSES: []}     # seconds, by interval
+
+    def add(self, pool: str, result: "TaskResult") -> None:
+        """Count the time that a task occupied a place."""
+        if result.started_at is None:
+            return
+        start = max(0.0, result.started_at - self._began)
+        end = max(start, result.finished_at - self._began)
+        while end >= self.interval * _ENTRIES:
+            self._coarsen()
+        busy = self._busy[pool]
+        for entry in range(int(start / self.interval), int(end / self.interval) + 1):
+            if entry >= len(busy):
+                busy += [0.0] * (entry + 1 - len(busy))
+            busy[entry] += (min(end, (entry + 1) * self.interval) - max(start, entry * self.interval))
+
+    def _coarsen(self) -> None:
+        self.interval *= 2
+        for pool, busy in self._busy.items():
+            self._busy[pool] = [sum(busy[entry:entry + 2]) for entry in range(0, len(busy), 2)]
+
+    def places(self, pool: str, until: float) -> "List[float]":
+        """Return how many places were occupied in each interval on average.
+
+        :param until: the perf_counter reading at which the last interval ends.
+        """
+        seconds = max(until - self._began, 1e-9)
+        busy = self._busy[pool]
+        busy = busy + [0.0] * (int(seconds / self.interval) + 1 - len(busy))
+        return [used / min(self.interval, max(seconds - entry * self.interval, used, 1e-9))
+                for entry, used in enumerate(busy)]
+
+    def mean(self, pool: str, until: float) -> float:
+        """Return how many places were occupied on average."""
+        return sum(self._busy[pool]) / max(until - self._began, 1e-9)
+
+
+class Waiting:
+    """How long tasks waited for a place, in seconds."""
+
+    def __init__(self) -> None:
+        self._seconds = array("d")
+
+    def add(self, result: "TaskResult") -> None:
+        """Count the wait of a task."""
+        seconds = waited(result)
+        if seconds is not None:
+            self._seconds.append(seconds)
+
+    def add_all(self, other: "Waiting") -> None:
+        """Count the waits that another one has counted."""
+        self._seconds.extend(other._seconds)
+
+    def spread(self) -> "Dict[str, Optional[float]]":
+        """Return the median and the 99th percentile."""
+        ordered = sorted(self._seconds)
+        return {"p50": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99)}
+
+
+def waited(result: "TaskResult") -> "Optional[float]":
+    """Return the seconds from a task's submission to its start; None if it never started."""
+    return None if result.started_at is None else result.started_at - result.created_at
+
+
+class Tally:
+    """What is known of the files so far. Written by one thread; others may read the counts."""
+
+    def __init__(self) -> None:
+        self.done = self.lines = self.functions = self.classes = 0
+        self.largest: "Optional[Tuple[str, int]]" = None        # a path, and its lines
+        self.richest: "Optional[Tuple[str, int]]" = None        # a path, and its definitions
+        self.unparsable: "List[Tuple[str, str]]" = []           # paths, and why
+
+    def add_lines(self, path: str, lines: int) -> None:
+        """Count a file that was read."""
+        self.lines += lines
+        self.largest = _greater(self.largest, (path, lines))
+
+    def add_definitions(self, path: str, functions: int, classes: int) -> None:
+        """Count a file that was parsed."""
+        self.done += 1
+        self.functions += functions
+        self.classes += classes
+        self.richest = _greater(self.richest, (path, functions + classes))
+
+    def add_failure(self, path: str, error: "Optional[BaseException]") -> None:
+        """Count and name a file that cannot be read or does not parse."""
+        self.done += 1
+        self.unparsable.append((path, describe(error)))
+
+
+def _greater(one: "Optional[Tuple[str, int]]", other: "Tuple[str, int]") -> "Tuple[str, int]":
+    """Return the one with the larger number; of equals the one whose path sorts first, whichever came first."""
+    if one is None or (-other[1], other[0]) < (-one[1], one[0]):
+        return other
+    return one
+
+
+def describe(error: "Any") -> str:
+    """Return an error in one line."""
+    text = str(error)
+    if isinstance(error, SyntaxError):
+        text = f"{error.msg} (line {error.lineno})" if error.lineno else str(error.msg)
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    return " ".join(f"{type(error).__name__}: {text}".split())

@@ -1,0 +1,178 @@
+"""The outcome of the demo, as text for a person and as JSON."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+
+from .measure import PROCESSES, THREADS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Sequence
+
+__all__ = ["print_json", "print_text"]
+
+_LABEL = 13         # columns of what stands before a value
+_WIDEST = 100       # lines get no longer than this on any terminal
+_CHART = 48         # columns of a chart at most
+_NAMED = 20         # how many files that do not parse are named
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_PLAIN = " .:-=+*#@"
+
+
+def print_json(data: "Dict[str, Any]") -> None:
+    """Print one JSON object, in ASCII whatever the encoding of stdout is."""
+    print(json.dumps(_rounded(data), indent=2))
+
+
+def _rounded(value: "Any") -> "Any":
+    """Cut floats to microseconds: there is no more in them."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def print_text(data: "Dict[str, Any]", title: str, root: str) -> None:
+    """Print the outcome for a person: as wide as the terminal, in characters that stdout can show."""
+    if sys.stdout is None:      # closed
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size().columns - 1 if terminal else 80
+    lines = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), root).lines(data, title)
+    text = "\n".join(lines)
+    # Names of files may hold anything.
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _ramp(encoding: str) -> str:
+    try:
+        _BLOCKS.encode(encoding)
+    except (UnicodeError, LookupError):
+        return _PLAIN
+    return _BLOCKS
+
+
+class _Text:
+    """Lays the outcome out in lines of a width."""
+
+    def __init__(self, width: int, cut: bool, ramp: str, root: str) -> None:
+        self.width = width
+        self.cut = cut          # a line of a list may be cut to fit
+        self.ramp = ramp
+        self.root = root
+
+    def lines(self, data: "Dict[str, Any]", title: str) -> "List[str]":
+        """Return all lines."""
+        definitions, largest, unparsable = data["definitions"], data["largest"], data["unparsable"]
+        files = f"{data['files']:,}"
+        if unparsable:
+            files += f", {len(unparsable):,} of them not parsed" if data["files"] > 1 else ", not parsed"
+        return [
+            *self._unparsable(unparsable),
+            *textwrap.wrap(title, self.width),
+            "",
+            *self._row("files", files),
+            *self._row("lines", f"{data['lines']:,}"),
+            *self._row("definitions", f"{_many(definitions['functions'], 'function')}, "
+                                      f"{_many(definitions['classes'], 'class', 'classes')}"),
+            *self._row("largest", f"{self._short(largest['path'])}, {_many(largest['lines'], 'line')}"),
+            "",
+            *self._row("tasks", ", ".join(f"{count:,} {state}" for state, count in data["tasks"].items())),
+            *self._waiting(data["waiting"]),
+            *self._row("overtaking", self._overtaking(data["overtaking"])),
+            *self._row("delay", self._delay(data["delay"])),
+            *self._row("coroutine", self._coroutine(data["coroutine"])),
+            "",
+            *self._charts(data["pool_use"], data["seconds"]),
+        ]
+
+    def _row(self, label: str, value: str) -> "List[str]":
+        return textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL,
+                             break_on_hyphens=False)
+
+    def _short(self, path: str) -> str:
+        """A path as it is seen from the root."""
+        if path == self.root:
+            return os.path.basename(path) or path
+        return os.path.relpath(path, self.root)
+
+    def _unparsable(self, unparsable: "Sequence[Dict[str, str]]") -> "List[str]":
+        if not unparsable:
+            return []
+        lines = ["Not parsed:"]
+        for entry in unparsable[:_NAMED]:
+            line = f"  {self._short(entry['path'])}: {entry['error']}"
+            lines.append(line[:self.width - 3] + "..." if self.cut and len(line) > self.width else line)
+        if len(unparsable) > _NAMED:
+            lines.append(f"  and {len(unparsable) - _NAMED:,} more; --json names them all")
+        return lines + [""]
+
+    def _waiting(self, waiting: "Dict[str, Any]") -> "List[str]":
+        lines = []
+        for pool in (THREADS, PROCESSES):
+            spread = waiting[pool]
+            if spread["p50"] is not None:
+                lines += self._row("" if lines else "waiting", f"p50 {_time(spread['p50'])}, p99 "
+                                                               f"{_time(spread['p99'])} for {pool}")
+        return lines
+
+    def _overtaking(self, overtaking: "Dict[str, Any]") -> str:
+        return (f"a HIGH task behind {overtaking['backlog']:,} LOW ones waited {_time(overtaking['high_wait'])}, the "
+                f"LOW ones {_time(overtaking['low_median_wait'])} (median) to {_time(overtaking['low_last_wait'])} "
+                f"(last); it overtook {overtaking['overtaken']:,}")
+
+    def _delay(self, delay: "Dict[str, Any]") -> str:
+        return (f"asked for {_time(delay['asked'])}, started after {_time(delay['actual'])}, "
+                f"when {_many(delay['files'], 'file')} were done")
+
+    def _coroutine(self, coroutine: "Any") -> str:
+        if coroutine is None:
+            return "had nothing to ask: no file parsed"
+        where = f"{self._short(coroutine['path'])}, with {_many(coroutine['definitions'], 'definition')}"
+        longest = coroutine["longest"]
+        found = "no function" if longest is None else f"{longest['name']}(), {_many(longest['lines'], 'line')}"
+        return (f"asked a process for the longest function in {where}, and got after {_time(coroutine['seconds'])}: "
+                f"{found}")
+
+    def _charts(self, use: "Dict[str, Any]", seconds: float) -> "List[str]":
+        means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['places']}" for pool in (THREADS, PROCESSES)}
+        width = max(8, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
+        lines = [f"{pool.ljust(_LABEL)}|{self._chart(use[pool]['used'], use[pool]['places'], width)}| {means[pool]}"
+                 for pool in (THREADS, PROCESSES)]
+        end = f"{seconds:.1f} s"
+        axis = f"0 s{'places in use'.center(width - 3 - len(end)) if width >= 30 else ' ' * (width - 3 - len(end))}{end}"
+        return [*lines, " " * (_LABEL + 1) + axis]
+
+    def _chart(self, used: "Sequence[float]", places: int, width: int) -> str:
+        """One character a stretch of time, the higher the more places were in use; blank only if none was."""
+        full = len(self.ramp) - 1
+        marks = []
+        for column in range(width):
+            first, last = column * len(used) / width, (column + 1) * len(used) / width
+            total = sum(used[entry] * (min(last, entry + 1) - max(first, entry))
+                        for entry in range(int(first), min(len(used), int(last) + 1)))
+            share = total / (last - first) / places if places else 0.0
+            marks.append(self.ramp[min(full, max(1, round(share * full)))] if share > 0 else self.ramp[0])
+        return "".join(marks)
+
+
+def _many(count: int, one: str, more: "Any" = None) -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def _time(seconds: "Any") -> str:
+    """A duration with three digits that count."""
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.3g} s"

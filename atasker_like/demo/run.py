@@ -1,0 +1,296 @@
+"""The demo's tasks, from the first file to the report.
+
+::
+
+    paths ──> read_source, in threads ──> count_definitions, in processes ──> Tally
+    all files again, LOW, in processes <── overtaken by one HIGH task, and by a coroutine's co_mp_apply
+    a delayed task, in a thread: due while the rest is at work
+"""
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sysconfig
+from platform import python_version
+from queue import SimpleQueue
+from time import perf_counter
+
+from ..constants import TASK_HIGH, TASK_LOW, TT_MP
+from ..errors import PoolBrokenError, ProcessDiedError
+from ..progress import ProgressBar
+from ..tasks import as_completed, background_task, co_mp_apply, task_supervisor
+from . import report, source
+from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, waited
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+
+    from ..engine.task import Task
+    from ..tasks import BoundTask
+
+__all__ = ["DemoError", "run"]
+
+#: How many files are being read, and how many parsed, at once: enough that no place stands empty, and few enough
+#: that the texts in memory are few.
+AHEAD = 32
+#: The number of LOW tasks that the HIGH one overtakes; a small folder's files are taken several times.
+BACKLOG_LEAST, BACKLOG_MOST = 200, 1000
+#: Seconds that the delayed task is told to wait.
+DELAY = 0.5
+#: A file may crash the parser and cost a process; when so many have, and no file has been parsed, it is not the files.
+DEATHS = 8
+#: Seconds that running tasks get after Ctrl-C.
+GRACE = 1.0
+
+_ADVICE = "name a folder with .py files or a single file, or leave PATH out to index Python's standard library"
+
+read_source = background_task(source.read_source)
+count_definitions = background_task(source.count_definitions, tt=TT_MP)
+count_names = background_task(source.count_names, tt=TT_MP, priority=TASK_LOW)
+
+
+class DemoError(Exception):
+    """There is nothing to index. The message says why and what to do."""
+
+
+def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
+    """Index source files, show how on stderr and the outcome on stdout; return the exit status.
+
+    :param path: a folder or a file; None for the standard library of the running Python.
+    :param as_json: print the outcome as one JSON object instead of text.
+    :raises DemoError: there is nothing to index; nothing has been printed.
+    """
+    root, title, paths, failures = _sources(path)
+    try:
+        data = _Demo(paths, failures).run()
+    except BaseException:
+        # One line will say what happened; the cancelled tasks need not be explained beside it.
+        logging.getLogger("atasker_like").addHandler(logging.NullHandler())
+        task_supervisor.stop(wait=GRACE, cancel_tasks=True)
+        raise
+    task_supervisor.stop()
+    if as_json:
+        report.print_json({"path": root, **data})
+    else:
+        report.print_text(data, title, root)
+    return 0
+
+
+# -- what to index -----------------------------------------------------------------------------------------
+
+
+def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[str, OSError]]]":
+    """Return the root, the title of the report, the paths of the files, and the folders that cannot be listed."""
+    failures: "List[Tuple[str, OSError]]" = []
+
+    def unlisted(error: OSError) -> None:
+        failures.append((error.filename, error))
+
+    if path is None:
+        root, skipped = sysconfig.get_path("stdlib"), ("site-packages", "dist-packages")
+        title = f"The standard library of Python {python_version()}"
+        shown = f"the standard library's folder {root!r}"
+    else:
+        root, skipped = path, ()
+        title, shown = path, repr(path)
+    try:
+        mode = os.stat(root).st_mode
+    except (OSError, ValueError) as error:      # ValueError: null bytes
+        why = "is a symbolic link that leads nowhere" if _dangles(root) else "does not exist"
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            why = f"cannot be reached ({getattr(error, 'strerror', None) or error})"
+        raise DemoError(f"{shown} {why}; {_ADVICE}") from None
+    if stat.S_ISREG(mode):
+        paths = [root]
+    elif stat.S_ISDIR(mode):
+        paths = source.find_sources(root, skipped, unlisted)
+        if failures and failures[0][0] == root:
+            raise DemoError(f"{shown} cannot be listed ({failures[0][1].strerror}); {_ADVICE}")
+    else:
+        raise DemoError(f"{shown} is neither a folder nor a regular file; {_ADVICE}")
+    if not paths:
+        raise DemoError(f"there are no .py files in {shown} or below; {_ADVICE}")
+    error = _why_unreadable(paths)
+    if error is not None:
+        if paths == [root]:
+            raise DemoError(f"{shown} cannot be read ({error}); {_ADVICE}")
+        raise DemoError(f"none of the {len(paths):,} .py files in {shown} can be read (the first: {error}); {_ADVICE}")
+    return root, title, paths, failures
+
+
+def _dangles(path: str) -> bool:
+    try:
+        return os.path.islink(path)
+    except ValueError:
+        return False
+
+
+def _why_unreadable(paths: "List[str]") -> "Optional[str]":
+    """Return why the first file cannot be read, if none can; usually the first can, and is the only one tried."""
+    first = None
+    for path in paths:
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError("it is not a regular file")
+            with open(path, "rb"):
+                return None
+        except OSError as error:
+            first = first or error.strerror or str(error)
+    return first
+
+
+# -- the tasks ---------------------------------------------------------------------------------------------
+
+
+class _Demo:
+    """One run. All of it happens in the thread that calls :meth:`run`, but for the tasks."""
+
+    def __init__(self, paths: "List[str]", failures: "List[Tuple[str, OSError]]") -> None:
+        self.paths = paths
+        self.tally = Tally()
+        self.tally.unparsable += [(path, f"{type(error).__name__}: {error.strerror}") for path, error in failures]
+        self.began = perf_counter()
+        self.use = PoolUse(self.began)
+        self.waiting = {THREADS: Waiting(), PROCESSES: Waiting()}
+
+    def run(self) -> "Dict[str, Any]":
+        """Do it all, and return what the report says."""
+        delayed = background_task(self._glance, delay=DELAY)()
+        self._index()
+        overtaking, coroutine = self._overtake()
+        result = delayed.wait()
+        self.use.add(THREADS, result)
+        return self._data(overtaking, coroutine, {"asked": DELAY, "actual": waited(result), "files": result.value})
+
+    def _glance(self) -> int:
+        """The delayed task: how many files are done by now."""
+        return self.tally.done
+
+    def _index(self) -> None:
+        """Have all files read by threads and parsed by processes."""
+        tally = self.tally
+        bar = ProgressBar(len(self.paths), "files")
+        bar.update(0)
+        texts = self._read()
+        deaths = 0
+        try:
+            for path, task in _as_they_end(count_definitions, texts, AHEAD):
+                result = task.wait()
+                self._measure(PROCESSES, result)
+                if result.ok:
+                    tally.add_definitions(path, *result.value)
+                else:
+                    deaths += isinstance(result.exception, ProcessDiedError)
+                    if isinstance(result.exception, PoolBrokenError) or (deaths == DEATHS and tally.richest is None):
+                        raise result.exception      # not the file's fault: processes do not live here
+                    tally.add_failure(path, result.exception)
+                bar.update(tally.done, len(tally.unparsable))
+        finally:
+            bar.finish(tally.done, len(tally.unparsable))
+        tally.unparsable.sort()
+
+    def _read(self) -> "Iterator[Tuple[str, bytes]]":
+        """Yield paths with their texts, as threads read them."""
+        for path, task in _as_they_end(read_source, ((path, path) for path in self.paths), AHEAD):
+            result = task.wait()
+            self._measure(THREADS, result)
+            if result.ok:
+                data, lines = result.value
+                self.tally.add_lines(path, lines)
+                yield path, data
+            else:
+                self.tally.add_failure(path, result.exception)
+
+    def _measure(self, pool: str, result: "Any") -> None:
+        self.waiting[pool].add(result)
+        self.use.add(pool, result)
+
+    def _overtake(self) -> "Tuple[Dict[str, Any], Optional[Dict[str, Any]]]":
+        """Put a backlog of LOW tasks before the processes, and two tasks that are more urgent behind it."""
+        size = min(BACKLOG_MOST, max(BACKLOG_LEAST, len(self.paths)))
+        backlog = [count_names(self.paths[number * len(self.paths) // size]) for number in range(size)]
+        high = count_names.options(priority=TASK_HIGH)(self.paths[0])
+        coroutine = self._ask()
+        bar = ProgressBar(size, "backlog")
+        done = failed = 0
+        results = []
+        try:
+            for task in as_completed(backlog):
+                results.append(task.wait())
+                self.use.add(PROCESSES, results[-1])
+                done += 1
+                failed += not results[-1].ok
+                bar.update(done, failed)
+        finally:
+            bar.finish(done, failed)
+        urgent = high.wait()
+        self.use.add(PROCESSES, urgent)
+        waits = sorted(wait for wait in map(waited, results) if wait is not None)
+        started = urgent.started_at or urgent.finished_at
+        return {
+            "backlog": size, "overtaken": sum(1 for result in results if (result.started_at or started) > started),
+            "high_wait": waited(urgent), "low_median_wait": waits[len(waits) // 2] if waits else None,
+            "low_last_wait": waits[-1] if waits else None,
+        }, coroutine
+
+    def _ask(self) -> "Optional[Dict[str, Any]]":
+        """Have a coroutine ask a process which function is the longest in the file with the most definitions."""
+        if self.tally.richest is None:
+            return None                 # nothing parsed
+        import asyncio
+
+        path, definitions = self.tally.richest
+        began = perf_counter()
+
+        async def ask() -> "Any":
+            return await co_mp_apply(source.longest_function, args=(path,))
+
+        longest = asyncio.run(ask())
+        return {"path": path, "definitions": definitions, "seconds": perf_counter() - began,
+                "longest": longest and dict(zip(("name", "line", "lines"), longest))}
+
+    def _data(self, overtaking: "Dict[str, Any]", coroutine: "Optional[Dict[str, Any]]",
+              delay: "Dict[str, Any]") -> "Dict[str, Any]":
+        tally, now = self.tally, perf_counter()
+        info, stats = task_supervisor.get_info(tt=False), task_supervisor.stats()
+        places = {
+            THREADS: info.thread_pool_size + info.thread_reserve_normal + info.thread_reserve_high,
+            PROCESSES: (info.mp_pool_size or 0) + (info.mp_reserve_normal or 0) + (info.mp_reserve_high or 0),
+        }
+        both = Waiting()
+        for waiting in self.waiting.values():
+            both.add_all(waiting)
+        return {
+            "python": python_version(), "seconds": now - self.began, "files": len(self.paths), "lines": tally.lines,
+            "definitions": {"functions": tally.functions, "classes": tally.classes},
+            "largest": tally.largest and dict(zip(("path", "lines"), tally.largest)),
+            "unparsable": [{"path": path, "error": error} for path, error in tally.unparsable],
+            "tasks": {"succeeded": stats.succeeded, "failed": stats.failed, "cancelled": stats.cancelled},
+            "pool_use": {"interval": self.use.interval, **{
+                pool: {"places": places[pool], "mean": self.use.mean(pool, now), "used": self.use.places(pool, now)}
+                for pool in (THREADS, PROCESSES)}},
+            "waiting": {**both.spread(), **{pool: waiting.spread() for pool, waiting in self.waiting.items()}},
+            "overtaking": overtaking, "delay": delay, "coroutine": coroutine,
+        }
+
+
+def _as_they_end(function: "BoundTask", calls: "Iterable[Tuple[str, Any]]",
+                 most: int) -> "Iterator[Tuple[str, Task[Any]]]":
+    """Submit calls of a function, keep at most so many of them unfinished, and yield the tasks as they end.
+
+    ``map`` with a buffersize is the shorter way where no call fails, and where the order matters.
+
+    :param calls: a key, which is yielded with the task, and the one argument of each call.
+    """
+    ended: "SimpleQueue[Tuple[str, Task[Any]]]" = SimpleQueue()
+    unfinished = 0
+    for key, argument in calls:
+        function(argument).add_done_callback(lambda task, key=key: ended.put((key, task)))  # type: ignore[misc]
+        unfinished += 1
+        if unfinished == most:
+            yield ended.get()
+            unfinished -= 1
+    for _ in range(unfinished):
+        yield ended.get()

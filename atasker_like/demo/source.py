@@ -1,0 +1,105 @@
+"""Finding, reading and parsing Python source files: the work of the demo, as plain functions.
+
+The functions are decorated where they are submitted, in :mod:`.run`, so that a pool process imports nothing more
+than this file.
+"""
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from typing import Callable, Collection, Iterator, List, Optional, Tuple
+
+__all__ = ["count_definitions", "count_names", "find_sources", "longest_function", "read_source"]
+
+#: The fields of syntax tree nodes that hold statements. A definition is a statement, so expressions, which are the
+#: larger part of any tree, need not be walked.
+_STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+def find_sources(root: str, skipped: "Collection[str]" = (),
+                 on_error: "Optional[Callable[[OSError], None]]" = None) -> "List[str]":
+    """Return the paths of the ``*.py`` files below a folder, sorted. Symbolic links to folders are not followed.
+
+    :param skipped: names of folders to leave out.
+    :param on_error: called with the error of each folder that cannot be listed.
+    """
+    found = []
+    for folder, folders, names in os.walk(root, onerror=on_error):
+        folders[:] = [name for name in folders if name not in skipped]
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    return sorted(found)
+
+
+def read_source(path: str) -> "Tuple[bytes, int]":
+    """Return the bytes of a file and the number of its lines. Runs in a pool thread.
+
+    :raises OSError: the file cannot be read, or is a pipe, a socket or a device, which might never end.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is not a regular file")
+    with open(path, "rb") as file:
+        data = file.read()
+    return data, len(data.splitlines())
+
+
+def count_definitions(data: bytes) -> "Tuple[int, int]":
+    """Return how many functions and how many classes a source text defines. Runs in a pool process.
+
+    :raises SyntaxError: it does not parse. (Some Pythons raise ValueError for null bytes, and RecursionError or
+        MemoryError for expressions nested too deeply.)
+    """
+    import ast
+
+    functions = classes = 0
+    for node in _statements(_parse(data)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            functions += 1
+        elif isinstance(node, ast.ClassDef):
+            classes += 1
+    return functions, classes
+
+
+def count_names(path: str) -> int:
+    """Return how many different names, keywords among them, a file uses. Runs in a pool process."""
+    import re
+
+    return len(set(re.findall(rb"[^\W\d]\w*", read_source(path)[0])))
+
+
+def longest_function(path: str) -> "Optional[Tuple[str, int, int]]":
+    """Return the name, the line and the number of lines of a file's longest function; None if it has none.
+
+    Runs in a pool process.
+    """
+    import ast
+
+    longest = None
+    for node in _statements(_parse(read_source(path)[0])):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if longest is None or lines > longest[2]:
+                longest = node.name, node.lineno, lines
+    return longest
+
+
+def _parse(data: bytes) -> "ast.Module":
+    import ast
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # what the compiler thinks of other people's escapes is not our output
+        return ast.parse(data)
+
+
+def _statements(tree: "ast.AST") -> "Iterator[ast.AST]":
+    """Yield the tree and every statement in it. No recursion: sources may be nested deeper than the stack."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field in _STATEMENTS:
+            waiting += getattr(node, field, ())

@@ -1,0 +1,129 @@
+"""Fixtures for all tests: supervisors that are stopped at the end, and a check that nothing is left behind."""
+import gc
+import glob
+import multiprocessing
+import os
+import signal
+import threading
+from time import monotonic
+
+import pytest
+
+import atasker_like
+from atasker_like import TaskSupervisor
+
+#: Seconds that a test waits for anything at most; none of these waits ends by time in a run that passes.
+PATIENCE = 10
+
+
+@pytest.fixture
+def supervisor():
+    """A supervisor of the test's own, stopped at its end."""
+    made = TaskSupervisor()
+    yield made
+    made.stop(wait=PATIENCE, cancel_tasks=True)
+
+
+@pytest.fixture
+def make_supervisor():
+    """Makes supervisors, with the arguments of TaskSupervisor, that are stopped at the end."""
+    made = []
+
+    def make(*args, **kwargs):
+        supervisor = kwargs.pop("kind", TaskSupervisor)(*args, **kwargs)
+        made.append(supervisor)
+        return supervisor
+
+    yield make
+    for supervisor in made:
+        supervisor.stop(wait=PATIENCE, cancel_tasks=True)
+
+
+@pytest.fixture(scope="session")
+def lasting_helpers():
+    """The processes that the standard library starts once and keeps, there before anything is counted."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(lasting_helpers):
+    """Every test ends with the threads, the child processes and the open files that it began with."""
+    threads, children, files = _threads(), _children(), _open_files()
+    yield
+    _empty_the_singleton()
+    deadline = monotonic() + PATIENCE
+    for thread in _threads() - threads:
+        if not isinstance(thread, threading._DummyThread):
+            thread.join(max(0, deadline - monotonic()))
+    left = _left_behind(threads, children, files)
+    if left:
+        gc.collect()
+    never = threading.Event()
+    while left and monotonic() < deadline:
+        never.wait(0.005)       # the kernel tells nobody when a grandchild is gone: look again
+        left = _left_behind(threads, children, files)
+    for pid in _children() - children:
+        os.kill(pid, signal.SIGKILL)        # it would be waited for at the end of the run
+    assert not left, "the test left behind: " + "; ".join(left)
+
+
+def _empty_the_singleton():
+    """End the threads and processes of ``task_supervisor``, and leave it running for the next test."""
+    singleton = atasker_like.task_supervisor
+    if singleton.started is not None:
+        singleton.stop(wait=PATIENCE, cancel_tasks=True)
+        singleton.start()
+
+
+def _left_behind(threads, children, files):
+    left = [f"thread {thread.name}" for thread in _threads() - threads]
+    left += [f"process {pid} ({_command(pid)})" for pid in _children() - children]
+    left += [f"file {fd} ({target})" for fd, target in _open_files() - files]
+    return left
+
+
+def _threads():
+    return set(threading.enumerate())
+
+
+def _children():
+    """The process ids of all that descend from this process."""
+    if not os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+        return {child.pid for child in multiprocessing.active_children()}
+    found = set()
+    waiting = [os.getpid()]
+    while waiting:
+        for path in glob.glob("/proc/%d/task/*/children" % waiting.pop()):
+            try:
+                with open(path) as file:
+                    pids = [int(word) for word in file.read().split()]
+            except OSError:         # it has just ended
+                continue
+            waiting += pids
+            found.update(pids)
+    return found
+
+
+def _command(pid):
+    try:
+        with open("/proc/%d/cmdline" % pid) as file:
+            return file.read().replace("\0", " ").strip()[:120] or "ended, but not waited for"
+    except OSError:
+        return "just ended"
+
+
+def _open_files():
+    found = set()
+    if os.path.isdir("/proc/self/fd"):
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                found.add((int(name), os.readlink("/proc/self/fd/" + name)))
+            except OSError:         # the one that listed the directory
+                pass
+    return found

@@ -1,0 +1,68 @@
+import multiprocessing
+
+import pytest
+
+from .functions import Gate
+from .kinds import Kind
+
+START_METHODS = [method for method in ("fork", "forkserver", "spawn") if method in
+                 multiprocessing.get_all_start_methods()]
+
+
+@pytest.fixture(params=["threads", "coroutines", *START_METHODS])
+def kind(request, supervisor):
+    """Every implementation."""
+    return Kind(request.param, supervisor)
+
+
+@pytest.fixture(params=["threads", *START_METHODS])
+def placed(request, supervisor):
+    """Those in which tasks need a place."""
+    return Kind(request.param, supervisor)
+
+
+@pytest.fixture(params=["threads", "coroutines"])
+def inside(request, supervisor):
+    """Those in this process."""
+    return Kind(request.param, supervisor)
+
+
+@pytest.fixture(params=START_METHODS)
+def processes(request, supervisor):
+    return Kind(request.param, supervisor)
+
+
+@pytest.fixture
+def make_gate(tmp_path, supervisor):
+    """Makes gates, which are opened before the supervisor is stopped."""
+    gates = []
+
+    def make():
+        gates.append(Gate(tmp_path / f"gate{len(gates)}").make())
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.close()
+
+
+@pytest.fixture
+def gate(make_gate):
+    return make_gate()
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """A file for functions.record, and what it says."""
+    class Trace:
+        path = str(tmp_path / "trace")
+
+        @property
+        def lines(self):
+            try:
+                with open(self.path) as file:
+                    return file.read().split()
+            except FileNotFoundError:
+                return []
+
+    return Trace()

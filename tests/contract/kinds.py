@@ -1,0 +1,59 @@
+"""The implementations that the contract is held against, behind one face."""
+from functools import wraps
+
+from atasker_like import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, background_task
+
+from . import functions
+
+#: Functions that would block a loop have a twin of their own.
+_TWINS = {
+    functions.enter: functions.co_enter,
+    functions.enter_and_fail: functions.co_enter_and_fail,
+    functions.enter_and_check: functions.co_enter_and_check,
+    functions.report: functions.co_report,
+}
+
+
+def as_coroutine_function(function):
+    """The same function, for a loop."""
+    twin = _TWINS.get(function)
+    if twin is None:
+        @wraps(function)
+        async def twin(*args, **kwargs):
+            return function(*args, **kwargs)
+    return twin
+
+
+class Kind:
+    """Threads, coroutines, or processes by one start method; one place, so that what waits can be seen."""
+
+    def __init__(self, name, supervisor, places=1):
+        self.name = name
+        self.supervisor = supervisor
+        self.tt = {"threads": TT_THREAD, "coroutines": TT_COROUTINE}.get(name, TT_MP)
+        self.in_process = self.tt == TT_MP
+        self.set_places(places)
+
+    def set_places(self, size, normal=0, high=0):
+        if self.in_process:
+            self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high,
+                                        start_method=self.name)
+        elif self.tt == TT_THREAD:
+            self.supervisor.set_thread_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+
+    def form(self, function):
+        """The function as this kind runs it."""
+        return as_coroutine_function(function) if self.tt == TT_COROUTINE else function
+
+    def bind(self, function, **options):
+        return background_task(self.form(function), tt=self.tt, supervisor=self.supervisor, **options)
+
+    def put(self, function, args=(), kwargs=None, **options):
+        return self.supervisor.put_task(self.form(function), args, kwargs, tt=self.tt, **options)
+
+    def occupy(self, gate, priority=TASK_NORMAL):
+        """Take the one place, until the gate is opened; return when it is taken."""
+        function = functions.hold_loop if self.tt == TT_COROUTINE else functions.enter
+        task = background_task(function, tt=self.tt, supervisor=self.supervisor, priority=priority)(gate)
+        gate.wait_entered()
+        return task

@@ -1,0 +1,237 @@
+import asyncio
+import threading
+
+import pytest
+
+from atasker_like import ALoop, background_task
+
+from . import functions as f
+
+
+async def running_thread():
+    return threading.current_thread().name
+
+
+async def loop_of_mine():
+    return asyncio.get_running_loop()
+
+
+async def never():
+    await asyncio.get_running_loop().create_future()
+
+
+def test_create_get_stop(supervisor):
+    aloop = supervisor.create_aloop("mine")
+    assert isinstance(aloop, ALoop)
+    assert aloop.name == "mine"
+    assert aloop.is_active()
+    assert supervisor.get_aloop("mine") is aloop
+    assert supervisor.get_aloops() == {"mine": aloop}
+    assert aloop.thread.name == f"supervisor_{supervisor.id}_aloop_mine"
+    assert supervisor.stop_aloop("mine")
+    assert not aloop.is_active()
+    assert supervisor.get_aloop("mine") is aloop
+
+
+def test_create_without_starting(supervisor):
+    aloop = supervisor.create_aloop("mine", start=False)
+    assert not aloop.is_active()
+    assert supervisor.start_aloop("mine")
+    assert aloop.is_active()
+    assert aloop.run(f.co_nothing()) is None
+
+
+def test_start_again_after_stop(supervisor):
+    aloop = supervisor.create_aloop("mine")
+    supervisor.stop_aloop("mine")
+    aloop.start()
+    aloop.start()
+    assert aloop.run(running_thread()) == f"supervisor_{supervisor.id}_aloop_mine"
+
+
+def test_a_second_loop_of_a_name_is_refused(supervisor, caplog):
+    aloop = supervisor.create_aloop("mine")
+    assert supervisor.create_aloop("mine") is False
+    assert supervisor.get_aloop("mine") is aloop
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "mine" in caplog.text
+
+
+def test_the_reserved_name(supervisor):
+    with pytest.raises(ValueError, match="__supervisor__.*reserved"):
+        supervisor.create_aloop("__supervisor__")
+
+
+@pytest.mark.parametrize("name", [None, 5, b"mine"])
+def test_a_name_is_a_string(supervisor, name):
+    with pytest.raises(TypeError, match="string"):
+        supervisor.create_aloop(name)
+
+
+@pytest.mark.parametrize("method", ["start_aloop", "stop_aloop"])
+def test_a_loop_that_does_not_exist(supervisor, caplog, method):
+    assert getattr(supervisor, method)("unknown") is False
+    assert "unknown" in caplog.text
+    assert supervisor.get_aloop("unknown") is None
+
+
+def test_default_loop(supervisor):
+    assert supervisor.default_aloop is None
+    assert supervisor.get_aloop() is None
+    first = supervisor.create_aloop("first", default=True)
+    second = supervisor.create_aloop("second")
+    assert supervisor.default_aloop is first
+    assert supervisor.get_aloop() is first
+    assert supervisor.get_aloop(default=False) is None
+    supervisor.set_default_aloop(second)
+    assert supervisor.default_aloop is second
+    supervisor.set_default_aloop("first")
+    assert supervisor.default_aloop is first
+    with pytest.raises(ValueError, match="third"):
+        supervisor.set_default_aloop("third")
+
+
+def test_a_coroutine_task_runs_in_the_default_loop(supervisor):
+    aloop = supervisor.create_aloop("mine", default=True)
+    assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is aloop.get_loop()
+
+
+def test_without_a_default_loop_one_is_made(supervisor):
+    loop = background_task(loop_of_mine, supervisor=supervisor)().value(10)
+    assert loop is supervisor.event_loop
+    assert loop is supervisor.get_aloop("__supervisor__").get_loop()
+    assert "__supervisor__" not in supervisor.get_aloops()
+
+
+@pytest.mark.parametrize("by", ["name", "aloop", "asyncio loop"])
+def test_a_coroutine_task_runs_where_it_is_told(supervisor, by):
+    supervisor.create_aloop("default", default=True)
+    aloop = supervisor.create_aloop("mine")
+    loop = {"name": "mine", "aloop": aloop, "asyncio loop": aloop.get_loop()}[by]
+    assert background_task(loop_of_mine, loop=loop, supervisor=supervisor)().value(10) is aloop.get_loop()
+
+
+def test_a_coroutine_task_in_the_applications_own_loop(supervisor):
+    async def main():
+        return await background_task(loop_of_mine, loop=asyncio.get_running_loop(), supervisor=supervisor)()
+
+    assert asyncio.run(main()).is_closed()
+
+
+def test_a_coroutine_task_in_a_loop_that_does_not_exist(supervisor):
+    with pytest.raises(ValueError, match="unknown.*create_aloop"):
+        background_task(loop_of_mine, loop="unknown", supervisor=supervisor)()
+    assert supervisor.get_tasks() == {}
+
+
+def test_a_coroutine_task_in_a_loop_that_is_not_active(supervisor):
+    supervisor.create_aloop("mine", start=False)
+    with pytest.raises(RuntimeError, match="mine.*start"):
+        background_task(loop_of_mine, loop="mine", supervisor=supervisor)()
+    assert supervisor.get_tasks() == {}
+
+
+def test_a_coroutine_task_in_a_closed_asyncio_loop(supervisor):
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(RuntimeError):
+        background_task(loop_of_mine, loop=loop, supervisor=supervisor)().value(10)
+
+
+def test_run_and_background_task(supervisor):
+    aloop = supervisor.create_aloop("mine")
+    assert aloop.run(loop_of_mine()) is aloop.get_loop()
+    assert aloop.background_task(loop_of_mine()).result(10) is aloop.get_loop()
+
+
+def test_run_raises_what_the_coroutine_raised(supervisor):
+    async def body():
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        supervisor.create_aloop("mine").run(body())
+
+
+@pytest.mark.parametrize("method", ["run", "background_task"])
+@pytest.mark.filterwarnings("error")
+def test_a_loop_that_is_not_active_refuses(supervisor, method):
+    aloop = supervisor.create_aloop("mine", start=False)
+    with pytest.raises(RuntimeError, match="mine.*not active"):
+        getattr(aloop, method)(loop_of_mine())
+    with pytest.raises(RuntimeError, match="mine.*not active"):
+        aloop.get_loop()
+
+
+def test_run_in_its_own_thread_is_refused(supervisor):
+    aloop = supervisor.create_aloop("mine")
+
+    async def body():
+        aloop.run(loop_of_mine())
+
+    with pytest.raises(RuntimeError, match="own loop"):
+        aloop.run(body())
+
+
+def test_run_lends_the_place_of_a_pool_thread(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    aloop = supervisor.create_aloop("mine")
+
+    async def ask():
+        return await supervisor.put_task(f.add, (1, 2))
+
+    assert supervisor.put_task(lambda: aloop.run(ask())).value(10) == 3
+
+
+def test_stop_waits_for_the_coroutines(supervisor, gate):
+    aloop = supervisor.create_aloop("mine")
+    future = aloop.background_task(f.co_enter(gate, 5))
+    gate.wait_entered()
+    gate.open()
+    supervisor.stop_aloop("mine")
+    assert future.result(0) == 5
+
+
+@pytest.mark.parametrize("options", [{"cancel_tasks": True}, {"wait": 0.01}])
+def test_stop_cancels_coroutines(supervisor, options):
+    aloop = supervisor.create_aloop("mine")
+    future = aloop.background_task(never())
+    supervisor.stop_aloop("mine", **options)
+    assert future.cancelled()
+    assert not aloop.is_active()
+
+
+def test_stop_without_waiting(supervisor):
+    aloop = supervisor.create_aloop("mine")
+    thread = aloop.thread
+    aloop.stop(wait=False)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_stop_of_a_loop_that_never_ran(supervisor):
+    supervisor.create_aloop("mine", start=False)
+    assert supervisor.stop_aloop("mine")
+
+
+def test_the_supervisor_stops_its_loops(supervisor):
+    aloops = [supervisor.create_aloop(name) for name in ("first", "second")]
+    assert supervisor.event_loop.is_running()
+    supervisor.stop(wait=10)
+    assert [aloop.is_active() for aloop in aloops] == [False, False]
+
+
+def test_loops_of_a_supervisor_that_is_started_again(supervisor):
+    supervisor.create_aloop("mine", default=True)
+    assert background_task(running_thread, supervisor=supervisor)().value(10)
+    supervisor.stop(wait=10)
+    supervisor.start()
+    supervisor.start_aloop("mine")
+    assert background_task(running_thread, supervisor=supervisor)().value(10)
+
+
+def test_a_loop_goes_on_after_a_task_that_failed(supervisor):
+    async def body():
+        raise ValueError
+
+    assert background_task(body, supervisor=supervisor)().exception(10) is not None
+    assert background_task(running_thread, supervisor=supervisor)().value(10)

@@ -1,0 +1,340 @@
+"""What only processes have: the crossing, and the death."""
+import os
+import pickle
+import signal
+import threading
+from array import array
+
+import pytest
+
+from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError,
+                          wait_completed)
+
+from . import functions as f
+
+MEGABYTES_5 = 5 * 1024 * 1024
+
+
+def test_it_is_another_process(processes):
+    assert processes.bind(f.pid)().value(20) != os.getpid()
+
+
+def test_places_are_filled_with_processes(processes, gate):
+    processes.set_places(2)
+    tasks = [processes.bind(f.enter_and_give_pid)(gate) for _ in range(2)]
+    gate.wait_entered(2)
+    gate.open()
+    assert len({task.value(20) for task in tasks}) == 2
+
+
+@pytest.mark.parametrize("target", [f.Counter(5).plus, f.Counter.made, f.Counter.twice, f.Callable(), abs, int],
+                         ids=["method", "classmethod", "staticmethod", "object", "builtin", "class"])
+def test_all_that_can_be_pickled_and_called_can_be_sent(processes, target):
+    assert processes.supervisor.put_task(target, (3,), tt=2).value(20) == target(3)
+
+
+# -- the crossing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [
+    b"\x07" * MEGABYTES_5,
+    bytearray(b"\x07") * MEGABYTES_5,
+    array("d", [7.0]) * (MEGABYTES_5 // 8),
+    "\u0416" * MEGABYTES_5,
+    list(range(300_000)),
+    b"\x07" * (1 << 16),
+    b"\x07" * ((1 << 16) - 1),
+], ids=["bytes", "bytearray", "array", "str", "list", "64K", "less"])
+def test_large_arguments(processes, data):
+    assert processes.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0], data[-1])
+
+
+@pytest.mark.parametrize("make, size", [
+    (f.make_bytes, MEGABYTES_5), (f.make_bytearray, MEGABYTES_5), (f.make_array, MEGABYTES_5),
+    *[(f.make_bytes, size) for size in (0, 1, (1 << 16) - 1, 1 << 16, 1 << 18, (1 << 18) + 1, 1 << 20)],
+])
+def test_large_results(processes, make, size):
+    assert processes.bind(make)(size).value(20) == make(size)
+
+
+def test_buffers_out_of_band(processes):
+    data = bytearray(b"\x07") * MEGABYTES_5
+    with memoryview(data) as view:
+        assert processes.bind(bytes)(pickle.PickleBuffer(view)).value(20) == data
+    assert bytes(processes.bind(f.make_buffer)(MEGABYTES_5).value(20)) == data
+
+
+def test_a_result_of_out_of_band_buffers_can_be_written_to(processes):
+    result = processes.bind(f.make_bytearray)(MEGABYTES_5).value(20)
+    result[0] = 1
+    assert (type(result), result[0], result[1]) == (bytearray, 1, 7)
+
+
+def test_large_arguments_of_many_tasks_at_once(processes):
+    processes.set_places(2)
+    tasks = [processes.bind(f.give)(bytes([number]) * 400_000) for number in range(20)]
+    assert [task.value(30)[0] for task in tasks] == list(range(20))
+
+
+# -- what cannot cross: a failure of this one task -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args, kwargs", [((lambda: None,), {}), ((), {"a": threading.Lock()})])
+def test_arguments_that_cannot_be_pickled(processes, args, kwargs):
+    task = processes.bind(f.nothing)(*args, **kwargs)
+    error = task.exception(20)
+    assert type(error) is TaskPicklingError
+    assert "arguments of task nothing" in str(error)
+    assert "plain data" in str(error)
+    assert error.__cause__ is not None
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
+def test_an_open_file_as_an_argument(processes):
+    with open(os.devnull) as file:
+        error = processes.bind(f.nothing)(file).exception(20)
+    assert type(error) is TaskPicklingError
+    assert "open files" in str(error)
+
+
+@pytest.mark.parametrize("submit", [
+    lambda supervisor, target: supervisor.put_task(target, tt=2),
+    lambda supervisor, target: f_bound(supervisor, target)(),
+])
+def test_a_function_that_cannot_be_pickled(processes, submit):
+    task = submit(processes.supervisor, lambda: None)
+    error = task.exception(20)
+    assert type(error) is TaskPicklingError
+    assert "function of task" in str(error) and "top level of a module" in str(error)
+
+
+def f_bound(supervisor, target):
+    from atasker_like import TT_MP, background_task
+
+    return background_task(target, tt=TT_MP, supervisor=supervisor)
+
+
+def test_map_over_something_that_cannot_be_pickled(processes):
+    results = processes.bind(f.give).map([1, threading.Lock(), 3])
+    assert next(results) == 1
+    with pytest.raises(TaskPicklingError):
+        next(results)
+
+
+@pytest.mark.parametrize("function", [f.give_lambda, f.give_open_file])
+def test_a_result_that_cannot_be_pickled(processes, function):
+    error = processes.bind(function)().exception(20)
+    assert type(error) is TaskPicklingError
+    assert "its result cannot be pickled" in str(error)
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
+def test_arguments_that_cannot_be_rebuilt(processes):
+    error = processes.bind(f.nothing)(f.Stubborn()).exception(20)
+    assert type(error) is TaskPicklingError
+    assert "I will not be rebuilt" in str(error)
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
+def test_a_result_that_cannot_be_rebuilt(processes):
+    error = processes.bind(f.give_stubborn)().exception(20)
+    assert type(error) is TaskPicklingError
+    assert "I will not be rebuilt" in str(error)
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_traceback_of_the_child_is_the_cause(processes):
+    error = processes.bind(f.fail)("over there").exception(20)
+    assert type(error) is ValueError
+    assert type(error.__cause__) is RemoteTraceback
+    text = str(error.__cause__)
+    assert "functions.py" in text and "in fail" in text and "ValueError: over there" in text
+    assert "child.py" not in text
+
+
+def test_a_chain_of_errors_is_in_the_traceback(processes):
+    error = processes.bind(f.raise_chained)().exception(20)
+    assert type(error) is KeyError
+    assert "ValueError: the first" in str(error.__cause__)
+
+
+@pytest.mark.parametrize("function, type_name, message", [
+    (f.raise_unsendable, "tests.contract.functions.Unsendable", "stays there"),
+    (f.raise_unbuildable, "tests.contract.functions.Unbuildable", "half of it"),
+    (f.raise_local, "tests.contract.functions.raise_local.<locals>.Local", "nobody can import me"),
+])
+def test_errors_that_cannot_be_rebuilt(processes, function, type_name, message):
+    error = processes.bind(function)().exception(20)
+    assert type(error) is RemoteError
+    assert (error.type_name, error.message) == (type_name, message)
+    assert f"in {function.__name__}" in error.traceback
+    assert str(error) == f"{type_name}: {message}"
+    assert type(error.__cause__) is RemoteTraceback
+
+
+# -- death -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function, args, exitcode, number, word", [
+    (f.die, (3,), 3, None, "exit code 3"),
+    (f.die, (0,), 0, None, "exit code 0"),
+    (f.kill_self, (), -9, 9, "SIGKILL"),
+    (f.kill_self, (signal.SIGTERM,), -15, 15, "SIGTERM"),
+    (f.kill_self, (signal.SIGSEGV,), -11, 11, "SIGSEGV"),
+])
+def test_the_death_of_a_process_fails_the_task_that_it_ran(processes, function, args, exitcode, number, word):
+    task = processes.bind(function)(*args)
+    error = task.exception(20)
+    assert type(error) is ProcessDiedError
+    assert (error.exitcode, error.signal) == (exitcode, number)
+    assert error.pid not in (None, os.getpid())
+    for part in (word, str(error.pid), function.__name__, task.id[-8:]):
+        assert part in str(error)
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
+def test_the_tasks_behind_it_run(processes, gate):
+    for _ in range(5):
+        processes.bind(f.add)(0).wait(20)           # so that they are sent ahead
+    victim = processes.bind(f.enter_and_die)(gate)
+    gate.wait_entered()
+    others = [processes.bind(f.add)(number) for number in range(30)]
+    gate.open()
+    assert wait_completed(others, timeout=20) == list(range(30))
+    assert type(victim.exception(20)) is ProcessDiedError
+
+
+def test_the_tasks_beside_it_run(processes, make_gate):
+    processes.set_places(2)
+    first, second = make_gate(), make_gate()
+    sibling = processes.bind(f.enter)(first, "alive")
+    first.wait_entered()
+    victim = processes.bind(f.enter_and_die)(second)
+    second.wait_entered()
+    second.open()
+    assert type(victim.exception(20)) is ProcessDiedError
+    first.open()
+    assert sibling.value(20) == "alive"
+    assert sibling.attempts == 1
+
+
+def test_a_death_is_retried_when_asked(processes):
+    task = processes.bind(f.die, retries=1)(1)
+    assert type(task.exception(20)) is ProcessDiedError
+    assert task.attempts == 2
+
+
+def test_an_idle_process_that_is_killed_is_replaced(processes):
+    pid = processes.bind(f.pid)().value(20)
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        task = processes.bind(f.pid)()
+        try:
+            assert task.value(20) != pid
+        except ProcessDiedError:            # the task was sent before the death was seen
+            assert task.attempts == 1
+
+
+def test_failures_of_a_process_are_counted(processes):
+    processes.bind(f.die)(1).wait(20)
+    stats = processes.supervisor.stats().process
+    assert (stats.submitted, stats.failed, stats.succeeded, stats.active) == (1, 1, 0, 0)
+
+
+# -- the configuration of the pool ------------------------------------------------------------------------------------
+
+
+def test_maxtasksperchild(processes):
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2, context=processes.name)
+    pids = [processes.bind(f.pid)().value(20) for _ in range(6)]
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
+
+
+def test_maxtasksperchild_with_many_queued(processes, gate):
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=3, context=processes.name)
+    processes.occupy(gate)
+    tasks = [processes.bind(f.pid)() for _ in range(11)]
+    gate.open()
+    pids = [task.value(30) for task in tasks]
+    assert max(pids.count(pid) for pid in pids) == 3
+    assert len(set(pids)) == 4
+
+
+def test_initializer(processes):
+    processes.supervisor.create_mp_pool(processes=1, initializer=f.configure, initargs=("set",),
+                                        context=processes.name)
+    assert processes.bind(f.get_setting)().value(20) == "set"
+
+
+def test_a_new_initializer_is_for_new_processes(processes):
+    assert processes.bind(f.get_setting)().value(20) is None
+    processes.supervisor.create_mp_pool(initializer=f.configure, initargs=("set",))
+    assert processes.bind(f.get_setting)().value(20) == "set"
+
+
+def test_an_initializer_that_raises_fails_what_waits(processes, trace):
+    processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
+                                        context=processes.name)
+    tasks = [processes.bind(f.add)(number) for number in range(3)]
+    errors = [task.exception(30) for task in tasks]
+    assert [type(error) for error in errors] == [PoolBrokenError] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert "the initializer does not like it here" in str(errors[0])
+    assert "add" in str(errors[0]) and tasks[0].id[-8:] in str(errors[0])
+    assert errors[0].__cause__ is not None
+    assert 1 <= len(trace.lines) <= 10
+
+
+def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
+    create = processes.supervisor.create_mp_pool
+    create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.name)
+    assert type(processes.bind(f.add)(1).exception(30)) is PoolBrokenError
+    create(processes=1, initializer=f.configure, initargs=("better",))
+    assert processes.bind(f.get_setting)().value(20) == "better"
+
+
+def test_growing_under_load(processes, gate):
+    processes.bind(f.enter)(gate)
+    gate.wait_entered()
+    waiting = [processes.bind(f.enter)(gate) for _ in range(2)]
+    processes.set_places(3)
+    gate.wait_entered(2)
+    gate.open()
+    for task in waiting:
+        task.wait(20)
+
+
+def test_shrinking_under_load(processes, gate):
+    processes.set_places(3)
+    tasks = [processes.bind(f.enter)(gate, number) for number in range(3)]
+    gate.wait_entered(3)
+    processes.set_places(1)
+    more = [processes.bind(f.add)(number) for number in range(10)]
+    gate.open()
+    assert wait_completed(tasks + more, timeout=20) == [0, 1, 2, *range(10)]
+    for _ in range(20):
+        processes.bind(f.nothing)().wait(20)
+    assert processes.supervisor.stats().process.active == 0
+
+
+def test_processes_ahead(processes):
+    processes.supervisor.set_mp_pool(pool_size=2, min_size="max")
+    processes.supervisor.start()
+    pids = processes.bind(f.pid)().value(20)
+    assert pids != os.getpid()
+
+
+def test_a_start_method_that_does_not_exist(supervisor):
+    with pytest.raises(ValueError, match="start_method.*spawn"):
+        supervisor.set_mp_pool(start_method="teleport")
+
+
+def test_a_function_gets_its_task_id_when_it_takes_it(processes):
+    task = processes.bind(f.with_task_id)(1)
+    assert task.value(20) == (1, task.id)
+    task = processes.bind(f.with_keywords)(1, b=2)
+    assert task.value(20) == (1, {"b": 2, "_task_id": task.id})
+    assert processes.bind(f.add)(1).value(20) == 1
