@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, TypeVar, Union
 
-    from .engine.task import TaskSpec
     from .engine.timer import Timer
     from .errors import TaskTimeoutError
     from .pools.base import Chores

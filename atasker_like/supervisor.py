@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
+    from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Type, Union
 
     from .pools.base import Pool
     from .pools.processes import ProcessPool
@@ -290,7 +290,7 @@ class TaskSupervisor:
             sizes.update(_places("process", min_size=min_size))
         pool = self._process_pool()
         if start_method is not None:
-            from .pools.processes import check_start_method
+            from .pools.members import check_start_method
 
             check_start_method(start_method)
             pool.start_method = start_method

@@ -5,7 +5,7 @@ from functools import update_wrapper
 from itertools import islice
 from threading import Lock
 
-from .constants import TT_COROUTINE, TT_MP, TaskType
+from .constants import TT_MP, TaskType
 from .engine.result import Failure, log
 from .engine.task import CANCELED, COMPLETED, Task, TaskSpec, current_task
 from .engine.waiting import FutureWatcher, block, deadline_of, remaining
@@ -15,7 +15,7 @@ from .supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterator, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence,
+    from typing import (Any, AsyncIterator, Callable, Iterable, Iterator, List, Mapping, Optional, Sequence,
                         Tuple, TypeVar, Union, overload)
 
     T = TypeVar("T")
@@ -47,12 +47,14 @@ class BoundTask:
 
     def __init__(self, function: "Callable[..., Any]", options: TaskOptions, tt: "Optional[TaskType]",
                  callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor) -> None:
+        if not isinstance(supervisor, TaskSupervisor):
+            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop)
         self._start = self._spec.pool.start
         self._supervisor = supervisor
         update_wrapper(self, function)
 
-    def __call__(self, *args: "Any", **kwargs: "Any") -> "Task[Any]":
+    def __call__(self, /, *args: "Any", **kwargs: "Any") -> "Task[Any]":
         return self._start(self._spec, args, kwargs or None)
 
     def options(self, **changes: "Any") -> "BoundTask":
@@ -70,7 +72,7 @@ class BoundTask:
                                      f"the task {spec.name}")
         return BoundTask(spec.target, spec.options.replace(**changes), others.get("tt", spec.tt),
                          others.get("callback", spec.callback), others.get("loop", spec.loop),
-                         others.get("supervisor") or self._supervisor)
+                         self._supervisor if others.get("supervisor") is None else others["supervisor"])
 
     def map(self, items: "Iterable[Any]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
         """Submit a call for each item, with the item as its one argument; yield the results in order.
@@ -205,9 +207,9 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
     for name in options:
         if name not in _OPTION_NAMES:
             raise unknown_option(name, [*_OPTION_NAMES, "tt", "callback", "loop", "supervisor"], "background_task")
-    supervisor = where.get("supervisor") or task_supervisor
-    if not isinstance(supervisor, TaskSupervisor):
-        raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+    supervisor = where.get("supervisor")
+    if supervisor is None:
+        supervisor = task_supervisor
     while getattr(f, "is_bound_task", False):
         f = f.__wrapped__
     if not callable(f):

@@ -19,7 +19,9 @@ _LABEL = 13         # columns of what stands before a value
 _WIDEST = 100       # lines get no longer than this on any terminal
 _CHART = 48         # columns of a chart at most
 _NAMED = 20         # how many files that do not parse are named
+_REASON = 30        # columns that the reason needs beside the name; with fewer it gets a line of its own
 
+_JOINT = "\x1f"     # a blank at which no line is broken
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _PLAIN = " .:-=+*#@"
 
@@ -78,7 +80,7 @@ class _Text:
             files += f", {len(unparsable):,} of them not parsed" if data["files"] > 1 else ", not parsed"
         return [
             *self._unparsable(unparsable),
-            *textwrap.wrap(title, self.width),
+            *textwrap.wrap(f"{_printable(title)}, indexed in {data['seconds']:,.1f} s", self.width),
             "",
             *self._row("files", files),
             *self._row("lines", f"{data['lines']:,}"),
@@ -96,28 +98,33 @@ class _Text:
         ]
 
     def _row(self, label: str, value: str) -> "List[str]":
-        return textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL,
-                             break_on_hyphens=False)
+        lines = textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL,
+                              break_on_hyphens=False)
+        return [line.replace(_JOINT, " ") for line in lines]
 
     def _short(self, path: str) -> str:
         """A path as it is seen from the root."""
-        if path == self.root:
-            return os.path.basename(path) or path
-        return os.path.relpath(path, self.root)
+        return _printable(os.path.basename(path) if path == self.root else os.path.relpath(path, self.root))
 
     def _unparsable(self, unparsable: "Sequence[Dict[str, str]]") -> "List[str]":
         if not unparsable:
             return []
         lines = ["Not parsed:"]
         for entry in unparsable[:_NAMED]:
-            line = f"  {self._short(entry['path'])}: {entry['error']}"
-            lines.append(line[:self.width - 3] + "..." if self.cut and len(line) > self.width else line)
+            name, error = f"  {self._short(entry['path'])}: ", entry["error"]
+            if self.cut and self.width - len(name) < _REASON:
+                lines.append(self._fitting(name.rstrip()))
+                name = "    "
+            lines.append(self._fitting(name + error))
         if len(unparsable) > _NAMED:
             lines.append(f"  and {len(unparsable) - _NAMED:,} more; --json names them all")
         return lines + [""]
 
+    def _fitting(self, line: str) -> str:
+        return f"{line[:self.width - 3]}..." if self.cut and len(line) > self.width else line
+
     def _waiting(self, waiting: "Dict[str, Any]") -> "List[str]":
-        lines = []
+        lines: "List[str]" = []
         for pool in (THREADS, PROCESSES):
             spread = waiting[pool]
             if spread["p50"] is not None:
@@ -126,9 +133,9 @@ class _Text:
         return lines
 
     def _overtaking(self, overtaking: "Dict[str, Any]") -> str:
-        return (f"a HIGH task behind {overtaking['backlog']:,} LOW ones waited {_time(overtaking['high_wait'])}, the "
-                f"LOW ones {_time(overtaking['low_median_wait'])} (median) to {_time(overtaking['low_last_wait'])} "
-                f"(last); it overtook {overtaking['overtaken']:,}")
+        return (f"a HIGH task came behind {overtaking['backlog']:,} LOW ones, overtook {overtaking['overtaken']:,} "
+                f"and waited {_time(overtaking['high_wait'])}; they waited {_time(overtaking['low_median_wait'])} "
+                f"(median), {_time(overtaking['low_last_wait'])} (last)")
 
     def _delay(self, delay: "Dict[str, Any]") -> str:
         return (f"asked for {_time(delay['asked'])}, started after {_time(delay['actual'])}, "
@@ -137,20 +144,18 @@ class _Text:
     def _coroutine(self, coroutine: "Any") -> str:
         if coroutine is None:
             return "had nothing to ask: no file parsed"
-        where = f"{self._short(coroutine['path'])}, with {_many(coroutine['definitions'], 'definition')}"
         longest = coroutine["longest"]
-        found = "no function" if longest is None else f"{longest['name']}(), {_many(longest['lines'], 'line')}"
-        return (f"asked a process for the longest function in {where}, and got after {_time(coroutine['seconds'])}: "
-                f"{found}")
+        found = "none" if longest is None else f"{longest['name']}(), {_many(longest['lines'], 'line')}"
+        return (f"co_mp_apply found the longest function of {self._short(coroutine['path'])} "
+                f"({_many(coroutine['definitions'], 'definition')}) in {_time(coroutine['seconds'])}: {found}")
 
     def _charts(self, use: "Dict[str, Any]", seconds: float) -> "List[str]":
         means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['places']}" for pool in (THREADS, PROCESSES)}
         width = max(8, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
         lines = [f"{pool.ljust(_LABEL)}|{self._chart(use[pool]['used'], use[pool]['places'], width)}| {means[pool]}"
                  for pool in (THREADS, PROCESSES)]
-        end = f"{seconds:.1f} s"
-        axis = f"0 s{'places in use'.center(width - 3 - len(end)) if width >= 30 else ' ' * (width - 3 - len(end))}{end}"
-        return [*lines, " " * (_LABEL + 1) + axis]
+        end = f"{seconds:,.1f} s"
+        return [*lines, f"{'places used'.ljust(_LABEL)} 0 s{end.rjust(width - 3)}"]
 
     def _chart(self, used: "Sequence[float]", places: int, width: int) -> str:
         """One character a stretch of time, the higher the more places were in use; blank only if none was."""
@@ -165,6 +170,11 @@ class _Text:
         return "".join(marks)
 
 
+def _printable(name: str) -> str:
+    """A name with nothing in it that a terminal would obey."""
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in name)
+
+
 def _many(count: int, one: str, more: "Any" = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
@@ -173,6 +183,6 @@ def _time(seconds: "Any") -> str:
     """A duration with three digits that count."""
     if seconds is None:
         return "?"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.3g} s"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.3g}{_JOINT}ms" if seconds >= 1e-5 else f"0{_JOINT}ms"
+    return f"{seconds:,.{2 if seconds < 9.995 else 1}f}{_JOINT}s"

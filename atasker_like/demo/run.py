@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import stat
 import sysconfig
 from platform import python_version
@@ -65,7 +66,9 @@ def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
     root, title, paths, failures = _sources(path)
     try:
         data = _Demo(paths, failures).run()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)        # a second Ctrl-C does not wait for the rest
         # One line will say what happened; the cancelled tasks need not be explained beside it.
         logging.getLogger("atasker_like").addHandler(logging.NullHandler())
         task_supervisor.stop(wait=GRACE, cancel_tasks=True)
@@ -88,13 +91,13 @@ def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[st
     def unlisted(error: OSError) -> None:
         failures.append((error.filename, error))
 
+    skipped: "Tuple[str, ...]" = ()
     if path is None:
         root, skipped = sysconfig.get_path("stdlib"), ("site-packages", "dist-packages")
         title = f"The standard library of Python {python_version()}"
         shown = f"the standard library's folder {root!r}"
     else:
-        root, skipped = path, ()
-        title, shown = path, repr(path)
+        root, title, shown = path, path, repr(path)
     try:
         mode = os.stat(root).st_mode
     except (OSError, ValueError) as error:      # ValueError: null bytes
@@ -112,11 +115,11 @@ def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[st
         raise DemoError(f"{shown} is neither a folder nor a regular file; {_ADVICE}")
     if not paths:
         raise DemoError(f"there are no .py files in {shown} or below; {_ADVICE}")
-    error = _why_unreadable(paths)
-    if error is not None:
+    why_not = _why_unreadable(paths)
+    if why_not is not None:
         if paths == [root]:
-            raise DemoError(f"{shown} cannot be read ({error}); {_ADVICE}")
-        raise DemoError(f"none of the {len(paths):,} .py files in {shown} can be read (the first: {error}); {_ADVICE}")
+            raise DemoError(f"{shown} cannot be read ({why_not}); {_ADVICE}")
+        raise DemoError(f"none of the {len(paths):,} .py files in {shown} can be read (the first: {why_not}); {_ADVICE}")
     return root, title, paths, failures
 
 
@@ -149,6 +152,7 @@ class _Demo:
 
     def __init__(self, paths: "List[str]", failures: "List[Tuple[str, OSError]]") -> None:
         self.paths = paths
+        self.readable: "List[str]" = []     # those that threads have read, in any order
         self.tally = Tally()
         self.tally.unparsable += [(path, f"{type(error).__name__}: {error.strerror}") for path, error in failures]
         self.began = perf_counter()
@@ -184,7 +188,7 @@ class _Demo:
                 else:
                     deaths += isinstance(result.exception, ProcessDiedError)
                     if isinstance(result.exception, PoolBrokenError) or (deaths == DEATHS and tally.richest is None):
-                        raise result.exception      # not the file's fault: processes do not live here
+                        result.unwrap()         # raises: not the file's fault, processes do not live here
                     tally.add_failure(path, result.exception)
                 bar.update(tally.done, len(tally.unparsable))
         finally:
@@ -198,6 +202,7 @@ class _Demo:
             self._measure(THREADS, result)
             if result.ok:
                 data, lines = result.value
+                self.readable.append(path)
                 self.tally.add_lines(path, lines)
                 yield path, data
             else:
@@ -209,11 +214,12 @@ class _Demo:
 
     def _overtake(self) -> "Tuple[Dict[str, Any], Optional[Dict[str, Any]]]":
         """Put a backlog of LOW tasks before the processes, and two tasks that are more urgent behind it."""
-        size = min(BACKLOG_MOST, max(BACKLOG_LEAST, len(self.paths)))
-        backlog = [count_names(self.paths[number * len(self.paths) // size]) for number in range(size)]
-        high = count_names.options(priority=TASK_HIGH)(self.paths[0])
-        coroutine = self._ask()
+        paths = sorted(self.readable) or self.paths
+        size = min(BACKLOG_MOST, max(BACKLOG_LEAST, len(paths)))
         bar = ProgressBar(size, "backlog")
+        backlog = [count_names(paths[number * len(paths) // size]) for number in range(size)]
+        high = count_names.options(priority=TASK_HIGH)(paths[0])
+        coroutine = self._ask()
         done = failed = 0
         results = []
         try:

@@ -275,11 +275,11 @@ class Pool:
                 return False
             task._more()        # the pools' short ways are for tasks of which nobody wants anything
             standing = was == QUEUED and self._standing(task)
+            if not standing and was != DELAYED:
+                chores = self._done_early(task)
             watchers = self._conclude(task, COMPLETED, perf_counter())
             if standing:
                 chores = self._withdrawn()
-            elif was != DELAYED:
-                chores = self._done_early(task)
         del held
         self._announce(task, watchers)
         for chore in chores:
@@ -429,7 +429,7 @@ class Pool:
         raise NotImplementedError
 
     def _done_early(self, task: "Task[Any]") -> "Chores":
-        """A task that has been handed out was declared completed."""
+        """A task that has been handed out is about to be declared completed."""
         return []
 
     # -- looking at it -------------------------------------------------------------------------------

@@ -21,48 +21,36 @@ parent between two of them. A place is a process that has something in flight.
 """
 from __future__ import annotations
 
-import marshal
 import os
-import pickle
-import selectors
-import threading
-from collections import deque
 from contextlib import suppress
 from itertools import count
 from time import monotonic, perf_counter
 
 from ..constants import TaskType
 from ..engine.admission import Admission
-from ..engine.result import Failure, log, with_cause
-from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Progress, Task
-from ..engine.waiting import Latch, remaining
-from ..errors import (InvalidArgumentError, PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
-                      TaskPicklingError)
+from ..engine.result import Failure, log
+from ..engine.task import CANCELED, COMPLETED, QUEUED, Task
+from ..engine.waiting import Latch
+from ..errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from . import child
 from .base import Pool
-from .child import (BUFFERS, ERROR, FRAME, LARGE, NOT_READY, PIPE_SIZE, PROGRESS, READY, RESULT, TICKET, VALUE,
-                    PipeReader)
+from .child import ERROR, LARGE, PROGRESS, READY, RESULT, PipeReader
+from .decode import death_of, decode, decode_large, wait_readable
+from .dispatch import Dispatcher
+from .members import PoolProcess, Watch, kill, launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
     from .base import Chores, Watchers
+    from .decode import Result
 
-    Result = Tuple[int, int, float, Any]
+__all__ = ["ProcessPool"]
 
-__all__ = ["PoolProcess", "ProcessPool"]
-
-#: Seconds of expected work that are sent ahead of the running task.
-AHEAD_SECONDS = 0.001
-#: A task expected to take no longer than this is sent ahead alone, so that the process need not wait for it.
-AHEAD_SINGLE = 0.02
-#: Tasks in flight to one process at most.
-AHEAD_MOST = 256
 #: How many submissions to a busy pool go by, at least, before a submitter itself looks whether a process runs low.
 FEED_EVERY = 8
 #: Bytes read from a result pipe at once.
@@ -82,35 +70,7 @@ _NOTHING: "Chores" = []     # nobody adds to it
 _CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
 
 
-class PoolProcess:
-    """One process of the pool. All fields are guarded by the pool's lock unless said otherwise."""
-
-    __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
-                 "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed")
-
-    def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
-        self.process = process
-        self.pid: int = process.pid
-        self.pipes = pipes                  # the parent's ends, to be closed
-        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd = [pipe.fileno() for pipe in pipes[:4]]
-        self.inflight: "Deque[Task[Any]]" = deque()
-        self.frame = 0
-        self.worst = -1                     # the least urgent priority in flight
-        self.stalled = False                # tasks were taken back: nothing is sent until it is idle
-        self.ready = False
-        # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
-        self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
-        self.quota = quota                  # tasks that it may still be sent, or None
-        self.retiring = False               # it is replaced when it is idle
-        self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
-        self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
-        self.born = monotonic()
-        self.error: "Optional[BaseException]" = None    # why it could not get ready
-        self.closed = False                 # its pipes are closed, or its task pipe is
-
-
-class ProcessPool(Pool):
+class ProcessPool(Dispatcher):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
     tt = TaskType.MP
@@ -137,7 +97,7 @@ class ProcessPool(Pool):
         self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
         self._gone: "List[Latch]" = []      # opened when the last process is gone
-        self._watch: "Optional[_Watch]" = None
+        self._watch: "Optional[Watch]" = None
         self._count = count(1)              # of one thread at a time
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -281,228 +241,9 @@ class ProcessPool(Pool):
         self._feed_idle()
         return self._grow()
 
-    def _feed_idle(self) -> None:
-        while self._idle and self.admission.waiting:
-            process = self._idle[-1]
-            self._feed(process, len(self._idle))
-            if not process.inflight:
-                return                      # none may start
-
-    def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
-        """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
-        inflight = process.inflight
-        if (not process.ready or process.ending is not None or process.closed or process.retiring
-                or (process.stalled and inflight)):
-            return
-        admission = self.admission
-        count = len(inflight)
-        share = admission.waiting if sharers == 1 else -(-admission.waiting // sharers)
-        was_idle = not count
-        batch: "List[Task[Any]]" = []
-        while share > 0 and process.quota != 0:
-            task = admission.peek()
-            if task is None:
-                break
-            spec = task._spec
-            priority = spec.priority
-            limit = admission.limit(priority)
-            if was_idle and not batch:
-                if admission.active >= limit:
-                    break
-                self._idle.remove(process)
-                admission.active += 1
-                process.stalled = False
-            elif admission.active > limit:
-                break
-            most = min(share, max(self._allowed(spec.cost), not (batch or count)) - count - len(batch))
-            if process.quota is not None:
-                most = min(most, process.quota)
-            if most <= 0:
-                break
-            run = admission.take_run(spec, most)
-            batch += run
-            share -= len(run)
-            if process.quota is not None:
-                process.quota -= len(run)
-            if priority > process.worst:
-                process.worst = priority
-                if priority > self._worst:
-                    self._worst = priority
-        if batch:
-            self._send(process, batch)
-            if was_idle:
-                self._begin(batch[0], perf_counter())
-
-    def _allowed(self, cost: "Optional[float]") -> int:
-        """How many tasks that take so long may be in flight to one process."""
-        if cost is None:
-            return 1
-        if cost * AHEAD_MOST <= AHEAD_SECONDS:
-            return AHEAD_MOST
-        if cost <= AHEAD_SECONDS:
-            return 1 + int(AHEAD_SECONDS / cost)
-        return 2 if cost <= AHEAD_SINGLE else 1
-
-    def _begin(self, task: "Task[Any]", now: float) -> None:
-        """A task has become the first in flight."""
-        if task._status == QUEUED:
-            task._advance(STARTED, now)
-            if task._spec.timeout is not None:
-                self._arm(task)
-            extra = task._extra
-            if extra is not None and extra.on_start:
-                for watcher in extra.on_start:
-                    watcher()
-                extra.on_start = None
-
-    def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
-        """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
-        process.inflight.extend(batch)
-        entries: "List[Tuple[Any, ...]]" = []
-        for task in batch:
-            spec = task._spec
-            extra = task._extra
-            packed: "Any" = task._context
-            large = type(packed) is tuple
-            if extra is None and spec.terse and not large:
-                entries.append((task._seq, spec.blob, packed))
-                continue
-            if large and entries:
-                self._send_frame(process, entries, ())      # what is large goes in a frame of its own
-                entries = []
-            sizes = packed[0] if large else None
-            if extra is None:
-                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1,
-                                spec.options.name))
-            else:
-                entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
-                                extra.task_id, spec.takes_id, (extra.attempts + 1) * (1 if spec.blob else -1),
-                                spec.options.name))
-            if large:
-                self._send_frame(process, entries, packed[1])
-                entries = []
-        if entries:
-            self._send_frame(process, entries, ())
-
-    def _send_frame(self, process: PoolProcess, entries: "List[Tuple[Any, ...]]", raws: "Sequence[Any]") -> None:
-        process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
-        body = marshal.dumps(entries)
-        try:
-            os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
-        except OSError:
-            return      # it is dead: its end is noticed on the result pipe, and the tasks come back
-        raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
-        self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
-
-    def _write(self, process: PoolProcess, parts: "List[Any]") -> None:
-        """Write without waiting; what the pipe has no room for goes out in a thread of its own."""
-        if process.outbox:
-            process.outbox.extend(memoryview(part).cast("B") for part in parts)
-            return
-        for position, part in enumerate(parts):
-            try:
-                written = os.write(process.task_fd, part)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                return
-            if written < memoryview(part).nbytes:
-                process.outbox.append(memoryview(part).cast("B")[written:])
-                process.outbox.extend(memoryview(rest).cast("B") for rest in parts[position + 1:])
-                assert self._watch is not None
-                self._watch.flush(process)
-                return
-
-    def _writable(self, process: PoolProcess) -> bool:
-        """The I/O thread: a task pipe has room again. Say whether there is more to write."""
-        with self.lock:
-            outbox = process.outbox
-            while outbox and not process.closed:
-                data = outbox[0]
-                try:
-                    written = os.write(process.task_fd, data)
-                except BlockingIOError:
-                    return True
-                except OSError:
-                    outbox.clear()      # it is dead: its end is noticed on the result pipe
-                    return False
-                if written < data.nbytes:
-                    outbox[0] = data[written:]
-                    return True
-                outbox.popleft()
-            return False
-
-    def _recall(self, process: PoolProcess) -> "List[Task[Any]]":
-        """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
-        the kernel gives each ticket to one reader."""
-        taken = 0
-        with suppress(OSError):
-            while True:
-                tickets = os.read(process.ticket_in, 4096)
-                if not tickets:
-                    break
-                taken += len(tickets) // TICKET.size
-        inflight = process.inflight
-        back: "List[Task[Any]]" = []
-        now = perf_counter()
-        for _ in range(min(taken, len(inflight))):
-            task = inflight.pop()
-            if task._status == STARTED:
-                task._advance(QUEUED, now)
-                self._disarm(task)
-            if task._status == QUEUED:
-                back.append(task)
-        if taken:
-            process.stalled = True
-            process.worst = max([task._spec.priority for task in inflight], default=-1)
-            if process.quota is not None:
-                process.quota += taken
-            if not inflight:
-                self._becomes_idle(process)
-        back.reverse()
-        return back
-
-    def _recall_less_urgent(self, priority: int) -> None:
-        """A task has come that must not wait behind those that were sent ahead of it."""
-        back: "List[Task[Any]]" = []
-        for process in self._processes:
-            if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
-                back += self._recall(process)
-        back.sort(key=lambda task: (task._spec.priority, task._seq))
-        self.admission.push_back(back)
-        self._worst = max([process.worst for process in self._processes], default=-1)
-        self._feed_idle()
-
-    def _steal(self) -> None:
-        """A process is idle and nothing waits: take back what stands behind a running task elsewhere."""
-        victim = None
-        for process in self._processes:
-            if len(process.inflight) > 1 and not process.stalled and (
-                    victim is None or len(process.inflight) > len(victim.inflight)):
-                victim = process
-        if victim is not None:
-            back = self._recall(victim)
-            self.admission.push_back(back)
-            if self._idle:
-                # The victim, too, will be idle soon and want its half.
-                self._feed(self._idle[-1], max(2, len(self._idle)))
-                self._feed_idle()
-
-    def _becomes_idle(self, process: PoolProcess) -> None:
-        self.admission.active -= 1
-        process.stalled = False
-        process.worst = -1
-        if process.ending is not None or process.closed:
-            return
-        if process.quota == 0 or process.retiring or (
-                len(self._processes) > self.admission.places < self._alive()):
-            self._dismiss(process)
-        else:
-            self._idle.append(process)
-
     # -- results: the I/O thread ---------------------------------------------------------------------
 
-    def _readable(self, process: PoolProcess) -> None:
+    def readable(self, process: PoolProcess) -> None:
         """A result pipe has something to read, or its process is gone."""
         try:
             data = os.read(process.result_fd, READ_SIZE)
@@ -526,11 +267,11 @@ class ProcessPool(Pool):
                 if end - start < length:
                     if length >= READ_SIZE:
                         large = number, kind, seconds, PipeReader(process.result_fd, length, data[start:],
-                                                                  lambda: _wait_readable(process.result_fd))
+                                                                  lambda: wait_readable(process.result_fd))
                         position = end
                     break
                 position = start + length
-                results.append(_decode(number, kind, seconds, data[start:position]))
+                results.append(decode(number, kind, seconds, data[start:position]))
             else:
                 position = start
                 results.append((number, kind, seconds, None))
@@ -547,7 +288,7 @@ class ProcessPool(Pool):
     def _take_large(self, large: "Tuple[int, int, float, PipeReader]", process: PoolProcess) -> None:
         number, kind, seconds, reader = large
         try:
-            result = _decode_large(number, kind, seconds, reader)
+            result = decode_large(number, kind, seconds, reader)
             reader.skip()
             self._take([result], process)
         except (EOFError, OSError):
@@ -703,7 +444,7 @@ class ProcessPool(Pool):
         process.process.close()
         for victim in victims:
             if ending is None or ending[0] is not victim:
-                error: BaseException = _death_of(process.pid, exitcode, victim)
+                error: BaseException = death_of(process.pid, exitcode, victim)
                 self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
             elif ending[1] is None:
                 self._cancelled(victim)
@@ -750,26 +491,6 @@ class ProcessPool(Pool):
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
 
-    def _dismiss(self, process: PoolProcess) -> None:
-        """Let an idle process end by itself: it reads the end of its task pipe. The lock is held."""
-        if not process.closed:
-            process.closed = True
-            if process in self._idle:
-                self._idle.remove(process)
-            if process.outbox:
-                process.process.kill()      # it does not read: frozen, or about to read what was taken back
-            else:
-                _forget_pipe(process.pipes[0])
-                process.pipes[0].close()
-
-    def _close_pipes(self, process: PoolProcess) -> None:
-        process.closed = True
-        process.outbox.clear()
-        for pipe in process.pipes:
-            _forget_pipe(pipe)
-            with suppress(OSError):
-                pipe.close()
-
     def _end_process(self, process: PoolProcess) -> "Chores":
         """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
         if process in self._idle:
@@ -778,11 +499,11 @@ class ProcessPool(Pool):
         def terminate() -> None:
             try:
                 self.timer.start()
-                self.timer.call_later(TERM_GRACE, _kill, process.process)
+                self.timer.call_later(TERM_GRACE, kill, process.process)
                 with suppress(OSError, ValueError):     # it has ended meanwhile
                     process.process.terminate()
             except RuntimeError:            # no thread for the timer: no grace
-                _kill(process.process)
+                kill(process.process)
 
         return [terminate]
 
@@ -853,14 +574,10 @@ class ProcessPool(Pool):
         try:
             with self.lock:
                 if self._watch is None:
-                    self._watch = _Watch(self)
+                    self._watch = Watch(self)
         except RuntimeError as error:
             log.warning("%s could not start its thread: %s", self.name, error)      # tried again with a process
         self._beside(self._start_processes)
-
-    def _alive(self) -> int:
-        """How many processes take tasks, or will when they are ready; the lock is held."""
-        return sum(1 for process in self._processes if process.ending is None and not process.closed)
 
     def _lacking(self) -> bool:
         """Whether another process should be there."""
@@ -885,7 +602,16 @@ class ProcessPool(Pool):
                     gone = self._all_gone()
                     break
             try:
-                self._start_one()
+                started = launch(f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix,
+                                 self.initializer, self.initargs, self.maxtasksperchild)
+                with self.lock:
+                    if self._watch is None:
+                        self._watch = Watch(self)
+                    watch = self._watch
+                    self._processes.append(started)
+                    if self._closing:
+                        self._dismiss(started)
+                watch.add(started)
             except BaseException as error:
                 with self.lock:
                     self._starting = False
@@ -924,64 +650,6 @@ class ProcessPool(Pool):
         for chore in chores:
             chore()
 
-    def _start_one(self) -> None:
-        import multiprocessing.process
-
-        method = self.start_method or default_start_method()
-        context: "Any" = multiprocessing.get_context(method)
-        theirs: "List[Connection]" = []
-        ours: "List[Connection]" = []
-        with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
-            try:
-                for kind in ("task", "ticket", "result", "alive"):
-                    reader, writer = context.Pipe(duplex=False)
-                    _remember_pipe(reader)
-                    _remember_pipe(writer)
-                    if kind == "result":
-                        ours.append(reader)
-                        theirs.append(writer)
-                    elif kind == "ticket":
-                        ours += (reader, writer)    # the parent reads tickets back
-                        theirs.append(reader)
-                    else:
-                        ours.append(writer)
-                        theirs.append(reader)
-                task, ticket, result, alive = theirs
-                os.set_blocking(ticket.fileno(), False)
-                os.set_blocking(ours[0].fileno(), False)
-                os.set_blocking(ours[3].fileno(), False)
-                _enlarge(task.fileno())
-                _enlarge(result.fileno())
-                number = next(self._count)
-                process = context.Process(
-                    target=child.main, name=f"{self.name}-{number}",
-                    args=(task, ticket, result, alive, self.registry.prefix, self.initializer, self.initargs))
-                _kept.pipes = theirs
-                process.start()
-                # Its end is this pool's business alone: active_children() and the like would take the exit code
-                # away, and the interpreter's exit would wait for it.
-                getattr(multiprocessing.process, "_children", set()).discard(process)
-                _kept.pipes = ()
-            except BaseException:
-                _kept.pipes = ()
-                for pipe in ours + theirs:
-                    _forget_pipe(pipe)
-                    with suppress(OSError):
-                        pipe.close()
-                raise
-            for pipe in (task, result, alive):
-                _forget_pipe(pipe)
-                pipe.close()
-        started = PoolProcess(process, ours, self.maxtasksperchild)
-        with self.lock:
-            if self._watch is None:
-                self._watch = _Watch(self)
-            watch = self._watch
-            self._processes.append(started)
-            if self._closing:
-                self._dismiss(started)
-        watch.add(started)
-
     # -- size and end --------------------------------------------------------------------------------
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
@@ -1014,7 +682,7 @@ class ProcessPool(Pool):
             self._closing = True
             processes = list(self._processes)
         for process in processes:
-            _kill(process.process)
+            kill(process.process)
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
@@ -1070,244 +738,3 @@ class ProcessPool(Pool):
             return [process.pid for process in self._processes]
 
 
-class _Watch:
-    """The thread that watches the result pipes of a pool."""
-
-    def __init__(self, pool: ProcessPool) -> None:
-        self._pool = pool
-        self._selector = selectors.DefaultSelector()
-        self._lock = threading.Lock()       # guards _requests and _stopping
-        self._requests: "List[Tuple[int, int, PoolProcess]]" = []
-        self._stopping = False
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._selector.register(self._reader, selectors.EVENT_READ, None)
-        self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
-        self._thread.start()
-
-    def add(self, process: PoolProcess) -> None:
-        """Watch one more process."""
-        self._ask(process.result_fd, selectors.EVENT_READ, process)
-
-    def flush(self, process: PoolProcess) -> None:
-        """Write out the outbox of a process as its pipe makes room."""
-        self._ask(process.task_fd, selectors.EVENT_WRITE, process)
-
-    def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
-        with self._lock:
-            self._requests.append((fd, event, process))
-        self._wake()
-
-    def pause(self, process: PoolProcess) -> None:
-        """Do not watch for results until :meth:`add`; called by the thread itself."""
-        self._unregister(process.result_fd, process)
-
-    def forget(self, process: PoolProcess) -> None:
-        """Watch a process no more; called by the thread itself."""
-        for fd in (process.result_fd, process.task_fd):
-            self._unregister(fd, process)
-
-    def _unregister(self, fd: int, process: PoolProcess) -> None:
-        with suppress(KeyError, ValueError):
-            if self._selector.get_key(fd).data is process:
-                self._selector.unregister(fd)
-
-    def stop(self) -> None:
-        """End the thread."""
-        with self._lock:
-            self._stopping = True
-        self._wake()
-        self._thread.join()
-        self._selector.close()
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):     # full: it is awake
-            os.write(self._writer, b"\0")
-
-    def _run(self) -> None:
-        select = self._selector.select
-        readable, writable = self._pool._readable, self._pool._writable
-        while True:
-            for key, events in select():
-                process = key.data
-                if process is not None:
-                    try:
-                        if events & selectors.EVENT_READ:
-                            readable(process)
-                        elif not writable(process):
-                            self._unregister(key.fd, process)
-                    except BaseException:
-                        # What was read is lost. The end of the process settles all that it was sent.
-                        log.exception("%s: the results of process %d cannot be read; it is replaced",
-                                      self._pool.name, process.pid)
-                        _kill(process.process)
-                    continue
-                with suppress(BlockingIOError):
-                    os.read(self._reader, 4096)
-                with self._lock:
-                    requests, self._requests = self._requests, []
-                    stopping = self._stopping
-                for fd, event, process in requests:
-                    # KeyError: asked for twice. The others: closed since it was asked for.
-                    with suppress(KeyError, ValueError, OSError):
-                        if fd == process.result_fd or not process.closed:
-                            self._selector.register(fd, event, process)
-                if stopping:
-                    return
-                del requests
-            key = process = None     # type: ignore[assignment]  # an idle thread holds no process
-
-
-# -- pipes, and processes forked by others -------------------------------------------------------------
-
-_start_lock = threading.Lock()              # one process at a time is started, of all pools
-_pipes: "Dict[int, Connection]" = {}        # the parent's ends, which no forked process may keep open
-_pipes_lock = threading.Lock()              # guards _pipes
-_kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
-
-
-def _remember_pipe(pipe: "Connection") -> None:
-    with _pipes_lock:
-        _pipes[id(pipe)] = pipe
-
-
-def _forget_pipe(pipe: "Connection") -> None:
-    with _pipes_lock:
-        _pipes.pop(id(pipe), None)
-
-
-def _after_fork() -> None:
-    """In a forked process, be it the pool's or the application's: close the ends that are the parent's."""
-    global _pipes_lock, _start_lock
-    _pipes_lock = threading.Lock()
-    _start_lock = threading.Lock()
-    own = getattr(_kept, "pipes", ())
-    for pipe in list(_pipes.values()):
-        if not any(pipe is kept for kept in own):
-            with suppress(OSError):
-                pipe.close()
-    _pipes.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _enlarge(fd: int) -> None:
-    """Ask for a larger pipe, where the system has such a thing; a refusal only costs speed."""
-    try:
-        import fcntl
-
-        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
-    except (ImportError, OSError):
-        pass
-
-
-def default_start_method() -> str:
-    """``forkserver`` where there is one, else ``spawn``: a process with threads must not fork."""
-    import multiprocessing
-
-    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-
-
-def check_start_method(method: "Optional[str]") -> None:
-    """Refuse a start method that this system does not have."""
-    import multiprocessing
-
-    methods = multiprocessing.get_all_start_methods()
-    if method is not None and method not in methods:
-        raise InvalidArgumentError(f"start_method takes one of {', '.join(methods)}, not {method!r}")
-
-
-# -- what crosses ------------------------------------------------------------------------------------------
-
-def _loads(kind: int, reader: PipeReader) -> "Any":
-    sizes = ()
-    if kind == BUFFERS:
-        sizes = marshal.loads(reader.read(TICKET.unpack(reader.read(TICKET.size))[0]))
-    return child.load_parts(reader, sizes)
-
-
-def _wait_readable(fd: int) -> None:
-    """Block until a pipe has something to read, or its other end is closed."""
-    from select import POLLIN, poll
-
-    waiter = poll()
-    waiter.register(fd, POLLIN)
-    waiter.poll()
-
-
-def _not_rebuilt(raised: BaseException) -> BaseException:
-    error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
-                              f"({type(raised).__name__}: {raised})")
-    error.__cause__ = raised        # an error of ours takes assignments
-    return error
-
-
-def _decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> "Result":
-    """:func:`_decode`, for what is still on its way."""
-    if kind != VALUE and kind != BUFFERS:
-        return _decode(number, kind, seconds, reader.rest())
-    try:
-        return number, kind, seconds, _loads(kind, reader)
-    except BaseException as raised:
-        if reader.torn:
-            raise EOFError from raised
-        return number, ERROR, seconds, _not_rebuilt(raised)
-
-
-def _decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
-    """Make an object of a payload. No lock is held: that may run code of others."""
-    outcome: "Any" = None
-    if kind == VALUE or kind == BUFFERS:
-        try:
-            outcome = pickle.loads(payload) if kind == VALUE else _loads(kind, PipeReader(-1, len(payload), payload))
-        except BaseException as raised:
-            kind, outcome = ERROR, _not_rebuilt(raised)
-    elif kind == ERROR or kind == NOT_READY:
-        try:
-            outcome = _rebuild(payload)
-        except BaseException as raised:
-            outcome = _not_rebuilt(raised)
-    elif kind == PROGRESS:
-        outcome = Progress(*marshal.loads(payload))
-    return number, kind, seconds, outcome
-
-
-def _rebuild(payload: bytes) -> BaseException:
-    """Make an exception of what a child says of one; its traceback becomes the cause."""
-    kind, message, text, pickled = marshal.loads(payload)
-    error: "Optional[BaseException]" = None
-    if pickled is not None:
-        try:
-            error = pickle.loads(pickled)
-        except BaseException:       # its class cannot be called with its args, or is not importable here
-            pass
-    if not isinstance(error, BaseException):
-        error = RemoteError(kind, message, text)
-    return with_cause(error, RemoteTraceback(text))
-
-
-def _death_of(pid: int, exitcode: "Optional[int]", task: "Task[Any]") -> ProcessDiedError:
-    import signal
-
-    how = f"with exit code {exitcode}"
-    hint = "something in the function called exit() or os._exit()"
-    if exitcode is not None and exitcode < 0:
-        try:
-            how = f"by signal {signal.Signals(-exitcode).name}"
-        except ValueError:
-            how = f"by signal {-exitcode}"
-        hint = {9: "it was killed by hand, or by the system for lack of memory",
-                11: "a segmentation fault: look for a crash in an extension module",
-                15: "something asked it to end"}.get(-exitcode, "a crash in C code, or someone sent the signal")
-    return ProcessDiedError(f"process {pid} died {how} while it ran task {task.name} ({task.id[-8:]}): {hint}. "
-                            "Other tasks are not affected; the process is replaced.", pid, exitcode)
-
-
-def _kill(process: "Any") -> None:
-    with suppress(OSError, ValueError):
-        process.kill()

@@ -27,7 +27,7 @@ from ..engine.admission import Admission
 from ..engine.result import log, with_traceback
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, TaskSpec
 from ..engine.waiting import current, remaining
-from ..errors import PoolBrokenError, TaskCancelledError, TaskTimeoutError
+from ..errors import InvalidTypeError, PoolBrokenError, TaskCancelledError, TaskTimeoutError
 from ..options import TaskOptions
 from .base import Pool
 
@@ -525,10 +525,12 @@ class ThreadPool(Pool):
                 self._threads.add(member)
         self._launch((member,))
 
-    def call(self, function: "Callable[..., Any]", *args: "Any", **kwargs: "Any") -> "Future[Any]":
+    def call(self, function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> "Future[Any]":
         """Run a function as a task of NORMAL priority and return a :class:`concurrent.futures.Future` of it."""
         from concurrent.futures import Future
 
+        if not callable(function):
+            raise InvalidTypeError(f"thread_pool.submit takes a callable, not {type(function).__name__}")
         future: "Future[Any]" = Future()
         task: "Task[Any]" = Task(TaskSpec(self, function, TaskOptions()), args, kwargs, copy_context())
 
@@ -611,7 +613,7 @@ class ThreadPoolView:
     def __init__(self, pool: ThreadPool) -> None:
         self._pool = pool
 
-    def submit(self, function: "Callable[..., Any]", *args: "Any", **kwargs: "Any") -> "Future[Any]":
+    def submit(self, function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> "Future[Any]":
         """Run ``function(*args, **kwargs)`` in the pool at NORMAL priority; return a Future. Starts the supervisor."""
         return self._pool.call(function, *args, **kwargs)
 

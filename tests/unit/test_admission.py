@@ -107,30 +107,63 @@ def test_resize_counts_at_once_and_touches_nothing_that_runs():
     assert len(pop_all(admission)) == 1
 
 
-def test_peek_and_take_occupy_no_place():
+def test_peek_and_take_run_occupy_no_place():
     admission = Admission(1)
-    first, second = make(), make()
-    admission.push(first)
-    admission.push(second)
-    assert admission.peek() is admission.peek() is first
-    admission.take()
-    assert admission.peek() is second
+    spec = TaskSpec(None, print, TaskOptions())
+    same = [Task(spec, (), None, None) for _ in range(4)]
+    other = make()
+    for task in (*same, other):
+        admission.push(task)
+    assert admission.peek() is admission.peek() is same[0]
+    assert admission.take_run(spec, 2) == same[:2]
+    assert admission.peek() is same[2]
+    assert admission.take_run(spec, 9) == same[2:]      # the next one is of another function
+    assert admission.peek() is other
     assert (admission.active, admission.waiting) == (0, 1)
 
 
 def test_what_was_taken_goes_back_to_where_it_stood():
     admission = Admission(0)
-    tasks = [make(100, "a"), make(100, "b"), make(100, "c"), make(50, "d")]
-    for task in tasks:
+    for task in [make(100, "a"), make(100, "b"), make(100, "c"), make(50, "d")]:
         admission.push(task)
     taken = []
     for _ in range(3):
-        taken.append(admission.peek())
-        admission.take()
+        taken += admission.take_run(admission.peek()._spec, 1)
     admission.push(make(100, "late"))
     admission.push_back(taken)
     assert admission.waiting == 5
     assert pop_all(admission) == ["d", "a", "b", "c", "late"]
+
+
+def test_many_of_one_priority_are_added_in_their_order():
+    admission = Admission(0)
+    admission.push(make(100, "first"))
+    admission.push_run(100, [make(100, name) for name in "abc"])
+    admission.push_run(50, [])
+    admission.push(make(100, "last"))
+    assert admission.waiting == 5
+    assert pop_all(admission) == ["first", "a", "b", "c", "last"]
+
+
+def test_a_task_is_offered_a_place_or_waits():
+    admission = Admission(1, 1, 1)
+    offered = [(priority, admission.offer(make(priority, str(priority)))) for priority in (200, 200, 100, 100, 50, 50, 0)]
+    assert offered == [(200, True), (200, False), (100, True), (100, False), (50, True), (50, False), (0, True)]
+    assert (admission.active, admission.waiting) == (4, 3)
+
+
+def test_a_place_is_exchanged_for_the_next_task():
+    admission = Admission(1, 1, 0)
+    admission.active = 2
+    for priority in (200, 100):
+        admission.push(make(priority))
+    assert admission.exchange().priority == 100
+    assert admission.active == 2
+    assert admission.exchange() is None                 # the place was one that LOW tasks may not use
+    assert admission.active == 1
+    assert admission.exchange().priority == 200
+    assert admission.exchange() is None
+    assert admission.active == 0
 
 
 def withdraw(admission, task):

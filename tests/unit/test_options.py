@@ -54,7 +54,7 @@ def test_delay_and_run_at_exclude_each_other():
 
 
 @pytest.mark.parametrize("wrong, right", [
-    ("priorty", "priority"), ("time_out", "timeout"), ("retry", "retries"), ("retry_wait", "retry_delay"),
+    ("priorty", "priority"), ("time_out", "timeout"), ("retrys", "retries"), ("retry_dely", "retry_delay"),
     ("meta_data", "metadata"), ("Name", "name"),
 ])
 def test_an_unknown_option_names_the_nearest_known_one(wrong, right):

@@ -1,0 +1,283 @@
+"""The process pool, parent's side: one pool process and its pipes, how it is started, and the thread that watches.
+
+::
+
+    launch() ──> PoolProcess ──> Watch.add ──> readable(process), writable(process), in the thread of the watch
+
+Every end of a pipe that belongs to the parent is known here, so that a process forked by anyone can close it:
+a pipe that someone else holds open never reports the death at its other end.
+"""
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+
+from ..engine.result import log
+from ..errors import InvalidArgumentError
+from . import child
+from .child import PIPE_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
+
+    from ..engine.task import Task
+
+    class Watched(Protocol):
+        """The pool, as far as the watch must know it."""
+
+        name: str
+
+        def readable(self, process: "PoolProcess") -> None: ...
+        def writable(self, process: "PoolProcess") -> bool: ...
+
+__all__ = ["PoolProcess", "Watch", "check_start_method", "close_pipe", "default_start_method", "kill", "launch"]
+
+
+class PoolProcess:
+    """One process of the pool. All fields are guarded by the pool's lock unless said otherwise."""
+
+    __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
+                 "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
+                 "closed")
+
+    def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
+        self.process = process
+        self.pid: int = process.pid
+        self.pipes = pipes                  # the parent's ends, to be closed
+        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd = [pipe.fileno() for pipe in pipes[:4]]
+        self.inflight: "Deque[Task[Any]]" = deque()
+        self.frame = 0
+        self.worst = -1                     # the least urgent priority in flight
+        self.stalled = False                # tasks were taken back: nothing is sent until it is idle
+        self.ready = False
+        # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
+        self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
+        self.quota = quota                  # tasks that it may still be sent, or None
+        self.retiring = False               # it is replaced when it is idle
+        self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
+        self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
+        self.born = monotonic()
+        self.error: "Optional[BaseException]" = None    # why it could not get ready
+        self.closed = False                 # its pipes are closed, or its task pipe is
+
+
+def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "Optional[Callable[..., Any]]",
+           initargs: "Tuple[Any, ...]", quota: "Optional[int]") -> PoolProcess:
+    """Start a pool process and return it; it will say when it is ready.
+
+    :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
+    """
+    import multiprocessing.process
+
+    method = start_method or default_start_method()
+    context: "Any" = multiprocessing.get_context(method)
+    theirs: "List[Connection]" = []
+    ours: "List[Connection]" = []
+    with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
+        try:
+            for kind in ("task", "ticket", "result", "alive"):
+                reader, writer = context.Pipe(duplex=False)
+                _remember_pipe(reader)
+                _remember_pipe(writer)
+                if kind == "result":
+                    ours.append(reader)
+                    theirs.append(writer)
+                elif kind == "ticket":
+                    ours += (reader, writer)    # the parent reads tickets back
+                    theirs.append(reader)
+                else:
+                    ours.append(writer)
+                    theirs.append(reader)
+            task, ticket, result, alive = theirs
+            os.set_blocking(ticket.fileno(), False)
+            os.set_blocking(ours[0].fileno(), False)
+            os.set_blocking(ours[3].fileno(), False)
+            _enlarge(task.fileno())
+            _enlarge(result.fileno())
+            process = context.Process(
+                target=child.main, name=name,
+                args=(task, ticket, result, alive, prefix, initializer, initargs))
+            _kept.pipes = theirs
+            process.start()
+            # Its end is this pool's business alone: active_children() and the like would take the exit code
+            # away, and the interpreter's exit would wait for it.
+            getattr(multiprocessing.process, "_children", set()).discard(process)
+            _kept.pipes = ()
+        except BaseException:
+            _kept.pipes = ()
+            for pipe in ours + theirs:
+                close_pipe(pipe)
+            raise
+        for pipe in (task, result, alive):
+            close_pipe(pipe)
+    return PoolProcess(process, ours, quota)
+
+
+def kill(process: "Any") -> None:
+    with suppress(OSError, ValueError):
+        process.kill()
+
+
+class Watch:
+    """The thread that watches the result pipes of a pool."""
+
+    def __init__(self, pool: "Watched") -> None:
+        self._pool = pool
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()       # guards _requests and _stopping
+        self._requests: "List[Tuple[int, int, PoolProcess]]" = []
+        self._stopping = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._selector.register(self._reader, selectors.EVENT_READ, None)
+        self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
+        self._thread.start()
+
+    def add(self, process: PoolProcess) -> None:
+        """Watch one more process."""
+        self._ask(process.result_fd, selectors.EVENT_READ, process)
+
+    def flush(self, process: PoolProcess) -> None:
+        """Write out the outbox of a process as its pipe makes room."""
+        self._ask(process.task_fd, selectors.EVENT_WRITE, process)
+
+    def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
+        with self._lock:
+            self._requests.append((fd, event, process))
+        self._wake()
+
+    def pause(self, process: PoolProcess) -> None:
+        """Do not watch for results until :meth:`add`; called by the thread itself."""
+        self._unregister(process.result_fd, process)
+
+    def forget(self, process: PoolProcess) -> None:
+        """Watch a process no more; called by the thread itself."""
+        for fd in (process.result_fd, process.task_fd):
+            self._unregister(fd, process)
+
+    def _unregister(self, fd: int, process: PoolProcess) -> None:
+        with suppress(KeyError, ValueError):
+            if self._selector.get_key(fd).data is process:
+                self._selector.unregister(fd)
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._lock:
+            self._stopping = True
+        self._wake()
+        self._thread.join()
+        self._selector.close()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):     # full: it is awake
+            os.write(self._writer, b"\0")
+
+    def _run(self) -> None:
+        select = self._selector.select
+        readable, writable = self._pool.readable, self._pool.writable
+        while True:
+            for key, events in select():
+                process = key.data
+                if process is not None:
+                    try:
+                        if events & selectors.EVENT_READ:
+                            readable(process)
+                        elif not writable(process):
+                            self._unregister(key.fd, process)
+                    except BaseException:
+                        # What was read is lost. The end of the process settles all that it was sent.
+                        log.exception("%s: the results of process %d cannot be read; it is replaced",
+                                      self._pool.name, process.pid)
+                        kill(process.process)
+                    continue
+                with suppress(BlockingIOError):
+                    os.read(self._reader, 4096)
+                with self._lock:
+                    requests, self._requests = self._requests, []
+                    stopping = self._stopping
+                for fd, event, process in requests:
+                    # KeyError: asked for twice. The others: closed since it was asked for.
+                    with suppress(KeyError, ValueError, OSError):
+                        if fd == process.result_fd or not process.closed:
+                            self._selector.register(fd, event, process)
+                if stopping:
+                    return
+                del requests
+            key = process = None     # type: ignore[assignment]  # an idle thread holds no process
+
+
+# -- pipes, and processes forked by others -------------------------------------------------------------
+
+_start_lock = threading.Lock()              # one process at a time is started, of all pools
+_pipes: "Dict[int, Connection]" = {}        # the parent's ends, which no forked process may keep open
+_pipes_lock = threading.Lock()              # guards _pipes
+_kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
+
+
+def _remember_pipe(pipe: "Connection") -> None:
+    with _pipes_lock:
+        _pipes[id(pipe)] = pipe
+
+
+def _forget_pipe(pipe: "Connection") -> None:
+    with _pipes_lock:
+        _pipes.pop(id(pipe), None)
+
+
+def _after_fork() -> None:
+    """In a forked process, be it the pool's or the application's: close the ends that are the parent's."""
+    global _pipes_lock, _start_lock
+    _pipes_lock = threading.Lock()
+    _start_lock = threading.Lock()
+    own = getattr(_kept, "pipes", ())
+    for pipe in list(_pipes.values()):
+        if not any(pipe is kept for kept in own):
+            with suppress(OSError):
+                pipe.close()
+    _pipes.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def close_pipe(pipe: "Connection") -> None:
+    """Close one of the parent's ends; nothing happens when it is closed."""
+    _forget_pipe(pipe)
+    with suppress(OSError):
+        pipe.close()
+
+
+def _enlarge(fd: int) -> None:
+    """Ask for a larger pipe, where the system has such a thing; a refusal only costs speed."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
+    except (ImportError, OSError):
+        pass
+
+
+def default_start_method() -> str:
+    """``forkserver`` where there is one, else ``spawn``: a process with threads must not fork."""
+    import multiprocessing
+
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def check_start_method(method: "Optional[str]") -> None:
+    """Refuse a start method that this system does not have."""
+    import multiprocessing
+
+    methods = multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise InvalidArgumentError(f"start_method takes one of {', '.join(methods)}, not {method!r}")

@@ -1,0 +1,200 @@
+"""The floors of the house, read from the imports."""
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import atasker_like
+
+PACKAGE = Path(atasker_like.__file__).parent
+
+#: What may be imported by whom: every entry imports only from those before it, of its own floor or a lower one.
+#: A package whose files are listed is ordered by them; another one is one entry. What is not built yet has its
+#: place already.
+FLOORS = [
+    ["constants", "errors", "options"],
+    ["engine", "engine.result", "engine.waiting", "engine.task", "engine.admission", "engine.lanes", "engine.timer",
+     "engine.registry"],
+    ["pools", "pools.base", "pools.threads", "pools.child", "pools.decode", "pools.members", "pools.dispatch",
+     "pools.processes", "pools.external", "loops"],
+    ["snapshot", "supervisor"],
+    ["progress", "tasks", "workers", "jobs", "collections", "locals", "queues", "results", "service", "futures"],
+    ["monitor", "demo", "cli", "legacy", "pytest_plugin"],
+]
+
+#: Stand outside: the front door loads everything on first use, and `python -m` opens the command line.
+DOORS = {"__init__", "__main__"}
+
+#: Imports only of these, so that a pool process starts fast.
+ONLY = {"pools.child": {"constants", "errors", "options"}}
+
+#: Files over 400 lines, and why each is one and not two.
+LONG = {
+    "engine.task": "the record, the handle and the only state machine: one class, one lock discipline",
+    "pools.base": "the contract of all pools and what they share of a task's life",
+    "pools.child": "the child's side of the protocol, which starts fast because it is a single file",
+    "pools.processes": "the parent's side of the protocol: dispatch, recall, results and deaths share one lock",
+    "pools.threads": "the pool with its places lent and given up, which are one critical section",
+    "loops": "the loops and the pool of the tasks in them",
+    "supervisor": "one public class, a facade whose methods are short",
+    "tasks": "the decorator, waiting and the coroutine twins of both",
+}
+
+ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts = parts[:-1]
+        yield ".".join(parts), path
+
+
+MODULES = dict(modules())
+
+
+def is_package(name):
+    return MODULES[name].name == "__init__.py"
+
+
+class Imports(ast.NodeVisitor):
+    """Collects (module of the package, whether for type checkers only, line)."""
+
+    def __init__(self, name):
+        self._package = ["atasker_like", *name.split(".")]
+        if name == "__init__":
+            self._package = ["atasker_like"]
+        elif not is_package(name):
+            self._package.pop()
+        self._typing = False
+        self.found = []
+
+    def visit_If(self, node):
+        typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        was, self._typing = self._typing, self._typing or typing
+        for child in node.body:
+            self.visit(child)
+        self._typing = was
+        for child in node.orelse:
+            self.visit(child)
+
+    def visit_Import(self, node):
+        for alias in node.names:
+            self._add(alias.name, node.lineno)
+
+    def visit_ImportFrom(self, node):
+        base = node.module or ""
+        if node.level:
+            base = ".".join(self._package[:len(self._package) - node.level + 1] + ([base] if base else []))
+        for alias in node.names:
+            if base == "atasker_like" and alias.name == "__version__":
+                continue            # the one thing that only the front door knows
+            inner = f"{base}.{alias.name}".partition("atasker_like.")[2]
+            self._add(f"{base}.{alias.name}" if base.startswith("atasker_like") and inner in MODULES else base,
+                      node.lineno)
+
+    def _add(self, name, line):
+        if name.split(".")[0] == "atasker_like":
+            self.found.append((name.partition(".")[2] or "__init__", self._typing, line))
+
+
+def imports_of(name):
+    visitor = Imports(name)
+    visitor.visit(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+    return visitor.found
+
+
+def place_of(name):
+    """Where a module stands; what is inside a package that is one entry stands where the package does."""
+    package = name.partition(".")[0]
+    if name not in ORDER and not any(other.startswith(package + ".") for other in ORDER):
+        return ORDER.get(package)
+    return ORDER.get(name)
+
+
+inner_modules = pytest.mark.parametrize("name", sorted(set(MODULES) - DOORS))
+
+
+@inner_modules
+def test_every_file_has_a_place(name):
+    assert place_of(name) is not None, f"{name} stands on no floor: give it a place in FLOORS, and in the design"
+
+
+@inner_modules
+def test_a_file_imports_only_what_stands_before_it(name):
+    mine = place_of(name)
+    for imported, typing, line in imports_of(name):
+        where = f"{MODULES[name].name}:{line} imports {imported}"
+        assert imported != "__init__", f"{where}: no file needs the front door"
+        theirs = place_of(imported)
+        assert theirs is not None, where
+        if typing:
+            assert theirs[0] <= mine[0], f"{where}, of a higher floor"
+        elif imported != name and not (theirs == mine and "." in imported):     # inside one entry: its own affair
+            assert theirs < mine, f"{where}, which does not stand before it"
+
+
+@pytest.mark.parametrize("name", sorted(ONLY))
+def test_what_must_start_fast_imports_only_words(name):
+    for imported, typing, line in imports_of(name):
+        assert typing or imported in ONLY[name], f"line {line} imports {imported}"
+
+
+def test_the_front_door_loads_on_first_use():
+    assert [imported for imported, typing, _ in imports_of("__init__") if not typing] == []
+
+
+def test_the_reading_of_imports_sees_them():
+    found = {imported for imported, typing, _ in imports_of("supervisor") if not typing}
+    assert {"constants", "engine.timer", "pools.threads", "pools.processes", "snapshot"} <= found
+    assert ("pools.base", True) in {(imported, typing) for imported, typing, _ in imports_of("supervisor")}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_sleep(name):
+    """Nothing polls: every wait is on a lock, a queue, a pipe or a computed deadline."""
+    if name.split(".")[0] == "demo":
+        return
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        called = getattr(node, "func", None)
+        assert "sleep" not in (getattr(called, "attr", ""), getattr(called, "id", "")), f"line {node.lineno} sleeps"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_drawer_for_leftovers(name):
+    assert not {"utils", "util", "helpers", "helper", "common", "misc"} & set(name.split("."))
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_long_file_is_asked_whether_it_is_two(name):
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines <= 400 or LONG.get(name), f"{name} has {lines} lines; divide it, or give the reason in LONG"
+
+
+def test_the_reasons_are_of_files_that_are_there():
+    assert set(LONG) <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_file_says_what_it_is_for(name):
+    assert ast.get_docstring(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("statement, absent", [
+    ("import atasker_like", {"asyncio", "multiprocessing", "sqlite3", "http", "concurrent.futures.thread",
+                             "atasker_like.supervisor"}),
+    ("from atasker_like import task_supervisor, background_task, wait_completed, co_mp_apply",
+     {"asyncio", "multiprocessing", "sqlite3", "http", "inspect", "typing", "dataclasses",
+      "atasker_like.pools.processes", "atasker_like.progress"}),
+    ("import atasker_like.pools.child", {"asyncio", "atasker_like.supervisor", "atasker_like.engine"}),
+])
+def test_what_an_import_does_not_load(statement, absent):
+    # Without site: what an environment's .pth files load is not this package's doing.
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {statement}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, check=True, timeout=30,
+                            env=dict(os.environ, PYTHONPATH="")).stdout.decode().split()
+    assert set(loaded) & absent == set()

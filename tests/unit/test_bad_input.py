@@ -1,0 +1,183 @@
+"""What cannot be is refused where it is passed, and the message says what to do."""
+import pytest
+
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidTypeError, TaskSupervisor,
+                          background_task)
+
+from ..contract.functions import add, co_nothing
+
+
+@pytest.mark.parametrize("bad", [5, "add", b"add", [], object()])
+@pytest.mark.parametrize("submit", [
+    lambda supervisor, bad: background_task(bad),
+    lambda supervisor, bad: background_task(priority=5)(bad),
+    lambda supervisor, bad: supervisor.put_task(bad),
+    lambda supervisor, bad: supervisor.spawn_thread(bad),
+    lambda supervisor, bad: supervisor.create_mp_pool(initializer=bad),
+    lambda supervisor, bad: supervisor.put_task(add, callback=bad),
+    lambda supervisor, bad: background_task(add, callback=bad),
+], ids=["background_task", "decorator", "put_task", "spawn_thread", "initializer", "callback", "bound callback"])
+def test_not_callable(supervisor, submit, bad):
+    with pytest.raises(InvalidTypeError, match=f"takes a .*not {type(bad).__name__}|callable, not {type(bad).__name__}"):
+        submit(supervisor, bad)
+    assert supervisor.get_tasks() == {}
+
+
+def test_thread_pool_submit_of_what_cannot_be_called(supervisor):
+    with pytest.raises(TypeError, match="callable"):
+        supervisor.thread_pool.submit(5)
+
+
+@pytest.mark.parametrize("apply", [
+    lambda **options: background_task(add, **options),
+    lambda **options: background_task(**options)(add),
+    lambda **options: background_task(add).options(**options),
+], ids=["by hand", "decorator", "options"])
+def test_unknown_options(apply):
+    with pytest.raises(InvalidTypeError, match="'priorty'; did you mean 'priority'"):
+        apply(priorty=5)
+    with pytest.raises(InvalidTypeError, match="'calback'; did you mean 'callback'"):
+        apply(calback=print)
+
+
+@pytest.mark.parametrize("apply", [
+    lambda **options: background_task(add, **options),
+    lambda **options: background_task(add).options(**options),
+], ids=["by hand", "options"])
+@pytest.mark.parametrize("options, name", [
+    ({"timeout": 0}, "timeout"), ({"retries": -1}, "retries"), ({"delay": -1}, "delay"),
+    ({"backoff": 0}, "backoff"), ({"priority": "high"}, "priority"), ({"delay": 1, "run_at": 1}, "run_at"),
+])
+def test_impossible_options(apply, options, name):
+    with pytest.raises((ValueError, TypeError), match=name):
+        apply(**options)
+
+
+@pytest.mark.parametrize("options, name", [({"priority": "high"}, "priority"), ({"priority": 1.5}, "priority"),
+                                           ({"delay": -1}, "delay"), ({"delay": "1"}, "delay")])
+def test_impossible_options_of_put_task(supervisor, options, name):
+    with pytest.raises((ValueError, TypeError), match=name):
+        supervisor.put_task(add, (1,), **options)
+    assert supervisor.get_tasks() == {}
+
+
+@pytest.mark.parametrize("tt, place", [(TT_MP, "process"), (TT_THREAD, "thread")])
+def test_a_coroutine_function_in_a_pool(supervisor, tt, place):
+    for submit in (lambda: background_task(co_nothing, tt=tt), lambda: supervisor.put_task(co_nothing, tt=tt),
+                   lambda: background_task(co_nothing).options(tt=tt)):
+        with pytest.raises(InvalidTypeError, match=f"co_nothing is a coroutine function.*{place}.*asyncio.run"):
+            submit()
+
+
+def test_a_plain_function_in_a_loop(supervisor):
+    with pytest.raises(InvalidTypeError, match="add is not a coroutine function.*async def"):
+        background_task(add, tt=TT_COROUTINE)
+
+
+@pytest.mark.parametrize("tt", [3, -1, "thread", 1.5])
+def test_a_kind_that_does_not_exist(supervisor, tt):
+    with pytest.raises(InvalidArgumentError, match="tt takes TT_THREAD, TT_MP or TT_COROUTINE"):
+        supervisor.put_task(add, tt=tt)
+    with pytest.raises(InvalidArgumentError, match="tt takes"):
+        background_task(add, tt=tt)
+
+
+def test_a_supervisor_that_is_none(supervisor):
+    with pytest.raises(InvalidTypeError, match="supervisor takes a TaskSupervisor, not str"):
+        background_task(add, supervisor="default")
+    with pytest.raises(InvalidTypeError, match="supervisor takes a TaskSupervisor, not str"):
+        background_task(add).options(supervisor="default")
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high", "min_size", "max_size"])
+def test_thread_pool_sizes_below_zero(supervisor, name):
+    with pytest.raises(InvalidArgumentError, match=f"{name} of the thread pool takes an integer 0 or more, not -1"):
+        supervisor.set_thread_pool(**{name: -1})
+
+
+@pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high", "min_size"])
+def test_process_pool_sizes_below_zero(supervisor, name):
+    with pytest.raises(InvalidArgumentError, match=f"{name} of the process pool takes an integer 0 or more, not -1"):
+        supervisor.set_mp_pool(**{name: -1})
+    assert supervisor.mp_pool is None
+
+
+@pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high"])
+@pytest.mark.parametrize("bad", ["5", 1.5, True, [1]])
+def test_sizes_that_are_no_integers(supervisor, name, bad):
+    for method in (supervisor.set_thread_pool, supervisor.set_mp_pool, TaskSupervisor):
+        with pytest.raises(InvalidTypeError, match=f"{name} of the .* pool takes an integer"):
+            method(**{name: bad})
+
+
+@pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high"])
+def test_sizes_of_the_constructor_below_zero(name):
+    with pytest.raises(InvalidArgumentError, match=name):
+        TaskSupervisor(**{name: -1})
+
+
+@pytest.mark.parametrize("processes", [-1, "2", 1.5])
+def test_processes_of_create_mp_pool(supervisor, processes):
+    with pytest.raises((ValueError, TypeError), match="process"):
+        supervisor.create_mp_pool(processes=processes)
+
+
+def test_min_size_above_max_size(supervisor):
+    with pytest.raises(ValueError, match=r"min_size \(5\).*above max_size \(3\)"):
+        supervisor.set_thread_pool(min_size=5, max_size=3)
+    supervisor.set_thread_pool(min_size=3, max_size=5)
+    with pytest.raises(ValueError, match="min_size"):
+        supervisor.set_thread_pool(max_size=2)
+
+
+def test_a_refused_size_changes_nothing(supervisor):
+    supervisor.set_thread_pool(pool_size=3)
+    with pytest.raises(ValueError):
+        supervisor.set_thread_pool(pool_size=5, reserve_high=-1)
+    assert supervisor.get_info().thread_pool_size == 3
+
+
+@pytest.mark.parametrize("bad", ["minimum", 1.5, True])
+def test_min_size_is_a_number_or_max(supervisor, bad):
+    with pytest.raises((ValueError, TypeError), match="min_size"):
+        supervisor.set_thread_pool(min_size=bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, "5", 1.5])
+def test_maxtasksperchild(supervisor, bad):
+    with pytest.raises((ValueError, TypeError), match="maxtasksperchild takes an integer 1 or more"):
+        supervisor.create_mp_pool(maxtasksperchild=bad)
+
+
+@pytest.mark.parametrize("bad, error", [(0, ValueError), (-1, ValueError), ("5", TypeError), (1.5, TypeError),
+                                        (True, TypeError)])
+def test_buffersize(bad, error):
+    with pytest.raises(error, match="buffersize"):
+        background_task(add).map([1], buffersize=bad)
+
+
+# -- failed on that task alone ------------------------------------------------------------------------------------------------
+
+
+def test_arguments_that_do_not_fit_fail_the_task(supervisor):
+    task = supervisor.put_task(add, (1, 2, 3))
+    assert type(task.exception(10)) is TypeError
+    assert "positional argument" in str(task.exception())
+    assert supervisor.put_task(add, (1,)).value(10) == 1
+
+
+def test_a_lambda_in_the_process_pool(supervisor):
+    supervisor.set_mp_pool(pool_size=1)
+    bad = background_task(lambda: 1, tt=TT_MP, supervisor=supervisor)()
+    good = background_task(add, tt=TT_MP, supervisor=supervisor)(1)
+    with pytest.raises(Exception, match="define it at the top level of a module"):
+        bad.value(10)
+    assert good.value(20) == 1
+
+
+def test_map_of_what_cannot_be_iterated():
+    with pytest.raises(TypeError, match="not iterable"):
+        background_task(add).map(5)
