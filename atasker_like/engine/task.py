@@ -259,9 +259,7 @@ class Task(_Subscript[T]):
         gate = Lock()
         gate.acquire()
         # _watch(), written out: a caller who waits for one short task is as fast as this is short
-        lock = self._spec.pool.lock
-        lock.acquire()
-        try:
+        with self._spec.pool.lock:
             status = self._status
             if status == 200 or status == -1:
                 return True
@@ -269,8 +267,6 @@ class Task(_Subscript[T]):
                 self._watchers = [gate.release]
             else:
                 self._watchers.append(gate.release)
-        finally:
-            lock.release()
         ended = False
         try:
             if deadline is None and current.member is None:

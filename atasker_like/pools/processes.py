@@ -131,10 +131,8 @@ class ProcessPool(Dispatcher):
 
     def _accept(self, task: "Task[Any]") -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
-        lock = self.lock
         while True:
-            lock.acquire()
-            try:
+            with self.lock:
                 if self.accepting:
                     if task._extra is None:
                         registry = self.registry
@@ -144,8 +142,6 @@ class ProcessPool(Dispatcher):
                         self.registry.add(task)
                     chores = self._ready(task)
                     break
-            finally:
-                lock.release()
             self._wake_up()
         if chores:
             for chore in chores:

@@ -109,10 +109,8 @@ class ThreadPool(Pool):
             Pool.submit(self, task)
             return task
         registry = self.registry
-        lock = self.lock
         while True:
-            lock.acquire()      # not 'with', here and in _run: it would cost a tenth of the whole submission
-            try:
+            with self.lock:
                 if self.accepting:
                     registry.last = task._seq = number = registry.last + 1
                     registry.live[number] = task
@@ -121,8 +119,6 @@ class ThreadPool(Pool):
                     task._advance(STARTED, task._queued)
                     member = self._give(task)
                     break
-            finally:
-                lock.release()
             self._wake_up()
         if member.thread is not None:
             member.wake.release()
@@ -328,7 +324,7 @@ class ThreadPool(Pool):
 
             if plain and error is None:
                 now = perf_counter()
-                acquire()
+                acquire()       # cheaper than 'with', and no signal handler can come between in a pool thread
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else

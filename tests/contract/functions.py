@@ -1,9 +1,11 @@
 """What the tasks of the contract tests run. Importable, so that pool processes find it; and quick to import."""
 import asyncio
 import contextvars
+import faulthandler
 import os
 import select
 import signal
+import threading
 import time
 
 from atasker_like import current_task
@@ -146,6 +148,19 @@ async def co_enter_and_check(gate):
     return "nobody cancelled"
 
 
+def arrive_and_check(gate):
+    """Run until it is cancelled."""
+    gate.arrive()
+    pause = threading.Event()
+    while not pause.wait(0.001):
+        current_task().check_cancelled()
+
+
+async def co_arrive_and_check(gate):
+    gate.arrive()
+    await asyncio.get_running_loop().create_future()
+
+
 async def hold_loop(gate):
     gate.enter()
 
@@ -217,6 +232,7 @@ def die(status):
 
 
 def kill_self(number=signal.SIGKILL):
+    faulthandler.disable()      # the test runner's, of which a forked process has a copy
     os.kill(os.getpid(), number)
     signal.pause()
 

@@ -10,6 +10,7 @@ _TWINS = {
     functions.enter: functions.co_enter,
     functions.enter_and_fail: functions.co_enter_and_fail,
     functions.enter_and_check: functions.co_enter_and_check,
+    functions.arrive_and_check: functions.co_arrive_and_check,
     functions.report: functions.co_report,
 }
 

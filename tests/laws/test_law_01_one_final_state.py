@@ -7,13 +7,12 @@ import threading
 
 import pytest
 
-import atasker_like
 from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, background_task,
                           current_task)
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, lines, pool_thread, pools, started,
-                    wait_for, warm)
+from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, later, lines, pool_thread, pools,
+                    sources, started, wait_for, warm)
 
 
 class Boom(Exception):
@@ -25,7 +24,7 @@ def finishers(supervisor, task):
     return {
         "mark_completed": (task.mark_completed, ("succeeded", None, None)),
         "timeout": (lambda: supervisor.clock.forward(supervisor._timer), ("failed", None, TaskTimeoutError)),
-        "give up": (supervisor._threads.abandon_running, ("cancelled", None, None)),
+        "give up": (supervisor._threads.give_up, ("cancelled", None, None)),
     }
 
 
@@ -102,23 +101,13 @@ def test_who_comes_after_the_function_has_returned_loses(make, finisher):
         held.go()
         supervisor._timer.stop()            # the call of the timer has been made
     else:
-        late = started(lambda: None)
-        join(late)
-        held = Hold()
-
-        def mark():
-            own = lock.hold_before()
-            held.own = own
-            held()
-            return task.mark_completed()
-
-        late = started(mark)
+        late = later(task.mark_completed)
+        held = lock.hold_before(late)
+        late.begin()
         held.reached()
-        held.go()
-        held.own.reached()
         gate.go()
         assert task.value(PATIENCE) == "first"
-        held.own.go()
+        held.go()
         assert join(late) is False
     assert state_of(task) == ("succeeded", "first", None)
     tally.settle([task])
@@ -217,26 +206,20 @@ def test_an_early_end_is_final_in_every_pool(make, tt, tmp_path):
     assert state_of(task) == ("succeeded", None, None)
 
 
+@pytest.mark.slow
 def test_only_one_method_changes_the_state():
     """Outside ``Task._advance`` a state is only ever written into a task that is being made."""
-    root = os.path.dirname(atasker_like.__file__)
     wrong = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if not name.endswith(".py"):
-                continue
-            path = os.path.join(folder, name)
-            with open(path, encoding="utf-8") as file:
-                tree = ast.parse(file.read())
-            allowed = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
-                       and function.name == "_advance" for node in ast.walk(function)}
-            for node in ast.walk(tree):
-                targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-                for target in targets:
-                    if isinstance(target, ast.Attribute) and target.attr == "_status" and id(node) not in allowed:
-                        value = getattr(node, "value", None)
-                        if not (isinstance(value, ast.Name) and value.id == "QUEUED"):
-                            wrong.append("%s:%d" % (os.path.relpath(path, root), node.lineno))
+    for path, _, tree in sources():
+        allowed = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
+                   and function.name == "_advance" for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, ast.Attribute) and target.attr == "_status" and id(node) not in allowed:
+                    value = getattr(node, "value", None)
+                    if not (isinstance(value, ast.Name) and value.id == "QUEUED"):
+                        wrong.append("%s:%d" % (path, node.lineno))
     assert not wrong, "the state is changed at " + ", ".join(wrong)
 
 
@@ -279,7 +262,6 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
             chance.choice(tasks).mark_completed()
     for task in tasks:
         task.wait(PATIENCE)
-        task.wait()
     assert not wrong, wrong[0]
     assert pool.drain(None)
     supervisor.stop()

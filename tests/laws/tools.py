@@ -1,8 +1,14 @@
 """What the tests of the laws force races with: locks that lie, clocks that obey, and the oracle."""
+import ast
 import os
 import signal
+import subprocess
+import sys
 import threading
+from functools import lru_cache
 from time import monotonic
+
+import atasker_like
 
 #: Seconds that anything is waited for at most; no wait ends by time in a run that passes.
 PATIENCE = 10
@@ -289,3 +295,44 @@ def lines(path):
             return file.read().split()
     except OSError:
         return []
+
+
+@lru_cache(maxsize=None)
+def sources():
+    """The modules of the package: path, text and syntax tree of each."""
+    root = os.path.dirname(atasker_like.__file__)
+    found = []
+    for folder, _, names in sorted(os.walk(root)):
+        for name in sorted(names):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    text = file.read()
+                found.append((os.path.relpath(os.path.join(folder, name), root), text, ast.parse(text)))
+    return found
+
+
+def run_script(text, *arguments, **options):
+    """Run a script in an interpreter of its own that finds this package and these tests; return the finished process."""
+    return finish(start_script(text, *arguments, **options))
+
+
+def start_script(text, *arguments, **options):
+    """Start such a script; its stdout is a pipe. It ends itself, with the stacks of all threads, when it hangs."""
+    root = os.path.dirname(os.path.dirname(atasker_like.__file__))
+    paths = [root, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
+    armed = "import faulthandler; faulthandler.dump_traceback_later(%d, exit=True)\n" % (2 * PATIENCE)
+    return subprocess.Popen([sys.executable, "-c", armed + text, *map(str, arguments)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, universal_newlines=True, env=environment, **options)
+
+
+def finish(process):
+    """Wait for a script; return what it printed, or fail with what it said."""
+    try:
+        out, err = process.communicate(timeout=3 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode == 0, (process.returncode, out[-2000:], err[-4000:])
+    return out
