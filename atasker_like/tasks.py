@@ -185,6 +185,8 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
 
     All of :class:`TaskOptions` may be given as well: ``name``, ``priority``, ``delay``, ``timeout``, ``retries``...
 
+    Above ``@classmethod``, not below it, it keeps ``options`` and ``map`` bound to the class on every Python.
+
     :raises InvalidTypeError: (a TypeError) not callable, an option that does not exist, or a kind of function that
         cannot run where it should.
 
