@@ -148,6 +148,19 @@ class BoundTask:
         __wrapped__: Callable[..., Any]
 
 
+class _ClassTask:
+    """A class method whose calls are tasks. A classmethod around a BoundTask would bind calls, but not ``options``."""
+
+    is_bound_task = True
+
+    def __init__(self, task: BoundTask) -> None:
+        self._task = task
+        update_wrapper(self, task.__wrapped__)
+
+    def __get__(self, instance: "Any", owner: "Any" = None) -> BoundTask:
+        return self._task.__get__(type(instance) if owner is None else owner)
+
+
 def _results(tasks: "List[Task[Any]]") -> "Iterator[Any]":
     """Yield values in order, letting go of each task; whatever is left when the iterator ends is cancelled."""
     tasks.reverse()
@@ -202,9 +215,10 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
         options = dict(options)
         del options["daemon"]
         log.warning("background_task: daemon= has no effect; pool threads never hold the exit of the interpreter")
-    if isinstance(f, (staticmethod, classmethod)):
-        kind = type(f)
-        return kind(background_task(f.__func__, **options))
+    if isinstance(f, classmethod):
+        return _ClassTask(background_task(f.__func__, **options))
+    if isinstance(f, staticmethod):
+        return staticmethod(background_task(f.__func__, **options))
     where = {name: options.pop(name, None) for name in ("tt", "callback", "loop", "supervisor")} if options else {}
     for name in options:
         if name not in _OPTION_NAMES:
