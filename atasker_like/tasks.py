@@ -155,7 +155,7 @@ class _ClassTask:
 
     def __init__(self, task: BoundTask) -> None:
         self._task = task
-        update_wrapper(self, task.__wrapped__)
+        update_wrapper(self, task.__wrapped__)     # type: ignore[arg-type]
 
     def __get__(self, instance: "Any", owner: "Any" = None) -> BoundTask:
         return self._task.__get__(type(instance) if owner is None else owner)
