@@ -88,8 +88,7 @@ class ThreadPool(Pool):
         self._abandoned: "Set[PoolThread]" = set()
         self._number = 0
         self.min_size = 0
-        self.max_size: "Optional[int]" = None
-        self.thread_name = name
+        self._keeps = self._keep(None)              # idle threads beyond these leave
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -220,7 +219,7 @@ class ThreadPool(Pool):
                 continue
             self._number += 1       # a name only: two of the same would do no harm
             thread = threading.Thread(target=self._run, args=(member,), daemon=True,
-                                      name=f"{self.thread_name}_{self._number}")
+                                      name=f"{self.name}_{self._number}")
             member.thread = thread
             try:
                 thread.start()
@@ -421,17 +420,11 @@ class ThreadPool(Pool):
 
     def _rest(self, member: PoolThread) -> None:
         """A thread has nothing to do: it goes idle, or leaves when there are enough; the lock is held."""
-        if member.leaving or not self.accepting or len(self._idle) >= self._keeps():
+        if member.leaving or not self.accepting or len(self._idle) >= self._keeps:
             member.gone = True
             self._threads.discard(member)
         else:
             self._idle.append(member)
-
-    def _keeps(self) -> int:
-        if self.max_size is not None:
-            return self.max_size
-        places = self.admission.places
-        return UNLIMITED_KEEPS if places >= maxsize else places
 
     def _run_job(self, member: PoolThread) -> "Optional[Task[Any]]":
         job, member.job = member.job, None
@@ -555,9 +548,9 @@ class ThreadPool(Pool):
         with self.lock:
             self.admission.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
-            self.max_size = max_size
+            self._keeps = self._keep(max_size)
             members = self._dispatch() if self.accepting else []
-            while len(self._idle) > max(self._keeps(), min_size):
+            while len(self._idle) > max(self._keeps, min_size):
                 member = self._idle.pop(0)
                 member.gone = True
                 self._threads.discard(member)
@@ -567,6 +560,10 @@ class ThreadPool(Pool):
             member.wake.release()
         if self.accepting:
             self.warm_up()
+
+    def _keep(self, max_size: "Optional[int]") -> int:
+        places = self.admission.places
+        return max_size if max_size is not None else UNLIMITED_KEEPS if places >= maxsize else places
 
     def warm_up(self) -> None:
         """Make ``min_size`` threads ahead of the tasks."""
