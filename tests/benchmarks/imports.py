@@ -58,7 +58,7 @@ def row_15(settings: Settings) -> List[Line]:
     for statement in statements:
         _once(statement, outcomes[statement])  # compiles what is not compiled yet
         outcomes[statement].rounds.clear()
-    for _ in range(settings.pick(25, 9)):
+    for _ in range(settings.pick(25, 5)):
         for statement in statements:
             _once(statement, outcomes[statement])
 

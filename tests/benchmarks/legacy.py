@@ -18,7 +18,7 @@ def row_18(settings: Settings) -> List[Line]:
     for kind, size in (('thread', 4), ('process', 2)):
         pool = {'kind': kind, 'size': size}
         # A full pool of atasker's starts its next tasks at its next poll, a tenth of a second later.
-        few = settings.pick(10, 5) * size
+        few = settings.pick(10, 4) * size
         burst = Contest('threads:burst', dict(pool, count=settings.pick(20000, 10000)),
                         special={'atasker': {'count': few, 'abandon': True}})
         lines += compare(18, 'atasker, burst, ' + kind, 'tasks/s',

@@ -5,8 +5,9 @@ import pytest
 from .functions import Gate
 from .kinds import Kind
 
-START_METHODS = [method for method in ("fork", "forkserver", "spawn") if method in
-                 multiprocessing.get_all_start_methods()]
+AVAILABLE = multiprocessing.get_all_start_methods()
+START_METHODS = [method for method in ("fork", "forkserver") if method in AVAILABLE]
+START_METHODS.append(pytest.param("spawn", marks=pytest.mark.slow))     # each process is a new interpreter
 
 
 @pytest.fixture(params=["threads", "coroutines", *START_METHODS])
@@ -29,7 +30,14 @@ def inside(request, supervisor):
 
 @pytest.fixture(params=START_METHODS)
 def processes(request, supervisor):
+    """Processes by every start method."""
     return Kind(request.param, supervisor)
+
+
+@pytest.fixture
+def process(supervisor):
+    """A process by the default start method, for what does not depend on how it was started."""
+    return Kind("forkserver" if "forkserver" in AVAILABLE else "spawn", supervisor)
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_a_critical_task_is_first_in_line_in_processes(processes, gate, trace):
     assert trace.lines == ["0", "50"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low, normal, high", [(1, 1, 1), (2, 0, 1)])
 def test_reserves(placed, make_gate, low, normal, high):
     """Each priority fills its places, and then waits although others may still start."""

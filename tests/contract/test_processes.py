@@ -19,6 +19,7 @@ def test_it_is_another_process(processes):
     assert processes.bind(f.pid)().value(20) != os.getpid()
 
 
+@pytest.mark.slow
 def test_places_are_filled_with_processes(processes, gate):
     processes.set_places(2)
     tasks = [processes.bind(f.enter_and_give_pid)(gate) for _ in range(2)]
@@ -29,8 +30,8 @@ def test_places_are_filled_with_processes(processes, gate):
 
 @pytest.mark.parametrize("target", [f.Counter(5).plus, f.Counter.made, f.Counter.twice, f.Callable(), abs, int],
                          ids=["method", "classmethod", "staticmethod", "object", "builtin", "class"])
-def test_all_that_can_be_pickled_and_called_can_be_sent(processes, target):
-    assert processes.supervisor.put_task(target, (3,), tt=2).value(20) == target(3)
+def test_all_that_can_be_pickled_and_called_can_be_sent(process, target):
+    assert process.supervisor.put_task(target, (3,), tt=2).value(20) == target(3)
 
 
 # -- the crossing ---------------------------------------------------------------------------------------------------
@@ -45,34 +46,35 @@ def test_all_that_can_be_pickled_and_called_can_be_sent(processes, target):
     b"\x07" * (1 << 16),
     b"\x07" * ((1 << 16) - 1),
 ], ids=["bytes", "bytearray", "array", "str", "list", "64K", "less"])
-def test_large_arguments(processes, data):
-    assert processes.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0], data[-1])
+def test_large_arguments(process, data):
+    assert process.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0], data[-1])
 
 
 @pytest.mark.parametrize("make, size", [
     (f.make_bytes, MEGABYTES_5), (f.make_bytearray, MEGABYTES_5), (f.make_array, MEGABYTES_5),
     *[(f.make_bytes, size) for size in (0, 1, (1 << 16) - 1, 1 << 16, 1 << 18, (1 << 18) + 1, 1 << 20)],
 ])
-def test_large_results(processes, make, size):
-    assert processes.bind(make)(size).value(20) == make(size)
+def test_large_results(process, make, size):
+    assert process.bind(make)(size).value(20) == make(size)
 
 
-def test_buffers_out_of_band(processes):
+def test_buffers_out_of_band(process):
     data = bytearray(b"\x07") * MEGABYTES_5
     with memoryview(data) as view:
-        assert processes.bind(bytes)(pickle.PickleBuffer(view)).value(20) == data
-    assert bytes(processes.bind(f.make_buffer)(MEGABYTES_5).value(20)) == data
+        assert process.bind(bytes)(pickle.PickleBuffer(view)).value(20) == data
+    assert bytes(process.bind(f.make_buffer)(MEGABYTES_5).value(20)) == data
 
 
-def test_a_result_of_out_of_band_buffers_can_be_written_to(processes):
-    result = processes.bind(f.make_bytearray)(MEGABYTES_5).value(20)
+def test_a_result_of_out_of_band_buffers_can_be_written_to(process):
+    result = process.bind(f.make_bytearray)(MEGABYTES_5).value(20)
     result[0] = 1
     assert (type(result), result[0], result[1]) == (bytearray, 1, 7)
 
 
-def test_large_arguments_of_many_tasks_at_once(processes):
-    processes.set_places(2)
-    tasks = [processes.bind(f.give)(bytes([number]) * 400_000) for number in range(20)]
+@pytest.mark.slow
+def test_large_arguments_of_many_tasks_at_once(process):
+    process.set_places(2)
+    tasks = [process.bind(f.give)(bytes([number]) * 400_000) for number in range(20)]
     assert [task.value(30)[0] for task in tasks] == list(range(20))
 
 
@@ -80,19 +82,19 @@ def test_large_arguments_of_many_tasks_at_once(processes):
 
 
 @pytest.mark.parametrize("args, kwargs", [((lambda: None,), {}), ((), {"a": threading.Lock()})])
-def test_arguments_that_cannot_be_pickled(processes, args, kwargs):
-    task = processes.bind(f.nothing)(*args, **kwargs)
+def test_arguments_that_cannot_be_pickled(process, args, kwargs):
+    task = process.bind(f.nothing)(*args, **kwargs)
     error = task.exception(20)
     assert type(error) is TaskPicklingError
     assert "arguments of task nothing" in str(error)
     assert "plain data" in str(error)
     assert error.__cause__ is not None
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1
 
 
-def test_an_open_file_as_an_argument(processes):
+def test_an_open_file_as_an_argument(process):
     with open(os.devnull) as file:
-        error = processes.bind(f.nothing)(file).exception(20)
+        error = process.bind(f.nothing)(file).exception(20)
     assert type(error) is TaskPicklingError
     assert "open files" in str(error)
 
@@ -101,8 +103,8 @@ def test_an_open_file_as_an_argument(processes):
     lambda supervisor, target: supervisor.put_task(target, tt=2),
     lambda supervisor, target: f_bound(supervisor, target)(),
 ])
-def test_a_function_that_cannot_be_pickled(processes, submit):
-    task = submit(processes.supervisor, lambda: None)
+def test_a_function_that_cannot_be_pickled(process, submit):
+    task = submit(process.supervisor, lambda: None)
     error = task.exception(20)
     assert type(error) is TaskPicklingError
     assert "function of task" in str(error) and "top level of a module" in str(error)
@@ -114,33 +116,33 @@ def f_bound(supervisor, target):
     return background_task(target, tt=TT_MP, supervisor=supervisor)
 
 
-def test_map_over_something_that_cannot_be_pickled(processes):
-    results = processes.bind(f.give).map([1, threading.Lock(), 3])
+def test_map_over_something_that_cannot_be_pickled(process):
+    results = process.bind(f.give).map([1, threading.Lock(), 3])
     assert next(results) == 1
     with pytest.raises(TaskPicklingError):
         next(results)
 
 
 @pytest.mark.parametrize("function", [f.give_lambda, f.give_open_file])
-def test_a_result_that_cannot_be_pickled(processes, function):
-    error = processes.bind(function)().exception(20)
+def test_a_result_that_cannot_be_pickled(process, function):
+    error = process.bind(function)().exception(20)
     assert type(error) is TaskPicklingError
     assert "its result cannot be pickled" in str(error)
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1
 
 
-def test_arguments_that_cannot_be_rebuilt(processes):
-    error = processes.bind(f.nothing)(f.Stubborn()).exception(20)
+def test_arguments_that_cannot_be_rebuilt(process):
+    error = process.bind(f.nothing)(f.Stubborn()).exception(20)
     assert type(error) is TaskPicklingError
     assert "I will not be rebuilt" in str(error)
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1
 
 
-def test_a_result_that_cannot_be_rebuilt(processes):
-    error = processes.bind(f.give_stubborn)().exception(20)
+def test_a_result_that_cannot_be_rebuilt(process):
+    error = process.bind(f.give_stubborn)().exception(20)
     assert type(error) is TaskPicklingError
     assert "I will not be rebuilt" in str(error)
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
@@ -155,8 +157,8 @@ def test_the_traceback_of_the_child_is_the_cause(processes):
     assert "child.py" not in text
 
 
-def test_a_chain_of_errors_is_in_the_traceback(processes):
-    error = processes.bind(f.raise_chained)().exception(20)
+def test_a_chain_of_errors_is_in_the_traceback(process):
+    error = process.bind(f.raise_chained)().exception(20)
     assert type(error) is KeyError
     assert "ValueError: the first" in str(error.__cause__)
 
@@ -178,6 +180,11 @@ def test_errors_that_cannot_be_rebuilt(processes, function, type_name, message):
 # -- death -------------------------------------------------------------------------------------------------------------
 
 
+def test_the_death_of_a_process_fails_the_task_that_it_ran(processes):
+    assert type(processes.bind(f.kill_self)().exception(20)) is ProcessDiedError
+    assert processes.bind(f.add)(1).value(20) == 1
+
+
 @pytest.mark.parametrize("function, args, exitcode, number, word", [
     (f.die, (3,), 3, None, "exit code 3"),
     (f.die, (0,), 0, None, "exit code 0"),
@@ -185,17 +192,18 @@ def test_errors_that_cannot_be_rebuilt(processes, function, type_name, message):
     (f.kill_self, (signal.SIGTERM,), -15, 15, "SIGTERM"),
     (f.kill_self, (signal.SIGSEGV,), -11, 11, "SIGSEGV"),
 ])
-def test_the_death_of_a_process_fails_the_task_that_it_ran(processes, function, args, exitcode, number, word):
-    task = processes.bind(function)(*args)
+def test_the_error_says_how_the_process_died(process, function, args, exitcode, number, word):
+    task = process.bind(function)(*args)
     error = task.exception(20)
     assert type(error) is ProcessDiedError
     assert (error.exitcode, error.signal) == (exitcode, number)
     assert error.pid not in (None, os.getpid())
     for part in (word, str(error.pid), function.__name__, task.id[-8:]):
         assert part in str(error)
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1
 
 
+@pytest.mark.slow
 def test_the_tasks_behind_it_run(processes, gate):
     for _ in range(5):
         processes.bind(f.add)(0).wait(20)           # so that they are sent ahead
@@ -207,6 +215,7 @@ def test_the_tasks_behind_it_run(processes, gate):
     assert type(victim.exception(20)) is ProcessDiedError
 
 
+@pytest.mark.slow
 def test_the_tasks_beside_it_run(processes, make_gate):
     processes.set_places(2)
     first, second = make_gate(), make_gate()
@@ -238,25 +247,27 @@ def test_an_idle_process_that_is_killed_is_replaced(processes):
             assert task.attempts == 1
 
 
-def test_failures_of_a_process_are_counted(processes):
-    processes.bind(f.die)(1).wait(20)
-    stats = processes.supervisor.stats().process
+def test_failures_of_a_process_are_counted(process):
+    process.bind(f.die)(1).wait(20)
+    stats = process.supervisor.stats().process
     assert (stats.submitted, stats.failed, stats.succeeded, stats.active) == (1, 1, 0, 0)
 
 
 # -- the configuration of the pool ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_maxtasksperchild(processes):
     processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2, context=processes.name)
     pids = [processes.bind(f.pid)().value(20) for _ in range(6)]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
 
 
-def test_maxtasksperchild_with_many_queued(processes, gate):
-    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=3, context=processes.name)
-    processes.occupy(gate)
-    tasks = [processes.bind(f.pid)() for _ in range(11)]
+@pytest.mark.slow
+def test_maxtasksperchild_with_many_queued(process, gate):
+    process.supervisor.create_mp_pool(processes=1, maxtasksperchild=3, context=process.name)
+    process.occupy(gate)
+    tasks = [process.bind(f.pid)() for _ in range(11)]
     gate.open()
     pids = [task.value(30) for task in tasks]
     assert max(pids.count(pid) for pid in pids) == 3
@@ -269,12 +280,13 @@ def test_initializer(processes):
     assert processes.bind(f.get_setting)().value(20) == "set"
 
 
-def test_a_new_initializer_is_for_new_processes(processes):
-    assert processes.bind(f.get_setting)().value(20) is None
-    processes.supervisor.create_mp_pool(initializer=f.configure, initargs=("set",))
-    assert processes.bind(f.get_setting)().value(20) == "set"
+def test_a_new_initializer_is_for_new_processes(process):
+    assert process.bind(f.get_setting)().value(20) is None
+    process.supervisor.create_mp_pool(initializer=f.configure, initargs=("set",))
+    assert process.bind(f.get_setting)().value(20) == "set"
 
 
+@pytest.mark.slow
 def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
                                         context=processes.name)
@@ -288,6 +300,7 @@ def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     assert 1 <= len(trace.lines) <= 10
 
 
+@pytest.mark.slow
 def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
     create = processes.supervisor.create_mp_pool
     create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.name)
@@ -296,34 +309,36 @@ def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
     assert processes.bind(f.get_setting)().value(20) == "better"
 
 
-def test_growing_under_load(processes, gate):
-    processes.bind(f.enter)(gate)
+@pytest.mark.slow
+def test_growing_under_load(process, gate):
+    process.bind(f.enter)(gate)
     gate.wait_entered()
-    waiting = [processes.bind(f.enter)(gate) for _ in range(2)]
-    processes.set_places(3)
+    waiting = [process.bind(f.enter)(gate) for _ in range(2)]
+    process.set_places(3)
     gate.wait_entered(2)
     gate.open()
     for task in waiting:
         task.wait(20)
 
 
-def test_shrinking_under_load(processes, gate):
-    processes.set_places(3)
-    tasks = [processes.bind(f.enter)(gate, number) for number in range(3)]
+@pytest.mark.slow
+def test_shrinking_under_load(process, gate):
+    process.set_places(3)
+    tasks = [process.bind(f.enter)(gate, number) for number in range(3)]
     gate.wait_entered(3)
-    processes.set_places(1)
-    more = [processes.bind(f.add)(number) for number in range(10)]
+    process.set_places(1)
+    more = [process.bind(f.add)(number) for number in range(10)]
     gate.open()
     assert wait_completed(tasks + more, timeout=20) == [0, 1, 2, *range(10)]
     for _ in range(20):
-        processes.bind(f.nothing)().wait(20)
-    assert processes.supervisor.stats().process.active == 0
+        process.bind(f.nothing)().wait(20)
+    assert process.supervisor.stats().process.active == 0
 
 
-def test_processes_ahead(processes):
-    processes.supervisor.set_mp_pool(pool_size=2, min_size="max")
-    processes.supervisor.start()
-    pids = processes.bind(f.pid)().value(20)
+def test_processes_ahead(process):
+    process.supervisor.set_mp_pool(pool_size=2, min_size="max")
+    process.supervisor.start()
+    pids = process.bind(f.pid)().value(20)
     assert pids != os.getpid()
 
 
@@ -332,9 +347,9 @@ def test_a_start_method_that_does_not_exist(supervisor):
         supervisor.set_mp_pool(start_method="teleport")
 
 
-def test_a_function_gets_its_task_id_when_it_takes_it(processes):
-    task = processes.bind(f.with_task_id)(1)
+def test_a_function_gets_its_task_id_when_it_takes_it(process):
+    task = process.bind(f.with_task_id)(1)
     assert task.value(20) == (1, task.id)
-    task = processes.bind(f.with_keywords)(1, b=2)
+    task = process.bind(f.with_keywords)(1, b=2)
     assert task.value(20) == (1, {"b": 2, "_task_id": task.id})
-    assert processes.bind(f.add)(1).value(20) == 1
+    assert process.bind(f.add)(1).value(20) == 1

@@ -61,6 +61,7 @@ def test_a_task_that_is_quick_enough_does_not_time_out(kind):
     assert kind.bind(f.add, timeout=60)(1).value(10) == 1
 
 
+@pytest.mark.slow
 def test_the_time_in_the_queue_does_not_count(kind, make_gate):
     first, second = make_gate(), make_gate()
     kind.occupy(first)
@@ -146,10 +147,16 @@ def test_retries_end(kind):
     ({"retry_on": Exception, "ignore_on": ValueError}, 1),
     ({"ignore_on": (KeyError,)}, 3),
 ])
-def test_which_errors_are_retried(kind, options, attempts):
-    task = kind.bind(f.succeed_at, retries=2, **options)(9)
+def test_which_errors_are_retried(inside, options, attempts):
+    task = inside.bind(f.succeed_at, retries=2, **options)(9)
     assert type(task.exception(10)) is ValueError
     assert task.attempts == attempts
+
+
+def test_errors_of_processes_are_retried_by_their_type(process):
+    task = process.bind(f.succeed_at, retries=2, retry_on=ValueError)(9, KeyError)
+    assert type(task.exception(10)) is KeyError
+    assert task.attempts == 1
 
 
 def test_system_exit_is_not_retried(kind):

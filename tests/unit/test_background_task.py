@@ -2,6 +2,7 @@ import functools
 import inspect
 import pickle
 import pydoc
+import threading
 
 import pytest
 
@@ -240,8 +241,6 @@ def test_map_raises_what_a_call_raised_when_its_turn_comes(buffersize):
 
 @pytest.mark.parametrize("buffersize", [None, 10])
 def test_what_is_left_of_a_map_that_is_given_up_is_cancelled(make_supervisor, buffersize):
-    import threading
-
     mine = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     gate, ran = threading.Event(), []
 

@@ -1,0 +1,129 @@
+"""Law 5. ``None`` is for ever, 0 is now: a timeout becomes a monotonic deadline once, at the top."""
+import asyncio
+import time
+
+import pytest
+
+from atasker_like import WaitTimeoutError, as_completed, background_task, co_as_completed, co_wait_completed, wait_completed
+from atasker_like.engine import task as task_module
+from atasker_like.engine import waiting
+
+from .tools import PATIENCE, Hold, join, started, wait_for
+
+
+async def _collect(tasks, timeout):
+    return [task async for task in co_as_completed(tasks, timeout=timeout)]
+
+
+WAITS = {
+    "value": lambda task, timeout: task.value(timeout),
+    "exception": lambda task, timeout: task.exception(timeout),
+    "wait": lambda task, timeout: task.wait(timeout),
+    "completed.wait": lambda task, timeout: task.completed.wait(timeout),
+    "started.wait": lambda task, timeout: task.started.wait(timeout),
+    "wait_completed": lambda task, timeout: wait_completed(task, timeout=timeout),
+    "wait_completed of many": lambda task, timeout: wait_completed([task, task], timeout=timeout),
+    "as_completed": lambda task, timeout: list(as_completed([task], timeout=timeout)),
+    "co_wait_completed": lambda task, timeout: asyncio.run(co_wait_completed([task], timeout=timeout)),
+    "co_as_completed": lambda task, timeout: asyncio.run(_collect([task], timeout)),
+}
+
+
+@pytest.fixture
+def blocked(make):
+    """A task that waits for its place until the gate opens."""
+    supervisor = make()
+    gate = Hold()
+    supervisor.put_task(gate)
+    gate.reached()
+    task = background_task(len, supervisor=supervisor)("four")
+    task.gate = gate if hasattr(task, "__dict__") else None
+    yield task, gate
+    gate.go()
+    task.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("way", WAITS)
+@pytest.mark.parametrize("none", [0, 0.0, -1])
+def test_0_is_now(blocked, way, none):
+    task, gate = blocked
+    waiter = started(WAITS[way], task, none)
+    outcome = join(waiter)
+    assert outcome is False or isinstance(outcome, WaitTimeoutError), outcome
+    assert task.state == "pending"
+    if task._watchers is not None:
+        assert not task._watchers, "it is still waited for"
+
+
+@pytest.mark.parametrize("way", WAITS)
+def test_none_is_for_ever(blocked, way):
+    """The wait goes on although the clock has passed every number that could stand for ever."""
+    task, gate = blocked
+    waiter = started(WAITS[way], task, None)
+    wait_for(lambda: task._watchers or (task._extra is not None and task._extra.on_start), "somebody waits")
+    assert waiter.is_alive()
+    gate.go()
+    outcome = join(waiter)
+    assert not isinstance(outcome, BaseException), outcome
+
+
+@pytest.mark.parametrize("way", WAITS)
+def test_a_timeout_of_a_task_that_has_ended_is_not_looked_at(make, way):
+    task = make().put_task(len, ("four",))
+    task.wait(PATIENCE)
+    outcome = join(started(WAITS[way], task, 0))
+    assert not isinstance(outcome, BaseException), outcome
+
+
+def test_one_deadline_for_all_that_is_waited_for(make, monkeypatch):
+    """The clock moves while each task is waited for: the last wait gets what is left, not the whole timeout again."""
+    supervisor = make()
+    gates = [Hold() for _ in range(3)]
+    tasks = [supervisor.put_task(gate) for gate in gates]
+    deadlines = []
+    block = task_module.block
+
+    def note(acquire, deadline):
+        deadlines.append(deadline)
+        if len(deadlines) == 1:
+            for gate in gates:
+                gate.go()
+        return block(acquire, deadline)
+
+    monkeypatch.setattr(task_module, "block", note)
+    wait_completed(list(reversed(tasks)), timeout=PATIENCE)
+    assert len(set(deadlines)) == 1 and deadlines[0] is not None
+
+
+def test_the_deadline_is_of_the_monotonic_clock(monkeypatch):
+    monkeypatch.setattr(waiting, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 9e9)
+    assert waiting.deadline_of(None) is None and waiting.remaining(None) is None
+    assert waiting.deadline_of(5) == 1005.0
+    assert waiting.remaining(1005.0) == 5.0
+    assert waiting.remaining(999.0) == 0.0      # never below: that would be for ever to a lock
+    calls = []
+    waiting.block(lambda *args: calls.append(args) or True, 999.0)
+    waiting.block(lambda *args: calls.append(args) or True, None)
+    waiting.block(lambda *args: calls.append(args) or True, 1e300)
+    assert calls == [(False,), (True, -1.0), (True, waiting.TIMEOUT_MAX)]
+
+
+def test_0_of_a_stop_is_now_and_true_is_for_ever(make):
+    supervisor = make()
+    gate = Hold()
+    task = supervisor.put_task(gate)
+    gate.reached()
+    join(started(supervisor.stop, 0))
+    assert task.state == "cancelled"
+    gate.go()
+    supervisor = make()
+    gate = Hold()
+    task = supervisor.put_task(gate)
+    gate.reached()
+    stop = started(supervisor.stop, True)
+    wait_for(lambda: supervisor._threads._drained, "the stop waits for the task")
+    assert task.state == "running"
+    gate.go()
+    join(stop)
+    assert task.state == "succeeded"

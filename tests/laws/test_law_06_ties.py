@@ -1,0 +1,169 @@
+"""Law 6. Ties are first come, first served, by counter, never by clock."""
+import random
+
+import pytest
+
+from atasker_like import TASK_HIGH, TASK_LOW, TT_MP, background_task
+from atasker_like.engine import task as task_module
+from atasker_like.engine.timer import Timer
+from atasker_like.pools import base, threads
+
+from . import functions
+from .tools import PATIENCE, Hold, check_oracle, lines, stop_process, wait_for, warm
+
+
+@pytest.fixture(params=["stands still", "goes back", "jumps"])
+def bad_clock(request, monkeypatch):
+    """Every clock that a task could be ordered by is of no use."""
+    chance, now = random.Random(3), [1000.0]
+
+    def read():
+        if request.param == "goes back":
+            now[0] -= 1.0
+        elif request.param == "jumps":
+            return chance.uniform(0, 1000)
+        return now[0]
+
+    for module, name in ((task_module, "perf_counter"), (threads, "perf_counter"), (base, "perf_counter"),
+                         (task_module, "time"), (base, "time")):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, read)
+
+
+@pytest.mark.parametrize("way", ["call", "with options", "many", "many with options", "put_task", "mixed"])
+def test_threads_take_tasks_of_one_priority_in_the_order_of_submission(make, bad_clock, way):
+    supervisor, ran = make(), []
+    gate = Hold()
+    blocker = supervisor.put_task(gate)
+    gate.reached()
+    bound = background_task(ran.append, supervisor=supervisor)
+    ways = {
+        "call": lambda start: [bound(start), bound(start + 1)],
+        "with options": lambda start: [bound.options(retries=1)(start), bound.options(name="x")(start + 1)],
+        "many": lambda start: bound._spec.pool.start_many(bound._spec, [(start,), (start + 1,)]),
+        "many with options": lambda start: bound._spec.pool.start_many(bound.options(retries=1)._spec,
+                                                                       [(start,), (start + 1,)]),
+        "put_task": lambda start: [supervisor.put_task(ran.append, (start,)), supervisor.put_task(ran.append, (start + 1,))],
+    }
+    order = sorted(ways) if way == "mixed" else [way]
+    tasks = [blocker]
+    for number in range(30):
+        tasks += ways[order[number % len(order)]](2 * number)
+    gate.go()
+    for task in tasks:
+        task.wait(PATIENCE)
+    assert ran == list(range(60))
+    check_oracle(supervisor, tasks)
+
+
+def test_priorities_first_then_the_order_of_submission(make, bad_clock):
+    supervisor, ran = make(), []
+    gate = Hold()
+    blocker = supervisor.put_task(gate)
+    gate.reached()
+    bound = background_task(ran.append, supervisor=supervisor)
+    chance = random.Random(5)
+    expected = []
+    for number in range(100):
+        priority = chance.choice([1, 50, 75, 100, 200])
+        expected.append((priority, number))
+        bound.options(priority=priority)((priority, number))
+        if number % 3 == 0:
+            dropped = bound.options(priority=priority)("cancelled")
+            assert dropped.cancel()
+    gate.go()
+    blocker.wait(PATIENCE)
+    assert supervisor._threads.drain(None)
+    assert ran == sorted(expected)
+
+
+def test_entries_of_the_timer_that_are_due_together_come_in_their_order():
+    timer, made = Timer(clock=lambda: 0.0), []
+    entries = [timer.call_at(deadline, made.append, (deadline, number))
+               for number, deadline in enumerate([5.0, 1.0, 5.0, 1.0, 1.0, 5.0, 3.0] * 20)]
+    timer.cancel(entries[7])
+    timer._clock = lambda: 10.0
+    expected = sorted(entry.arguments[0] for entry in entries if entry.arguments)
+    timer.start()
+    wait_for(lambda: len(made) == len(expected), "all calls")
+    timer.stop()
+    assert made == expected
+
+
+def test_delayed_tasks_that_are_due_together_run_in_their_order(make, monkeypatch):
+    supervisor, ran = make(), []
+    monkeypatch.setattr(base, "monotonic", lambda: 1000.0)
+    supervisor._timer._clock = lambda: 0.0
+    bound = background_task(ran.append, supervisor=supervisor, delay=50)
+    tasks = [bound(number) for number in range(40)]
+    gate = Hold()
+    supervisor.put_task(gate)
+    gate.reached()
+    supervisor._timer._clock = lambda: 1050.0
+    supervisor._timer.call_at(0.0, lambda: None)
+    wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks), "all are due")
+    gate.go()
+    for task in tasks:
+        task.wait(PATIENCE)
+    assert ran == list(range(40))
+
+
+def waiting_order(pool):
+    """The numbers of the tasks that wait, as they would be taken."""
+    with pool.lock:
+        return [task._seq for priority in sorted(pool.admission._levels) for task in pool.admission._levels[priority]
+                if task._status == 0]
+
+
+def frozen_processes(supervisor, count):
+    """Have so many processes, and freeze them all."""
+    bound = background_task(functions.note_and_wait, tt=TT_MP, supervisor=supervisor)
+    return bound, count
+
+
+def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, tmp_path):
+    supervisor = make(processes=2)
+    pool = supervisor.mp_pool
+    path = str(tmp_path / "notes")
+    note = background_task(functions.note, tt=TT_MP, supervisor=supervisor, priority=TASK_LOW)
+    warm(note, path, "first")
+    pool.resize(2, 0, 0, 2)             # both processes, ahead of the tasks
+    wait_for(lambda: len(pool._idle) == 2, "two idle processes")
+    for pid in pool.pids():
+        stop_process(supervisor, pid)
+    note._spec.cost = 1e-6
+    tasks = [note(path, str(number)) for number in range(3)]
+    tasks += note._spec.pool.start_many(note._spec, [(path, str(number)) for number in range(3, 12)])
+    with pool.lock:
+        sent = [len(process.inflight) for process in pool._processes]
+        pool._feed_idle()
+    assert sum(1 for count in sent if count) == 2, sent
+    tasks += [note(path, str(number)) for number in range(12, 40)]
+    urgent = note.options(priority=TASK_HIGH)(path, "urgent")
+    order = waiting_order(pool)
+    low = [number for number in order if number != urgent._seq]
+    assert low == sorted(low) and len(low) >= 12
+    for process in list(pool._processes):
+        process.process.kill()          # what they had not begun comes back once more
+    for task in [*tasks, urgent]:
+        task.wait(PATIENCE)
+    noted = lines(path)
+    assert sorted(noted) == sorted(["first", "urgent", *map(str, range(40))])
+
+
+def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
+    supervisor = make(processes=1)
+    path = str(tmp_path / "notes")
+    note = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
+    warm(note, path, "first")
+    (pid,) = supervisor.mp_pool.pids()
+    stop_process(supervisor, pid)
+    note._spec.cost = 1e-6
+    tasks = [note(path, str(number)) for number in range(20)]
+    assert tasks[7].cancel()            # the others come back, and are sent again
+    for number in range(20, 40):
+        tasks.append(note(path, str(number)))
+    supervisor.mp_pool._processes[0].process.kill()
+    for task in tasks:
+        task.wait(PATIENCE)
+    assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]
