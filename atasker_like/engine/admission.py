@@ -199,6 +199,16 @@ class Admission:
             self._order = sorted(self._levels)      # a sorted list is a heap
             self._dead = 0
 
+    def recount(self, active: int) -> None:
+        """Set the accounts right after an interrupt that came at any line, from what stands in the levels."""
+        levels = {priority: deque(task for task in level if task._status == QUEUED)
+                  for priority, level in self._levels.items()}
+        self._levels = {priority: level for priority, level in levels.items() if level}
+        self._order = sorted(self._levels)
+        self.waiting = sum(len(level) for level in self._levels.values())
+        self._dead = 0
+        self.active = active
+
     def take_all(self) -> "List[Task[Any]]":
         """Take every waiting task, most urgent first, occupying no place."""
         taken = []

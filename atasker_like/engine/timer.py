@@ -52,9 +52,8 @@ class Timer:
         self._heap: "List[TimerEntry]" = []
         self._number = 0
         self._cancelled = 0
-        self._wake = threading.Lock()       # held while the thread has no reason to look up
+        self._wake = threading.Lock()       # held while the thread has no reason to look up; released under _lock
         self._wake.acquire()
-        self._woken = False                 # _wake has been released and not yet taken again
         self._thread: "Optional[threading.Thread]" = None
         self._stopping = False
 
@@ -68,11 +67,15 @@ class Timer:
         :raises RuntimeError: no thread can be started.
         """
         with self._lock:
-            if self._thread is None:
+            # Without ident: a start that was interrupted before there was a thread.
+            if self._thread is None or self._thread.ident is None:
                 self._stopping = False
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    raise
 
     def call_at(self, deadline: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
         """Have ``call(*arguments)`` made at a time of the clock; :meth:`start` comes first."""
@@ -80,8 +83,7 @@ class Timer:
             self._number += 1
             entry = TimerEntry(deadline, self._number, call, arguments)
             heappush(self._heap, entry)
-            if self._heap[0] is entry and not self._woken:
-                self._woken = True
+            if self._heap[0] is entry and self._wake.locked():
                 self._wake.release()
         return entry
 
@@ -110,11 +112,11 @@ class Timer:
             thread = self._thread
             self._heap.clear()
             self._cancelled = 0
-            if thread is None:
+            if thread is None or thread.ident is None:
+                self._thread = None
                 return
             self._stopping = True
-            if not self._woken:
-                self._woken = True
+            if self._wake.locked():
                 self._wake.release()
         if thread is not threading.current_thread():
             thread.join()
@@ -146,6 +148,4 @@ class Timer:
             if due:
                 del due, call, arguments    # an idle timer holds nothing alive
                 continue                    # that took time: look again before sleeping
-            if self._wake.acquire(True, pause):
-                with self._lock:
-                    self._woken = False
+            self._wake.acquire(True, pause)

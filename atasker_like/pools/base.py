@@ -59,6 +59,13 @@ class Pool:
 
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
+        try:
+            self._submit(task)
+        except BaseException:
+            self._undo(task)
+            raise
+
+    def _submit(self, task: "Task[Any]") -> None:
         spec = task._spec
         while True:
             with self.lock:
@@ -80,6 +87,24 @@ class Pool:
         task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
         self.submit(task)
         return task
+
+    def _undo(self, task: "Task[Any]") -> None:
+        """Submitting is about to raise: the task must not run. It may have got any distance into the pool, since an
+        interrupt can come at any line."""
+        number = getattr(task, "_seq", None)
+        with self.lock:
+            if number is None or self.registry.live.get(number) is not task:
+                if number is not None and number == self.registry.last and not task.done():
+                    self.registry.last -= 1
+                return
+            task._more().cancel_requested = True
+            if task._status == STARTED and not self._begun(task):
+                task._status = QUEUED       # it was given a place, and nobody has been told to run it
+            if task._status == STARTED:
+                return                      # too late: it runs, and ends as it will
+            watchers = self._conclude(task, CANCELED, perf_counter())
+            self._repair(task)
+        self._announce(task, watchers)
 
     def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """Make a task of each of many calls of one function, accept them all and return them."""
@@ -403,6 +428,13 @@ class Pool:
     def _ready(self, task: "Task[Any]") -> "Chores":
         """A task may run: start it or let it wait."""
         raise NotImplementedError
+
+    def _begun(self, task: "Task[Any]") -> bool:
+        """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""
+        return True
+
+    def _repair(self, task: "Task[Any]") -> None:
+        """Bring the pool's accounts in order after an interrupted submission; the task is final."""
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
         """Many tasks may run."""

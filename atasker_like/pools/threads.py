@@ -51,7 +51,8 @@ START_RETRY = 0.1
 class PoolThread:
     """A member of the pool. Its fields are guarded by the pool's lock; ``task`` may be read without it."""
 
-    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "thread")
+    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "awake",
+                 "thread")
 
     def __init__(self, pool: "ThreadPool", task: "Optional[Task[Any]]" = None,
                  job: "Optional[Callable[[], None]]" = None) -> None:
@@ -64,6 +65,7 @@ class PoolThread:
         self.abandoned = False              # nobody waits for its task any more; its place is gone
         self.leaving = False                # it is to go when it has nothing to do any more
         self.gone = False                   # it is no longer in the pool: nobody will wake it but to let it end
+        self.awake = True                   # False from its rest until it has seen that it was woken
         self.thread: "Optional[threading.Thread]" = None
 
     def lend(self) -> None:
@@ -108,22 +110,25 @@ class ThreadPool(Pool):
             Pool.submit(self, task)
             return task
         registry = self.registry
-        while True:
-            with self.lock:
-                if self.accepting:
-                    registry.last = task._seq = number = registry.last + 1
-                    registry.live[number] = task
-                    if not self.admission.offer(task):
-                        return task
-                    task._advance(STARTED, task._queued)
-                    member = self._give(task)
-                    break
-            self._wake_up()
-        if member.thread is not None:
-            member.wake.release()
-        else:
-            self._launch((member,))
-        return task
+        try:
+            while True:
+                with self.lock:
+                    if self.accepting:
+                        registry.last = task._seq = number = registry.last + 1
+                        registry.live[number] = task
+                        if not self.admission.offer(task):
+                            return task
+                        task._advance(STARTED, task._queued)
+                        member = self._give(task)
+                        break
+                self._wake_up()
+            if member.thread is None:
+                return self._launch((member,)) or task
+            # One line, so that no interrupt comes between: from here on the task runs.
+            return member.wake.release() or task
+        except BaseException:
+            self._undo(task)
+            raise
 
     def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
@@ -190,12 +195,31 @@ class ThreadPool(Pool):
     def _give(self, task: "Task[Any]") -> PoolThread:
         """A task that has a place gets a thread; the lock is held."""
         if self._idle:
-            member = self._idle.pop()
-            member.task = task
+            member = self._idle[-1]
+            member.task = task      # first: an idle thread with a task can be repaired, a lost one cannot
+            self._idle.pop()
         else:
             member = PoolThread(self, task)
             self._threads.add(member)
         return member
+
+    def _begun(self, task: "Task[Any]") -> bool:
+        return False        # the state settles it: a thread that comes to a cancelled task finds no call to make
+
+    def _repair(self, task: "Task[Any]") -> None:
+        for member in list(self._threads):
+            if member.task is not task:
+                continue
+            if member in self._idle:
+                member.task = None
+            elif member.thread is None or member.thread.ident is None:
+                member.task = None
+                member.gone = True
+                self._threads.discard(member)
+            elif not member.awake and member.wake.locked():
+                member.wake.release()       # it finds nothing to do, and gives its place back by itself
+        self.admission.recount(sum(1 for member in self._threads
+                                   if member.task is not None and not member.lent and not member.abandoned))
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
         task._advance(STARTED, now)
@@ -296,6 +320,7 @@ class ThreadPool(Pool):
                     if member.gone:
                         return
                     member.wake.acquire()
+                    member.awake = True
                 fresh = False
                 task = member.task
                 if task is None and member.job is not None:
@@ -424,6 +449,7 @@ class ThreadPool(Pool):
             member.gone = True
             self._threads.discard(member)
         else:
+            member.awake = False
             self._idle.append(member)
 
     def _run_job(self, member: PoolThread) -> "Optional[Task[Any]]":

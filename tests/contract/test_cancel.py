@@ -48,15 +48,6 @@ def test_a_running_task_is_cancelled(kind, gate):
     assert kind.bind(f.add)(1).value(20) == 1
 
 
-def test_cancelling_a_running_process_task_costs_no_other_task(processes, gate):
-    running = processes.bind(f.enter)(gate)
-    gate.wait_entered()
-    others = [processes.bind(f.add)(n) for n in range(20)]
-    running.cancel()
-    assert [task.value(20) for task in others] == list(range(20))
-    assert running.wait(10).status == "cancelled"
-
-
 def test_a_thread_that_does_not_ask_finishes(supervisor, gate):
     task = supervisor.put_task(f.enter, (gate, 5))
     gate.wait_entered()

@@ -203,16 +203,49 @@ def test_the_error_says_how_the_process_died(process, function, args, exitcode, 
     assert process.bind(f.add)(1).value(20) == 1
 
 
+@pytest.fixture
+def send_ahead():
+    """Submit so many short tasks behind a running one that some of them are sent to its process."""
+    def send(kind, gate, running, count=100):
+        short = kind.bind(f.add)
+        for _ in range(5):
+            short(0).wait(20)
+        task = running(gate)
+        gate.wait_entered()
+        return task, [short(number) for number in range(count)]
+
+    return send
+
+
 @pytest.mark.slow
-def test_the_tasks_behind_it_run(processes, gate):
-    for _ in range(5):
-        processes.bind(f.add)(0).wait(20)           # so that they are sent ahead
-    victim = processes.bind(f.enter_and_die)(gate)
-    gate.wait_entered()
-    others = [processes.bind(f.add)(number) for number in range(30)]
+def test_the_tasks_behind_it_run(processes, gate, send_ahead):
+    victim, others = send_ahead(processes, gate, processes.bind(f.enter_and_die))
     gate.open()
-    assert wait_completed(others, timeout=20) == list(range(30))
+    assert wait_completed(others, timeout=20) == list(range(100))
+    assert {task.attempts for task in others} == {1}
     assert type(victim.exception(20)) is ProcessDiedError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["cancel", "timeout", "kill"])
+def test_the_tasks_behind_one_that_is_ended_run(process, gate, send_ahead, end):
+    running, others = send_ahead(process, gate, process.bind(f.enter, timeout=0.05 if end == "timeout" else None))
+    if end == "cancel":
+        running.cancel()
+    elif end == "kill":
+        os.kill(process.supervisor.mp_pool.pids()[0], signal.SIGKILL)
+    assert wait_completed(others, timeout=20) == list(range(100))
+    assert running.wait(20).status == ("cancelled" if end == "cancel" else "failed")
+
+
+def test_what_was_sent_ahead_can_be_cancelled(processes, gate, trace, send_ahead):
+    running, others = send_ahead(processes, gate, processes.bind(f.enter))
+    cancelled = others[::2]
+    assert all(task.cancel() for task in cancelled)
+    gate.open()
+    assert wait_completed(others, timeout=20) == [None if n % 2 == 0 else n for n in range(100)]
+    assert {task.state for task in cancelled} == {"cancelled"}
+    assert processes.supervisor.stats().process.succeeded == 5 + 1 + 50
 
 
 @pytest.mark.slow

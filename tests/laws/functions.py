@@ -82,3 +82,27 @@ def make_rebuilt(*ignored):
 def die_with(argument):
     """End as a crash would, whatever is given."""
     die()
+
+
+class Boom(Exception):
+    """Can be weakly referenced."""
+
+
+def fail():
+    """Raise an error."""
+    raise Boom
+
+
+def tear_the_result(size):
+    """Write the head of a result of so many bytes, and half of the rest at most, then end as a crash would."""
+    from atasker_like.pools import child
+
+    server = child.server
+    os.write(server._result_fd, child.RESULT.pack(server._running[0], size, 0.0, child.VALUE) + b"x" * min(50, size))
+    die()
+
+
+def note_and_hold(path, word, seconds):
+    """Append a line to a file, then stay in C code that never lets go of the interpreter."""
+    note(path, word)
+    hold_the_interpreter(seconds)

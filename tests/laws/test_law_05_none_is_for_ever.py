@@ -37,7 +37,6 @@ def blocked(make):
     supervisor.put_task(gate)
     gate.reached()
     task = background_task(len, supervisor=supervisor)("four")
-    task.gate = gate if hasattr(task, "__dict__") else None
     yield task, gate
     gate.go()
     task.wait(PATIENCE)

@@ -108,19 +108,6 @@ def test_delayed_tasks_that_are_due_together_run_in_their_order(make, monkeypatc
     assert ran == list(range(40))
 
 
-def waiting_order(pool):
-    """The numbers of the tasks that wait, as they would be taken."""
-    with pool.lock:
-        return [task._seq for priority in sorted(pool.admission._levels) for task in pool.admission._levels[priority]
-                if task._status == 0]
-
-
-def frozen_processes(supervisor, count):
-    """Have so many processes, and freeze them all."""
-    bound = background_task(functions.note_and_wait, tt=TT_MP, supervisor=supervisor)
-    return bound, count
-
-
 def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, tmp_path):
     supervisor = make(processes=2)
     pool = supervisor.mp_pool
@@ -131,24 +118,25 @@ def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, 
     wait_for(lambda: len(pool._idle) == 2, "two idle processes")
     for pid in pool.pids():
         stop_process(supervisor, pid)
-    note._spec.cost = 1e-6
-    tasks = [note(path, str(number)) for number in range(3)]
-    tasks += note._spec.pool.start_many(note._spec, [(path, str(number)) for number in range(3, 12)])
+    note._spec.cost = 1.0               # so one goes to each, and the others wait
+    tasks = [note(path, str(number)) for number in range(14)]
+    first, second = pool._processes
     with pool.lock:
-        sent = [len(process.inflight) for process in pool._processes]
-        pool._feed_idle()
-    assert sum(1 for count in sent if count) == 2, sent
-    tasks += [note(path, str(number)) for number in range(12, 40)]
+        note._spec.cost = 1e-6
+        pool._feed(first, 2)
+        pool._feed(second)
+        assert [len(process.inflight) for process in (first, second)] == [7, 7]
     urgent = note.options(priority=TASK_HIGH)(path, "urgent")
-    order = waiting_order(pool)
-    low = [number for number in order if number != urgent._seq]
-    assert low == sorted(low) and len(low) >= 12
-    for process in list(pool._processes):
+    with pool.lock:                     # all were taken back, and sent again behind the urgent one
+        order = [[task._seq for task in process.inflight if task is not urgent] for process in (first, second)]
+        order.append([task._seq for level in pool.admission._levels.values() for task in level])
+    flat = [number for numbers in sorted(filter(None, order)) for number in numbers]
+    assert flat == [task._seq for task in tasks]
+    for process in (first, second):
         process.process.kill()          # what they had not begun comes back once more
     for task in [*tasks, urgent]:
         task.wait(PATIENCE)
-    noted = lines(path)
-    assert sorted(noted) == sorted(["first", "urgent", *map(str, range(40))])
+    assert sorted(lines(path)) == sorted(["first", "urgent", *map(str, range(14))])
 
 
 def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):

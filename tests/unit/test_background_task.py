@@ -117,11 +117,11 @@ def test_methods(call, value):
     assert call().value(20) == value
 
 
+# Below @classmethod a task's options are not bound to the class, on some versions of Python: so it is not here.
 @pytest.mark.parametrize("method, value", [
     (Things(10).method, 11), (Things(10).mp_method, 11), (Things.static_below, 1), (Things.static_above, 1),
-    (Things.class_below, ("Things", 1)), (Things.class_above, ("Things", 1)),
-    (MoreThings().class_below, ("MoreThings", 1)),
-], ids=["method", "mp_method", "static_below", "static_above", "class_below", "class_above", "of_an_instance"])
+    (Things.class_below, ("Things", 1)), (MoreThings().class_below, ("MoreThings", 1)),
+], ids=["method", "mp_method", "static_below", "static_above", "class_below", "of_an_instance"])
 def test_options_and_map_of_methods(method, value):
     task = method.options(priority=TASK_LOW)(1)
     assert (task.priority, task.value(20)) == (200, value)

@@ -1,0 +1,234 @@
+"""Law 7. A reference is dropped before a wait: an idle pool thread holds no task, a finished task holds no arguments, the
+registry holds no finished task."""
+import gc
+import os
+import threading
+import weakref
+
+import pytest
+
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, background_task,
+                          current_task, wait_completed)
+
+from . import functions
+from .tools import PATIENCE, Hold, wait_for
+
+
+@pytest.fixture(autouse=True)
+def no_collector():
+    """What is freed here is freed by its last reference: no cycle is left to the garbage collector."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Thing:
+    """Something that can be weakly referenced. It crosses to a process as nothing."""
+
+    def __reduce__(self):
+        return str, ()
+
+
+class Watched:
+    """Says when the objects that were shown to it are gone."""
+
+    def __init__(self):
+        self._gone = {}
+
+    def see(self, name, thing):
+        """Watch a thing and return it."""
+        self._gone[name] = threading.Event()
+        weakref.finalize(thing, self._gone[name].set).atexit = False
+        return thing
+
+    def all_gone(self):
+        """Wait until none is left."""
+        left = [name for name, gone in self._gone.items() if not gone.wait(PATIENCE if not gc.isenabled() else 0)]
+        assert not left, "still held: " + ", ".join(left)
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+def take(*args, **kwargs):
+    """Take anything and return nothing."""
+
+
+def give(*args):
+    """Return something new."""
+    return Thing()
+
+
+async def co_give(*args):
+    return Thing()
+
+
+@pytest.mark.parametrize("tt, function", [(TT_THREAD, give), (TT_MP, functions.make_rebuilt), (TT_COROUTINE, co_give)])
+@pytest.mark.parametrize("options", [{}, {"retries": 1}, {"timeout": 1000}, {"delay": 0.001}, {"callback": take}],
+                         ids=lambda options: next(iter(options), "plain"))
+def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(make, watched, tt, function, options):
+    supervisor = make(processes=1)
+    bound = background_task(function, tt=tt, supervisor=supervisor, **options)
+    task = watched.see("task", bound(watched.see("argument", Thing())))
+    watched.see("result", task.value(PATIENCE))
+    assert task.args == () and task.kwargs == {} and task.target is None
+    assert not supervisor._pools()[tt].registry.live
+    if task._extra is not None:
+        assert task._extra.payload is None and task._extra.timer is None
+    ended = threading.Event()
+    ended.task = task
+    del task
+    watched._gone["argument"].wait(PATIENCE)
+    assert watched._gone["argument"].is_set(), "the finished task holds its arguments"
+    assert not watched._gone["task"].is_set()
+    del ended.task
+    watched.all_gone()          # the pool's threads, processes and loops are idle: none holds any of it
+
+
+@pytest.mark.parametrize("ending", ["raises", "cancelled", "delayed", "marked", "timeout", "retried"])
+def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
+    supervisor = make()
+    gate, tries = Hold(), []
+
+    def work(argument):
+        tries.append(None)
+        if ending == "raises" or (ending == "retried" and len(tries) < 3):
+            del argument
+            raise ValueError
+        if ending in ("marked", "timeout"):
+            gate()
+
+    options = {"timeout": {"timeout": 1000}, "delayed": {"delay": 1000}, "retried": {"retries": 5}}.get(ending, {})
+    blocker = None
+    if ending == "cancelled":
+        blocker = supervisor.put_task(gate)
+        gate.reached()
+    task = background_task(work, supervisor=supervisor, **options)(watched.see("argument", Thing()))
+    watched.see("task", task)
+    if ending in ("cancelled", "delayed"):
+        assert task.cancel()
+        with pytest.raises(TaskCancelledError):
+            task.value(PATIENCE)
+    elif ending == "marked":
+        gate.reached()
+        task.mark_completed()
+    elif ending == "timeout":
+        gate.reached()
+        supervisor.clock.forward(supervisor._timer)
+        assert isinstance(task.exception(PATIENCE), TaskTimeoutError)
+    elif ending == "raises":
+        assert isinstance(task.exception(PATIENCE), ValueError)
+    else:
+        task.value(PATIENCE)
+    gate.go()
+    assert task.args == () and task not in supervisor._threads.registry.live.values()
+    del task, work
+    if blocker is not None:
+        blocker.wait(PATIENCE)
+        del blocker
+        again = supervisor.put_task(take)       # the withdrawn entry is met, at the latest, by the next one
+        again.wait(PATIENCE)
+        del again
+    watched.all_gone()
+
+
+def test_however_a_process_task_ends_nothing_is_held(make, watched, tmp_path):
+    supervisor = make(processes=1)
+    fifo, path = str(tmp_path / "fifo"), str(tmp_path / "notes")
+    os.mkfifo(fifo)
+    stay = background_task(functions.note_and_stay, tt=TT_MP, supervisor=supervisor)
+    for number, ending in enumerate(["dies", "cancelled", "queued"]):
+        task = stay(path + ending, watched.see("argument " + ending, Thing()))
+        watched.see("task " + ending, task)
+        if ending == "queued":
+            assert task.cancel()
+        else:
+            wait_for(lambda: os.path.exists(path + ending), "the task runs")
+            if ending == "dies":
+                os.kill(supervisor.mp_pool.pids()[0], 9)
+                assert task.exception(PATIENCE) is not None
+            else:
+                assert task.cancel()
+        task.wait(PATIENCE)
+        assert task.args == () and task._context is None
+        del task
+    supervisor.put_task(functions.nothing, tt=TT_MP).wait(PATIENCE)     # meets the withdrawn entry, at the latest
+    watched.all_gone()
+
+
+def test_an_error_is_freed_with_its_task(make, watched):
+    """No cycle through the frames of the traceback, of those who raised it again, or of the pool."""
+    supervisor = make(processes=1)
+
+    class Boom(Exception):
+        pass
+
+    def fail():
+        raise Boom
+
+    for function, tt in ((fail, TT_THREAD), (functions.fail, TT_MP)):
+        task = watched.see("task %d" % tt, background_task(function, tt=tt, supervisor=supervisor)())
+        for _ in range(3):
+            try:
+                task.value(PATIENCE)
+            except Exception as error:
+                if "error %d" % tt not in watched._gone:
+                    watched.see("error %d" % tt, error)
+        assert wait_completed([task]) == [None]
+        del task
+    watched.all_gone()
+
+
+def test_waiting_threads_and_iterators_let_go(make, watched):
+    """Somebody else still waits for a blocked task: what has ended meanwhile is not held by any wait."""
+    supervisor = make(pool_size=2)
+    gate = Hold()
+    blocked = supervisor.put_task(gate)
+    gate.reached()
+    bound = background_task(give, supervisor=supervisor)
+    results = bound.map([watched.see("item", Thing())])
+    watched.see("yielded", next(results))
+    done = []
+
+    def parent():
+        task = watched.see("child", bound(watched.see("child's argument", Thing())))
+        task.wait(PATIENCE)
+        watched.see("child's result", task.result)
+        del task
+        done.append(current_task() is not None)
+        blocked.wait(PATIENCE)          # while it waits, nothing of the child is left
+
+    waiting = supervisor.put_task(parent)
+    wait_for(lambda: done, "the parent waits")
+    watched.all_gone()
+    gate.go()
+    waiting.value(PATIENCE)
+
+
+def test_a_loop_that_waited_for_a_task_does_not_hold_it(make, watched):
+    supervisor = make()
+    aloop = supervisor.create_aloop("own")
+
+    async def wait():
+        task = watched.see("task", background_task(give, supervisor=supervisor)(watched.see("argument", Thing())))
+        watched.see("result", await task)
+
+    aloop.run(wait())
+    watched.all_gone()
+
+
+def test_the_timer_holds_no_task_whose_timeout_was_called_off(make, watched):
+    """The entry stays in the heap until it is met; what it was to be called with does not."""
+    supervisor = make()
+    for number in range(3):
+        task = background_task(give, supervisor=supervisor, timeout=10000 + number)()
+        watched.see("task %d" % number, task)
+        task.wait(PATIENCE)
+        del task
+    delayed = watched.see("delayed", background_task(give, supervisor=supervisor, delay=10000)())
+    assert delayed.cancel()
+    del delayed
+    watched.all_gone()

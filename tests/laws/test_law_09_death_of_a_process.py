@@ -1,0 +1,214 @@
+"""Law 9. A pool process's death costs the task that it was running, and no other. Its siblings, queued and already sent,
+run; the process is replaced; the error names pid, exit code or signal, and the task."""
+import os
+import signal
+
+import pytest
+
+from atasker_like import TT_MP, ProcessDiedError, background_task
+
+from . import functions
+from .tools import PATIENCE, check_oracle, gone, lines, stop_process, wait_for
+
+METHODS = ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
+
+
+class Scene:
+    """A pool of one process, with functions that are sent ahead, and a file that they note what they do in."""
+
+    def __init__(self, make, tmp_path, method):
+        self.supervisor = make(processes=1, start_method=method)
+        self.pool = self.supervisor.mp_pool
+        self.path, self.fifo = str(tmp_path / "notes"), str(tmp_path / "fifo")
+        os.mkfifo(self.fifo)
+        self.note = background_task(functions.note, tt=TT_MP, supervisor=self.supervisor)
+        self.stay = background_task(functions.note_and_stay, tt=TT_MP, supervisor=self.supervisor)
+        self.wait = background_task(functions.note_and_wait, tt=TT_MP, supervisor=self.supervisor)
+        self.tasks = [self.note(self.path, "warm")]
+        self.tasks[0].wait(PATIENCE)
+        self.note._spec.cost = self.stay._spec.cost = self.wait._spec.cost = 1e-6
+        (self.pid,) = self.pool.pids()
+
+    def batch(self, *calls):
+        """Send tasks in one go; they are all in flight."""
+        tasks = []
+        with self.pool.lock:            # the process takes nothing from the queue by itself meanwhile
+            idle = list(self.pool._idle)
+            self.pool._idle.clear()
+        for bound, *args in calls:
+            tasks.append(bound(self.path, *args))
+        with self.pool.lock:
+            self.pool._idle.extend(idle)
+            self.pool._feed_idle()
+            assert len(idle[0].inflight) == len(tasks), "not all are sent ahead"
+        self.tasks += tasks
+        return tasks
+
+    def noted(self, *words):
+        wait_for(lambda: set(words) <= set(lines(self.path)), "these run: " + ", ".join(words))
+
+    def check(self, dead):
+        """Whatever ran ran once, the process is another one, and the accounts are right."""
+        assert len(lines(self.path)) == len(set(lines(self.path)))
+        wait_for(lambda: gone(dead), "the end of the process")
+        new = background_task(functions.pid, tt=TT_MP, supervisor=self.supervisor)()
+        assert new.value(PATIENCE) != dead
+        self.tasks.append(new)
+        check_oracle(self.supervisor, self.tasks)
+
+
+@pytest.fixture
+def scene(make, tmp_path):
+    return lambda method="fork": Scene(make, tmp_path, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_kill_costs_the_running_task_and_its_siblings_run(scene, method):
+    scene = scene(method)
+    before, victim, *siblings = scene.batch((scene.note, "before"), (scene.stay, "victim"),
+                                            *((scene.note, "after-%d" % number) for number in range(8)))
+    scene.noted("before", "victim")
+    queued = [scene.note(scene.path, "queued-%d" % number) for number in range(3)]
+    scene.tasks += queued
+    os.kill(scene.pid, signal.SIGKILL)
+    error = victim.exception(PATIENCE)
+    assert isinstance(error, ProcessDiedError)
+    assert (error.pid, error.exitcode, error.signal) == (scene.pid, -9, 9)
+    for said in (str(scene.pid), "SIGKILL", victim.name, victim.id[-8:]):
+        assert said in str(error)
+    assert before.value(PATIENCE) == "before"
+    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(8)]
+    assert [task.value(PATIENCE) for task in queued] == ["queued-%d" % number for number in range(3)]
+    scene.check(scene.pid)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_process_killed_before_it_began_costs_nobody_anything(scene, method):
+    scene = scene(method)
+    stop_process(scene.supervisor, scene.pid)
+    tasks = scene.batch(*((scene.note, "sent-%d" % number) for number in range(8)))
+    assert [task.state for task in tasks] == ["running"] + ["pending"] * 7
+    os.kill(scene.pid, signal.SIGKILL)
+    assert [task.value(PATIENCE) for task in tasks] == ["sent-%d" % number for number in range(8)]
+    assert [task.attempts for task in tasks] == [1] * 8
+    scene.check(scene.pid)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_idle_process_that_is_killed_is_replaced_in_silence(scene, method):
+    scene = scene(method)
+    os.kill(scene.pid, signal.SIGKILL)
+    scene.check(scene.pid)
+
+
+def test_a_result_that_was_written_before_the_death_counts(scene):
+    """The thread that reads results is held; the process writes two, begins a third, and dies."""
+    scene = scene()
+    held = scene.pool.lock.hold_before(scene.pool._watch._thread)
+    first, second, victim, sibling = scene.batch((scene.note, "first"), (scene.note, "second"), (scene.stay, "victim"),
+                                                 (scene.note, "sibling"))
+    scene.noted("first", "second", "victim")
+    os.kill(scene.pid, signal.SIGKILL)
+    held.reached()
+    held.go()
+    assert [task.value(PATIENCE) for task in (first, second, sibling)] == ["first", "second", "sibling"]
+    assert isinstance(victim.exception(PATIENCE), ProcessDiedError)
+    scene.check(scene.pid)
+
+
+@pytest.mark.parametrize("way", ["cancel", "timeout"])
+def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene, way):
+    """The process is further than the parent knows: the result of the first is unread, the second has begun."""
+    scene = scene()
+    finished = scene.note.options(timeout=1000)
+    finished._spec.cost = 1e-6
+    held = scene.pool.lock.hold_before(scene.pool._watch._thread)
+    first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo), (scene.note, "third"))
+    scene.noted("second")
+    held.reached()
+    assert first.state == "running"
+    if way == "cancel":
+        first.cancel()
+    else:
+        scene.supervisor.clock.forward(scene.supervisor._timer)
+        scene.supervisor._timer.stop()          # its call has been made
+    held.go()
+    open(scene.fifo, "w").close()
+    assert [task.value(PATIENCE) for task in (first, second, third)] == ["first", "second", "third"]
+    assert scene.pool.pids() == [scene.pid]
+    check_oracle(scene.supervisor, scene.tasks)
+
+
+@pytest.mark.parametrize("way", ["cancel", "timeout"])
+def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
+    scene = scene()
+    stay = scene.stay.options(timeout=1000)
+    stay._spec.cost = 1e-6
+    victim, *siblings = scene.batch((stay, "victim"), *((scene.note, "after-%d" % number) for number in range(4)))
+    scene.noted("victim")
+    if way == "cancel":
+        assert victim.cancel()
+    else:
+        scene.supervisor.clock.forward(scene.supervisor._timer)
+    victim.wait(PATIENCE)
+    assert victim.state == ("cancelled" if way == "cancel" else "failed")
+    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]
+    scene.check(scene.pid)
+
+
+def test_cancelling_a_task_that_was_sent_takes_only_that_one_out(scene):
+    scene = scene()
+    stop_process(scene.supervisor, scene.pid)
+    tasks = scene.batch(*((scene.note, "sent-%d" % number) for number in range(6)))
+    assert tasks[0].cancel() and tasks[3].cancel()
+    os.kill(scene.pid, signal.SIGCONT)
+    for task in tasks:
+        task.wait(PATIENCE)
+    assert [task.state for task in tasks] == ["cancelled" if number in (0, 3) else "succeeded" for number in range(6)]
+    assert lines(scene.path) == ["warm", "sent-1", "sent-2", "sent-4", "sent-5"]
+    assert scene.pool.pids() == [scene.pid]
+    check_oracle(scene.supervisor, scene.tasks)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_death_is_seen_although_a_program_that_the_task_started_lives_on(scene, method):
+    scene = scene(method)
+    task = background_task(functions.leave_a_reader_and_die, tt=TT_MP, supervisor=scene.supervisor)(scene.fifo)
+    scene.tasks.append(task)
+    try:
+        assert isinstance(task.exception(PATIENCE), ProcessDiedError)
+        scene.check(scene.pid)
+    finally:
+        with open(scene.fifo, "w"):             # the program ends with its input
+            pass
+
+
+@pytest.mark.parametrize("size", [100, 64 << 20])
+def test_a_death_in_the_middle_of_a_result_costs_one_task(scene, size):
+    """The process dies when it has written the head of its result and a part of the rest."""
+    scene = scene()
+    tear = background_task(functions.tear_the_result, tt=TT_MP, supervisor=scene.supervisor)
+    tear._spec.cost = 1e-6
+    victim = tear(size)
+    siblings = [scene.note(scene.path, "after-%d" % number) for number in range(4)]
+    scene.tasks += [victim, *siblings]
+    assert isinstance(victim.exception(PATIENCE), ProcessDiedError)
+    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]
+    scene.check(scene.pid)
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_its_process_every_time_stops_nobody(scene):
+    scene = scene("forkserver")
+    die = background_task(functions.die, tt=TT_MP, supervisor=scene.supervisor)
+    mixed = []
+    for number in range(20):
+        mixed += [die(), scene.note(scene.path, "good-%d" % number)]
+    for number, task in enumerate(mixed):
+        task.wait(PATIENCE)
+        assert task.state == ("succeeded" if number % 2 else "failed")
+    for task in mixed[::2]:
+        assert task.exception().signal == 9
+    scene.tasks += mixed
+    assert len(lines(scene.path)) == 21
+    check_oracle(scene.supervisor, scene.tasks)
