@@ -155,8 +155,9 @@ def _occupy_standard_streams() -> None:
 def _give_up_stdout() -> None:
     """Nobody reads stdout any more: have what is left in its buffer go nowhere, without a word at exit."""
     try:
+        number = sys.stdout.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
         pass

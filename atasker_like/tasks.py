@@ -166,13 +166,7 @@ def _results(tasks: "List[Task[Any]]") -> "Iterator[Any]":
     tasks.reverse()
     try:
         while tasks:
-            task = tasks.pop()
-            if task._status == COMPLETED and type(task._outcome) is not Failure:
-                value = task._outcome
-            else:
-                value = task.value()
-            del task
-            yield value
+            yield tasks.pop().value()       # in no variable: who takes one result at a time holds one
     finally:
         for task in tasks:
             task.cancel()

@@ -60,7 +60,8 @@ class PoolUse:
         seconds = max(until - self._began, 1e-9)
         busy = self._busy[pool]
         busy = busy + [0.0] * (int(seconds / self.interval) + 1 - len(busy))
-        return [used / min(self.interval, max(seconds - entry * self.interval, used, 1e-9))
+        # The last interval may not be over yet.
+        return [used / max(min(self.interval, seconds - entry * self.interval), 1e-9)
                 for entry, used in enumerate(busy)]
 
     def mean(self, pool: str, until: float) -> float:

@@ -192,7 +192,11 @@ class Admission:
         """
         self.waiting -= 1
         self._dead += 1
-        if self._dead > 64 and self._dead > self.waiting:
+        if not self.waiting:
+            self._levels.clear()
+            self._order.clear()
+            self._dead = 0
+        elif self._dead > 64 and self._dead > self.waiting:
             levels = {priority: deque(task for task in level if task._status == QUEUED)
                       for priority, level in self._levels.items()}
             self._levels = {priority: level for priority, level in levels.items() if level}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         """The pool that a task belongs to, as far as a task must know it."""
 
         lock: Any
+        gates: Any
 
         def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]",
                   kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]": ...
@@ -239,15 +240,18 @@ class Task(_Subscript[T]):
 
     def _watch(self, watcher: "Callable[[], None]") -> bool:
         """Have watcher() called when the task is final; False, and no call, when it is already."""
-        with self._spec.pool.lock:
+        pool = self._spec.pool
+        with pool.lock:
             status = self._status
-            if status == COMPLETED or status == CANCELED:
-                return False
-            if self._watchers is None:
-                self._watchers = [watcher]
-            else:
-                self._watchers.append(watcher)
-            return True
+            final = status == COMPLETED or status == CANCELED
+            if not final:
+                if self._watchers is None:
+                    self._watchers = [watcher]
+                else:
+                    self._watchers.append(watcher)
+        if pool.gates.waiters:
+            pool.gates.wake()
+        return not final
 
     def _unwatch(self, watcher: "Callable[[], None]") -> None:
         with self._spec.pool.lock:
@@ -258,15 +262,8 @@ class Task(_Subscript[T]):
         """Block until the task is final; say whether it is."""
         gate = Lock()
         gate.acquire()
-        # _watch(), written out: a caller who waits for one short task is as fast as this is short
-        with self._spec.pool.lock:
-            status = self._status
-            if status == 200 or status == -1:
-                return True
-            if self._watchers is None:
-                self._watchers = [gate.release]
-            else:
-                self._watchers.append(gate.release)
+        if not self._watch(gate.release):
+            return True
         ended = False
         try:
             if deadline is None and current.member is None:

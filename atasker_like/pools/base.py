@@ -19,7 +19,7 @@ from ..engine.admission import Admission
 from ..engine.registry import Registry
 from ..engine.result import Failure, log
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
-from ..engine.waiting import Latch
+from ..engine.waiting import Gates, Latch
 from ..errors import TaskCancelledError, TaskTimeoutError
 
 TYPE_CHECKING = False
@@ -45,6 +45,7 @@ class Pool:
         self.name = name
         self.timer = timer
         self.lock = threading.Lock()        # guards the pool, its registry, its admission and its tasks
+        self.gates = Gates()                # where pool threads wait for the lock
         self.registry = Registry()
         self.admission = admission
         self.accepting = False
@@ -99,7 +100,7 @@ class Pool:
                 return
             task._more().cancel_requested = True
             if task._status == STARTED and not self._begun(task):
-                task._status = QUEUED       # it was given a place, and nobody has been told to run it
+                task._advance(QUEUED, perf_counter())   # it was given a place, and nobody has been told to run it
             if task._status == STARTED:
                 return                      # too late: it runs, and ends as it will
             watchers = self._conclude(task, CANCELED, perf_counter())
@@ -414,6 +415,7 @@ class Pool:
         for task in self.registry.live.values():
             task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
         self.lock = threading.Lock()
+        self.gates = Gates()
         self.registry = Registry()
         self.admission = self.admission.empty_copy()
         self.accepting = False

@@ -131,6 +131,7 @@ class ProcessPool(Dispatcher):
 
     def _accept(self, task: "Task[Any]") -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
+        chores = None
         while True:
             with self.lock:
                 if self.accepting:
@@ -141,7 +142,10 @@ class ProcessPool(Dispatcher):
                     else:
                         self.registry.add(task)
                     chores = self._ready(task)
-                    break
+            if self.gates.waiters:
+                self.gates.wake()
+            if chores is not None:
+                break
             self._wake_up()
         if chores:
             for chore in chores:
@@ -299,7 +303,10 @@ class ProcessPool(Dispatcher):
         late: "List[Tuple[Task[Any], int, Any]]" = []
         told: "Watchers" = []
         held: "List[Any]" = []
-        with self.lock:
+        acquire = self.lock.acquire
+        if not acquire(False):
+            self.gates.wait(acquire)
+        try:
             self._enter(process, results, late, told, held)
             if process.inflight:
                 if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
@@ -309,6 +316,10 @@ class ProcessPool(Dispatcher):
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             chores = self._grow() if self.admission.waiting else []
+        finally:
+            self.lock.release()
+            if self.gates.waiters:
+                self.gates.wake()
         del held, results
         for watcher in told:
             watcher()

@@ -110,22 +110,30 @@ class ThreadPool(Pool):
             Pool.submit(self, task)
             return task
         registry = self.registry
+        gates = self.gates
         try:
             while True:
+                member = None
+                accepted = False
                 with self.lock:
                     if self.accepting:
+                        accepted = True
                         registry.last = task._seq = number = registry.last + 1
                         registry.live[number] = task
-                        if not self.admission.offer(task):
-                            return task
-                        task._advance(STARTED, task._queued)
-                        member = self._give(task)
-                        break
+                        if self.admission.offer(task):
+                            task._advance(STARTED, task._queued)
+                            member = self._give(task)
+                if gates.waiters:
+                    gates.wake()
+                if accepted:
+                    break
                 self._wake_up()
+            if member is None:
+                return task
             if member.thread is None:
-                return self._launch((member,)) or task
+                return self._launch((member,)) or task      # type: ignore[func-returns-value]
             # One line, so that no interrupt comes between: from here on the task runs.
-            return member.wake.release() or task
+            return member.wake.release() or task            # type: ignore[func-returns-value]
         except BaseException:
             self._undo(task)
             raise
@@ -302,7 +310,7 @@ class ThreadPool(Pool):
     def _run(self, member: PoolThread) -> None:
         """The life of a pool thread."""
         current.member = member
-        acquire, release = self.lock.acquire, self.lock.release
+        acquire, release, gates = self.lock.acquire, self.lock.release, self.gates
         registry = self.registry
         live = registry.live
         history = registry.history
@@ -348,7 +356,8 @@ class ThreadPool(Pool):
 
             if plain and error is None:
                 now = perf_counter()
-                acquire()       # cheaper than 'with', and no signal handler can come between in a pool thread
+                if not acquire(False):
+                    gates.wait(acquire)
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
@@ -369,6 +378,8 @@ class ThreadPool(Pool):
                         ended = False
                 finally:
                     release()
+                    if gates.waiters:
+                        gates.wake()
                 # These were the last references to them but the caller's: let go with no lock held.
                 args = kwargs = context = None
                 if ended:

@@ -211,14 +211,16 @@ def test_only_one_method_changes_the_state():
     """Outside ``Task._advance`` a state is only ever written into a task that is being made."""
     wrong = []
     for path, _, tree in sources():
-        allowed = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
-                   and function.name == "_advance" for node in ast.walk(function)}
+        functions_ = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        allowed = {id(node) for function in functions_ if function.name == "_advance" for node in ast.walk(function)}
+        making = {id(node) for function in functions_ if function.name in ("__init__", "start", "start_many")
+                  for node in ast.walk(function)}
         for node in ast.walk(tree):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             for target in targets:
                 if isinstance(target, ast.Attribute) and target.attr == "_status" and id(node) not in allowed:
                     value = getattr(node, "value", None)
-                    if not (isinstance(value, ast.Name) and value.id == "QUEUED"):
+                    if not (isinstance(value, ast.Name) and value.id == "QUEUED" and id(node) in making):
                         wrong.append("%s:%d" % (path, node.lineno))
     assert not wrong, "the state is changed at " + ", ".join(wrong)
 

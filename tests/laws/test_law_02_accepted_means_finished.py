@@ -176,21 +176,25 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
     assert refused
 
 
-def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch):
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, which):
     supervisor = make(processes=2)
     pool = supervisor.mp_pool
     launch, gate, calls = processes.launch, Hold(), []
 
-    def second_waits(*args):
+    def one_waits(*args):
         calls.append(None)
-        if len(calls) == 2:
+        if len(calls) == which:
             gate()
         return launch(*args)
 
-    monkeypatch.setattr(processes, "launch", second_waits)
+    monkeypatch.setattr(processes, "launch", one_waits)
     tasks = [supervisor.put_task(functions.echo, (number,), tt=TT_MP) for number in range(8)]
     gate.reached()
-    assert [task.value(PATIENCE) for task in tasks] == list(range(8))
+    if which == 1:
+        assert all(task.cancel() for task in tasks)
+    else:
+        assert [task.value(PATIENCE) for task in tasks] == list(range(8))
     stop = started(supervisor.stop)
     wait_for(lambda: pool._closing, "the pool is being closed")
     gate.go()

@@ -75,9 +75,9 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     task = watched.see("task", bound(watched.see("argument", Thing())))
     watched.see("result", task.value(PATIENCE))
     assert task.args == () and task.kwargs == {} and task.target is None
-    assert not supervisor._pools()[tt].registry.live
-    if task._extra is not None:
-        assert task._extra.payload is None and task._extra.timer is None
+    with supervisor._pools()[tt].lock:          # its end is entered whole
+        assert not supervisor._pools()[tt].registry.live
+        assert task._extra is None or (task._extra.payload, task._extra.timer) == (None, None)
     ended = threading.Event()
     ended.task = task
     del task
@@ -124,7 +124,8 @@ def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
     else:
         task.value(PATIENCE)
     gate.go()
-    assert task.args == () and task not in supervisor._threads.registry.live.values()
+    with supervisor._threads.lock:
+        assert task.args == () and task not in supervisor._threads.registry.live.values()
     del task, work
     if blocker is not None:
         blocker.wait(PATIENCE)
