@@ -86,8 +86,7 @@ class Pool:
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
         task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
-        self.submit(task)
-        return task
+        return self.submit(task) or task            # type: ignore[func-returns-value]
 
     def _undo(self, task: "Task[Any]") -> None:
         """Submitting is about to raise: the task must not run. It may have got any distance into the pool, since an

@@ -107,8 +107,7 @@ class ThreadPool(Pool):
         task._extra = None
         task._queued = perf_counter()
         if not spec.plain:
-            Pool.submit(self, task)
-            return task
+            return Pool.submit(self, task) or task  # type: ignore[func-returns-value]
         registry = self.registry
         gates = self.gates
         try:
