@@ -139,7 +139,7 @@ class _Text:
 
     def _delay(self, delay: "Dict[str, Any]") -> str:
         return (f"asked for {_time(delay['asked'])}, started after {_time(delay['actual'])}, "
-                f"when {_many(delay['files'], 'file')} were done")
+                f"when {_many(delay['files'], 'file')} {'was' if delay['files'] == 1 else 'were'} done")
 
     def _coroutine(self, coroutine: "Any") -> str:
         if coroutine is None:
@@ -151,7 +151,7 @@ class _Text:
 
     def _charts(self, use: "Dict[str, Any]", seconds: float) -> "List[str]":
         means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['places']}" for pool in (THREADS, PROCESSES)}
-        width = max(8, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
+        width = max(4, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
         lines = [f"{pool.ljust(_LABEL)}|{self._chart(use[pool]['used'], use[pool]['places'], width)}| {means[pool]}"
                  for pool in (THREADS, PROCESSES)]
         end = f"{seconds:,.1f} s"

@@ -83,15 +83,13 @@ def test_one_deadline_for_all_that_is_waited_for(make, monkeypatch):
     block = task_module.block
 
     def note(acquire, deadline):
+        gates[len(deadlines)].go()          # each ends when it is waited for, not before
         deadlines.append(deadline)
-        if len(deadlines) == 1:
-            for gate in gates:
-                gate.go()
         return block(acquire, deadline)
 
     monkeypatch.setattr(task_module, "block", note)
     wait_completed(list(reversed(tasks)), timeout=PATIENCE)
-    assert len(set(deadlines)) == 1 and deadlines[0] is not None
+    assert len(deadlines) == 3 and len(set(deadlines)) == 1 and deadlines[0] is not None
 
 
 def test_the_deadline_is_of_the_monotonic_clock(monkeypatch):

@@ -17,7 +17,7 @@ from atasker_like.engine.timer import Timer
 from atasker_like.engine.waiting import Latch, LoopMailbox
 
 from . import functions
-from .tools import PATIENCE, Tally, check_oracle, join, later, lines, settle, sources, started, wait_for
+from .tools import PATIENCE, Tally, check_oracle, join, lines, settle, sources, started, wait_for
 
 THREADS = 8
 
@@ -281,33 +281,64 @@ def test_coroutines_from_many_threads_with_cancels(make):
     check_oracle(supervisor, tasks)
 
 
-def test_a_latch_opens_once_when_all_have_called():
-    for _ in range(20):
-        latch = Latch(THREADS)
+def hesitating(name):
+    """An attribute that is slow to be read: whoever else comes between the reading and the writing is let in."""
+    def read(self):
+        value = getattr(self, "hesitating_" + name)
+        threading.Event().wait(0.0001)
+        return value
+
+    return property(read, lambda self, value: setattr(self, "hesitating_" + name, value))
+
+
+class HesitatingLatch(Latch):
+    _count = hesitating("count")
+
+
+class HesitatingMailbox(LoopMailbox):
+    _posts = hesitating("posts")
+
+
+@pytest.mark.parametrize("kind", [Latch, HesitatingLatch])
+def test_a_latch_opens_once_when_all_have_called(kind):
+    for _ in range(10):
+        latch = kind(THREADS)
         waiter = started(latch.wait, None)
         together(lambda number: latch())
         assert join(waiter) is True
 
 
 @pytest.mark.slow
-def test_a_mailbox_loses_no_call_and_repeats_none():
-    loop, made = asyncio.new_event_loop(), []
-    mailbox = LoopMailbox(loop)
+@pytest.mark.parametrize("kind, count", [(LoopMailbox, 300), (HesitatingMailbox, 20)])
+def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
+    loop, made, ended = asyncio.new_event_loop(), [], threading.Event()
+    mailbox = kind(loop)
 
-    def end(total):
-        assert len(made) == total
-        loop.stop()
+    def make(call):
+        made.append(call)
+        if len(made) == THREADS * count:
+            ended.set()
 
-    runner = later(loop.run_forever)
-    runner.begin()
-    posted = together(lambda number: [mailbox.post(made.append, (number, count)) for count in range(300)])
-    assert all(all(some) for some in posted)
-    mailbox.post(end, THREADS * 300)
+    runner = started(loop.run_forever)
+    posted = together(lambda number: [mailbox.post(make, (number, each)) for each in range(count)])
+    whole = ended.wait(PATIENCE)
+    loop.call_soon_threadsafe(loop.stop)
     join(runner)
     loop.close()
-    assert sorted(made) == [(number, count) for number in range(THREADS) for count in range(300)]
+    assert all(all(some) for some in posted)
+    assert whole and sorted(made) == [(number, each) for number in range(THREADS) for each in range(count)]
     for number in range(THREADS):
-        assert [count for sender, count in made if sender == number] == list(range(300))
+        assert [each for sender, each in made if sender == number] == list(range(count))
+
+
+@pytest.mark.slow
+def test_tasks_arrive_once_each_while_they_end_in_many_threads(make):
+    """The one who takes them is told of each, however its looks and their ends are mixed."""
+    supervisor = make(pool_size=THREADS)
+    bound = background_task(len, supervisor=supervisor)
+    for size in (1, 2, 3, 50, 200):
+        tasks = [bound("x" * number) for number in range(size)]
+        assert sorted(task.value(0) for task in as_completed(tasks, timeout=PATIENCE)) == list(range(size))
 
 
 def test_a_timer_makes_each_call_once_or_not_at_all():

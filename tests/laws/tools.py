@@ -23,7 +23,7 @@ class Hold:
 
     def __call__(self):
         self._reached.set()
-        assert self._go.wait(PATIENCE), "nobody let the held thread go on"
+        assert self._go.wait(2 * PATIENCE), "nobody let the held thread go on"
 
     def reached(self):
         """Wait until the thread has come here."""
