@@ -42,14 +42,14 @@ def _rounded(value: "Any") -> "Any":
     return value
 
 
-def print_text(data: "Dict[str, Any]", title: str, root: str) -> None:
+def print_text(data: "Dict[str, Any]", title: str) -> None:
     """Print the outcome for a person: as wide as the terminal, in characters that stdout can show."""
     if sys.stdout is None:      # closed
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size().columns - 1 if terminal else 80
-    lines = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), root).lines(data, title)
+    lines = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), data["path"]).lines(data, title)
     text = "\n".join(lines)
     # Names of files may hold anything.
     print(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -79,7 +79,8 @@ class _Text:
         if unparsable:
             files += f", {len(unparsable):,} of them not parsed" if data["files"] > 1 else ", not parsed"
         return [
-            *self._unparsable(unparsable),
+            *self._list("Folders not listed:", data["unlisted"]),
+            *self._list("Not parsed:", unparsable),
             *textwrap.wrap(f"{_printable(title)}, indexed in {data['seconds']:,.1f} s", self.width),
             "",
             *self._row("files", files),
@@ -106,18 +107,19 @@ class _Text:
         """A path as it is seen from the root."""
         return _printable(os.path.basename(path) if path == self.root else os.path.relpath(path, self.root))
 
-    def _unparsable(self, unparsable: "Sequence[Dict[str, str]]") -> "List[str]":
-        if not unparsable:
+    def _list(self, heading: str, entries: "Sequence[Dict[str, str]]") -> "List[str]":
+        """Paths, each with an error."""
+        if not entries:
             return []
-        lines = ["Not parsed:"]
-        for entry in unparsable[:_NAMED]:
+        lines = [heading]
+        for entry in entries[:_NAMED]:
             name, error = f"  {self._short(entry['path'])}: ", entry["error"]
             if self.cut and self.width - len(name) < _REASON:
                 lines.append(self._fitting(name.rstrip()))
                 name = "    "
             lines.append(self._fitting(name + error))
-        if len(unparsable) > _NAMED:
-            lines.append(f"  and {len(unparsable) - _NAMED:,} more; --json names them all")
+        if len(entries) > _NAMED:
+            lines.append(f"  and {len(entries) - _NAMED:,} more; --json names them all")
         return lines + [""]
 
     def _fitting(self, line: str) -> str:

@@ -22,7 +22,7 @@ from ..errors import PoolBrokenError, ProcessDiedError
 from ..progress import ProgressBar
 from ..tasks import as_completed, background_task, co_mp_apply, task_supervisor
 from . import report, source
-from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, waited
+from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe, waited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ AHEAD = 32
 BACKLOG_LEAST, BACKLOG_MOST = 200, 1000
 #: Seconds that the delayed task is told to wait.
 DELAY = 0.5
-#: A file may crash the parser and cost a process; when so many have, and no file has been parsed, it is not the files.
+#: A file may crash the parser and cost a process; when so many have, and none was parsed, it is not the files.
 DEATHS = 8
 #: Seconds that running tasks get after Ctrl-C.
 GRACE = 1.0
@@ -63,9 +63,9 @@ def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
     :param as_json: print the outcome as one JSON object instead of text.
     :raises DemoError: there is nothing to index; nothing has been printed.
     """
-    root, title, paths, failures = _sources(path)
+    root, title, paths, unlisted = _sources(path)
     try:
-        data = _Demo(paths, failures).run()
+        data = _Demo(paths).run()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_DFL)        # a second Ctrl-C does not wait for the rest
@@ -74,23 +74,21 @@ def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
         task_supervisor.stop(wait=GRACE, cancel_tasks=True)
         raise
     task_supervisor.stop()
+    data["path"] = root
+    data["unlisted"] = [{"path": error.filename, "error": describe(error)} for error in unlisted]
     if as_json:
-        report.print_json({"path": root, **data})
+        report.print_json(data)
     else:
-        report.print_text(data, title, root)
+        report.print_text(data, title)
     return 0
 
 
 # -- what to index -----------------------------------------------------------------------------------------
 
 
-def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[str, OSError]]]":
-    """Return the root, the title of the report, the paths of the files, and the folders that cannot be listed."""
-    failures: "List[Tuple[str, OSError]]" = []
-
-    def unlisted(error: OSError) -> None:
-        failures.append((error.filename, error))
-
+def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[OSError]]":
+    """Return the root, the title of the report, the paths of the files, and the errors of folders not listed."""
+    unlisted: "List[OSError]" = []
     skipped: "Tuple[str, ...]" = ()
     if path is None:
         root, skipped = sysconfig.get_path("stdlib"), ("site-packages", "dist-packages")
@@ -108,9 +106,9 @@ def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[st
     if stat.S_ISREG(mode):
         paths = [root]
     elif stat.S_ISDIR(mode):
-        paths = source.find_sources(root, skipped, unlisted)
-        if failures and failures[0][0] == root:
-            raise DemoError(f"{shown} cannot be listed ({failures[0][1].strerror}); {_ADVICE}")
+        paths = source.find_sources(root, skipped, unlisted.append)
+        if unlisted and unlisted[0].filename == root:
+            raise DemoError(f"{shown} cannot be listed ({unlisted[0].strerror}); {_ADVICE}")
     else:
         raise DemoError(f"{shown} is neither a folder nor a regular file; {_ADVICE}")
     if not paths:
@@ -119,8 +117,9 @@ def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[Tuple[st
     if why_not is not None:
         if paths == [root]:
             raise DemoError(f"{shown} cannot be read ({why_not}); {_ADVICE}")
-        raise DemoError(f"none of the {len(paths):,} .py files in {shown} can be read (the first: {why_not}); {_ADVICE}")
-    return root, title, paths, failures
+        raise DemoError(f"none of the .py files in {shown} can be read (the first of {len(paths):,}: {why_not}); "
+                        f"{_ADVICE}")
+    return root, title, paths, unlisted
 
 
 def _dangles(path: str) -> bool:
@@ -150,11 +149,10 @@ def _why_unreadable(paths: "List[str]") -> "Optional[str]":
 class _Demo:
     """One run. All of it happens in the thread that calls :meth:`run`, but for the tasks."""
 
-    def __init__(self, paths: "List[str]", failures: "List[Tuple[str, OSError]]") -> None:
+    def __init__(self, paths: "List[str]") -> None:
         self.paths = paths
         self.readable: "List[str]" = []     # those that threads have read, in any order
         self.tally = Tally()
-        self.tally.unparsable += [(path, f"{type(error).__name__}: {error.strerror}") for path, error in failures]
         self.began = perf_counter()
         self.use = PoolUse(self.began)
         self.waiting = {THREADS: Waiting(), PROCESSES: Waiting()}

@@ -188,11 +188,11 @@ class LoopMailbox:
 
     def post(self, call: "Callable[[Any], None]", argument: "Any") -> bool:
         """Have ``call(argument)`` run in the loop soon. False when the loop is closed: nobody is left to tell."""
+        loop = self._loop()
         with self._lock:
             self._posts.append((call, argument))
-            if len(self._posts) > 1:
-                return True
-        loop = self._loop()
+            if len(self._posts) > 1 and loop is not None and not loop.is_closed():
+                return True             # a drain is under way
         try:
             if loop is not None:
                 loop.call_soon_threadsafe(self._drain)

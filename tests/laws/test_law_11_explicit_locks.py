@@ -8,16 +8,18 @@ import re
 import signal
 import sys
 import threading
+from time import monotonic
 
 import pytest
 
 from atasker_like import (TT_COROUTINE, TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
                           background_task, current_task, wait_completed)
+from atasker_like import tasks as tasks_module
 from atasker_like.engine.timer import Timer
 from atasker_like.engine.waiting import Latch, LoopMailbox
 
 from . import functions
-from .tools import PATIENCE, Tally, check_oracle, join, lines, settle, sources, started, wait_for
+from .tools import PATIENCE, Hold, Tally, check_oracle, join, lines, settle, sources, started, wait_for
 
 THREADS = 8
 
@@ -331,14 +333,33 @@ def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
         assert [each for sender, each in made if sender == number] == list(range(count))
 
 
+class HesitatingArrivals(tasks_module._Arrivals):
+    _ended = hesitating("ended")
+    _waiting = hesitating("waiting")
+
+
 @pytest.mark.slow
-def test_tasks_arrive_once_each_while_they_end_in_many_threads(make):
+@pytest.mark.parametrize("kind", [tasks_module._Arrivals, HesitatingArrivals])
+def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     """The one who takes them is told of each, however its looks and their ends are mixed."""
-    supervisor = make(pool_size=THREADS)
-    bound = background_task(len, supervisor=supervisor)
-    for size in (1, 2, 3, 50, 200):
-        tasks = [bound("x" * number) for number in range(size)]
-        assert sorted(task.value(0) for task in as_completed(tasks, timeout=PATIENCE)) == list(range(size))
+    supervisor = make()
+    gate = Hold()
+    supervisor.put_task(gate)
+    gate.reached()
+    tasks = [[supervisor.put_task(len, ("",)) for _ in range(10)] for _ in range(THREADS)]
+    waited = [task for some in tasks for task in some]
+    arrivals, taken = kind(waited), []
+
+    def take():
+        deadline = monotonic() + PATIENCE
+        while len(taken) < len(waited) and monotonic() < deadline:
+            taken.extend(arrivals.take(deadline))
+
+    taker = started(take)
+    together(lambda number: [task.mark_completed() for task in tasks[number]])
+    join(taker)
+    gate.go()
+    assert len(taken) == len(waited) and set(map(id, taken)) == set(map(id, waited))
 
 
 def test_a_timer_makes_each_call_once_or_not_at_all():

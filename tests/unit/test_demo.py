@@ -23,8 +23,8 @@ from atasker_like.demo.measure import PROCESSES, THREADS, PoolUse, Tally, Waitin
 ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
 PATIENCE = 50
 
-KEYS = {"path", "python", "seconds", "files", "lines", "definitions", "largest", "unparsable", "tasks", "pool_use",
-        "waiting", "overtaking", "delay", "coroutine"}
+KEYS = {"path", "unlisted", "python", "seconds", "files", "lines", "definitions", "largest", "unparsable", "tasks",
+        "pool_use", "waiting", "overtaking", "delay", "coroutine"}
 
 #: What a small tree holds: paths, texts, and the lines, functions and classes that are counted in them; None for
 #: those that do not parse.
@@ -264,7 +264,7 @@ def test_errors_in_one_line(error, text):
 
 def outcome(**changes):
     data = {
-        "python": "3.x", "seconds": 4.2, "files": 1234, "lines": 567890,
+        "path": "/root", "unlisted": [], "python": "3.x", "seconds": 4.2, "files": 1234, "lines": 567890,
         "definitions": {"functions": 43210, "classes": 1}, "largest": {"path": "/root/a/large.py", "lines": 9999},
         "unparsable": [{"path": f"/root/bad/{number:02}.py", "error": "SyntaxError: " + "why " * 30}
                        for number in range(3)],
@@ -284,8 +284,8 @@ def outcome(**changes):
     return data
 
 
-def text_of(data, width=79, cut=True, ramp=report._PLAIN, root="/root", title="Things"):
-    return report._Text(width, cut, ramp, root).lines(data, title)
+def text_of(data, width=79, cut=True):
+    return report._Text(width, cut, report._PLAIN, "/root").lines(data, "Things")
 
 
 @pytest.mark.parametrize("width", [30, 39, 50, 79, 100])
@@ -316,6 +316,12 @@ def test_nothing_is_cut_where_there_is_no_terminal():
     assert "  bad/00.py: SyntaxError: " + "why " * 30 in text_of(outcome(), cut=False)
 
 
+def test_folders_that_cannot_be_listed_are_named_apart():
+    text = "\n".join(text_of(outcome(unlisted=[{"path": "/root/hidden", "error": "PermissionError: no"}])))
+    assert text.startswith("Folders not listed:\n  hidden: PermissionError: no\n\nNot parsed:\n")
+    assert "1,234, 3 of them not parsed" in text
+
+
 def test_many_bad_files_are_named_up_to_a_number():
     bad = [{"path": f"/root/{number}.py", "error": "no"} for number in range(report._NAMED + 1234)]
     lines = text_of(outcome(unparsable=bad))
@@ -340,7 +346,7 @@ def test_the_chart_is_blank_only_where_nothing_was_in_use():
 def test_characters_that_stdout_can_show(monkeypatch, encoding, plain):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
-    report.print_text(outcome(largest={"path": "/root/\u20ac.py", "lines": 1}), "Things", "/root")
+    report.print_text(outcome(largest={"path": "/root/\u20ac.py", "lines": 1}), "Things")
     sys.stdout.flush()
     text = raw.getvalue().decode(encoding)
     assert ("@@@" in text) is plain
@@ -350,7 +356,7 @@ def test_characters_that_stdout_can_show(monkeypatch, encoding, plain):
 
 def test_no_stdout(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
-    report.print_text(outcome(), "Things", "/root")
+    report.print_text(outcome(), "Things")
 
 
 def test_json_is_ascii_and_one_object(capsys):
@@ -415,7 +421,7 @@ def bad_paths():
 
     return [(absent, "does not exist"), (below_a_file, "does not exist"), (broken_link, "leads nowhere"),
             (link_to_itself, "cannot be reached"), (empty_folder, "no .py files"), (other_files, "no .py files"),
-            (named_pipe, "neither a folder nor a regular file"), (nothing_readable, "none of the 2 .py files"),
+            (named_pipe, "neither a folder nor a regular file"), (nothing_readable, "can be read (the first of 2: "),
             (forbidden, "cannot be listed"), (empty_name, "does not exist"), (line_break, "does not exist")]
 
 
@@ -527,10 +533,10 @@ def test_a_relative_path_and_a_link_to_a_folder(tree):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"},
-                                         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-                                         {"PYTHONWARNINGS": "error"}, {"PYTHONDEVMODE": "1"}],
-                         ids=lambda environment: next(reversed(list(environment))))
+@pytest.mark.parametrize("environment", [
+    {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    {"PYTHONWARNINGS": "error"}, {"PYTHONDEVMODE": "1"},
+], ids=["ascii", "C", "C, and meant", "errors for warnings", "developer's mode"])
 def test_environments(tree, environment):
     (tree / "na\u00efve.py").write_text("class \u00c9t\u00e9:\n" + "    pass\n" * 50, encoding="utf-8")
     done = demo(tree, env=dict(os.environ, **environment))
@@ -544,13 +550,15 @@ def test_environments(tree, environment):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
-@pytest.mark.parametrize("closed, status", [("2>&-", 0), ("<&-", 0), (">&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 1)])
+@pytest.mark.parametrize("closed, status", [
+    ("2>&-", 0), ("<&-", 0), (">&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 1),
+])
 def test_closed_streams(tree, closed, status):
     if "/dev/full" in closed and not os.path.exists("/dev/full"):
         pytest.skip("no such device")
-    done = subprocess.run(["sh", "-c", f'exec "$0" -m atasker_like demo --json "$1" {closed}', sys.executable, str(tree)],
-                          cwd=ROOT, timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+    script = f'exec "$0" -m atasker_like demo --json "$1" {closed}'
+    done = subprocess.run(["sh", "-c", script, sys.executable, str(tree)], cwd=ROOT, timeout=PATIENCE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == status
     if closed in ("2>&-", "<&-"):
         assert json.loads(done.stdout)["files"] == counted()[0]
