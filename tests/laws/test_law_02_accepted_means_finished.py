@@ -125,8 +125,9 @@ def raise_odd_text():
 
 
 @pytest.mark.parametrize("tt, function, kind", [
-    (TT_THREAD, raise_frozen, Frozen), (TT_MP, raise_frozen, Frozen), (TT_COROUTINE, raise_frozen_in_a_loop, Frozen),
-    (TT_MP, raise_odd_text, ValueError)])
+    (TT_THREAD, raise_frozen, Frozen), (TT_COROUTINE, raise_frozen_in_a_loop, Frozen),
+    pytest.param(TT_MP, raise_frozen, Frozen, marks=pytest.mark.slow),
+    pytest.param(TT_MP, raise_odd_text, ValueError, marks=pytest.mark.slow)])
 def test_no_exception_is_too_odd_to_end_its_task(make, tt, function, kind):
     supervisor = make(processes=1)
     task = supervisor.put_task(function, tt=tt)
@@ -203,6 +204,7 @@ def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, whi
     check_oracle(supervisor, tasks)
 
 
+@pytest.mark.slow
 def test_a_task_sent_to_a_frozen_process_runs_elsewhere(make):
     supervisor = make(processes=1)
     bound = background_task(functions.pid, tt=TT_MP, supervisor=supervisor, timeout=1000)

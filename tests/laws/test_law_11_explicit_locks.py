@@ -12,7 +12,7 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
+from atasker_like import (TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
                           background_task, current_task, wait_completed)
 from atasker_like import tasks as tasks_module
 from atasker_like.engine.timer import Timer
