@@ -54,7 +54,7 @@ __all__ = ["ProcessPool"]
 #: How many submissions to a busy pool go by, at least, before a submitter itself looks whether a process runs low.
 FEED_EVERY = 8
 #: Bytes read from a result pipe at once.
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 16
 #: Seconds between asking a process to end (TERM) and ending it (KILL).
 TERM_GRACE = 1.0
 #: Seconds that a process without a task gets to end by itself when the pool is closed.

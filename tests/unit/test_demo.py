@@ -90,12 +90,28 @@ def counted():
     return len(parsed) + bad, lines + UNPARSABLE_LINES, functions, classes, bad
 
 
+def finish(arguments, patience=PATIENCE, **options):
+    """Run a command from the checkout; return the finished process, or fail with the stacks of one that hangs."""
+    options = dict({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": os.environ}, **options)
+    options["env"] = dict(options["env"], PYTHONFAULTHANDLER="1")
+    with subprocess.Popen([str(argument) for argument in arguments], cwd=ROOT, universal_newlines=True,
+                          **options) as process:
+        try:
+            out, err = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            try:
+                out, err = process.communicate(timeout=5)
+            except subprocess.TimeoutExpired as expired:        # its pool processes live on
+                out, err = expired.stdout, expired.stderr
+            process.kill()
+            pytest.fail(f"no end after {patience} s: {out!r} {err!s}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
 def demo(*arguments, **options):
-    """Run the command in a process of its own, from the checkout; return the finished process."""
-    options.setdefault("stdout", subprocess.PIPE)
-    options.setdefault("stderr", subprocess.PIPE)
-    return subprocess.run([sys.executable, "-m", "atasker_like", "demo", *map(str, arguments)], cwd=ROOT,
-                          timeout=PATIENCE, universal_newlines=True, **options)
+    """Run the command in a process of its own; return the finished process."""
+    return finish([sys.executable, "-m", "atasker_like", "demo", *arguments], **options)
 
 
 def demo_json(*arguments, **options):
@@ -558,9 +574,7 @@ def test_closed_streams(tree, closed, status, unbuffered):
     if "/dev/full" in closed and not os.path.exists("/dev/full"):
         pytest.skip("no such device")
     script = f'exec "$0" -m atasker_like demo --json "$1" {closed}'
-    done = subprocess.run(["sh", "-c", script, sys.executable, str(tree)], cwd=ROOT, timeout=PATIENCE,
-                          env=dict(os.environ, PYTHONUNBUFFERED=unbuffered), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+    done = finish(["sh", "-c", script, sys.executable, tree], env=dict(os.environ, PYTHONUNBUFFERED=unbuffered))
     assert done.returncode == status
     if closed in ("2>&-", "<&-"):
         assert json.loads(done.stdout)["files"] == counted()[0]
@@ -711,8 +725,7 @@ def test_the_standard_library():
     root = sysconfig.get_path("stdlib")
     expected = {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
                 if name.endswith(".py") and not {"site-packages", "dist-packages"} & set(folder.split(os.sep))}
-    done = subprocess.run([sys.executable, "-m", "atasker_like", "demo", "--json"], cwd=ROOT, timeout=110,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    done = demo("--json", patience=100)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert KEYS <= set(data)
