@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .engine.result import TaskResult
     from .engine.task import Progress, Task, current_task
     from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
-                         QueueFullError, RemoteError, RemoteTraceback, SupervisorError, SupervisorStoppedError,
-                         TaskCancelledError, TaskNotFoundError, TaskPicklingError, TaskTimeoutError,
-                         WaitTimeoutError)
+                         QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
+                         SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
+                         TaskTimeoutError, WaitTimeoutError)
     from .loops import ALoop
     from .options import TaskOptions
     from .supervisor import TaskSupervisor
@@ -36,8 +36,8 @@ _HOMES = {
     "constants": ("TASK_CRITICAL", "TASK_HIGH", "TASK_NORMAL", "TASK_LOW", "TT_COROUTINE", "TT_THREAD", "TT_MP",
                   "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
                   "TASK_STATUS_CANCELED", "Priority", "TaskStatus", "TaskType"),
-    "errors": ("SupervisorError", "SupervisorStoppedError", "InvalidArgumentError", "InvalidTypeError",
-               "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
+    "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
+               "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError"),
     "options": ("TaskOptions",),
@@ -53,7 +53,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ALoop", "BoundTask", "ExecutionError", "InvalidArgumentError", "InvalidTypeError", "PoolBrokenError",
     "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback",
-    "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL",
+    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL",
     "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
     "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskNotFoundError",
     "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 
 __all__ = [
-    "SupervisorError", "SupervisorStoppedError", "InvalidArgumentError", "InvalidTypeError",
+    "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
     "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
     "ExecutionError", "QueueFullError",
@@ -31,6 +31,10 @@ class SupervisorError(Exception):
 
 class SupervisorStoppedError(SupervisorError, RuntimeError):
     """A task was submitted to a supervisor that has been stopped. The function will not run."""
+
+
+class SupervisorBusyError(SupervisorError, RuntimeError):
+    """A signal handler or a finalizer wants to wait, in a thread that is in the middle of a step of the supervisor."""
 
 
 class InvalidArgumentError(SupervisorError, ValueError):

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import weakref
+from _thread import start_new_thread
 from itertools import count
 from time import monotonic, time
 
@@ -139,7 +140,12 @@ class TaskSupervisor:
         with self._lifecycle:
             if self._state == _NEW:
                 self.start()
-            elif self._state != _RUNNING:
+            elif self._state == _RUNNING:
+                # It is being started right now, by this very thread, and a signal handler or a finalizer came in
+                # between; or it has just been started by another.
+                for pool in self._pools().values():
+                    pool.open()
+            else:
                 raise SupervisorStoppedError(
                     f"supervisor {self.id} has been stopped and takes no tasks; call start() to go on")
 
@@ -161,6 +167,10 @@ class TaskSupervisor:
         :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
         """
         deadline = None if isinstance(wait, bool) else deadline_of(wait)
+        if self._is_busy_here():
+            # A signal handler or a finalizer came in between two lines of this thread's that must come to an end.
+            start_new_thread(self._threads.beside, (lambda: self.stop(False, stop_schedulers, cancel_tasks),))
+            return
         own = (getattr(current.member, "pool", None) is self._threads
                or current_coroutine_task.get() is not None)
         with self._lifecycle:
@@ -177,6 +187,11 @@ class TaskSupervisor:
                 self._finish(deadline, cancel_tasks)
         elif wait is not False and not own:
             self._stopped.wait(remaining(deadline))
+
+    def _is_busy_here(self) -> bool:
+        """Say whether the calling thread is inside a critical section of the supervisor."""
+        return (self._lifecycle._is_owned()         # type: ignore[attr-defined]
+                or any(pool.lock._is_owned() for pool in self._pools().values()))   # type: ignore[attr-defined]
 
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()

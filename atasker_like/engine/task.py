@@ -19,7 +19,7 @@ from threading import Lock
 from time import perf_counter, time
 
 from ..constants import Priority, TaskStatus, TaskType
-from ..errors import TaskCancelledError, TaskTimeoutError, WaitTimeoutError
+from ..errors import SupervisorBusyError, TaskCancelledError, TaskTimeoutError, WaitTimeoutError
 from ..options import TaskOptions
 from .result import Failure, TaskResult, log
 from .waiting import FutureWatcher, block, current, deadline_of
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
         lock: Any
         gates: Any
+
+        def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None: ...
 
         def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]",
                   kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]": ...
@@ -241,6 +243,8 @@ class Task(_Subscript[T]):
     def _watch(self, watcher: "Callable[[], None]") -> bool:
         """Have watcher() called when the task is final; False, and no call, when it is already."""
         pool = self._spec.pool
+        if pool.lock._is_owned():
+            raise _cannot_wait(self)
         with pool.lock:
             status = self._status
             final = status == COMPLETED or status == CANCELED
@@ -279,6 +283,8 @@ class Task(_Subscript[T]):
         """Block until the task is started, or has ended; say whether it is."""
         gate = Lock()
         gate.acquire()
+        if self._spec.pool.lock._is_owned():
+            raise _cannot_wait(self)
         with self._spec.pool.lock:
             if self.is_started():
                 return True
@@ -540,6 +546,9 @@ class Task(_Subscript[T]):
         if not callable(callback):
             from ..errors import InvalidTypeError
             raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
+        if self._spec.pool.lock._is_owned():
+            self._spec.pool.elsewhere(self.add_done_callback, callback)
+            return
         with self._spec.pool.lock:
             if not self.done():
                 extra = self._more()
@@ -598,6 +607,12 @@ class Task(_Subscript[T]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.id[-8:]} {self.state}>"
+
+
+def _cannot_wait(task: "Task[Any]") -> SupervisorBusyError:
+    return SupervisorBusyError(f"cannot wait for task {task.name} ({task.id[-8:]}) here: this code, a signal handler or a "
+                               "finalizer, came in between two steps of the supervisor, which go on when it returns; "
+                               "use add_done_callback")
 
 
 _STATUS = {int(status): status for status in TaskStatus}

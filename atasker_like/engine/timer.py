@@ -1,14 +1,26 @@
 """One heap, one thread: delays, retries and timeouts.
 
 The thread starts with the first call that is asked for and sleeps until the next deadline, or for ever when
-there is none; it is woken only by a call that is due earlier than all others. Deadlines are of the monotonic
-clock. Each operation is O(log n); a cancelled entry stays in the heap until it is met, or until such entries
-are the larger part.
+there is none; it is woken only by a call that is due earlier than all others, or to sweep. Deadlines are of the
+monotonic clock. Each operation is O(log n); a cancelled entry stays in the heap until it is met, or until such
+entries are the larger part.
+
+::
+
+    call_at ──> inbox ──> heap ──> calls          the heap is the thread's own
+      any thread  │         the thread
+                  └─ wakes it, when that is earlier than it would look up
+
+No lock is taken to ask for a call or to cancel one: the callers hold a pool's lock, and a signal handler or a
+finalizer may come in between at any line and ask for another one.
 """
 from __future__ import annotations
 
+import sys
 import threading
+from collections import deque
 from heapq import heapify, heappop, heappush
+from itertools import count
 from threading import TIMEOUT_MAX
 from time import monotonic
 
@@ -16,9 +28,16 @@ from .result import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Tuple
+    from typing import Any, Callable, Deque, List, Optional, Tuple
 
 __all__ = ["Timer", "TimerEntry"]
+
+#: ``Timer._until`` while the thread is awake: it looks into the inbox before it sleeps.
+AWAKE = float("-inf")
+
+#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
+#: others, so the thread is woken for every call rather than for one that is due early.
+_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class TimerEntry:
@@ -40,7 +59,7 @@ class TimerEntry:
 
 
 class Timer:
-    """Makes calls at their time, in a thread of its own. Safe to use from any thread.
+    """Makes calls at their time, in a thread of its own. Safe to use from any thread, at any line of its own code.
 
     The calls are the engine's own and short; they run with no lock of the timer held.
     """
@@ -48,14 +67,20 @@ class Timer:
     def __init__(self, name: str = "timer", clock: "Callable[[], float]" = monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._lock = threading.Lock()       # guards all that follows
+        # Shared without a lock: appending to a deque and taking from it are each one step, on a free-threaded
+        # build too. The thread says until when it sleeps and then looks into the inbox once more; a caller puts
+        # its entry there and then looks until when the thread sleeps. So one of the two sees the other.
+        self._inbox: "Deque[TimerEntry]" = deque()
+        self._until = AWAKE
+        self._numbers = count(1)
+        self._cancelled = 0                 # how many in the heap, about: callers count without a lock
         self._heap: "List[TimerEntry]" = []
-        self._number = 0
-        self._cancelled = 0
-        self._wake = threading.Lock()       # held while the thread has no reason to look up; released under _lock
+        self._heap_lock = threading.Lock()  # guards _heap: taken by the thread, and by stop() when it is gone
+        self._wake = threading.Lock()       # held while the thread has no reason to look up
         self._wake.acquire()
+        self._start_lock = threading.RLock()        # guards _thread and _generation
         self._thread: "Optional[threading.Thread]" = None
-        self._stopping = False
+        self._generation = 0                # which thread is the timer's; an older one goes when it sees that
 
     def reset_after_fork(self) -> None:
         """In a forked process: the thread is the parent's; begin anew."""
@@ -66,25 +91,29 @@ class Timer:
 
         :raises RuntimeError: no thread can be started.
         """
-        with self._lock:
-            # Without ident: a start that was interrupted before there was a thread.
-            if self._thread is None or self._thread.ident is None:
-                self._stopping = False
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:
-                    self._thread = None
-                    raise
+        thread = self._thread
+        # Without ident: a start that was interrupted before there was a thread.
+        if thread is not None and thread.ident is not None:
+            return
+        with self._start_lock:
+            thread = self._thread
+            if thread is not None and thread.ident is not None:
+                return
+            self._generation += 1
+            thread = threading.Thread(target=self._run, args=(self._generation,), name=self._name, daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
 
     def call_at(self, deadline: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
         """Have ``call(*arguments)`` made at a time of the clock; :meth:`start` comes first."""
-        with self._lock:
-            self._number += 1
-            entry = TimerEntry(deadline, self._number, call, arguments)
-            heappush(self._heap, entry)
-            if self._heap[0] is entry and self._wake.locked():
-                self._wake.release()
+        entry = TimerEntry(deadline, next(self._numbers), call, arguments)
+        self._inbox.append(entry)
+        if deadline < self._until or not _ORDERED:
+            self._look_up()
         return entry
 
     def call_later(self, seconds: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
@@ -93,59 +122,72 @@ class Timer:
 
     def cancel(self, entry: "Optional[TimerEntry]") -> None:
         """Make sure that a call is not made any more; it may be under way. None is allowed."""
-        if entry is None:
+        if entry is None or entry.call is None:
             return
-        with self._lock:
-            if entry.call is None:
-                return
-            entry.call = None
-            entry.arguments = ()
-            self._cancelled += 1
-            if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-                self._heap = [kept for kept in self._heap if kept.call is not None]
-                heapify(self._heap)
-                self._cancelled = 0
+        entry.call = None
+        entry.arguments = ()
+        self._cancelled += 1
+        if self._until != AWAKE and self._dead_prevail():
+            self._look_up()
+
+    def _dead_prevail(self) -> bool:
+        return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._inbox)
+
+    def _look_up(self) -> None:
+        """Wake the thread."""
+        try:
+            self._wake.release()
+        except RuntimeError:        # it has been woken already
+            pass
 
     def stop(self) -> None:
         """End the thread after the call that it is making; calls that are not due yet are dropped."""
-        with self._lock:
-            thread = self._thread
-            self._heap.clear()
-            self._cancelled = 0
-            if thread is None or thread.ident is None:
-                self._thread = None
-                return
-            self._stopping = True
-            if self._wake.locked():
-                self._wake.release()
-        if thread is not threading.current_thread():
+        with self._start_lock:
+            thread, self._thread = self._thread, None
+            self._generation += 1
+        self._look_up()
+        if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join()
-        with self._lock:
-            self._thread = None
+        with self._heap_lock:
+            self._heap.clear()
+            self._inbox.clear()
+            self._cancelled = 0
 
-    def _run(self) -> None:
+    def _run(self, generation: int) -> None:
         while True:
+            self._until = AWAKE
             due = []
-            with self._lock:
-                if self._stopping:
+            with self._heap_lock:
+                if generation != self._generation:
                     return
+                heap, inbox = self._heap, self._inbox
+                while inbox:
+                    heappush(heap, inbox.popleft())
+                if self._dead_prevail():
+                    heap = self._heap = [entry for entry in heap if entry.call is not None]
+                    heapify(heap)
+                    self._cancelled = 0
                 now = self._clock()
-                heap = self._heap
                 while heap and (heap[0].call is None or heap[0].deadline <= now):
                     entry = heappop(heap)
-                    if entry.call is None:
+                    call, arguments = entry.call, entry.arguments
+                    entry.call = None
+                    entry.arguments = ()
+                    if call is None:
                         self._cancelled -= 1
                     else:
-                        due.append((entry.call, entry.arguments))
-                        entry.call = None
-                        entry.arguments = ()
-                pause = min(heap[0].deadline - now, TIMEOUT_MAX) if heap else -1.0
-            for call, arguments in due:
-                try:
-                    call(*arguments)
-                except BaseException:
-                    log.exception("a call of the timer raised; the timer goes on")
+                        due.append((call, arguments))
+                until = heap[0].deadline if heap else float("inf")
+            call = arguments = None     # type: ignore[assignment]  # an idle timer holds nothing alive
             if due:
-                del due, call, arguments    # an idle timer holds nothing alive
-                continue                    # that took time: look again before sleeping
-            self._wake.acquire(True, pause)
+                for call, arguments in due:
+                    try:
+                        call(*arguments)
+                    except BaseException:
+                        log.exception("a call of the timer raised; the timer goes on")
+                del due, call, arguments
+                continue                # that took time: look again before sleeping
+            self._until = until
+            if inbox or generation != self._generation:
+                continue
+            self._wake.acquire(True, min(until - now, TIMEOUT_MAX) if heap else -1.0)

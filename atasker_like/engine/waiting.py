@@ -11,6 +11,7 @@ A pool thread that blocks lends its place to another task meanwhile: see :func:`
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -172,15 +173,22 @@ class Latch:
         return block(self._gate.acquire, deadline)
 
 
+#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
+#: others: what relies on their order is done the longer way then.
+_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
 class LoopMailbox:
     """Brings calls from any thread into one event loop, many with one wake-up."""
 
-    __slots__ = ("_loop", "_lock", "_posts", "__weakref__")
+    __slots__ = ("_loop", "_posts", "_draining", "__weakref__")
 
     def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
         self._loop = weakref.ref(loop)      # the mailbox must not keep a loop alive that nobody runs
-        self._lock = threading.Lock()       # guards _posts; a drain is under way while it is not empty
-        self._posts: "List[Tuple[Callable[[Any], None], Any]]" = []
+        # Shared without a lock, since a finalizer may post while its thread does: a post is appended first, then
+        # the flag is read; a drain clears the flag first, then takes all posts. A drain too many does no harm.
+        self._posts: "Deque[Tuple[Callable[[Any], None], Any]]" = deque()
+        self._draining = False
 
     @property
     def loop(self) -> "Optional[asyncio.AbstractEventLoop]":
@@ -189,24 +197,28 @@ class LoopMailbox:
     def post(self, call: "Callable[[Any], None]", argument: "Any") -> bool:
         """Have ``call(argument)`` run in the loop soon. False when the loop is closed: nobody is left to tell."""
         loop = self._loop()
-        with self._lock:
-            self._posts.append((call, argument))
-            if len(self._posts) > 1 and loop is not None and not loop.is_closed():
-                return True             # a drain is under way
+        self._posts.append((call, argument))
+        if self._draining and _ORDERED and loop is not None and not loop.is_closed():
+            return True                 # a drain is under way
+        self._draining = True
         try:
             if loop is not None:
                 loop.call_soon_threadsafe(self._drain)
                 return True
         except RuntimeError:    # closed
             pass
-        with self._lock:
-            self._posts.clear()
+        self._draining = False
+        self._posts.clear()
         return False
 
     def _drain(self) -> None:
-        with self._lock:
-            posts, self._posts = self._posts, []
-        for call, argument in posts:
+        self._draining = False
+        posts = self._posts
+        for _ in range(len(posts)):     # no more than there are: the loop has other work, too
+            try:
+                call, argument = posts.popleft()
+            except IndexError:
+                return                  # a drain before this one took them
             call(argument)
 
 

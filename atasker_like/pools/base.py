@@ -6,11 +6,17 @@ lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`,
 :meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
 others, start threads, or wait.
 
-Order of locks: a pool's, then the timer's or a latch's. No pool takes another pool's lock.
+Order of locks: a pool's, then a latch's. No pool takes another pool's lock.
+
+A signal handler, or a finalizer that the garbage collector runs, may come in between two lines of a critical
+section and call the pool in the same thread. It must neither wait for the section nor enter it. So the lock knows
+its owner; the calls that change something look, and have another thread make the call: see :meth:`Pool.elsewhere`.
 """
 from __future__ import annotations
 
+import os
 import threading
+from _thread import start_new_thread
 from contextvars import copy_context
 from time import monotonic, perf_counter, time
 
@@ -44,7 +50,7 @@ class Pool:
                  beside: "Callable[[Callable[[], None]], None]", admission: Admission) -> None:
         self.name = name
         self.timer = timer
-        self.lock = threading.Lock()        # guards the pool, its registry, its admission and its tasks
+        self.lock = threading.RLock()       # guards the pool, its registry, its admission and its tasks
         self.gates = Gates()                # where pool threads wait for the lock
         self.registry = Registry()
         self.admission = admission
@@ -61,10 +67,36 @@ class Pool:
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            self._submit(task)
+            if self.lock._is_owned():       # type: ignore[attr-defined]
+                self._submit_elsewhere(task)
+            else:
+                self._submit(task)
         except BaseException:
             self._undo(task)
             raise
+
+    def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None:
+        """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
+        a finalizer. Not even a pool thread can be asked for here, so a bare one waits for that."""
+        start_new_thread(self._beside, (lambda: call(*arguments),))
+
+    def _submit_elsewhere(self, task: "Task[Any]") -> None:
+        extra = task._more()
+        if extra.task_id is None:
+            extra.task_id = os.urandom(12).hex()        # it has no number yet, and may be asked for its id
+        self.elsewhere(self._submit_late, task)
+
+    def _submit_late(self, task: "Task[Any]") -> None:
+        try:
+            self.submit(task)
+        except BaseException as error:      # its submission has returned: the task must end
+            log.warning("task %s (%s), submitted by a signal handler or a finalizer, is cancelled: %s", task.name,
+                        task.id[-8:], error)
+            with self.lock:
+                if not task.done():
+                    self.registry.add(task)
+                watchers = self._conclude(task, CANCELED, perf_counter())
+            self._announce(task, watchers)
 
     def _submit(self, task: "Task[Any]") -> None:
         spec = task._spec
@@ -117,6 +149,10 @@ class Pool:
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         if not tasks:
+            return
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            for task in tasks:
+                self._submit_elsewhere(task)
             return
         plain = all(task._spec.plain for task in tasks)
         chores: "Chores"
@@ -269,6 +305,11 @@ class Pool:
 
     def cancel(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.cancel`."""
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            if not task.done():
+                self.elsewhere(self.cancel, task)
+                return True
+            return False
         held = task._hold()     # let go when the lock is free
         chores: "Chores" = []
         watchers = None
@@ -292,6 +333,11 @@ class Pool:
 
     def complete_early(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.mark_completed`."""
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            if not task.done():
+                self.elsewhere(self.complete_early, task)
+                return True
+            return False
         held = task._hold()
         chores: "Chores" = []
         with self.lock:
@@ -313,6 +359,8 @@ class Pool:
 
     def report(self, task: "Task[Any]", progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            return                          # a finalizer came in between: the next report will do
         with self.lock:
             if task._status == STARTED:
                 task._more().progress = progress
@@ -413,7 +461,7 @@ class Pool:
         now = perf_counter()
         for task in self.registry.live.values():
             task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.gates = Gates()
         self.registry = Registry()
         self.admission = self.admission.empty_copy()

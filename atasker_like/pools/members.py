@@ -130,8 +130,8 @@ class Watch:
     def __init__(self, pool: "Watched") -> None:
         self._pool = pool
         self._selector = selectors.DefaultSelector()
-        self._lock = threading.Lock()       # guards _requests and _stopping
-        self._requests: "List[Tuple[int, int, PoolProcess]]" = []
+        # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
+        self._requests: "Deque[Tuple[int, int, PoolProcess]]" = deque()
         self._stopping = False
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
@@ -149,8 +149,7 @@ class Watch:
         self._ask(process.task_fd, selectors.EVENT_WRITE, process)
 
     def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
-        with self._lock:
-            self._requests.append((fd, event, process))
+        self._requests.append((fd, event, process))
         self._wake()
 
     def pause(self, process: PoolProcess) -> None:
@@ -169,8 +168,7 @@ class Watch:
 
     def stop(self) -> None:
         """End the thread."""
-        with self._lock:
-            self._stopping = True
+        self._stopping = True
         self._wake()
         self._thread.join()
         self._selector.close()
@@ -201,17 +199,15 @@ class Watch:
                     continue
                 with suppress(BlockingIOError):
                     os.read(self._reader, 4096)
-                with self._lock:
-                    requests, self._requests = self._requests, []
-                    stopping = self._stopping
-                for fd, event, process in requests:
+                stopping = self._stopping
+                while self._requests:
+                    fd, event, process = self._requests.popleft()
                     # KeyError: asked for twice. The others: closed since it was asked for.
                     with suppress(KeyError, ValueError, OSError):
                         if fd == process.result_fd or not process.closed:
                             self._selector.register(fd, event, process)
                 if stopping:
                     return
-                del requests
             key = process = None     # type: ignore[assignment]  # an idle thread holds no process
 
 

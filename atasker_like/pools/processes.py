@@ -131,6 +131,9 @@ class ProcessPool(Dispatcher):
 
     def _accept(self, task: "Task[Any]") -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            self._submit_elsewhere(task)
+            return
         chores = None
         while True:
             with self.lock:
@@ -193,6 +196,10 @@ class ProcessPool(Dispatcher):
 
     def _refused(self, task: "Task[Any]", error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
+        if self.lock._is_owned():           # type: ignore[attr-defined]
+            task._more().task_id = os.urandom(12).hex()
+            self.elsewhere(self._refused, task, error)
+            return
         held = task._hold()
         while True:
             with self.lock:

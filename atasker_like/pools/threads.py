@@ -106,8 +106,8 @@ class ThreadPool(Pool):
         task._watchers = None
         task._extra = None
         task._queued = perf_counter()
-        if not spec.plain:
-            return Pool.submit(self, task) or task  # type: ignore[func-returns-value]
+        if not spec.plain or self.lock._is_owned():     # type: ignore[attr-defined]
+            return Pool.submit(self, task) or task      # type: ignore[func-returns-value]
         registry = self.registry
         gates = self.gates
         try:
@@ -139,7 +139,7 @@ class ThreadPool(Pool):
 
     def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
-        if not spec.plain:
+        if not spec.plain or self.lock._is_owned():     # type: ignore[attr-defined]
             return Pool.start_many(self, spec, calls)
         tasks: "List[Task[Any]]" = []
         append = tasks.append

@@ -43,7 +43,7 @@ def test_a_stop_that_comes_first_refuses_and_the_function_never_runs(make, way):
     assert isinstance(join(submit), SupervisorStoppedError)
     assert not ran
     check_oracle(supervisor, [])
-    assert not supervisor._timer._heap
+    assert not supervisor._timer._heap and not supervisor._timer._inbox
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -403,7 +403,7 @@ def attempt(line, options):
         sys.settrace(None)
     problems = []
     pool = supervisor._threads
-    for lock in (pool.lock, supervisor._timer._lock):
+    for lock in (pool.lock, supervisor._timer._start_lock):
         if not lock.acquire(timeout=0.5):
             return seen, ["a lock is held for ever"]
         lock.release()

@@ -19,8 +19,8 @@ class Witness:
 
     def __init__(self, supervisor):
         self._supervisor = supervisor
-        supervisor._timer._lock = LyingLock()
-        self._locks = [supervisor._timer._lock] + [pool.lock for pool in pools(supervisor)]
+        supervisor._timer._heap_lock = LyingLock()
+        self._locks = [supervisor._timer._heap_lock] + [pool.lock for pool in pools(supervisor)]
         self.seen = {}
         self.guilty = []
         self.made = []

@@ -11,6 +11,7 @@ from atasker_like import errors
 EXAMPLES = {
     "SupervisorError": (errors.SupervisorError("m"), Exception),
     "SupervisorStoppedError": (errors.SupervisorStoppedError("m"), RuntimeError),
+    "SupervisorBusyError": (errors.SupervisorBusyError("m"), RuntimeError),
     "InvalidArgumentError": (errors.InvalidArgumentError("m"), ValueError),
     "InvalidTypeError": (errors.InvalidTypeError("m"), TypeError),
     "TaskNotFoundError": (errors.TaskNotFoundError("m"), LookupError),
