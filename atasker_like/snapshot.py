@@ -67,7 +67,7 @@ class PoolStats(_Frozen):
 
     ``depth`` maps priority to the number of waiting tasks; ``waiting``, ``delayed``, ``active`` and
     ``abandoned`` are counts of now; ``submitted``, ``succeeded``, ``failed``, ``cancelled`` and ``retried``
-    count since the start; ``wait`` and ``run`` hold p50, p90, p99 and max in seconds over the last tasks.
+    count since the start, and so does ``dropped``, those of the cancelled that a full queue had no room for; ``wait`` and ``run`` hold p50, p90, p99 and max in seconds over the last tasks.
     """
 
     if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class PoolStats(_Frozen):
         failed: int
         cancelled: int
         retried: int
+        dropped: int
         wait: Dict[str, Optional[float]]
         run: Dict[str, Optional[float]]
 
@@ -124,7 +125,7 @@ def pool_stats(pool: "Pool") -> PoolStats:
             "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
             "active": admission.active, "abandoned": getattr(pool, "abandoned", 0),
             "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,
-            "cancelled": registry.cancelled, "retried": registry.retried,
+            "cancelled": registry.cancelled, "retried": registry.retried, "dropped": registry.dropped,
         }
     return PoolStats(**fields, wait=_spread(started - queued for queued, started, _ in history),
                      run=_spread(completed - started for _, started, completed in history))

@@ -25,6 +25,7 @@ from .engine.waiting import current, deadline_of, remaining
 from .errors import (InvalidArgumentError, InvalidTypeError, SupervisorStoppedError, TaskNotFoundError)
 from .loops import ALoop, LoopPool, LoopRegistry
 from .options import TaskOptions
+from .pools.intake import ON_FULL
 from .pools.threads import ThreadPool, ThreadPoolView
 from .snapshot import Info, Stats, running_ids, take_stats
 
@@ -64,6 +65,16 @@ def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
             raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
         checked[name] = size
     return checked
+
+
+def _seconds(pool: str, **durations: "Any") -> float:
+    """Check one duration of a pool, and return it as a float."""
+    (name, seconds), = durations.items()
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise InvalidTypeError(f"{name} of the {pool} pool takes seconds, not {type(seconds).__name__}")
+    if not 0 <= seconds < 1e9:
+        raise InvalidArgumentError(f"{name} of the {pool} pool takes seconds from 0 on, not {seconds}")
+    return float(seconds)
 
 
 class TaskSupervisor:
@@ -191,7 +202,7 @@ class TaskSupervisor:
     def _is_busy_here(self) -> bool:
         """Say whether the calling thread is inside a critical section of the supervisor."""
         return (self._lifecycle._is_owned()         # type: ignore[attr-defined]
-                or any(pool.lock._is_owned() for pool in self._pools().values()))   # type: ignore[attr-defined]
+                or any(pool.lock._is_owned() for pool in self._pools().values()))
 
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()
@@ -261,7 +272,9 @@ class TaskSupervisor:
 
     def set_thread_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
                         reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
-                        max_size: "Optional[int]" = None) -> None:
+                        max_size: "Optional[int]" = None, max_queued: "Optional[int]" = None,
+                        on_full: "Optional[str]" = None, aging: "Optional[float]" = None,
+                        max_abandoned: "Optional[int]" = None) -> None:
         """Set the places of the thread pool. What is left out keeps its value; running tasks are not touched.
 
         :param pool_size: places for tasks of any priority; 0 is unlimited.
@@ -269,8 +282,20 @@ class TaskSupervisor:
         :param reserve_high: further ones, for HIGH and CRITICAL tasks. (CRITICAL tasks start in any case.)
         :param min_size: threads made ahead; ``'max'`` for as many as there are places.
         :param max_size: idle threads kept at most; as many as there are places unless told.
+        :param max_queued: tasks that may wait for a place; 0 is any number, as it is at first. Tasks that need not
+            wait, and those that are delayed, do not count.
+        :param on_full: what a submission meets when so many wait: ``'block'`` (the submitter waits, as it does at
+            first; a coroutine holds up its loop by that), ``'raise'`` (:class:`QueueFullError`) or ``'drop'`` (the
+            task is cancelled at once).
+        :param aging: seconds after which a waiting task rises one class, from LOW to NORMAL to HIGH; 0 is never, as
+            it is at first.
+        :param max_abandoned: threads that may still run functions whose timeout is over; as long as there are so
+            many, submitting raises :class:`TaskTimeoutError`. 0 is any number; at first it is 1000.
         :raises InvalidArgumentError: (a ValueError) a size below zero, or min_size above max_size.
         """
+        self._limit(self._threads, "thread", max_queued, on_full, aging)
+        if max_abandoned is not None:
+            self._threads.limit_abandoned(_places("thread", max_abandoned=max_abandoned)["max_abandoned"] or None)
         sizes = dict(self._thread_sizes, **_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
                                                    reserve_high=reserve_high, max_size=max_size))
         if min_size == "max":
@@ -287,13 +312,17 @@ class TaskSupervisor:
 
     def set_mp_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
                     reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
-                    start_method: "Optional[str]" = None) -> None:
+                    start_method: "Optional[str]" = None, max_queued: "Optional[int]" = None,
+                    on_full: "Optional[str]" = None, aging: "Optional[float]" = None) -> None:
         """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
 
         Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
 
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'``; ``'forkserver'`` where there is one.
             ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why.
+        :param max_queued: tasks that may wait, as for threads; those sent ahead to a process do not count.
+        :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads.
+        :param aging: seconds after which a waiting task rises one class, as for threads.
         """
         sizes = dict(self._mp_sizes, **_places("process", pool_size=pool_size, reserve_normal=reserve_normal,
                                                reserve_high=reserve_high))
@@ -304,6 +333,7 @@ class TaskSupervisor:
         elif min_size is not None:
             sizes.update(_places("process", min_size=min_size))
         pool = self._process_pool()
+        self._limit(pool, "process", max_queued, on_full, aging)
         if start_method is not None:
             from .pools.members import check_start_method
 
@@ -311,6 +341,20 @@ class TaskSupervisor:
             pool.start_method = start_method
         self._mp_sizes = sizes
         pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
+
+    @staticmethod
+    def _limit(pool: "Pool", kind: str, max_queued: "Optional[int]", on_full: "Optional[str]",
+               aging: "Optional[float]") -> None:
+        """Check and set what submissions to a pool have to meet; None leaves it as it is."""
+        most, seconds = pool.max_queued, pool.aging
+        if max_queued is not None:
+            most = _places(kind, max_queued=max_queued)["max_queued"] or None
+        if on_full is not None and on_full not in ON_FULL:
+            raise InvalidArgumentError(f"on_full of the {kind} pool takes one of {', '.join(ON_FULL)}, not {on_full!r}")
+        if aging is not None:
+            seconds = _seconds(kind, aging=aging) or None
+        if (most, on_full or pool.on_full, seconds) != (pool.max_queued, pool.on_full, pool.aging):
+            pool.limit(most, on_full or pool.on_full, seconds)
 
     def create_mp_pool(self, processes: "Optional[int]" = None,
                        initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),

@@ -18,7 +18,7 @@ FLOORS = [
     ["constants", "errors", "options"],
     ["engine", "engine.result", "engine.waiting", "engine.task", "engine.admission", "engine.lanes", "engine.timer",
      "engine.registry"],
-    ["pools", "pools.base", "pools.threads", "pools.child", "pools.decode", "pools.members", "pools.dispatch",
+    ["pools", "pools.intake", "pools.base", "pools.threads", "pools.child", "pools.decode", "pools.members", "pools.dispatch",
      "pools.processes", "pools.external", "loops"],
     ["snapshot", "supervisor"],
     ["progress", "tasks", "workers", "jobs", "collections", "locals", "queues", "results", "service", "futures"],

@@ -31,16 +31,23 @@ __all__ = ["Admission"]
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
 
 
+def _rank(priority: int) -> int:
+    """Return how many classes there are above a priority's, CRITICAL aside."""
+    return 2 if priority > _NORMAL else 1 if priority > _HIGH else 0
+
+
 class Admission:
     """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
 
-    __slots__ = ("active", "waiting", "_low", "_normal", "_high", "_levels", "_order", "_dead")
+    __slots__ = ("active", "waiting", "most", "_low", "_normal", "_high", "_levels", "_order", "_dead")
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
         #: Places in use. Lent ones do not count; critical tasks may push it beyond every limit.
         self.active = 0
         #: Tasks that wait, those withdrawn not counted.
         self.waiting = 0
+        #: A submission that finds fewer waiting needs no further look.
+        self.most = maxsize
         self._levels: "Dict[int, Deque[Task[Any]]]" = {}    # by priority, each first in, first out
         self._order: "List[int]" = []                       # a heap of the priorities that have a level
         self._dead = 0                                      # withdrawn tasks that still stand in a level
@@ -55,7 +62,7 @@ class Admission:
     def empty_copy(self) -> "Admission":
         """Return one with the same places, in which nothing waits or runs."""
         fresh = Admission()
-        fresh._low, fresh._normal, fresh._high = self._low, self._normal, self._high
+        fresh._low, fresh._normal, fresh._high, fresh.most = self._low, self._normal, self._high, self.most
         return fresh
 
     @property
@@ -76,9 +83,9 @@ class Admission:
             return self._high
         return maxsize
 
-    def push(self, task: "Task[Any]") -> None:
-        """Add a task behind those of its priority."""
-        priority = task._spec.priority
+    def push(self, task: "Task[Any]", risen: "Optional[int]" = None) -> None:
+        """Add a task behind those of its priority, or of the one that it has risen to."""
+        priority = task._spec.priority if risen is None else risen
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = deque()
@@ -122,6 +129,41 @@ class Admission:
                 level.popleft()
                 self._dead -= 1
             del self._levels[heappop(order)]
+
+    def urgency(self) -> int:
+        """Return the priority at which the task that :meth:`peek` has just returned stands: it may have risen."""
+        return self._order[0]
+
+    def age(self, now: float, interval: float) -> "Optional[float]":
+        """Let waiting tasks rise one class per interval, up to HIGH.
+
+        :param now: a perf_counter reading, as tasks note when they came.
+        :return: the seconds until another one is to rise, or None when none that waits will.
+        """
+        soonest = None
+        for priority in sorted(self._levels):       # the most urgent first, so that each rises once at most
+            rank = _rank(priority)
+            if not rank:
+                continue
+            level = self._levels[priority]
+            while level:
+                # Who stands behind came later, or has risen later: one look at the first decides.
+                task = level[0]
+                if task._status == QUEUED:
+                    extra = task._extra
+                    since = task._queued if extra is None or extra.due is None else extra.due
+                    pause = since + interval * (_rank(task._spec.priority) - rank + 1) - now
+                    if pause > 0:
+                        soonest = pause if soonest is None else min(soonest, pause)
+                        break
+                    self.push(level.popleft(), _NORMAL if rank > 1 else _HIGH)
+                    self.waiting -= 1
+                    if rank > 1:
+                        soonest = 0.0       # it may have waited for two intervals
+                else:
+                    level.popleft()
+                    self._dead -= 1
+        return soonest
 
     def offer(self, task: "Task[Any]") -> bool:
         """Occupy a place for a task that has just come, or let it wait; say whether it has a place.

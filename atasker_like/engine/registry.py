@@ -26,7 +26,7 @@ class Registry:
     in another pool, supervisor or process.
     """
 
-    __slots__ = ("prefix", "live", "named", "last", "failed", "cancelled", "retried",
+    __slots__ = ("prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped",
                  "history")
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class Registry:
         self.named: "Dict[str, Task[Any]]" = {}     # those whose id the caller has chosen, by id
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
         self.failed = self.cancelled = self.retried = 0
+        self.dropped = 0    # of the cancelled, those that the queue had no room for
         # When the last tasks were queued, started and completed, by perf_counter.
         self.history: "Deque[Tuple[float, float, float]]" = deque(maxlen=HISTORY)
 

@@ -18,6 +18,7 @@ import os
 import threading
 from _thread import start_new_thread
 from contextvars import copy_context
+from sys import maxsize
 from time import monotonic, perf_counter, time
 
 from ..constants import TaskType
@@ -27,6 +28,7 @@ from ..engine.result import Failure, log
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
 from ..engine.waiting import Gates, Latch
 from ..errors import TaskCancelledError, TaskTimeoutError
+from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +43,14 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 
-class Pool:
+class Pool(Intake):
     """Tasks of one kind, and the places where they run."""
 
     tt: TaskType
 
     def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
                  beside: "Callable[[Callable[[], None]], None]", admission: Admission) -> None:
+        super().__init__()
         self.name = name
         self.timer = timer
         self.lock = threading.RLock()       # guards the pool, its registry, its admission and its tasks
@@ -57,7 +60,7 @@ class Pool:
         self.accepting = False
         self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
         self._beside = beside               # runs a call in a pool thread, for threads that must not wait
-        self._drained: "List[Latch]" = []   # opened when the last live task has ended
+        self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -67,7 +70,7 @@ class Pool:
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            if self.lock._is_owned():       # type: ignore[attr-defined]
+            if self.lock._is_owned():
                 self._submit_elsewhere(task)
             else:
                 self._submit(task)
@@ -100,18 +103,23 @@ class Pool:
 
     def _submit(self, task: "Task[Any]") -> None:
         spec = task._spec
+        admission = self.admission
         while True:
             with self.lock:
                 if self.accepting:
-                    if spec.plain:
+                    if not spec.plain:
+                        self.timer.start()      # first: when it raises, nothing has been accepted
+                    pause = 0.0 if spec.plain else self._pause(spec)
+                    if pause > 0:
+                        self.registry.add(task)
+                        self._delay(task, pause)
+                        return
+                    if admission.waiting < admission.most or self._has_room(spec):
                         self.registry.add(task)
                         chores = self._ready(task)
-                    else:
-                        self.timer.start()      # first: when it raises, nothing has been accepted
-                        self.registry.add(task)
-                        chores = self._when_due(task, spec)
-                    break
-            self._wake_up()
+                        break
+            if self._turned_away(task):
+                return
         for chore in chores:
             chore()
 
@@ -150,44 +158,47 @@ class Pool:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         if not tasks:
             return
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             for task in tasks:
                 self._submit_elsewhere(task)
             return
-        plain = all(task._spec.plain for task in tasks)
-        chores: "Chores"
-        while True:
-            with self.lock:
-                if self.accepting:
-                    if not plain:
-                        self.timer.start()
-                    add = self.registry.add
-                    for task in tasks:
-                        add(task)
-                    if plain:
-                        chores = self._ready_many(tasks)
-                    else:
-                        chores = []
+        chores: "Optional[Chores]" = None
+        if all(task._spec.plain for task in tasks):
+            while True:
+                with self.lock:
+                    if self.admission.most != maxsize:
+                        break
+                    if self.accepting:
+                        add = self.registry.add
                         for task in tasks:
-                            chores += self._when_due(task, task._spec)
-                    break
-            self._wake_up()
+                            add(task)
+                        chores = self._ready_many(tasks)
+                        break
+                self._wake_up()
+        if chores is None:
+            self._submit_each(tasks)
+            return
         for chore in chores:
             chore()
 
-    def _when_due(self, task: "Task[Any]", spec: "TaskSpec") -> "Chores":
-        """An accepted task is made ready now, or DELAYED until it is due."""
+    def _submit_each(self, tasks: "Sequence[Task[Any]]") -> None:
+        """Accept tasks one by one, as each has to be looked at; when one is refused, cancel those before it."""
+        accepted = 0
+        try:
+            for task in tasks:
+                self.submit(task)
+                accepted += 1
+        except BaseException:
+            for task in reversed(tasks[:accepted]):
+                self.cancel(task)
+            raise
+
+    def _pause(self, spec: "TaskSpec") -> float:
+        """Return the seconds until a task that has just come may start; 0 or less is now."""
         options = spec.options
         if options.delay:
-            pause = float(options.delay)
-        elif options.run_at is not None:
-            pause = options.run_at - time()
-        else:
-            return self._ready(task)
-        if pause <= 0:
-            return self._ready(task)
-        self._delay(task, pause)
-        return []
+            return float(options.delay)
+        return 0.0 if options.run_at is None else options.run_at - time()
 
     def _delay(self, task: "Task[Any]", pause: float) -> None:
         now = perf_counter()
@@ -203,6 +214,8 @@ class Pool:
                 return
             task._more().timer = None
             task._advance(QUEUED, perf_counter())
+            if self.aging is not None:
+                self._keep_aging()
             chores = self._ready(task)
         for chore in chores:
             chore()
@@ -233,9 +246,8 @@ class Pool:
             if extra.on_start:
                 watchers += extra.on_start
                 extra.on_start = None
-        if self._drained and not registry.live:
-            watchers += self._drained
-            self._drained = []
+        if self._attentive:
+            watchers += self._attend()
         return watchers
 
     def _announce(self, task: "Task[Any]", watchers: "Optional[Watchers]", inline: bool = True) -> None:
@@ -305,7 +317,7 @@ class Pool:
 
     def cancel(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.cancel`."""
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             if not task.done():
                 self.elsewhere(self.cancel, task)
                 return True
@@ -333,7 +345,7 @@ class Pool:
 
     def complete_early(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.mark_completed`."""
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             if not task.done():
                 self.elsewhere(self.complete_early, task)
                 return True
@@ -359,7 +371,7 @@ class Pool:
 
     def report(self, task: "Task[Any]", progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             return                          # a finalizer came in between: the next report will do
         with self.lock:
             if task._status == STARTED:
@@ -407,6 +419,7 @@ class Pool:
         """Accept no more tasks; those accepted go on."""
         with self.lock:
             self.accepting = False
+            self._let_in()                  # to be told
 
     def cancel_delayed(self) -> int:
         """Cancel what waits for its time; return how many."""
@@ -449,6 +462,7 @@ class Pool:
             if not self.registry.live:
                 return True
             self._drained.append(latch)
+            self._attentive = True
         if latch.wait(deadline):
             return True
         with self.lock:
@@ -467,6 +481,9 @@ class Pool:
         self.admission = self.admission.empty_copy()
         self.accepting = False
         self._drained = []
+        self._outside.clear()
+        self._attentive = False
+        self._aging_entry = None
 
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""

@@ -69,7 +69,7 @@ class Dispatcher(Pool):
             if task is None:
                 break
             spec = task._spec
-            priority = spec.priority
+            priority = admission.urgency()
             limit = admission.limit(priority)
             if was_idle and not batch:
                 if admission.active >= limit:

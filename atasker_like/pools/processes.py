@@ -131,13 +131,14 @@ class ProcessPool(Dispatcher):
 
     def _accept(self, task: "Task[Any]") -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             self._submit_elsewhere(task)
             return
         chores = None
+        admission = self.admission
         while True:
             with self.lock:
-                if self.accepting:
+                if self.accepting and (admission.waiting < admission.most or self._has_room(task._spec)):
                     if task._extra is None:
                         registry = self.registry
                         registry.last = task._seq = number = registry.last + 1
@@ -147,9 +148,8 @@ class ProcessPool(Dispatcher):
                     chores = self._ready(task)
             if self.gates.waiters:
                 self.gates.wake()
-            if chores is not None:
+            if chores is not None or self._turned_away(task):
                 break
-            self._wake_up()
         if chores:
             for chore in chores:
                 chore()
@@ -196,7 +196,7 @@ class ProcessPool(Dispatcher):
 
     def _refused(self, task: "Task[Any]", error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
-        if self.lock._is_owned():           # type: ignore[attr-defined]
+        if self.lock._is_owned():
             task._more().task_id = os.urandom(12).hex()
             self.elsewhere(self._refused, task, error)
             return
@@ -323,6 +323,8 @@ class ProcessPool(Dispatcher):
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             chores = self._grow() if self.admission.waiting else []
+            if self._attentive:
+                told += self._attend()
         finally:
             self.lock.release()
             if self.gates.waiters:
@@ -373,9 +375,6 @@ class ProcessPool(Dispatcher):
                     self._begin(following, now)
             if following is None:
                 self._becomes_idle(process)
-        if self._drained and not live:
-            told += self._drained
-            self._drained = []
 
     def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: "Any") -> None:
         """What a process says beside results."""
@@ -476,6 +475,7 @@ class ProcessPool(Dispatcher):
             if self.accepting or self.admission.waiting:
                 self._feed_idle()
                 chores = self._grow()
+            self._let_in()
             gone = self._all_gone()
         for chore in chores:
             chore()
@@ -538,6 +538,14 @@ class ProcessPool(Dispatcher):
             return True
         self._begin(task, perf_counter())   # the child has just taken its ticket
         return False
+
+    def _risen(self) -> "Chores":
+        if self.admission.peek() is not None:
+            urgency = self.admission.urgency()
+            if urgency < self._worst:
+                self._recall_less_urgent(urgency)
+            self._feed_idle()
+        return self._grow()
 
     def _withdrawn(self) -> "Chores":
         self.admission.withdrawn()
@@ -605,7 +613,7 @@ class ProcessPool(Dispatcher):
             return False
         coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
         return coming < self.admission.waiting and self.admission.active + coming < self.admission.limit(
-            task._spec.priority)
+            self.admission.urgency())
 
     def _start_processes(self) -> None:
         """A thread's body: start processes, one after the other, as long as some are lacking."""

@@ -44,6 +44,9 @@ __all__ = ["PoolThread", "ThreadPool"]
 #: Idle threads kept by a pool whose size is unlimited.
 UNLIMITED_KEEPS = 64
 
+#: Threads that may be abandoned, unless told.
+MAX_ABANDONED = 1000
+
 #: Seconds until a pool that has work but could not start a single thread tries again.
 START_RETRY = 0.1
 
@@ -90,6 +93,7 @@ class ThreadPool(Pool):
         self._abandoned: "Set[PoolThread]" = set()
         self._number = 0
         self.min_size = 0
+        self.max_abandoned: "Optional[int]" = MAX_ABANDONED
         self._keeps = self._keep(None)              # idle threads beyond these leave
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -106,27 +110,27 @@ class ThreadPool(Pool):
         task._watchers = None
         task._extra = None
         task._queued = perf_counter()
-        if not spec.plain or self.lock._is_owned():     # type: ignore[attr-defined]
+        if not spec.plain or self.lock._is_owned():
             return Pool.submit(self, task) or task      # type: ignore[func-returns-value]
         registry = self.registry
+        admission = self.admission
         gates = self.gates
         try:
             while True:
                 member = None
                 accepted = False
                 with self.lock:
-                    if self.accepting:
+                    if self.accepting and (admission.waiting < admission.most or self._has_room(spec)):
                         accepted = True
                         registry.last = task._seq = number = registry.last + 1
                         registry.live[number] = task
-                        if self.admission.offer(task):
+                        if admission.offer(task):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
                 if gates.waiters:
                     gates.wake()
-                if accepted:
+                if accepted or self._turned_away(task):
                     break
-                self._wake_up()
             if member is None:
                 return task
             if member.thread is None:
@@ -139,7 +143,7 @@ class ThreadPool(Pool):
 
     def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
-        if not spec.plain or self.lock._is_owned():     # type: ignore[attr-defined]
+        if not spec.plain or self.lock._is_owned():
             return Pool.start_many(self, spec, calls)
         tasks: "List[Task[Any]]" = []
         append = tasks.append
@@ -159,6 +163,9 @@ class ThreadPool(Pool):
         registry = self.registry
         while True:
             with self.lock:
+                if self.admission.most != maxsize:
+                    members = None
+                    break
                 if self.accepting:
                     number = registry.last
                     live = registry.live
@@ -171,7 +178,10 @@ class ThreadPool(Pool):
                     members = self._dispatch()
                     break
             self._wake_up()
-        self._launch(members)
+        if members is None:
+            self._submit_each(tasks)
+        else:
+            self._launch(members)
         return tasks
 
     def _ready(self, task: "Task[Any]") -> "Chores":
@@ -195,6 +205,7 @@ class ThreadPool(Pool):
         while True:
             task = pop()
             if task is None:
+                self._let_in()
                 return members
             self._mark_started(task, perf_counter())
             members.append(self._give(task))
@@ -269,6 +280,7 @@ class ThreadPool(Pool):
             if task is not None:
                 if member.abandoned:
                     self._abandoned.discard(member)
+                    self._set_most()
                 else:
                     self.admission.active -= 1
                     if task._advance(QUEUED, perf_counter()):
@@ -365,9 +377,8 @@ class ThreadPool(Pool):
                         del live[task._seq]
                         history.append((task._queued, task._started, now))
                         watchers = task._watchers
-                        if self._drained and not live:
-                            watchers = (watchers or []) + self._drained
-                            self._drained = []
+                        if self._attentive:
+                            watchers = (watchers or []) + self._attend()
                         if following is None:
                             self._rest(member)
                         elif following._extra is not None or not following._spec.plain:
@@ -415,6 +426,8 @@ class ThreadPool(Pool):
                 # Its end was told long ago, and its place is another's.
                 member.abandoned = False
                 self._abandoned.discard(member)
+                self._set_most()
+                self._let_in()
                 member.task = None
                 late = failure is not None
             else:
@@ -495,10 +508,26 @@ class ThreadPool(Pool):
                 return member
         return None
 
+    def _risen(self) -> "Chores":
+        return self._dispatch_chores()
+
+    def _barred(self) -> "Optional[str]":
+        if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
+            return None
+        return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up after their timeout "
+                "(max_abandoned); have their functions call current_task().check_cancelled(), or raise max_abandoned")
+
+    def limit_abandoned(self, most: "Optional[int]") -> None:
+        """Set how many threads may be abandoned before no task is taken any more; None is any number."""
+        with self.lock:
+            self.max_abandoned = most
+            self._set_most()
+
     def _give_up(self, member: PoolThread) -> None:
         """Nobody waits for what this thread runs any more: its place is filled by another one."""
         member.abandoned = True
         self._abandoned.add(member)
+        self._set_most()
         if not member.lent:
             self.admission.active -= 1
 
@@ -630,6 +659,7 @@ class ThreadPool(Pool):
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
+        self._set_most()
 
     def thread_count(self) -> int:
         """How many threads the pool has, idle and abandoned ones included."""
