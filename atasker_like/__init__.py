@@ -26,6 +26,7 @@ if TYPE_CHECKING:
                          TaskTimeoutError, WaitTimeoutError)
     from .loops import ALoop
     from .options import TaskOptions
+    from .snapshot import StopReport
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
                         task_supervisor, wait_completed)
@@ -44,6 +45,7 @@ _HOMES = {
     "engine.result": ("TaskResult",),
     "engine.task": ("Progress", "Task", "current_task"),
     "loops": ("ALoop",),
+    "snapshot": ("StopReport",),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
               "task_supervisor", "wait_completed"),
@@ -52,7 +54,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ALoop", "BoundTask", "ExecutionError", "InvalidArgumentError", "InvalidTypeError", "PoolBrokenError",
-    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback",
+    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
     "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL",
     "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
     "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskNotFoundError",

@@ -1,4 +1,4 @@
-"""Frozen answers to "what is going on": get_info() and stats()."""
+"""Frozen answers to "what is going on" and "what became of it": get_info(), stats() and stop()."""
 from __future__ import annotations
 
 from .constants import TaskType
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .engine.task import Task
     from .pools.base import Pool
 
-__all__ = ["Info", "PoolStats", "Stats", "percentile"]
+__all__ = ["Info", "PoolStats", "Stats", "StopReport", "percentile"]
 
 
 class _Frozen:
@@ -100,6 +100,35 @@ class Stats(_Frozen):
         waiting: int
         active: int
         abandoned: int
+
+
+class StopReport(_Frozen):
+    """What became of the tasks that were alive when a supervisor was stopped: what ``stop()`` returns.
+
+    ``finished`` tasks came to their end, ``cancelled`` ones were ended by the stop or asked to; ``abandoned`` is how
+    many threads still run functions that nobody waits for, ``killed`` how many processes were ended by force.
+    ``complete`` is False when the stop goes on behind the caller's back: then the others count until now.
+    """
+
+    if TYPE_CHECKING:
+        finished: int
+        cancelled: int
+        abandoned: int
+        killed: int
+        complete: bool
+
+
+def ended(pools: "Iterable[Pool]") -> "Tuple[int, int, int]":
+    """Return how many tasks of some pools have ended by themselves and been cancelled, and how many processes have
+    been killed."""
+    finished = cancelled = killed = 0
+    for pool in pools:
+        with pool.lock:
+            registry = pool.registry
+            cancelled += registry.cancelled
+            finished += registry.last - len(registry.live) - registry.cancelled
+            killed += getattr(pool, "killed", 0)
+    return finished, cancelled, killed
 
 
 def percentile(ordered: "Sequence[float]", share: float) -> "Optional[float]":

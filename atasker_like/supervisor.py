@@ -27,7 +27,7 @@ from .loops import ALoop, LoopPool, LoopRegistry
 from .options import TaskOptions
 from .pools.intake import ON_FULL
 from .pools.threads import ThreadPool, ThreadPoolView
-from .snapshot import Info, Stats, running_ids, take_stats
+from .snapshot import Info, Stats, StopReport, ended, running_ids, take_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
             raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
         checked[name] = size
     return checked
+
+
+def _check_callable(name: str, function: "Any") -> None:
+    if function is not None and not callable(function):
+        raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
 
 
 def _seconds(pool: str, **durations: "Any") -> float:
@@ -117,6 +122,7 @@ class TaskSupervisor:
                                     self._threads.beside, self._loops.resolve)
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}
+        self._before_stop = 0, 0, 0     # what had ended when the stop began
         self.thread_pool = ThreadPoolView(self._threads)
         _supervisors.add(self)
 
@@ -166,28 +172,35 @@ class TaskSupervisor:
         return self._state == _RUNNING
 
     def stop(self, wait: "Union[bool, float]" = True, stop_schedulers: bool = True,
-             cancel_tasks: bool = False) -> None:
+             cancel_tasks: bool = False) -> StopReport:
         """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
 
-        Tasks that are delayed, or wait for a retry, are cancelled. Past the deadline queued tasks are cancelled,
-        running processes are ended, and threads that still run are given up: their tasks count as cancelled.
+        The stages: refuse new tasks; cancel those that are delayed, or wait for a retry; wait for the others, until
+        the deadline. Past it, cancel what is queued, end the processes of what runs (TERM, and KILL a second later),
+        give up the threads that still run: their tasks count as cancelled; 2.5 s more at most, and everything is
+        closed. Without a deadline a task that never ends holds the stop for ever.
 
         :param wait: True waits for ever, a number so many seconds, False returns at once and goes on behind.
             A task that stops its own supervisor does not wait for itself: it is as if it had said False.
         :param stop_schedulers: stop registered schedulers as well.
         :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
+        :return: how many tasks finished and were cancelled, threads were abandoned and processes killed.
         """
         deadline = None if isinstance(wait, bool) else deadline_of(wait)
         if self._is_busy_here():
             # A signal handler or a finalizer came in between two lines of this thread's that must come to an end.
-            start_new_thread(self._threads.beside, (lambda: self.stop(False, stop_schedulers, cancel_tasks),))
-            return
+            def stop_behind() -> None:
+                self.stop(False, stop_schedulers, cancel_tasks)
+
+            start_new_thread(self._threads.beside, (stop_behind,))
+            return self._report()
         own = (getattr(current.member, "pool", None) is self._threads
                or current_coroutine_task.get() is not None)
         with self._lifecycle:
             first = self._state in (_NEW, _RUNNING)     # a new one may have loops that were started by hand
             if first:
                 self._state = _STOPPING
+                self._before_stop = ended(self._pools().values())
                 for pool in self._pools().values():
                     pool.refuse()
         if first:
@@ -198,6 +211,13 @@ class TaskSupervisor:
                 self._finish(deadline, cancel_tasks)
         elif wait is not False and not own:
             self._stopped.wait(remaining(deadline))
+        return self._report()
+
+    def _report(self) -> StopReport:
+        finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
+                                                                           self._before_stop))
+        return StopReport(finished=finished, cancelled=cancelled, abandoned=self._threads.abandoned, killed=killed,
+                          complete=self._state == _STOPPED)
 
     def _is_busy_here(self) -> bool:
         """Say whether the calling thread is inside a critical section of the supervisor."""
@@ -313,7 +333,10 @@ class TaskSupervisor:
     def set_mp_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
                     reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
                     start_method: "Optional[str]" = None, max_queued: "Optional[int]" = None,
-                    on_full: "Optional[str]" = None, aging: "Optional[float]" = None) -> None:
+                    on_full: "Optional[str]" = None, aging: "Optional[float]" = None,
+                    initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
+                    initializer_timeout: "Optional[float]" = None, maxtasksperchild: "Optional[int]" = None,
+                    max_age: "Optional[float]" = None, max_memory: "Optional[int]" = None) -> None:
         """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
 
         Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
@@ -323,6 +346,14 @@ class TaskSupervisor:
         :param max_queued: tasks that may wait, as for threads; those sent ahead to a process do not count.
         :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads.
         :param aging: seconds after which a waiting task rises one class, as for threads.
+        :param initializer: called in every new process, with ``*initargs``, before its first task. When it fails
+            three times in a row, what waits fails with its error.
+        :param initializer_timeout: seconds until a new process must be ready, its initializer included; 0 is never,
+            at first it is 120.
+        :param maxtasksperchild: a process is replaced after so many tasks; 0 is never, as it is at first.
+        :param max_age: a process is replaced when it is so many seconds old and has ended its task; 0 is never.
+        :param max_memory: a process is replaced when it has so many bytes in memory after a task; 0 is never. Where
+            the system does not tell (there is no ``/proc``) nothing happens.
         """
         sizes = dict(self._mp_sizes, **_places("process", pool_size=pool_size, reserve_normal=reserve_normal,
                                                reserve_high=reserve_high))
@@ -339,6 +370,21 @@ class TaskSupervisor:
 
             check_start_method(start_method)
             pool.start_method = start_method
+        if initializer_timeout is not None:
+            pool.initializer_timeout = _seconds("process", initializer_timeout=initializer_timeout) or None
+        if max_age is not None:
+            pool.max_age = _seconds("process", max_age=max_age) or None
+        if max_memory is not None:
+            pool.max_memory = _places("process", max_memory=max_memory)["max_memory"] or None
+        if initializer is not None or maxtasksperchild is not None:
+            _check_callable("initializer", initializer)
+            quota = pool.maxtasksperchild
+            if maxtasksperchild is not None:
+                quota = _places("process", maxtasksperchild=maxtasksperchild)["maxtasksperchild"] or None
+            started, arguments = pool.initializer, pool.initargs
+            if initializer is not None:
+                started, arguments = initializer, tuple(initargs)
+            pool.configure(started, arguments, quota)
         self._mp_sizes = sizes
         pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
 
@@ -366,8 +412,7 @@ class TaskSupervisor:
         :param maxtasksperchild: a process is replaced after so many tasks.
         :param context: a multiprocessing context, or the name of a start method.
         """
-        if initializer is not None and not callable(initializer):
-            raise InvalidTypeError(f"initializer takes a callable, not {type(initializer).__name__}")
+        _check_callable("initializer", initializer)
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
             raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
         if context is not None and not isinstance(context, str):
@@ -563,6 +608,31 @@ class TaskSupervisor:
     def stats(self) -> Stats:
         """Return depths, counts and percentiles of waiting and running time, as a frozen :class:`Stats`."""
         return take_stats(self._pools())
+
+    def dump(self, file: "Any" = None) -> None:
+        """Write where every running task is: the stacks of threads and coroutines at once, those of processes by
+        asking them, which works in C code that holds the interpreter as well.
+
+        Takes up to a second when a process does not answer. A signal handler may call it.
+
+        :param file: what to write to; :data:`sys.stderr` unless told.
+        """
+        from .stacks import stacks_text
+
+        file = sys.stderr if file is None else file
+        if file is not None:
+            file.write(stacks_text(self.id, self._threads, self._processes, self._coroutines))
+            file.flush()
+
+    def dump_on_signal(self, signum: "Optional[int]" = None, file: "Any" = None) -> None:
+        """Call :meth:`dump` whenever a signal comes: ``kill -USR1 PID`` shows what an application is doing.
+
+        :param signum: the signal; SIGUSR1 unless told.
+        :raises ValueError: it is not the main thread that calls, as :func:`signal.signal` wants.
+        """
+        import signal
+
+        signal.signal(getattr(signal, "SIGUSR1") if signum is None else signum, lambda *_: self.dump(file))
 
     # -- loops ---------------------------------------------------------------------------------------
 

@@ -18,9 +18,9 @@ FLOORS = [
     ["constants", "errors", "options"],
     ["engine", "engine.result", "engine.waiting", "engine.task", "engine.admission", "engine.lanes", "engine.timer",
      "engine.registry"],
-    ["pools", "pools.intake", "pools.base", "pools.threads", "pools.child", "pools.decode", "pools.members", "pools.dispatch",
+    ["pools", "pools.intake", "pools.base", "pools.threads", "pools.relay", "pools.child", "pools.decode", "pools.members", "pools.dispatch", "pools.upkeep",
      "pools.processes", "pools.external", "loops"],
-    ["snapshot", "supervisor"],
+    ["snapshot", "stacks", "supervisor"],
     ["progress", "tasks", "workers", "jobs", "collections", "locals", "queues", "results", "service", "futures"],
     ["monitor", "demo", "cli", "legacy", "pytest_plugin"],
 ]
@@ -29,7 +29,7 @@ FLOORS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.child": {"constants", "errors", "options"}}
+ONLY = {"pools.child": {"constants", "errors", "options", "pools.relay"}, "pools.relay": set()}
 
 #: Files over 400 lines, and why each is one and not two.
 LONG = {

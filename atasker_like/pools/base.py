@@ -162,19 +162,27 @@ class Pool(Intake):
             for task in tasks:
                 self._submit_elsewhere(task)
             return
+        plain = all(task._spec.plain for task in tasks)
         chores: "Optional[Chores]" = None
-        if all(task._spec.plain for task in tasks):
-            while True:
-                with self.lock:
-                    if self.admission.most != maxsize:
-                        break
-                    if self.accepting:
-                        add = self.registry.add
-                        for task in tasks:
-                            add(task)
-                        chores = self._ready_many(tasks)
-                        break
-                self._wake_up()
+        while True:
+            with self.lock:
+                if self.admission.most != maxsize:
+                    break
+                if self.accepting:
+                    if not plain:
+                        self.timer.start()
+                    add = self.registry.add
+                    ready = []
+                    for task in tasks:
+                        add(task)
+                        pause = 0.0 if plain else self._pause(task._spec)
+                        if pause > 0:
+                            self._delay(task, pause)
+                        else:
+                            ready.append(task)
+                    chores = self._ready_many(ready)
+                    break
+            self._wake_up()
         if chores is None:
             self._submit_each(tasks)
             return

@@ -1,12 +1,14 @@
 """The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
 
-This module imports nothing of the package but the errors, so that a child starts fast.
+This module imports nothing of the package but the errors and the relay of log records, so that a child starts fast.
 
-Three pipes connect a pool process to its parent, and a fourth tells it that the parent has died::
+Three pipes connect a pool process to its parent; a fourth tells it that the parent has died, and on a fifth it
+says, when it is sent a signal, where its threads are::
 
     parent ──── frames of tasks ────> child      FRAME header, marshalled entries, raw buffers
     parent ──── tickets ────────────> child      one a task: the number of its frame, 4 bytes
     parent <─── results ───────────── child      RESULT header, payload; one write each
+    parent <─── stacks ────────────── child      text, written by faulthandler whatever the process is doing
 
 A ticket is the right to run one task. The child takes a ticket, then starts the next task of the frame that the
 ticket names. The parent reads tickets back from the same pipe when it wants tasks back: the kernel gives each
@@ -26,6 +28,7 @@ from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
 
 from ..errors import TaskPicklingError
+from . import relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ FRAME = struct.Struct("<QII")
 RESULT = struct.Struct("<QQdB")
 TICKET = struct.Struct("<I")
 
-NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY = range(7)
+NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY, LOG = range(8)
 
 #: From this size on, a pickle travels beside the entries, and bytes are not copied into their pickle.
 LARGE = 1 << 16
@@ -221,6 +224,8 @@ class TaskInChild:
     def report_progress(self, done: float, total: "Optional[float]" = None,
                         message: "Optional[str]" = None) -> None:
         """Say how far the task is; ``task.progress`` shows it in the parent."""
+        if self._server._lock._is_owned():      # type: ignore[attr-defined]
+            return                          # a finalizer came in between: the next report will do
         self._server.send(self._number, PROGRESS, marshal.dumps(
             (float(done), None if total is None else float(total), None if message is None else "".join(message))), 0.0)
 
@@ -241,7 +246,9 @@ class _Server:
         self._result_fd = result_fd
         self._prefix = prefix
         self._functions: "Dict[bytes, Callable[..., Any]]" = {}
-        self._lock = threading.Lock()       # guards the writing of results: progress may come from any thread
+        # Guards the writing of results: progress and log records may come from any thread. It knows its owner, for
+        # finalizers and signal handlers that log in the middle of a result.
+        self._lock = threading.RLock()
         self._held: "Optional[int]" = None  # a ticket taken for a frame that has not been read yet
         self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int, Optional[str]]]" = None
 
@@ -355,6 +362,12 @@ class _Server:
         name = name or getattr(function, "__qualname__", None) or type(function).__qualname__
         return TaskInChild(self, number, self.current_id(), name, attempt)
 
+    def log(self, packed: bytes) -> None:
+        """Send a log record of the running task."""
+        if self is server and not self._lock._is_owned():       # type: ignore[attr-defined]
+            running = self._running
+            self.send(0 if running is None else running[0], LOG, packed, 0.0)
+
     def send(self, number: int, kind: int, payload: bytes, seconds: float) -> None:
         """Write one result or report; all of it before anything else."""
         header = RESULT.pack(number, len(payload), seconds, kind)
@@ -454,20 +467,37 @@ def _closed(fd: int) -> bool:
     return bool(waiter.poll(0))
 
 
-def main(task: "Connection", ticket: "Connection", result: "Connection", alive: "Connection", prefix: str,
+def _show_stacks_to(fd: int) -> None:
+    """Have the stacks of all threads written to a pipe when :data:`STACKS_SIGNAL` comes, even in C code that holds
+    the interpreter. What the pipe has no room for is left out: nobody may be there to read it."""
+    if STACKS_SIGNAL is not None:
+        import faulthandler
+
+        os.set_blocking(fd, False)
+        faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True, chain=False)
+
+
+#: What asks a pool process for its stacks; None where there is no such thing.
+STACKS_SIGNAL: "Optional[int]" = getattr(signal, "SIGUSR2", None)
+
+
+def main(pipes: "Sequence[Connection]", prefix: str, wanted_logs: "relay.Levels",
          initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]") -> None:
-    """The body of a pool process."""
+    """The body of a pool process. The pipes are those of tasks, tickets, results, the parent's life, and stacks."""
     global server
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for pipe in (task, ticket, result, alive):
+    for pipe in pipes:
         # What a task starts must not hold them open: the parent would not see the end of this process.
         os.set_inheritable(pipe.fileno(), False)
+    task, ticket, result, alive, stacks = pipes
     _end_with_parent(alive.fileno())
+    _show_stacks_to(stacks.fileno())
     server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
+    relay.install(wanted_logs, server.log)
     if hasattr(os, "register_at_fork"):
         # A process that a task forks must not hold the pipes open, nor speak for the task.
-        os.register_at_fork(after_in_child=lambda: _forget(task, ticket, result, alive))
+        os.register_at_fork(after_in_child=lambda: _forget(*pipes))
     if initializer is not None:
         try:
             initializer(*initargs)

@@ -10,8 +10,8 @@ import pickle
 from ..engine.result import with_cause
 from ..engine.task import Progress, Task
 from ..errors import ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError
-from . import child
-from .child import BUFFERS, ERROR, NOT_READY, PROGRESS, TICKET, VALUE, PipeReader
+from . import child, relay
+from .child import BUFFERS, ERROR, LOG, NOT_READY, PROGRESS, TICKET, VALUE, PipeReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
             outcome = _not_rebuilt(raised)
     elif kind == PROGRESS:
         outcome = Progress(*marshal.loads(payload))
+    elif kind == LOG:
+        outcome = relay.unpack(payload)
     return number, kind, seconds, outcome
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 
 from ..engine.result import log
 from ..errors import InvalidArgumentError
-from . import child
+from . import child, relay
 from .child import PIPE_SIZE
 
 TYPE_CHECKING = False
@@ -44,13 +44,14 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed")
+                 "closed", "stacks_fd", "weighed")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
         self.process = process
         self.pid: int = process.pid
         self.pipes = pipes                  # the parent's ends, to be closed
-        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd = [pipe.fileno() for pipe in pipes[:4]]
+        self.task_fd, self.ticket_in, self.ticket_out, self.result_fd, _, self.stacks_fd = [
+            pipe.fileno() for pipe in pipes]
         self.inflight: "Deque[Task[Any]]" = deque()
         self.frame = 0
         self.worst = -1                     # the least urgent priority in flight
@@ -63,6 +64,7 @@ class PoolProcess:
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
         self.born = monotonic()
+        self.weighed = self.born            # when its memory was looked at last
         self.error: "Optional[BaseException]" = None    # why it could not get ready
         self.closed = False                 # its pipes are closed, or its task pipe is
 
@@ -81,11 +83,11 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
     ours: "List[Connection]" = []
     with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
         try:
-            for kind in ("task", "ticket", "result", "alive"):
+            for kind in ("task", "ticket", "result", "alive", "stacks"):
                 reader, writer = context.Pipe(duplex=False)
                 _remember_pipe(reader)
                 _remember_pipe(writer)
-                if kind == "result":
+                if kind in ("result", "stacks"):
                     ours.append(reader)
                     theirs.append(writer)
                 elif kind == "ticket":
@@ -94,15 +96,16 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
                 else:
                     ours.append(writer)
                     theirs.append(reader)
-            task, ticket, result, alive = theirs
+            task, ticket, result, alive, stacks = theirs
             os.set_blocking(ticket.fileno(), False)
             os.set_blocking(ours[0].fileno(), False)
             os.set_blocking(ours[3].fileno(), False)
+            os.set_blocking(ours[5].fileno(), False)
             _enlarge(task.fileno())
             _enlarge(result.fileno())
             process = context.Process(
                 target=child.main, name=name,
-                args=(task, ticket, result, alive, prefix, initializer, initargs))
+                args=(theirs, prefix, relay.levels(), initializer, initargs))
             _kept.pipes = theirs
             process.start()
             # Its end is this pool's business alone: active_children() and the like would take the exit code
@@ -114,7 +117,7 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
             for pipe in ours + theirs:
                 close_pipe(pipe)
             raise
-        for pipe in (task, result, alive):
+        for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
     return PoolProcess(process, ours, quota)
 

@@ -34,10 +34,10 @@ from ..engine.waiting import Latch
 from ..errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from . import child
 from .base import Pool
-from .child import ERROR, LARGE, PROGRESS, READY, RESULT, PipeReader
+from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
 from .decode import death_of, decode, decode_large, wait_readable
-from .dispatch import Dispatcher
 from .members import PoolProcess, Watch, kill, launch
+from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _NOTHING: "Chores" = []     # nobody adds to it
 _CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
 
 
-class ProcessPool(Dispatcher):
+class ProcessPool(Upkeep):
     """Runs tasks in processes, most urgent first, and survives the death of any of them."""
 
     tt = TaskType.MP
@@ -315,6 +315,10 @@ class ProcessPool(Dispatcher):
             self.gates.wait(acquire)
         try:
             self._enter(process, results, late, told, held)
+            # Only when it has just ended a task: each process runs one at least, or nothing would ever get done.
+            if (self.max_age is not None or self.max_memory is not None) and results[-1][1] <= ERROR \
+                    and self._outworn(process):
+                self._retire(process)
             if process.inflight:
                 if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
                     self._feed(process)
@@ -323,6 +327,8 @@ class ProcessPool(Dispatcher):
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             chores = self._grow() if self.admission.waiting else []
+            if self._logs:
+                chores = chores + self._relay_chores()
             if self._attentive:
                 told += self._attend()
         finally:
@@ -373,8 +379,12 @@ class ProcessPool(Dispatcher):
                 late.append((task, kind, outcome))
                 if following is not None:
                     self._begin(following, now)
+                if kind == ERROR and isinstance(outcome, MemoryError):
+                    process.retiring = True     # it may be short of memory from now on
             if following is None:
                 self._becomes_idle(process)
+            elif process.retiring:
+                self.admission.push_back(self._recall(process))
 
     def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: "Any") -> None:
         """What a process says beside results."""
@@ -382,6 +392,8 @@ class ProcessPool(Dispatcher):
             running = self.registry.live.get(number)
             if running is not None:
                 running._more().progress = outcome
+        elif kind == LOG:
+            self._enter_log(number, outcome)
         elif kind == READY:
             process.ready = True
             self._failures = 0
@@ -509,6 +521,7 @@ class ProcessPool(Dispatcher):
         """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
         if process in self._idle:
             self._idle.remove(process)
+        self.killed += 1
 
         def terminate() -> None:
             try:
@@ -634,6 +647,7 @@ class ProcessPool(Dispatcher):
                     if self._closing:
                         self._dismiss(started)
                 watch.add(started)
+                self._expect(started)
             except BaseException as error:
                 with self.lock:
                     self._starting = False
@@ -703,6 +717,7 @@ class ProcessPool(Dispatcher):
         with self.lock:
             self._closing = True
             processes = list(self._processes)
+            self.killed += len(processes)
         for process in processes:
             kill(process.process)
 
@@ -713,6 +728,8 @@ class ProcessPool(Dispatcher):
         self._worst, self._unfed, self._failures = -1, 0, 0
         self._starting = self._pausing = self._unfit = self._closing = False
         self._watch = None
+        self._logs.clear()
+        self._relaying = False
 
     def warm_up(self) -> None:
         """Start ``min_size`` processes ahead of the tasks."""

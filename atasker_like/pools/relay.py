@@ -1,0 +1,118 @@
+"""Log records of pool processes, brought to the handlers of the parent.
+
+::
+
+    logger in the child ──> RelayHandler ──> result pipe ──> the logger of the same name in the parent
+
+A child has no handlers but this one: what would be written where, and in which format, is the application's to
+say, and it has said so in the parent. The record that arrives there carries ``task_id`` and ``task_name`` of the
+task that logged it (None outside of tasks), and ``process`` and ``processName`` of the child.
+
+Records cross as plain data, never pickled: a log line cannot run code in the parent.
+"""
+from __future__ import annotations
+
+import logging
+import marshal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional, Tuple
+
+    #: level of the root logger, level that is disabled, levels of other loggers by name
+    Levels = Tuple[int, int, Dict[str, int]]
+
+__all__ = ["RelayHandler", "install", "levels", "unpack"]
+
+#: Characters of a message, or of a traceback, that cross at most.
+LONGEST = 1 << 16
+
+_PLAIN = (str, int, float, bool, type(None))
+_OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+def levels() -> "Levels":
+    """In the parent: which records are wanted, for :func:`install`."""
+    root = logging.getLogger()
+    set_ones = {name: logger.level for name, logger in list(root.manager.loggerDict.items())
+                if isinstance(logger, logging.Logger) and logger.level}
+    return root.level, root.manager.disable, set_ones
+
+
+def install(wanted: "Levels", send: "Callable[[bytes], None]") -> None:
+    """In the child: send all records that the parent wants, and write them nowhere here."""
+    root = logging.getLogger()
+    for logger in [root, *root.manager.loggerDict.values()]:
+        if isinstance(logger, logging.Logger):
+            logger.handlers = []        # a forked child has the parent's, which the parent will use
+            logger.propagate = True
+    level, root.manager.disable, others = wanted
+    root.setLevel(level)
+    for name, other in others.items():
+        logging.getLogger(name).setLevel(other)
+    root.addHandler(RelayHandler(send))
+
+
+class RelayHandler(logging.Handler):
+    """Sends records to the parent, as plain data."""
+
+    def __init__(self, send: "Callable[[bytes], None]") -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record; an error in its arguments is reported as :mod:`logging` reports it."""
+        try:
+            packed = _pack(record)
+        except Exception:
+            self.handleError(record)
+            return
+        try:
+            self._send(packed)
+        except (OSError, ValueError):   # the parent is gone, and this process is about to be
+            pass
+
+
+def _pack(record: logging.LogRecord) -> bytes:
+    trace: "Optional[str]" = record.exc_text
+    if trace is None and record.exc_info:
+        trace = logging.Formatter().formatException(record.exc_info)
+    fields: "Dict[str, Any]" = {
+        "name": _text(record.name), "levelno": int(record.levelno), "levelname": _text(record.levelname),
+        "pathname": _text(record.pathname), "filename": _text(record.filename), "module": _text(record.module),
+        "lineno": int(record.lineno or 0), "funcName": _text(record.funcName), "msg": _text(record.getMessage()),
+        "exc_text": None if trace is None else _text(trace),
+        "stack_info": None if record.stack_info is None else _text(record.stack_info),
+        "created": float(record.created), "msecs": float(record.msecs), "thread": record.thread,
+        "threadName": _text(record.threadName), "process": record.process, "processName": _text(record.processName),
+    }
+    for name, value in record.__dict__.items():
+        # extra=, as far as it is plain
+        if name not in _OWN and type(value) in _PLAIN:
+            fields[name] = _text(value) if type(value) is str else value
+    return marshal.dumps(fields)
+
+
+def _text(value: "Any") -> str:
+    text = "".join((str(value), ""))    # an exact str, which marshal takes
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ... (cut)"
+
+
+def unpack(payload: "Any") -> "Dict[str, Any]":
+    """In the parent: the fields of a record."""
+    fields = marshal.loads(payload)
+    if type(fields) is not dict:
+        raise ValueError("not a log record")
+    return fields
+
+
+def handle(fields: "Dict[str, Any]", task_id: "Optional[str]", task_name: "Optional[str]") -> None:
+    """In the parent: give a record to the logger that it is for. Runs the application's handlers."""
+    record = logging.makeLogRecord(dict(fields, args=None, exc_info=None, task_id=task_id, task_name=task_name))
+    record.relativeCreated = (record.created - _began) * 1000
+    logger = logging.getLogger(record.name if record.name != "root" else None)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+_began: float = logging.LogRecord("", 0, "", 0, "", (), None).created

@@ -1,0 +1,62 @@
+"""Functions that tests run in pool processes."""
+import logging
+import os
+import threading
+
+_kept = []
+
+log = logging.getLogger("in_processes")
+
+
+def pid_and_value(value):
+    return os.getpid(), value
+
+
+def keep(size):
+    _kept.append(b"x" * size)
+    return os.getpid()
+
+
+def out_of_memory():
+    raise MemoryError
+
+
+def hang():
+    threading.Event().wait()
+
+
+def remember(value):
+    _kept.append(value)
+
+
+def remembered():
+    return _kept[-1]
+
+
+def log_one():
+    log.info("one")
+
+
+def log_things(where):
+    log.debug("not wanted")
+    log.info("hello %s %d", where, 5, extra={"colour": "blue", "object": object()})
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("bad")
+    log.warning("x" * (1 << 17))
+    return os.getpid()
+
+
+def log_badly():
+    log.info("%d", "no number")
+
+
+def enter_and_wait(path):
+    """Say that it has begun, then wait for ever, in C code that holds the interpreter."""
+    import ctypes
+
+    with open(path, "w"):
+        pass
+    while True:                 # each signal ends one of them
+        ctypes.PyDLL(None).sleep(1000)
