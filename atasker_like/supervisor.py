@@ -735,11 +735,11 @@ def _arm_exit() -> None:
     if not _armed:
         _armed = True
         # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
-        getattr(threading, "_register_atexit", atexit.register)(_at_exit)
+        getattr(threading, "_register_atexit", atexit.register)(finish_all)
 
 
-def _at_exit() -> None:
-    """Finish what was accepted. After Ctrl-C only what runs; a second Ctrl-C ends everything at once."""
+def finish_all() -> None:
+    """Called when the process is about to end: finish what was accepted. After Ctrl-C only what runs; a second Ctrl-C ends everything at once."""
     interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
     try:
         for supervisor in list(_supervisors):

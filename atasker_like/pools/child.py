@@ -506,6 +506,10 @@ def main(pipes: "Sequence[Connection]", prefix: str, wanted_logs: "relay.Levels"
             return
     server.send(0, READY, b"", 0.0)
     server.serve()
+    # Tasks may have submitted others to a supervisor of this process. It is not imported here, only met.
+    supervisors = sys.modules.get(__name__.rsplit(".", 2)[0] + ".supervisor")
+    if supervisors is not None:
+        supervisors.finish_all()
 
 
 def _forget(*pipes: "Connection") -> None:

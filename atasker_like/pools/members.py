@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -243,6 +244,18 @@ def _after_fork() -> None:
             with suppress(OSError):
                 pipe.close()
     _pipes.clear()
+    _forget_forkserver()
+
+
+def _forget_forkserver() -> None:
+    """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
+    (ECHILD). Forgotten, it is started anew when it is wanted."""
+    server: "Any" = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    if server is not None and getattr(server, "_forkserver_pid", None) is not None:
+        with suppress(OSError, TypeError):
+            os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent
+        server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+        server._lock = threading.RLock()                # another thread may have held it
 
 
 if hasattr(os, "register_at_fork"):
