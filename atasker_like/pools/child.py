@@ -246,9 +246,9 @@ class _Server:
         self._result_fd = result_fd
         self._prefix = prefix
         self._functions: "Dict[bytes, Callable[..., Any]]" = {}
-        # Guards the writing of results: progress and log records may come from any thread. It knows its owner, for
-        # finalizers and signal handlers that log in the middle of a result.
-        self._lock = threading.RLock()
+        # Progress and log records may come from any thread, and from finalizers and signal handlers in the middle
+        # of a result: the lock knows its owner.
+        self._lock = threading.RLock()      # guards the writing of results
         self._held: "Optional[int]" = None  # a ticket taken for a frame that has not been read yet
         self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int, Optional[str]]]" = None
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
 
     from ..engine.task import Task
+    from ..engine.timer import TimerEntry
 
     class Watched(Protocol):
         """The pool, as far as the watch must know it."""
@@ -45,7 +46,7 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed", "stacks_fd", "weighed")
+                 "closed", "stacks_fd", "weighed", "expiry")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
         self.process = process
@@ -65,6 +66,7 @@ class PoolProcess:
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
         self.born = monotonic()
+        self.expiry: "Optional[TimerEntry]" = None      # the timer's call, should it not get ready in time
         self.weighed = self.born            # when its memory was looked at last
         self.error: "Optional[BaseException]" = None    # why it could not get ready
         self.closed = False                 # its pipes are closed, or its task pipe is

@@ -396,6 +396,7 @@ class ProcessPool(Upkeep):
             self._enter_log(number, outcome)
         elif kind == READY:
             process.ready = True
+            self.timer.cancel(process.expiry)
             self._failures = 0
             self._unfit = False
             if not process.closed:
@@ -455,7 +456,8 @@ class ProcessPool(Upkeep):
             self._processes.remove(process)
             if process in self._idle:
                 self._idle.remove(process)
-            ending = process.ending
+            ending, process.ending = process.ending, None
+            self.timer.cancel(process.expiry)
             process.closed = True
             self.admission.push_back(self._recall(process))
             victims = list(process.inflight)        # one at most, by the protocol of the tickets

@@ -58,7 +58,9 @@ class Upkeep(Dispatcher):
         timeout = self.initializer_timeout
         if timeout is not None:
             self.timer.start()
-            self.timer.call_later(timeout, self._late, process, timeout)
+            process.expiry = self.timer.call_later(timeout, self._late, process, timeout)
+            if process.ready or process.closed:     # meanwhile
+                self.timer.cancel(process.expiry)
 
     def _late(self, process: PoolProcess, timeout: float) -> None:
         """The timer's call."""

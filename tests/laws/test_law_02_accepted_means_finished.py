@@ -58,7 +58,7 @@ def test_a_submission_that_comes_first_is_finished_by_the_stop(make, way):
     wait_for(lambda: not supervisor._threads.accepting, "the stop has begun")
     held.go()
     tasks = join(submit)
-    assert join(stop) is None
+    assert join(stop).complete
     for task in tasks:
         assert task.done()
         assert task.state == ("cancelled" if way == "delayed" else "succeeded")
@@ -199,7 +199,7 @@ def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, whi
     stop = started(supervisor.stop)
     wait_for(lambda: pool._closing, "the pool is being closed")
     gate.go()
-    assert join(stop) is None
+    assert join(stop).complete
     assert not pool.pids() and pool.process_count() == 0 and pool._watch is None
     check_oracle(supervisor, tasks)
 
