@@ -11,7 +11,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, Ta
                           current_task, wait_completed)
 
 from . import functions
-from .tools import PATIENCE, Hold, wait_for
+from .tools import FREE_THREADED, PATIENCE, Hold, merged, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,16 @@ class Watched:
         weakref.finalize(thing, self._gone[name].set).atexit = False
         return thing
 
+    def wait(self, name, seconds=PATIENCE):
+        """Wait until a thing is gone; say whether it is."""
+        gone = self._gone[name]
+        if FREE_THREADED:
+            merged(gone.is_set, seconds)
+        return gone.wait(0 if FREE_THREADED else seconds)
+
     def all_gone(self):
         """Wait until none is left."""
-        left = [name for name, gone in self._gone.items() if not gone.wait(PATIENCE if not gc.isenabled() else 0)]
+        left = [name for name in self._gone if not self.wait(name, PATIENCE if not gc.isenabled() else 0)]
         assert not left, "still held: " + ", ".join(left)
 
 
@@ -81,8 +88,7 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     ended = threading.Event()
     ended.task = task
     del task
-    watched._gone["argument"].wait(PATIENCE)
-    assert watched._gone["argument"].is_set(), "the finished task holds its arguments"
+    assert watched.wait("argument"), "the finished task holds its arguments"
     assert not watched._gone["task"].is_set()
     del ended.task
     watched.all_gone()          # the pool's threads, processes and loops are idle: none holds any of it

@@ -1,5 +1,6 @@
 """What the tests of the laws force races with: locks that lie, clocks that obey, and the oracle."""
 import ast
+import gc
 import os
 import signal
 import subprocess
@@ -12,6 +13,18 @@ import atasker_like
 
 #: Seconds that anything is waited for at most; no wait ends by time in a run that passes.
 PATIENCE = 10
+
+
+#: Whether this interpreter has no lock of its own. It frees what another thread has let go when the thread that made
+#: it next runs, or when the collector does: the last reference is gone before, and nothing shows it.
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def merged(condition, seconds=PATIENCE):
+    """On a free-threaded build: let the collector free what has no reference, until a condition holds."""
+    deadline = monotonic() + seconds
+    while not condition() and monotonic() < deadline:
+        gc.collect()
 
 
 class Hold:
