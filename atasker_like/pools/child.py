@@ -343,7 +343,11 @@ class _Server:
             else:
                 self._send_parts(number, VALUE, parts, seconds)
         except BaseException as error:
-            self.send(number, ERROR, _describe(error, stage), perf_counter() - begin)
+            try:
+                described = _describe(error, stage)
+            except MemoryError:
+                described = _describe_in_little_memory(error)
+            self.send(number, ERROR, described, perf_counter() - begin)
         finally:
             self._running = None
 
@@ -425,6 +429,27 @@ def _describe(error: BaseException, stage: str) -> bytes:
     except BaseException:               # the parent builds a RemoteError of the text instead
         pass
     return marshal.dumps((kind, _text(error), text, pickled))
+
+
+def _describe_in_little_memory(error: BaseException) -> bytes:
+    """The same in as few bytes as can be, when what the failed function still holds has been let go."""
+    global _reserve
+    _reserve = b""
+    trace = error.__traceback__
+    while trace is not None:
+        try:
+            trace.tb_frame.clear()
+        except RuntimeError:            # the frame of this module, which goes on
+            pass
+        trace = trace.tb_next
+    kind = type(error)
+    pickled = pickle.dumps(MemoryError(*error.args)) if kind is MemoryError else None
+    return marshal.dumps((f"{kind.__module__}.{kind.__qualname__}", _text(error),
+                          "(there was no memory for the traceback)", pickled))
+
+
+#: Given back when there is no memory to describe an error.
+_reserve = bytes(1 << 16)
 
 
 def _text(error: BaseException) -> str:

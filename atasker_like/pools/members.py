@@ -135,16 +135,25 @@ class Watch:
 
     def __init__(self, pool: "Watched") -> None:
         self._pool = pool
-        self._selector = selectors.DefaultSelector()
+        self._reader, self._writer = os.pipe()
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError:
+            os.close(self._reader)
+            os.close(self._writer)
+            raise
         # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
         self._requests: "Deque[Tuple[int, int, PoolProcess]]" = deque()
         self._stopping = False
-        self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._selector.register(self._reader, selectors.EVENT_READ, None)
         self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._close()
+            raise
 
     def add(self, process: PoolProcess) -> None:
         """Watch one more process."""
@@ -177,6 +186,9 @@ class Watch:
         self._stopping = True
         self._wake()
         self._thread.join()
+        self._close()
+
+    def _close(self) -> None:
         self._selector.close()
         os.close(self._reader)
         os.close(self._writer)

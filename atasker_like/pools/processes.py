@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from errno import EAGAIN
 from itertools import count
 from time import monotonic, perf_counter
 
@@ -61,8 +62,8 @@ TERM_GRACE = 1.0
 CLOSE_GRACE = 5.0
 #: How often in a row processes may fail to start before what waits is failed.
 START_TRIES = 3
-#: Seconds before a failed start is tried again; doubled each time.
-START_PAUSE = 0.05
+#: Seconds before a failed start is tried again; doubled each time, up to the second number.
+START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
 _new_task = Task.__new__
 _NOTHING: "Chores" = []     # nobody adds to it
@@ -93,6 +94,7 @@ class ProcessPool(Upkeep):
         self._feed_every = FEED_EVERY
         self._starting = False              # a thread is starting processes
         self._failures = 0                  # processes in a row that did not get ready
+        self._refusals = 0                  # starts in a row that raised
         self._pausing = False               # the timer will try again to start one
         self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
@@ -186,7 +188,7 @@ class ProcessPool(Upkeep):
                 # It will follow the entry: the buffers, then the pickle.
                 task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
             return None
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             advice = ("define it at the top level of a module, where the process can import it"
                       if what == "function" else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
@@ -397,6 +399,7 @@ class ProcessPool(Upkeep):
         elif kind == READY:
             process.ready = True
             self.timer.cancel(process.expiry)
+            self._refusals = 0
             self._failures = 0
             self._unfit = False
             if not process.closed:
@@ -612,7 +615,7 @@ class ProcessPool(Upkeep):
             with self.lock:
                 if self._watch is None:
                     self._watch = Watch(self)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             log.warning("%s could not start its thread: %s", self.name, error)      # tried again with a process
         self._beside(self._start_processes)
 
@@ -639,33 +642,40 @@ class ProcessPool(Upkeep):
                     gone = self._all_gone()
                     break
             try:
+                self._start_watch()
                 started = launch(f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix,
                                  self.initializer, self.initargs, self.maxtasksperchild)
                 with self.lock:
-                    if self._watch is None:
-                        self._watch = Watch(self)
                     watch = self._watch
+                    assert watch is not None
                     self._processes.append(started)
                     if self._closing:
                         self._dismiss(started)
                 watch.add(started)
                 self._expect(started)
             except BaseException as error:
+                # The system refuses for now: what waits stays. Any other reason will be the same at the next try.
+                temporary = isinstance(error, (OSError, MemoryError))
                 with self.lock:
                     self._starting = False
-                    self._failures += 1
+                    if not temporary:
+                        self._failures += 1
                     failures = self._failures
-                    self._pausing = failures < START_TRIES and not self._closing
+                    hopeless = failures >= START_TRIES
+                    self._refusals += 1
+                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
+                    self._pausing = not hopeless and not self._closing
                     gone = self._all_gone()
                 for latch in gone:
                     latch()
-                log.warning("%s could not start a process: %s: %s", self.name, type(error).__name__, error)
-                if failures >= START_TRIES:
+                log.warning("%s could not start a process: %s: %s; %s", self.name, type(error).__name__, error,
+                            "what waits is failed" if hopeless else f"it is tried again in {pause:g} s")
+                if hopeless:
                     self._fail_waiting(error)
                 else:
                     try:
                         self.timer.start()
-                        self.timer.call_later(START_PAUSE * 2 ** failures, self._try_again)
+                        self.timer.call_later(pause, self._try_again)
                     except RuntimeError:
                         with self.lock:
                             self._pausing = False
@@ -673,6 +683,18 @@ class ProcessPool(Upkeep):
                 return
         for latch in gone:
             latch()
+
+    def _start_watch(self) -> None:
+        """Make sure that there is a thread that will see the end of a process.
+
+        :raises OSError: the system has none to give, or no file.
+        """
+        with self.lock:
+            if self._watch is None:
+                try:
+                    self._watch = Watch(self)
+                except RuntimeError as error:
+                    raise BlockingIOError(EAGAIN, str(error)) from error
 
     def _all_gone(self) -> "List[Latch]":
         """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
@@ -727,7 +749,7 @@ class ProcessPool(Upkeep):
         """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
         super().reset_after_fork()
         self._processes, self._idle, self._gone = [], [], []
-        self._worst, self._unfed, self._failures = -1, 0, 0
+        self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
         self._starting = self._pausing = self._unfit = self._closing = False
         self._watch = None
         self._logs.clear()
@@ -743,7 +765,7 @@ class ProcessPool(Upkeep):
     def open(self) -> None:
         with self.lock:
             self._closing = self._pausing = False
-            self._failures = 0
+            self._failures = self._refusals = 0
             self.accepting = True
 
     def close(self, deadline: "Optional[float]") -> None:

@@ -273,6 +273,7 @@ class ThreadPool(Pool):
     def _not_started(self, member: PoolThread, error: BaseException) -> None:
         """The system has no thread to give. What the thread was to do waits for another one."""
         watchers = None
+        members: "List[PoolThread]" = []
         with self.lock:
             self._threads.discard(member)
             member.thread = None
@@ -286,7 +287,10 @@ class ThreadPool(Pool):
                     if task._advance(QUEUED, perf_counter()):
                         self._disarm(task)
                         self.admission.push_back((task,))
-            alone = not any(other.task is not None and not other.lent and not other.abandoned
+            if self._idle:
+                members = self._dispatch()      # one has come to rest meanwhile
+            # Those that do not wait for others come round to look at what waits here.
+            alone = not any(not other.lent and not other.abandoned and other not in self._idle
                             for other in self._threads)
         log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free",
                     self.name, error)
@@ -294,6 +298,8 @@ class ThreadPool(Pool):
             job = member.job
             if job is not None:
                 job()               # better late in this thread than never
+        elif members:
+            self._launch(members)
         elif alone:
             # No thread of the pool will come round to look: the timer does.
             try:
