@@ -65,11 +65,15 @@ class ALoop:
                                       daemon=True)
             try:
                 thread.start()
-            except RuntimeError:
-                loop.close()
+                running.acquire()
+                self.thread, self._loop = thread, loop
+            except BaseException:           # no thread is to be had, or an interrupt came in between
+                if self._loop is not loop:
+                    if thread.ident is None:
+                        loop.close()
+                    else:
+                        loop.call_soon_threadsafe(loop.stop)
                 raise
-            running.acquire()
-            self.thread, self._loop = thread, loop
 
     def _run(self, loop: "asyncio.AbstractEventLoop", ready: "Callable[[], None]") -> None:
         import asyncio
@@ -169,7 +173,11 @@ class ALoop:
                 pass
             self.thread = None
         if wait is not False and thread is not threading.current_thread():
-            thread.join(None if deadline is None else max(0.0, deadline - monotonic()) + 1.5)
+            try:
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()) + 1.5)
+            except BaseException:           # interrupted: the next stop waits for it again
+                self.thread = self.thread or thread
+                raise
 
 
 async def _cancel_others(grace: float) -> None:
@@ -460,8 +468,8 @@ class LoopRegistry:
         """Stop every loop; they can be started again."""
         with self._lock:
             loops: "List[ALoop]" = [*self._aloops.values(), *([self._own] if self._own else [])]
-            self._own = None
             self.closed = True
         for aloop in loops:
             left = remaining(deadline)
             aloop.stop(True if left is None else left, cancel)
+        self._own = None

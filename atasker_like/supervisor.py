@@ -123,6 +123,7 @@ class TaskSupervisor:
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
+        self._stop_left = False         # a stop was interrupted, and nobody goes on with it
         self.thread_pool = ThreadPoolView(self._threads)
         _supervisors.add(self)
 
@@ -196,21 +197,30 @@ class TaskSupervisor:
             return self._report()
         own = (getattr(current.member, "pool", None) is self._threads
                or current_coroutine_task.get() is not None)
-        with self._lifecycle:
-            first = self._state in (_NEW, _RUNNING)     # a new one may have loops that were started by hand
+        first = False
+        try:
+            with self._lifecycle:
+                # A new one may have loops that were started by hand.
+                first = self._state in (_NEW, _RUNNING) or self._stop_left
+                if first:
+                    if not self._stop_left:
+                        self._before_stop = ended(self._pools().values())
+                    self._stop_left = False
+                    self._state = _STOPPING
+                    for pool in self._pools().values():
+                        pool.refuse()
             if first:
-                self._state = _STOPPING
-                self._before_stop = ended(self._pools().values())
-                for pool in self._pools().values():
-                    pool.refuse()
-        if first:
-            if wait is False or own:
-                threading.Thread(target=self._finish, args=(None, cancel_tasks), daemon=True,
-                                 name=f"supervisor_{self.id}_stop").start()
-            else:
-                self._finish(deadline, cancel_tasks)
-        elif wait is not False and not own:
-            self._stopped.wait(remaining(deadline))
+                if wait is False or own:
+                    threading.Thread(target=self._finish, args=(None, cancel_tasks), daemon=True,
+                                     name=f"supervisor_{self.id}_stop").start()
+                else:
+                    self._finish(deadline, cancel_tasks)
+            elif wait is not False and not own:
+                self._stopped.wait(remaining(deadline))
+        except BaseException:
+            if first:
+                self._stop_left = True      # interrupted: the next call takes it up where it was left
+            raise
         return self._report()
 
     def _report(self) -> StopReport:
@@ -256,10 +266,15 @@ class TaskSupervisor:
                     pool.give_up()
             self._threads.close(deadline)
             self._timer.stop()
-        finally:
             with self._lifecycle:
                 self._state = _STOPPED
             self._stopped.set()
+        except Exception:
+            log.exception("supervisor %s could not be stopped in order", self.id)
+            with self._lifecycle:
+                self._state = _STOPPED
+            self._stopped.set()
+            raise
 
     def reset_after_fork(self) -> None:
         """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""

@@ -11,7 +11,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "TaskResult", "with_cause", "with_traceback"]
 
-log = logging.getLogger("atasker_like")
+
+
+class _Log:
+    """The logger ``atasker_like``, for threads that must go on: a handler may let its errors through to whoever logs,
+    and there is nowhere left to report them."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def warning(self, message: str, *arguments: "Any") -> None:
+        """Log a warning."""
+        self._write(logging.WARNING, message, arguments, None)
+
+    def error(self, message: str, *arguments: "Any", exc_info: "Any" = None) -> None:
+        """Log an error."""
+        self._write(logging.ERROR, message, arguments, exc_info)
+
+    def exception(self, message: str, *arguments: "Any") -> None:
+        """Log an error, with the exception that is being handled."""
+        self._write(logging.ERROR, message, arguments, True)
+
+    def _write(self, level: int, message: str, arguments: "Tuple[Any, ...]", exc_info: "Any") -> None:
+        try:
+            self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
+        except Exception:
+            pass
+
+
+log = _Log("atasker_like")
 
 
 def with_traceback(error: BaseException, traceback: "Any") -> BaseException:

@@ -32,7 +32,7 @@ from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
@@ -128,23 +128,29 @@ class Pool(Intake):
         task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
         return self.submit(task) or task            # type: ignore[func-returns-value]
 
-    def _undo(self, task: "Task[Any]") -> None:
-        """Submitting is about to raise: the task must not run. It may have got any distance into the pool, since an
-        interrupt can come at any line."""
-        number = getattr(task, "_seq", None)
+    def _undo(self, *tasks: "Task[Any]") -> None:
+        """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
+        an interrupt can come at any line."""
+        undone = []
         with self.lock:
-            if number is None or self.registry.live.get(number) is not task:
-                if number is not None and number == self.registry.last and not task.done():
-                    self.registry.last -= 1
-                return
-            task._more().cancel_requested = True
-            if task._status == STARTED and not self._begun(task):
-                task._advance(QUEUED, perf_counter())   # it was given a place, and nobody has been told to run it
-            if task._status == STARTED:
-                return                      # too late: it runs, and ends as it will
-            watchers = self._conclude(task, CANCELED, perf_counter())
-            self._repair(task)
-        self._announce(task, watchers)
+            registry = self.registry
+            for task in tasks:
+                number = getattr(task, "_seq", None)
+                if number is None or registry.live.get(number) is not task:
+                    if number is not None and number == registry.last and not task.done():
+                        registry.last -= 1
+                    continue
+                registry.last = max(registry.last, number)
+                task._more().cancel_requested = True
+                if task._status == STARTED and not self._begun(task):
+                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
+                if task._status == STARTED:
+                    continue                # too late: it runs, and ends as it will
+                undone.append((task, self._conclude(task, CANCELED, perf_counter())))
+            if undone:
+                self._repair({task for task, _ in undone})
+        for task, watchers in undone:
+            self._announce(task, watchers)
 
     def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """Make a task of each of many calls of one function, accept them all and return them."""
@@ -156,12 +162,17 @@ class Pool(Intake):
 
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
-        if not tasks:
-            return
-        if self.lock._is_owned():
-            for task in tasks:
-                self._submit_elsewhere(task)
-            return
+        try:
+            if self.lock._is_owned():
+                for task in tasks:
+                    self._submit_elsewhere(task)
+            elif tasks:
+                self._submit_many(tasks)
+        except BaseException:
+            self._undo(*tasks)
+            raise
+
+    def _submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         plain = all(task._spec.plain for task in tasks)
         chores: "Optional[Chores]" = None
         while True:
@@ -507,8 +518,8 @@ class Pool(Intake):
         """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""
         return True
 
-    def _repair(self, task: "Task[Any]") -> None:
-        """Bring the pool's accounts in order after an interrupted submission; the task is final."""
+    def _repair(self, tasks: "Set[Task[Any]]") -> None:
+        """Bring the pool's accounts in order after an interrupted submission; the tasks are final."""
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
         """Many tasks may run."""

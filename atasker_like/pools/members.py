@@ -145,6 +145,7 @@ class Watch:
         # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
         self._requests: "Deque[Tuple[int, int, PoolProcess]]" = deque()
         self._stopping = False
+        self._files = [self._reader, self._writer]
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._selector.register(self._reader, selectors.EVENT_READ, None)
@@ -190,8 +191,8 @@ class Watch:
 
     def _close(self) -> None:
         self._selector.close()
-        os.close(self._reader)
-        os.close(self._writer)
+        while self._files:
+            os.close(self._files.pop())
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):     # full: it is awake

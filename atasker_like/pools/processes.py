@@ -786,10 +786,10 @@ class ProcessPool(Upkeep):
                 self.kill_all()
                 deadline = None
                 grace = monotonic() + CLOSE_GRACE
-        with self.lock:
-            watch, self._watch = self._watch, None
+        watch = self._watch
         if watch is not None:
             watch.stop()
+            self._watch = None
 
     def process_count(self) -> int:
         """How many processes there are, those that start or end included."""

@@ -68,7 +68,7 @@ class PoolThread:
         self.abandoned = False              # nobody waits for its task any more; its place is gone
         self.leaving = False                # it is to go when it has nothing to do any more
         self.gone = False                   # it is no longer in the pool: nobody will wake it but to let it end
-        self.awake = True                   # False from its rest until it has seen that it was woken
+        self.awake = False                  # from its rest until it has seen that it was woken
         self.thread: "Optional[threading.Thread]" = None
 
     def lend(self) -> None:
@@ -131,10 +131,8 @@ class ThreadPool(Pool):
                     gates.wake()
                 if accepted or self._turned_away(task):
                     break
-            if member is None:
+            if member is None or (member.thread is None and not self._start_thread(member)):
                 return task
-            if member.thread is None:
-                return self._launch((member,)) or task      # type: ignore[func-returns-value]
             # One line, so that no interrupt comes between: from here on the task runs.
             return member.wake.release() or task            # type: ignore[func-returns-value]
         except BaseException:
@@ -161,28 +159,32 @@ class ThreadPool(Pool):
             task._queued = now
             append(task)
         registry = self.registry
-        while True:
-            with self.lock:
-                if self.admission.most != maxsize:
-                    members = None
-                    break
-                if self.accepting:
-                    number = registry.last
-                    live = registry.live
-                    for task in tasks:
-                        number += 1
-                        task._seq = number
-                        live[number] = task
-                    registry.last = number
-                    self.admission.push_run(spec.priority, tasks)
-                    members = self._dispatch()
-                    break
-            self._wake_up()
-        if members is None:
-            self._submit_each(tasks)
-        else:
-            self._launch(members)
-        return tasks
+        try:
+            while True:
+                with self.lock:
+                    if self.admission.most != maxsize:
+                        members = None
+                        break
+                    if self.accepting:
+                        number = registry.last
+                        live = registry.live
+                        for task in tasks:
+                            number += 1
+                            task._seq = number
+                            live[number] = task
+                        registry.last = number
+                        self.admission.push_run(spec.priority, tasks)
+                        members = self._dispatch()
+                        break
+                self._wake_up()
+            if members is None:
+                self._submit_each(tasks)
+            else:
+                self._launch(members)
+            return tasks
+        except BaseException:
+            self._undo(*tasks)
+            raise
 
     def _ready(self, task: "Task[Any]") -> "Chores":
         self.admission.push(task)
@@ -224,9 +226,9 @@ class ThreadPool(Pool):
     def _begun(self, task: "Task[Any]") -> bool:
         return False        # the state settles it: a thread that comes to a cancelled task finds no call to make
 
-    def _repair(self, task: "Task[Any]") -> None:
+    def _repair(self, tasks: "Set[Task[Any]]") -> None:
         for member in list(self._threads):
-            if member.task is not task:
+            if member.task not in tasks:
                 continue
             if member in self._idle:
                 member.task = None
@@ -234,6 +236,8 @@ class ThreadPool(Pool):
                 member.task = None
                 member.gone = True
                 self._threads.discard(member)
+                if member.wake.locked():
+                    member.wake.release()   # should its thread start after all, it ends at once
             elif not member.awake and member.wake.locked():
                 member.wake.release()       # it finds nothing to do, and gives its place back by itself
         self.admission.recount(sum(1 for member in self._threads
@@ -256,19 +260,33 @@ class ThreadPool(Pool):
         """Wake or start threads that have been given something; no lock is held."""
         failed: "List[Tuple[PoolThread, BaseException]]" = []
         for member in members:
-            if member.thread is not None:
-                member.wake.release()
-                continue
-            self._number += 1       # a name only: two of the same would do no harm
-            thread = threading.Thread(target=self._run, args=(member,), daemon=True,
-                                      name=f"{self.name}_{self._number}")
-            member.thread = thread
-            try:
-                thread.start()
-            except (RuntimeError, MemoryError) as error:
-                failed.append((member, error))
+            if member.thread is None:
+                error = self._make_thread(member)
+                if error is not None:
+                    failed.append((member, error))
+                    continue
+            member.wake.release()
         for member, cause in reversed(failed):      # so that they wait in their old order
             self._not_started(member, cause)
+
+    def _start_thread(self, member: PoolThread) -> bool:
+        """Start a thread, which sleeps at first; say whether there is one. What it was given waits if there is not."""
+        error = self._make_thread(member)
+        if error is None:
+            return True
+        self._not_started(member, error)
+        return False
+
+    def _make_thread(self, member: PoolThread) -> "Optional[BaseException]":
+        """Start a thread for a member, which sleeps at first; return the system's refusal, if any."""
+        self._number += 1           # a name only: two of the same would do no harm
+        thread = threading.Thread(target=self._run, args=(member,), daemon=True, name=f"{self.name}_{self._number}")
+        member.thread = thread
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            return error
+        return None
 
     def _not_started(self, member: PoolThread, error: BaseException) -> None:
         """The system has no thread to give. What the thread was to do waits for another one."""
@@ -332,26 +350,22 @@ class ThreadPool(Pool):
         live = registry.live
         history = registry.history
         exchange = self.admission.exchange
-        task = member.task
+        task: "Optional[Task[Any]]" = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
         args: "Any"
         watcher: "Any"
         value: "Any"
         error: "Any"
-        fresh = True                # only a new thread has something to do without being woken
         while True:
             if task is None:
-                if not fresh:
-                    if member.gone:
-                        return
-                    member.wake.acquire()
-                    member.awake = True
-                fresh = False
+                if member.gone:
+                    return
+                member.wake.acquire()       # a new one, too: what it is for must have been submitted to the end
+                member.awake = True
                 task = member.task
                 if task is None and member.job is not None:
                     task = self._run_job(member)
                 continue
-            fresh = False
 
             value = error = None
             plain = task._spec.plain
@@ -646,20 +660,23 @@ class ThreadPool(Pool):
 
     def close(self, deadline: "Optional[float]") -> None:
         with self.lock:
-            idle, self._idle = self._idle, []
             members = list(self._threads)
             for member in members:
                 member.leaving = True
-            for member in idle:
+            for member in self._idle:
                 member.gone = True
-            self._threads.difference_update(idle)
+            self._idle = []
             abandoned = set(self._abandoned)
-        for member in idle:
-            member.wake.release()
+        for member in members:
+            # Also one that a stop before this one, which was interrupted, has told already: it is gone then, or goes.
+            if member.gone and member.wake.locked():
+                member.wake.release()
         me = current.member
         for member in members:
             if member is not me and member not in abandoned and member.thread is not None:
                 member.thread.join(remaining(deadline))
+        with self.lock:
+            self._threads = {member for member in self._threads if not member.gone}
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""
