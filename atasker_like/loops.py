@@ -53,27 +53,28 @@ class ALoop:
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
+        with self._lock:
+            if self.thread is None:
+                self._start()
+
+    def _start(self) -> None:
         import asyncio
 
-        with self._lock:
-            if self.thread is not None:
-                return
-            running = threading.Lock()
+        running = threading.Lock()
+        running.acquire()
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._run, args=(loop, running.release), name=self._thread_name, daemon=True)
+        try:
+            thread.start()
             running.acquire()
-            loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=self._run, args=(loop, running.release), name=self._thread_name,
-                                      daemon=True)
-            try:
-                thread.start()
-                running.acquire()
-                self.thread, self._loop = thread, loop
-            except BaseException:           # no thread is to be had, or an interrupt came in between
-                if self._loop is not loop:
-                    if thread.ident is None:
-                        loop.close()
-                    else:
-                        loop.call_soon_threadsafe(loop.stop)
-                raise
+            self.thread, self._loop = thread, loop
+        except BaseException:               # no thread is to be had, or an interrupt came in between
+            if self._loop is not loop:
+                if thread.ident is None:
+                    loop.close()
+                else:
+                    loop.call_soon_threadsafe(loop.stop)
+            raise
 
     def _run(self, loop: "asyncio.AbstractEventLoop", ready: "Callable[[], None]") -> None:
         import asyncio

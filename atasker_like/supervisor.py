@@ -123,7 +123,8 @@ class TaskSupervisor:
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
-        self._stop_left = False         # a stop was interrupted, and nobody goes on with it
+        self._finishing = False         # a thread is about to bring everything to an end
+        self._finish_until: "Optional[float]" = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
         _supervisors.add(self)
 
@@ -197,31 +198,32 @@ class TaskSupervisor:
             return self._report()
         own = (getattr(current.member, "pool", None) is self._threads
                or current_coroutine_task.get() is not None)
-        first = False
-        try:
-            with self._lifecycle:
-                # A new one may have loops that were started by hand.
-                first = self._state in (_NEW, _RUNNING) or self._stop_left
-                if first:
-                    if not self._stop_left:
-                        self._before_stop = ended(self._pools().values())
-                    self._stop_left = False
-                    self._state = _STOPPING
-                    for pool in self._pools().values():
-                        pool.refuse()
-            if first:
-                if wait is False or own:
-                    threading.Thread(target=self._finish, args=(None, cancel_tasks), daemon=True,
-                                     name=f"supervisor_{self.id}_stop").start()
-                else:
-                    self._finish(deadline, cancel_tasks)
-            elif wait is not False and not own:
-                self._stopped.wait(remaining(deadline))
-        except BaseException:
-            if first:
-                self._stop_left = True      # interrupted: the next call takes it up where it was left
-            raise
+        with self._lifecycle:
+            # A new one may have loops that were started by hand. A stop that was interrupted before it got going is
+            # begun again.
+            begin = self._state != _STOPPED and not self._finishing
+            if begin:
+                if self._state != _STOPPING:
+                    self._before_stop = ended(self._pools().values())
+                self._state = _STOPPING
+                self._finish_until = deadline
+                for pool in self._pools().values():
+                    pool.refuse()
+        if begin:
+            self._begin_to_finish(deadline, cancel_tasks)
+        if wait is not False and not own:
+            # The thread that finishes keeps the deadline that it was given; a later caller has one of its own.
+            self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
         return self._report()
+
+    def _begin_to_finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+        """Have a thread of its own finish: the main thread may be interrupted at any line, and that one may not."""
+        finisher = threading.Thread(target=self._finish, args=(deadline, cancel_tasks), daemon=True,
+                                    name=f"supervisor_{self.id}_stop")
+        try:
+            finisher.start()
+        except RuntimeError:                # the system has no thread to give
+            self._finish(deadline, cancel_tasks)
 
     def _report(self) -> StopReport:
         finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
@@ -238,49 +240,55 @@ class TaskSupervisor:
         self._coroutines.abandon_closed()
 
     def _finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
-        pools = self._pools().values()
+        with self._lifecycle:
+            if self._finishing or self._state != _STOPPING:
+                return                      # two were begun, of which the first was thought not to be
+            self._finishing = True
         try:
-            delayed = sum(pool.cancel_delayed() for pool in pools)
-            if delayed:
-                log.warning("supervisor %s stopped: %d delayed task(s) cancelled", self.id, delayed)
-            if cancel_tasks:
-                for pool in pools:
-                    pool.cancel_all()
-            self._coroutines.abandon_closed()       # loops of the application's own may be gone
-            # All pools to the end before any is closed: a task of one may wait for one of another.
-            drained = [pool.drain(deadline) for pool in pools]
-            if not all(drained):
-                for pool in pools:
-                    pool.cancel_all()
-                given_up = self._threads.give_up()
-                if given_up:
-                    log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
-                                len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
-                deadline = monotonic() + LAST_GRACE
-            processes = self._processes
-            if processes is not None:
-                processes.close(deadline)
-            self._loops.stop_all(deadline, cancel=not all(drained))
-            for pool in pools:
-                if not pool.drain(deadline):
-                    pool.give_up()
-            self._threads.close(deadline)
-            self._timer.stop()
-            with self._lifecycle:
-                self._state = _STOPPED
-            self._stopped.set()
+            self._end_all(deadline, cancel_tasks)
         except Exception:
             log.exception("supervisor %s could not be stopped in order", self.id)
+        finally:
             with self._lifecycle:
                 self._state = _STOPPED
+                self._finishing = False
             self._stopped.set()
-            raise
+
+    def _end_all(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+        pools = self._pools().values()
+        delayed = sum(pool.cancel_delayed() for pool in pools)
+        if delayed:
+            log.warning("supervisor %s stopped: %d delayed task(s) cancelled", self.id, delayed)
+        if cancel_tasks:
+            for pool in pools:
+                pool.cancel_all()
+        self._coroutines.abandon_closed()       # loops of the application's own may be gone
+        # All pools to the end before any is closed: a task of one may wait for one of another.
+        drained = [pool.drain(deadline) for pool in pools]
+        if not all(drained):
+            for pool in pools:
+                pool.cancel_all()
+            given_up = self._threads.give_up()
+            if given_up:
+                log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
+                            len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+            deadline = monotonic() + LAST_GRACE
+        processes = self._processes
+        if processes is not None:
+            processes.close(deadline)
+        self._loops.stop_all(deadline, cancel=not all(drained))
+        for pool in pools:
+            if not pool.drain(deadline):
+                pool.give_up()
+        self._threads.close(deadline)
+        self._timer.stop()
 
     def reset_after_fork(self) -> None:
         """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""
         self._lifecycle = threading.RLock()
         self._state = _NEW
         self._stopped = threading.Event()
+        self._finishing = False
         self.started = None
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
@@ -508,8 +516,7 @@ class TaskSupervisor:
             task._more().task_id = task_id
             if wants_id:
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
-        spec.pool.submit(task)
-        return task
+        return spec.pool.submit(task) or task       # type: ignore[func-returns-value]
 
     def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,
                   callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None,

@@ -102,11 +102,7 @@ class Timer:
             self._generation += 1
             thread = threading.Thread(target=self._run, args=(self._generation,), name=self._name, daemon=True)
             self._thread = thread
-            try:
-                thread.start()
-            except RuntimeError:
-                self._thread = None
-                raise
+            thread.start()      # when it raises there is a thread without ident, as after an interrupt
 
     def call_at(self, deadline: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
         """Have ``call(*arguments)`` made at a time of the clock; :meth:`start` comes first."""

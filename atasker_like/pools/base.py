@@ -4,7 +4,7 @@ A pool owns its tasks from acceptance to their end: one lock guards its registry
 of each of its tasks. What a pool does differently from the others is in five methods, all called with the
 lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
 :meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
-others, start threads, or wait.
+others, start threads, or wait. The last of them is what has a new task run: before it, its submission can be undone.
 
 Order of locks: a pool's, then a latch's. No pool takes another pool's lock.
 
@@ -70,10 +70,7 @@ class Pool(Intake):
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            if self.lock._is_owned():
-                self._submit_elsewhere(task)
-            else:
-                self._submit(task)
+            return self._submit_elsewhere(task) if self.lock._is_owned() else self._submit(task)
         except BaseException:
             self._undo(task)
             raise
@@ -120,8 +117,13 @@ class Pool(Intake):
                         break
             if self._turned_away(task):
                 return
+        if not chores:
+            return
+        last = chores.pop()
         for chore in chores:
             chore()
+        # One line, so that no interrupt comes between having the task run and returning.
+        return last()
 
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""

@@ -198,7 +198,10 @@ class ThreadPool(Pool):
 
     def _dispatch_chores(self) -> "Chores":
         members = self._dispatch()
-        return [lambda: self._launch(members)] if members else []
+        chores: "Chores" = [member.wake.release for member in members]
+        if any(member.thread is None for member in members):
+            chores.insert(0, lambda: self._make_threads(members))
+        return chores       # to wake one that could not be started does no harm: nobody sleeps there
 
     def _dispatch(self) -> "List[PoolThread]":
         """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
@@ -258,14 +261,18 @@ class ThreadPool(Pool):
 
     def _launch(self, members: "Iterable[PoolThread]") -> None:
         """Wake or start threads that have been given something; no lock is held."""
+        self._make_threads(members)
+        for member in members:
+            member.wake.release()
+
+    def _make_threads(self, members: "Iterable[PoolThread]") -> None:
+        """Start threads for those that have none; what one was given that cannot be started waits."""
         failed: "List[Tuple[PoolThread, BaseException]]" = []
         for member in members:
             if member.thread is None:
                 error = self._make_thread(member)
                 if error is not None:
                     failed.append((member, error))
-                    continue
-            member.wake.release()
         for member, cause in reversed(failed):      # so that they wait in their old order
             self._not_started(member, cause)
 

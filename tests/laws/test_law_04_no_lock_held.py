@@ -130,12 +130,12 @@ def test_finalizers_when_a_task_ends_before_its_thread_has_looked_at_it(witness)
     submit = started(lambda: None)
     join(submit)
     hold = Hold()
-    launch = supervisor._threads._launch
-    supervisor._threads._launch = lambda members: (hold(), launch(members))
+    chores = supervisor._threads._dispatch_chores
+    supervisor._threads._dispatch_chores = lambda: [hold] + chores()
     task = []
     submit = started(lambda: task.append(bound(witness.argument("argument"))))
     hold.reached()
-    supervisor._threads._launch = launch
+    supervisor._threads._dispatch_chores = chores
     supervisor.clock.forward(supervisor._timer)
     wait_for(lambda: not supervisor._threads.registry.live, "the timeout")
     hold.go()
