@@ -49,36 +49,40 @@ class ALoop:
         self.thread: "Optional[threading.Thread]" = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: "Optional[asyncio.AbstractEventLoop]" = None
-        self._lock = threading.Lock()       # guards thread and _loop
+        self._lock = threading.Lock()       # guards starting and stopping
+        self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
         with self._lock:
-            if self.thread is None:
+            if self.thread is None or self._loop is None:
                 self._start()
 
     def _start(self) -> None:
-        import asyncio
-
         running = threading.Lock()
         running.acquire()
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self._run, args=(loop, running.release), name=self._thread_name, daemon=True)
-        try:
-            thread.start()
-            running.acquire()
-            self.thread, self._loop = thread, loop
-        except BaseException:               # no thread is to be had, or an interrupt came in between
-            if self._loop is not loop:
-                if thread.ident is None:
-                    loop.close()
-                else:
-                    loop.call_soon_threadsafe(loop.stop)
-            raise
+        refused: "List[BaseException]" = []
+        threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
+                         daemon=True).start()
+        running.acquire()       # when that is interrupted, the loop runs all the same, and is stopped with the others
+        if refused:
+            raise refused.pop()
 
-    def _run(self, loop: "asyncio.AbstractEventLoop", ready: "Callable[[], None]") -> None:
+    def _run(self, ready: "Callable[[], None]", refused: "List[BaseException]") -> None:
         import asyncio
 
+        me = threading.current_thread()
+        with self._publishing:
+            if self.thread is not None and self.thread.is_alive() and self._loop is not None:
+                ready()         # a start before this one was interrupted, and its loop is there
+                return
+            try:
+                loop = asyncio.new_event_loop()
+            except BaseException as error:      # no files, for example
+                refused.append(error)
+                ready()
+                return
+            self.thread, self._loop = me, loop
         asyncio.set_event_loop(loop)
         loop.call_soon(ready)
         try:
@@ -92,8 +96,9 @@ class ALoop:
             finally:
                 asyncio.set_event_loop(None)
                 loop.close()
-                if self._loop is loop:
-                    self._loop = None
+                with self._publishing:
+                    if self._loop is loop:
+                        self._loop = None
                 if self._ended is not None:
                     self._ended()
 
@@ -101,6 +106,7 @@ class ALoop:
         """In a forked process: the loop and its thread are the parent's."""
         self.thread = self._loop = None
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
 
     def is_active(self) -> bool:
         """Say whether the loop runs."""

@@ -94,9 +94,14 @@ class BoundTask:
     def _map(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: "Optional[int]") -> "Iterator[Any]":
         if buffersize is None:
             tasks: "List[Task[Any]]" = []
-            while self._submit_some(calls, _CHUNK, tasks):
-                pass
-            return _results(tasks)
+            try:
+                while self._submit_some(calls, _CHUNK, tasks):
+                    pass
+                return _results(tasks)
+            except BaseException:
+                for task in reversed(tasks):
+                    task.cancel()
+                raise
         if isinstance(buffersize, bool) or not isinstance(buffersize, int):
             raise InvalidTypeError(f"buffersize takes an integer or None, not {type(buffersize).__name__}")
         if buffersize < 1:

@@ -22,7 +22,7 @@ from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence
+    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set
 
     from .task import Task, TaskSpec
 
@@ -254,6 +254,10 @@ class Admission:
         self.waiting = sum(len(level) for level in self._levels.values())
         self._dead = 0
         self.active = active
+
+    def standing(self) -> "Set[Task[Any]]":
+        """Return the tasks that wait."""
+        return {task for level in self._levels.values() for task in level if task._status == QUEUED}
 
     def take_all(self) -> "List[Task[Any]]":
         """Take every waiting task, most urgent first, occupying no place."""

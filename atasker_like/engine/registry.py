@@ -63,9 +63,9 @@ class Registry:
 
     def add(self, task: "Task[Any]") -> None:
         """Enter a task and give it its number."""
-        self.last = number = self.last + 1
-        task._seq = number
+        task._seq = number = self.last + 1
         self.live[number] = task
+        self.last = number
         extra = task._extra
         if extra is not None and extra.task_id is not None:
             self.named[extra.task_id] = task

@@ -203,8 +203,7 @@ class LoopMailbox:
         self._draining = True
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self._drain)
-                return True
+                return loop.call_soon_threadsafe(self._drain) is not None     # one line: see Pool.submit
         except RuntimeError:    # closed
             pass
         self._draining = False

@@ -134,6 +134,7 @@ class Pool(Intake):
         """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
         an interrupt can come at any line."""
         undone = []
+        chores: "Chores" = []
         with self.lock:
             registry = self.registry
             for task in tasks:
@@ -150,7 +151,9 @@ class Pool(Intake):
                     continue                # too late: it runs, and ends as it will
                 undone.append((task, self._conclude(task, CANCELED, perf_counter())))
             if undone:
-                self._repair({task for task, _ in undone})
+                chores = self._repair({task for task, _ in undone})
+        for chore in chores:
+            chore()
         for task, watchers in undone:
             self._announce(task, watchers)
 
@@ -520,8 +523,9 @@ class Pool(Intake):
         """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""
         return True
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> None:
+    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
         """Bring the pool's accounts in order after an interrupted submission; the tasks are final."""
+        return []
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
         """Many tasks may run."""

@@ -94,9 +94,9 @@ class Dispatcher(Pool):
                 if priority > self._worst:
                     self._worst = priority
         if batch:
-            self._send(process, batch)
             if was_idle:
                 self._begin(batch[0], perf_counter())
+            self._send(process, batch)      # last: before it, a submission can be undone
 
     def _allowed(self, cost: "Optional[float]") -> int:
         """How many tasks that take so long may be in flight to one process."""
@@ -122,6 +122,7 @@ class Dispatcher(Pool):
 
     def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
         """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
+        process.touched = True
         process.inflight.extend(batch)
         entries: "List[Tuple[Any, ...]]" = []
         for task in batch:
@@ -141,13 +142,15 @@ class Dispatcher(Pool):
                                 spec.options.name))
             else:
                 entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
-                                extra.task_id, spec.takes_id, (extra.attempts + 1) * (1 if spec.blob else -1),
+                                extra.task_id, spec.takes_id,
+                                (extra.attempts + (task._status != STARTED)) * (1 if spec.blob else -1),
                                 spec.options.name))
             if large:
                 self._send_frame(process, entries, packed[1])
                 entries = []
         if entries:
             self._send_frame(process, entries, ())
+        process.touched = False
 
     def _send_frame(self, process: PoolProcess, entries: "List[Tuple[Any, ...]]", raws: "Sequence[Any]") -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
@@ -200,6 +203,7 @@ class Dispatcher(Pool):
     def _recall(self, process: PoolProcess) -> "List[Task[Any]]":
         """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
         the kernel gives each ticket to one reader."""
+        process.touched = True
         taken = 0
         with suppress(OSError):
             while True:
@@ -211,6 +215,7 @@ class Dispatcher(Pool):
         back: "List[Task[Any]]" = []
         now = perf_counter()
         for _ in range(min(taken, len(inflight))):
+            process.moving.append(inflight[-1])
             task = inflight.pop()
             if task._status == STARTED:
                 task._advance(QUEUED, now)
@@ -225,7 +230,18 @@ class Dispatcher(Pool):
             if not inflight:
                 self._becomes_idle(process)
         back.reverse()
+        process.moving.clear()
+        process.touched = False
         return back
+
+    def _let_go(self, process: PoolProcess) -> None:
+        """End a process of which an interrupt left unknown how much it was sent: it runs what it has got, and what is
+        in flight when it has ended had not begun. The lock is held."""
+        process.touched = False
+        process.leaving = True
+        process.closed = True
+        process.outbox.clear()
+        close_pipe(process.pipes[0])
 
     def _recall_less_urgent(self, priority: int) -> None:
         """A task has come that must not wait behind those that were sent ahead of it."""

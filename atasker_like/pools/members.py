@@ -46,7 +46,7 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed", "stacks_fd", "weighed", "expiry")
+                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
         self.process = process
@@ -70,6 +70,10 @@ class PoolProcess:
         self.weighed = self.born            # when its memory was looked at last
         self.error: "Optional[BaseException]" = None    # why it could not get ready
         self.closed = False                 # its pipes are closed, or its task pipe is
+        # An interrupt may come at any line. While touched, what was sent and what is in flight may differ.
+        self.touched = False
+        self.moving: "List[Task[Any]]" = []         # tasks that are being taken back
+        self.leaving = False                # it ends when it has run what it got: what remains had not begun
 
 
 def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "Optional[Callable[..., Any]]",

@@ -30,7 +30,7 @@ from time import monotonic, perf_counter
 from ..constants import TaskType
 from ..engine.admission import Admission
 from ..engine.result import Failure, log
-from ..engine.task import CANCELED, COMPLETED, QUEUED, Task
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
 from ..engine.waiting import Latch
 from ..errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from . import child
@@ -42,7 +42,7 @@ from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
@@ -92,7 +92,8 @@ class ProcessPool(Upkeep):
         self._worst = -1                    # no process has anything less urgent than this in flight
         self._unfed = 0                     # submissions since a submitter looked whether a process runs low
         self._feed_every = FEED_EVERY
-        self._starting = False              # a thread is starting processes
+        self._starting = False              # a thread is starting processes, or is asked to
+        self._start_running = False         # it has begun with that
         self._failures = 0                  # processes in a row that did not get ready
         self._refusals = 0                  # starts in a row that raised
         self._pausing = False               # the timer will try again to start one
@@ -116,11 +117,10 @@ class ProcessPool(Upkeep):
         task._watchers = None
         task._extra = None
         task._queued = perf_counter()
+        # Each of these is one line, so that no interrupt comes between having the task run and returning.
         if args or kwargs or spec.blob is None or not spec.plain:
-            self.submit(task)
-        else:
-            self._accept(task)
-        return task
+            return self.submit(task) or task        # type: ignore[func-returns-value]
+        return self._accept(task) or task           # type: ignore[func-returns-value]
 
     def submit(self, task: "Task[Any]") -> None:
         error = self._pack(task)
@@ -136,25 +136,29 @@ class ProcessPool(Upkeep):
         if self.lock._is_owned():
             self._submit_elsewhere(task)
             return
-        chores = None
-        admission = self.admission
-        while True:
-            with self.lock:
-                if self.accepting and (admission.waiting < admission.most or self._has_room(task._spec)):
-                    if task._extra is None:
-                        registry = self.registry
-                        registry.last = task._seq = number = registry.last + 1
-                        registry.live[number] = task
-                    else:
-                        self.registry.add(task)
-                    chores = self._ready(task)
-            if self.gates.waiters:
-                self.gates.wake()
-            if chores is not None or self._turned_away(task):
-                break
-        if chores:
-            for chore in chores:
-                chore()
+        try:
+            chores = None
+            admission = self.admission
+            while True:
+                with self.lock:
+                    if self.accepting and (admission.waiting < admission.most or self._has_room(task._spec)):
+                        if task._extra is None:
+                            registry = self.registry
+                            registry.last = task._seq = number = registry.last + 1
+                            registry.live[number] = task
+                        else:
+                            self.registry.add(task)
+                        chores = self._ready(task)
+                if self.gates.waiters:
+                    self.gates.wake()
+                if chores is not None or self._turned_away(task):
+                    break
+            if chores:
+                for chore in chores:
+                    chore()
+        except BaseException:
+            self._undo(task)
+            raise
 
     def submit_many(self, tasks: "Iterable[Task[Any]]") -> None:
         good = []
@@ -328,7 +332,7 @@ class ProcessPool(Upkeep):
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
-            chores = self._grow() if self.admission.waiting else []
+            chores = self._grow() if self.admission.waiting or len(process.inflight) > 1 else []
             if self._logs:
                 chores = chores + self._relay_chores()
             if self._attentive:
@@ -467,6 +471,10 @@ class ProcessPool(Upkeep):
             if victims:
                 self.admission.active -= 1
                 process.inflight.clear()
+            if process.leaving:
+                # It was let go after an interrupt: if it came to its own end, it had begun none of these.
+                unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
+                self._take_back(unbegun)
             if not process.ready and not self._closing:
                 self._failures += 1
             failures = self._failures
@@ -498,6 +506,15 @@ class ProcessPool(Upkeep):
             chore()
         for latch in gone:
             latch()
+
+    def _take_back(self, tasks: "List[Task[Any]]") -> None:
+        """Have tasks wait again that a process has not begun; the lock is held."""
+        now = perf_counter()
+        for task in tasks:
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in tasks if task._status == QUEUED])
 
     def _cancelled(self, task: "Task[Any]") -> None:
         held = task._hold()
@@ -556,6 +573,40 @@ class ProcessPool(Upkeep):
             return True
         self._begin(task, perf_counter())   # the child has just taken its ticket
         return False
+
+    def _begun(self, task: "Task[Any]") -> bool:
+        process = self._holder(task)
+        if process is None:
+            return False
+        self.admission.push_back(self._recall(process))
+        return task in process.inflight
+
+    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+        flying: "Set[Task[Any]]" = set()
+        moving: "List[Task[Any]]" = []
+        for process in self._processes:
+            if process.touched and not process.closed:
+                self._let_go(process)
+            moving += process.moving
+            process.moving.clear()
+            flying.update(process.inflight)
+        standing = self.admission.standing()
+        now = perf_counter()
+        for task in moving:
+            if task._status == STARTED and task not in flying:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in self.registry.live.values()
+                                  if task._status == QUEUED and task not in standing and task not in flying])
+        self.admission.recount(sum(1 for process in self._processes if process.inflight))
+        self._idle = [process for process in self._processes
+                      if process.ready and not process.inflight and not process.closed and process.ending is None
+                      and not process.retiring]
+        self._worst = max([process.worst for process in self._processes], default=-1)
+        if not self._start_running:
+            self._starting = False          # nobody may ever do it
+        self._feed_idle()
+        return self._grow()
 
     def _risen(self) -> "Chores":
         if self.admission.peek() is not None:
@@ -626,19 +677,26 @@ class ProcessPool(Upkeep):
             return False
         if alive < self.min_size and self.accepting and not self._unfit:
             return True
-        task = self.admission.peek()
-        if task is None or self._idle:
+        if self._idle:
             return False
+        task = self.admission.peek()
+        if task is None:
+            # What was sent ahead of a place may stand behind a task that takes long, or that waits for it: another
+            # process will take it back to run it, and there is room for one.
+            return (self.admission.active < self.admission._high
+                    and any(len(process.inflight) > 1 for process in self._processes)
+                    and all(process.ready or process.ending is not None for process in self._processes))
         coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
         return coming < self.admission.waiting and self.admission.active + coming < self.admission.limit(
             self.admission.urgency())
 
     def _start_processes(self) -> None:
         """A thread's body: start processes, one after the other, as long as some are lacking."""
+        self._start_running = True
         while True:
             with self.lock:
                 if self._closing or not self._lacking():
-                    self._starting = False
+                    self._starting = self._start_running = False
                     gone = self._all_gone()
                     break
             try:
@@ -657,7 +715,7 @@ class ProcessPool(Upkeep):
                 # The system refuses for now: what waits stays. Any other reason will be the same at the next try.
                 temporary = isinstance(error, (OSError, MemoryError))
                 with self.lock:
-                    self._starting = False
+                    self._starting = self._start_running = False
                     if not temporary:
                         self._failures += 1
                     failures = self._failures
@@ -750,7 +808,7 @@ class ProcessPool(Upkeep):
         super().reset_after_fork()
         self._processes, self._idle, self._gone = [], [], []
         self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
-        self._starting = self._pausing = self._unfit = self._closing = False
+        self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
         self._watch = None
         self._logs.clear()
         self._relaying = False

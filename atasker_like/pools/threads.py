@@ -18,7 +18,9 @@ It cannot wait for a place instead: it may hold a lock of the application that t
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextvars import copy_context
+from operator import methodcaller
 from sys import maxsize
 from time import perf_counter
 
@@ -229,7 +231,7 @@ class ThreadPool(Pool):
     def _begun(self, task: "Task[Any]") -> bool:
         return False        # the state settles it: a thread that comes to a cancelled task finds no call to make
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> None:
+    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
         for member in list(self._threads):
             if member.task not in tasks:
                 continue
@@ -245,6 +247,7 @@ class ThreadPool(Pool):
                 member.wake.release()       # it finds nothing to do, and gives its place back by itself
         self.admission.recount(sum(1 for member in self._threads
                                    if member.task is not None and not member.lent and not member.abandoned))
+        return self._dispatch_chores()
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
         task._advance(STARTED, now)
@@ -262,8 +265,8 @@ class ThreadPool(Pool):
     def _launch(self, members: "Iterable[PoolThread]") -> None:
         """Wake or start threads that have been given something; no lock is held."""
         self._make_threads(members)
-        for member in members:
-            member.wake.release()
+        # One line, and none of Python's own between two of them: all are woken or none, whatever interrupts.
+        deque(map(_release, [member.wake for member in members]), 0)
 
     def _make_threads(self, members: "Iterable[PoolThread]") -> None:
         """Start threads for those that have none; what one was given that cannot be started waits."""
@@ -670,8 +673,9 @@ class ThreadPool(Pool):
             members = list(self._threads)
             for member in members:
                 member.leaving = True
-            for member in self._idle:
-                member.gone = True
+                # Asleep with nothing to do: idle, or made by a submission that was interrupted.
+                if not member.awake and member.task is None and member.job is None:
+                    member.gone = True
             self._idle = []
             abandoned = set(self._abandoned)
         for member in members:
@@ -708,6 +712,7 @@ class ThreadPoolView:
 
 
 _new_task = Task.__new__
+_release = methodcaller("release")
 
 
 def _nothing() -> None:
