@@ -49,7 +49,7 @@ class ALoop:
         self.thread: "Optional[threading.Thread]" = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: "Optional[asyncio.AbstractEventLoop]" = None
-        self._lock = threading.Lock()       # guards starting and stopping
+        self._lock = threading.RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
 
     def start(self) -> None:
@@ -105,7 +105,7 @@ class ALoop:
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
         self.thread = self._loop = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._publishing = threading.Lock()
 
     def is_active(self) -> bool:
@@ -388,10 +388,10 @@ class LoopRegistry:
         self._id = supervisor_id
         self._ended = ended
         self.closed = False                 # no loop is started for a task
-        self._lock = threading.Lock()       # guards what follows
+        self._lock = threading.RLock()      # guards what follows
         self._aloops: "Dict[str, ALoop]" = {}
         self._default: "Optional[ALoop]" = None
-        self._own: "Optional[ALoop]" = None
+        self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
 
     def create(self, name: str, start: bool, default: bool) -> "Union[ALoop, bool]":
         """Make a loop; False, and an error in the log, when the name is taken."""
@@ -416,7 +416,9 @@ class LoopRegistry:
         """Return the loop of a name; without a name, the default one if asked for."""
         with self._lock:
             if name is not None:
-                return self._own if name == self.RESERVED else self._aloops.get(name)
+                if name == self.RESERVED:
+                    return self._own if self._own.thread is not None else None
+                return self._aloops.get(name)
             return self._default if default else None
 
     def set_default(self, aloop: "Union[ALoop, str]") -> None:
@@ -437,18 +439,15 @@ class LoopRegistry:
     def own(self) -> ALoop:
         """Return the supervisor's own loop, started on first use."""
         with self._lock:
-            if self._own is None:
-                if self.closed:
-                    raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call start() to go on")
-                self._own = ALoop(self.RESERVED, self._id, self._ended)
-            own = self._own
-            own.start()
-        return own
+            if self.closed and not self._own.is_active():
+                raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call start() to go on")
+            self._own.start()
+        return self._own
 
     def reset_after_fork(self) -> None:
         """In a forked process: the threads are the parent's; the loops are there, not started."""
-        self._lock = threading.Lock()
-        self._own = None
+        self._lock = threading.RLock()
+        self._own.reset_after_fork()
         for name in self._aloops:
             self._aloops[name].reset_after_fork()
 
@@ -474,9 +473,8 @@ class LoopRegistry:
     def stop_all(self, deadline: "Optional[float]", cancel: bool) -> None:
         """Stop every loop; they can be started again."""
         with self._lock:
-            loops: "List[ALoop]" = [*self._aloops.values(), *([self._own] if self._own else [])]
+            loops: "List[ALoop]" = [*self._aloops.values(), self._own]
             self.closed = True
         for aloop in loops:
             left = remaining(deadline)
             aloop.stop(True if left is None else left, cancel)
-        self._own = None

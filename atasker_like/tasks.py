@@ -1,6 +1,7 @@
 """How people use it: the supervisor of the process, the decorator, waiting, and the bridge for coroutines."""
 from __future__ import annotations
 
+from collections import deque
 from functools import update_wrapper
 from itertools import islice
 from threading import Lock
@@ -15,7 +16,7 @@ from .supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterator, Callable, Iterable, Iterator, List, Mapping, Optional, Sequence,
+    from typing import (Any, AsyncIterator, Callable, Deque, Iterable, Iterator, List, Mapping, Optional, Sequence,
                         Tuple, TypeVar, Union, overload)
 
     T = TypeVar("T")
@@ -109,8 +110,6 @@ class BoundTask:
         return self._map_ahead(calls, buffersize)
 
     def _map_ahead(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: int) -> "Iterator[Any]":
-        from collections import deque
-
         pending = deque()       # type: Any
         more = True
         try:
@@ -323,10 +322,10 @@ class _Arrivals:
     """Tasks in the order in which they end, for one thread that takes them."""
 
     def __init__(self, tasks: "Iterable[Task[Any]]") -> None:
-        self._lock = Lock()         # guards what follows
-        self._ended: "List[Task[Any]]" = []
-        self._waiting = False
-        self._gate = Lock()         # held; released once when something ends while someone waits
+        # Shared without a lock, since a signal handler may end a task at any line: appending and taking are each one
+        # step, and a gate that was opened for nothing only has the taker look once more.
+        self._ended: "Deque[Task[Any]]" = deque()
+        self._gate = Lock()         # held; released when something has ended
         self._gate.acquire()
         self._watchers: "List[Tuple[Task[Any], Callable[[], None]]]" = []
         for task in tasks:
@@ -338,31 +337,23 @@ class _Arrivals:
 
     def _watcher(self, task: "Task[Any]") -> "Callable[[], None]":
         def ended() -> None:
-            with self._lock:
-                self._ended.append(task)
-                if not self._waiting:
-                    return
-                self._waiting = False
-            self._gate.release()
+            self._ended.append(task)
+            if self._gate.locked():
+                try:
+                    self._gate.release()
+                except RuntimeError:        # another one did, in between
+                    pass
         return ended
+
+    def _all(self) -> "List[Task[Any]]":
+        return [self._ended.popleft() for _ in range(len(self._ended))]
 
     def take(self, deadline: "Optional[float]") -> "List[Task[Any]]":
         """Block until something has ended and return all that has; nothing when the deadline has come."""
-        with self._lock:
-            if self._ended:
-                ended, self._ended = self._ended, []
-                return ended
-            self._waiting = True
-        try:
-            block(self._gate.acquire, deadline)
-        finally:
-            with self._lock:
-                if self._waiting:
-                    self._waiting = False
-                else:
-                    self._gate.acquire(False)       # released after the wait was over
-                ended, self._ended = self._ended, []
-        return ended
+        while True:
+            ended = self._all()
+            if ended or not block(self._gate.acquire, deadline):
+                return ended or self._all()
 
     def close(self) -> None:
         """Forget the tasks that have not ended."""

@@ -50,7 +50,7 @@ def _after_fork() -> None:
     """The only thread of a forked process is no pool thread, whatever it was in the parent."""
     global _mailboxes_lock
     current.member = current.mailbox = None
-    _mailboxes_lock = threading.Lock()
+    _mailboxes_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -153,20 +153,20 @@ class Latch:
     condition, and it can be waited for with a timeout and interrupted by a signal.
     """
 
-    __slots__ = ("_lock", "_count", "_gate")
+    __slots__ = ("_left", "_gate")
 
     def __init__(self, count: int = 1) -> None:
-        self._lock = threading.Lock()       # guards _count
-        self._count = count
+        # One fewer than the calls, each of which takes one; the call that finds none is the last. Taking is one step,
+        # so no lock is needed, nor would one do: a signal handler may call it in the middle of a call.
+        self._left: "Deque[None]" = deque([None] * (count - 1))
         self._gate = threading.Lock()
         self._gate.acquire()
 
     def __call__(self) -> None:
-        with self._lock:
-            self._count -= 1
-            if self._count:
-                return
-        self._gate.release()
+        try:
+            self._left.pop()
+        except IndexError:
+            self._gate.release()
 
     def wait(self, deadline: "Optional[float]") -> bool:
         """Block until it opens, at the latest until the deadline; say whether it opened."""
@@ -250,7 +250,7 @@ class FutureWatcher:
 
 
 _mailboxes: "MutableMapping[asyncio.AbstractEventLoop, LoopMailbox]" = weakref.WeakKeyDictionary()
-_mailboxes_lock = threading.Lock()          # guards _mailboxes
+_mailboxes_lock = threading.RLock()         # guards _mailboxes; a handler that comes in between makes one too many
 
 
 def mailbox_of(loop: "asyncio.AbstractEventLoop") -> LoopMailbox:

@@ -607,7 +607,8 @@ class ThreadPool(Pool):
             else:
                 member = PoolThread(self, job=job)
                 self._threads.add(member)
-        self._launch((member,))
+        self._make_threads((member,))
+        _wake(member)
 
     def call(self, function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> "Future[Any]":
         """Run a function as a task of NORMAL priority and return a :class:`concurrent.futures.Future` of it."""
@@ -676,12 +677,13 @@ class ThreadPool(Pool):
                 # Asleep with nothing to do: idle, or made by a submission that was interrupted.
                 if not member.awake and member.task is None and member.job is None:
                     member.gone = True
+            forgotten = [member for member in members if not member.awake and member.job is not None]
             self._idle = []
             abandoned = set(self._abandoned)
         for member in members:
             # Also one that a stop before this one, which was interrupted, has told already: it is gone then, or goes.
-            if member.gone and member.wake.locked():
-                member.wake.release()
+            if (member.gone or member in forgotten) and member.wake.locked():
+                _wake(member)
         me = current.member
         for member in members:
             if member is not me and member not in abandoned and member.thread is not None:
@@ -713,6 +715,13 @@ class ThreadPoolView:
 
 _new_task = Task.__new__
 _release = methodcaller("release")
+
+
+def _wake(member: PoolThread) -> None:
+    try:
+        member.wake.release()
+    except RuntimeError:        # it has been woken: close() could not know that someone was about to
+        pass
 
 
 def _nothing() -> None:
