@@ -210,8 +210,9 @@ class LoopPool(Pool):
         self._find_loop = find_loop
 
     def submit(self, task: "Task[Any]") -> None:
-        self._choose_loop(task)
-        Pool.submit(self, task)
+        if not self.busy_here():        # else the thread that submits it will choose
+            self._choose_loop(task)
+        return Pool.submit(self, task)
 
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         for task in tasks:

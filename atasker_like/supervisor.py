@@ -120,6 +120,7 @@ class TaskSupervisor:
         self._loops = LoopRegistry(self.id, self._loop_ended)
         self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
                                     self._threads.beside, self._loops.resolve)
+        self._coroutines.neighbours.append(self._threads)
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
@@ -457,6 +458,8 @@ class TaskSupervisor:
                 self._processes = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up,
                                               self._threads.beside, sizes["pool_size"], sizes["reserve_normal"],
                                               sizes["reserve_high"])
+                self._processes.neighbours += [self._threads, self._coroutines]
+                self._coroutines.neighbours.append(self._processes)
                 if self._state == _RUNNING:
                     self._processes.open()
             return self._processes

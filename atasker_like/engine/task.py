@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         lock: Any
         gates: Any
 
+        def busy_here(self) -> bool: ...
         def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None: ...
 
         def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]",
@@ -243,7 +244,7 @@ class Task(_Subscript[T]):
     def _watch(self, watcher: "Callable[[], None]") -> bool:
         """Have watcher() called when the task is final; False, and no call, when it is already."""
         pool = self._spec.pool
-        if pool.lock._is_owned():
+        if pool.busy_here():
             raise _cannot_wait(self)
         with pool.lock:
             status = self._status
@@ -283,7 +284,7 @@ class Task(_Subscript[T]):
         """Block until the task is started, or has ended; say whether it is."""
         gate = Lock()
         gate.acquire()
-        if self._spec.pool.lock._is_owned():
+        if self._spec.pool.busy_here():
             raise _cannot_wait(self)
         with self._spec.pool.lock:
             if self.is_started():
@@ -546,7 +547,7 @@ class Task(_Subscript[T]):
         if not callable(callback):
             from ..errors import InvalidTypeError
             raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
-        if self._spec.pool.lock._is_owned():
+        if self._spec.pool.busy_here():
             self._spec.pool.elsewhere(self.add_done_callback, callback)
             return
         with self._spec.pool.lock:

@@ -6,7 +6,7 @@ lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`,
 :meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
 others, start threads, or wait. The last of them is what has a new task run: before it, its submission can be undone.
 
-Order of locks: a pool's, then a latch's. No pool takes another pool's lock.
+No pool takes another pool's lock, but for finalizers; see ``neighbours``.
 
 A signal handler, or a finalizer that the garbage collector runs, may come in between two lines of a critical
 section and call the pool in the same thread. It must neither wait for the section nor enter it. So the lock knows
@@ -60,6 +60,9 @@ class Pool(Intake):
         self.accepting = False
         self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
         self._beside = beside               # runs a call in a pool thread, for threads that must not wait
+        #: The pools whose critical sections a finalizer may be in that comes to this one. None for the thread pool: who
+        #: is inside another one may wait for it, since nobody inside it waits for another one.
+        self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -70,10 +73,17 @@ class Pool(Intake):
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            return self._submit_elsewhere(task) if self.lock._is_owned() else self._submit(task)
+            return self._submit_elsewhere(task) if self.busy_here() else self._submit(task)
         except BaseException:
             self._undo(task)
             raise
+
+    def busy_here(self) -> bool:
+        """Say whether this thread is inside a critical section of the pool, or of one that comes before it in the
+        order of locks: then it is a signal handler or a finalizer that asks, and must not wait for this one."""
+        if self.lock._is_owned():
+            return True
+        return any(pool.lock._is_owned() for pool in self.neighbours)
 
     def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None:
         """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
@@ -168,7 +178,7 @@ class Pool(Intake):
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         try:
-            if self.lock._is_owned():
+            if self.busy_here():
                 for task in tasks:
                     self._submit_elsewhere(task)
             elif tasks:
@@ -341,7 +351,7 @@ class Pool(Intake):
 
     def cancel(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.cancel`."""
-        if self.lock._is_owned():
+        if self.busy_here():
             if not task.done():
                 self.elsewhere(self.cancel, task)
                 return True
@@ -369,7 +379,7 @@ class Pool(Intake):
 
     def complete_early(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.mark_completed`."""
-        if self.lock._is_owned():
+        if self.busy_here():
             if not task.done():
                 self.elsewhere(self.complete_early, task)
                 return True
@@ -395,7 +405,7 @@ class Pool(Intake):
 
     def report(self, task: "Task[Any]", progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
-        if self.lock._is_owned():
+        if self.busy_here():
             return                          # a finalizer came in between: the next report will do
         with self.lock:
             if task._status == STARTED:

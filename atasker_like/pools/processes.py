@@ -133,7 +133,7 @@ class ProcessPool(Upkeep):
 
     def _accept(self, task: "Task[Any]") -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
-        if self.lock._is_owned():
+        if self.busy_here():
             self._submit_elsewhere(task)
             return
         try:
@@ -202,7 +202,7 @@ class ProcessPool(Upkeep):
 
     def _refused(self, task: "Task[Any]", error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
-        if self.lock._is_owned():
+        if self.busy_here():
             task._more().task_id = os.urandom(12).hex()
             self.elsewhere(self._refused, task, error)
             return

@@ -1,0 +1,198 @@
+"""Programs that scenarios run in processes of their own: ``python -m tests.faults.programs NAME SIDE METHOD FOLDER``
+
+What such a program submits leaves its lines in the journal in its folder. Pool processes import this module as their
+main one, so it imports nothing before it is asked to run.
+"""
+import sys
+
+
+def _scene(side, method, folder):
+    """A Scene without a case around it."""
+    import os
+    import random
+
+    from .oracle import Oracle
+    from .scene import Scene
+    from .sides import SIDES
+
+    scene = Scene(SIDES[side](method), Oracle(os.path.join(folder, "journal")), folder, method, False, 0, 20.0)
+    scene.random = random.Random(0)
+    return scene
+
+
+def _say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+# -- 25 ----------------------------------------------------------------------------------------------------------------
+
+
+def parent(scene, end):
+    """Three processes: one is idle, one runs Python, one is in C code that holds the interpreter. Then wait."""
+    import os
+    import signal
+
+    from . import deeds, work
+
+    scene.open(size=3)
+    scene.census()
+    gate = scene.gate()
+    scene.submit(deeds.stay, gate)
+    scene.submit(work.hold_the_interpreter, gate, 1000)
+    gate.wait(2)
+    _say("ready")
+    sys.stdin.readline()
+    if end == "os._exit":
+        os._exit(0)
+    while True:
+        signal.pause()
+
+
+def starting_parent(scene):
+    """Have three processes started, and go on."""
+    import signal
+
+    scene.open(size=3, min_size=3)
+    _say("ready")
+    scene.native.start()
+    while True:
+        signal.pause()
+
+
+# -- 28 ----------------------------------------------------------------------------------------------------------------
+
+
+def forking(scene, way):
+    """Fork with busy pools. The child uses the supervisor, and ends as programs end; so does the parent."""
+    import os
+
+    scene.open(size=2, threads=2)
+    scene.census()
+    scene.occupy(1)
+    scene.occupy(1, kind="thread")
+    handles = scene.good(10) + scene.good(10, "thread") + scene.good(2, "coroutine")
+    if way == "multiprocessing":
+        import multiprocessing
+
+        child = multiprocessing.get_context("fork").Process(target=_forked, args=(scene,))
+        child.start()
+        _say("child", child.pid)
+        child.join()
+        status = child.exitcode
+    else:
+        pid = os.fork()
+        if not pid:
+            _forked(scene)
+            return
+        _say("child", pid)
+        status = os.waitpid(pid, 0)[1]
+    _say("status", status)
+    scene.release()
+    _say("parent", *[(handle.wait(20) or ("hung",))[0] for handle in handles])
+
+
+def _forked(scene):
+    """In the child: the supervisor is a new one."""
+    stats = scene.native.stats()
+    _say("fresh", stats.submitted, stats.waiting, stats.active)
+    del scene.oracle.handles[:]
+    handles = scene.good(20, "thread") + scene.good(20) + scene.good(5, "coroutine")
+    _say("forked", *[(handle.wait(20) or ("hung",))[0] for handle in handles])
+
+
+# -- 33 ----------------------------------------------------------------------------------------------------------------
+
+
+class Submitter:
+    """Submits one task, and writes down what came of it: its token, and what submitting raised."""
+
+    def __init__(self, scene, name):
+        import os
+
+        from . import work
+
+        # All that is needed, since late in the exit nothing can be imported, and print() cannot be relied on.
+        self._work, self._write = work, os.write
+        self._scene, self._name = scene, name
+        self._count = 0
+
+    def __call__(self, *ignored):
+        work = self._work
+        for kind in ("thread", "process", "coroutine"):
+            self._count += 1
+            token = "%s-%s-%d" % (self._name, kind, self._count)
+            wrapped = work.co_noted if kind == "coroutine" else work.noted
+            try:
+                self._scene.side.submit(kind, wrapped, (self._scene.journal, token, work.echo, 7), {})
+                outcome = "accepted"
+            except RuntimeError as error:
+                outcome = "refused: %s: %s" % (type(error).__name__, error)
+            self._write(1, ("%s %s\n" % (token, outcome)).encode())
+
+
+class Finalized:
+    """Submits when it is finalized."""
+
+    def __init__(self, submit):
+        self._submit = submit
+
+    def __del__(self):
+        self._submit()
+
+
+def leaving(scene, used):
+    """Submit from all that runs when a program ends."""
+    import atexit
+    import threading
+    import weakref
+
+    global left_behind
+
+    if used == "early":
+        atexit.register(Submitter(scene, "atexit-before"))
+    scene.open(size=1, threads=2)
+    if used != "unused":
+        for kind in ("thread", "process", "coroutine"):
+            handles = scene.good(3, kind)
+        _say("begun", len(handles))
+    atexit.register(Submitter(scene, "atexit"))
+    left_behind = [Finalized(Submitter(scene, "global"))]           # finalized with the modules
+    cycle = [Finalized(Submitter(scene, "cycle"))]                  # by the last collection, if at all
+    cycle.append(cycle)
+    scene.finalize = weakref.finalize(Submitter, Submitter(scene, "weakref"))
+    scene.cycle = cycle
+    never = threading.Event()
+
+    late = Submitter(scene, "thread")
+
+    def last():
+        threading.main_thread().join()
+        late()                                  # the interpreter waits for this one before it ends
+
+    def for_ever():
+        while not never.wait(0.001):
+            scene.native.stats()
+
+    threading.Thread(target=last).start()
+    threading.Thread(target=for_ever, daemon=True).start()
+    sys.excepthook = Submitter(scene, "excepthook")
+    if used == "stopped":
+        scene.native.stop()
+    if used == "raises":
+        raise ValueError("a program that ends with an error")
+
+
+# -- the beginning -----------------------------------------------------------------------------------------------------
+
+
+def main():
+    name, side, method, folder = sys.argv[1:5]
+    scene = _scene(side, method, folder)
+    globals()[name](scene, *sys.argv[5:])
+
+
+if __name__ == "__main__":
+    from tests.faults.programs import main as run
+
+    run()

@@ -1,0 +1,139 @@
+"""The table of faults. Adding a fault is adding a row here, and a scenario in one of the themed modules."""
+import re
+from typing import Any, Callable, NamedTuple, Tuple
+
+from . import chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, races
+from .sides import PEERS
+
+ALL = ("fork", "forkserver", "spawn")
+#: For rows in which no pool process has a part: how it would be started does not matter.
+NONE = ("-",)
+
+
+class Fault(NamedTuple):
+    """One row."""
+
+    #: the number in the list of faults; several rows may share one
+    number: int
+    #: a few words; with the number they are the key of the row
+    name: str
+    #: called with a Scene; see there
+    scenario: Callable[[Any], None]
+    #: start methods that it is run over
+    methods: Tuple[str, ...] = ALL
+    #: peers whose interface can express it
+    peers: Tuple[str, ...] = ()
+    #: marked slow: left out of a quick run of the tests
+    slow: bool = False
+    #: seconds after which the case is ended and counts as hung; the machine may be busy
+    limit: float = 60.0
+    #: what does not hold yet, and why; the row is run by `python3 -m tests.faults`, which shows it
+    open: str = ""
+
+    @property
+    def key(self) -> str:
+        return "%d-%s" % (self.number, re.sub(r"\W+", "-", self.name.lower()).strip("-"))
+
+
+TABLE = [
+    Fault(1, "SIGKILL in a task", deaths.killed_in_a_task, peers=PEERS),
+    Fault(2, "SIGKILL of an idle process", deaths.killed_while_idle, peers=PEERS),
+    Fault(3, "killed before it starts", deaths.killed_before_it_starts, peers=PEERS),
+    Fault(4, "killed after the result", deaths.killed_after_the_result),
+    Fault(5, "segmentation fault", deaths.segmentation_fault, peers=PEERS),
+    Fault(6, "os._exit", deaths.left_in_a_task, peers=PEERS),
+    Fault(7, "sys.exit", deaths.system_exit_in_a_task, peers=PEERS),
+    Fault(8, "exit and abort of C", deaths.ended_by_c, peers=PEERS),
+    Fault(9, "killed in the middle of a result", deaths.killed_in_the_middle_of_a_result, peers=PEERS),
+    Fault(10, "frozen", freezing.frozen, peers=("pebble",)),
+    Fault(11, "SIGTERM ignored", freezing.termination_ignored, peers=("pebble",)),
+    Fault(12, "C that holds the interpreter", freezing.interpreter_held, peers=("pebble",)),
+    Fault(13, "pickling raises", crossing.pickling_raises, peers=PEERS),
+    Fault(14, "pickling exits", crossing.pickling_exits, peers=PEERS),
+    Fault(14, "pickling ends the process", crossing.pickling_ends_the_process, peers=PEERS),
+    Fault(15, "an error that cannot be rebuilt", crossing.error_not_rebuilt, peers=PEERS),
+    Fault(16, "memory exhausted", pools.memory_exhausted, peers=PEERS),
+    Fault(17, "no second thread", limits.no_second_thread, NONE),
+    Fault(17, "no first thread", limits.no_first_thread, NONE),
+    Fault(17, "no thread at all", limits.no_thread_at_all, NONE),
+    Fault(17, "threads now and then", limits.threads_now_and_then, NONE),
+    Fault(17, "no memory for threads", limits.no_memory_for_threads, NONE),
+    Fault(17, "no thread for processes", limits.no_thread_for_processes, peers=PEERS),
+    Fault(18, "no process", limits.no_process, peers=PEERS),
+    Fault(18, "no process in place of another", limits.no_replacement, peers=PEERS),
+    Fault(18, "processes now and then", limits.processes_now_and_then, peers=PEERS),
+    Fault(19, "no pipe", limits.no_pipe, peers=PEERS),
+    Fault(19, "no pipe in place of another", limits.no_pipe_for_another, peers=PEERS),
+    Fault(19, "no loop", limits.no_loop, NONE),
+    Fault(20, "a full disk under the log", limits.log_disk_full, ("fork", "forkserver")),
+    Fault(20, "a log handler that raises", limits.log_handler_raises, ("fork", "forkserver")),
+    Fault(21, "a full pipe", freezing.pipe_full, peers=PEERS),
+    Fault(22, "an initializer that raises", pools.initializer_raises, peers=PEERS),
+    Fault(22, "an initializer that dies", pools.initializer_dies, peers=PEERS),
+    Fault(22, "an initializer that hangs", pools.initializer_hangs, peers=PEERS),
+    Fault(23, "a task that always crashes", pools.always_crashes, peers=PEERS),
+    Fault(24, "the fork server killed", pools.fork_server_killed, ("forkserver",), peers=("PPE", "Pool", "pebble")),
+    Fault(25, "the parent ends", exits.parent_ends, peers=PEERS),
+    Fault(25, "the parent ends while it starts", exits.parent_ends_while_it_starts),
+    Fault(26, "KeyboardInterrupt in submissions", interrupts.interrupted_submissions, NONE, limit=120.0),
+    Fault(26, "KeyboardInterrupt in waits", interrupts.interrupted_waits, NONE, limit=120.0),
+    Fault(26, "KeyboardInterrupt in stops", interrupts.interrupted_stops, NONE, limit=120.0),
+    Fault(26, "KeyboardInterrupt with processes", interrupts.interrupted_with_processes, limit=120.0,
+          open="an interrupt between the writes to a process can leave its tasks waiting"),
+    Fault(27, "a storm of SIGINT", interrupts.storm_of_interrupts,
+          open="a real interrupt can come after the last line of a submission, or leave a thread unjoined"),
+    Fault(27, "a timer signal at 1 kHz", interrupts.timer_signal),
+    Fault(27, "a handler in submissions", interrupts.handled_in_submissions, NONE, limit=120.0,
+          open="a callback that a handler adds may be called a little after the end of its task"),
+    Fault(27, "a handler in waits", interrupts.handled_in_waits, NONE, limit=120.0),
+    Fault(27, "a handler in stops", interrupts.handled_in_stops, NONE, limit=120.0),
+    Fault(28, "fork with busy pools", exits.fork_with_busy_pools),
+    Fault(28, "fork in a storm", exits.fork_in_a_storm),
+    Fault(28, "programs that fork", exits.forked_programs),
+    Fault(29, "ends in every order", races.ends_in_every_order, NONE),
+    Fault(29, "ends at once", races.ends_at_once, NONE),
+    Fault(29, "ends of processes at once", races.ends_of_processes_at_once),
+    Fault(29, "ends of waiting tasks at once", races.ends_of_waiting_tasks_at_once),
+    Fault(30, "callbacks that raise", races.callbacks_that_raise),
+    Fault(30, "callbacks that raise, of all", races.callbacks_of_peers, peers=("PPE", "pebble", "loky")),
+    Fault(30, "callbacks that block", races.callbacks_that_block),
+    Fault(30, "callbacks that submit and cancel", races.callbacks_that_submit),
+    Fault(31, "nested submissions", races.nested_submissions, NONE),
+    Fault(31, "nested coroutines", races.nested_coroutines, ("fork", "forkserver")),
+    Fault(32, "submissions against a stop", races.submissions_against_a_stop),
+    Fault(32, "submissions against a shutdown", races.submissions_against_a_shutdown, peers=PEERS),
+    Fault(33, "submissions at the exit", exits.submitted_at_exit,
+          open="what the first submission of all at the exit starts is not finished"),
+    Fault(33, "finalizers of the collector", exits.finalizers_of_the_collector),
+    Fault(33, "finalizers everywhere", exits.finalizers_everywhere,
+          open="finalizers that submit in the critical sections of several pools at once can wait for each other"),
+    Fault(34, "a loop closed before its results", loops.loop_closed),
+    Fault(34, "a loop closed under its tasks", loops.loop_of_a_task_closed, NONE),
+    Fault(34, "loops that end as tasks end", loops.loop_ends_while_tasks_end),
+    Fault(35, "the awaiter cancelled", loops.awaiter_cancelled),
+    Fault(35, "a waiter cancelled", loops.waiter_cancelled),
+    Fault(36, "the wall clock jumps a day", loops.wall_clock_jumps),
+    Fault(37, "recycling under load", load.recycling, peers=("PPE", "Pool", "pebble")),
+    Fault(38, "endless HIGH, aging", load.endless_high),
+    Fault(39, "resized 4, 1, 8 under load", load.resized),
+    Fault(40, "everything at once", chaos.everything_at_once),
+]
+
+
+def find(key: str) -> Fault:
+    """Return the row with a key; the lies that the oracle is tested with have keys, too."""
+    from .lies import LIES
+
+    for fault in TABLE + LIES:
+        if fault.key == key:
+            return fault
+    raise LookupError("no row has the key %r; there are %s" % (key, ", ".join(row.key for row in TABLE)))
+
+
+def select(numbers: str) -> "list[Fault]":
+    """Return the rows of numbers given as ``1,5-9``; all for an empty string."""
+    wanted = set()
+    for part in filter(None, numbers.split(",")):
+        first, _, last = part.partition("-")
+        wanted.update(range(int(first), int(last or first) + 1))
+    return [fault for fault in TABLE if not numbers or fault.number in wanted]
