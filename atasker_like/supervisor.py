@@ -758,9 +758,13 @@ def _arm_exit() -> None:
     """Have supervisors stopped when the interpreter ends, while threads can still run."""
     global _armed
     if not _armed:
-        _armed = True
         # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
-        getattr(threading, "_register_atexit", atexit.register)(finish_all)
+        try:
+            getattr(threading, "_register_atexit", atexit.register)(finish_all)
+        except RuntimeError as error:
+            raise SupervisorStoppedError("the interpreter is about to exit: nothing that is started now would be "
+                                         "finished; submit earlier") from error
+        _armed = True
 
 
 def finish_all() -> None:

@@ -266,12 +266,17 @@ def finalizers_everywhere(scene):
     package = os.path.dirname(atasker_like.__file__) + os.sep
     finalizers = _Finalizers(scene, kinds, scene.count(300, 10000))
     inside = threading.local()
+    mine = os.getpid()
 
     def call(frame, event, argument):
+        if os.getpid() != mine:         # forked by a thread that is looked at: leave the pool process alone
+            sys.settrace(None)
+            return None
         return line if frame.f_code.co_filename.startswith(package) else None
 
     def line(frame, event, argument):
-        if event == "line" and not getattr(inside, "now", False) and not scene.random.randrange(40):
+        if event == "line" and not getattr(inside, "now", False) and os.getpid() == mine \
+                and not scene.random.randrange(40):
             inside.now = True
             try:
                 finalizers.make()()

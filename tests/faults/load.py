@@ -38,7 +38,7 @@ AGING = 0.15
 class _EndlessHigh:
     """Has so many HIGH tasks wait at any time: each one that ends submits the next."""
 
-    def __init__(self, scene, kind, many=4):
+    def __init__(self, scene, kind, many=25):
         self._scene, self._kind, self._many = scene, kind, many
         self._lock = threading.Lock()       # guards what follows
         self._handles = deque()
