@@ -66,7 +66,7 @@ class Timer:
 
     def __init__(self, name: str = "timer", clock: "Callable[[], float]" = monotonic) -> None:
         self._name = name
-        self._clock = clock
+        self.clock = clock
         # Shared without a lock: appending to a deque and taking from it are each one step, on a free-threaded
         # build too. The thread says until when it sleeps and then looks into the inbox once more; a caller puts
         # its entry there and then looks until when the thread sleeps. So one of the two sees the other.
@@ -84,12 +84,12 @@ class Timer:
 
     def reset_after_fork(self) -> None:
         """In a forked process: the thread is the parent's; begin anew."""
-        self.__init__(self._name, self._clock)      # type: ignore[misc]
+        self.__init__(self._name, self.clock)      # type: ignore[misc]
 
     def start(self) -> None:
         """Make sure that the thread runs.
 
-        :raises RuntimeError: no thread can be started.
+        :raises RuntimeError, MemoryError: no thread can be started.
         """
         thread = self._thread
         # Without ident: a start that was interrupted before there was a thread.
@@ -114,7 +114,7 @@ class Timer:
 
     def call_later(self, seconds: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
         """Have ``call(*arguments)`` made so many seconds from now."""
-        return self.call_at(self._clock() + seconds, call, *arguments)
+        return self.call_at(self.clock() + seconds, call, *arguments)
 
     def cancel(self, entry: "Optional[TimerEntry]") -> None:
         """Make sure that a call is not made any more; it may be under way. None is allowed."""
@@ -163,7 +163,7 @@ class Timer:
                     heap = self._heap = [entry for entry in heap if entry.call is not None]
                     heapify(heap)
                     self._cancelled = 0
-                now = self._clock()
+                now = self.clock()
                 while heap and (heap[0].call is None or heap[0].deadline <= now):
                     entry = heappop(heap)
                     call, arguments = entry.call, entry.arguments

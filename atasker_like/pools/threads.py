@@ -49,7 +49,7 @@ UNLIMITED_KEEPS = 64
 #: Threads that may be abandoned, unless told.
 MAX_ABANDONED = 1000
 
-#: Seconds until a pool that has work but could not start a single thread tries again.
+#: Seconds until a pool that could not start a thread tries again.
 START_RETRY = 0.1
 
 
@@ -94,6 +94,7 @@ class ThreadPool(Pool):
         self._threads: "Set[PoolThread]" = set()
         self._abandoned: "Set[PoolThread]" = set()
         self._number = 0
+        self._look_at = 0.0                         # the earliest time of the try that was asked for last
         self.min_size = 0
         self.max_abandoned: "Optional[int]" = MAX_ABANDONED
         self._keeps = self._keep(None)              # idle threads beyond these leave
@@ -270,14 +271,16 @@ class ThreadPool(Pool):
 
     def _make_threads(self, members: "Iterable[PoolThread]") -> None:
         """Start threads for those that have none; what one was given that cannot be started waits."""
-        failed: "List[Tuple[PoolThread, BaseException]]" = []
+        failed: "List[PoolThread]" = []
+        error: "Optional[BaseException]" = None
         for member in members:
             if member.thread is None:
-                error = self._make_thread(member)
+                if error is None:           # once is enough to know that the system has none
+                    error = self._make_thread(member)
                 if error is not None:
-                    failed.append((member, error))
-        for member, cause in reversed(failed):      # so that they wait in their old order
-            self._not_started(member, cause)
+                    failed.append(member)
+        for member in reversed(failed):     # so that they wait in their old order
+            self._not_started(member, error)
 
     def _start_thread(self, member: PoolThread) -> bool:
         """Start a thread, which sleeps at first; say whether there is one. What it was given waits if there is not."""
@@ -298,9 +301,8 @@ class ThreadPool(Pool):
             return error
         return None
 
-    def _not_started(self, member: PoolThread, error: BaseException) -> None:
+    def _not_started(self, member: PoolThread, error: "Optional[BaseException]") -> None:
         """The system has no thread to give. What the thread was to do waits for another one."""
-        watchers = None
         members: "List[PoolThread]" = []
         with self.lock:
             self._threads.discard(member)
@@ -320,35 +322,57 @@ class ThreadPool(Pool):
             # Those that do not wait for others come round to look at what waits here.
             alone = not any(not other.lent and not other.abandoned and other not in self._idle
                             for other in self._threads)
-        log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free",
-                    self.name, error)
+        if self.timer.clock() >= self._look_at:         # said once a round, however many wait
+            log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free, and "
+                        "it is tried again every %s s", self.name, error, START_RETRY)
         if task is None:
             job = member.job
             if job is not None:
                 job()               # better late in this thread than never
         elif members:
             self._launch(members)
-        elif alone:
-            # No thread of the pool will come round to look: the timer does.
+        else:
             try:
                 self.timer.start()
-                self.timer.call_later(START_RETRY, self._kick)
-            except RuntimeError:
-                broken = self._failure(task, PoolBrokenError(
-                    f"{self.name} could not start a thread for task {task.name} ({task.id[-8:]}): {error}; "
-                    "the system's limit on threads or memory is reached"))
-                held = task._hold()
-                with self.lock:
-                    if task._status == QUEUED:
-                        watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
-                        self.admission.withdrawn()
-                del held
-                self._announce(task, watchers)
+                self._look_again()
+            except (RuntimeError, MemoryError):
+                if alone:           # nobody will ever look
+                    self._break(task, error)
 
-    def _kick(self) -> None:
+    def _break(self, task: "Task[Any]", error: "Optional[BaseException]") -> None:
+        """There is no thread, not even for the timer: say so in the task."""
+        watchers = None
+        broken = self._failure(task, PoolBrokenError(
+            f"{self.name} could not start a thread for task {task.name} ({task.id[-8:]}): {error}; "
+            "the system's limit on threads or memory is reached"))
+        held = task._hold()
         with self.lock:
-            members = self._dispatch()
-        self._launch(members)
+            if task._status == QUEUED:
+                watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
+                self.admission.withdrawn()
+        del held
+        self._announce(task, watchers)
+
+    def _look_again(self) -> None:
+        """Have the timer try again, once for all that wait.
+
+        Who comes before ``_look_at`` relies on the call that was asked for already: it is not due before then."""
+        if self.timer.clock() >= self._look_at:
+            self._look_at = self.timer.call_later(START_RETRY, self._try_again).deadline
+
+    def _try_again(self) -> None:
+        """Start threads for what waits, one after another, up to the first that the system refuses."""
+        while True:
+            with self.lock:
+                task = self.admission.pop()
+                if task is None:
+                    self._let_in()
+                    return
+                self._mark_started(task, perf_counter())
+                member = self._give(task)
+            if member.thread is None and not self._start_thread(member):
+                return
+            _wake(member)
 
     # -- a pool thread -------------------------------------------------------------------------------
 
@@ -670,6 +694,7 @@ class ThreadPool(Pool):
         self._launch(members)
 
     def close(self, deadline: "Optional[float]") -> None:
+        self._look_at = 0.0
         with self.lock:
             members = list(self._threads)
             for member in members:
@@ -695,6 +720,7 @@ class ThreadPool(Pool):
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
+        self._look_at = 0.0
         self._set_most()
 
     def thread_count(self) -> int:

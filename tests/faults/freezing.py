@@ -17,9 +17,9 @@ class Clock:
     def of(cls, supervisor):
         """Give a supervisor such a clock, or return the one that it has: it must never go back."""
         timer = supervisor._timer
-        if not isinstance(timer._clock, cls):
-            timer._clock = cls(timer)
-        return timer._clock
+        if not isinstance(timer.clock, cls):
+            timer.clock = cls(timer)
+        return timer.clock
 
     def __call__(self):
         return monotonic() + self._ahead

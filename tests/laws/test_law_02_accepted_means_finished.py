@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorStoppedError, background_task
-from atasker_like.pools import processes
+from atasker_like.pools import processes, threads
 
 from . import functions
 from .tools import (PATIENCE, Hold, Tally, check_oracle, join, later, lines, run_script, started, stop_process, wait_for,
@@ -175,6 +175,37 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
     task = supervisor.put_task(parent)
     assert task.value(PATIENCE) == 4
     assert refused
+
+
+def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make, monkeypatch):
+    supervisor = make(pool_size=4)
+    timer, now = supervisor._timer, [1000.0]
+    timer.clock = lambda: now[0]
+    start, tries = threading.Thread.start, []
+
+    def refuse(thread):
+        if "_thread_" in thread.name:
+            tries.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def round():
+        """Put the clock forward, and wait until the timer has done all that was due."""
+        now[0] += threads.START_RETRY
+        done = threading.Event()
+        timer.call_at(now[0], done.set)
+        assert done.wait(PATIENCE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        tasks = [supervisor.put_task(functions.echo, (number,)) for number in range(20)]
+        assert len(tries) == 20
+        for number in range(1, 6):
+            round()
+            assert len(tries) == 20 + number
+    round()
+    assert [task.value(PATIENCE) for task in tasks] == list(range(20))
+    check_oracle(supervisor, tasks)
 
 
 @pytest.mark.parametrize("which", [1, 2])

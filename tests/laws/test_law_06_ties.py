@@ -82,7 +82,7 @@ def test_entries_of_the_timer_that_are_due_together_come_in_their_order():
     entries = [timer.call_at(deadline, made.append, (deadline, number))
                for number, deadline in enumerate([5.0, 1.0, 5.0, 1.0, 1.0, 5.0, 3.0] * 20)]
     timer.cancel(entries[7])
-    timer._clock = lambda: 10.0
+    timer.clock = lambda: 10.0
     expected = sorted(entry.arguments[0] for entry in entries if entry.arguments)
     timer.start()
     wait_for(lambda: len(made) == len(expected), "all calls")
@@ -93,13 +93,13 @@ def test_entries_of_the_timer_that_are_due_together_come_in_their_order():
 def test_delayed_tasks_that_are_due_together_run_in_their_order(make, monkeypatch):
     supervisor, ran = make(), []
     monkeypatch.setattr(base, "monotonic", lambda: 1000.0)
-    supervisor._timer._clock = lambda: 0.0
+    supervisor._timer.clock = lambda: 0.0
     bound = background_task(ran.append, supervisor=supervisor, delay=50)
     tasks = [bound(number) for number in range(40)]
     gate = Hold()
     supervisor.put_task(gate)
     gate.reached()
-    supervisor._timer._clock = lambda: 1050.0
+    supervisor._timer.clock = lambda: 1050.0
     supervisor._timer.call_at(0.0, lambda: None)
     wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks), "all are due")
     gate.go()

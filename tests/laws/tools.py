@@ -124,7 +124,7 @@ class Clock:
 
 def inject(supervisor):
     """Give a supervisor that has not been started lying locks and an obedient clock; return it, for chaining."""
-    supervisor._timer._clock = supervisor.clock = Clock()
+    supervisor._timer.clock = supervisor.clock = Clock()
     for pool in pools(supervisor):
         pool.lock = LyingLock()
     return supervisor
