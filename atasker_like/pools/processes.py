@@ -25,6 +25,7 @@ import os
 from contextlib import suppress
 from errno import EAGAIN
 from itertools import count
+from threading import get_ident, main_thread
 from time import monotonic, perf_counter
 
 from ..constants import TaskType
@@ -99,6 +100,11 @@ class ProcessPool(Upkeep):
         self._pausing = False               # the timer will try again to start one
         self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
+        self._composer = 0
+        self._held: "List[PoolProcess]" = []
+        self._held_fds: "List[int]" = []
+        self._held_parts: "List[bytes]" = []
+        self._committing: "List[None]" = []
         self._gone: "List[Latch]" = []      # opened when the last process is gone
         self._watch: "Optional[Watch]" = None
         self._count = count(1)              # of one thread at a time
@@ -154,8 +160,10 @@ class ProcessPool(Upkeep):
                 if chores is not None or self._turned_away(task):
                     break
             if chores:
+                last = chores.pop()
                 for chore in chores:
                     chore()
+                last()              # nothing comes after it: see _commit()
         except BaseException:
             self._undo(task)
             raise
@@ -220,6 +228,14 @@ class ProcessPool(Upkeep):
     # -- dispatch: all with the lock held ------------------------------------------------------------
 
     def _ready(self, task: "Task[Any]") -> "Chores":
+        if get_ident() != main_thread().ident:
+            return self._let_run(task)
+        self._composer = get_ident()
+        chores = self._let_run(task)
+        self._composer = 0
+        return [*chores, self._commit] if self._held else chores
+
+    def _let_run(self, task: "Task[Any]") -> "Chores":
         admission = self.admission
         admission.push(task)
         if self._idle:
@@ -244,6 +260,8 @@ class ProcessPool(Upkeep):
         return _NOTHING
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        if get_ident() == main_thread().ident:
+            self._composer = get_ident()
         least = None
         for task in tasks:
             self.admission.push(task)
@@ -252,7 +270,9 @@ class ProcessPool(Upkeep):
         if least is not None and least < self._worst:
             self._recall_less_urgent(least)
         self._feed_idle()
-        return self._grow()
+        self._composer = 0
+        chores = self._grow()
+        return [*chores, self._commit] if self._held else chores
 
     # -- results: the I/O thread ---------------------------------------------------------------------
 
@@ -468,18 +488,21 @@ class ProcessPool(Upkeep):
             process.closed = True
             self.admission.push_back(self._recall(process))
             victims = list(process.inflight)        # one at most, by the protocol of the tickets
+            undone: "List[Task[Any]]" = []
             if victims:
                 self.admission.active -= 1
                 process.inflight.clear()
             if process.leaving:
                 # It was let go after an interrupt: if it came to its own end, it had begun none of these.
                 unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
-                self._take_back(unbegun)
+                undone = self._take_back(unbegun)
             if not process.ready and not self._closing:
                 self._failures += 1
             failures = self._failures
             self._close_pipes(process)
         process.process.close()
+        for task in undone:
+            self._cancelled(task)
         for victim in victims:
             if ending is None or ending[0] is not victim:
                 error: BaseException = death_of(process.pid, exitcode, victim)
@@ -507,14 +530,16 @@ class ProcessPool(Upkeep):
         for latch in gone:
             latch()
 
-    def _take_back(self, tasks: "List[Task[Any]]") -> None:
-        """Have tasks wait again that a process has not begun; the lock is held."""
+    def _take_back(self, tasks: "List[Task[Any]]") -> "List[Task[Any]]":
+        """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
         now = perf_counter()
+        undone = [task for task in tasks if task._extra is not None and task._extra.cancel_requested]
         for task in tasks:
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.admission.push_back([task for task in tasks if task._status == QUEUED])
+        self.admission.push_back([task for task in tasks if task._status == QUEUED and task not in undone])
+        return undone
 
     def _cancelled(self, task: "Task[Any]") -> None:
         held = task._hold()
@@ -578,6 +603,8 @@ class ProcessPool(Upkeep):
         process = self._holder(task)
         if process is None:
             return False
+        if process.touched:
+            self._let_go(process)
         self.admission.push_back(self._recall(process))
         return task in process.inflight
 
@@ -585,7 +612,7 @@ class ProcessPool(Upkeep):
         flying: "Set[Task[Any]]" = set()
         moving: "List[Task[Any]]" = []
         for process in self._processes:
-            if process.touched and not process.closed:
+            if process.touched:
                 self._let_go(process)
             moving += process.moving
             process.moving.clear()
