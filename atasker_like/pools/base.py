@@ -164,10 +164,12 @@ class Pool(Intake):
                     undone.append((task, self._forget(task, task._status, perf_counter(), task._outcome)))
                     continue
                 task._more().cancel_requested = True
-                if task._status == STARTED and not self._begun(task):
-                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
                 if task._status == STARTED:
-                    continue                # too late: it runs, and ends as it will
+                    if self._begun(task):
+                        continue            # too late: it runs, and ends as it will
+                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
+                elif task._status == QUEUED and not self._standing(task):
+                    continue
                 undone.append((task, self._conclude(task, CANCELED, perf_counter())))
             if interrupted:
                 chores = self._repair({task for task, _ in undone})

@@ -22,6 +22,8 @@ parent between two of them. A place is a process that has something in flight.
 from __future__ import annotations
 
 import os
+import threading
+from _thread import start_new_thread
 from contextlib import suppress
 from errno import EAGAIN
 from itertools import count
@@ -689,12 +691,15 @@ class ProcessPool(Upkeep):
     def _start_beside(self) -> None:
         """Start processes in another thread. The one that watches them is started here and now: at the exit of the
         interpreter, when what was accepted is finished, it may be too late for new threads."""
-        try:
-            with self.lock:
-                if self._watch is None:
-                    self._watch = Watch(self)
-        except (RuntimeError, OSError) as error:
-            log.warning("%s could not start its thread: %s", self.name, error)      # tried again with a process
+        if self._watch is None:
+            try:
+                begun = threading.Lock()
+                begun.acquire()
+                # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
+                start_new_thread(self._start_watch_first, (begun.release,))
+                begun.acquire()
+            except RuntimeError:            # it is tried again with a process
+                pass
         self._beside(self._start_processes)
 
     def _lacking(self) -> bool:
@@ -768,6 +773,14 @@ class ProcessPool(Upkeep):
                 return
         for latch in gone:
             latch()
+
+    def _start_watch_first(self, done: "Callable[[], None]") -> None:
+        try:
+            self._start_watch()
+        except OSError as error:
+            log.warning("%s could not start its thread: %s", self.name, error)      # it is tried again with a process
+        finally:
+            done()
 
     def _start_watch(self) -> None:
         """Make sure that there is a thread that will see the end of a process.
