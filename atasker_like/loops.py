@@ -51,6 +51,7 @@ class ALoop:
         self._loop: "Optional[asyncio.AbstractEventLoop]" = None
         self._lock = threading.RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
+        self._coming: "Optional[threading.Thread]" = None       # the thread, until the loop runs
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
@@ -62,8 +63,9 @@ class ALoop:
         running = threading.Lock()
         running.acquire()
         refused: "List[BaseException]" = []
-        threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
-                         daemon=True).start()
+        self._coming = threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
+                                        daemon=True)
+        self._coming.start()
         running.acquire()       # when that is interrupted, the loop runs all the same, and is stopped with the others
         if refused:
             raise refused.pop()
@@ -84,7 +86,7 @@ class ALoop:
                 return
             self.thread, self._loop = me, loop
         asyncio.set_event_loop(loop)
-        loop.call_soon(ready)
+        loop.call_soon(self._has_come, ready)
         try:
             loop.run_forever()
         finally:
@@ -102,9 +104,18 @@ class ALoop:
                 if self._ended is not None:
                     self._ended()
 
+    def _has_come(self, ready: "Callable[[], None]") -> None:
+        ready()
+        self._coming = None
+
+    def is_coming_here(self) -> bool:
+        """Say whether this is the loop's thread, in a finalizer that comes before the loop runs: nothing that is done
+        here may wait for the loop."""
+        return self._coming is not None and self._coming is threading.current_thread()
+
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
-        self.thread = self._loop = None
+        self.thread = self._loop = self._coming = None
         self._lock = threading.RLock()
         self._publishing = threading.Lock()
 
@@ -205,9 +216,12 @@ class LoopPool(Pool):
 
     def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
                  beside: "Callable[[Callable[[], None]], None]",
-                 find_loop: "Callable[[Any], asyncio.AbstractEventLoop]") -> None:
+                 loops: "LoopRegistry") -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
-        self._find_loop = find_loop
+        self._loops = loops
+
+    def busy_here(self) -> bool:
+        return Pool.busy_here(self) or self._loops.is_coming_here()
 
     def submit(self, task: "Task[Any]") -> None:
         if not self.busy_here():        # else the thread that submits it will choose
@@ -215,14 +229,15 @@ class LoopPool(Pool):
         return Pool.submit(self, task)
 
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
-        for task in tasks:
-            self._choose_loop(task)
+        if not self.busy_here():
+            for task in tasks:
+                self._choose_loop(task)
         Pool.submit_many(self, tasks)
 
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
-        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]     # its loop, its asyncio task
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
 
     def _ready(self, task: "Task[Any]") -> "Chores":
         return [lambda: self._post(task)]
@@ -444,6 +459,10 @@ class LoopRegistry:
                 raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call start() to go on")
             self._own.start()
         return self._own
+
+    def is_coming_here(self) -> bool:
+        """Say whether a loop of these is about to run in this thread, which must not wait for any."""
+        return self._own.is_coming_here() or any(aloop.is_coming_here() for aloop in list(self._aloops.values()))
 
     def reset_after_fork(self) -> None:
         """In a forked process: the threads are the parent's; the loops are there, not started."""

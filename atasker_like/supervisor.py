@@ -119,7 +119,7 @@ class TaskSupervisor:
                                    **self._thread_sizes)
         self._loops = LoopRegistry(self.id, self._loop_ended)
         self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
-                                    self._threads.beside, self._loops.resolve)
+                                    self._threads.beside, self._loops)
         self._coroutines.neighbours.append(self._threads)
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}

@@ -1,0 +1,109 @@
+"""The process pool, parent's side: what the main thread submits to idle processes is written last.
+
+An interrupt can come at any line of the main thread, and a submission that raises must not have its function run. So
+the frames for idle processes are *held* until nothing is left to be done but to return, and then written by one call
+of C code. Who has to do with a process in the meantime writes what is held first.
+
+Everything here but :meth:`Composer._commit` and :meth:`Composer._cut_short` is called with the pool's lock held.
+"""
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from operator import methodcaller
+from threading import get_ident, main_thread
+from time import perf_counter
+
+from ..engine.task import QUEUED, STARTED
+from .base import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable, List
+
+    from .members import PoolProcess
+
+__all__ = ["HELD_MOST", "Composer"]
+
+#: Bytes of a frame at most that is held: POSIX has them written in one piece.
+HELD_MOST = 2048
+
+
+class Composer(Pool):
+    """The part of the process pool that holds frames back."""
+
+    _composer: int                      # the main thread's ident while it dispatches what it submits, else 0
+    _held: "List[PoolProcess]"          # processes that have been given tasks of which nothing is written yet
+    _held_fds: "List[int]"              # what is to be written for them, in this order: where
+    _held_parts: "List[bytes]"          # and what
+    _committing: "List[None]"           # not empty while that is written
+
+    def _commit(self) -> "Any":
+        """Write what is held. The last line of a submission that can be interrupted: it is one call of C code."""
+        lock = self.lock
+        writes = map(os.write, self._held_fds, self._held_parts)
+        steps: "Iterable[Any]" = map(_call, [
+            lock.acquire, partial(self._committing.append, None), partial(deque, writes, 0), self._held.clear,
+            self._held_fds.clear, self._held_parts.clear, self._committing.clear, lock.release])
+        while True:
+            try:
+                return deque(steps, 0)
+            except OSError:
+                # A process is dead: its end is noticed on the result pipe, and its tasks come back. Where the others
+                # are written, and what is to be done after that, goes on from here.
+                steps = chain(map(_call, [partial(deque, writes, 0)]), steps)
+
+    def _flush_held(self) -> None:
+        """Write what is held: someone else has to do with one of the processes."""
+        for fd, part in zip(self._held_fds, self._held_parts):
+            with suppress(OSError):
+                os.write(fd, part)
+        self._drop_held()
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_fds.clear()
+        self._held_parts.clear()
+
+    def _cut_short(self) -> None:
+        """A submission of the main thread is interrupted."""
+        if self._committing and self.lock._is_owned():
+            for process in self._held:
+                process.touched = True          # some of it may have been written
+            self._drop_held()
+            self._committing.clear()
+            self.lock.release()
+
+    def _interrupted(self) -> None:
+        if get_ident() != main_thread().ident:
+            return
+        self._composer = 0
+        for process in self._held:              # nothing of it has been written
+            process.touched = True
+        for process in self._held:
+            self._unsend(process)
+        self._drop_held()
+
+    def _unsend(self, process: "PoolProcess") -> None:
+        """Nothing of what a process was given has been written: it is idle."""
+        back = list(process.inflight)
+        process.inflight.clear()
+        now = perf_counter()
+        for task in back:
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in back if task._status == QUEUED])
+        if process.quota is not None:
+            process.quota += len(back)
+        process.touched = False
+        self._becomes_idle(process)
+
+    def _becomes_idle(self, process: "PoolProcess") -> None:
+        raise NotImplementedError
+
+
+_call = methodcaller("__call__")
