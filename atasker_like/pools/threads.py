@@ -711,8 +711,11 @@ class ThreadPool(Pool):
                 _wake(member)
         me = current.member
         for member in members:
-            if member is not me and member not in abandoned and member.thread is not None:
-                member.thread.join(remaining(deadline))
+            thread = member.thread
+            if thread is not None and thread.ident is None:
+                continue                # an interrupt came before its start
+            if member is not me and member not in abandoned and thread is not None:
+                thread.join(remaining(deadline))
         with self.lock:
             self._threads = {member for member in self._threads if not member.gone}
 
