@@ -163,6 +163,7 @@ class TaskSupervisor:
             for pool in self._pools().values():
                 pool.open()
             processes = self._processes
+        log.debug("supervisor %s started", self.id)
         self._threads.warm_up()
         if processes is not None:
             processes.warm_up()
@@ -266,6 +267,7 @@ class TaskSupervisor:
             with self._lifecycle:
                 self._state = _STOPPED
                 self._finishing = False
+            log.debug("supervisor %s stopped", self.id)
             self._stopped.set()
 
     def _end_all(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
