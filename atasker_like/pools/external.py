@@ -31,6 +31,7 @@ from . import child
 from .base import Pool
 from .child import ERROR
 from .decode import decode
+from .outlets import Outlet
 from .outside import run_here, run_there
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..engine.timer import Timer
     from .base import Chores
-    from .outlets import Outlet
 
 __all__ = ["ExternalPool"]
 
@@ -86,6 +86,13 @@ class ExternalPool(Pool):
             for waiting in self._to_give:
                 waiting.outlet = outlet
         self._desert()
+
+    def retire(self, successor: "Pool") -> bool:
+        """See :meth:`Pool.retire`. The executor is let go."""
+        retired = super().retire(successor)
+        if retired:
+            self.outlet = Outlet(None)
+        return retired
 
     # -- acceptance ----------------------------------------------------------------------------------
 
