@@ -12,6 +12,8 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, PoolBrokenError, RemoteTra
                           SupervisorStoppedError, TaskPicklingError, TaskTimeoutError, background_task, co_mp_apply,
                           wait_completed)
 
+from tests.laws.tools import Hold
+
 from . import functions as f
 from .kinds import EXECUTORS, Kind, end_executor
 
@@ -234,6 +236,34 @@ def test_the_executor_is_called_with_no_lock_held(supervisor, manual, put):
     assert manual.guilty == 0
 
 
+def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
+    pool, hold = supervisor._processes, Hold()
+    give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
+    task = put(f.add, 1, timeout=50)
+    hold.reached()
+    assert (task.status, task._extra.armed) == (100, None)
+    hold.go()
+    manual.wait()
+    assert task._extra.armed is not None
+    manual.run(0)
+    assert task.value(PATIENCE) == 1
+
+
+def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
+    pool, hold = supervisor._processes, Hold()
+    give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
+    supervisor.set_mp_pool(pool_size=3)
+    cancelled, marked, goes_on = (put(f.add, number) for number in range(3))
+    hold.reached()
+    assert cancelled.cancel() and marked.mark_completed()
+    assert (cancelled.state, marked.state, supervisor.stats().process.active) == ("cancelled", "succeeded", 1)
+    hold.go()
+    manual.wait()
+    manual.run(0)
+    assert goes_on.value(PATIENCE) == 2
+    assert len(manual.calls) == 1
+
+
 # -- outcomes ------------------------------------------------------------------------------------------------
 
 
@@ -344,10 +374,11 @@ def test_a_function_in_a_thread_of_an_executor_sees_the_request(supervisor, put,
 
 
 def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual, put, caplog):
-    task = put(f.add, 1, timeout=0.01, name="endless")
+    task = put(f.add, 1, timeout=50, name="endless")
     manual.wait()
     manual.begin(0)
-    with pytest.raises(TaskTimeoutError, match="endless.*0.01 s.*Manual cannot end a call that runs.*its result is dropped"):
+    supervisor._processes._expired(task, task._extra.armed)     # as the timer does
+    with pytest.raises(TaskTimeoutError, match="endless.*50 s.*Manual cannot end a call that runs.*its result is dropped"):
         task.value(PATIENCE)
     waits = put(f.add, 2)
     stats = supervisor.stats()
@@ -362,8 +393,9 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
 
 
 def test_a_timeout_frees_the_place_of_a_call_that_had_not_begun(supervisor, manual, put):
-    task = put(f.add, 1, timeout=0.01)
+    task = put(f.add, 1, timeout=50)
     manual.wait()
+    supervisor._processes._expired(task, task._extra.armed)
     assert type(task.exception(PATIENCE)) is TaskTimeoutError
     after = put(f.add, 2)
     manual.wait()
