@@ -55,14 +55,13 @@ class Manual(Executor):
         if future.running() or self.begin(number):
             future.set_result(function(*args))
 
-    def finish(self):
-        """Run what is there and what comes, until nothing comes any more."""
-        number = 0
-        while number < len(self.calls) or self.came.acquire(timeout=0.05):
-            if number < len(self.calls):
-                if not self.calls[number][0].done():
-                    self.run(number)
-                number += 1
+    def finish(self, count):
+        """Run so many calls, from the first on, as they come."""
+        for number in range(count):
+            while len(self.calls) <= number:
+                self.wait()
+            if not self.calls[number][0].done():
+                self.run(number)
 
 
 @pytest.fixture
@@ -164,7 +163,7 @@ def test_functions_that_were_decorated_before_go_to_the_executor(supervisor, man
     supervisor.mp_pool = manual
     tasks = [early(1), middle(2), *[task for task in [early.options(timeout=60)(3)]]]
     results = early.map([4, 5])
-    manual.finish()
+    manual.finish(5)
     assert wait_completed(tasks, PATIENCE) == [1, 2, 3]
     assert list(results) == [4, 5]
     assert own.process_count() == 0
@@ -212,7 +211,7 @@ def test_no_more_calls_than_places_are_given(supervisor, manual, put):
     manual.run(1)
     manual.wait()
     assert (len(manual.calls), tasks[1].value(PATIENCE)) == (3, 1)
-    manual.finish()
+    manual.finish(5)
     assert wait_completed(tasks, PATIENCE) == list(range(5))
 
 
