@@ -22,7 +22,7 @@ FLOORS = [
      "pools.processes", "pools.external", "loops"],
     ["snapshot", "stacks", "supervisor"],
     ["progress", "tasks", "workers", "jobs", "collections", "locals", "queues", "results", "service", "futures"],
-    ["monitor", "demo", "cli", "legacy", "pytest_plugin"],
+    ["monitor", "demo", "legacy", "cli", "pytest_plugin"],
 ]
 
 #: Stand outside: the front door loads everything on first use, and `python -m` opens the command line.
