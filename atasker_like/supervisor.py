@@ -120,6 +120,7 @@ class TaskSupervisor:
         self._loops = LoopRegistry(self.id, self._loop_ended)
         self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
                                     self._threads.beside, self._loops.resolve)
+        self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
         self._processes: "Optional[ProcessPool]" = None
         self._specs: "Dict[Any, TaskSpec]" = {}
