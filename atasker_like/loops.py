@@ -219,6 +219,11 @@ class LoopPool(Pool):
             self._choose_loop(task)
         Pool.submit_many(self, tasks)
 
+    def admit(self, task: "Task[Any]") -> bool:
+        """See :meth:`Pool.admit`. The task names a loop that runs."""
+        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]
+        return Pool.admit(self, task)
+
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused

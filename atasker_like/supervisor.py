@@ -18,6 +18,7 @@ from itertools import count
 from time import monotonic, time
 
 from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from .engine.calling import is_coroutine_function
 from .engine.result import log
 from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
 from .engine.timer import Timer
@@ -713,22 +714,6 @@ class TaskSupervisor:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self._state}>"
-
-
-_CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
-
-
-def is_coroutine_function(function: "Any") -> bool:
-    """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
-    while hasattr(function, "func") and not hasattr(function, "__code__"):
-        function = function.func        # functools.partial
-    for candidate in (getattr(function, "__func__", function), getattr(type(function), "__call__", None)):
-        code = getattr(candidate, "__code__", None)
-        if code is not None and code.co_flags & _CO_COROUTINE:
-            return True
-        if getattr(candidate, "_is_coroutine_mark", None) is not None:
-            return True
-    return False
 
 
 def _context(spec: TaskSpec) -> "Any":

@@ -135,6 +135,21 @@ class Pool(Intake):
         # One line, so that no interrupt comes between having the task run and returning.
         return last()
 
+    def admit(self, task: "Task[Any]") -> bool:
+        """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
+
+        For the runs of workers: there is one of each at most, and it is the timer that submits them. The calling
+        thread is in no critical section, and nothing interrupts it.
+        """
+        with self.lock:
+            if not self.accepting:
+                return False
+            self.registry.add(task)
+            chores = self._ready(task)
+        for chore in chores:
+            chore()
+        return True
+
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
         task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
