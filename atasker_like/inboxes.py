@@ -107,6 +107,7 @@ def check_queue_class(kind: "Any") -> None:
 
 def make_queue(kind: "Type[Any]", notify: "Notify") -> "Any":
     """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it."""
+    made: "Any"
     if is_asyncio_queue(kind):
         made = type(kind.__name__, (_AsyncioQueue, kind), {"__module__": kind.__module__})
     else:

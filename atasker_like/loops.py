@@ -276,7 +276,10 @@ class LoopPool(Pool):
             if task._status != QUEUED:
                 return
             self.admission.active += 1
-            task._advance(STARTED, perf_counter())
+            now = perf_counter()
+            task._advance(STARTED, now)
+            if now - task._queued > self.late_after:
+                self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
             extra = task._more()
@@ -473,6 +476,9 @@ class LoopRegistry:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
             return loop.get_loop()
+        if not hasattr(loop, "call_soon_threadsafe"):
+            raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
+                                   f"{type(loop).__name__}")
         asyncio_loop: "asyncio.AbstractEventLoop" = loop
         return asyncio_loop
 

@@ -64,6 +64,8 @@ class Pool(Intake):
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
+        self.late_after = float("inf")      # seconds in the queue after which a start is told of
+        self.tell_late: "Callable[[Task[Any], float], None]" = _nothing
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -268,6 +270,17 @@ class Pool(Intake):
             chores = self._ready(task)
         for chore in chores:
             chore()
+
+    def _started_late(self, task: "Task[Any]", now: float) -> None:
+        """A task is started, longer than ``late_after`` after it came; the lock is held. The telling is for others."""
+        extra = task._extra
+        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
+        if waited > self.late_after:
+            try:
+                self.timer.start()
+            except (RuntimeError, MemoryError):
+                return                      # it is a warning only
+            self.timer.call_at(0.0, self._beside, lambda: self.tell_late(task, waited))
 
     # -- the end of a task ---------------------------------------------------------------------------
 
@@ -602,3 +615,7 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
+
+
+def _nothing(task: "Task[Any]", waited: float) -> None:
+    pass
