@@ -51,9 +51,6 @@ _NAMES = {
 }
 _SUBMODULES = tuple(name.partition(".")[2] for name in _NAMES if "." in name)
 
-#: Where a name is, if not at the root.
-_HOMES = {"BackgroundAsyncWorker": "workers"}
-
 _PACKAGE = __name__.rpartition(".")[0]
 
 _lock = RLock()         # guards what follows; an import in between may come back here
@@ -147,13 +144,13 @@ class _Finder:
                 return _submodule(name, wanted)
             if wanted not in names:
                 raise AttributeError(f"module {name!r}, which {_PACKAGE} stands in for, has no attribute {wanted!r}")
-            value = _look_up(package, wanted)
+            value = getattr(package, wanted)
             setattr(module, wanted, value)
             return value
 
         module.__doc__ = f"``{name}``, as {_PACKAGE} offers it."
         setattr(module, "__version__", _RELEASE)
-        setattr(module, "__all__", [wanted for wanted in names if _is_there(package, wanted)])
+        setattr(module, "__all__", [wanted for wanted in names if wanted in package.__all__])
         setattr(module, "__getattr__", find)
         setattr(module, "__dir__", lambda: sorted({*vars(module), *names, *inner}))
         if name == "atasker" and not self._quiet:
@@ -172,19 +169,6 @@ def _submodule(package: str, name: str) -> ModuleType:
     from importlib import import_module
 
     return import_module(f"{package}.{name}")
-
-
-def _look_up(package: ModuleType, name: str) -> "Any":
-    home = _HOMES.get(name)
-    if home is not None and name not in package.__all__:
-        return getattr(_submodule(_PACKAGE, home), name)
-    return getattr(package, name)
-
-
-def _is_there(package: ModuleType, name: str) -> bool:
-    from importlib.util import find_spec
-
-    return name in package.__all__ or (name in _HOMES and find_spec(f"{_PACKAGE}.{_HOMES[name]}") is not None)
 
 
 # -- processes ---------------------------------------------------------------------------------------------

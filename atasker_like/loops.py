@@ -260,6 +260,11 @@ class LoopPool(Pool):
             self._choose_loop(task)
         Pool.submit_many(self, tasks)
 
+    def admit(self, task: "Task[Any]") -> bool:
+        """See :meth:`Pool.admit`. The task names a loop that runs."""
+        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]
+        return Pool.admit(self, task)
+
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
@@ -312,7 +317,10 @@ class LoopPool(Pool):
             if task._status != QUEUED:
                 return
             self.admission.active += 1
-            task._advance(STARTED, perf_counter())
+            now = perf_counter()
+            task._advance(STARTED, now)
+            if now - task._queued > self.late_after:
+                self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
             extra = task._more()
@@ -514,6 +522,9 @@ class LoopRegistry:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
             return loop.get_loop()
+        if not hasattr(loop, "call_soon_threadsafe"):
+            raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
+                                   f"{type(loop).__name__}")
         asyncio_loop: "asyncio.AbstractEventLoop" = loop
         return asyncio_loop
 

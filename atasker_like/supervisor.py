@@ -2,7 +2,7 @@
 
 The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's exit alike::
 
-    refuse new tasks ─> cancel what is delayed ─> wait for the rest, until the deadline
+    refuse new tasks ─> stop schedulers ─> cancel what is delayed ─> wait for the rest, until the deadline
         ─> past it: cancel what is queued, end processes, give up threads
         ─> close processes ─> stop loops ─> close threads ─> stop the timer
 """
@@ -18,6 +18,7 @@ from itertools import count
 from time import monotonic, time
 
 from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from .engine.calling import is_coroutine_function
 from .engine.result import log
 from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
 from .engine.timer import Timer
@@ -27,6 +28,7 @@ from .loops import ALoop, LoopPool, LoopRegistry
 from .options import TaskOptions
 from .pools.intake import ON_FULL
 from .pools.threads import ThreadPool, ThreadPoolView
+from .schedulers import Schedulers
 from .snapshot import Info, Stats, StopReport, ended, running_ids, take_stats
 
 TYPE_CHECKING = False
@@ -82,7 +84,7 @@ def _seconds(pool: str, **durations: "Any") -> float:
     return float(seconds)
 
 
-class TaskSupervisor:
+class TaskSupervisor(Schedulers):
     """Admits, orders, starts, watches and finishes tasks.
 
     Applications use the process-wide ``task_supervisor``; others may be made beside it and subclassed. All
@@ -101,6 +103,7 @@ class TaskSupervisor:
 
     def __init__(self, supervisor_id: "Optional[str]" = None, pool_size: "Optional[int]" = None,
                  reserve_normal: "Optional[int]" = None, reserve_high: "Optional[int]" = None) -> None:
+        super().__init__()
         self.id = supervisor_id or f"supervisor-{next(_numbers)}"
         self.daemon = False
         self.poll_delay = 0.1       # accepted for old applications: nothing here polls
@@ -128,6 +131,7 @@ class TaskSupervisor:
         self._finishing = False         # a thread is about to bring everything to an end
         self._finish_until: "Optional[float]" = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
+        self._watch_for_late()
         _supervisors.add(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -186,7 +190,8 @@ class TaskSupervisor:
 
         :param wait: True waits for ever, a number so many seconds, False returns at once and goes on behind.
             A task that stops its own supervisor does not wait for itself: it is as if it had said False.
-        :param stop_schedulers: stop registered schedulers as well.
+        :param stop_schedulers: False leaves registered schedulers and async jobs to themselves; workers end in any case,
+            since their tasks are not taken any more.
         :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
         :return: how many tasks finished and were cancelled, threads were abandoned and processes killed.
         """
@@ -212,20 +217,20 @@ class TaskSupervisor:
                 for pool in self._pools().values():
                     pool.refuse()
         if begin:
-            self._begin_to_finish(deadline, cancel_tasks)
+            self._begin_to_finish(deadline, cancel_tasks, stop_schedulers, wait is not False)
         if wait is not False and not own:
             # The thread that finishes keeps the deadline that it was given; a later caller has one of its own.
             self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
         return self._report()
 
-    def _begin_to_finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+    def _begin_to_finish(self, *how: "Any") -> None:
         """Have a thread of its own finish: the main thread may be interrupted at any line, and that one may not."""
-        finisher = threading.Thread(target=self._finish, args=(deadline, cancel_tasks), daemon=True,
+        finisher = threading.Thread(target=self._finish, args=how, daemon=True,
                                     name=f"supervisor_{self.id}_stop")
         try:
             finisher.start()
         except RuntimeError:                # the system has no thread to give
-            self._finish(deadline, cancel_tasks)
+            self._finish(*how)
 
     def _report(self) -> StopReport:
         finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
@@ -241,12 +246,14 @@ class TaskSupervisor:
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()
 
-    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
         with self._lifecycle:
             if self._finishing or self._state != _STOPPING:
                 return                      # two were begun, of which the first was thought not to be
             self._finishing = True
         try:
+            if stop_schedulers:
+                self._stop_schedulers(deadline, wait)
             self._end_all(deadline, cancel_tasks)
         except Exception:
             log.exception("supervisor %s could not be stopped in order", self.id)
@@ -282,8 +289,10 @@ class TaskSupervisor:
         for pool in pools:
             if not pool.drain(deadline):
                 pool.give_up()
+        self._end_workers()
         self._threads.close(deadline)
         self._timer.stop()
+        self._end_workers()
 
     def reset_after_fork(self) -> None:
         """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""
@@ -294,6 +303,7 @@ class TaskSupervisor:
         self.started = None
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
+        self._forget_schedulers()
         for pool in self._pools().values():
             pool.reset_after_fork()
 
@@ -461,6 +471,7 @@ class TaskSupervisor:
                                               sizes["reserve_high"])
                 self._processes.neighbours += [self._threads, self._coroutines]
                 self._coroutines.neighbours.append(self._processes)
+                self._watch_pool(self._processes)
                 if self._state == _RUNNING:
                     self._processes.open()
             return self._processes
@@ -628,7 +639,8 @@ class TaskSupervisor:
             thread_tasks=threads if lists and tt in (None, TT_THREAD) else (),
             mp_tasks=processes if lists and tt in (None, TT_MP) else (),
             thread_tasks_count=len(threads), mp_tasks_count=len(processes),
-            aloops=self.get_aloops() if aloops else {}, schedulers={}, async_job_schedulers={},
+            aloops=self.get_aloops() if aloops else {}, schedulers=self.get_schedulers() if schedulers else {},
+            async_job_schedulers=dict(self._job_schedulers) if async_job_schedulers else {},
             tasks=self.get_tasks(tt) if lists else {})
 
     def stats(self) -> Stats:
@@ -714,22 +726,6 @@ class TaskSupervisor:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self._state}>"
-
-
-_CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
-
-
-def is_coroutine_function(function: "Any") -> bool:
-    """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
-    while hasattr(function, "func") and not hasattr(function, "__code__"):
-        function = function.func        # functools.partial
-    for candidate in (getattr(function, "__func__", function), getattr(type(function), "__call__", None)):
-        code = getattr(candidate, "__code__", None)
-        if code is not None and code.co_flags & _CO_COROUTINE:
-            return True
-        if getattr(candidate, "_is_coroutine_mark", None) is not None:
-            return True
-    return False
 
 
 def _context(spec: TaskSpec) -> "Any":

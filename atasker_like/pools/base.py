@@ -64,6 +64,8 @@ class Pool(Intake):
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
+        self.late_after = float("inf")      # seconds in the queue after which a start is told of
+        self.tell_late: "Callable[[Task[Any], float], None]" = _nothing
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -134,6 +136,21 @@ class Pool(Intake):
             chore()
         # One line, so that no interrupt comes between having the task run and returning.
         return last()
+
+    def admit(self, task: "Task[Any]") -> bool:
+        """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
+
+        For the runs of workers: there is one of each at most, and it is the timer that submits them. The calling
+        thread is in no critical section, and nothing interrupts it.
+        """
+        with self.lock:
+            if not self.accepting:
+                return False
+            self.registry.add(task)
+            chores = self._ready(task)
+        for chore in chores:
+            chore()
+        return True
 
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
@@ -253,6 +270,17 @@ class Pool(Intake):
             chores = self._ready(task)
         for chore in chores:
             chore()
+
+    def _started_late(self, task: "Task[Any]", now: float) -> None:
+        """A task is started, longer than ``late_after`` after it came; the lock is held. The telling is for others."""
+        extra = task._extra
+        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
+        if waited > self.late_after:
+            try:
+                self.timer.start()
+            except (RuntimeError, MemoryError):
+                return                      # it is a warning only
+            self.timer.call_at(0.0, self._beside, lambda: self.tell_late(task, waited))
 
     # -- the end of a task ---------------------------------------------------------------------------
 
@@ -587,3 +615,7 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
+
+
+def _nothing(task: "Task[Any]", waited: float) -> None:
+    pass
