@@ -247,14 +247,14 @@ def run_script(path: str, arguments: "Sequence[str]" = ()) -> None:
     import zipfile
     from io import open_code
 
+    # Not normalized, as the interpreter has it; before 3.9 it had the path as it was given.
+    name = os.path.join(os.getcwd(), path) if sys.version_info >= (3, 9) else path
     if os.path.isdir(path) or zipfile.is_zipfile(path):
         install()
         sys.argv[:] = [path, *arguments]
-        _search_first(os.path.abspath(path), always=True)
+        _search_first(name, always=True)
         _run_by_name("__main__", alter_argv=False)
         return
-    # Not normalized, as the interpreter has it; before 3.9 it had the path as it was given.
-    name = os.path.join(os.getcwd(), path) if sys.version_info >= (3, 9) else path
     try:
         file = open_code(name)
     except OSError as error:

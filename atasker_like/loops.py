@@ -174,13 +174,13 @@ class ALoop:
         :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
         :param cancel_tasks: cancel the tasks at once.
         """
-        import asyncio
-
         with self._lock:
             thread, loop = self.thread, self._loop
             if thread is None or loop is None:
                 self.thread = None
                 return
+            import asyncio      # not before: a program that had no loop ends without the cost
+
             deadline = None if wait is True else monotonic() + float(wait)
 
             async def finish() -> None:

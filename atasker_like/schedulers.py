@@ -110,8 +110,6 @@ class Schedulers:
 
     def _stop_schedulers(self, deadline: "Optional[float]", wait: bool) -> None:
         """In the thread that finishes: tell all of them before any is waited for."""
-        from concurrent.futures import wait as wait_for
-
         for scheduler, loops in list(self._schedulers.items()):
             keywords: "Dict[str, Any]" = {}
             if takes(scheduler.stop, "wait"):
@@ -123,6 +121,8 @@ class Schedulers:
                 log.exception("supervisor %s: the stop() of scheduler %r raised", self.id, scheduler)
         for scheduler, loops in list(self._schedulers.items()):
             if loops:
+                from concurrent.futures import wait as wait_for
+
                 left = remaining(deadline)
                 wait_for(loops, GRACE if left is None else min(left, GRACE))
             if not getattr(scheduler, "is_worker", False):
