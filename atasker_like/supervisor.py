@@ -34,6 +34,7 @@ from .snapshot import Info, Stats, StopReport, ended, running_ids, take_stats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
     from types import TracebackType
     from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Type, Union
 
@@ -491,12 +492,26 @@ class TaskSupervisor(Schedulers):
         return self._coroutines
 
     def spawn_thread(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
-                     kwargs: "Optional[Mapping[str, Any]]" = None) -> None:
-        """Run a function in a pool thread at once, beside the places and the queues. It is not a task."""
+                     kwargs: "Optional[Mapping[str, Any]]" = None) -> "Future[Any]":
+        """Run a function in a pool thread at once, beside the places and the queues. It is not a task; what is
+        returned is a :class:`concurrent.futures.Future`, and what the function raises is logged as well."""
+        from concurrent.futures import Future
+
         if not callable(target):
             raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
         keywords = dict(kwargs or {})
-        self._threads.beside(lambda: target(*args, **keywords))
+        future: "Future[Any]" = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(target(*args, **keywords))
+                except BaseException as error:
+                    future.set_exception(error)
+                    raise
+
+        self._threads.beside(run)
+        return future
 
     # -- tasks ---------------------------------------------------------------------------------------
 
