@@ -13,7 +13,7 @@ from .jobs import AsyncJob, AsyncJobScheduler
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Dict, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
     from .constants import TaskType
     from .engine.task import Task
@@ -29,6 +29,9 @@ GRACE = 2.5
 
 #: Seconds from a task's submission to its start after which it is warned of, unless told.
 TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5.0, 10.0
+
+#: Of so many tasks that start late about the same time each is logged; the others are counted.
+LATE_MOST = 10
 
 
 class Schedulers:
@@ -263,18 +266,25 @@ class Schedulers:
 
     def _watch_pool(self, pool: "Pool") -> None:
         limits = [seconds for seconds in (self._timeout_warning, self._timeout_critical) if seconds is not None]
-        pool.tell_late = self._late
+        pool.tell_late = self._tell_late
         pool.late_after = min(limits) if limits else float("inf")
 
-    def _late(self, task: "Task[Any]", waited: float) -> None:
-        """In a pool thread: a task has been started late."""
-        critical = self._timeout_critical is not None and waited > self._timeout_critical
-        write = log.error if critical else log.warning
-        write("supervisor %s: task %s (%s) started %.1f s after it was queued; give the pool more places, or the task a "
-              "more urgent priority", self.id, task.name, task.id[-8:], waited)
-        call = self.timeout_critical_func if critical else self.timeout_warning_func
-        if call is not None:
-            call(task)
+    def _tell_late(self, late: "List[Tuple[Task[Any], float]]") -> None:
+        """In a pool thread: tasks have been started late."""
+        for number, (task, waited) in enumerate(late):
+            critical = self._timeout_critical is not None and waited > self._timeout_critical
+            if number < LATE_MOST:
+                write = log.error if critical else log.warning
+                write("supervisor %s: task %s (%s) started %.1f s after it was queued; give the pool more places, or the "
+                      "task a more urgent priority", self.id, task.name, task.id[-8:], waited)
+            call = self.timeout_critical_func if critical else self.timeout_warning_func
+            if call is not None:
+                try:
+                    call(task)
+                except Exception:
+                    log.exception("supervisor %s: what is called with tasks that started late raised", self.id)
+        if len(late) > LATE_MOST:
+            log.warning("supervisor %s: and %d tasks more started late", self.id, len(late) - LATE_MOST)
 
 
 def _check(scheduler: "Any", *methods: str) -> None:

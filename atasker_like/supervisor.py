@@ -4,7 +4,7 @@ The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's ex
 
     refuse new tasks ─> stop schedulers ─> cancel what is delayed ─> wait for the rest, until the deadline
         ─> past it: cancel what is queued, end processes, give up threads
-        ─> close processes ─> stop loops ─> close threads ─> stop the timer
+        ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
 """
 from __future__ import annotations
 
@@ -290,10 +290,11 @@ class TaskSupervisor(Schedulers):
         for pool in pools:
             if not pool.drain(deadline):
                 pool.give_up()
+        # The timer before the threads: it has jobs run beside the places, and may not when they are being closed.
+        self._timer.stop()
         self._end_workers()
         self._threads.close(deadline)
         self._timer.stop()
-        self._end_workers()
 
     def reset_after_fork(self) -> None:
         """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""

@@ -65,7 +65,9 @@ class Pool(Intake):
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
         self.late_after = float("inf")      # seconds in the queue after which a start is told of
-        self.tell_late: "Callable[[Task[Any], float], None]" = _nothing
+        self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
+        self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
+        self._telling = False               # a thread does, or is about to
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -276,11 +278,28 @@ class Pool(Intake):
         extra = task._extra
         waited = now - (task._queued if extra is None or extra.due is None else extra.due)
         if waited > self.late_after:
+            self._latecomers.append((task, waited))
+            if not self._telling:           # else who tells of the others tells of this one, too
+                try:
+                    self.timer.start()
+                except (RuntimeError, MemoryError):
+                    self._latecomers = []   # it is a warning only
+                    return
+                self._telling = True
+                self.timer.call_at(0.0, self._beside, self._tell_late)
+
+    def _tell_late(self) -> None:
+        """In a pool thread."""
+        while True:
+            with self.lock:
+                late, self._latecomers = self._latecomers, []
+                self._telling = bool(late)
+            if not late:
+                return
             try:
-                self.timer.start()
-            except (RuntimeError, MemoryError):
-                return                      # it is a warning only
-            self.timer.call_at(0.0, self._beside, lambda: self.tell_late(task, waited))
+                self.tell_late(late)
+            except BaseException:
+                log.exception("%s: what is called with tasks that started late raised", self.name)
 
     # -- the end of a task ---------------------------------------------------------------------------
 
@@ -546,6 +565,8 @@ class Pool(Intake):
         self._outside.clear()
         self._attentive = False
         self._aging_entry = None
+        self._latecomers = []
+        self._telling = False
 
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
@@ -617,5 +638,5 @@ class Pool(Intake):
                               task.id[-8:])
 
 
-def _nothing(task: "Task[Any]", waited: float) -> None:
+def _nothing(late: "List[Tuple[Task[Any], float]]") -> None:
     pass
