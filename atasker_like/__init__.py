@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from .constants import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TASK_STATUS_CANCELED,
                             TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED, TASK_STATUS_STARTED,
                             TT_COROUTINE, TT_MP, TT_THREAD, Priority, TaskStatus, TaskType)
-    from .engine.result import TaskResult
+    from .collections import FunctionCollection, TaskCollection
+    from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
     from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
                          QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
                          TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
+    from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
     from .snapshot import StopReport, WorkerStats
@@ -45,8 +47,10 @@ _HOMES = {
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError"),
     "options": ("TaskOptions",),
-    "engine.result": ("TaskResult",),
+    "collections": ("FunctionCollection", "TaskCollection"),
+    "engine.result": ("TaskResult", "set_debug"),
     "engine.task": ("Progress", "Task", "current_task"),
+    "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
     "snapshot": ("StopReport", "WorkerStats"),
@@ -61,14 +65,15 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "InvalidArgumentError", "InvalidTypeError", "PoolBrokenError", "Priority", "ProcessDiedError", "Progress",
-    "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport", "SupervisorBusyError", "SupervisorError",
-    "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
-    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
-    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskNotFoundError", "TaskOptions", "TaskPicklingError",
-    "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats",
-    "as_completed", "background_task", "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed",
-    "current_task", "task_supervisor", "wait_completed",
+    "FunctionCollection", "InvalidArgumentError", "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError",
+    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
+    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
+    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
+    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
+    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor",
+    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
+    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
+    "task_supervisor", "wait_completed",
 ]
 
 

@@ -106,7 +106,8 @@ class StopReport(_Frozen):
     """What became of the tasks that were alive when a supervisor was stopped: what ``stop()`` returns.
 
     ``finished`` tasks came to their end, ``cancelled`` ones were ended by the stop or asked to; ``abandoned`` is how
-    many threads still run functions that nobody waits for, ``killed`` how many processes were ended by force.
+    many threads, and calls that an executor of the application's has, still run functions that nobody waits for,
+    ``killed`` how many processes were ended by force.
     ``complete`` is False when the stop goes on behind the caller's back: then the others count until now.
     """
 

@@ -9,22 +9,24 @@ from .pools import threads as thread_pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, List, Optional, Tuple
+    from typing import Any, Iterable, List, Tuple, Union
 
     from .engine.task import Task
     from .pools.base import Pool
+    from .pools.external import ExternalPool
     from .pools.processes import ProcessPool
     from .pools.threads import ThreadPool
 
 __all__ = ["stacks_text"]
 
 
-def stacks_text(supervisor_id: str, threads: "ThreadPool", processes: "Optional[ProcessPool]",
+def stacks_text(supervisor_id: str, threads: "ThreadPool", processes: "Union[ProcessPool, ExternalPool, None]",
                 coroutines: "Pool") -> str:
     """Return the stacks of all running tasks, as text for people; may be called anywhere, in a signal handler too."""
     parts = _of_threads(threads) + _of_coroutines(coroutines)
     if processes is not None:
-        parts += _of_processes(processes)
+        external: "Any" = processes     # by what it has: its module is not loaded unless it is used
+        parts += _of_executor(external) if hasattr(processes, "outlet") else _of_processes(external)
     count = len(parts)
     return f"supervisor {supervisor_id}: {count} running {'task' if count == 1 else 'tasks'}\n" + "".join(parts)
 
@@ -75,6 +77,12 @@ def _of_coroutines(pool: "Pool") -> "List[str]":
             pass
         parts.append(_head(task, "coroutine") + _stack([(frame, frame.f_lineno) for frame in frames]))
     return parts
+
+
+def _of_executor(pool: "ExternalPool") -> "List[str]":
+    with pool.lock:
+        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+    return [_head(task, f"given to {pool.outlet.name}") + "  (which does not say where)\n" for task in running]
 
 
 def _of_processes(pool: "ProcessPool") -> "List[str]":

@@ -23,7 +23,8 @@ from .engine.result import log
 from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
 from .engine.timer import Timer
 from .engine.waiting import current, deadline_of, remaining
-from .errors import (InvalidArgumentError, InvalidTypeError, SupervisorStoppedError, TaskNotFoundError)
+from .errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyError, SupervisorStoppedError,
+                     TaskNotFoundError)
 from .loops import ALoop, LoopPool, LoopRegistry
 from .options import TaskOptions
 from .pools.intake import ON_FULL
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
     from types import TracebackType
-    from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Type, Union
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, Union
 
     from .pools.base import Pool
+    from .pools.external import ExternalPool
     from .pools.processes import ProcessPool
 
 __all__ = ["TaskSupervisor"]
@@ -68,6 +70,14 @@ def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
             raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
         checked[name] = size
     return checked
+
+
+def _refuse_for(pool: "ExternalPool", **options: "Any") -> None:
+    """Refuse what can only be asked of processes of the supervisor's own."""
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the place of the process pool, and "
+                                       "starts its processes itself; set it there")
 
 
 def _check_callable(name: str, function: "Any") -> None:
@@ -126,7 +136,9 @@ class TaskSupervisor(Schedulers):
                                     self._threads.beside, self._loops.resolve)
         self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
-        self._processes: "Optional[ProcessPool]" = None
+        self._processes: "Union[ProcessPool, ExternalPool, None]" = None
+        self._retired: "List[Pool]" = []        # what has been in its place: functions decorated then come by there
+        self._mp_size_asked = False             # the application has said how many places it wants
         self._specs: "Dict[Any, TaskSpec]" = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
         self._finishing = False         # a thread is about to bring everything to an end
@@ -157,6 +169,7 @@ class TaskSupervisor(Schedulers):
             for pool in self._pools().values():
                 pool.open()
             processes = self._processes
+        log.debug("supervisor %s started", self.id)
         self._threads.warm_up()
         if processes is not None:
             processes.warm_up()
@@ -236,7 +249,8 @@ class TaskSupervisor(Schedulers):
     def _report(self) -> StopReport:
         finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
                                                                            self._before_stop))
-        return StopReport(finished=finished, cancelled=cancelled, abandoned=self._threads.abandoned, killed=killed,
+        abandoned = self._threads.abandoned + getattr(self._processes, "abandoned", 0)
+        return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned, killed=killed,
                           complete=self._state == _STOPPED)
 
     def _is_busy_here(self) -> bool:
@@ -262,6 +276,7 @@ class TaskSupervisor(Schedulers):
             with self._lifecycle:
                 self._state = _STOPPED
                 self._finishing = False
+            log.debug("supervisor %s stopped", self.id)
             self._stopped.set()
 
     def _end_all(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
@@ -306,7 +321,7 @@ class TaskSupervisor(Schedulers):
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
         self._forget_schedulers()
-        for pool in self._pools().values():
+        for pool in [*self._pools().values(), *self._retired]:
             pool.reset_after_fork()
 
     def cancel_waiting(self) -> int:
@@ -391,16 +406,30 @@ class TaskSupervisor(Schedulers):
         :param max_age: a process is replaced when it is so many seconds old and has ended its task; 0 is never.
         :param max_memory: a process is replaced when it has so many bytes in memory after a task; 0 is never. Where
             the system does not tell (there is no ``/proc``) nothing happens.
+
+        With an executor of the application's in its place (see :attr:`mp_pool`), the places are how many calls the
+        executor is given at a time, and what concerns the processes is refused.
         """
+        external = self._external()
+        if external is not None:
+            _refuse_for(external, min_size=min_size, start_method=start_method, initializer=initializer,
+                        initializer_timeout=initializer_timeout, maxtasksperchild=maxtasksperchild, max_age=max_age,
+                        max_memory=max_memory)
         sizes = dict(self._mp_sizes, **_places("process", pool_size=pool_size, reserve_normal=reserve_normal,
                                                reserve_high=reserve_high))
         if pool_size == 0:
-            sizes["pool_size"] = os.cpu_count() or 1
+            sizes["pool_size"] = (os.cpu_count() or 1) if external is None else external.outlet.size()
         if min_size == "max":
             sizes["min_size"] = sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"]
         elif min_size is not None:
             sizes.update(_places("process", min_size=min_size))
-        pool = self._process_pool()
+        if external is not None:
+            self._limit(external, "process", max_queued, on_full, aging)
+            self._mp_sizes = sizes
+            external.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
+            return
+        self._mp_size_asked = self._mp_size_asked or bool(pool_size)
+        pool = self._own_process_pool()
         self._limit(pool, "process", max_queued, on_full, aging)
         if start_method is not None:
             from .pools.members import check_start_method
@@ -441,42 +470,129 @@ class TaskSupervisor(Schedulers):
 
     def create_mp_pool(self, processes: "Optional[int]" = None,
                        initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
-                       maxtasksperchild: "Optional[int]" = None, context: "Any" = None) -> None:
-        """Make the process pool, with the arguments of :class:`multiprocessing.Pool`.
+                       maxtasksperchild: "Optional[int]" = None, context: "Any" = None,
+                       executor: "Any" = None) -> None:
+        """Make the process pool, with the arguments of :class:`multiprocessing.Pool`; or put an executor in its place.
 
         :param processes: places for tasks of any priority; one a CPU unless told.
         :param initializer: called in every new process, with ``*initargs``, before its first task.
         :param maxtasksperchild: a process is replaced after so many tasks.
         :param context: a multiprocessing context, or the name of a start method.
+        :param executor: see :attr:`mp_pool`; with it, ``processes`` is how many calls it is given at a time, and the
+            others of these arguments are refused.
         """
+        if executor is not None:
+            sizes = _places("process", processes=processes)
+            for name, value in (("initializer", initializer), ("maxtasksperchild", maxtasksperchild),
+                                ("context", context)):
+                if value is not None:
+                    raise InvalidArgumentError(f"{name} and executor exclude each other: the executor starts its "
+                                               "processes itself")
+            self.mp_pool = executor
+            if processes:
+                self.set_mp_pool(pool_size=sizes["processes"])
+            return
+        if self._external() is not None:
+            self.mp_pool = None
         _check_callable("initializer", initializer)
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
             raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
         if context is not None and not isinstance(context, str):
             context = context.get_start_method()
         self.set_mp_pool(pool_size=processes, start_method=context)
-        self._process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
+        self._own_process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
 
     @property
-    def mp_pool(self) -> "Optional[ProcessPool]":
-        """The process pool, or None before one was made."""
-        return self._processes
+    def mp_pool(self) -> "Any":
+        """Where process tasks run: the supervisor's own pool (None before one was made), or the executor that the
+        application has put in its place.
 
-    def _process_pool(self) -> "ProcessPool":
+        Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a :class:`multiprocessing.Pool`
+        to have it run the tasks; the supervisor goes on to order, delay, retry and watch them. It gives as many at a
+        time as ``set_mp_pool`` was told, else as many as the executor runs at once. The executor stays the
+        application's: it is never shut down here. None puts the supervisor's own pool back.
+
+        :raises InvalidTypeError: (a TypeError) it is no such thing.
+        :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an executor that the own
+            pool is to follow; an executor may follow another one at any time.
+        """
+        external = self._external()
+        return self._processes if external is None else external.executor
+
+    @mp_pool.setter
+    def mp_pool(self, executor: "Any") -> None:
+        old = self._processes
+        if executor is old or executor is not None and executor is getattr(old, "executor", None):
+            return
+        from .pools.external import ExternalPool
+        from .pools.outlets import outlet_for
+
+        with self._lifecycle:
+            external = self._external()
+            if executor is None:
+                if external is not None:
+                    self._succeed(external, self._new_process_pool())
+                return
+            outlet = outlet_for(executor)
+            sizes = self._mp_sizes
+            if not self._mp_size_asked:
+                sizes = dict(sizes, pool_size=outlet.size())
+            places = sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]
+            if external is not None:
+                external.resize(*places)
+            else:
+                old = self._processes
+                self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up,
+                                                self._threads.beside, outlet, *places))
+            self._mp_sizes = sizes
+        # Before the executor's own at the exit, which would have it take no more: they go from the last to the first.
+        _arm_exit(again=True)
+        if external is not None:
+            external.use(outlet)
+        elif old is not None:
+            old.close(None)
+
+    def _external(self) -> "Optional[ExternalPool]":
+        """The pool over an executor of the application's, if there is one in place."""
+        pool: "Any" = self._processes
+        return pool if hasattr(pool, "outlet") else None
+
+    def _succeed(self, old: "Union[ProcessPool, ExternalPool, None]", new: "Union[ProcessPool, ExternalPool]") -> None:
+        """Put a pool in the place of the process pool; the lifecycle is locked."""
+        new.neighbours += [self._threads, self._coroutines]
+        self._watch_pool(new)
+        if old is not None:
+            new.max_queued, new.on_full, new.aging = old.max_queued, old.on_full, old.aging
+            new._set_most()
+        if self._state == _RUNNING:
+            new.open()
+        if old is not None and not old.retire(new):
+            raise SupervisorBusyError(f"supervisor {self.id} has process tasks that have not ended: wait for them, or stop "
+                                      "the supervisor, before you put something else in the place of mp_pool")
+        if old is not None:
+            self._retired.append(old)
+            self._coroutines.neighbours.remove(old)
+        self._coroutines.neighbours.append(new)
+        self._specs.clear()
+        self._processes = new
+
+    def _new_process_pool(self) -> "ProcessPool":
+        from .pools.processes import ProcessPool
+
+        sizes = self._mp_sizes
+        return ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
+                           sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
+
+    def _process_pool(self) -> "Union[ProcessPool, ExternalPool]":
         with self._lifecycle:
             if self._processes is None:
-                from .pools.processes import ProcessPool
-
-                sizes = self._mp_sizes
-                self._processes = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up,
-                                              self._threads.beside, sizes["pool_size"], sizes["reserve_normal"],
-                                              sizes["reserve_high"])
-                self._processes.neighbours += [self._threads, self._coroutines]
-                self._coroutines.neighbours.append(self._processes)
-                self._watch_pool(self._processes)
-                if self._state == _RUNNING:
-                    self._processes.open()
+                self._succeed(None, self._new_process_pool())
+            assert self._processes is not None
             return self._processes
+
+    def _own_process_pool(self) -> "ProcessPool":
+        pool: "Any" = self._process_pool()
+        return pool     # type: ignore[no-any-return]
 
     def _pools(self) -> "Dict[TaskType, Pool]":
         pools: "Dict[TaskType, Pool]" = {TT_THREAD: self._threads, TT_COROUTINE: self._coroutines}
@@ -767,10 +883,13 @@ if hasattr(os, "register_at_fork"):
 _armed = False
 
 
-def _arm_exit() -> None:
-    """Have supervisors stopped when the interpreter ends, while threads can still run."""
+def _arm_exit(again: bool = False) -> None:
+    """Have supervisors stopped when the interpreter ends, while threads can still run.
+
+    :param again: also if that has been seen to, so that it comes before what was registered since.
+    """
     global _armed
-    if not _armed:
+    if not _armed or again:
         # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
         try:
             getattr(threading, "_register_atexit", atexit.register)(finish_all)
@@ -790,7 +909,7 @@ def finish_all() -> None:
             supervisor.stop(wait=True)
     except KeyboardInterrupt:
         for supervisor in list(_supervisors):
-            processes = supervisor.mp_pool
+            processes = supervisor._processes
             if processes is not None:
                 processes.kill_all()
         for stream in (sys.stdout, sys.stderr):

@@ -73,7 +73,8 @@ else:
         def __class_getitem__(cls, item):
             return cls
 
-__all__ = ["Progress", "Task", "TaskSpec", "current_coroutine_task", "current_task", "takes_task_id"]
+__all__ = ["Progress", "Task", "TaskSpec", "current_coroutine_task", "current_task", "takes_keyword",
+           "takes_task_id"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -625,7 +626,12 @@ def _epoch(reading: float) -> float:
 
 
 def takes_task_id(function: "Any") -> bool:
-    """Say whether a function can be called with a keyword ``_task_id``: it names it, or takes any keyword.
+    """Say whether a function can be called with a keyword ``_task_id``."""
+    return takes_keyword(function, "_task_id")
+
+
+def takes_keyword(function: "Any", name: str) -> bool:
+    """Say whether a function can be called with a keyword of a name: it names it, or takes any keyword.
 
     Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
     """
@@ -644,7 +650,7 @@ def takes_task_id(function: "Any") -> bool:
             return False
     positional = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount]
     keyword_only = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
-    return "_task_id" in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
+    return name in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
 
 
 _TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS

@@ -25,7 +25,7 @@ from ..constants import TaskType
 from ..engine.admission import Admission
 from ..engine.registry import Registry
 from ..engine.result import Failure, log
-from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, TaskSpec
 from ..engine.waiting import Gates, Latch
 from ..errors import TaskCancelledError, TaskTimeoutError
 from .intake import Intake
@@ -34,7 +34,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-    from ..engine.task import TaskSpec
     from ..engine.timer import Timer
 
     Chores = List[Callable[[], None]]
@@ -68,6 +67,7 @@ class Pool(Intake):
         self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
         self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
         self._telling = False               # a thread does, or is about to
+        self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -167,6 +167,8 @@ class Pool(Intake):
         with self.lock:
             registry = self.registry
             for task in tasks:
+                if task._spec.pool is not self:
+                    continue                # its successor has undone it
                 number = getattr(task, "_seq", None)
                 if number is None or registry.live.get(number) is not task:
                     if number is not None and number == registry.last and not task.done():
@@ -227,6 +229,8 @@ class Pool(Intake):
                             ready.append(task)
                     chores = self._ready_many(ready)
                     break
+            if self.successor is not None:
+                break
             self._wake_up()
         if chores is None:
             self._submit_each(tasks)
@@ -243,8 +247,34 @@ class Pool(Intake):
                 accepted += 1
         except BaseException:
             for task in reversed(tasks[:accepted]):
-                self.cancel(task)
+                task.cancel()
             raise
+
+    def retire(self, successor: "Pool") -> bool:
+        """Have another pool take the place of this one, and what comes here; False, and nothing, when a task is alive."""
+        with self.lock:
+            if self.registry.live:
+                return False
+            self.accepting = False
+            self.successor = successor
+            self._let_in()
+        return True
+
+    def adopt(self, task: "Task[Any]") -> None:
+        """Accept a task that was about to be submitted to a pool whose place this one has taken."""
+        if self.successor is not None:
+            self.successor.adopt(task)
+            return
+        spec = task._spec
+        own = self._adopted.get(spec)
+        if own is None:
+            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id)
+            if len(self._adopted) >= 512:
+                self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
+            self._adopted[spec] = own
+        task._spec = own
+        task._context = None                # packed for the other one
+        return self.submit(task)
 
     def _pause(self, spec: "TaskSpec") -> float:
         """Return the seconds until a task that has just come may start; 0 or less is now."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..engine.registry import Registry
     from ..engine.task import Task, TaskSpec
     from ..engine.timer import Timer, TimerEntry
+    from .base import Pool
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -56,6 +57,7 @@ class Intake:
         self.max_queued: "Optional[int]" = None     # tasks that may wait; None is any number
         self.on_full = "block"
         self.aging: "Optional[float]" = None        # seconds after which a waiting task rises one class
+        self.successor: "Optional[Pool]" = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
         self._outside: "Deque[Lock]" = deque()      # gates of submitters who wait for room
         self._aging_entry: "Optional[TimerEntry]" = None
@@ -101,6 +103,9 @@ class Intake:
         :raises QueueFullError: there is no room, and that is to be raised.
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
+        if self.successor is not None:
+            self.successor.adopt(task)
+            return True
         if not self.accepting:
             self._wake_up()
             return False

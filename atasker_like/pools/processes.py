@@ -213,6 +213,9 @@ class ProcessPool(Upkeep):
                     self.registry.add(task)
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
                     break
+            if self.successor is not None:
+                self.successor.adopt(task)      # which may be able to take it
+                return
             self._wake_up()
         del held
         self._announce(task, watchers)

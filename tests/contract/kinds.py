@@ -1,4 +1,6 @@
 """The implementations that the contract is held against, behind one face."""
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import wraps
 
 from atasker_like import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, background_task
@@ -25,22 +27,53 @@ def as_coroutine_function(function):
     return twin
 
 
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+#: Executors of an application's own, by the name of their kind.
+EXECUTORS = {
+    "PPE": lambda size: ProcessPoolExecutor(size, mp_context=multiprocessing.get_context(_METHOD)),
+    "TPE": ThreadPoolExecutor,
+    "Pool": lambda size: multiprocessing.get_context(_METHOD).Pool(size),
+}
+
+
+def end_executor(executor):
+    """Shut an executor down and wait until its threads and processes are gone."""
+    if hasattr(executor, "shutdown"):
+        executor.shutdown()
+    else:
+        executor.terminate()
+        executor.join()
+
+
 class Kind:
-    """Threads, coroutines, or processes by one start method; one place, so that what waits can be seen."""
+    """Threads, coroutines, processes by one start method, or an executor; one place, so that what waits can be seen."""
 
     def __init__(self, name, supervisor, places=1):
         self.name = name
         self.supervisor = supervisor
         self.tt = {"threads": TT_THREAD, "coroutines": TT_COROUTINE}.get(name, TT_MP)
         self.in_process = self.tt == TT_MP
+        self.executors = []
         self.set_places(places)
 
     def set_places(self, size, normal=0, high=0):
-        if self.in_process:
+        if self.name in EXECUTORS:
+            self.executors.append(EXECUTORS[self.name](size + normal + high))
+            self.supervisor.mp_pool = self.executors[-1]
+            self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+        elif self.in_process:
             self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high,
                                         start_method=self.name)
         elif self.tt == TT_THREAD:
             self.supervisor.set_thread_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+
+    def close(self):
+        """End the executors that were made."""
+        if self.executors:
+            self.supervisor.stop(wait=10, cancel_tasks=True)
+        for executor in self.executors:
+            end_executor(executor)
 
     def form(self, function):
         """The function as this kind runs it."""
