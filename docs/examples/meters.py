@@ -145,7 +145,7 @@ def main(path):
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     task_supervisor.set_thread_pool(pool_size=4, reserve_normal=2, reserve_high=2)
-    task_supervisor.create_mp_pool(processes=1)
+    task_supervisor.set_mp_pool(pool_size=1, reserve_normal=1)
     task_supervisor.start()
     startup()
     stop_requested.wait()
