@@ -1,4 +1,5 @@
 """``import atasker`` resolves to this library for as long as one of these tests runs, and not beyond."""
+import os
 import threading
 
 import pytest
@@ -27,7 +28,8 @@ def gate():
 
 @pytest.fixture
 def task_supervisor(gate):
-    """The process-wide one, started; stopped at the end of the test, and as it was when it was new."""
+    """The process-wide one, started; stopped at the end of the test, with pools as they were. Loops stay where they are
+    made, so tests make them in a supervisor of their own."""
     from atasker import task_supervisor
 
     sizes = task_supervisor.get_info(tt=False)
@@ -36,3 +38,7 @@ def task_supervisor(gate):
     gate.set()
     task_supervisor.set_thread_pool(pool_size=sizes.thread_pool_size, reserve_normal=sizes.thread_reserve_normal,
                                     reserve_high=sizes.thread_reserve_high, min_size=0)
+    if task_supervisor.mp_pool is not None:
+        task_supervisor.create_mp_pool(processes=sizes.mp_pool_size or os.cpu_count())
+        task_supervisor.set_mp_pool(reserve_normal=sizes.mp_reserve_normal or 0,
+                                    reserve_high=sizes.mp_reserve_high or 0)

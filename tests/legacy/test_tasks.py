@@ -55,9 +55,9 @@ def test_options_in_front_of_the_function(task_supervisor, make_supervisor):
     assert wait_completed(background_task(threading.get_ident)()) != threading.get_ident()
 
 
-def test_a_coroutine_function_runs_in_the_loop_that_is_named(task_supervisor):
-    first = task_supervisor.create_aloop("first")
-    task_supervisor.create_aloop("second", default=True)
+def test_a_coroutine_function_runs_in_the_loop_that_is_named(supervisor):
+    first = supervisor.create_aloop("first")
+    supervisor.create_aloop("second", default=True)
 
     async def where():
         return threading.current_thread().name
@@ -68,14 +68,15 @@ def test_a_coroutine_function_runs_in_the_loop_that_is_named(task_supervisor):
     thread.start()
     try:
         for key, loop in [("name", "first"), ("aloop", first), ("asyncio", own), ("none", None)]:
-            task = background_task(where, loop=loop)() if loop is not None else background_task(where)()
+            options = {} if loop is None else {"loop": loop}
+            task = background_task(where, supervisor=supervisor, **options)()
             assert task.tt == TT_COROUTINE
             names[key] = wait_completed(task, timeout=PATIENCE)
     finally:
         own.call_soon_threadsafe(own.stop)
         thread.join()
         own.close()
-    prefix = f"supervisor_{task_supervisor.id}_aloop_"
+    prefix = f"supervisor_{supervisor.id}_aloop_"
     assert names == {"name": prefix + "first", "aloop": prefix + "first", "asyncio": "my own",
                      "none": prefix + "second"}
 
@@ -247,8 +248,8 @@ async def triple(x):
     return 3 * x
 
 
-def test_a_coroutine_in_an_aloop_is_a_task(task_supervisor):
-    aloop = task_supervisor.create_aloop("mine")
+def test_a_coroutine_in_an_aloop_is_a_task(supervisor):
+    aloop = supervisor.create_aloop("mine")
     assert isinstance(aloop, ALoop)
     task = aloop.background_task(triple(2))
     assert isinstance(task, Task)
@@ -258,8 +259,7 @@ def test_a_coroutine_in_an_aloop_is_a_task(task_supervisor):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_coroutine_that_never_runs_is_closed(task_supervisor, make_supervisor):
-    supervisor = make_supervisor()
+def test_a_coroutine_that_never_runs_is_closed(supervisor):
     aloop = supervisor.create_aloop("mine")
     with pytest.raises(TypeError, match="call the coroutine function first"):
         aloop.background_task(triple)
