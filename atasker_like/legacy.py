@@ -52,6 +52,7 @@ _NAMES = {
 _SUBMODULES = tuple(name.partition(".")[2] for name in _NAMES if "." in name)
 
 _PACKAGE = __name__.rpartition(".")[0]
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))     # now: the program may change its folder
 
 _lock = RLock()         # guards what follows; an import in between may come back here
 _finder: "Optional[_Finder]" = None
@@ -211,8 +212,7 @@ class _SearchPath(list):        # type: ignore[type-arg]
     """
 
     def __repr__(self) -> str:
-        home = os.path.dirname(next(iter(sys.modules[_PACKAGE].__path__)))
-        return (f"(__import__('sys').path.insert(0, {os.path.abspath(home)!r}), "
+        return (f"(__import__('sys').path.insert(0, {_HOME!r}), "
                 f"__import__({__name__!r}, fromlist=['_arrive'])._arrive({list(self)!r}))[1]")
 
     def __reduce__(self) -> "Tuple[Any, ...]":
