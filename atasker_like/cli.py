@@ -84,6 +84,8 @@ def _exec(arguments: "Namespace") -> "Callable[[], None]":
     from . import legacy
 
     program = arguments.script if arguments.module is None else arguments.module
+    if program[:1] == ["--"]:
+        del program[0]
     if not program:
         raise CommandError("name the program to run: exec SCRIPT, or exec -m MODULE")
     run = legacy.run_script if arguments.module is None else legacy.run_module

@@ -136,7 +136,13 @@ def test_no_such_program(tmp_path):
     both("-m", "missing", cwd=str(tmp_path))
 
 
-@pytest.mark.parametrize("arguments", [["exec"], ["exec", "-m"]])
+def test_two_dashes_may_stand_in_front(write, tmp_path):
+    write("program.py", "import sys; print(sys.argv)")
+    done = run("-m", "atasker_like", "exec", "--", "program.py", "--", "-x", cwd=str(tmp_path))
+    assert (done.stdout, done.stderr) == ("['program.py', '--', '-x']\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["exec"], ["exec", "-m"], ["exec", "--"]])
 def test_no_program_was_named(capsys, arguments):
     assert cli.main(arguments) == 2
     assert "exec SCRIPT" in capsys.readouterr().err
