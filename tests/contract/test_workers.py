@@ -1574,6 +1574,8 @@ def test_stopping_the_supervisor_stops_its_workers(any_kind, runs):
 def test_stopping_it_without_its_schedulers_ends_them_too(any_kind, runs):
     worker = any_kind(runs)
     worker.start()
+    ask(worker)
+    runs.next()
     worker.supervisor.stop(stop_schedulers=False)
     assert worker.wait_until_stop(PATIENCE)
     assert not worker.is_active()
