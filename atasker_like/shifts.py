@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import perf_counter
 
 from .constants import TT_COROUTINE, TT_MP, TT_THREAD
@@ -59,9 +59,6 @@ _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 class Rhythm:
     """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the shift's key."""
 
-    #: Whether one run may follow the other in the same task.
-    continues = False
-
     def begin(self, shift: "Shift") -> None:
         """The shift begins."""
 
@@ -72,6 +69,10 @@ class Rhythm:
     def is_due(self, now: float) -> bool:
         """Say whether the function is to run now; what asked for that has been served then."""
         raise NotImplementedError
+
+    def is_next(self) -> bool:
+        """Say whether the next run may follow in the same task."""
+        return False
 
     def ended(self, now: float) -> None:
         """A run has come to its end."""
@@ -86,7 +87,8 @@ class Rhythm:
 class Ceaseless(Rhythm):
     """One run after the other."""
 
-    continues = True
+    def is_next(self) -> bool:
+        return True
 
     def has_news(self) -> bool:
         return True
@@ -120,18 +122,31 @@ class OnCall(Rhythm):
 
 
 class FromQueue(Rhythm):
-    """When there is an item."""
+    """When there is an item. The queue itself is not asked here: its class may be anyone's, and block."""
 
-    continues = True
+    def __init__(self) -> None:
+        self._notes: "Deque[None]" = deque()    # one at least, when something was put since it was last cleared
 
-    def __init__(self, queue: "Any") -> None:
-        self.queue = queue
+    def begin(self, shift: "Shift") -> None:
+        self._notes.append(None)                # for what was put before the start
+
+    def note(self) -> None:
+        """Any thread, at any line: an item has been put."""
+        if not (_ORDERED and self._notes):
+            self._notes.append(None)
 
     def has_news(self) -> bool:
-        return bool(self.queue.qsize())
+        return bool(self._notes)
 
     def is_due(self, now: float) -> bool:
-        return bool(self.queue.qsize())
+        if not self._notes:
+            return False
+        self._notes.clear()
+        return True
+
+    def is_next(self) -> bool:
+        self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
+        return True
 
 
 class Periodic(OnCall):
@@ -359,15 +374,19 @@ class Shift:
             return
         try:
             began = perf_counter()
-            while self._run_once() and self._goes_on():
+            while self._run_once() and self.active:
                 if self._pool.admission.waiting and perf_counter() - began > SLICE:
+                    self._return_later()
                     return          # others wait for the place: behind them
+                if not self.rhythm.is_next():
+                    return
         finally:
             self._function_ended(run)
 
-    def _goes_on(self) -> bool:
-        """Say whether the next run is to follow in the same task."""
-        return self.active and self.rhythm.continues and self.rhythm.has_news()
+    def _return_later(self) -> None:
+        """There may be more to do when others have had the place."""
+        if isinstance(self.rhythm, FromQueue):
+            self.rhythm.note()
 
     def _run_once(self) -> bool:
         """Run the function; False when there was nothing to run it for."""
@@ -416,7 +435,7 @@ class Shift:
                     self._returned(result, began)
                 finally:
                     worker._dealt_with(self.rhythm)
-                if not self._goes_on():
+                if not self.active or not self.rhythm.is_next():
                     return
                 await _Yield()
         finally:
@@ -441,6 +460,7 @@ class Shift:
             return
         began = worker.last_executed = perf_counter()
         try:
+            self._return_later()
             task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
         except SupervisorStoppedError:
             worker._dealt_with(self.rhythm)
@@ -569,6 +589,8 @@ class Shift:
         with worker._starting:
             if worker._shift is self:       # else the next one has begun
                 self._supervisor.unregister_sync_scheduler(worker)
+        # A stopped worker keeps its last shift, for those who ask; not what the function was given.
+        self._args, self._kwargs, self._context = (), {}, Context()
         self.over = True
         self._tell()
 

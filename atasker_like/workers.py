@@ -114,7 +114,7 @@ class BackgroundWorker:
         self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self.supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
-        self.poll_delay = get("poll_delay")
+        self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
@@ -476,10 +476,11 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _notify(self) -> None:
         shift = self._shift
         if shift is not None:
+            shift.rhythm.note()         # type: ignore[attr-defined]
             shift.want()
 
     def _rhythm(self) -> Rhythm:
-        return FromQueue(self._queue)
+        return FromQueue()
 
     def _items(self) -> "Tuple[Any, ...]":
         return (None,)
@@ -501,7 +502,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._call_hook("before_queue_get")
         try:
             item = self._queue.get_nowait()
-        except Exception:           # each kind of queue has an error of its own for being empty
+        except Exception as error:      # each kind of queue has an error of its own for being empty
+            if "Empty" not in type(error).__name__:
+                log.exception("worker %s: its queue could not give an item", self.name)
             return None
         self._call_hook("after_queue_get", item)
         return (item,)
