@@ -16,7 +16,8 @@ from .engine.waiting import deadline_of
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .inboxes import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
 from .options import TaskOptions, unknown_option
-from .shifts import OVERLAPS, RESTARTS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm, Shift
+from .rhythms import OVERLAPS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm
+from .shifts import RESTARTS, Shift
 from .snapshot import WorkerStats
 from .supervisor import TaskSupervisor
 from .tasks import task_supervisor
@@ -199,6 +200,7 @@ class BackgroundWorker:
         except BaseException:
             shift.call_off()
             raise
+        self._look_ahead(shift)
         if before is None:
             shift.begin()
         else:
@@ -351,6 +353,9 @@ class BackgroundWorker:
         self._shift = None
         self._starting = threading.RLock()
 
+    def _look_ahead(self, shift: Shift) -> None:
+        """The shift can be noted to, and has not begun."""
+
     def _cannot_wait(self, shift: Shift) -> bool:
         return shift.is_inside() or self.supervisor._is_busy_here()
 
@@ -481,6 +486,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def _rhythm(self) -> Rhythm:
         return FromQueue()
+
+    def _look_ahead(self, shift: Shift) -> None:
+        if self._queue.qsize():             # put before the start, or left by the last stop
+            shift.rhythm.note()             # type: ignore[attr-defined]
 
     def _items(self) -> "Tuple[Any, ...]":
         return (None,)
