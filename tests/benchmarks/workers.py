@@ -74,7 +74,7 @@ def intervals(side: Side, params: Dict[str, Any]) -> Rounds:
         made = [make(mine) for mine in starts]
         for worker in made:
             worker.start()
-        time.sleep(0.5)
+        time.sleep(1.5 / hertz)     # between two ticks: what is counted begins and ends there
         before = [len(mine) for mine in starts]
         began, cpu = time.perf_counter(), time.process_time()
         time.sleep(seconds)
