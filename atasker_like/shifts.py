@@ -411,7 +411,8 @@ class Shift:
     def go(self) -> None:
         """Let the shift end: at once, or with the run that is under way."""
         self.active = False
-        self.want()
+        # Not want(): a signal handler that waits for the end may have come in between two lines of that.
+        self.timer.call_at(_NOW, self.look)
 
     def _dismissed(self, why: str) -> None:
         """With the key: the shift cannot go on."""
