@@ -193,8 +193,9 @@ class AsyncJobScheduler:
                     self._jobs.pop(job.id, None)
                     return
         job._deadline += job.interval
-        over = int((self._timer.clock() - job._deadline) / job.interval)
-        if over > 0:
+        late = self._timer.clock() - job._deadline
+        if late >= 0:
+            over = int(late / job.interval) + 1
             job.missed += over
             job._deadline += over * job.interval
         job._entry = self._timer.call_at(job._deadline, self._due, job)

@@ -111,29 +111,35 @@ class Schedulers:
         """Return the active workers and the schedulers that are registered, each with the futures of its loops."""
         return dict(self._schedulers)
 
+    def _stop_workers(self) -> None:
+        """In the thread that finishes: tell all of them. They are waited for as their tasks are."""
+        for scheduler in list(self._schedulers):
+            if getattr(scheduler, "is_worker", False):
+                self._stop_one(scheduler, {"wait": False})
+
     def _stop_schedulers(self, deadline: "Optional[float]", wait: bool) -> None:
-        """In the thread that finishes: tell all of them before any is waited for."""
-        for scheduler, loops in list(self._schedulers.items()):
-            keywords: "Dict[str, Any]" = {}
-            if takes(scheduler.stop, "wait"):
-                # Workers are waited for as their tasks are.
-                keywords["wait"] = wait and not loops and not getattr(scheduler, "is_worker", False)
-            try:
-                scheduler.stop(**keywords)
-            except Exception:
-                log.exception("supervisor %s: the stop() of scheduler %r raised", self.id, scheduler)
-        for scheduler, loops in list(self._schedulers.items()):
+        """In the thread that finishes: stop those of the application's own, and async jobs."""
+        own = [(scheduler, loops) for scheduler, loops in list(self._schedulers.items())
+               if not getattr(scheduler, "is_worker", False)]
+        for scheduler, loops in own:
+            self._stop_one(scheduler, {"wait": wait and not loops} if takes(scheduler.stop, "wait") else {})
+        for scheduler, loops in own:
             if loops:
                 from concurrent.futures import wait as wait_for
 
                 left = remaining(deadline)
                 wait_for(loops, GRACE if left is None else min(left, GRACE))
-            if not getattr(scheduler, "is_worker", False):
-                self.unregister_scheduler(scheduler)
+            self.unregister_scheduler(scheduler)
         jobs, self._job_schedulers = self._job_schedulers, {}
         self._default_job_scheduler = None
         for job_scheduler in jobs.values():
             job_scheduler.stop(wait=False)
+
+    def _stop_one(self, scheduler: "Any", keywords: "Dict[str, Any]") -> None:
+        try:
+            scheduler.stop(**keywords)
+        except Exception:
+            log.exception("supervisor %s: the stop() of scheduler %r raised", self.id, scheduler)
 
     def _end_workers(self) -> None:
         """Nothing runs any more, and the timer is about to end: no worker goes on."""

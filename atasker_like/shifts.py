@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import perf_counter
 
 from .constants import TT_COROUTINE, TT_MP, TT_THREAD
@@ -28,6 +28,7 @@ from .engine.task import CANCELED, Task, TaskSpec, current_task
 from .engine.waiting import block
 from .errors import SupervisorStoppedError, TaskCancelledError
 from .options import TaskOptions
+from .rhythms import Ceaseless, FromQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,13 +36,11 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Generator, Optional, Tuple
 
     from .constants import TaskType
-    from .engine.timer import TimerEntry
+    from .rhythms import Rhythm
     from .workers import BackgroundWorker
 
-__all__ = ["Rhythm", "Shift", "OnCall", "Periodic", "Ceaseless", "FromQueue", "OVERLAPS", "RESTARTS"]
+__all__ = ["RESTARTS", "Shift"]
 
-#: What may become of ticks that come while the function runs.
-OVERLAPS = ("skip", "queue", "coalesce")
 #: When a worker goes on after a run that failed, or returned False.
 RESTARTS = ("always", "on_failure", "never")
 
@@ -54,137 +53,6 @@ _NOW = float("-inf")
 #: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
 #: others: who wants a look asks for it then, whatever it looks like.
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-class Rhythm:
-    """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the shift's key."""
-
-    #: Whether one run may follow the other in the same task.
-    continues = False
-
-    def begin(self, shift: "Shift") -> None:
-        """The shift begins."""
-
-    def has_news(self) -> bool:
-        """Say whether :meth:`is_due` should be asked."""
-        raise NotImplementedError
-
-    def is_due(self, now: float) -> bool:
-        """Say whether the function is to run now; what asked for that has been served then."""
-        raise NotImplementedError
-
-    def ended(self, now: float) -> None:
-        """A run has come to its end."""
-
-    def rest(self, shift: "Shift") -> None:
-        """There is nothing to do now: say when there will be."""
-
-    def leave(self, shift: "Shift") -> None:
-        """The shift is over."""
-
-
-class Ceaseless(Rhythm):
-    """One run after the other."""
-
-    continues = True
-
-    def has_news(self) -> bool:
-        return True
-
-    def is_due(self, now: float) -> bool:
-        return True
-
-
-class OnCall(Rhythm):
-    """When it is triggered. Several triggers before the run starts are one."""
-
-    def __init__(self) -> None:
-        self.calls: "Deque[bool]" = deque()     # True for a trigger, False for the timer
-
-    def call(self) -> None:
-        """Any thread, at any line: ask for a run."""
-        self.calls.append(True)
-
-    def has_news(self) -> bool:
-        return bool(self.calls)
-
-    def is_due(self, now: float) -> bool:
-        return self._take()
-
-    def _take(self) -> bool:
-        calls = self.calls
-        triggered = False
-        while calls:
-            triggered = calls.popleft() or triggered
-        return triggered
-
-
-class FromQueue(Rhythm):
-    """When there is an item."""
-
-    continues = True
-
-    def __init__(self, queue: "Any") -> None:
-        self.queue = queue
-
-    def has_news(self) -> bool:
-        return bool(self.queue.qsize())
-
-    def is_due(self, now: float) -> bool:
-        return bool(self.queue.qsize())
-
-
-class Periodic(OnCall):
-    """At an interval from start to start, or with a delay from end to start; and when it is triggered.
-
-    A deadline is the one before it and the interval, so nothing drifts. Nobody looks at the clock while the function
-    runs: what it missed is worked out when it has ended.
-    """
-
-    def __init__(self, interval: "Optional[float]", pause: float, first: float, overlap: str) -> None:
-        super().__init__()
-        self._interval = interval
-        self._pause = pause
-        self._first = first
-        self._overlap = overlap
-        self._deadline = float("inf")       # of the next run
-        self._entry: "Optional[TimerEntry]" = None
-        self._armed_for = float("inf")
-        self.missed = 0
-
-    def begin(self, shift: "Shift") -> None:
-        self._deadline = shift.clock() + self._first
-
-    def is_due(self, now: float) -> bool:
-        triggered = self._take()
-        if self._deadline > now:
-            return triggered
-        self._deadline = float("inf") if self._interval is None else self._deadline + self._interval
-        return True
-
-    def ended(self, now: float) -> None:
-        if self._interval is None:
-            self._deadline = now + self._pause
-        elif self._deadline <= now and self._overlap != "queue":
-            over = int((now - self._deadline) / self._interval) + 1
-            if self._overlap == "coalesce":
-                over -= 1                   # the last of them is run now, for all
-            self.missed += over
-            self._deadline += over * self._interval
-
-    def rest(self, shift: "Shift") -> None:
-        if self._armed_for != self._deadline:
-            shift.timer.cancel(self._entry)
-            self._armed_for = self._deadline
-            self._entry = shift.timer.call_at(self._deadline, self._tick, shift, self._deadline)
-
-    def _tick(self, shift: "Shift", deadline: float) -> None:
-        """The timer's call."""
-        self.calls.append(False)
-        shift.look()
-
-    def leave(self, shift: "Shift") -> None:
-        shift.timer.cancel(self._entry)
 
 
 class _Run:
@@ -359,15 +227,19 @@ class Shift:
             return
         try:
             began = perf_counter()
-            while self._run_once() and self._goes_on():
+            while self._run_once() and self.active:
                 if self._pool.admission.waiting and perf_counter() - began > SLICE:
+                    self._return_later()
                     return          # others wait for the place: behind them
+                if not self.rhythm.is_next():
+                    return
         finally:
             self._function_ended(run)
 
-    def _goes_on(self) -> bool:
-        """Say whether the next run is to follow in the same task."""
-        return self.active and self.rhythm.continues and self.rhythm.has_news()
+    def _return_later(self) -> None:
+        """There may be more to do when others have had the place."""
+        if isinstance(self.rhythm, FromQueue):
+            self.rhythm.note()
 
     def _run_once(self) -> bool:
         """Run the function; False when there was nothing to run it for."""
@@ -416,7 +288,7 @@ class Shift:
                     self._returned(result, began)
                 finally:
                     worker._dealt_with(self.rhythm)
-                if not self._goes_on():
+                if not self.active or not self.rhythm.is_next():
                     return
                 await _Yield()
         finally:
@@ -441,6 +313,7 @@ class Shift:
             return
         began = worker.last_executed = perf_counter()
         try:
+            self._return_later()
             task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
         except SupervisorStoppedError:
             worker._dealt_with(self.rhythm)
@@ -538,7 +411,8 @@ class Shift:
     def go(self) -> None:
         """Let the shift end: at once, or with the run that is under way."""
         self.active = False
-        self.want()
+        # Not want(): a signal handler that waits for the end may have come in between two lines of that.
+        self.timer.call_at(_NOW, self.look)
 
     def _dismissed(self, why: str) -> None:
         """With the key: the shift cannot go on."""
@@ -569,6 +443,8 @@ class Shift:
         with worker._starting:
             if worker._shift is self:       # else the next one has begun
                 self._supervisor.unregister_sync_scheduler(worker)
+        # A stopped worker keeps its last shift, for those who ask; not what the function was given.
+        self._args, self._kwargs, self._context = (), {}, Context()
         self.over = True
         self._tell()
 

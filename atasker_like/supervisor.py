@@ -267,6 +267,7 @@ class TaskSupervisor(Schedulers):
                 return                      # two were begun, of which the first was thought not to be
             self._finishing = True
         try:
+            self._stop_workers()
             if stop_schedulers:
                 self._stop_schedulers(deadline, wait)
             self._end_all(deadline, cancel_tasks)

@@ -16,7 +16,8 @@ from .engine.waiting import deadline_of
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .inboxes import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
 from .options import TaskOptions, unknown_option
-from .shifts import OVERLAPS, RESTARTS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm, Shift
+from .rhythms import OVERLAPS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm
+from .shifts import RESTARTS, Shift
 from .snapshot import WorkerStats
 from .supervisor import TaskSupervisor
 from .tasks import task_supervisor
@@ -114,7 +115,7 @@ class BackgroundWorker:
         self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self.supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
-        self.poll_delay = get("poll_delay")
+        self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
@@ -199,6 +200,7 @@ class BackgroundWorker:
         except BaseException:
             shift.call_off()
             raise
+        self._look_ahead(shift)
         if before is None:
             shift.begin()
         else:
@@ -351,6 +353,9 @@ class BackgroundWorker:
         self._shift = None
         self._starting = threading.RLock()
 
+    def _look_ahead(self, shift: Shift) -> None:
+        """The shift can be noted to, and has not begun."""
+
     def _cannot_wait(self, shift: Shift) -> bool:
         return shift.is_inside() or self.supervisor._is_busy_here()
 
@@ -476,10 +481,15 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _notify(self) -> None:
         shift = self._shift
         if shift is not None:
+            shift.rhythm.note()         # type: ignore[attr-defined]
             shift.want()
 
     def _rhythm(self) -> Rhythm:
-        return FromQueue(self._queue)
+        return FromQueue()
+
+    def _look_ahead(self, shift: Shift) -> None:
+        if self._queue.qsize():             # put before the start, or left by the last stop
+            shift.rhythm.note()             # type: ignore[attr-defined]
 
     def _items(self) -> "Tuple[Any, ...]":
         return (None,)
@@ -501,7 +511,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._call_hook("before_queue_get")
         try:
             item = self._queue.get_nowait()
-        except Exception:           # each kind of queue has an error of its own for being empty
+        except Exception as error:      # each kind of queue has an error of its own for being empty
+            if "Empty" not in type(error).__name__:
+                log.exception("worker %s: its queue could not give an item", self.name)
             return None
         self._call_hook("after_queue_get", item)
         return (item,)

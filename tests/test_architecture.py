@@ -21,7 +21,7 @@ FLOORS = [
     ["pools", "pools.intake", "pools.base", "pools.threads", "pools.relay", "pools.child", "pools.decode", "pools.members", "pools.dispatch", "pools.upkeep",
      "pools.processes", "pools.outside", "pools.outlets", "pools.external", "loops"],
     ["snapshot", "stacks", "jobs", "schedulers", "supervisor"],
-    ["progress", "tasks", "inboxes", "shifts", "workers", "collections", "locals", "queues", "results", "service", "futures"],
+    ["progress", "tasks", "inboxes", "rhythms", "shifts", "workers", "collections", "locals", "queues", "results", "service", "futures"],
     ["monitor", "demo", "legacy", "cli", "pytest_plugin"],
 ]
 
@@ -40,7 +40,7 @@ LONG = {
     "pools.processes": "the parent's side of the protocol: dispatch, recall, results and deaths share one lock",
     "pools.threads": "the pool with its places lent and given up, which are one critical section",
     "loops": "the loops and the pool of the tasks in them",
-    "shifts": "the key of a shift: when to run, where to run and the end are one protocol",
+    "shifts": "the key of a shift: a run, in a thread, a loop or a process, and the end are one protocol",
     "workers": "the decorator and the five classes that applications subclass",
     "supervisor": "one public class, a facade whose methods are short",
     "tasks": "the decorator, waiting and the coroutine twins of both",

@@ -1574,6 +1574,8 @@ def test_stopping_the_supervisor_stops_its_workers(any_kind, runs):
 def test_stopping_it_without_its_schedulers_ends_them_too(any_kind, runs):
     worker = any_kind(runs)
     worker.start()
+    ask(worker)
+    runs.next()
     worker.supervisor.stop(stop_schedulers=False)
     assert worker.wait_until_stop(PATIENCE)
     assert not worker.is_active()
@@ -1724,3 +1726,21 @@ def test_stats(supervisor, runs):
     assert (stats.active, stats.runs, stats.last_executed) == (True, 1, worker.last_executed)
     assert stats.last_duration >= 0
     assert "active" in repr(worker)
+
+
+def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch):
+    """As from a signal handler: it waits, and what it has interrupted does not go on before it returns."""
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    worker.start()
+    timer = supervisor._timer
+    call_at = timer.call_at
+
+    def interrupted(*args):
+        monkeypatch.setattr(timer, "call_at", call_at)
+        stopped.append(worker.stop(wait=PATIENCE) and worker.is_stopped())
+        return call_at(*args)
+
+    stopped = []
+    monkeypatch.setattr(timer, "call_at", interrupted)
+    worker.trigger_threadsafe()
+    assert stopped == [True]
