@@ -539,9 +539,7 @@ class TaskSupervisor(Schedulers):
             if not self._mp_size_asked:
                 sizes = dict(sizes, pool_size=outlet.size())
             places = sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]
-            if external is not None:
-                external.resize(*places)
-            else:
+            if external is None:
                 old = self._processes
                 self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up,
                                                 self._threads.beside, outlet, *places))
@@ -549,7 +547,8 @@ class TaskSupervisor(Schedulers):
         # Before the executor's own at the exit, which would have it take no more: they go from the last to the first.
         _arm_exit(again=True)
         if external is not None:
-            external.use(outlet)
+            external.use(outlet)        # first: what the new size lets start is not for the old one
+            external.resize(*places)
         elif old is not None:
             old.close(None)
 

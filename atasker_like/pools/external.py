@@ -31,6 +31,7 @@ from . import child
 from .base import Pool
 from .child import ERROR
 from .decode import decode
+from .outlets import Outlet
 from .outside import run_here, run_there
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..engine.timer import Timer
     from .base import Chores
-    from .outlets import Outlet
 
 __all__ = ["ExternalPool"]
 
@@ -86,6 +86,13 @@ class ExternalPool(Pool):
             for waiting in self._to_give:
                 waiting.outlet = outlet
         self._desert()
+
+    def retire(self, successor: "Pool") -> bool:
+        """See :meth:`Pool.retire`. The executor is let go."""
+        retired = super().retire(successor)
+        if retired:
+            self.outlet = Outlet(None)
+        return retired
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -166,8 +173,6 @@ class ExternalPool(Pool):
             self._calls.add(call)
             self._to_give.append(call)
             task._advance(STARTED, perf_counter())
-            if task._spec.timeout is not None:
-                self._arm(task)
             extra = task._more()
             extra.payload = call
             if extra.on_start:
@@ -221,6 +226,8 @@ class ExternalPool(Pool):
                 args, kwargs, packed = task._hold()
                 spec = task._spec
                 attempt, live = max(1, task.attempts), not task.done()
+                if live and spec.timeout is not None:
+                    self._arm(task)     # not before: what waits for the giver does not run
             if live:
                 self._give(call, spec, args, kwargs, packed, attempt)
             else:
@@ -373,7 +380,7 @@ class ExternalPool(Pool):
     def _overrun(self, task: "Task[Any]", error: TaskTimeoutError, pause: "Optional[float]") -> "Chores":
         call = self._call_of(task)
         chores: "Chores" = []
-        if call is not None and not call.over and not self._withdraw(call):
+        if call is not None and not call.over:
             call.abandoned = call.unwanted = True
             abandoned = call
             if call.handle is not None:

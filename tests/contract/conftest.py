@@ -10,9 +10,23 @@ START_METHODS = [method for method in ("fork", "forkserver") if method in AVAILA
 START_METHODS.append(pytest.param("spawn", marks=pytest.mark.slow))     # each process is a new interpreter
 
 
-#: What executors of an application's cannot keep of the contract, and why. In the same words in docs/usage.rst.
-CANNOT_END = "an executor cannot end a call that it runs, so its place is not another one's before the call has ended"
+#: What executors of an application's cannot keep of the contract, and why. docs/usage.rst says the same.
+PLACE = "an executor cannot end a call that it runs, so its place is not another one's before the call has ended"
+REQUEST = "no request to stop crosses to the processes of an executor: what runs goes on"
+REPORT = "no report of progress crosses from the processes of an executor"
 CANNOT = {
+    ("test_timeout", "PPE"): PLACE,
+    ("test_timeout", "TPE"): PLACE,
+    ("test_timeout", "Pool"): PLACE,
+    ("test_a_timeout_is_retried_when_asked", "PPE"): PLACE,
+    ("test_a_timeout_is_retried_when_asked", "TPE"): PLACE,
+    ("test_a_timeout_is_retried_when_asked", "Pool"): PLACE,
+    ("test_a_running_task_is_cancelled", "PPE"): REQUEST,
+    ("test_a_running_task_is_cancelled", "Pool"): REQUEST,
+    ("test_stop_that_cancels_tasks", "PPE"): REQUEST,
+    ("test_stop_that_cancels_tasks", "Pool"): REQUEST,
+    ("test_progress", "PPE"): REPORT,
+    ("test_progress", "Pool"): REPORT,
 }
 
 

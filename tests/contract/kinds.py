@@ -33,7 +33,7 @@ _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods(
 EXECUTORS = {
     "PPE": lambda size: ProcessPoolExecutor(size, mp_context=multiprocessing.get_context(_METHOD)),
     "TPE": ThreadPoolExecutor,
-    "Pool": lambda size: multiprocessing.get_context(_METHOD).Pool(size),
+    "Pool": lambda size: multiprocessing.get_context("fork" if _METHOD == "forkserver" else "spawn").Pool(size),
 }
 
 
@@ -44,6 +44,13 @@ def end_executor(executor):
     else:
         executor.terminate()
         executor.join()
+        # It would close these when nothing refers to it any more.
+        for process in executor._pool:
+            process.close()
+        for queue in vars(executor).values():
+            for end in ("_reader", "_writer"):
+                if hasattr(queue, end):
+                    getattr(queue, end).close()
 
 
 class Kind:
@@ -72,8 +79,8 @@ class Kind:
         """End the executors that were made."""
         if self.executors:
             self.supervisor.stop(wait=10, cancel_tasks=True)
-        for executor in self.executors:
-            end_executor(executor)
+        while self.executors:
+            end_executor(self.executors.pop())
 
     def form(self, function):
         """The function as this kind runs it."""

@@ -1,0 +1,373 @@
+"""FunctionCollection and TaskCollection."""
+import gc
+import logging
+import threading
+
+import pytest
+
+from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, SupervisorStoppedError, TaskCollection,
+                          background_task, current_task)
+from tests.laws.tools import PATIENCE, Hold, join, started
+
+ME = __name__
+
+
+@pytest.fixture(params=["functions", "tasks"])
+def make(request, supervisor):
+    """Makes collections of either kind."""
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+
+    def make(**options):
+        if request.param == "functions":
+            return FunctionCollection(**options)
+        return TaskCollection(supervisor=supervisor, **options)
+
+    return make
+
+
+def one():
+    return 1
+
+
+def two():
+    return 2
+
+
+def broken():
+    raise ValueError("broken on purpose")
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+def test_run_gives_results_by_module_and_name(make):
+    collection = make()
+    collection.append(one)
+    collection.append(two)
+    assert collection.run() == {f"{ME}.one": 1, f"{ME}.two": 2}
+
+
+def test_execute_gives_results_and_whether_all_went_well(make):
+    collection = make()
+    collection.append(one)
+    assert collection.execute() == ({f"{ME}.one": 1}, True)
+
+
+def test_an_empty_collection(make):
+    assert make().execute() == ({}, True)
+
+
+def test_the_decorator_gives_the_function_back(make):
+    collection = make()
+    assert collection(one) is one
+    assert collection(priority=5)(two) is two
+    assert collection() == {f"{ME}.two": 2, f"{ME}.one": 1}
+
+
+def test_order_of_priority_ties_first_come_first_served(make):
+    collection, order = make(), []
+
+    def add(name, **options):
+        def function():
+            order.append(name)
+
+        function.__name__ = name
+        collection.append(function, **options)
+
+    add("low", priority=TASK_LOW)
+    add("normal")
+    add("normal too", priority=100)
+    add("fraction", priority=99.5)
+    add("high", priority=TASK_HIGH)
+    add("next to nothing", priority=1)
+    result = collection.run()
+    expected = ["next to nothing", "high", "fraction", "normal", "normal too", "low"]
+    assert [name.rpartition(".")[2] for name in result] == expected
+    assert order == expected
+
+
+@pytest.mark.parametrize("priority", [0, -5])
+def test_zero_and_less_are_priorities_like_others(make, priority):
+    collection = make()
+    collection.append(one)
+    collection.append(two, priority=priority)
+    assert list(collection.run()) == [f"{ME}.two", f"{ME}.one"]
+
+
+def test_a_function_is_there_once(make):
+    collection = make()
+    calls = []
+
+    def function():
+        calls.append(1)
+
+    for priority in (None, 5, None):
+        collection.append(function, priority)
+    collection.run()
+    assert calls == [1]
+
+
+def test_remove(make):
+    collection = make()
+    collection.append(one)
+    collection.append(two)
+    collection.remove(one)
+    assert collection.run() == {f"{ME}.two": 2}
+
+
+def test_remove_what_is_not_there(make):
+    with pytest.raises(ValueError, match=f"{ME}.one is not in this collection"):
+        make().remove(one)
+    told = []
+    make(on_error=lambda e: told.append(e)).remove(one)
+    assert [isinstance(error, ValueError) for error in told] == [True]
+
+
+def test_methods_can_be_added_and_removed(make):
+    class Thing:
+        def work(self):
+            return 5
+
+    collection, thing = make(), Thing()
+    collection.append(thing.work)
+    assert collection.run() == {f"{ME}.work": 5}
+    collection.remove(thing.work)
+    assert collection.run() == {}
+
+
+def test_an_object_without_a_name_is_shown_by_its_class(make):
+    from functools import partial
+
+    collection = make()
+    collection.append(partial(max, 1, 2))
+    assert collection.run() == {"functools.partial": 2}
+
+
+# -- failures -----------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_none_and_the_others_run(make):
+    collection = make(on_error=lambda: None)
+    for function in (broken, one):
+        collection.append(function)
+    assert collection.execute() == ({f"{ME}.broken": None, f"{ME}.one": 1}, False)
+
+
+def test_without_on_error_it_is_logged_with_its_traceback(make, caplog):
+    collection = make()
+    collection.append(broken)
+    assert collection.execute() == ({f"{ME}.broken": None}, False)
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("atasker_like", logging.ERROR)
+    assert "broken on purpose" in record.getMessage() and "in broken" in caplog.text
+
+
+def test_on_error_gets_the_exception_and_its_own_arguments(make):
+    told = []
+
+    def on_error(e, text):
+        told.append((e, text))
+
+    collection = make(on_error=on_error, on_error_kwargs={"text": "mine"})
+    collection.append(broken)
+    collection.run()
+    [(error, text)] = told
+    assert (type(error), str(error), text) == (ValueError, "broken on purpose", "mine")
+
+
+def test_on_error_that_takes_no_exception_is_called_without(make):
+    told = []
+
+    def on_error(text):
+        import sys
+        told.append((text, str(sys.exc_info()[1])))
+
+    collection = make(on_error=on_error, on_error_kwargs={"text": "mine"})
+    collection.append(broken)
+    collection.run()
+    assert told == [("mine", "broken on purpose")]
+
+
+def test_an_e_of_ones_own_is_kept(make):
+    told = []
+    collection = make(on_error=lambda e: told.append(e), on_error_kwargs={"e": "mine"})
+    collection.append(broken)
+    collection.run()
+    assert told == ["mine"]
+
+
+def test_include_exceptions(make):
+    collection = make(on_error=lambda: None, include_exceptions=True)
+    collection.append(broken)
+    result, all_ok = collection.execute()
+    error, text = result[f"{ME}.broken"]
+    assert (type(error), all_ok) == (ValueError, False)
+    assert text.startswith("Traceback") and "in broken" in text and "broken on purpose" in text
+
+
+def test_what_on_error_raises_is_logged_and_the_others_run(make, caplog):
+    def on_error():
+        raise KeyError("in on_error")
+
+    collection = make(on_error=on_error)
+    for function in (broken, one):
+        collection.append(function)
+    assert collection.execute() == ({f"{ME}.broken": None, f"{ME}.one": 1}, False)
+    assert "in on_error" in caplog.text and "broken on purpose" in caplog.text
+
+
+def test_error_may_be_overridden(supervisor):
+    told = []
+
+    class Mine(TaskCollection):
+        def error(self):
+            told.append(threading.current_thread().name)
+
+    collection = Mine(supervisor=supervisor)
+    collection.append(broken)
+    assert collection.execute()[1] is False
+    assert told[0].startswith(f"supervisor_{supervisor.id}")
+
+
+def test_a_function_that_exits():
+    collection = FunctionCollection()
+    collection.append(leaves)
+    with pytest.raises(SystemExit):
+        collection.run()
+
+
+def test_a_task_that_exits_is_a_failure_like_others(supervisor, caplog):
+    collection = TaskCollection(supervisor=supervisor, include_exceptions=True)
+    for function in (leaves, one):
+        collection.append(function)
+    result, all_ok = collection.execute()
+    assert type(result[f"{ME}.leaves"][0]) is SystemExit
+    assert (result[f"{ME}.one"], all_ok) == (1, False)
+    assert "SystemExit" in caplog.text
+    gc.collect()
+    assert "nobody looked" not in caplog.text
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [5, "f", object()])
+def test_only_functions(make, bad):
+    with pytest.raises(TypeError, match="takes functions"):
+        make().append(bad)
+
+
+def test_no_coroutine_functions(make):
+    async def never():
+        pass
+
+    with pytest.raises(TypeError, match="coroutine function.*never await"):
+        make()(never)
+
+
+@pytest.mark.parametrize("bad, error", [("high", TypeError), (True, TypeError), (float("nan"), ValueError),
+                                        (float("inf"), ValueError)])
+def test_priorities_are_numbers(make, bad, error):
+    collection = make()
+    with pytest.raises(error, match="priority"):
+        collection.append(one, priority=bad)
+    with pytest.raises(error, match="priority"):
+        collection(priority=bad)
+    assert collection.run() == {}
+
+
+@pytest.mark.parametrize("options, word", [({"on_error": 5}, "on_error"), ({"on_error_kwargs": 5}, "on_error_kwargs"),
+                                           ({"on_eror": one}, "on_eror")])
+def test_options(make, options, word):
+    with pytest.raises(TypeError, match=word):
+        make(**options)
+
+
+def test_the_supervisor_must_be_one():
+    with pytest.raises(TypeError, match="supervisor"):
+        TaskCollection(supervisor="mine")
+
+
+# -- in threads -------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_run_in_pool_threads_at_the_same_time(supervisor):
+    supervisor.set_thread_pool(pool_size=2)
+    barrier = threading.Barrier(2)
+    collection = TaskCollection(supervisor=supervisor, poll_delay=0.1)
+
+    def meet():
+        barrier.wait(PATIENCE)
+        return threading.current_thread().name, current_task().name
+
+    def meet_too():
+        return meet()
+
+    for function in (meet, meet_too):
+        collection.append(function)
+    result, all_ok = collection.execute()
+    assert all_ok
+    assert all(thread.startswith(f"supervisor_{supervisor.id}_thread") for thread, _ in result.values())
+    assert result[f"{ME}.meet"][1] == f"{ME}.meet"
+    assert collection.poll_delay == 0.1
+
+
+def test_a_task_may_run_a_collection_in_a_pool_of_one(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    collection = TaskCollection(supervisor=supervisor)
+    collection.append(one)
+    assert background_task(collection.run, supervisor=supervisor)().value(PATIENCE) == {f"{ME}.one": 1}
+
+
+def test_a_collection_may_be_run_by_several_at_once_and_changed_meanwhile(make):
+    collection, hold = make(), Hold()
+    calls = []
+
+    def first():
+        calls.append(1)
+        if len(calls) == 1:
+            hold()
+        return len(calls)
+
+    collection.append(first)
+    running = started(collection.run)
+    hold.reached()
+    collection.append(two)
+    collection.remove(two)
+    collection.append(one)
+    other = started(collection.run) if isinstance(collection, TaskCollection) else None
+    if other is None:
+        assert collection.run() == {f"{ME}.first": 2, f"{ME}.one": 1}
+    hold.go()
+    assert list(join(running)) == [f"{ME}.first"]
+    if other is not None:
+        assert set(join(other)) == {f"{ME}.first", f"{ME}.one"}
+
+
+def test_a_supervisor_that_was_stopped(supervisor):
+    collection = TaskCollection(supervisor=supervisor)
+    collection.append(one)
+    supervisor.start()
+    supervisor.stop()
+    with pytest.raises(SupervisorStoppedError):
+        collection.run()
+
+
+def test_a_stop_that_cancels_is_a_failure_of_what_had_not_run(supervisor, caplog):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    collection, hold = TaskCollection(supervisor=supervisor), Hold()
+
+    def holds():
+        hold()
+
+    collection.append(holds)
+    collection.append(one)
+    running = started(collection.execute)
+    hold.reached()
+    while supervisor.stats().waiting < 1:
+        threading.Event().wait(0.001)
+    assert supervisor.cancel_waiting() == 1
+    hold.go()
+    assert join(running) == ({f"{ME}.holds": None, f"{ME}.one": None}, False)
+    assert "TaskCancelledError" in caplog.text
