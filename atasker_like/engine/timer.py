@@ -155,6 +155,7 @@ class Timer:
             due = []
             with self._heap_lock:
                 if generation != self._generation:
+                    self._look_up()     # a start that was interrupted may have left another one asleep
                     return
                 heap, inbox = self._heap, self._inbox
                 while inbox:

@@ -15,6 +15,7 @@ its owner; the calls that change something look, and have another thread make th
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from _thread import start_new_thread
 from contextvars import copy_context
@@ -27,7 +28,7 @@ from ..engine.registry import Registry
 from ..engine.result import Failure, log
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, TaskSpec
 from ..engine.waiting import Gates, Latch
-from ..errors import TaskCancelledError, TaskTimeoutError
+from ..errors import SupervisorError, TaskCancelledError, TaskTimeoutError
 from .intake import Intake
 
 TYPE_CHECKING = False
@@ -161,10 +162,14 @@ class Pool(Intake):
 
     def _undo(self, *tasks: "Task[Any]") -> None:
         """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
-        an interrupt can come at any line."""
-        undone = []
+        an interrupt can come at any line, also of what was to make a task final or to change the pool."""
+        undone: "List[Tuple[Task[Any], Optional[Watchers]]]" = []
+        interrupted = not isinstance(sys.exc_info()[1], SupervisorError)        # a refusal leaves nothing to repair
+        self._cut_short()
         chores: "Chores" = []
         with self.lock:
+            if interrupted:
+                self._interrupted()
             registry = self.registry
             for task in tasks:
                 if task._spec.pool is not self:
@@ -174,14 +179,20 @@ class Pool(Intake):
                     if number is not None and number == registry.last and not task.done():
                         registry.last -= 1
                     continue
+                interrupted = True
                 registry.last = max(registry.last, number)
+                if task.done():
+                    undone.append((task, self._forget(task, task._status, perf_counter(), task._outcome)))
+                    continue
                 task._more().cancel_requested = True
-                if task._status == STARTED and not self._begun(task):
-                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
                 if task._status == STARTED:
-                    continue                # too late: it runs, and ends as it will
+                    if self._begun(task):
+                        continue            # too late: it runs, and ends as it will
+                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
+                elif task._status == QUEUED and not self._standing(task):
+                    continue
                 undone.append((task, self._conclude(task, CANCELED, perf_counter())))
-            if undone:
+            if interrupted:
                 chores = self._repair({task for task, _ in undone})
         for chore in chores:
             chore()
@@ -193,8 +204,7 @@ class Pool(Intake):
         context = copy_context()
         # Each task has a context of its own, so that what one sets is not seen by another.
         tasks: "List[Task[Any]]" = [Task(spec, args, None, context.copy()) for args in calls]
-        self.submit_many(tasks)
-        return tasks
+        return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
@@ -235,8 +245,12 @@ class Pool(Intake):
         if chores is None:
             self._submit_each(tasks)
             return
+        if not chores:
+            return
+        last = chores.pop()
         for chore in chores:
             chore()
+        return last()       # in one line, as in _submit()
 
     def _submit_each(self, tasks: "Sequence[Task[Any]]") -> None:
         """Accept tasks one by one, as each has to be looked at; when one is refused, cancel those before it."""
@@ -336,9 +350,13 @@ class Pool(Intake):
     def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None
                   ) -> "Optional[Watchers]":
         """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
-        extra = task._extra
         if not task._advance(status, now, outcome):
             return None
+        return self._forget(task, status, now, outcome)
+
+    def _forget(self, task: "Task[Any]", status: int, now: float, outcome: "Any") -> "Watchers":
+        """The rest of :meth:`_conclude`: a task that is final leaves the registry."""
+        extra = task._extra
         registry = self.registry
         registry.drop(task)
         if status == CANCELED:
@@ -347,18 +365,16 @@ class Pool(Intake):
             registry.failed += 1
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
-        watchers = task._watchers
-        task._watchers = None
-        if watchers is None:
-            watchers = []
+        watchers = task._watchers or []
         if extra is not None:
             if extra.timer is not None:
                 self._disarm(task)
             if extra.on_start:
-                watchers += extra.on_start
+                watchers = watchers + extra.on_start
                 extra.on_start = None
         if self._attentive:
-            watchers += self._attend()
+            watchers = watchers + self._attend()
+        task._watchers = None
         return watchers
 
     def _announce(self, task: "Task[Any]", watchers: "Optional[Watchers]", inline: bool = True) -> None:
@@ -368,8 +384,8 @@ class Pool(Intake):
         """
         if watchers is None:
             return
-        for watcher in watchers:
-            watcher()
+        while watchers:
+            watchers.pop(0)()       # taken first: after an interrupt, the rest is told
         extra = task._extra
         if extra is not None and extra.callbacks:
             callbacks, extra.callbacks = extra.callbacks, None
@@ -436,22 +452,26 @@ class Pool(Intake):
         held = task._hold()     # let go when the lock is free
         chores: "Chores" = []
         watchers = None
-        with self.lock:
-            status = task._status
-            if status == COMPLETED or status == CANCELED:
-                return False
-            task._more().cancel_requested = True
-            if status == DELAYED:
-                watchers = self._conclude(task, CANCELED, perf_counter())
-            elif status == QUEUED and self._standing(task):
-                watchers = self._conclude(task, CANCELED, perf_counter())
-                chores = self._withdrawn()
-            else:
-                chores = self._interrupt(task)
-        del held
-        self._announce(task, watchers)
-        for chore in chores:
-            chore()
+        try:
+            with self.lock:
+                status = task._status
+                if status == COMPLETED or status == CANCELED:
+                    return False
+                task._more().cancel_requested = True
+                if status == DELAYED:
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                elif status == QUEUED and self._standing(task):
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    chores = self._withdrawn()
+                else:
+                    chores = self._interrupt(task)
+            del held
+            self._announce(task, watchers)
+            for chore in chores:
+                chore()
+        except BaseException:
+            self._carry_on(task, watchers)
+            raise
         return True
 
     def complete_early(self, task: "Task[Any]") -> bool:
@@ -463,22 +483,34 @@ class Pool(Intake):
             return False
         held = task._hold()
         chores: "Chores" = []
-        with self.lock:
-            was = task._status
-            if was == COMPLETED or was == CANCELED:
-                return False
-            task._more()        # the pools' short ways are for tasks of which nobody wants anything
-            standing = was == QUEUED and self._standing(task)
-            if not standing and was != DELAYED:
-                chores = self._done_early(task)
-            watchers = self._conclude(task, COMPLETED, perf_counter())
-            if standing:
-                chores = self._withdrawn()
-        del held
-        self._announce(task, watchers)
-        for chore in chores:
-            chore()
+        watchers = None
+        try:
+            with self.lock:
+                was = task._status
+                if was == COMPLETED or was == CANCELED:
+                    return False
+                task._more()        # the pools' short ways are for tasks of which nobody wants anything
+                standing = was == QUEUED and self._standing(task)
+                if not standing and was != DELAYED:
+                    chores = self._done_early(task)
+                watchers = self._conclude(task, COMPLETED, perf_counter())
+                if standing:
+                    chores = self._withdrawn()
+            del held
+            self._announce(task, watchers)
+            for chore in chores:
+                chore()
+        except BaseException:
+            self._carry_on(task, watchers)
+            raise
         return True
+
+    def _carry_on(self, task: "Task[Any]", watchers: "Optional[Watchers]") -> None:
+        """What was to end a task is interrupted: end it all the same if it has not begun, and tell who has not been
+        told."""
+        self._undo(task)
+        if watchers:
+            self._announce(task, watchers)
 
     def report(self, task: "Task[Any]", progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
@@ -607,6 +639,12 @@ class Pool(Intake):
     def _ready(self, task: "Task[Any]") -> "Chores":
         """A task may run: start it or let it wait."""
         raise NotImplementedError
+
+    def _cut_short(self) -> None:
+        """A submission is interrupted; the lock may be held by it still."""
+
+    def _interrupted(self) -> None:
+        """A submission has been interrupted, and its tasks are looked at next."""
 
     def _begun(self, task: "Task[Any]") -> bool:
         """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""

@@ -8,12 +8,20 @@ parent between two of them. They are taken back to let something more urgent pas
 cancel one of them, and when the process dies.
 
 Everything here is called with the pool's lock held, and waits for nothing.
+
+What the main thread submits to idle processes is written last, when nothing else is left to be done but to return:
+an interrupt can come at any line of the main thread, and from there on it cannot be undone any more. Until then the
+frames are *held*. Who has to do with such a process in the meantime writes them first.
 """
 from __future__ import annotations
 
 import marshal
 import os
+from collections import deque
 from contextlib import suppress
+from functools import partial
+from operator import methodcaller
+from threading import get_ident, main_thread
 from time import perf_counter
 
 from ..engine.task import QUEUED, STARTED
@@ -36,6 +44,10 @@ AHEAD_SECONDS = 0.001
 AHEAD_SINGLE = 0.02
 #: Tasks in flight to one process at most.
 AHEAD_MOST = 256
+#: Bytes of a frame at most that is written at the very end of a submission: POSIX has them written in one piece.
+HELD_MOST = 2048
+
+_call = methodcaller("__call__")
 
 
 class Dispatcher(Pool):
@@ -45,6 +57,77 @@ class Dispatcher(Pool):
     _idle: "List[PoolProcess]"          # those that are ready and have nothing in flight
     _worst: int                         # no process has anything less urgent than this in flight
     _watch: "Optional[Watch]"
+    _composer: int                      # the main thread's ident while it dispatches what it submits, else 0
+    _held: "List[PoolProcess]"          # processes that have been given tasks of which nothing is written yet
+    _held_fds: "List[int]"              # what is to be written for them, in this order: where
+    _held_parts: "List[bytes]"          # and what
+    _committing: "List[None]"           # not empty while that is written
+
+    # -- what the main thread submits ----------------------------------------------------------------
+
+    def _commit(self) -> "Any":
+        """Write what is held. The last line of a submission that can be interrupted: it is one call of C code."""
+        lock = self.lock
+        try:
+            return deque(map(_call, [
+                lock.acquire, partial(self._committing.append, None),
+                partial(deque, map(os.write, self._held_fds, self._held_parts), 0),
+                self._held.clear, self._held_fds.clear, self._held_parts.clear, self._committing.clear,
+                lock.release]), 0)
+        except OSError:
+            # One of them is dead: its end is noticed on the result pipe, and its tasks come back.
+            self._flush_held()
+            self._committing.clear()
+            lock.release()
+            return None
+
+    def _flush_held(self) -> None:
+        """Write what is held: someone else has to do with one of the processes."""
+        for fd, part in zip(self._held_fds, self._held_parts):
+            with suppress(OSError):
+                os.write(fd, part)
+        self._drop_held()
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._held_fds.clear()
+        self._held_parts.clear()
+
+    def _cut_short(self) -> None:
+        """A submission of the main thread is interrupted."""
+        if self._committing and self.lock._is_owned():
+            for process in self._held:
+                process.touched = True          # some of it may have been written
+            self._drop_held()
+            self._committing.clear()
+            self.lock.release()
+
+    def _interrupted(self) -> None:
+        if get_ident() != main_thread().ident:
+            return
+        self._composer = 0
+        for process in self._held:              # nothing of it has been written
+            process.touched = True
+        for process in self._held:
+            self._unsend(process)
+        self._drop_held()
+
+    def _unsend(self, process: PoolProcess) -> None:
+        """Nothing of what a process was given has been written: it is idle."""
+        back = list(process.inflight)
+        process.inflight.clear()
+        now = perf_counter()
+        for task in back:
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in back if task._status == QUEUED])
+        if process.quota is not None:
+            process.quota += len(back)
+        process.touched = False
+        self._becomes_idle(process)
+
+    # -- sending -------------------------------------------------------------------------------------
 
     def _feed_idle(self) -> None:
         while self._idle and self.admission.waiting:
@@ -56,6 +139,13 @@ class Dispatcher(Pool):
     def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
         """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
         inflight = process.inflight
+        if self._held:
+            if self._composer != get_ident():
+                self._flush_held()
+            elif process in self._held:
+                return
+        if process.touched:
+            self._let_go(process)
         if (not process.ready or process.ending is not None or process.closed or process.retiring
                 or (process.stalled and inflight)):
             return
@@ -157,6 +247,13 @@ class Dispatcher(Pool):
     def _send_frame(self, process: PoolProcess, entries: "List[Tuple[Any, ...]]", raws: "Sequence[Any]") -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
+        if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST and not raws
+                and self._composer == get_ident()):
+            # The process is idle, so its pipes are empty, and have room for all of it.
+            self._held.append(process)
+            self._held_fds += (process.ticket_out, process.task_fd)
+            self._held_parts += (TICKET.pack(frame) * len(entries), FRAME.pack(0, len(body), frame) + body)
+            return
         try:
             os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
         except OSError:
@@ -205,6 +302,10 @@ class Dispatcher(Pool):
     def _recall(self, process: PoolProcess) -> "List[Task[Any]]":
         """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
         the kernel gives each ticket to one reader."""
+        if self._held:
+            self._flush_held()
+        if process.touched:
+            self._let_go(process)
         process.touched = True
         taken = 0
         with suppress(OSError):
@@ -242,6 +343,8 @@ class Dispatcher(Pool):
         process.touched = False
         process.leaving = True
         process.closed = True
+        if process in self._idle:
+            self._idle.remove(process)
         process.outbox.clear()
         close_pipe(process.pipes[0])
 

@@ -139,25 +139,24 @@ class Watch:
 
     def __init__(self, pool: "Watched") -> None:
         self._pool = pool
-        self._reader, self._writer = os.pipe()
-        try:
-            self._selector = selectors.DefaultSelector()
-        except OSError:
-            os.close(self._reader)
-            os.close(self._writer)
-            raise
         # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
         self._requests: "Deque[Tuple[int, int, PoolProcess]]" = deque()
         self._stopping = False
-        self._files = [self._reader, self._writer]
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._selector.register(self._reader, selectors.EVENT_READ, None)
+        self._selector = selectors.DefaultSelector()
+        self._files: "List[int]" = []
         self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
         try:
+            self._files += os.pipe()        # one step: an interrupt must not come between having and knowing them
+            self._reader, self._writer = self._files
+            os.set_blocking(self._reader, False)
+            os.set_blocking(self._writer, False)
+            self._selector.register(self._reader, selectors.EVENT_READ, None)
             self._thread.start()
         except BaseException:
-            self._close()
+            if self._thread.is_alive():
+                self.stop()
+            else:
+                self._close()
             raise
 
     def add(self, process: PoolProcess) -> None:

@@ -22,9 +22,12 @@ parent between two of them. A place is a process that has something in flight.
 from __future__ import annotations
 
 import os
+import threading
+from _thread import start_new_thread
 from contextlib import suppress
 from errno import EAGAIN
 from itertools import count
+from threading import get_ident, main_thread
 from time import monotonic, perf_counter
 
 from ..constants import TaskType
@@ -99,6 +102,11 @@ class ProcessPool(Upkeep):
         self._pausing = False               # the timer will try again to start one
         self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
+        self._composer = 0
+        self._held: "List[PoolProcess]" = []
+        self._held_fds: "List[int]" = []
+        self._held_parts: "List[bytes]" = []
+        self._committing: "List[None]" = []
         self._gone: "List[Latch]" = []      # opened when the last process is gone
         self._watch: "Optional[Watch]" = None
         self._count = count(1)              # of one thread at a time
@@ -154,8 +162,10 @@ class ProcessPool(Upkeep):
                 if chores is not None or self._turned_away(task):
                     break
             if chores:
+                last = chores.pop()
                 for chore in chores:
                     chore()
+                last()              # nothing comes after it: see _commit()
         except BaseException:
             self._undo(task)
             raise
@@ -223,6 +233,14 @@ class ProcessPool(Upkeep):
     # -- dispatch: all with the lock held ------------------------------------------------------------
 
     def _ready(self, task: "Task[Any]") -> "Chores":
+        if get_ident() != main_thread().ident:
+            return self._let_run(task)
+        self._composer = get_ident()
+        chores = self._let_run(task)
+        self._composer = 0
+        return [*chores, self._commit] if self._held else chores
+
+    def _let_run(self, task: "Task[Any]") -> "Chores":
         admission = self.admission
         admission.push(task)
         if self._idle:
@@ -247,6 +265,8 @@ class ProcessPool(Upkeep):
         return _NOTHING
 
     def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        if get_ident() == main_thread().ident:
+            self._composer = get_ident()
         least = None
         for task in tasks:
             self.admission.push(task)
@@ -255,7 +275,9 @@ class ProcessPool(Upkeep):
         if least is not None and least < self._worst:
             self._recall_less_urgent(least)
         self._feed_idle()
-        return self._grow()
+        self._composer = 0
+        chores = self._grow()
+        return [*chores, self._commit] if self._held else chores
 
     # -- results: the I/O thread ---------------------------------------------------------------------
 
@@ -472,18 +494,21 @@ class ProcessPool(Upkeep):
             process.closed = True
             self.admission.push_back(self._recall(process))
             victims = list(process.inflight)        # one at most, by the protocol of the tickets
+            undone: "List[Task[Any]]" = []
             if victims:
                 self.admission.active -= 1
                 process.inflight.clear()
             if process.leaving:
                 # It was let go after an interrupt: if it came to its own end, it had begun none of these.
                 unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
-                self._take_back(unbegun)
+                undone = self._take_back(unbegun)
             if not process.ready and not self._closing:
                 self._failures += 1
             failures = self._failures
             self._close_pipes(process)
         process.process.close()
+        for task in undone:
+            self._cancelled(task)
         for victim in victims:
             if ending is None or ending[0] is not victim:
                 error: BaseException = death_of(process.pid, exitcode, victim)
@@ -511,14 +536,16 @@ class ProcessPool(Upkeep):
         for latch in gone:
             latch()
 
-    def _take_back(self, tasks: "List[Task[Any]]") -> None:
-        """Have tasks wait again that a process has not begun; the lock is held."""
+    def _take_back(self, tasks: "List[Task[Any]]") -> "List[Task[Any]]":
+        """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
         now = perf_counter()
+        undone = [task for task in tasks if task._extra is not None and task._extra.cancel_requested]
         for task in tasks:
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.admission.push_back([task for task in tasks if task._status == QUEUED])
+        self.admission.push_back([task for task in tasks if task._status == QUEUED and task not in undone])
+        return undone
 
     def _cancelled(self, task: "Task[Any]") -> None:
         held = task._hold()
@@ -582,6 +609,8 @@ class ProcessPool(Upkeep):
         process = self._holder(task)
         if process is None:
             return False
+        if process.touched:
+            self._let_go(process)
         self.admission.push_back(self._recall(process))
         return task in process.inflight
 
@@ -589,7 +618,7 @@ class ProcessPool(Upkeep):
         flying: "Set[Task[Any]]" = set()
         moving: "List[Task[Any]]" = []
         for process in self._processes:
-            if process.touched and not process.closed:
+            if process.touched:
                 self._let_go(process)
             moving += process.moving
             process.moving.clear()
@@ -666,12 +695,15 @@ class ProcessPool(Upkeep):
     def _start_beside(self) -> None:
         """Start processes in another thread. The one that watches them is started here and now: at the exit of the
         interpreter, when what was accepted is finished, it may be too late for new threads."""
-        try:
-            with self.lock:
-                if self._watch is None:
-                    self._watch = Watch(self)
-        except (RuntimeError, OSError) as error:
-            log.warning("%s could not start its thread: %s", self.name, error)      # tried again with a process
+        if self._watch is None:
+            try:
+                begun = threading.Lock()
+                begun.acquire()
+                # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
+                start_new_thread(self._start_watch_first, (begun.release,))
+                begun.acquire()
+            except RuntimeError:            # it is tried again with a process
+                pass
         self._beside(self._start_processes)
 
     def _lacking(self) -> bool:
@@ -745,6 +777,14 @@ class ProcessPool(Upkeep):
                 return
         for latch in gone:
             latch()
+
+    def _start_watch_first(self, done: "Callable[[], None]") -> None:
+        try:
+            self._start_watch()
+        except OSError as error:
+            log.warning("%s could not start its thread: %s", self.name, error)      # it is tried again with a process
+        finally:
+            done()
 
     def _start_watch(self) -> None:
         """Make sure that there is a thread that will see the end of a process.

@@ -123,6 +123,39 @@ def ends_in_every_order(scene):
         scene.succeeded(*scene.good(1, "thread"))       # its thread has come back
 
 
+def ends_of_processes_in_every_order(scene):
+    """The same with a process: its result has been read, and the thread that read it is held back before it enters it.
+    Who comes first need not win, since a result that is there counts; but there is one end, and a process afterwards."""
+    from ..laws.tools import join, later
+
+    _with_clock(scene, size=1)
+    pool, timer = scene.native.mp_pool, scene.native._timer
+    function = bind(scene, "process", timeout=TIMEOUT)
+    for order in itertools.permutations(("return", "cancel", "timeout")):
+        scene.succeeded(*scene.good(2))
+        gate = scene.gate()
+        handle = enter(scene, "process", "-".join(order))
+        handle.native = function(scene.journal, handle.token, work.enter, gate, 7)
+        waiters = _Waiters(scene, handle)
+        scene.arrived(gate)
+        threads = {"return": pool._watch._thread, "cancel": later(handle.native.cancel), "timeout": timer._thread}
+        holds = {end: pool.lock.hold_before(thread) for end, thread in threads.items()}
+        threads["cancel"].begin()
+        scene.native.clock.forward(timer, 2 * TIMEOUT)
+        gate.open()
+        for hold in holds.values():
+            hold.reached()
+        for end in order:
+            passed = pool.lock.hold_after(threads[end])
+            holds[end].go()
+            passed.reached()
+            passed.go()
+        scene.injected(3)
+        won = {"return": "succeeded", "cancel": "cancelled", "timeout": "failed"}[order[0]]
+        waiters.judge({won, "succeeded"})
+        join(threads["cancel"])
+
+
 def _at_once(scene, kind, ends):
     """One round: make the ends of a running task come at once, from threads that a barrier lets go."""
     gate = scene.gate()
