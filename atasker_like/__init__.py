@@ -25,13 +25,16 @@ if TYPE_CHECKING:
                          QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
                          TaskTimeoutError, WaitTimeoutError)
+    from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
-    from .snapshot import StopReport
+    from .snapshot import StopReport, WorkerStats
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
                         task_supervisor, wait_completed)
+    from .workers import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
+                          BackgroundQueueWorker, BackgroundWorker, background_worker)
 
 __version__ = "0.1.0"
 
@@ -49,23 +52,28 @@ _HOMES = {
     "engine.task": ("Progress", "Task", "current_task"),
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
-    "snapshot": ("StopReport",),
+    "jobs": ("AsyncJob", "AsyncJobScheduler"),
+    "snapshot": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
               "task_supervisor", "wait_completed"),
+    "workers": ("BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+                "BackgroundWorker", "background_worker"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "BoundTask", "ExecutionError", "FunctionCollection", "InvalidArgumentError", "InvalidTypeError",
-    "LocalProxy", "Locker", "PoolBrokenError", "Priority", "ProcessDiedError", "Progress", "QueueFullError",
-    "RemoteError", "RemoteTraceback", "StopReport", "SupervisorBusyError", "SupervisorError",
-    "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
-    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
-    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskNotFoundError", "TaskOptions",
-    "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType",
-    "WaitTimeoutError", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
-    "current_task", "g", "set_debug", "task_supervisor", "wait_completed",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
+    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
+    "FunctionCollection", "InvalidArgumentError", "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError",
+    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
+    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
+    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
+    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
+    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor",
+    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
+    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
+    "task_supervisor", "wait_completed",
 ]
 
 

@@ -12,14 +12,14 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from typing import Callable, Dict, List, NamedTuple, Optional
+    from typing import Callable, Dict, List, NamedTuple, Optional, Union
 
     class Command(NamedTuple):
-        """A subcommand."""
+        """A subcommand. What it returns is the exit status, or what is to be called with nothing around it."""
 
         summary: str
         add_arguments: Callable[[ArgumentParser], None]
-        run: Callable[[Namespace], int]
+        run: Callable[[Namespace], Union[int, Callable[[], None]]]
 else:
     from collections import namedtuple
 
@@ -67,8 +67,42 @@ def _demo(arguments: "Namespace") -> int:
         raise CommandError(str(error), status=1) from None
 
 
+def _exec_arguments(parser: "ArgumentParser") -> None:
+    from argparse import REMAINDER
+
+    parser.usage = "%(prog)s [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]"
+    parser.description = ("Run a program that was written for atasker, as python would, with every import of atasker "
+                          "resolved to this library, in its pool processes as well.")
+    # Each takes all that follows: what comes after the name belongs to the program.
+    parser.add_argument("-m", dest="module", nargs=REMAINDER, metavar="MODULE [ARGUMENT ...]",
+                        help="run a module or package, as python -m would")
+    parser.add_argument("script", nargs=REMAINDER, metavar="SCRIPT [ARGUMENT ...]",
+                        help="run a file, or a folder or archive that holds a __main__.py")
+
+
+def _exec(arguments: "Namespace") -> "Callable[[], None]":
+    from . import legacy
+
+    program = arguments.script if arguments.module is None else arguments.module
+    if program[:1] == ["--"]:
+        del program[0]
+    if not program:
+        raise CommandError("name the program to run: exec SCRIPT, or exec -m MODULE")
+    run = legacy.run_script if arguments.module is None else legacy.run_module
+
+    def program_alone() -> None:
+        try:
+            run(program[0], program[1:])
+        except legacy.ProgramNotFoundError as error:
+            _tell(f"{_program()} exec: {error}")
+            raise SystemExit(2) from None
+
+    return program_alone
+
+
 COMMANDS: "Dict[str, Command]" = {
     "demo": Command("index source files with threads and processes, and show how it went", _demo_arguments, _demo),
+    "exec": Command("run a program that was written for atasker", _exec_arguments, _exec),
 }
 
 
@@ -90,10 +124,9 @@ def main(argv: "Optional[List[str]]" = None) -> int:
             parser.print_help(sys.stderr)
             return 2
         name = f"{name} {arguments.command}"
-        status = COMMANDS[arguments.command].run(arguments)
+        outcome = COMMANDS[arguments.command].run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()      # here, where it can be told when it fails
-        return status
     except CommandError as error:
         _tell(f"{name}: {error}")
         return error.status
@@ -105,6 +138,10 @@ def main(argv: "Optional[List[str]]" = None) -> int:
             _tell(f"{name}: {error}")
         _give_up_stdout()
         return 1
+    if isinstance(outcome, int):
+        return outcome
+    outcome()               # a program of the user's: what it raises is for the interpreter to show
+    return 0
 
 
 def _program() -> str:

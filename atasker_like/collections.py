@@ -6,11 +6,12 @@ from math import ceil, isfinite
 from threading import Lock
 
 from .constants import TASK_NORMAL, TT_THREAD
+from .engine.calling import is_coroutine_function
 from .engine.result import log
 from .engine.task import takes_keyword
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions
-from .supervisor import TaskSupervisor, is_coroutine_function
+from .supervisor import TaskSupervisor
 from .tasks import task_supervisor, wait_completed
 
 TYPE_CHECKING = False

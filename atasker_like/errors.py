@@ -34,7 +34,8 @@ class SupervisorStoppedError(SupervisorError, RuntimeError):
 
 
 class SupervisorBusyError(SupervisorError, RuntimeError):
-    """A signal handler or a finalizer wants to wait, in a thread that is in the middle of a step of the supervisor."""
+    """A signal handler or a finalizer wants to wait, in a thread that is in the middle of a step of the supervisor; or
+    a worker for itself."""
 
 
 class InvalidArgumentError(SupervisorError, ValueError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 import threading
 from functools import wraps
 
+from .engine.calling import is_coroutine_function
 from .engine.result import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
-from .supervisor import is_coroutine_function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

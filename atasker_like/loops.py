@@ -12,9 +12,10 @@ from time import monotonic, perf_counter
 from .constants import TaskType
 from .engine.admission import Admission
 from .engine.result import log, with_traceback
-from .engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task, current_coroutine_task
+from .engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task, TaskSpec, current_coroutine_task
 from .engine.waiting import block, mailbox_of, remaining
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+from .options import TaskOptions
 from .pools.base import Pool
 
 TYPE_CHECKING = False
@@ -41,10 +42,13 @@ class ALoop:
     :param name: its name; unique in a supervisor.
     :param supervisor_id: shown in the thread's name.
     :param ended: called when the loop has ended.
+    :param pool: where its coroutines are tasks.
     """
 
-    def __init__(self, name: str, supervisor_id: str = "", ended: "Optional[Callable[[], None]]" = None) -> None:
+    def __init__(self, name: str, supervisor_id: str = "", ended: "Optional[Callable[[], None]]" = None,
+                 pool: "Optional[LoopPool]" = None) -> None:
         self.name = name
+        self._pool = pool
         self._ended = ended                 # called in the loop's thread when the loop has been closed
         self.thread: "Optional[threading.Thread]" = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
@@ -133,11 +137,23 @@ class ALoop:
             raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
         return loop
 
-    def background_task(self, coro: "Coroutine[Any, Any, T]") -> "Future[T]":
-        """Run a coroutine in the loop; return a :class:`concurrent.futures.Future` of its result.
+    def background_task(self, coro: "Coroutine[Any, Any, T]") -> "Task[T]":
+        """Run a coroutine in the loop; return its :class:`Task`.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor has been stopped.
         """
+        if not hasattr(coro, "close") or not hasattr(coro, "__await__"):
+            raise InvalidTypeError(f"background_task of a loop takes a coroutine, not {type(coro).__name__}; call the "
+                                   "coroutine function first")
+        try:
+            self.get_loop()
+            assert self._pool is not None, "an aloop is made by create_aloop()"
+            return self._pool.start_coroutine(coro, self)
+        except BaseException:
+            coro.close()
+            raise
+
+    def _future(self, coro: "Coroutine[Any, Any, T]") -> "Future[T]":
         import asyncio
 
         try:
@@ -155,7 +171,7 @@ class ALoop:
         if threading.current_thread() is self.thread:
             coro.close()
             raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await the coroutine")
-        future = self.background_task(coro)
+        future = self._future(coro)
         if not future.done():
             gate = threading.Lock()
             gate.acquire()
@@ -169,13 +185,13 @@ class ALoop:
         :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
         :param cancel_tasks: cancel the tasks at once.
         """
-        import asyncio
-
         with self._lock:
             thread, loop = self.thread, self._loop
             if thread is None or loop is None:
                 self.thread = None
                 return
+            import asyncio      # not before: a program that had no loop ends without the cost
+
             deadline = None if wait is True else monotonic() + float(wait)
 
             async def finish() -> None:
@@ -209,6 +225,24 @@ async def _cancel_others(grace: float) -> None:
         await asyncio.wait(others, timeout=grace)
 
 
+class _Made:
+    """The target of a task whose coroutine has been made already."""
+
+    def __init__(self, coro: "Coroutine[Any, Any, Any]") -> None:
+        self.__qualname__: str = getattr(coro, "__qualname__", type(coro).__qualname__)
+        self._coro: "Optional[Coroutine[Any, Any, Any]]" = coro
+
+    def __call__(self) -> "Coroutine[Any, Any, Any]":
+        coro, self._coro = self._coro, None
+        assert coro is not None
+        return coro
+
+    def close(self, _: "Task[Any]") -> None:
+        """The task has ended: a coroutine that never ran is closed, or Python would warn of it."""
+        if self._coro is not None:
+            self._coro.close()
+
+
 class LoopPool(Pool):
     """Tasks that are coroutines, in whichever loop each of them belongs to."""
 
@@ -223,6 +257,13 @@ class LoopPool(Pool):
     def busy_here(self) -> bool:
         return Pool.busy_here(self) or self._loops.is_coming_here()
 
+    def start_coroutine(self, coro: "Coroutine[Any, Any, Any]", loop: ALoop) -> "Task[Any]":
+        """Accept a coroutine as a task, and return it. Errors as :meth:`submit`."""
+        made = _Made(coro)
+        task: "Task[Any]" = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
+        task._more().callbacks = [made.close]
+        return self.submit(task) or task            # type: ignore[func-returns-value]
+
     def submit(self, task: "Task[Any]") -> None:
         if not self.busy_here():        # else the thread that submits it will choose
             self._choose_loop(task)
@@ -233,6 +274,11 @@ class LoopPool(Pool):
             for task in tasks:
                 self._choose_loop(task)
         Pool.submit_many(self, tasks)
+
+    def admit(self, task: "Task[Any]") -> bool:
+        """See :meth:`Pool.admit`. The task names a loop that runs."""
+        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]
+        return Pool.admit(self, task)
 
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
@@ -286,7 +332,10 @@ class LoopPool(Pool):
             if task._status != QUEUED:
                 return
             self.admission.active += 1
-            task._advance(STARTED, perf_counter())
+            now = perf_counter()
+            task._advance(STARTED, now)
+            if now - task._queued > self.late_after:
+                self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
             extra = task._more()
@@ -408,6 +457,11 @@ class LoopRegistry:
         self._aloops: "Dict[str, ALoop]" = {}
         self._default: "Optional[ALoop]" = None
         self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
+        self._pool: "Optional[LoopPool]" = None
+
+    def serve(self, pool: "LoopPool") -> None:
+        """The coroutines of these loops are tasks of that pool."""
+        self._pool = self._own._pool = pool
 
     def create(self, name: str, start: bool, default: bool) -> "Union[ALoop, bool]":
         """Make a loop; False, and an error in the log, when the name is taken."""
@@ -418,7 +472,7 @@ class LoopRegistry:
         with self._lock:
             taken = name in self._aloops
             if not taken:
-                aloop = self._aloops[name] = ALoop(name, self._id, self._ended)
+                aloop = self._aloops[name] = ALoop(name, self._id, self._ended, self._pool)
                 if default:
                     self._default = aloop
         if taken:
@@ -487,6 +541,9 @@ class LoopRegistry:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
             return loop.get_loop()
+        if not hasattr(loop, "call_soon_threadsafe"):
+            raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
+                                   f"{type(loop).__name__}")
         asyncio_loop: "asyncio.AbstractEventLoop" = loop
         return asyncio_loop
 

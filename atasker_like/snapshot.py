@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .engine.task import Task
     from .pools.base import Pool
 
-__all__ = ["Info", "PoolStats", "Stats", "StopReport", "percentile"]
+__all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile"]
 
 
 class _Frozen:
@@ -117,6 +117,28 @@ class StopReport(_Frozen):
         abandoned: int
         killed: int
         complete: bool
+
+
+class WorkerStats(_Frozen):
+    """What a worker has done since it was made: what ``worker.stats()`` returns.
+
+    ``runs`` of its function, of which ``failures`` raised; ``missed`` ticks of an interval; ``restarts`` after a run that
+    failed, or returned False; ``waiting`` items in its queue; ``last_executed``, a perf_counter reading, and
+    ``last_duration`` in seconds, or None; ``active`` as ``is_active()`` says, and ``running``: its function runs, or is
+    about to.
+    """
+
+    if TYPE_CHECKING:
+        name: str
+        active: bool
+        running: bool
+        runs: int
+        failures: int
+        missed: int
+        restarts: int
+        waiting: int
+        last_executed: Optional[float]
+        last_duration: Optional[float]
 
 
 def ended(pools: "Iterable[Pool]") -> "Tuple[int, int, int]":

@@ -2,9 +2,9 @@
 
 The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's exit alike::
 
-    refuse new tasks ─> cancel what is delayed ─> wait for the rest, until the deadline
+    refuse new tasks ─> stop schedulers ─> cancel what is delayed ─> wait for the rest, until the deadline
         ─> past it: cancel what is queued, end processes, give up threads
-        ─> close processes ─> stop loops ─> close threads ─> stop the timer
+        ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
 """
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from itertools import count
 from time import monotonic, time
 
 from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from .engine.calling import is_coroutine_function
 from .engine.result import log
 from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
 from .engine.timer import Timer
@@ -28,11 +29,13 @@ from .loops import ALoop, LoopPool, LoopRegistry
 from .options import TaskOptions
 from .pools.intake import ON_FULL
 from .pools.threads import ThreadPool, ThreadPoolView
+from .schedulers import Schedulers
 from .snapshot import Info, Stats, StopReport, ended, running_ids, take_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
     from types import TracebackType
     from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, Union
 
@@ -92,7 +95,7 @@ def _seconds(pool: str, **durations: "Any") -> float:
     return float(seconds)
 
 
-class TaskSupervisor:
+class TaskSupervisor(Schedulers):
     """Admits, orders, starts, watches and finishes tasks.
 
     Applications use the process-wide ``task_supervisor``; others may be made beside it and subclassed. All
@@ -111,6 +114,7 @@ class TaskSupervisor:
 
     def __init__(self, supervisor_id: "Optional[str]" = None, pool_size: "Optional[int]" = None,
                  reserve_normal: "Optional[int]" = None, reserve_high: "Optional[int]" = None) -> None:
+        super().__init__()
         self.id = supervisor_id or f"supervisor-{next(_numbers)}"
         self.daemon = False
         self.poll_delay = 0.1       # accepted for old applications: nothing here polls
@@ -130,6 +134,7 @@ class TaskSupervisor:
         self._loops = LoopRegistry(self.id, self._loop_ended)
         self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
                                     self._threads.beside, self._loops)
+        self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
         self._processes: "Union[ProcessPool, ExternalPool, None]" = None
         self._retired: "List[Pool]" = []        # what has been in its place: functions decorated then come by there
@@ -139,6 +144,7 @@ class TaskSupervisor:
         self._finishing = False         # a thread is about to bring everything to an end
         self._finish_until: "Optional[float]" = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
+        self._watch_for_late()
         _supervisors.add(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
@@ -198,7 +204,8 @@ class TaskSupervisor:
 
         :param wait: True waits for ever, a number so many seconds, False returns at once and goes on behind.
             A task that stops its own supervisor does not wait for itself: it is as if it had said False.
-        :param stop_schedulers: stop registered schedulers as well.
+        :param stop_schedulers: False leaves registered schedulers and async jobs to themselves; workers end in any case,
+            since their tasks are not taken any more.
         :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
         :return: how many tasks finished and were cancelled, threads were abandoned and processes killed.
         """
@@ -224,20 +231,20 @@ class TaskSupervisor:
                 for pool in self._pools().values():
                     pool.refuse()
         if begin:
-            self._begin_to_finish(deadline, cancel_tasks)
+            self._begin_to_finish(deadline, cancel_tasks, stop_schedulers, wait is not False)
         if wait is not False and not own:
             # The thread that finishes keeps the deadline that it was given; a later caller has one of its own.
             self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
         return self._report()
 
-    def _begin_to_finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+    def _begin_to_finish(self, *how: "Any") -> None:
         """Have a thread of its own finish: the main thread may be interrupted at any line, and that one may not."""
-        finisher = threading.Thread(target=self._finish, args=(deadline, cancel_tasks), daemon=True,
+        finisher = threading.Thread(target=self._finish, args=how, daemon=True,
                                     name=f"supervisor_{self.id}_stop")
         try:
             finisher.start()
         except RuntimeError:                # the system has no thread to give
-            self._finish(deadline, cancel_tasks)
+            self._finish(*how)
 
     def _report(self) -> StopReport:
         finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
@@ -254,12 +261,15 @@ class TaskSupervisor:
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()
 
-    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
         with self._lifecycle:
             if self._finishing or self._state != _STOPPING:
                 return                      # two were begun, of which the first was thought not to be
             self._finishing = True
         try:
+            self._stop_workers()
+            if stop_schedulers:
+                self._stop_schedulers(deadline, wait)
             self._end_all(deadline, cancel_tasks)
         except Exception:
             log.exception("supervisor %s could not be stopped in order", self.id)
@@ -296,6 +306,9 @@ class TaskSupervisor:
         for pool in pools:
             if not pool.drain(deadline):
                 pool.give_up()
+        # The timer before the threads: it has jobs run beside the places, and may not when they are being closed.
+        self._timer.stop()
+        self._end_workers()
         self._threads.close(deadline)
         self._timer.stop()
 
@@ -308,6 +321,7 @@ class TaskSupervisor:
         self.started = None
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
+        self._forget_schedulers()
         for pool in [*self._pools().values(), *self._retired]:
             pool.reset_after_fork()
 
@@ -546,6 +560,7 @@ class TaskSupervisor:
     def _succeed(self, old: "Union[ProcessPool, ExternalPool, None]", new: "Union[ProcessPool, ExternalPool]") -> None:
         """Put a pool in the place of the process pool; the lifecycle is locked."""
         new.neighbours += [self._threads, self._coroutines]
+        self._watch_pool(new)
         if old is not None:
             new.max_queued, new.on_full, new.aging = old.max_queued, old.on_full, old.aging
             new._set_most()
@@ -594,12 +609,26 @@ class TaskSupervisor:
         return self._coroutines
 
     def spawn_thread(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
-                     kwargs: "Optional[Mapping[str, Any]]" = None) -> None:
-        """Run a function in a pool thread at once, beside the places and the queues. It is not a task."""
+                     kwargs: "Optional[Mapping[str, Any]]" = None) -> "Future[Any]":
+        """Run a function in a pool thread at once, beside the places and the queues. It is not a task; what is
+        returned is a :class:`concurrent.futures.Future`, and what the function raises is logged as well."""
+        from concurrent.futures import Future
+
         if not callable(target):
             raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
         keywords = dict(kwargs or {})
-        self._threads.beside(lambda: target(*args, **keywords))
+        future: "Future[Any]" = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(target(*args, **keywords))
+                except BaseException as error:
+                    future.set_exception(error)
+                    raise
+
+        self._threads.beside(run)
+        return future
 
     # -- tasks ---------------------------------------------------------------------------------------
 
@@ -742,7 +771,8 @@ class TaskSupervisor:
             thread_tasks=threads if lists and tt in (None, TT_THREAD) else (),
             mp_tasks=processes if lists and tt in (None, TT_MP) else (),
             thread_tasks_count=len(threads), mp_tasks_count=len(processes),
-            aloops=self.get_aloops() if aloops else {}, schedulers={}, async_job_schedulers={},
+            aloops=self.get_aloops() if aloops else {}, schedulers=self.get_schedulers() if schedulers else {},
+            async_job_schedulers=dict(self._job_schedulers) if async_job_schedulers else {},
             tasks=self.get_tasks(tt) if lists else {})
 
     def stats(self) -> Stats:
@@ -828,22 +858,6 @@ class TaskSupervisor:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self._state}>"
-
-
-_CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
-
-
-def is_coroutine_function(function: "Any") -> bool:
-    """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
-    while hasattr(function, "func") and not hasattr(function, "__code__"):
-        function = function.func        # functools.partial
-    for candidate in (getattr(function, "__func__", function), getattr(type(function), "__call__", None)):
-        code = getattr(candidate, "__code__", None)
-        if code is not None and code.co_flags & _CO_COROUTINE:
-            return True
-        if getattr(candidate, "_is_coroutine_mark", None) is not None:
-            return True
-    return False
 
 
 def _context(spec: TaskSpec) -> "Any":

@@ -16,14 +16,15 @@ PACKAGE = Path(atasker_like.__file__).parent
 #: place already.
 FLOORS = [
     ["constants", "errors", "options"],
-    ["engine", "engine.result", "engine.waiting", "engine.task", "engine.admission", "engine.lanes", "engine.timer",
-     "engine.registry"],
+    ["engine", "engine.calling", "engine.result", "engine.waiting", "engine.task", "engine.admission", "engine.lanes",
+     "engine.timer", "engine.registry"],
     ["pools", "pools.intake", "pools.base", "pools.threads", "pools.relay", "pools.child", "pools.decode", "pools.members",
      "pools.composing", "pools.dispatch", "pools.upkeep", "pools.processes", "pools.outside", "pools.outlets",
      "pools.external", "loops"],
-    ["snapshot", "stacks", "supervisor"],
-    ["progress", "tasks", "workers", "jobs", "collections", "locals", "queues", "results", "service", "futures"],
-    ["monitor", "demo", "cli", "legacy", "pytest_plugin"],
+    ["snapshot", "stacks", "jobs", "schedulers", "supervisor"],
+    ["progress", "tasks", "inboxes", "rhythms", "shifts", "workers", "collections", "locals", "queues", "results",
+     "service", "futures"],
+    ["monitor", "demo", "legacy", "cli", "pytest_plugin"],
 ]
 
 #: Stand outside: the front door loads everything on first use, and `python -m` opens the command line.
@@ -41,6 +42,8 @@ LONG = {
     "pools.processes": "the parent's side of the protocol: dispatch, recall, results and deaths share one lock",
     "pools.threads": "the pool with its places lent and given up, which are one critical section",
     "loops": "the loops and the pool of the tasks in them",
+    "shifts": "the key of a shift: a run, in a thread, a loop or a process, and the end are one protocol",
+    "workers": "the decorator and the five classes that applications subclass",
     "supervisor": "one public class, a facade whose methods are short",
     "tasks": "the decorator, waiting and the coroutine twins of both",
 }

@@ -64,6 +64,10 @@ class Pool(Intake):
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
+        self.late_after = float("inf")      # seconds in the queue after which a start is told of
+        self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
+        self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
+        self._telling = False               # a thread does, or is about to
         self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -135,6 +139,21 @@ class Pool(Intake):
             chore()
         # One line, so that no interrupt comes between having the task run and returning.
         return last()
+
+    def admit(self, task: "Task[Any]") -> bool:
+        """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
+
+        For the runs of workers: there is one of each at most, and it is the timer that submits them. The calling
+        thread is in no critical section, and nothing interrupts it.
+        """
+        with self.lock:
+            if not self.accepting:
+                return False
+            self.registry.add(task)
+            chores = self._ready(task)
+        for chore in chores:
+            chore()
+        return True
 
     def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
@@ -297,6 +316,34 @@ class Pool(Intake):
             chores = self._ready(task)
         for chore in chores:
             chore()
+
+    def _started_late(self, task: "Task[Any]", now: float) -> None:
+        """A task is started, longer than ``late_after`` after it came; the lock is held. The telling is for others."""
+        extra = task._extra
+        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
+        if waited > self.late_after:
+            self._latecomers.append((task, waited))
+            if not self._telling:           # else who tells of the others tells of this one, too
+                try:
+                    self.timer.start()
+                except (RuntimeError, MemoryError):
+                    self._latecomers = []   # it is a warning only
+                    return
+                self._telling = True
+                self.timer.call_at(0.0, self._beside, self._tell_late)
+
+    def _tell_late(self) -> None:
+        """In a pool thread."""
+        while True:
+            with self.lock:
+                late, self._latecomers = self._latecomers, []
+                self._telling = bool(late)
+            if not late:
+                return
+            try:
+                self.tell_late(late)
+            except BaseException:
+                log.exception("%s: what is called with tasks that started late raised", self.name)
 
     # -- the end of a task ---------------------------------------------------------------------------
 
@@ -580,6 +627,8 @@ class Pool(Intake):
         self._outside.clear()
         self._attentive = False
         self._aging_entry = None
+        self._latecomers = []
+        self._telling = False
 
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
@@ -655,3 +704,7 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
+
+
+def _nothing(late: "List[Tuple[Task[Any], float]]") -> None:
+    pass

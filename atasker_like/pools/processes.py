@@ -397,7 +397,8 @@ class ProcessPool(Upkeep):
             if task._extra is None and kind != ERROR and spec.plain:
                 # _conclude(), written out for the task that needs nothing else
                 if following is not None and (following._extra is not None or following._status != QUEUED
-                                              or not following._spec.plain):
+                                              or not following._spec.plain
+                                              or now - following._queued > self.late_after):
                     self._begin(following, now)
                     task._advance(COMPLETED, now, outcome)
                 else:

@@ -252,6 +252,8 @@ class ThreadPool(Pool):
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
         task._advance(STARTED, now)
+        if now - task._queued > self.late_after:
+            self._started_late(task, now)
         self._has_started(task)
 
     def _has_started(self, task: "Task[Any]") -> None:
@@ -435,8 +437,11 @@ class ThreadPool(Pool):
                             watchers = (watchers or []) + self._attend()
                         if following is None:
                             self._rest(member)
-                        elif following._extra is not None or not following._spec.plain:
-                            self._has_started(following)
+                        else:
+                            if now - following._queued > self.late_after:
+                                self._started_late(following, now)
+                            if following._extra is not None or not following._spec.plain:
+                                self._has_started(following)
                         ended = True
                     else:
                         ended = False

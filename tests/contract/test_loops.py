@@ -141,7 +141,7 @@ def test_a_coroutine_task_in_a_closed_asyncio_loop(supervisor):
 def test_run_and_background_task(supervisor):
     aloop = supervisor.create_aloop("mine")
     assert aloop.run(loop_of_mine()) is aloop.get_loop()
-    assert aloop.background_task(loop_of_mine()).result(10) is aloop.get_loop()
+    assert aloop.background_task(loop_of_mine()).value(10) is aloop.get_loop()
 
 
 def test_run_raises_what_the_coroutine_raised(supervisor):
@@ -184,19 +184,19 @@ def test_run_lends_the_place_of_a_pool_thread(supervisor):
 
 def test_stop_waits_for_the_coroutines(supervisor, gate):
     aloop = supervisor.create_aloop("mine")
-    future = aloop.background_task(f.co_enter(gate, 5))
+    task = aloop.background_task(f.co_enter(gate, 5))
     gate.wait_entered()
     gate.open()
     supervisor.stop_aloop("mine")
-    assert future.result(0) == 5
+    assert task.value(0) == 5
 
 
 @pytest.mark.parametrize("options", [{"cancel_tasks": True}, {"wait": 0.01}])
 def test_stop_cancels_coroutines(supervisor, options):
     aloop = supervisor.create_aloop("mine")
-    future = aloop.background_task(never())
+    task = aloop.background_task(never())
     supervisor.stop_aloop("mine", **options)
-    assert future.cancelled()
+    assert task.state == "cancelled"
     assert not aloop.is_active()
 
 

@@ -1,0 +1,228 @@
+"""Async jobs: light periodic coroutines, started by the supervisor's timer in a loop.
+
+::
+
+    timer ── deadline ──> mailbox of the loop ──> the coroutine begins
+
+A job is no task: nobody waits for it, nothing is kept of it, and one that takes longer than its interval is joined by
+the next one. What it raises is logged.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+
+from .engine.calling import is_coroutine_function
+from .engine.result import log
+from .engine.waiting import block, deadline_of, mailbox_of
+from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, Coroutine, Deque, Dict, List, Mapping, Optional, Sequence, Set, Union
+
+    from .engine.timer import Timer, TimerEntry
+
+__all__ = ["AsyncJob", "AsyncJobScheduler"]
+
+#: Seconds from one start of a job to the next at least.
+LEAST_INTERVAL = 0.001
+
+
+def _seconds(name: str, value: "Any") -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTypeError(f"{name} of an async job takes seconds, not {type(value).__name__}")
+    if not 0 <= value < 1e9:
+        raise InvalidArgumentError(f"{name} of an async job takes seconds from 0 on, not {value!r}")
+    return float(value)
+
+
+class AsyncJob:
+    """A coroutine that is started again and again: what ``create_async_job`` returns.
+
+    ``id`` is its own, ``number`` how many starts are left (0: no end), ``missed`` how many there were no time for.
+    """
+
+    def __init__(self, target: "Callable[..., Coroutine[Any, Any, Any]]", args: "Sequence[Any]" = (),
+                 kwargs: "Optional[Mapping[str, Any]]" = None, interval: float = 0, timer: float = 0,
+                 number: int = 0) -> None:
+        if not callable(target) or not is_coroutine_function(target):
+            raise InvalidTypeError("target of an async job takes a coroutine function, not "
+                                   f"{getattr(target, '__qualname__', type(target).__name__)}; for a plain function use "
+                                   "a background_worker with an interval")
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidTypeError(f"number of an async job takes an integer, not {type(number).__name__}")
+        if number < 0:
+            raise InvalidArgumentError(f"number of an async job takes an integer 0 or more, not {number}")
+        self.id = os.urandom(12).hex()
+        self.target = target
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs or {})
+        self.interval = max(_seconds("interval", interval), LEAST_INTERVAL)
+        self.timer = _seconds("timer", timer)
+        self.number = number
+        self.missed = 0
+        self._active = True
+        self._deadline = 0.0
+        self._entry: "Optional[TimerEntry]" = None
+        self._under_way = False             # the loop has been told to start it, and has not yet
+
+    @property
+    def active(self) -> bool:
+        """Say whether there will be another start."""
+        return self._active
+
+    def cancel(self) -> bool:
+        """Start it no more; False when it has ended already. What runs goes on. Any thread may call it."""
+        was, self._active = self._active, False
+        return was
+
+    def __repr__(self) -> str:
+        return f"<AsyncJob {getattr(self.target, '__qualname__', self.target)!s} {self.id[-8:]}>"
+
+
+class AsyncJobScheduler:
+    """Starts jobs in one loop. May be used from any thread.
+
+    :param name: shown in logs.
+    :param timer: of the supervisor.
+    :param loop: where the coroutines run.
+    """
+
+    def __init__(self, name: str, timer: "Timer", loop: "asyncio.AbstractEventLoop") -> None:
+        self.id = self.name = name
+        self._timer = timer
+        self._loop = loop
+        self._mailbox = mailbox_of(loop)
+        self._started = False
+        self._stopped = False
+        # Shared without a lock: adding to a dict and taking from it are each one step, on a free-threaded build too.
+        self._jobs: "Dict[str, AsyncJob]" = {}
+        self._running: "Set[asyncio.Task[Any]]" = set()     # the loop's own
+        self._idle: "Deque[Callable[[], None]]" = deque()   # gates of those who wait for what runs
+
+    @property
+    def active(self) -> bool:
+        """Say whether it starts jobs."""
+        return self._started and not self._stopped
+
+    def start(self) -> None:
+        """Start jobs from now on; those created before have their time counted from here."""
+        if not self._started:
+            self._timer.start()
+            self._started = True
+            for job in list(self._jobs.values()):
+                self._schedule(job)
+
+    def create_threadsafe(self, target: "Callable[..., Coroutine[Any, Any, Any]]", **options: "Any") -> AsyncJob:
+        """Make a job, with the arguments of ``create_async_job``, and have it started at its time."""
+        if self._stopped:
+            raise SupervisorStoppedError(f"async job scheduler {self.name} has been stopped and takes no jobs; make "
+                                         "another one with create_async_job_scheduler()")
+        try:
+            job = AsyncJob(target, **options)
+        except TypeError as error:
+            if isinstance(error, InvalidTypeError):
+                raise
+            raise InvalidTypeError(f"an async job takes target, args, kwargs, interval, number and timer: {error}") from None
+        self._jobs[job.id] = job
+        if self._started:
+            self._schedule(job)
+        return job
+
+    async def create(self, target: "Callable[..., Coroutine[Any, Any, Any]]", **options: "Any") -> AsyncJob:
+        """:meth:`create_threadsafe`, for coroutines."""
+        return self.create_threadsafe(target, **options)
+
+    def cancel(self, job: AsyncJob) -> bool:
+        """Start a job no more."""
+        return job.cancel()
+
+    def jobs(self) -> "List[AsyncJob]":
+        """Return the jobs that will be started again."""
+        return [job for job in list(self._jobs.values()) if job.active]
+
+    def stop(self, wait: "Union[bool, float]" = True) -> bool:
+        """Start no job any more.
+
+        :param wait: True waits until those coroutines that run have ended, a number so many seconds, False not at all.
+            In the scheduler's own loop it does not wait.
+        :return: False when some still run.
+        """
+        self._stopped = True
+        for job in list(self._jobs.values()):
+            job.cancel()
+            self._timer.cancel(job._entry)
+        self._jobs.clear()
+        if wait is False or not self._running:
+            return not self._running
+        from asyncio import _get_running_loop
+
+        if _get_running_loop() is self._loop:
+            return False
+        gate = threading.Lock()
+        gate.acquire()
+        self._idle.append(gate.release)
+        if not self._mailbox.post(lambda _: self._tell(), None):
+            return True             # its loop is closed: nothing runs there
+        return block(gate.acquire, deadline_of(None if wait is True else wait))
+
+    def _schedule(self, job: AsyncJob) -> None:
+        job._deadline = self._timer.clock() + job.timer
+        job._entry = self._timer.call_at(job._deadline, self._due, job)
+
+    def _due(self, job: AsyncJob) -> None:
+        """The timer's call: tell the loop, and see to the next time."""
+        if not job._active:
+            self._jobs.pop(job.id, None)
+            return
+        if job._under_way:
+            job.missed += 1         # the loop is busy, and has not come to the last one
+        else:
+            job._under_way = True
+            if not self._mailbox.post(self._begin, job):
+                log.error("async job scheduler %s is stopped: its loop is closed", self.name)
+                self.stop(wait=False)
+                return
+            if job.number:
+                job.number -= 1
+                if not job.number:
+                    job._active = False
+                    self._jobs.pop(job.id, None)
+                    return
+        job._deadline += job.interval
+        late = self._timer.clock() - job._deadline
+        if late >= 0:
+            over = int(late / job.interval) + 1
+            job.missed += over
+            job._deadline += over * job.interval
+        job._entry = self._timer.call_at(job._deadline, self._due, job)
+
+    def _begin(self, job: AsyncJob) -> None:
+        """In the loop."""
+        job._under_way = False
+        if self._stopped or (not job._active and job.id in self._jobs):
+            return                  # meanwhile
+        task = self._loop.create_task(self._run(job))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _run(self, job: AsyncJob) -> None:
+        try:
+            await job.target(*job.args, **job.kwargs)
+        except Exception:
+            log.exception("async job %r raised; it goes on", job)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        self._tell()
+
+    def _tell(self) -> None:
+        """In the loop: when nothing runs, tell those who wait for that."""
+        while not self._running and self._idle:
+            self._idle.popleft()()
+
+    def __repr__(self) -> str:
+        return f"<AsyncJobScheduler {self.name} {'active' if self.active else 'stopped' if self._stopped else 'new'}>"

@@ -1,0 +1,357 @@
+"""Programs that were written for ``atasker`` run on this library: ``import atasker`` resolves here.
+
+Two ways, for a program that is left as it is and for one whose first line may be changed::
+
+    python3 -m atasker_like exec program.py              import atasker_like.legacy
+                                                         atasker_like.legacy.install()
+
+Both put a finder in front of the import system. Pool processes must have it before they import anything, since a
+process that was not forked runs the program's file again to find its functions::
+
+    get_preparation_data() ─> the search path, which on arrival ─> install() ─> the program's file ─> the task
+    (multiprocessing)         puts the finder in place first
+
+Nothing is imported here that a program would not import anyway: a pool process loads this file, too.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from threading import RLock
+from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+__all__ = ["ProgramNotFoundError", "install", "run_module", "run_script", "uninstall"]
+
+#: The release whose names and behaviour programs find here.
+_RELEASE = "0.7.9"
+
+_PRIORITIES = ("TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL")
+_KINDS = ("TT_THREAD", "TT_MP", "TT_COROUTINE")
+_STATUSES = ("TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
+             "TASK_STATUS_CANCELED")
+_SYNC_WORKERS = ("background_worker", "BackgroundWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+                 "BackgroundEventWorker")
+_COLLECTIONS = ("FunctionCollection", "TaskCollection")
+
+#: What each module offers. Programs also import from a module what it had imported itself.
+_NAMES = {
+    "atasker": ("TaskSupervisor", "task_supervisor", *_PRIORITIES, *_KINDS, *_SYNC_WORKERS, *_COLLECTIONS,
+                "LocalProxy", "Locker", "background_task", "wait_completed", "co_mp_apply", "g", "set_debug"),
+    "atasker.supervisor": ("TaskSupervisor", "Task", "ALoop", *_PRIORITIES, *_KINDS, *_STATUSES),
+    "atasker.workers": (*_SYNC_WORKERS, "BackgroundAsyncWorker", "task_supervisor", "TASK_NORMAL", *_KINDS, "ALoop"),
+    "atasker.threads": ("LocalProxy", "Locker", "background_task", "wait_completed", "task_supervisor", "TASK_NORMAL",
+                        *_KINDS, "ALoop", "Task"),
+    "atasker.f": (*_COLLECTIONS, "task_supervisor", "TASK_NORMAL"),
+    "atasker.co": ("co_mp_apply", "task_supervisor", "TASK_NORMAL", "TT_MP"),
+}
+_SUBMODULES = tuple(name.partition(".")[2] for name in _NAMES if "." in name)
+
+_PACKAGE = __name__.rpartition(".")[0]
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))     # now: the program may change its folder
+
+_lock = RLock()         # guards what follows; an import in between may come back here
+_finder: "Optional[_Finder]" = None
+_replaced: "Dict[str, ModuleType]" = {}         # modules of another atasker, imported before install()
+_plain_preparation: "Optional[Callable[[str], Dict[str, Any]]]" = None
+
+
+# -- import atasker ----------------------------------------------------------------------------------------
+
+
+def install() -> None:
+    """Have ``import atasker`` find this library, here and in every process that multiprocessing starts from here.
+
+    Call it on the first line of a program, before anything imports atasker. An installed atasker is passed over,
+    and a line at INFO says so; what has already been imported of it is put aside with a warning, and stays with
+    whoever imported it. Calling it again does nothing. It may be called from any thread.
+
+    >>> install()
+    >>> from atasker import TASK_HIGH, background_task, wait_completed
+    >>> wait_completed([background_task(abs, priority=TASK_HIGH)(-3)])
+    [3]
+    >>> uninstall()
+    """
+    _install(quiet=False)
+
+
+def _install(quiet: bool) -> None:
+    global _finder
+    with _lock:
+        if _finder is not None:
+            return
+        for name in [name for name in sys.modules if name == "atasker" or name.startswith("atasker.")]:
+            _replaced[name] = sys.modules.pop(name)
+        if _replaced and not quiet:
+            _log().warning("atasker was imported before atasker_like.legacy.install(): what has names of it keeps them, "
+                           "and the tasks that it starts are not seen here; call install() first")
+        _finder = _Finder(quiet or bool(_replaced))
+        sys.meta_path.insert(0, _finder)
+        _send_along()
+
+
+def uninstall() -> None:
+    """Undo :func:`install`; names that were imported meanwhile stay what they are. It may be called from any thread."""
+    global _finder
+    with _lock:
+        if _finder is None:
+            return
+        if _finder in sys.meta_path:
+            sys.meta_path.remove(_finder)
+        for name in _NAMES:
+            if getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None) is _finder:
+                del sys.modules[name]
+        sys.modules.update(_replaced)
+        _replaced.clear()
+        _finder = None
+        _send_no_more()
+
+
+def _log() -> "Any":
+    from logging import getLogger
+
+    return getLogger(_PACKAGE)
+
+
+class _Finder:
+    """Finds the modules, and loads them."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Optional[ModuleType]" = None) -> "Optional[ModuleSpec]":
+        """As the import system wants it."""
+        if name not in _NAMES:
+            return None
+        return ModuleSpec(name, self, origin=__file__, is_package=name == "atasker")   # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """As the import system wants it."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the import system wants it."""
+        package = sys.modules[_PACKAGE]
+        name = module.__name__
+        names = _NAMES[name]
+        inner = _SUBMODULES if name == "atasker" else ()
+
+        def find(wanted: str) -> "Any":
+            # From the package, at the time when it is asked for: nothing is loaded that a program does not use.
+            if wanted in inner:
+                return _submodule(name, wanted)
+            if wanted not in names:
+                raise AttributeError(f"module {name!r}, which {_PACKAGE} stands in for, has no attribute {wanted!r}")
+            value = getattr(package, wanted)
+            setattr(module, wanted, value)
+            return value
+
+        module.__doc__ = f"``{name}``, as {_PACKAGE} offers it."
+        setattr(module, "__version__", _RELEASE)
+        setattr(module, "__all__", [wanted for wanted in names if wanted in package.__all__])
+        setattr(module, "__getattr__", find)
+        setattr(module, "__dir__", lambda: sorted({*vars(module), *names, *inner}))
+        if name == "atasker" and not self._quiet:
+            self._tell_of_another()
+
+    def _tell_of_another(self) -> None:
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find_spec is None else find_spec("atasker", None, None)
+            if spec is not None and spec.origin is not None:
+                _log().info("atasker is installed (%s); %s is used in its place", spec.origin, _PACKAGE)
+                return
+
+
+def _submodule(package: str, name: str) -> ModuleType:
+    from importlib import import_module
+
+    return import_module(f"{package}.{name}")
+
+
+# -- processes ---------------------------------------------------------------------------------------------
+
+
+def _send_along() -> None:
+    """Have processes that multiprocessing starts begin with :func:`install`."""
+    global _plain_preparation
+    try:
+        from multiprocessing import spawn
+    except ImportError:         # a system without processes
+        return
+    plain = spawn.get_preparation_data
+
+    def get_preparation_data(name: str) -> "Dict[str, Any]":
+        data: "Dict[str, Any]" = plain(name)
+        data["sys_path"] = _SearchPath(data["sys_path"])
+        return data
+
+    _plain_preparation = plain
+    setattr(spawn, "get_preparation_data", get_preparation_data)
+
+
+def _send_no_more() -> None:
+    global _plain_preparation
+    if _plain_preparation is not None:
+        from multiprocessing import spawn
+
+        if spawn.get_preparation_data.__module__ == __name__:       # else another has put his own around it
+            setattr(spawn, "get_preparation_data", _plain_preparation)
+        _plain_preparation = None
+
+
+class _SearchPath(list):        # type: ignore[type-arg]
+    """A search path that puts the finder in place wherever it is unpacked.
+
+    It is the one thing that every new process gets before it imports anything of the program: pickled, when the
+    process is spawned or comes from the fork server; as an expression in the command line of the fork server.
+    This library may not be on the path that a new process begins with, so the expression brings its own.
+    """
+
+    def __repr__(self) -> str:
+        return (f"(__import__('sys').path.insert(0, {_HOME!r}), "
+                f"__import__({__name__!r}, fromlist=['_arrive'])._arrive({list(self)!r}))[1]")
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return eval, (repr(self),)
+
+
+def _arrive(path: "List[str]") -> "List[str]":
+    """Called in a new process, with the search path of the one that started it."""
+    del sys.path[0]             # was put there to find this module
+    _install(quiet=True)
+    return path
+
+
+# -- running a program -------------------------------------------------------------------------------------
+
+
+class ProgramNotFoundError(Exception):
+    """There is no program to run. The message names the file and says why."""
+
+
+def run_script(path: str, arguments: "Sequence[str]" = ()) -> None:
+    """Run a file as ``python3 PATH ARGUMENTS`` would, with :func:`install` before its first line.
+
+    It becomes ``__main__`` for good, so that functions of it can be sent to pool processes until the end. To be called
+    once, from the main thread. What the program raises is raised here, and if nobody catches it the interpreter shows
+    the traceback that the program alone would have.
+
+    :param path: a Python file, source or compiled; or a folder or an archive that holds a ``__main__.py``.
+    :param arguments: ``sys.argv`` from the second on.
+    :raises ProgramNotFoundError: the file cannot be read.
+    """
+    import zipfile
+    from io import open_code
+
+    # Not normalized, as the interpreter has it; before 3.9 it had the path as it was given.
+    name = os.path.join(os.getcwd(), path) if sys.version_info >= (3, 9) else path
+    if os.path.isdir(path) or zipfile.is_zipfile(path):
+        install()
+        sys.argv[:] = [path, *arguments]
+        _search_first(name, always=True)
+        _run_by_name("__main__", alter_argv=False)
+        return
+    try:
+        file = open_code(name)
+    except OSError as error:
+        raise ProgramNotFoundError(f"can't open file {name!r}: [Errno {error.errno}] {error.strerror}") from error
+    install()
+    sys.argv[:] = [path, *arguments]
+    _search_first(os.path.dirname(os.path.realpath(path)))
+    with file:
+        main = _new_main()
+        vars(main).update(__file__=name, __loader__=SourceFileLoader("__main__", name))
+        _show_as_if_alone(lambda: _compiled(file, name), vars(main))
+
+
+def run_module(name: str, arguments: "Sequence[str]" = ()) -> None:
+    """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; otherwise the same as :func:`run_script`.
+
+    :raises SystemExit: there is no such module; the message says so, as that of the interpreter does.
+    """
+    install()
+    sys.argv[:] = ["-m", *arguments]
+    _search_first(os.getcwd())
+    _run_by_name(name, alter_argv=True)
+
+
+def _search_first(folder: str, always: bool = False) -> None:
+    """Put a program's folder where the interpreter does; ``-I`` and ``-P`` ask for none."""
+    safe = getattr(sys.flags, "safe_path", False) or sys.flags.isolated
+    if safe:
+        if always:
+            sys.path.insert(0, folder)
+    else:
+        sys.path[0] = folder
+
+
+def _new_main() -> ModuleType:
+    """Make a ``__main__``, with the fields that the interpreter gives to it."""
+    global _former_main
+    _former_main = sys.modules["__main__"]      # its code still runs
+    main = ModuleType("__main__")
+    for name in ("__annotations__", "__cached__"):
+        if name in vars(_former_main):
+            setattr(main, name, {} if name == "__annotations__" else None)
+    sys.modules["__main__"] = main
+    return main
+
+
+_former_main: "Optional[ModuleType]" = None
+
+
+def _compiled(file: "Any", name: str) -> "Any":
+    from pkgutil import read_code
+
+    code = read_code(file)
+    if code is None:
+        file.seek(0)
+        code = compile(file.read(), name, "exec", dont_inherit=True)
+    file.close()
+    return code
+
+
+def _show_as_if_alone(compiled: "Callable[[], Any]", namespace: "Dict[str, Any]") -> None:
+    try:
+        code = compiled()
+    except BaseException as error:
+        _leave_out(error, None)
+        raise
+    try:
+        exec(code, namespace)
+    except BaseException as error:
+        trace = error.__traceback__
+        _leave_out(error, None if trace is None else trace.tb_next)
+        raise
+
+
+def _run_by_name(name: str, alter_argv: bool) -> None:
+    # What the interpreter itself calls for -m, for folders and for archives, with all the messages that it has.
+    from runpy import _run_module_as_main      # type: ignore[attr-defined]
+
+    _new_main()
+    try:
+        _run_module_as_main(name, alter_argv)
+    except BaseException as error:
+        trace = error.__traceback__
+        _leave_out(error, None if trace is None else trace.tb_next)
+        raise
+
+
+def _leave_out(error: BaseException, trace: "Any") -> None:
+    """Have an error that ends the program shown without the frames of whoever runs the program."""
+    if isinstance(error, SystemExit):       # is not shown
+        return
+    hook = sys.excepthook
+
+    def excepthook(kind: "Any", value: "Any", whole: "Any") -> None:
+        sys.excepthook = hook
+        if value is error:
+            whole = value.__traceback__ = sys.last_traceback = trace
+        hook(kind, value, whole)
+
+    sys.excepthook = excepthook

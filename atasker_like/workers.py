@@ -1,0 +1,731 @@
+"""Workers: objects that produce runs of a function, one after the other, when triggered, at an interval, or for each
+item of a queue.
+
+What a worker does from a start to its stop is a :class:`~atasker_like.shifts.Shift`; here is what applications see.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from types import FunctionType
+
+from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
+from .engine.calling import is_coroutine_function, misfit, taken_of
+from .engine.result import log
+from .engine.waiting import deadline_of
+from .errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
+from .inboxes import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
+from .options import TaskOptions, unknown_option
+from .rhythms import OVERLAPS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm
+from .shifts import RESTARTS, Shift
+from .snapshot import WorkerStats
+from .supervisor import TaskSupervisor
+from .tasks import task_supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Union, overload
+else:
+    def overload(function):
+        return function
+
+__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+           "BackgroundWorker", "background_worker"]
+
+#: Arguments of start() that are the worker's and not its function's.
+_OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_before", "_loop")
+
+
+def _seconds(name: str, value: "Any", above_zero: bool = False) -> "Optional[float]":
+    """Check a duration; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
+    if not 0 <= value < 1e9 or (above_zero and value == 0):
+        raise InvalidArgumentError(f"{name} takes seconds {'above 0' if above_zero else 'from 0 on'}, not {value!r}")
+    return float(value)
+
+
+class BackgroundWorker:
+    """Runs its function again and again, one run at a time, until it is stopped.
+
+    Made by :func:`background_worker`, or by a subclass that defines ``run``. A ``run`` that is a static method goes to
+    the process pool when the supervisor has one; a coroutine function goes to a loop, another one to a pool thread.
+    The function gets the arguments of :meth:`start`, and ``_worker``, ``_name``, ``o`` and, in a process, ``_task_id``,
+    as far as its signature takes them. When it returns False the worker stops. What it raises goes to ``on_error``,
+    else to the log, and the worker goes on.
+
+    Methods may be called from any thread; ``stop(wait=False)`` from signal handlers, too.
+
+    :param name: shown in logs, behind ``_background_worker_``; made up unless told.
+    :param executor_func: the function, in the place of ``run``.
+    :param priority: of its runs; any integer, lower runs first.
+    :param o: any object, for the function.
+    :param on_error: called as ``on_error(**on_error_kwargs)`` while the error is being handled, with the error as
+        ``e=`` when its signature takes that.
+    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
+    :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
+        also after one that returned False; ``'never'``.
+    :param max_restarts: past so many of these within ``within`` seconds, the worker stops and says so in the log; None
+        is any number.
+    :param within: seconds; 60 unless told.
+    :param poll_delay: accepted for old applications: nothing polls.
+    :param daemon: accepted and ignored, with a warning in the log.
+    :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+
+    >>> class Countdown(BackgroundWorker):
+    ...     def run(self, numbers):
+    ...         return bool(numbers.pop())
+    >>> numbers = [0, 1, 2]
+    >>> worker = Countdown()
+    >>> worker.start(numbers), worker.wait_until_stop(), numbers
+    (True, True, [])
+    """
+
+    #: Options of a class beyond those of all workers.
+    _options: "Tuple[str, ...]" = ()
+
+    is_worker = True
+
+    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
+                 **options: "Any") -> None:
+        known = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop",
+                 "restart", "max_restarts", "within", *self._options)
+        for option in options:
+            if option not in known:
+                raise unknown_option(option, (*known, "name"), type(self).__name__)
+        get = options.get
+        if executor_func is not None:
+            self._set_function(executor_func)
+        self._static = executor_func is None
+        self.priority: int = TASK_NORMAL
+        self._set_priority(get("priority"))
+        self.o = get("o")
+        self.on_error: "Optional[Callable[..., Any]]" = get("on_error")
+        if self.on_error is not None and not callable(self.on_error):
+            raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
+        if is_coroutine_function(self.on_error):
+            raise InvalidTypeError("on_error takes a plain function: it is called while the error is being handled; "
+                                   "have it submit a background_task instead")
+        self.on_error_kwargs: "Dict[str, Any]" = dict(get("on_error_kwargs") or {})
+        supervisor = get("supervisor")
+        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
+        if not isinstance(self.supervisor, TaskSupervisor):
+            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+        self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
+        if get("daemon") is not None:
+            log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
+                        name or type(self).__name__)
+        self._loop: "Any" = get("loop")
+        self.restart_policy: str = get("restart") or "on_failure"
+        if self.restart_policy not in RESTARTS:
+            raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
+        self.max_restarts: "Optional[int]" = get("max_restarts")
+        if self.max_restarts is not None and (isinstance(self.max_restarts, bool)
+                                              or not isinstance(self.max_restarts, int)):
+            raise InvalidTypeError(f"max_restarts takes an integer or None, not {type(self.max_restarts).__name__}")
+        if self.max_restarts is not None and self.max_restarts < 0:
+            raise InvalidArgumentError(f"max_restarts takes an integer 0 or more, not {self.max_restarts}")
+        self.within = _seconds("within", get("within", 60), above_zero=True) or 60.0
+        self.last_executed: float = 0
+        self._runs = self._failures = self._restarted = 0
+        self._last_duration: "Optional[float]" = None
+        self._shift: "Optional[Shift]" = None
+        self._starting = threading.RLock()      # guards _shift, while one follows the other
+        self.set_name(name)
+
+    # -- for subclasses ------------------------------------------------------------------------------
+
+    def run(self, *args: "Any", **kwargs: "Any") -> "Any":
+        """What the worker runs; to be defined by a subclass. False stops the worker."""
+        raise NotImplementedError
+
+    def process_result(self, result: "Any") -> "Any":
+        """Called with what a static ``run`` returned, in a pool thread; False stops the worker."""
+
+    def before_start(self) -> None:
+        """Called by :meth:`start`; what it raises keeps the worker from starting."""
+
+    def after_start(self) -> None:
+        """Called by :meth:`start` when the worker is active."""
+
+    def before_stop(self) -> None:
+        """Called by whoever stops the worker, while it is active."""
+
+    def send_stop_events(self) -> None:
+        """Called after :meth:`before_stop`: wakes what the function may be waiting for."""
+
+    def after_stop(self) -> None:
+        """Called in a pool thread when the last run has ended."""
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+
+    def set_name(self, name: "Optional[str]") -> None:
+        """Set the name: ``_background_worker_`` and this one, or one made up. Runs have it from the next start on."""
+        if name is not None and not isinstance(name, str):
+            raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
+        self.name = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
+
+    def start(self, *args: "Any", **kwargs: "Any") -> bool:
+        """Start the worker; the arguments go to each run of its function.
+
+        ``_priority``, ``_interval``, ``_delay``, ``_delay_before`` and ``_loop`` replace the worker's own from now on,
+        ``_name`` and ``o`` are for the function. When the last run of an earlier start has not ended, the first one of
+        this start comes after it.
+
+        :return: False when the worker is active already; nothing happens then.
+        :raises InvalidTypeError: (a TypeError) the function does not take these arguments.
+        :raises InvalidArgumentError: (a ValueError) an impossible interval, or a loop that is not known.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the loop is not active.
+        """
+        before = self._shift
+        if before is not None and before.active:
+            return False
+        self._override(kwargs)
+        if not self.supervisor.is_active:
+            self.supervisor._wake_up()
+        shift = self._make_shift(args, kwargs)
+        shift.timer.start()
+        with self._starting:
+            before = self._shift
+            if before is not None and before.active:
+                return False
+            self._shift = shift
+            self.supervisor.register_sync_scheduler(self)
+        try:
+            self.before_start()
+        except BaseException:
+            shift.call_off()
+            raise
+        self._look_ahead(shift)
+        if before is None:
+            shift.begin()
+        else:
+            before.when_over(shift.begin)
+        self.after_start()
+        return True
+
+    def stop(self, wait: "Union[bool, float]" = True) -> bool:
+        """Stop the worker: the run that is under way ends, and none follows.
+
+        From inside itself, from its own loop, and from a signal handler that came in between two steps of the
+        supervisor, it does not wait.
+
+        :param wait: True waits for ever, False not at all, a number so many seconds. After these the run is asked to
+            end: a coroutine is cancelled, a process ended; in a thread ``current_task().check_cancelled()`` raises.
+        :return: False when it had been stopped before, or never started.
+        """
+        shift = self._shift
+        if shift is None:
+            return False
+        stopped = shift.dismiss()
+        if stopped:
+            try:
+                self._call_hook("before_stop")
+            finally:
+                shift.go()
+                self._call_hook("send_stop_events")
+        if wait is not False and not self._cannot_wait(shift):
+            deadline = deadline_of(None if wait is True else wait)
+            if not shift.wait(deadline):
+                shift.cancel()
+        return stopped
+
+    def restart(self, *args: "Any", wait: "Union[bool, float]" = True, **kwargs: "Any") -> bool:
+        """:meth:`stop`, then :meth:`start` with these arguments. From inside itself: the next run is the first one of
+        the new start."""
+        self.stop(wait=wait)
+        return self.start(*args, **kwargs)
+
+    def is_active(self) -> bool:
+        """Say whether the worker has been started and not been stopped."""
+        shift = self._shift
+        return shift is not None and shift.active
+
+    def is_started(self) -> bool:
+        """Say whether the worker is at work: started, and its last run has not ended."""
+        shift = self._shift
+        return shift is not None and shift.begun and not shift.over
+
+    def is_stopped(self) -> bool:
+        """Say whether the worker has been started, and stopped, and its last run has ended."""
+        shift = self._shift
+        return shift is not None and shift.over
+
+    def wait_until_stop(self, timeout: "Optional[float]" = None) -> bool:
+        """Block until the worker has been stopped and its last run has ended; at once when it was never started.
+
+        :param timeout: seconds to wait at most; None waits for ever.
+        :return: False when the time was up.
+        :raises SupervisorBusyError: (a RuntimeError) it is the worker itself that calls.
+        """
+        shift = self._shift
+        if shift is None or shift.over:
+            return True
+        if self._cannot_wait(shift):
+            raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return False, or call "
+                                      "stop(wait=False), and have another thread wait")
+        return shift.wait(deadline_of(timeout))
+
+    def stats(self) -> WorkerStats:
+        """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
+        shift = self._shift
+        rhythm = None if shift is None else shift.rhythm
+        return WorkerStats(name=self.name, active=self.is_active(), running=shift is not None and shift.busy,
+                           runs=self._runs, failures=self._failures, missed=self._missed_by(rhythm),
+                           restarts=self._restarted, waiting=self._waiting(),
+                           last_executed=self.last_executed or None, last_duration=self._last_duration)
+
+    def __repr__(self) -> str:
+        state = "active" if self.is_active() else "stopped" if self.is_stopped() else "new"
+        return f"<{type(self).__name__} {self.name} {state}>"
+
+    # -- what a start is made of ---------------------------------------------------------------------
+
+    def _set_function(self, function: "Callable[..., Any]") -> None:
+        while getattr(function, "is_bound_task", False):
+            function = function.__wrapped__     # type: ignore[attr-defined]
+        if not callable(function):
+            raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
+        self.run = function                     # type: ignore[method-assign]
+        self._static = False
+
+    def _set_priority(self, priority: "Any") -> None:
+        if priority is not None:
+            self.priority = int(TaskOptions(priority=priority).priority or 0)
+
+    def _override(self, kwargs: "Dict[str, Any]") -> None:
+        """Take what is the worker's own out of the arguments of start()."""
+        kwargs["_name"] = kwargs.get("_name", self.name)
+        self._set_priority(kwargs.pop("_priority", None))
+        if "_loop" in kwargs:
+            self._loop = kwargs.pop("_loop")
+        for name in _OVERRIDES:
+            if name != "_name" and name in kwargs:
+                raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a {type(self).__name__}")
+
+    def _make_shift(self, args: "Tuple[Any, ...]", kwargs: "Dict[str, Any]") -> Shift:
+        function = self.run
+        if getattr(function, "__func__", None) is BackgroundWorker.run:
+            raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
+                                   "@background_worker on a function")
+        static = self._static and isinstance(function, FunctionType)
+        tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
+        if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
+            tt = TT_MP
+        loop = self.supervisor._loops.resolve(self._loop) if tt == TT_COROUTINE else None
+        items = self._items()
+        given: "Dict[str, Any]" = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
+        if tt == TT_MP:
+            del given["_worker"]        # it cannot cross
+        taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
+        kwargs.update((name, value) for name, value in given.items() if name in taken)
+        wants_id = "_task_id" in taken and "_task_id" not in kwargs
+        reason = misfit(function, (*items, *args), dict(kwargs, _task_id=None) if wants_id else kwargs)
+        if reason is not None:
+            raise InvalidTypeError(f"worker {self.name} cannot call its function {_name_of(function)}: {reason}; give "
+                                   "start() what it takes" + (", beside the item of the queue" if items else ""))
+        self._prepare(loop)
+        to_result = self.process_result if static and tt != TT_COROUTINE else None
+        return Shift(self, self._rhythm(), tt, function, args, kwargs, wants_id, to_result, loop)
+
+    def _rhythm(self) -> Rhythm:
+        return Ceaseless()
+
+    def _items(self) -> "Tuple[Any, ...]":
+        """Stand-ins for what the function gets in front of the arguments of start()."""
+        return ()
+
+    def _prepare(self, loop: "Any") -> None:
+        """The arguments are good; the shift is about to be made."""
+
+    def end(self) -> None:
+        """The supervisor's call: it has ended all that runs."""
+        shift = self._shift
+        if shift is not None:
+            shift.end()
+
+    def reset_after_fork(self) -> None:
+        """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
+        self._shift = None
+        self._starting = threading.RLock()
+
+    def _look_ahead(self, shift: Shift) -> None:
+        """The shift can be noted to, and has not begun."""
+
+    def _cannot_wait(self, shift: Shift) -> bool:
+        return shift.is_inside() or self.supervisor._is_busy_here()
+
+    def _has_hook(self, name: str) -> bool:
+        return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
+
+    def _call_hook(self, name: str, *args: "Any") -> None:
+        try:
+            getattr(self, name)(*args)
+        except Exception:
+            log.exception("worker %s: its %s raised", self.name, name)
+
+    # -- what the shift asks of it -------------------------------------------------------------------
+
+    def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
+        """Return what the function gets in front of its arguments; None when it need not run after all."""
+        return ()
+
+    def _dealt_with(self, rhythm: Rhythm) -> None:
+        """What was taken has been dealt with."""
+
+    def _count(self, seconds: float, failed: bool = False) -> None:
+        self._runs += 1
+        self._last_duration = seconds
+        if failed:
+            self._failures += 1
+
+    def _missed_by(self, rhythm: "Optional[Rhythm]") -> int:
+        return 0
+
+    def _waiting(self) -> int:
+        return 0
+
+
+class BackgroundAsyncWorker(BackgroundWorker):
+    """Runs a coroutine function again and again in a loop: the one it is given, else the supervisor's default one.
+
+    Between two runs others in the loop have their turn. A ``run`` that is no coroutine function runs in a pool thread.
+    """
+
+
+class BackgroundQueueWorker(BackgroundAsyncWorker):
+    """Runs its function for each item that is put into its queue, in their order.
+
+    While there are no items it occupies no thread and no place. Items that are put before the start, or left at the
+    stop, wait for the next start.
+
+    :param q: True for the worker's own queue, which has no bounds; or a queue class, such as
+        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. ``queue=`` is the same.
+
+    >>> @background_worker(q=True)
+    ... def shout(word, words):
+    ...     words.append(word.upper())
+    ...     return word != 'stop'
+    >>> words = []
+    >>> shout.put_threadsafe('go')
+    >>> shout.start(words)
+    True
+    >>> shout.put_threadsafe('stop')
+    >>> shout.wait_until_stop(), words
+    (True, ['GO', 'STOP'])
+    """
+
+    _options: "Tuple[str, ...]" = ("q", "queue")
+
+    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
+                 **options: "Any") -> None:
+        super().__init__(name, executor_func, **options)
+        kind = options.get("q", options.get("queue"))
+        kind = True if kind is None else kind
+        check_queue_class(kind)
+        self._queue_class: "Any" = kind
+        self._queue: "Any" = None
+        self._wants_task_done = False
+        # The queues of asyncio were bound to a loop at their birth before Python 3.10; they are born at the start then.
+        if not is_asyncio_queue(kind) or not _bound_at_birth():
+            self._make_queue()
+
+    def _make_queue(self) -> None:
+        if self._queue_class is True:
+            self._queue = Inbox(self._notify)
+            return
+        try:
+            self._queue = make_queue(self._queue_class, self._notify)
+        except TypeError as error:
+            raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
+                                   f"{error}") from error
+        self._wants_task_done = hasattr(self._queue, "task_done")
+
+    def put_threadsafe(self, t: "Any") -> None:
+        """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
+
+        A bounded queue for threads blocks while it is full; one of asyncio's raises :class:`asyncio.QueueFull`.
+        """
+        queue = self.get_queue_obj()
+        if is_asyncio_queue(self._queue_class):
+            queue.put_nowait(t)
+        else:
+            queue.put(t)
+
+    async def put(self, t: "Any") -> None:
+        """Put an item into the queue, from a coroutine. A bounded queue of asyncio's is waited for while it is full;
+        one for threads raises :class:`queue.Full`."""
+        queue = self.get_queue_obj()
+        if is_asyncio_queue(self._queue_class):
+            await queue.put(t)
+        else:
+            queue.put_nowait(t)
+
+    def get_queue_obj(self) -> "Any":
+        """Return the queue. What is put into it by its own ``put`` and ``put_nowait`` reaches the function, too."""
+        if self._queue is None:
+            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: before Python 3.10 "
+                                       "asyncio's queues belong to a loop; start() first")
+        return self._queue
+
+    def before_queue_get(self) -> None:
+        """Called when there is an item, before it is taken."""
+
+    def after_queue_get(self, task: "Any") -> None:
+        """Called with an item that has been taken, before the function gets it."""
+
+    def _notify(self) -> None:
+        shift = self._shift
+        if shift is not None:
+            shift.rhythm.note()         # type: ignore[attr-defined]
+            shift.want()
+
+    def _rhythm(self) -> Rhythm:
+        return FromQueue()
+
+    def _look_ahead(self, shift: Shift) -> None:
+        if self._queue.qsize():             # put before the start, or left by the last stop
+            shift.rhythm.note()             # type: ignore[attr-defined]
+
+    def _items(self) -> "Tuple[Any, ...]":
+        return (None,)
+
+    def _prepare(self, loop: "Any") -> None:
+        if self._queue is None:
+            import asyncio
+
+            async def make() -> None:
+                self._make_queue()
+
+            loop = loop or self.supervisor._loops.resolve(self._loop)
+            if asyncio._get_running_loop() is loop:
+                self._make_queue()
+            else:
+                asyncio.run_coroutine_threadsafe(make(), loop).result()
+
+    def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
+        self._call_hook("before_queue_get")
+        try:
+            item = self._queue.get_nowait()
+        except Exception as error:      # each kind of queue has an error of its own for being empty
+            if "Empty" not in type(error).__name__:
+                log.exception("worker %s: its queue could not give an item", self.name)
+            return None
+        self._call_hook("after_queue_get", item)
+        return (item,)
+
+    def _dealt_with(self, rhythm: Rhythm) -> None:
+        if self._wants_task_done:
+            task_done(self._queue)
+
+    def _waiting(self) -> int:
+        return 0 if self._queue is None else int(self._queue.qsize())
+
+
+class _WorkerEvent:
+    """The event of an event worker: setting it triggers the worker."""
+
+    __slots__ = ("_worker",)
+
+    def __init__(self, worker: "BackgroundEventWorker") -> None:
+        self._worker = worker
+
+    def set(self) -> None:
+        """Have the function run."""
+        self._worker.trigger_threadsafe(force=True)
+
+    def clear(self) -> None:
+        """Take back what has been set and not yet been served."""
+        calls = self._worker._calls()
+        if calls is not None:
+            calls.calls.clear()
+
+    def is_set(self) -> bool:
+        """Say whether it has been set, and the run for that has not yet begun."""
+        calls = self._worker._calls()
+        return calls is not None and any(list(calls.calls))
+
+
+class BackgroundEventWorker(BackgroundAsyncWorker):
+    """Runs its function when it is triggered.
+
+    Until then it occupies no thread and no place. Triggers that come before the run for the first of them has begun
+    are one. While the function runs, a trigger does nothing, unless it is forced: then another run follows. So a
+    function that triggers its own worker has to force it.
+
+    >>> @background_worker(e=True)
+    ... def once(_worker):
+    ...     return False
+    >>> once.trigger_threadsafe()           # it has not been started
+    False
+    >>> once.start(), once.trigger_threadsafe(), once.wait_until_stop()
+    (True, True, True)
+    """
+
+    _options: "Tuple[str, ...]" = ("e", "event")
+
+    def trigger_threadsafe(self, force: bool = False) -> bool:
+        """Have the function run, from any thread, signal handlers included.
+
+        :param force: have another run follow when the function is running.
+        :return: False when nothing follows: the function is running, or the worker is not active.
+        """
+        shift = self._shift
+        if shift is None or not shift.active or (shift.busy and not force):
+            return False
+        rhythm = shift.rhythm
+        assert isinstance(rhythm, OnCall)
+        rhythm.call()
+        shift.want()
+        return True
+
+    async def trigger(self, force: bool = False) -> bool:
+        """:meth:`trigger_threadsafe`, for coroutines; it does not block either."""
+        return self.trigger_threadsafe(force)
+
+    def get_event_obj(self) -> "Any":
+        """Return an object whose ``set()`` triggers the worker; it has ``clear()`` and ``is_set()``, too."""
+        return _WorkerEvent(self)
+
+    def _calls(self) -> "Optional[OnCall]":
+        shift = self._shift
+        return None if shift is None else shift.rhythm      # type: ignore[return-value]
+
+    def _rhythm(self) -> Rhythm:
+        return OnCall()
+
+
+class BackgroundIntervalWorker(BackgroundEventWorker):
+    """Runs its function at an interval from start to start, or with a delay from end to start; and when triggered.
+
+    Between two runs it occupies no thread and no place. Intervals do not drift: each deadline is the one before it and
+    the interval.
+
+    :param interval: seconds from one start to the next, above 0.
+    :param delay: seconds from the end of a run to the next start; 1 when none of the three is given. ``delay_after=`` is
+        the same.
+    :param delay_before: seconds before the first run; without an interval before each run, in addition to the delay.
+    :param overlap: what becomes of ticks that come while the function runs: ``'skip'``, as it is at first, misses and
+        counts them; ``'coalesce'`` has one run follow for all; ``'queue'`` has one run follow for each.
+
+    >>> @background_worker(interval=0.001)
+    ... def tick(ticks):
+    ...     ticks.append('tick')
+    ...     return len(ticks) < 3
+    >>> ticks = []
+    >>> tick.start(ticks), tick.wait_until_stop(), ticks
+    (True, True, ['tick', 'tick', 'tick'])
+    """
+
+    _options: "Tuple[str, ...]" = ("e", "event", "interval", "delay", "delay_after", "delay_before", "overlap")
+
+    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
+                 **options: "Any") -> None:
+        super().__init__(name, executor_func, **options)
+        self.interval: "Optional[float]" = None
+        self.delay: "Optional[float]" = None
+        self.delay_before: "Optional[float]" = None
+        self._missed = 0
+        self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
+                        options.get("delay_before"))
+        self.overlap: str = options.get("overlap") or "skip"
+        if self.overlap not in OVERLAPS:
+            raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
+
+    def _set_times(self, interval: "Any", delay: "Any", before: "Any") -> None:
+        """Check and set the times; what is None stays as it is, but that interval and delay replace one another."""
+        interval = _seconds("interval", interval, above_zero=True)
+        delay = _seconds("delay", delay)
+        before = _seconds("delay_before", before)
+        if interval is not None and delay is not None:
+            raise InvalidArgumentError("interval and delay exclude each other: one counts from start to start, the other "
+                                       "from end to start")
+        if interval is not None or delay is not None:
+            self.interval, self.delay = interval, delay
+        if before is not None:
+            self.delay_before = before
+        if self.interval is None and self.delay is None and self.delay_before is None:
+            self.delay = 1.0
+
+    def _override(self, kwargs: "Dict[str, Any]") -> None:
+        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", None), kwargs.pop("_delay_before", None))
+        super()._override(kwargs)
+
+    def _rhythm(self) -> Rhythm:
+        before = self.delay_before or 0.0
+        self._missed = self._missed_by(None if self._shift is None else self._shift.rhythm)
+        return Periodic(self.interval, (self.delay or 0.0) + before, before, self.overlap)
+
+    def _missed_by(self, rhythm: "Optional[Rhythm]") -> int:
+        return self._missed + (rhythm.missed if isinstance(rhythm, Periodic) else 0)
+
+
+def _bound_at_birth() -> bool:
+    import sys
+
+    return sys.version_info < (3, 10)
+
+
+def _name_of(function: "Any") -> str:
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+@overload
+def background_worker(f: "None" = None, **options: "Any"
+                      ) -> "Callable[[Callable[..., Any]], Any]": ...
+
+
+@overload
+def background_worker(f: "Callable[..., Any]", **options: "Any") -> "Any": ...
+
+
+def background_worker(f: "Any" = None, **options: "Any") -> "Any":
+    """Make a worker of a function. A decorator, with or without parentheses, or called by hand.
+
+    ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
+    :class:`BackgroundEventWorker`; ``interval=``, ``delay=`` or ``delay_before=`` a :class:`BackgroundIntervalWorker`;
+    else a coroutine function makes a :class:`BackgroundAsyncWorker`, and another one a :class:`BackgroundWorker`.
+
+    :param f: a function or coroutine function.
+
+    All options of these classes may be given. May be called from any thread.
+
+    :raises InvalidTypeError: (a TypeError) not a function, an option that does not exist, or of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+
+    >>> @background_worker
+    ... def work(items):
+    ...     return bool(items.pop())
+    >>> work.start([0, 1, 1]), work.wait_until_stop(), work.stats().runs
+    (True, True, 3)
+    """
+    if f is None:
+        return lambda function: background_worker(function, **options)
+    while getattr(f, "is_bound_task", False):
+        f = f.__wrapped__
+    if isinstance(f, (staticmethod, classmethod)) or not callable(f):
+        raise InvalidTypeError(f"background_worker takes a function, not {type(f).__name__}")
+
+    def given(*names: str) -> bool:
+        return any(options.get(name) is not None and options[name] is not False for name in names)
+
+    kind: "Callable[..., BackgroundWorker]"
+    if given("q", "queue"):
+        kind = BackgroundQueueWorker
+    elif given("e", "event"):
+        kind = BackgroundEventWorker
+    elif given("interval", "delay", "delay_after", "delay_before"):
+        kind = BackgroundIntervalWorker
+    else:
+        kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
+    name = options.pop("name", None) or getattr(f, "__name__", None) or type(f).__name__
+    drop = {"q", "queue", "e", "event"} - set(getattr(kind, "_options", ()))
+    options = {option: value for option, value in options.items()
+               if option not in drop or (value is not None and value is not False)}
+    worker = kind(name=name, **options)
+    worker._set_function(f)
+    return worker

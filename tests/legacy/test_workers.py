@@ -1,0 +1,268 @@
+"""Workers, job schedulers, collections and the rest, by atasker's names and in its manner."""
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from atasker import (TASK_HIGH, BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
+                     BackgroundWorker, FunctionCollection, LocalProxy, Locker, TaskCollection, background_worker, g,
+                     set_debug)
+from atasker.workers import BackgroundAsyncWorker
+
+PATIENCE = 10
+
+
+class Squares(BackgroundIntervalWorker):
+    """Its run goes to the process pool."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.results = []
+
+    @staticmethod
+    def run(number, **kwargs):
+        return number * number, sorted(kwargs)
+
+    def process_result(self, result):
+        self.results.append(result)
+        return False
+
+
+def test_a_plain_worker_gets_what_it_is_started_with(task_supervisor):
+    got = []
+
+    @background_worker(name="plain", o="object", priority=TASK_HIGH)
+    def work(*args, **kwargs):
+        got.append((args, kwargs))
+        return False
+
+    assert type(work) is BackgroundWorker
+    assert not work.is_active()
+    work.start(1, 2, a=3)
+    work.wait_until_stop()
+    (args, kwargs), = got
+    assert args == (1, 2)
+    assert kwargs["a"] == 3 and kwargs["o"] == "object" and kwargs["_worker"] is work
+    assert kwargs["_name"] == work.name == "_background_worker_plain"
+    assert work.is_stopped() and not work.is_started()
+
+
+def test_options_that_start_overrides(task_supervisor):
+    got = []
+
+    @background_worker(interval=1000)
+    def work(_name, **kwargs):
+        got.append(_name)
+        return len(got) < 3
+
+    assert type(work) is BackgroundIntervalWorker
+    work.start(_name="other", _interval=0.001)
+    work.wait_until_stop()
+    assert got == ["other"] * 3
+
+
+@pytest.mark.parametrize("options", [{"q": True}, {"queue": asyncio.Queue}, {"q": asyncio.PriorityQueue}])
+def test_a_queue_worker(task_supervisor, options):
+    got, enough = [], threading.Event()
+
+    @background_worker(**options)
+    def work(item, **kwargs):
+        got.append(item)
+        if len(got) == 3:
+            enough.set()
+
+    assert isinstance(work, BackgroundQueueWorker)
+    work.start()
+    assert work in task_supervisor.get_schedulers()
+    work.put_threadsafe(1)
+    work.put_threadsafe(2)
+    asyncio.run(work.put(3)) if options == {"q": True} else work.put_threadsafe(3)
+    assert enough.wait(PATIENCE)
+    assert work.get_queue_obj() is not None
+    work.stop()
+    assert sorted(got) == [1, 2, 3]
+    assert work not in task_supervisor.get_schedulers()
+
+
+def test_an_event_worker(task_supervisor):
+    runs = threading.Semaphore(0)
+
+    class Mine(BackgroundEventWorker):
+        hooks = []
+
+        def run(self, **kwargs):
+            runs.release()
+
+        def before_start(self):
+            self.hooks.append("before_start")
+
+        def after_start(self):
+            self.hooks.append("after_start")
+
+        def before_stop(self):
+            self.hooks.append("before_stop")
+
+        def after_stop(self):
+            self.hooks.append("after_stop")
+
+    worker = Mine(name="mine", daemon=True)
+    worker.start()
+    worker.trigger_threadsafe(force=True)
+    assert runs.acquire(timeout=PATIENCE)
+    asyncio.run(worker.trigger(force=True))
+    assert runs.acquire(timeout=PATIENCE)
+    worker.stop()
+    assert worker.hooks == ["before_start", "after_start", "before_stop", "after_stop"]
+
+
+def test_a_worker_in_an_aloop(supervisor):
+    supervisor.start()
+    supervisor.create_aloop("mine")
+    names = []
+
+    @background_worker(loop="mine", supervisor=supervisor)
+    async def work(**kwargs):
+        names.append(threading.current_thread().name)
+        return False
+
+    assert type(work) is BackgroundAsyncWorker
+    work.start()
+    work.wait_until_stop()
+    assert names == [f"supervisor_{supervisor.id}_aloop_mine"]
+
+
+def test_a_static_run_goes_to_the_process_pool(task_supervisor):
+    task_supervisor.set_mp_pool(pool_size=1)
+    worker = Squares(name="squares", interval=0.001, o="object")
+    worker.start(5)
+    worker.wait_until_stop()
+    assert worker.results == [(25, ["_name", "_task_id", "o"])]
+
+
+def test_errors_go_to_on_error(task_supervisor):
+    told = []
+
+    @background_worker(on_error=lambda mark: told.append(mark), on_error_kwargs={"mark": 1}, interval=0.001)
+    def work(**kwargs):
+        if len(told) == 2:
+            return False
+        raise ValueError("broken")
+
+    work.start()
+    work.wait_until_stop()
+    assert told == [1, 1]
+
+
+def test_async_jobs(supervisor):
+    supervisor.start()
+    supervisor.create_aloop("mine", default=True)
+    scheduler = supervisor.create_async_job_scheduler("jobs", default=True)
+    ran = threading.Semaphore(0)
+
+    async def job(word):
+        ran.release()
+
+    endless = supervisor.create_async_job(target=job, args=("a",), interval=0.001)
+    once = supervisor.create_async_job(scheduler, target=job, kwargs={"word": "b"}, number=1, interval=0.001)
+    for _ in range(3):
+        assert ran.acquire(timeout=PATIENCE)
+    assert endless.active and endless.id != once.id
+    supervisor.cancel_async_job(job=endless)
+    assert not endless.active
+    assert supervisor.get_info().async_job_schedulers == {"jobs": scheduler}
+
+
+def test_a_scheduler_of_ones_own(supervisor):
+    class Mine:
+        stopped = threading.Event()
+        looped = threading.Event()
+
+        def __init__(self, loop):
+            self.worker_loop = loop
+
+        async def loop(self):
+            self.looped.set()
+
+        def stop(self, wait=True):
+            self.stopped.set()
+
+    supervisor.start()
+    scheduler = Mine(supervisor.create_aloop("mine").get_loop())
+    assert supervisor.register_scheduler(scheduler)
+    assert scheduler.looped.wait(PATIENCE)
+    assert scheduler in supervisor.get_schedulers()
+    supervisor.stop()
+    assert scheduler.stopped.is_set()
+
+
+def first():
+    return 1
+
+
+def second():
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
+def test_collections(task_supervisor, kind):
+    errors = []
+    collection = kind(on_error=lambda mark: errors.append(mark), on_error_kwargs={"mark": 1})
+    collection(first)
+    collection.append(second, priority=TASK_HIGH)
+    assert collection.run() == {f"{__name__}.first": 1, f"{__name__}.second": None}
+    assert collection.execute() == ({f"{__name__}.first": 1, f"{__name__}.second": None}, False)
+    assert errors == [1, 1]
+    collection.remove(second)
+    assert collection() == {f"{__name__}.first": 1}
+
+
+def test_a_collection_may_keep_the_errors():
+    collection = FunctionCollection(on_error=lambda: None, include_exceptions=True)
+    collection(second)
+    (error, text), = collection.run().values()
+    assert isinstance(error, ValueError) and "broken" in text
+
+
+def test_the_namespace_of_a_thread(task_supervisor):
+    assert isinstance(g, LocalProxy)
+    assert not g.has("connection")
+    g.set("connection", "mine")
+    assert (g.get("connection"), g.connection, g.has("connection")) == ("mine", "mine", True)
+    assert task_supervisor.put_task(g.get, ("connection", "none")).value(PATIENCE) == "none"
+    g.clear("connection")
+    assert g.get("connection", 5) == 5
+
+
+def test_a_locker(task_supervisor, caplog, gate):
+    lock = Locker(mod="database", timeout=0.001)
+    broken = []
+    lock.critical = lambda: broken.append(True)
+
+    @lock
+    def guarded():
+        return "done"
+
+    def hold(held):
+        with lock:
+            held.set()
+            gate.wait(PATIENCE)
+
+    assert guarded() == "done"
+    held = threading.Event()
+    task = task_supervisor.put_task(hold, (held,))
+    assert held.wait(PATIENCE)
+    with caplog.at_level(logging.CRITICAL):
+        assert guarded() is None
+        with pytest.raises(TimeoutError):
+            with lock:
+                pass
+    assert broken == [True, True]
+    assert {record.levelno for record in caplog.records} == {logging.CRITICAL}
+    gate.set()
+    assert task.completed.wait(PATIENCE)
+
+
+def test_debugging():
+    set_debug()
+    set_debug(False)
