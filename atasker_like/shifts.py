@@ -122,6 +122,7 @@ class Shift:
         self.busy = False                   # the function runs, or is about to
         self.task: "Optional[Task[Any]]" = None
         self._caller: "Optional[int]" = None    # the thread that is in code of the worker's own
+        self.starter: "Optional[int]" = threading.get_ident()   # the thread that is in start(), until it has begun
         self._followers: "Deque[Callable[[], None]]" = deque()
         self._restarts: "Deque[float]" = deque()    # when the last ones were, where they are bounded
 
@@ -484,7 +485,7 @@ class Shift:
 
     def is_inside(self) -> bool:
         """Say whether the calling code is what the shift would wait for: the worker's own, or in its loop."""
-        if self._caller == threading.get_ident():
+        if threading.get_ident() in (self._caller, self.starter):
             return True
         if self.loop is not None:
             events = sys.modules.get("asyncio.events")

@@ -205,6 +205,7 @@ class BackgroundWorker:
             shift.begin()
         else:
             before.when_over(shift.begin)
+        shift.starter = None
         self.after_start()
         return True
 

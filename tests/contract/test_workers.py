@@ -602,7 +602,7 @@ def test_before_start_can_refuse(any_kind):
 
 def test_stopped_while_it_is_being_started(any_kind, runs):
     worker = any_kind(runs)
-    worker.before_start = lambda: worker.stop(wait=False)
+    worker.before_start = lambda: worker.stop()     # it does not wait for the start that it is in
     worker.start()
     assert worker.wait_until_stop(PATIENCE) and runs.none()
 
