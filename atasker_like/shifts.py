@@ -116,12 +116,16 @@ class Shift:
         self._key: "Deque[None]" = deque((None,))
         self._wanted = False                # the timer has been asked to look
         self._standing: "Deque[None]" = deque((None,))      # taken by who ends the shift: there is one who does
+        #: Taken by the one shift that follows: a handler may start the worker in the middle of a start of it.
+        self.heir: "Deque[None]" = deque((None,))
+        self.previous: "Optional[Shift]" = None     # while that is not over
         self.active = True                  # it is to go on
         self.begun = False                  # the shift before it is over
         self.over = False
         self.busy = False                   # the function runs, or is about to
         self.task: "Optional[Task[Any]]" = None
         self._caller: "Optional[int]" = None    # the thread that is in code of the worker's own
+        self.starter: "Optional[int]" = threading.get_ident()   # the thread that is in start(), until it has begun
         self._followers: "Deque[Callable[[], None]]" = deque()
         self._restarts: "Deque[float]" = deque()    # when the last ones were, where they are bounded
 
@@ -174,6 +178,7 @@ class Shift:
 
     def begin(self) -> None:
         """The shift before this one is over."""
+        self.previous = None
         self.rhythm.begin(self)
         self.begun = True
         self.timer.call_at(_NOW, self.look)
@@ -452,12 +457,18 @@ class Shift:
         """The shift does not take place: it has not begun."""
         self.dismiss()
         self.active = False
-        self._leave()
+        if self.previous is None:
+            self._leave()
+        else:
+            self.previous.when_over(self._leave)
 
     def end(self) -> None:
         """Called by a thread that nothing interrupts, when the timer may not look any more."""
         self.dismiss()
         self.active = False
+        previous = self.previous
+        if previous is not None:
+            previous.end()
         self.look()
 
     def _tell(self) -> None:
@@ -484,7 +495,7 @@ class Shift:
 
     def is_inside(self) -> bool:
         """Say whether the calling code is what the shift would wait for: the worker's own, or in its loop."""
-        if self._caller == threading.get_ident():
+        if threading.get_ident() in (self._caller, self.starter):
             return True
         if self.loop is not None:
             events = sys.modules.get("asyncio.events")

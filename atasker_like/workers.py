@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from types import FunctionType
 
 from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
@@ -24,7 +25,7 @@ from .tasks import task_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union, overload
+    from typing import Any, Callable, Deque, Dict, Optional, Tuple, Union, overload
 else:
     def overload(function):
         return function
@@ -134,6 +135,7 @@ class BackgroundWorker:
         self._runs = self._failures = self._restarted = 0
         self._last_duration: "Optional[float]" = None
         self._shift: "Optional[Shift]" = None
+        self._first: "Deque[None]" = deque((None,))     # taken by the first shift
         self._starting = threading.RLock()      # guards _shift, while one follows the other
         self.set_name(name)
 
@@ -193,6 +195,12 @@ class BackgroundWorker:
             before = self._shift
             if before is not None and before.active:
                 return False
+            heir = self._first if before is None else before.heir
+            try:
+                heir.pop()
+            except IndexError:              # a signal handler is in the middle of another start
+                return False
+            shift.previous = before
             self._shift = shift
             self.supervisor.register_sync_scheduler(self)
         try:
@@ -205,6 +213,7 @@ class BackgroundWorker:
             shift.begin()
         else:
             before.when_over(shift.begin)
+        shift.starter = None
         self.after_start()
         return True
 
@@ -351,6 +360,7 @@ class BackgroundWorker:
     def reset_after_fork(self) -> None:
         """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
         self._shift = None
+        self._first = deque((None,))
         self._starting = threading.RLock()
 
     def _look_ahead(self, shift: Shift) -> None:

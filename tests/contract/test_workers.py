@@ -602,7 +602,7 @@ def test_before_start_can_refuse(any_kind):
 
 def test_stopped_while_it_is_being_started(any_kind, runs):
     worker = any_kind(runs)
-    worker.before_start = lambda: worker.stop(wait=False)
+    worker.before_start = lambda: worker.stop()     # it does not wait for the start that it is in
     worker.start()
     assert worker.wait_until_stop(PATIENCE) and runs.none()
 
@@ -1744,3 +1744,36 @@ def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch)
     monkeypatch.setattr(timer, "call_at", interrupted)
     worker.trigger_threadsafe()
     assert stopped == [True]
+
+
+def test_a_start_in_the_middle_of_a_start(supervisor, runs):
+    """As from a signal handler: there is one shift in the end, whoever comes last."""
+    worker = background_worker(runs, e=True, supervisor=supervisor)
+    register = supervisor.register_sync_scheduler
+
+    def interrupted(scheduler):
+        supervisor.register_sync_scheduler = register
+        answers.append(worker.start())
+        answers.append(worker.restart(wait=False))
+        return register(scheduler)
+
+    answers = []
+    supervisor.register_sync_scheduler = interrupted
+    assert worker.start() is True
+    assert answers == [False, True] and worker.is_active()
+    wait_for(worker.is_started, "the restart has begun")
+    assert worker.trigger_threadsafe()
+    runs.next()
+    assert worker.stop() and supervisor.get_schedulers() == {}
+
+
+def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor):
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    worker.start()
+    first = worker._shift
+    look, first.look = first.look, lambda: None         # the timer does not come to it any more
+    worker.restart(wait=False)
+    assert worker.is_active() and not worker.is_started()
+    first.look = look
+    supervisor.stop()
+    assert first.over and worker.is_stopped()
