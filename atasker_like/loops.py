@@ -277,7 +277,7 @@ class LoopPool(Pool):
 
     def admit(self, task: "Task[Any]") -> bool:
         """See :meth:`Pool.admit`. The task names a loop that runs."""
-        task._more().payload = [mailbox_of(self._find_loop(task._spec.loop)), None]
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
     def _choose_loop(self, task: "Task[Any]") -> None:
