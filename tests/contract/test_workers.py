@@ -1085,7 +1085,7 @@ def test_a_bounded_queue_of_asyncio(supervisor, held):
     waiting = aloop.background_task(worker.put(2))
     assert not waiting.done()
     held.go(3)
-    waiting.result(PATIENCE)
+    waiting.value(PATIENCE)
     assert (held.next(), held.next()) == ((1,), (2,))
 
 
