@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import update_wrapper
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
 
 from .constants import TT_MP, TaskType
@@ -95,6 +95,11 @@ class BoundTask:
     def _map(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: "Optional[int]") -> "Iterator[Any]":
         if buffersize is None:
             tasks: "List[Task[Any]]" = []
+            chunk = list(islice(calls, _CHUNK))
+            if len(chunk) < _CHUNK:
+                # One line, so that no interrupt comes between having them run and returning.
+                return _results(self._spec.pool.start_many(self._spec, chunk) if chunk else tasks)
+            calls = chain(chunk, calls)
             try:
                 while self._submit_some(calls, _CHUNK, tasks):
                     pass

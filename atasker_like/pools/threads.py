@@ -181,10 +181,8 @@ class ThreadPool(Pool):
                         break
                 self._wake_up()
             if members is None:
-                self._submit_each(tasks)
-            else:
-                self._launch(members)
-            return tasks
+                return self._submit_each(tasks) or tasks    # type: ignore[func-returns-value]
+            return self._launch(members) or tasks           # type: ignore[func-returns-value]
         except BaseException:
             self._undo(*tasks)
             raise
