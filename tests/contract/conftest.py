@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 
 import pytest
 
@@ -6,8 +7,11 @@ from .functions import Gate
 from .kinds import EXECUTORS, Kind
 
 AVAILABLE = multiprocessing.get_all_start_methods()
-START_METHODS = [method for method in ("fork", "forkserver") if method in AVAILABLE]
-START_METHODS.append(pytest.param("spawn", marks=pytest.mark.slow))     # each process is a new interpreter
+#: What the contract is held against beside threads and coroutines. CONTRACT names others: ``spawn`` and ``PPE``, whose
+#: processes are new interpreters, make up a third of all the time.
+CHOSEN = os.environ.get("CONTRACT", "fork,forkserver,TPE,Pool").split(",")
+START_METHODS = [method for method in AVAILABLE if method in CHOSEN]
+CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]
 
 
 #: What executors of an application's cannot keep of the contract, and why. docs/usage.rst says the same.
@@ -40,13 +44,13 @@ def _made(request, supervisor):
     made.close()
 
 
-@pytest.fixture(params=["threads", "coroutines", *START_METHODS, *EXECUTORS])
+@pytest.fixture(params=["threads", "coroutines", *START_METHODS, *CHOSEN_EXECUTORS])
 def kind(request, supervisor):
     """Every implementation."""
     yield from _made(request, supervisor)
 
 
-@pytest.fixture(params=["threads", *START_METHODS, *EXECUTORS])
+@pytest.fixture(params=["threads", *START_METHODS, *CHOSEN_EXECUTORS])
 def placed(request, supervisor):
     """Those in which tasks need a place."""
     yield from _made(request, supervisor)
