@@ -485,6 +485,14 @@ class ProcessPool(Upkeep):
             process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
             process.process.join()
         exitcode: "Optional[int]" = process.process.exitcode
+        refused = not process.ready and exitcode in (-9, -15) and self.initializer is None
+        if refused:
+            # KILL or TERM, from someone else: the system, when it is short of memory, for example. It is tried again,
+            # however often.
+            try:
+                self.timer.start()
+            except (RuntimeError, MemoryError):
+                refused = False
         with self.lock:
             self._processes.remove(process)
             if process in self._idle:
@@ -503,7 +511,14 @@ class ProcessPool(Upkeep):
                 unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
                 undone = self._take_back(unbegun)
             if not process.ready and not self._closing:
-                self._failures += 1
+                if refused:
+                    self._refusals += 1
+                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
+                    if not self._pausing:
+                        self._pausing = True
+                        self.timer.call_later(pause, self._try_again)
+                else:
+                    self._failures += 1
             failures = self._failures
             self._close_pipes(process)
         process.process.close()
@@ -770,7 +785,7 @@ class ProcessPool(Upkeep):
                     try:
                         self.timer.start()
                         self.timer.call_later(pause, self._try_again)
-                    except RuntimeError:
+                    except (RuntimeError, MemoryError):
                         with self.lock:
                             self._pausing = False
                         self._fail_waiting(error)

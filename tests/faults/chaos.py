@@ -33,6 +33,7 @@ class Chaos:
         self.allowed = {}           # by handle: what says whether an outcome is possible
         self.cancelled = set()      # handles that someone has cancelled
         self.marked = set()         # handles that someone has declared done
+        self.late = set()           # handles that nothing but their timeout ends: declared done, they would go on
         self.done = []              # handles that have been looked at by their submitter
 
     def run(self):
@@ -92,8 +93,9 @@ class Chaos:
                 victim.native.cancel()
             if mine and chance.random() < 0.03:
                 victim = chance.choice(mine)
-                self.marked.add(victim)
-                victim.native.mark_completed()
+                if victim not in self.late:
+                    self.marked.add(victim)
+                    victim.native.mark_completed()
             if chance.random() < 0.02:
                 self.scene.native.stats()
                 self.scene.native.get_info()
@@ -148,7 +150,9 @@ class Chaos:
 
         kind = self._kind(chance)
         function = {"thread": _until_cancelled, "process": deeds.pause, "coroutine": asyncio.sleep}[kind]
-        return self._inject(fails(TaskTimeoutError), function, 60, kind=kind, timeout=chance.choice((0.01, 0.05, 0.1)))
+        handle = self._inject(fails(TaskTimeoutError), function, 60, kind=kind, timeout=chance.choice((0.01, 0.05, 0.1)))
+        self.late.add(handle)
+        return handle
 
     def _retried(self, chance):
         kind, times = self._kind(chance), chance.randrange(1, 4)
