@@ -712,12 +712,13 @@ class ProcessPool(Upkeep):
         interpreter, when what was accepted is finished, it may be too late for new threads."""
         if self._watch is None:
             try:
+                self.timer.start()          # it, too, may be too late then
                 begun = threading.Lock()
                 begun.acquire()
                 # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
                 start_new_thread(self._start_watch_first, (begun.release,))
                 begun.acquire()
-            except RuntimeError:            # it is tried again with a process
+            except (RuntimeError, MemoryError):     # it is tried again with a process
                 pass
         self._beside(self._start_processes)
 

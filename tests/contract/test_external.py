@@ -561,6 +561,7 @@ import concurrent.futures, sys
 from atasker_like import TT_MP, background_task, task_supervisor
 task_supervisor.start()
 executor = concurrent.futures.ThreadPoolExecutor(1)
+executor.submit(int).result()           # on Python 3.12 it could not start its thread at the exit
 task_supervisor.mp_pool = executor
 bound = background_task(print, tt=TT_MP)
 for number in range(20):
