@@ -88,6 +88,7 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
     context: "Any" = multiprocessing.get_context(method)
     theirs: "List[Connection]" = []
     ours: "List[Connection]" = []
+    _recall_main()
     with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
         try:
             for kind in ("task", "ticket", "result", "alive", "stacks"):
@@ -127,6 +128,18 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
         for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
     return PoolProcess(process, ours, quota)
+
+
+#: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
+#: is started at the exit would not know where the functions of the program are.
+_main_file: "Optional[str]" = getattr(sys.modules.get("__main__"), "__file__", None)
+
+
+def _recall_main() -> None:
+    main = sys.modules.get("__main__")
+    if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
+            and not hasattr(main, "__file__"):
+        main.__file__ = _main_file
 
 
 def kill(process: "Any") -> None:

@@ -2,10 +2,14 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from array import array
 
 import pytest
+
+import atasker_like
 
 from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError,
                           wait_completed)
@@ -386,3 +390,13 @@ def test_a_function_gets_its_task_id_when_it_takes_it(process):
     task = process.bind(f.with_keywords)(1, b=2)
     assert task.value(20) == (1, {"b": 2, "_task_id": task.id})
     assert process.bind(f.add)(1).value(20) == 1
+
+
+def test_a_program_whose_last_line_submits_finds_its_functions_in_the_process(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("from atasker_like import TT_MP, background_task\n\ndef say(word):\n    print(word, flush=True)\n\n"
+                       "if __name__ == '__main__':\n    background_task(say, tt=TT_MP)('late')\n")
+    root = os.path.dirname(os.path.dirname(atasker_like.__file__))
+    done = subprocess.run([sys.executable, str(program)], env=dict(os.environ, PYTHONPATH=root), timeout=60,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "late\n", "")
