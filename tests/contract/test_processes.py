@@ -10,7 +10,6 @@ from array import array
 import pytest
 
 import atasker_like
-
 from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError,
                           wait_completed)
 
