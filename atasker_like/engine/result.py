@@ -50,7 +50,7 @@ class _Log:
         try:
             self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
         except Exception:
-            pass
+            pass        # a handler let its error through, and this is where errors are reported
 
 
 log = _Log("atasker_like")

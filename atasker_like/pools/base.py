@@ -501,13 +501,15 @@ class Pool(Intake):
             for chore in chores:
                 chore()
         except BaseException:
-            self._carry_on(task, watchers)
+            if task.done():
+                self._carry_on(task, watchers)
+            else:
+                self._undo()                # nothing has become of it, but that it may have been taken back
             raise
         return True
 
     def _carry_on(self, task: "Task[Any]", watchers: "Optional[Watchers]") -> None:
-        """What was to end a task is interrupted: end it all the same if it has not begun, and tell who has not been
-        told."""
+        """What was to end a task is interrupted: end it all the same, and tell who has not been told."""
         self._undo(task)
         if watchers:
             self._announce(task, watchers)

@@ -12,8 +12,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from itertools import chain
-from operator import methodcaller
+from operator import length_hint, methodcaller
 from threading import get_ident, main_thread
 from time import perf_counter
 
@@ -22,7 +21,7 @@ from .base import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, List
+    from typing import Any, List
 
     from .members import PoolProcess
 
@@ -37,30 +36,38 @@ class Composer(Pool):
 
     _composer: int                      # the main thread's ident while it dispatches what it submits, else 0
     _held: "List[PoolProcess]"          # processes that have been given tasks of which nothing is written yet
-    _held_fds: "List[int]"              # what is to be written for them, in this order: where
+    _held_fds: "List[int]"              # what is to be written for them, tickets and frame of each: where
     _held_parts: "List[bytes]"          # and what
     _committing: "List[None]"           # not empty while that is written
 
     def _commit(self) -> "Any":
         """Write what is held. The last line of a submission that can be interrupted: it is one call of C code."""
-        lock = self.lock
-        writes = map(os.write, self._held_fds, self._held_parts)
-        steps: "Iterable[Any]" = map(_call, [
-            lock.acquire, partial(self._committing.append, None), partial(deque, writes, 0), self._held.clear,
-            self._held_fds.clear, self._held_parts.clear, self._committing.clear, lock.release])
-        while True:
-            try:
-                return deque(steps, 0)
-            except OSError:
-                # A process is dead: its end is noticed on the result pipe, and its tasks come back. Where the others
-                # are written, and what is to be done after that, goes on from here.
-                steps = chain(map(_call, [partial(deque, writes, 0)]), steps)
+        fds = iter(self._held_fds)
+        try:
+            return deque(map(_call, [
+                self.lock.acquire, partial(self._committing.append, None),
+                partial(deque, map(os.write, fds, self._held_parts), 0), self._held.clear, self._held_fds.clear,
+                self._held_parts.clear, self._committing.clear, self.lock.release]), 0)
+        except OSError:
+            # A process is dead, or does not read, being frozen. The one that was refused is done in the usual way, as
+            # are those behind it.
+            self._write_held(len(self._held_fds) - length_hint(fds) - 1)
+            self._committing.clear()
+            self.lock.release()
+            return None
 
     def _flush_held(self) -> None:
         """Write what is held: someone else has to do with one of the processes."""
-        for fd, part in zip(self._held_fds, self._held_parts):
-            with suppress(OSError):
-                os.write(fd, part)
+        self._write_held(0)
+
+    def _write_held(self, first: int) -> None:
+        for position in range(first, len(self._held_fds)):
+            part = self._held_parts[position]
+            if position % 2:
+                self._write(self._held[position // 2], [part])
+            else:
+                with suppress(OSError):         # tickets; the parent keeps both ends, so they can be taken back
+                    os.write(self._held_fds[position], part)
         self._drop_held()
 
     def _drop_held(self) -> None:
@@ -103,6 +110,11 @@ class Composer(Pool):
         self._becomes_idle(process)
 
     def _becomes_idle(self, process: "PoolProcess") -> None:
+        """A process has nothing in flight any more."""
+        raise NotImplementedError
+
+    def _write(self, process: "PoolProcess", parts: "List[Any]") -> None:
+        """Write to a process without waiting; what the pipe has no room for goes out later."""
         raise NotImplementedError
 
 

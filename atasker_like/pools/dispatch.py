@@ -166,8 +166,7 @@ class Dispatcher(Composer):
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
         if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST and not raws
-                and self._composer == get_ident()):
-            # The process is idle, so its pipes are empty, and have room for all of it.
+                and not process.outbox and self._composer == get_ident()):
             self._held.append(process)
             self._held_fds += (process.ticket_out, process.task_fd)
             self._held_parts += (TICKET.pack(frame) * len(entries), FRAME.pack(0, len(body), frame) + body)

@@ -654,7 +654,11 @@ class ProcessPool(Upkeep):
         if not self._start_running:
             self._starting = False          # nobody may ever do it
         self._feed_idle()
-        return self._grow()
+        chores: "Chores" = []
+        for process in self._processes:
+            if process.ending is not None:
+                chores += self._end_process(process)    # who wanted it ended may not have come to that
+        return chores + self._grow()
 
     def _risen(self) -> "Chores":
         if self.admission.peek() is not None:

@@ -1,6 +1,8 @@
 """Law 2. Accepted means finished: accepting and enqueuing are one step. If submitting raised, the function never runs. If
 it returned, the task ends, through crashes, stops and exits of the interpreter."""
 import asyncio
+import os
+import signal
 import threading
 from dataclasses import dataclass
 
@@ -488,3 +490,23 @@ def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_
     assert [task.state for task in sent] == ["succeeded"] * 8
     assert lines(path) == [str(number) for number in range(9)]
     check_oracle(supervisor, tasks + sent)
+
+
+def test_a_task_for_a_frozen_idle_process_whose_pipe_is_full_runs_when_it_goes_on(make):
+    """What was sent and taken back stays in the pipe until the process reads it."""
+    supervisor = make(processes=1)
+    echo = background_task(functions.echo, tt=TT_MP, supervisor=supervisor)
+    assert echo(1).value(PATIENCE) == 1
+    process, = supervisor.mp_pool._processes
+    stop_process(supervisor, process.pid)
+    try:
+        for _ in range(4000):
+            last = echo(bytes(1000))
+            if process.outbox:
+                break
+            assert last.cancel()
+        assert process.outbox
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert last.value(PATIENCE) == bytes(1000)
+    assert echo(2).value(PATIENCE) == 2

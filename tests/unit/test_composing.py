@@ -14,6 +14,15 @@ class Pool(Composer):
         self.lock = threading.RLock()
         self._composer = 0
         self._held, self._held_fds, self._held_parts, self._committing = [], [], [], []
+        self.later = []
+
+    def _write(self, process, parts):
+        try:
+            os.write(process, parts[0])
+        except BlockingIOError:
+            self.later.append((process, parts[0]))
+        except OSError:
+            pass
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def pipes():
 
 def hold(pool, pipes):
     for position, (_, writer) in enumerate(pipes):
-        pool._held.append(object())
+        pool._held.append(writer)
         for part in (b"ticket%d" % position, b"frame%d" % position):
             pool._held_fds.append(writer)
             pool._held_parts.append(part)
@@ -53,4 +62,22 @@ def test_what_another_thread_has_written_is_not_written_again(pipes):
     pool._flush_held()
     pool._commit()
     assert os.read(pipes[0][0], 100) == b"ticket0frame0"
+    assert not pool.lock._is_owned()
+
+
+@pytest.mark.parametrize("write", [Pool._commit, Pool._flush_held])
+def test_a_frame_for_which_a_pipe_has_no_room_goes_out_later(pipes, write):
+    """A frozen process may be idle, with frames in its pipe whose tasks were taken back."""
+    pool = Pool()
+    hold(pool, pipes[::2])
+    full = pipes[0][1]
+    pool._held_fds[0] = pipes[2][1]             # the tickets have a pipe of their own
+    os.set_blocking(full, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(full, bytes(4096))
+    write(pool)
+    assert pool.later == [(full, b"frame0")]
+    assert os.read(pipes[2][0], 100) == b"ticket0ticket1frame1"
+    assert not (pool._held or pool._held_fds or pool._held_parts or pool._committing)
     assert not pool.lock._is_owned()
