@@ -39,6 +39,19 @@ def make_supervisor():
         supervisor.stop(wait=PATIENCE, cancel_tasks=True)
 
 
+@pytest.fixture
+def unseen(caplog):
+    """A function that tells which failures of this test's tasks were logged because nobody looked at them."""
+    gc.collect()        # what earlier tests left to the collector speaks now, and not during this one
+    caplog.clear()
+
+    def tell():
+        gc.collect()
+        return [message for message in caplog.messages if "nobody looked" in message]
+
+    return tell
+
+
 @pytest.fixture(scope="session")
 def lasting_helpers():
     """The processes that the standard library starts once and keeps, there before anything is counted."""
