@@ -357,7 +357,9 @@ class ProcessPool(Upkeep):
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
-            chores = self._grow() if self.admission.waiting or len(process.inflight) > 1 else []
+            # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere.
+            chores = (self._grow() if self.admission.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
+                      else [])
             if self._logs:
                 chores = chores + self._relay_chores()
             if self._attentive:

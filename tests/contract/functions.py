@@ -344,6 +344,14 @@ def refuse_to_start(path):
     raise RuntimeError("the initializer does not like it here")
 
 
+def stay_unless_first(path, gate):
+    """An initializer: only the first process gets ready at once."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        gate.enter()
+
+
 class Counter:
     """Its methods are sent with their object."""
 

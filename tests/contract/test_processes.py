@@ -322,6 +322,28 @@ def test_a_new_initializer_is_for_new_processes(process):
     assert process.bind(f.get_setting)().value(20) == "set"
 
 
+def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process, make_gate, trace):
+    start, stay = make_gate(), make_gate()
+    process.supervisor.create_mp_pool(processes=3, initializer=f.stay_unless_first, initargs=(trace.path, start),
+                                      context=process.name)
+    enter = process.bind(f.enter)
+    stay.open(1)
+    enter(stay).value(20)
+    stay.wait_entered()
+    enter._spec.cost = 1e-6
+    tasks = [enter(stay)]
+    stay.wait_entered()
+    process.supervisor._processes._unfed = 1 << 20      # the next submitter looks whether a process runs low
+    tasks.append(enter(stay))                           # so this one is sent behind the first, a second process begins
+    start.wait_entered()
+    tasks.append(enter(stay))                           # and this one waits for it
+    assert [len(member.inflight) for member in process.supervisor._processes._processes] == [2, 0]
+    start.open()
+    stay.wait_entered(2)                                # each of three runs in a process of its own
+    stay.open()
+    assert [task.value(20) for task in tasks] == [None] * 3
+
+
 @pytest.mark.slow
 def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
