@@ -10,7 +10,7 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Deque, Optional
+    from typing import Callable, Deque, Optional
 
     from .engine.timer import TimerEntry
     from .shifts import Shift
@@ -19,6 +19,10 @@ __all__ = ["OVERLAPS", "Ceaseless", "FromQueue", "OnCall", "Periodic", "Rhythm"]
 
 #: What may become of ticks that come while the function runs.
 OVERLAPS = ("skip", "queue", "coalesce")
+
+#: Seconds that a worker of no other rhythm pauses after a run that failed; it doubles with each that follows, as far as
+#: the second, which is also how long a run must last to be none of a series.
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 
 #: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
 #: others: a note more is left then, whatever it looks like.
@@ -46,6 +50,9 @@ class Rhythm:
     def ended(self, now: float) -> None:
         """A run has come to its end."""
 
+    def restarted(self, now: float, number: int, seconds: float) -> None:
+        """The run of this number failed after so many seconds, and the worker goes on all the same."""
+
     def rest(self, shift: "Shift") -> None:
         """There is nothing to do now: say when there will be."""
 
@@ -54,16 +61,41 @@ class Rhythm:
 
 
 class Ceaseless(Rhythm):
-    """One run after the other."""
+    """One run after the other; with a pause after one that failed, since nothing else keeps one that fails at once
+    from filling the log and a core."""
+
+    def __init__(self) -> None:
+        self._failed = -1                   # the number of the last run that did
+        self._pause = 0.0
+        self._until: "Optional[float]" = None       # it pauses
+        self._entry: "Optional[TimerEntry]" = None
 
     def is_next(self) -> bool:
-        return True
+        return self._until is None
 
     def has_news(self) -> bool:
-        return True
+        return self._until is None
 
     def is_due(self, now: float) -> bool:
-        return True
+        return self._until is None
+
+    def restarted(self, now: float, number: int, seconds: float) -> None:
+        in_series = number == self._failed + 1 and seconds < LONGEST_PAUSE
+        self._failed = number
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
+        self._until = now + self._pause
+
+    def rest(self, shift: "Shift") -> None:
+        if self._entry is None and self._until is not None:
+            self._entry = shift.timer.call_at(self._until, self._go_on, shift)
+
+    def _go_on(self, shift: "Shift") -> None:
+        """The timer's call."""
+        self._entry = self._until = None
+        shift.look()
+
+    def leave(self, shift: "Shift") -> None:
+        shift.timer.cancel(self._entry)
 
 
 class OnCall(Rhythm):
@@ -122,7 +154,8 @@ class Periodic(OnCall):
     runs: what it missed is worked out when it has ended.
     """
 
-    def __init__(self, interval: "Optional[float]", pause: float, first: float, overlap: str) -> None:
+    def __init__(self, interval: "Optional[float]", pause: float, first: float, overlap: str,
+                 missed: "Callable[[int], None]") -> None:
         super().__init__()
         self._interval = interval
         self._pause = pause
@@ -131,7 +164,7 @@ class Periodic(OnCall):
         self._deadline = float("inf")       # of the next run
         self._entry: "Optional[TimerEntry]" = None
         self._armed_for = float("inf")
-        self.missed = 0
+        self._missed = missed               # told how many ticks
 
     def begin(self, shift: "Shift") -> None:
         self._deadline = shift.clock() + self._first
@@ -150,7 +183,7 @@ class Periodic(OnCall):
             over = int((now - self._deadline) / self._interval) + 1
             if self._overlap == "coalesce":
                 over -= 1                   # the last of them is run now, for all
-            self.missed += over
+            self._missed(over)
             self._deadline += over * self._interval
 
     def rest(self, shift: "Shift") -> None:

@@ -55,31 +55,49 @@ _NOW = float("-inf")
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class _Run:
-    """Who takes a run further when both its task has ended and its function has returned; in either order, since a
-    task may be cancelled, given up, or declared completed."""
+class Token:
+    """What one may have, and no second one until it is put back."""
 
-    __slots__ = ("_beginning", "_end")
+    __slots__ = ("_there",)
 
     def __init__(self) -> None:
-        self._beginning: "Deque[None]" = deque((None,))
-        self._end: "Deque[None]" = deque((None,))
+        self._there: "Deque[None]" = deque((None,))
 
-    def begin(self) -> bool:
-        """The first to call it: the function, which then runs, or the end of the task, and then it never does."""
+    def take(self) -> bool:
+        """Say whether the caller has it from now on."""
         try:
-            self._beginning.pop()
+            self._there.pop()
         except IndexError:
             return False
         return True
 
+    def put_back(self) -> None:
+        """Who has it gives it up."""
+        self._there.append(None)
+
+    def is_there(self) -> bool:
+        """Say whether nobody has it."""
+        return bool(self._there)
+
+
+class _Run:
+    """Who takes a run further when both its task has ended and its function has returned; in either order, since a
+    task may be cancelled, given up, or declared completed."""
+
+    __slots__ = ("_beginning", "_end", "accepted")
+
+    def __init__(self) -> None:
+        self._beginning = Token()
+        self._end = Token()
+        self.accepted = False       # by the pool: its task can be cancelled
+
+    def begin(self) -> bool:
+        """The first to call it: the function, which then runs, or whoever sees to it that it never does."""
+        return self._beginning.take()
+
     def is_last(self) -> bool:
         """False for the first of the two that end, True for the second."""
-        try:
-            self._end.pop()
-        except IndexError:
-            return True
-        return False
+        return not self._end.take()
 
 
 class _Yield:
@@ -113,17 +131,18 @@ class Shift:
         target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
         self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
                               loop=loop, worker=worker, takes_id=wants_id and self._in_process)
-        self._key: "Deque[None]" = deque((None,))
+        self._key = Token()
         self._wanted = False                # the timer has been asked to look
-        self._standing: "Deque[None]" = deque((None,))      # taken by who ends the shift: there is one who does
+        self._standing = Token()            # taken by who ends the shift: there is one who does
         #: Taken by the one shift that follows: a handler may start the worker in the middle of a start of it.
-        self.heir: "Deque[None]" = deque((None,))
+        self.heir = Token()
         self.previous: "Optional[Shift]" = None     # while that is not over
         self.active = True                  # it is to go on
         self.begun = False                  # the shift before it is over
         self.over = False
         self.busy = False                   # the function runs, or is about to
         self.task: "Optional[Task[Any]]" = None
+        self._run: "Optional[_Run]" = None      # where the function runs in this process
         self._caller: "Optional[int]" = None    # the thread that is in code of the worker's own
         self.starter: "Optional[int]" = threading.get_ident()   # the thread that is in start(), until it has begun
         self._followers: "Deque[Callable[[], None]]" = deque()
@@ -139,7 +158,7 @@ class Shift:
     def want(self) -> None:
         """Have the timer look soon. Signal handlers and finalizers may call it at any line."""
         # Who has noted something looks at the key; who has put the key back looks for notes. One of them sees it.
-        if _ORDERED and (self._wanted or not self._key):
+        if _ORDERED and (self._wanted or not self._key.is_there()):
             return
         self._wanted = True
         try:
@@ -153,11 +172,7 @@ class Shift:
         runs: nothing interrupts them, and they are in no critical section."""
         while True:
             self._wanted = False
-            if not self.begun:
-                return
-            try:
-                self._key.pop()
-            except IndexError:
+            if not self.begun or not self._key.take():
                 return
             if self._decide() or (self.active and not self.rhythm.has_news()):
                 return
@@ -167,7 +182,7 @@ class Shift:
         if self.active:
             if not self.rhythm.is_due(self.clock()):
                 self.rhythm.rest(self)
-                self._key.append(None)
+                self._key.put_back()
                 return False
             self.busy = True
             if self._submit():
@@ -194,12 +209,23 @@ class Shift:
         run = _Run()
         task: "Task[Any]" = Task(self._spec, (run,), None, self._context.copy())
         task._watchers = [lambda: self._task_ended(run, task)]
-        self.task = task
+        self.task, self._run = task, run
         try:
-            return bool(self._pool.admit(task))
+            if not self._pool.admit(task):
+                return False
         except Exception as error:          # the loop is gone
-            log.error("%s: %s", self._worker.name, error)
+            log.error("worker %s: %s", self._worker.name, error)
             return False
+        run.accepted = True
+        if not self.active:
+            self._call_back(run, task)      # go() may have come too early for that
+        return True
+
+    def _call_back(self, run: _Run, task: "Task[Any]") -> None:
+        """A run that has not begun never does: the shift need not wait until there is a place for it."""
+        if run.accepted and run.begin():
+            task.cancel()
+            self._function_ended(run)
 
     def _task_ended(self, run: _Run, task: "Task[Any]") -> None:
         """The task is final. Called with no lock held, by whoever made it so."""
@@ -211,6 +237,8 @@ class Shift:
             error = task.exception(0)
             if error is not None:
                 self._dismissed(str(error))
+        if never_ran:
+            self._look_again()
         if never_ran or run.is_last():
             self._run_ended()
 
@@ -220,7 +248,7 @@ class Shift:
 
     def _run_ended(self) -> None:
         """With the key: the run is over."""
-        self.task = None
+        self.task = self._run = None
         self.busy = False
         self.rhythm.ended(self.clock())
         if not self._decide() and (not self.active or self.rhythm.has_news()):
@@ -234,15 +262,15 @@ class Shift:
             began = perf_counter()
             while self._run_once() and self.active:
                 if self._pool.admission.waiting and perf_counter() - began > SLICE:
-                    self._return_later()
+                    self._look_again()
                     return          # others wait for the place: behind them
                 if not self.rhythm.is_next():
                     return
         finally:
             self._function_ended(run)
 
-    def _return_later(self) -> None:
-        """There may be more to do when others have had the place."""
+    def _look_again(self) -> None:
+        """A run ends that has not looked whether there is more to do."""
         if isinstance(self.rhythm, FromQueue):
             self.rhythm.note()
 
@@ -286,6 +314,7 @@ class Shift:
                     result = await self._function(*item, *self._args, **self._keywords())
                 except CancelledError:
                     worker._count(perf_counter() - began)
+                    self._look_again()
                     raise
                 except BaseException as error:
                     self._failed(error, began)
@@ -308,20 +337,20 @@ class Shift:
     def _send(self) -> None:
         """In a pool thread, beside the places: have a pool process run the function."""
         worker = self._worker
-        self._caller = threading.get_ident()
-        try:
+        item = None
+        if self.active:
+            self._caller = threading.get_ident()
             item = worker._take(self.rhythm)
-        finally:
             self._caller = None
         if item is None:
             self._run_ended()
             return
         began = worker.last_executed = perf_counter()
         try:
-            self._return_later()
+            self._look_again()
             task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
         except SupervisorStoppedError:
-            worker._dealt_with(self.rhythm)
+            worker._give_back(item)
             self._dismissed("its supervisor takes no tasks any more")
             self._run_ended()
             return
@@ -356,7 +385,8 @@ class Shift:
 
     def _returned(self, result: "Any", began: float) -> None:
         self._worker._count(perf_counter() - began)
-        if result is False and (self._worker.restart_policy != "always" or not self._may_go_on("returned False")):
+        if result is False and (self._worker.restart_policy != "always"
+                                or not self._may_go_on("returned False", began)):
             self._worker.stop(wait=False)
 
     def _failed(self, error: BaseException, began: float) -> None:
@@ -383,10 +413,10 @@ class Shift:
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted", worker.name,
                       type(error).__name__)
             worker.stop(wait=False)
-        elif not self._may_go_on(f"raised {type(error).__name__}"):
+        elif not self._may_go_on(f"raised {type(error).__name__}", began):
             worker.stop(wait=False)
 
-    def _may_go_on(self, why: str) -> bool:
+    def _may_go_on(self, why: str, began: float) -> bool:
         """Count a restart; False, and an error in the log, when there were too many."""
         worker = self._worker
         most = worker.max_restarts
@@ -401,23 +431,27 @@ class Shift:
                 return False
             restarts.append(now)
         worker._restarted += 1
+        self.rhythm.restarted(self.clock(), worker._runs, perf_counter() - began)
         return True
 
     # -- the end -------------------------------------------------------------------------------------
 
     def dismiss(self) -> bool:
         """Be the one who ends the shift; False when another one is. :meth:`go` must follow."""
-        try:
-            self._standing.pop()
-        except IndexError:
-            return False
-        return True
+        return self._standing.take()
 
     def go(self) -> None:
         """Let the shift end: at once, or with the run that is under way."""
         self.active = False
         # Not want(): a signal handler that waits for the end may have come in between two lines of that.
-        self.timer.call_at(_NOW, self.look)
+        self.timer.call_at(_NOW, self._let_end)
+
+    def _let_end(self) -> None:
+        """The timer's call, when the shift is to end."""
+        run, task = self._run, self.task
+        if run is not None and task is not None:
+            self._call_back(run, task)
+        self.look()
 
     def _dismissed(self, why: str) -> None:
         """With the key: the shift cannot go on."""
@@ -438,7 +472,7 @@ class Shift:
     def _close(self) -> None:
         self._caller = threading.get_ident()
         try:
-            self._worker._call_hook("after_stop")
+            self._worker._call_hook("after_stop", caught=BaseException)
         finally:
             self._caller = None
             self._leave()

@@ -18,14 +18,14 @@ from .errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from .inboxes import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
 from .options import TaskOptions, unknown_option
 from .rhythms import OVERLAPS, Ceaseless, FromQueue, OnCall, Periodic, Rhythm
-from .shifts import RESTARTS, Shift
+from .shifts import RESTARTS, Shift, Token
 from .snapshot import WorkerStats
 from .supervisor import TaskSupervisor
 from .tasks import task_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Optional, Tuple, Union, overload
+    from typing import Any, Callable, Deque, Dict, Optional, Tuple, Type, Union, overload
 else:
     def overload(function):
         return function
@@ -69,6 +69,8 @@ class BackgroundWorker:
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
     :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
         also after one that returned False; ``'never'``.
+        A worker of no other rhythm pauses before it goes on, for 0.01 seconds, twice as long with each such run that
+        follows at once, 5 seconds at most.
     :param max_restarts: past so many of these within ``within`` seconds, the worker stops and says so in the log; None
         is any number.
     :param within: seconds; 60 unless told.
@@ -111,7 +113,11 @@ class BackgroundWorker:
         if is_coroutine_function(self.on_error):
             raise InvalidTypeError("on_error takes a plain function: it is called while the error is being handled; "
                                    "have it submit a background_task instead")
-        self.on_error_kwargs: "Dict[str, Any]" = dict(get("on_error_kwargs") or {})
+        try:
+            self.on_error_kwargs: "Dict[str, Any]" = dict(get("on_error_kwargs") or {})
+        except (TypeError, ValueError):
+            raise InvalidTypeError("on_error_kwargs takes a mapping, not "
+                                   f"{type(get('on_error_kwargs')).__name__}") from None
         supervisor = get("supervisor")
         self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self.supervisor, TaskSupervisor):
@@ -121,7 +127,7 @@ class BackgroundWorker:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
         self._loop: "Any" = get("loop")
-        self.restart_policy: str = get("restart") or "on_failure"
+        self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
         if self.restart_policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
         self.max_restarts: "Optional[int]" = get("max_restarts")
@@ -132,10 +138,10 @@ class BackgroundWorker:
             raise InvalidArgumentError(f"max_restarts takes an integer 0 or more, not {self.max_restarts}")
         self.within = _seconds("within", get("within", 60), above_zero=True) or 60.0
         self.last_executed: float = 0
-        self._runs = self._failures = self._restarted = 0
+        self._runs = self._failures = self._missed = self._restarted = 0
         self._last_duration: "Optional[float]" = None
         self._shift: "Optional[Shift]" = None
-        self._first: "Deque[None]" = deque((None,))     # taken by the first shift
+        self._first = Token()               # taken by the first shift
         self._starting = threading.RLock()      # guards _shift, while one follows the other
         self.set_name(name)
 
@@ -196,19 +202,17 @@ class BackgroundWorker:
             if before is not None and before.active:
                 return False
             heir = self._first if before is None else before.heir
-            try:
-                heir.pop()
-            except IndexError:              # a signal handler is in the middle of another start
+            if not heir.take():             # a signal handler is in the middle of another start
                 return False
             shift.previous = before
             self._shift = shift
             self.supervisor.register_sync_scheduler(self)
         try:
             self.before_start()
+            self._look_ahead(shift)
         except BaseException:
             shift.call_off()
             raise
-        self._look_ahead(shift)
         if before is None:
             shift.begin()
         else:
@@ -282,9 +286,8 @@ class BackgroundWorker:
     def stats(self) -> WorkerStats:
         """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
         shift = self._shift
-        rhythm = None if shift is None else shift.rhythm
         return WorkerStats(name=self.name, active=self.is_active(), running=shift is not None and shift.busy,
-                           runs=self._runs, failures=self._failures, missed=self._missed_by(rhythm),
+                           runs=self._runs, failures=self._failures, missed=self._missed,
                            restarts=self._restarted, waiting=self._waiting(),
                            last_executed=self.last_executed or None, last_duration=self._last_duration)
 
@@ -360,7 +363,7 @@ class BackgroundWorker:
     def reset_after_fork(self) -> None:
         """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
         self._shift = None
-        self._first = deque((None,))
+        self._first = Token()
         self._starting = threading.RLock()
 
     def _look_ahead(self, shift: Shift) -> None:
@@ -372,10 +375,11 @@ class BackgroundWorker:
     def _has_hook(self, name: str) -> bool:
         return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
 
-    def _call_hook(self, name: str, *args: "Any") -> None:
+    def _call_hook(self, name: str, *args: "Any", caught: "Type[BaseException]" = Exception) -> None:
+        """Call a hook, and log what it raises; in threads of the supervisor's own that is whatever it raises."""
         try:
             getattr(self, name)(*args)
-        except Exception:
+        except caught:
             log.exception("worker %s: its %s raised", self.name, name)
 
     # -- what the shift asks of it -------------------------------------------------------------------
@@ -383,6 +387,9 @@ class BackgroundWorker:
     def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
         """Return what the function gets in front of its arguments; None when it need not run after all."""
         return ()
+
+    def _give_back(self, taken: "Tuple[Any, ...]") -> None:
+        """What was taken cannot be dealt with: it is for the next start."""
 
     def _dealt_with(self, rhythm: Rhythm) -> None:
         """What was taken has been dealt with."""
@@ -392,9 +399,6 @@ class BackgroundWorker:
         self._last_duration = seconds
         if failed:
             self._failures += 1
-
-    def _missed_by(self, rhythm: "Optional[Rhythm]") -> int:
-        return 0
 
     def _waiting(self) -> int:
         return 0
@@ -440,6 +444,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._queue_class: "Any" = kind
         self._queue: "Any" = None
         self._wants_task_done = False
+        self._given_back: "Deque[Any]" = deque()        # items that come before those of the queue
         # The queues of asyncio were bound to a loop at their birth before Python 3.10; they are born at the start then.
         if not is_asyncio_queue(kind) or not _bound_at_birth():
             self._make_queue()
@@ -498,7 +503,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         return FromQueue()
 
     def _look_ahead(self, shift: Shift) -> None:
-        if self._queue.qsize():             # put before the start, or left by the last stop
+        if self._waiting():                 # put before the start, or left by the last stop
             shift.rhythm.note()             # type: ignore[attr-defined]
 
     def _items(self) -> "Tuple[Any, ...]":
@@ -506,34 +511,39 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def _prepare(self, loop: "Any") -> None:
         if self._queue is None:
-            import asyncio
+            from asyncio import _get_running_loop, _set_running_loop
 
-            async def make() -> None:
+            # It takes the loop that runs here to be its own. Not made there: the loop need not run yet.
+            before = _get_running_loop()
+            _set_running_loop(loop or self.supervisor._loops.resolve(self._loop))
+            try:
                 self._make_queue()
-
-            loop = loop or self.supervisor._loops.resolve(self._loop)
-            if asyncio._get_running_loop() is loop:
-                self._make_queue()
-            else:
-                asyncio.run_coroutine_threadsafe(make(), loop).result()
+            finally:
+                _set_running_loop(before)
 
     def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
-        self._call_hook("before_queue_get")
-        try:
-            item = self._queue.get_nowait()
-        except Exception as error:      # each kind of queue has an error of its own for being empty
-            if "Empty" not in type(error).__name__:
-                log.exception("worker %s: its queue could not give an item", self.name)
-            return None
-        self._call_hook("after_queue_get", item)
+        self._call_hook("before_queue_get", caught=BaseException)
+        if self._given_back:
+            item = self._given_back.popleft()
+        else:
+            try:
+                item = self._queue.get_nowait()
+            except BaseException as error:      # each kind of queue has an error of its own for being empty
+                if "Empty" not in type(error).__name__:
+                    log.exception("worker %s: its queue could not give an item", self.name)
+                return None
+        self._call_hook("after_queue_get", item, caught=BaseException)
         return (item,)
+
+    def _give_back(self, taken: "Tuple[Any, ...]") -> None:
+        self._given_back.extend(taken)
 
     def _dealt_with(self, rhythm: Rhythm) -> None:
         if self._wants_task_done:
             task_done(self._queue)
 
     def _waiting(self) -> int:
-        return 0 if self._queue is None else int(self._queue.qsize())
+        return len(self._given_back) + (0 if self._queue is None else int(self._queue.qsize()))
 
 
 class _WorkerEvent:
@@ -639,10 +649,9 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         self.interval: "Optional[float]" = None
         self.delay: "Optional[float]" = None
         self.delay_before: "Optional[float]" = None
-        self._missed = 0
         self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
                         options.get("delay_before"))
-        self.overlap: str = options.get("overlap") or "skip"
+        self.overlap: str = "skip" if options.get("overlap") is None else options["overlap"]
         if self.overlap not in OVERLAPS:
             raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
 
@@ -667,11 +676,10 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 
     def _rhythm(self) -> Rhythm:
         before = self.delay_before or 0.0
-        self._missed = self._missed_by(None if self._shift is None else self._shift.rhythm)
-        return Periodic(self.interval, (self.delay or 0.0) + before, before, self.overlap)
+        return Periodic(self.interval, (self.delay or 0.0) + before, before, self.overlap, self._note_missed)
 
-    def _missed_by(self, rhythm: "Optional[Rhythm]") -> int:
-        return self._missed + (rhythm.missed if isinstance(rhythm, Periodic) else 0)
+    def _note_missed(self, ticks: int) -> None:
+        self._missed += ticks
 
 
 def _bound_at_birth() -> bool:
