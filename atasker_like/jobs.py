@@ -32,11 +32,20 @@ LEAST_INTERVAL = 0.001
 
 
 def _seconds(name: str, value: "Any") -> float:
+    if value is None:
+        return 0.0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidTypeError(f"{name} of an async job takes seconds, not {type(value).__name__}")
     if not 0 <= value < 1e9:
         raise InvalidArgumentError(f"{name} of an async job takes seconds from 0 on, not {value!r}")
     return float(value)
+
+
+def _made_of(kind: "Callable[[Any], Any]", name: str, what: str, value: "Any") -> "Any":
+    try:
+        return kind(() if value is None else value)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(f"{name} of an async job takes {what}, not {type(value).__name__}") from None
 
 
 class AsyncJob:
@@ -46,25 +55,28 @@ class AsyncJob:
     """
 
     def __init__(self, target: "Callable[..., Coroutine[Any, Any, Any]]", args: "Sequence[Any]" = (),
-                 kwargs: "Optional[Mapping[str, Any]]" = None, interval: float = 0, timer: float = 0,
-                 number: int = 0) -> None:
+                 kwargs: "Optional[Mapping[str, Any]]" = None, interval: "Optional[float]" = 0,
+                 timer: "Optional[float]" = 0, number: "Optional[int]" = 0) -> None:
         if not callable(target) or not is_coroutine_function(target):
             raise InvalidTypeError("target of an async job takes a coroutine function, not "
                                    f"{getattr(target, '__qualname__', type(target).__name__)}; for a plain function use "
                                    "a background_worker with an interval")
+        number = 0 if number is None else number
         if isinstance(number, bool) or not isinstance(number, int):
             raise InvalidTypeError(f"number of an async job takes an integer, not {type(number).__name__}")
         if number < 0:
             raise InvalidArgumentError(f"number of an async job takes an integer 0 or more, not {number}")
         self.id = os.urandom(12).hex()
         self.target = target
-        self.args = tuple(args)
-        self.kwargs = dict(kwargs or {})
+        self.args = _made_of(tuple, "args", "a sequence", args)
+        self.kwargs: "Dict[str, Any]" = _made_of(dict, "kwargs", "a mapping", kwargs)
         self.interval = max(_seconds("interval", interval), LEAST_INTERVAL)
         self.timer = _seconds("timer", timer)
         self.number = number
         self.missed = 0
-        self._active = True
+        self._cancelled = False
+        self._exhausted = False             # all of its number of starts have been asked for
+        self._scheduler: "Optional[AsyncJobScheduler]" = None
         self._deadline = 0.0
         self._entry: "Optional[TimerEntry]" = None
         self._under_way = False             # the loop has been told to start it, and has not yet
@@ -72,11 +84,13 @@ class AsyncJob:
     @property
     def active(self) -> bool:
         """Say whether there will be another start."""
-        return self._active
+        return not (self._cancelled or self._exhausted)
 
     def cancel(self) -> bool:
         """Start it no more; False when it has ended already. What runs goes on. Any thread may call it."""
-        was, self._active = self._active, False
+        was, self._cancelled = self.active, True
+        if self._scheduler is not None:
+            self._scheduler._forget(self)
         return was
 
     def __repr__(self) -> str:
@@ -99,7 +113,8 @@ class AsyncJobScheduler:
         self._started = False
         self._stopped = False
         # Shared without a lock: adding to a dict and taking from it are each one step, on a free-threaded build too.
-        self._jobs: "Dict[str, AsyncJob]" = {}
+        self._jobs: "Dict[str, AsyncJob]" = {}          # those that will be started again
+        self._unscheduled: "Dict[str, AsyncJob]" = {}   # of these, those that the timer has yet to be told of
         self._running: "Set[asyncio.Task[Any]]" = set()     # the loop's own
         self._idle: "Deque[Callable[[], None]]" = deque()   # gates of those who wait for what runs
 
@@ -127,9 +142,12 @@ class AsyncJobScheduler:
             if isinstance(error, InvalidTypeError):
                 raise
             raise InvalidTypeError(f"an async job takes target, args, kwargs, interval, number and timer: {error}") from None
-        self._jobs[job.id] = job
+        job._scheduler = self
+        self._jobs[job.id] = self._unscheduled[job.id] = job
         if self._started:
             self._schedule(job)
+        if self._stopped:           # meanwhile: who stopped it may not have seen the job
+            job.cancel()
         return job
 
     async def create(self, target: "Callable[..., Coroutine[Any, Any, Any]]", **options: "Any") -> AsyncJob:
@@ -154,8 +172,6 @@ class AsyncJobScheduler:
         self._stopped = True
         for job in list(self._jobs.values()):
             job.cancel()
-            self._timer.cancel(job._entry)
-        self._jobs.clear()
         if wait is False or not self._running:
             return not self._running
         from asyncio import _get_running_loop
@@ -169,14 +185,25 @@ class AsyncJobScheduler:
             return True             # its loop is closed: nothing runs there
         return block(gate.acquire, deadline_of(None if wait is True else wait))
 
+    def _forget(self, job: AsyncJob) -> None:
+        """A job that has been cancelled: let go of it and of what it holds, however far its next start is."""
+        self._jobs.pop(job.id, None)
+        self._unscheduled.pop(job.id, None)
+        self._timer.cancel(job._entry)
+
     def _schedule(self, job: AsyncJob) -> None:
-        job._deadline = self._timer.clock() + job.timer
+        if self._unscheduled.pop(job.id, None) is not None:     # else start() and the job's maker both came to it
+            job._deadline = self._timer.clock() + job.timer
+            self._set(job)
+
+    def _set(self, job: AsyncJob) -> None:
         job._entry = self._timer.call_at(job._deadline, self._due, job)
+        if job._cancelled:          # meanwhile: who cancelled it may have seen the entry before
+            self._timer.cancel(job._entry)
 
     def _due(self, job: AsyncJob) -> None:
         """The timer's call: tell the loop, and see to the next time."""
-        if not job._active:
-            self._jobs.pop(job.id, None)
+        if job._cancelled:
             return
         if job._under_way:
             job.missed += 1         # the loop is busy, and has not come to the last one
@@ -189,7 +216,7 @@ class AsyncJobScheduler:
             if job.number:
                 job.number -= 1
                 if not job.number:
-                    job._active = False
+                    job._exhausted = True
                     self._jobs.pop(job.id, None)
                     return
         job._deadline += job.interval
@@ -198,12 +225,12 @@ class AsyncJobScheduler:
             over = int(late / job.interval) + 1
             job.missed += over
             job._deadline += over * job.interval
-        job._entry = self._timer.call_at(job._deadline, self._due, job)
+        self._set(job)
 
     def _begin(self, job: AsyncJob) -> None:
         """In the loop."""
         job._under_way = False
-        if self._stopped or (not job._active and job.id in self._jobs):
+        if self._stopped or job._cancelled:
             return                  # meanwhile
         task = self._loop.create_task(self._run(job))
         self._running.add(task)

@@ -85,7 +85,7 @@ class Schedulers:
     def register_scheduler(self, scheduler: "Any") -> bool:
         """Run the coroutine ``scheduler.loop()``, and those methods that ``scheduler.extra_loops`` names, in
         ``scheduler.worker_loop``, else the supervisor's default loop; its ``stop()`` is called when the supervisor is
-        stopped. False when the supervisor is not active.
+        stopped. False when the supervisor is not active, and, with an error in the log, when it is registered already.
 
         :raises InvalidTypeError: (a TypeError) it has no ``stop()`` or no ``loop()``.
         """
@@ -93,6 +93,9 @@ class Schedulers:
 
         _check(scheduler, "stop", "loop", *getattr(scheduler, "extra_loops", ()))
         if not self.is_active:
+            return False
+        if scheduler in self._schedulers:
+            log.error("supervisor %s knows the scheduler %r already; it was not registered again", self.id, scheduler)
             return False
         loop = self._loops.resolve(getattr(scheduler, "worker_loop", None))
         self._schedulers[scheduler] = tuple(
@@ -181,10 +184,9 @@ class Schedulers:
             self._wake_up()
         loop = self._loops.resolve(aloop)
         with self._making:
-            if name in self._job_schedulers:
-                taken = True
-            else:
-                taken = False
+            before = self._job_schedulers.get(name)
+            taken = before is not None and not before._stopped
+            if not taken:
                 scheduler = self._job_schedulers[name] = AsyncJobScheduler(name, self._timer, loop)
                 if default:
                     self._default_job_scheduler = scheduler
@@ -230,7 +232,8 @@ class Schedulers:
     def _job_scheduler(self, scheduler: "Any") -> AsyncJobScheduler:
         if scheduler is None:
             with self._making:
-                if self._default_job_scheduler is None:
+                default = self._default_job_scheduler
+                if default is None or default._stopped:
                     self._create_job_scheduler("__supervisor__", None, True, True)
                 assert self._default_job_scheduler is not None
                 return self._default_job_scheduler

@@ -286,6 +286,105 @@ def test_more_bad_input(supervisor, caplog):
         supervisor.cancel_async_job(job="x")
 
 
+def test_what_is_none_is_as_if_it_had_been_left_out(supervisor, runs, job_function):
+    job = supervisor.create_async_job(target=job_function, args=None, kwargs=None, interval=None, number=None, timer=None)
+    assert runs.next() == () and job.active
+    job.cancel()
+
+
+def test_a_cancelled_job_is_let_go_however_far_its_next_start_is(supervisor, clock):
+    import gc
+    import weakref
+
+    class Thing:
+        pass
+
+    async def target(thing):
+        pass
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+    job = supervisor.create_async_job(target=target, args=(thing,), timer=100000)
+    clock.settle()
+    assert job.cancel() is True
+    del thing, job
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_job_that_is_created_while_its_scheduler_starts_is_scheduled_once(supervisor, clock, runs, job_function):
+    scheduler = supervisor.create_async_job_scheduler("late", start=False)
+
+    class Meanwhile(dict):
+        def values(self):
+            found = list(super().values())
+            if not found:
+                scheduler.create_threadsafe(job_function, interval=10)
+                found = list(super().values())
+            return found
+
+    scheduler._jobs = Meanwhile()
+    scheduler.start()
+    clock.settle()
+    assert runs.next() == ()
+    clock.forward(10)
+    assert runs.next() == ()
+    clock.settle()
+    supervisor.stop()
+    assert runs.none()
+
+
+def test_a_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, runs, job_function):
+    scheduler = supervisor.create_async_job_scheduler("short")
+    made = []
+
+    class Meanwhile(dict):
+        def __setitem__(self, key, value):
+            assert scheduler.stop()             # it sees no job yet
+            super().__setitem__(key, value)
+
+    scheduler._jobs = Meanwhile()
+    made.append(scheduler.create_threadsafe(job_function, interval=10))
+    clock.forward(100)
+    supervisor.stop()
+    assert runs.none() and not made[0].active and not scheduler._jobs
+
+
+def test_the_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_function):
+    first = supervisor.create_async_job_scheduler("mine", default=True)
+    first.stop()
+    with pytest.raises(SupervisorStoppedError, match="has been stopped"):
+        supervisor.create_async_job("mine", target=job_function)
+    assert supervisor.create_async_job(target=job_function, number=1).id       # by the supervisor's own
+    assert runs.next() == ()
+    second = supervisor.create_async_job_scheduler("mine")
+    assert second is not False and second is not first
+    supervisor.create_async_job("mine", target=job_function, args=(2,), number=1)
+    assert runs.next() == (2,)
+
+
+def test_a_scheduler_is_registered_once(supervisor, caplog):
+    loops = []
+
+    class Own:
+        async def loop(self):
+            loops.append(1)
+            await asyncio.Event().wait()
+
+        def stop(self):
+            pass
+
+    supervisor.start()
+    own = Own()
+    assert supervisor.register_scheduler(own) is True
+    assert supervisor.register_scheduler(own) is False
+    assert "knows the scheduler" in caplog.text
+    wait_for(lambda: loops, "its loop runs")
+    assert supervisor.unregister_scheduler(own) is True
+    assert supervisor.register_scheduler(own) is True
+    wait_for(lambda: len(loops) == 2, "its loop runs again")
+
+
 def test_a_partial_of_a_coroutine_function(supervisor, runs, job_function):
     supervisor.create_async_job(target=functools.partial(job_function, 1), number=1)
     assert runs.next() == (1,)
