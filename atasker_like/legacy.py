@@ -15,6 +15,7 @@ Nothing is imported here that a program would not import anyway: a pool process 
 """
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -294,6 +295,7 @@ def _new_main() -> ModuleType:
     global _former_main
     _former_main = sys.modules["__main__"]      # its code still runs
     main = ModuleType("__main__")
+    setattr(main, "__builtins__", builtins)     # else exec() puts the dict of that module there
     for name in ("__annotations__", "__cached__"):
         if name in vars(_former_main):
             setattr(main, name, {} if name == "__annotations__" else None)
@@ -305,14 +307,15 @@ _former_main: "Optional[ModuleType]" = None
 
 
 def _compiled(file: "Any", name: str) -> "Any":
-    from pkgutil import read_code
+    from importlib.util import MAGIC_NUMBER
 
-    code = read_code(file)
-    if code is None:
-        file.seek(0)
-        code = compile(file.read(), name, "exec", dont_inherit=True)
+    content = file.read()       # at once: it may be a pipe
     file.close()
-    return code
+    if content.startswith(MAGIC_NUMBER):
+        import marshal
+
+        return marshal.loads(content[16:])
+    return compile(content, name, "exec", dont_inherit=True)
 
 
 def _show_as_if_alone(compiled: "Callable[[], Any]", namespace: "Dict[str, Any]") -> None:

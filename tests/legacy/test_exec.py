@@ -45,7 +45,7 @@ WHO = """
 import sys
 print(__name__, __file__, __package__, __doc__, type(__loader__).__name__, getattr(__loader__, "path", None))
 print(getattr(__spec__, "name", None), sorted(globals()), sys.argv, sys.path[0], sys._getframe().f_code.co_filename)
-print(sys.modules["__main__"].__dict__ is globals())
+print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__).__name__)
 """
 
 
@@ -81,6 +81,22 @@ def test_a_compiled_script(write, tmp_path):
     done = run("-m", "atasker_like", "exec", "who.pyc", cwd=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("__main__ ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no pipes by name")
+def test_a_script_that_comes_through_a_pipe():
+    """As the process substitution of a shell passes it."""
+    reader, writer = os.pipe()
+    with open(writer, "w") as file:
+        file.write("print('from a pipe')\n")
+    with open(reader):
+        done = run("-m", "atasker_like", "exec", f"/dev/fd/{reader}", pass_fds=(reader,))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "from a pipe\n", "")
+
+
+def test_what_it_reads_from_stdin_is_its_own(write, tmp_path):
+    write("program.py", "import sys\nprint(input(), sys.stdin.read())\n")
+    assert both("program.py", cwd=str(tmp_path), input="first\nsecond").stdout == "first second\n"
 
 
 def test_another_encoding(tmp_path):
