@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+from .work import note
+
 
 def stay(gate):
     """Run Python code for ever."""
@@ -47,3 +49,20 @@ def end_in_a_while(seconds, number=signal.SIGKILL):
     time.sleep(seconds)
     os.kill(os.getpid(), number)
     signal.pause()
+
+
+def kill_every_other(path):
+    """Note a run in a file; end the process by SIGKILL in every second one."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, b"run\n")
+    runs = os.fstat(fd).st_size // 4
+    os.close(fd)
+    if runs % 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return runs
+
+
+def note_and_give(item, path):
+    """Note an item in a file, and return it."""
+    note(path, str(item))
+    return item

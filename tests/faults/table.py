@@ -2,7 +2,7 @@
 import re
 from typing import Any, Callable, NamedTuple, Tuple
 
-from . import chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, races
+from . import chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, producers, races
 from .sides import PEERS
 
 ALL = ("fork", "forkserver", "spawn")
@@ -37,7 +37,10 @@ class Fault(NamedTuple):
 
 TABLE = [
     Fault(1, "SIGKILL in a task", deaths.killed_in_a_task, peers=PEERS),
+    Fault(1, "a worker that kills its process", producers.worker_that_kills),
+    Fault(1, "an executor whose process dies", producers.executor_whose_process_dies),
     Fault(2, "SIGKILL of an idle process", deaths.killed_while_idle, peers=PEERS),
+    Fault(2, "a queue worker, and processes die", producers.queue_worker_while_processes_die),
     Fault(3, "killed before it starts", deaths.killed_before_it_starts, peers=PEERS),
     Fault(4, "killed after the result", deaths.killed_after_the_result),
     Fault(5, "segmentation fault", deaths.segmentation_fault, peers=PEERS),
@@ -47,6 +50,7 @@ TABLE = [
     Fault(9, "killed in the middle of a result", deaths.killed_in_the_middle_of_a_result, peers=PEERS),
     Fault(10, "frozen", freezing.frozen, peers=("pebble",)),
     Fault(11, "SIGTERM ignored", freezing.termination_ignored, peers=("pebble",)),
+    Fault(11, "workers that hang", producers.workers_that_hang),
     Fault(12, "C that holds the interpreter", freezing.interpreter_held, peers=("pebble",)),
     Fault(13, "pickling raises", crossing.pickling_raises, peers=PEERS),
     Fault(14, "pickling exits", crossing.pickling_exits, peers=PEERS),
@@ -87,6 +91,7 @@ TABLE = [
     Fault(28, "fork with busy pools", exits.fork_with_busy_pools),
     Fault(28, "fork in a storm", exits.fork_in_a_storm),
     Fault(28, "programs that fork", exits.forked_programs),
+    Fault(28, "workers and a fork", producers.workers_and_a_fork, NONE),
     Fault(29, "ends in every order", races.ends_in_every_order, NONE),
     Fault(29, "ends of processes in every order", races.ends_of_processes_in_every_order),
     Fault(29, "ends at once", races.ends_at_once, NONE),
