@@ -300,6 +300,8 @@ def _new_main() -> ModuleType:
         if name in vars(_former_main):
             setattr(main, name, {} if name == "__annotations__" else None)
     sys.modules["__main__"] = main
+    if "__mp_main__" in sys.modules:        # as multiprocessing has it: what pool processes send is found by this name
+        sys.modules["__mp_main__"] = main
     return main
 
 

@@ -232,6 +232,52 @@ def test_functions_in_pool_processes(write, tmp_path, method, as_module):
     assert done.stdout == f"[(9, 200, ['{method}'], {copied}), 8, -5] [True, True, True]\n50\n"
 
 
+CLASSES = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from atasker import TT_MP, BackgroundIntervalWorker, background_task, task_supervisor, wait_completed
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+class Broken(Exception):
+    pass
+
+def move(point, **kwargs):
+    return Point(point.x + 1)
+
+def fail(point):
+    raise Broken(point.x)
+
+class Mover(BackgroundIntervalWorker):
+    run = staticmethod(move)
+
+    def process_result(self, result):
+        print(type(result) is Point, result.x)
+        return False
+
+if __name__ == "__main__":
+    task_supervisor.set_mp_pool(pool_size=1)
+    moved = wait_completed(background_task(move, tt=TT_MP)(Point(1)))
+    print(type(moved) is Point, moved.x)
+    print(type(background_task(fail, tt=TT_MP)(Point(2)).exception()) is Broken)
+    mover = Mover(interval=60)
+    mover.start(Point(3))
+    mover.wait_until_stop()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        print(executor.submit(move, Point(4)).result().x)
+    task_supervisor.stop()
+"""
+
+
+@pytest.mark.parametrize("as_module", [False, True])
+def test_classes_of_the_program_cross_in_both_directions(write, tmp_path, as_module):
+    write("program.py", CLASSES)
+    done = run("-m", "atasker_like", "exec", *(["-m", "program"] if as_module else ["program.py"]), cwd=str(tmp_path))
+    assert (done.stderr, done.stdout) == ("", "True 2\nTrue\nTrue 4\n5\n")
+
+
 def test_tasks_that_are_left_at_the_end_of_the_program_still_find_its_functions(write, tmp_path):
     write("program.py", "from atasker import TT_MP, background_task\n\ndef say(word):\n    print(word, flush=True)\n\n"
                         "if __name__ == '__main__':\n    background_task(say, tt=TT_MP)('late')\n")
