@@ -222,7 +222,8 @@ class BackgroundWorker:
         return True
 
     def stop(self, wait: "Union[bool, float]" = True) -> bool:
-        """Stop the worker: the run that is under way ends, and none follows.
+        """Stop the worker: the run that is under way ends, and none follows. One that still waits for a place is called
+        off; items of a queue wait for the next start.
 
         From inside itself, from its own loop, and from a signal handler that came in between two steps of the
         supervisor, it does not wait.
@@ -269,7 +270,8 @@ class BackgroundWorker:
         return shift is not None and shift.over
 
     def wait_until_stop(self, timeout: "Optional[float]" = None) -> bool:
-        """Block until the worker has been stopped and its last run has ended; at once when it was never started.
+        """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
+        have been started again by then.
 
         :param timeout: seconds to wait at most; None waits for ever.
         :return: False when the time was up.

@@ -515,18 +515,20 @@ def test_restarted_while_it_runs_the_next_start_waits_for_the_run(any_kind, held
 
 def test_restart_from_inside_itself(any_kind):
     runs = []
+    restarted = threading.Event()
 
     def work(*args):
         runs.append(args)
         if len(runs) == 1:
             assert worker.restart("again") is True
+            restarted.set()
         elif len(runs) == 2:
             return False
 
     worker = any_kind(work)
     worker.start()
     ask(worker)
-    wait_for(lambda: len(runs) == 1 and worker.is_started() or len(runs) == 2, "it is started again")
+    assert restarted.wait(PATIENCE)     # else what is waited for below may be the end of the first start
     wait_for(lambda: worker.is_started() or worker.is_stopped(), "the second start")
     ask(worker)
     assert worker.wait_until_stop(PATIENCE)
