@@ -6,6 +6,7 @@ What a worker does from a start to its stop is a :class:`~atasker_like.shifts.Sh
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from types import FunctionType
@@ -192,6 +193,7 @@ class BackgroundWorker:
         before = self._shift
         if before is not None and before.active:
             return False
+        hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
         self._override(kwargs)
         if not self.supervisor.is_active:
             self.supervisor._wake_up()
@@ -208,6 +210,9 @@ class BackgroundWorker:
             self._shift = shift
             self.supervisor.register_sync_scheduler(self)
         try:
+            # From here on a stop of the supervisor sees the shift; one that came before makes it refuse.
+            if not self.supervisor.is_active:
+                self.supervisor._wake_up()
             self.before_start()
             self._look_ahead(shift)
         except BaseException:
@@ -447,9 +452,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._queue: "Any" = None
         self._wants_task_done = False
         self._given_back: "Deque[Any]" = deque()        # items that come before those of the queue
-        # The queues of asyncio were bound to a loop at their birth before Python 3.10; they are born at the start then.
-        if not is_asyncio_queue(kind) or not _bound_at_birth():
+        if not self._is_born_at_the_start():
             self._make_queue()
+
+    def _is_born_at_the_start(self) -> bool:
+        # Before Python 3.10 the queues of asyncio belonged to a loop from their birth on.
+        return sys.version_info < (3, 10) and is_asyncio_queue(self._queue_class)
 
     def _make_queue(self) -> None:
         if self._queue_class is True:
@@ -503,6 +511,17 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def _rhythm(self) -> Rhythm:
         return FromQueue()
+
+    def reset_after_fork(self) -> None:
+        super().reset_after_fork()
+        # What waits is for the parent; and another thread of it may have held the queue's locks.
+        self._given_back.clear()
+        self._queue = None
+        if not self._is_born_at_the_start():
+            try:
+                self._make_queue()
+            except Exception:
+                log.exception("worker %s: there is no queue in the forked process", self.name)
 
     def _look_ahead(self, shift: Shift) -> None:
         if self._waiting():                 # put before the start, or left by the last stop
@@ -682,12 +701,6 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 
     def _note_missed(self, ticks: int) -> None:
         self._missed += ticks
-
-
-def _bound_at_birth() -> bool:
-    import sys
-
-    return sys.version_info < (3, 10)
 
 
 def _name_of(function: "Any") -> str:

@@ -9,6 +9,7 @@ import os
 import sys
 
 from ..errors import InvalidTypeError
+from .base import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ def outlet_for(executor: "Any") -> Outlet:
 
     :raises InvalidTypeError: it is none.
     """
+    if isinstance(executor, Pool):
+        raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another supervisor, which runs that "
+                               "one's tasks only; have this supervisor make one: create_mp_pool()")
     for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet), ("apply_async", _ApplyOutlet)):
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):
             return kind(executor)

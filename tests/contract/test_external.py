@@ -139,6 +139,15 @@ def test_what_is_no_executor_is_refused(supervisor, bad):
     assert supervisor.mp_pool is None
 
 
+def test_the_own_pool_of_another_supervisor_is_refused(supervisor, make_supervisor):
+    other = make_supervisor()
+    other.set_mp_pool(pool_size=1)
+    with pytest.raises(TypeError, match="the own pool of another supervisor.*create_mp_pool"):
+        supervisor.mp_pool = other.mp_pool
+    assert supervisor.mp_pool is None
+    other.mp_pool = other.mp_pool           # nothing happens
+
+
 @pytest.mark.parametrize("options", [
     {"start_method": "spawn"}, {"initializer": len}, {"maxtasksperchild": 5}, {"max_age": 1}, {"max_memory": 1},
     {"initializer_timeout": 5}, {"min_size": 1}])

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTypeError, background_worker,
-                          current_task)
+from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTypeError, SupervisorStoppedError,
+                          background_worker, current_task)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
-from .test_workers import Runs, clock, form, held, runs, settled    # noqa: F401
+from .test_workers import clock, form, held, runs, settled      # noqa: F401
 
 
 @pytest.fixture
@@ -151,6 +151,40 @@ def test_a_queue_that_does_not_say_how_much_it_holds_is_an_error_at_the_start(su
         worker.start()
     assert not worker.is_active() and worker.stop() is False
     assert supervisor.get_schedulers() == {}
+
+
+def test_a_worker_that_cannot_be_registered_is_not_started(supervisor):
+    class Unhashable(BackgroundQueueWorker):
+        __hash__ = None
+
+        def run(self, item):
+            pass
+
+    worker = Unhashable(supervisor=supervisor)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="unhashable"):
+            worker.start()
+        assert not worker.is_active() and worker.stop() is False
+
+
+def test_a_supervisor_that_stops_in_the_middle_of_a_start(supervisor, runs, monkeypatch):     # noqa: F811
+    """It has ended all that it knew of, and its timer with it: nobody would ever look at this one."""
+    register = supervisor.register_sync_scheduler
+
+    def register_late(scheduler):
+        assert supervisor.stop(wait=PATIENCE).complete
+        return register(scheduler)
+
+    supervisor.start()
+    worker = background_worker(runs, e=True, supervisor=supervisor)
+    monkeypatch.setattr(supervisor, "register_sync_scheduler", register_late)
+    with pytest.raises(SupervisorStoppedError):
+        worker.start()
+    assert not worker.is_active() and supervisor.get_schedulers() == {}
+    assert join(started(worker.stop)) is False
+    monkeypatch.undo()
+    supervisor.start()
+    assert worker.start() is True and worker.trigger_threadsafe() and runs.next() == ()
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------

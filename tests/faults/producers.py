@@ -193,11 +193,16 @@ def workers_and_a_fork(scene):
             pass
 
         toucher = background_worker(touch, e=True, supervisor=supervisor)
-        workers = [collector, ticker, ceaseless, toucher]
+        # Items that wait in the parent are the parent's, and so are the locks of their queue.
+        released = threading.Event()
+        held = background_worker(lambda item: released.wait(scene.patience), q=queue.Queue, supervisor=supervisor)
+        for item in range(3):
+            held.put_threadsafe(item)
+        workers = [collector, ticker, ceaseless, toucher, held]
         for worker in workers:
             worker.start()
         toucher.trigger_threadsafe()
-        scene.until(lambda: ticks and toucher.stats().runs, "the workers to begin")
+        scene.until(lambda: ticks and toucher.stats().runs and held.stats().waiting == 2, "the workers to begin")
         for number in range(scene.count(3, 100)):
             scene.injected()
             pid = os.fork()
@@ -215,15 +220,20 @@ def workers_and_a_fork(scene):
             scene.check(got.get(timeout=scene.patience) == number, "the parent's item was not its own")
             scene.until(lambda: len(ticks) > before[0] and ceaseless.stats().runs > before[1],
                         "the parent's workers to go on")
+        scene.check(held.stats().waiting == 2, "the parent has lost items")
+        released.set()
+        scene.until(lambda: held.stats().runs == 3, "the parent's items")
 
 
 def _use_workers_in_child(supervisor, workers, got):
     """What is wrong, as an exit status."""
-    collector, ticker, _, toucher = workers
+    collector, ticker, _, toucher, held = workers
     if any(worker.is_active() or worker.is_started() for worker in workers):
         return 2
     if supervisor.get_schedulers():
         return 3
+    if held.stats().waiting:
+        return 7
     collector.put_threadsafe("child")
     runs = ticker.stats().runs
     if not (collector.start() and ticker.start() and toucher.start() and toucher.trigger_threadsafe()):
