@@ -20,8 +20,8 @@ __all__ = ["OVERLAPS", "Ceaseless", "FromQueue", "OnCall", "Periodic", "Rhythm"]
 #: What may become of ticks that come while the function runs.
 OVERLAPS = ("skip", "queue", "coalesce")
 
-#: Seconds that a worker of no other rhythm pauses after a run that failed; it doubles with each that follows, as far as
-#: the second, which is also how long a run must last to be none of a series.
+#: Seconds that a worker of no other rhythm pauses after a run that failed: at first, and at most, when it has doubled with
+#: each that followed. One that lasted as long as that is the first of another series.
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 
 #: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by

@@ -84,9 +84,10 @@ class _Run:
     """Who takes a run further when both its task has ended and its function has returned; in either order, since a
     task may be cancelled, given up, or declared completed."""
 
-    __slots__ = ("_beginning", "_end", "accepted")
+    __slots__ = ("_beginning", "_end", "task", "accepted")
 
     def __init__(self) -> None:
+        self.task: "Optional[Task[Any]]" = None
         self._beginning = Token()
         self._end = Token()
         self.accepted = False       # by the pool: its task can be cancelled
@@ -209,7 +210,8 @@ class Shift:
         run = _Run()
         task: "Task[Any]" = Task(self._spec, (run,), None, self._context.copy())
         task._watchers = [lambda: self._task_ended(run, task)]
-        self.task, self._run = task, run
+        self.task = run.task = task
+        self._run = run
         try:
             if not self._pool.admit(task):
                 return False
@@ -218,12 +220,13 @@ class Shift:
             return False
         run.accepted = True
         if not self.active:
-            self._call_back(run, task)      # go() may have come too early for that
+            self._call_back(run)            # go() may have come too early for that
         return True
 
-    def _call_back(self, run: _Run, task: "Task[Any]") -> None:
+    def _call_back(self, run: _Run) -> None:
         """A run that has not begun never does: the shift need not wait until there is a place for it."""
-        if run.accepted and run.begin():
+        task = run.task
+        if task is not None and run.accepted and run.begin():
             task.cancel()
             self._function_ended(run)
 
@@ -315,6 +318,9 @@ class Shift:
                 except CancelledError:
                     worker._count(perf_counter() - began)
                     self._look_again()
+                    if self.active and not self._was_asked_to_end():
+                        log.exception("worker %s: a run of it was cancelled, by what it awaited or by its loop",
+                                      worker.name)
                     raise
                 except BaseException as error:
                     self._failed(error, began)
@@ -327,6 +333,9 @@ class Shift:
                 await _Yield()
         finally:
             self._function_ended(run)
+
+    def _was_asked_to_end(self) -> bool:
+        return bool(getattr(getattr(self.task, "_extra", None), "cancel_requested", False))
 
     def _keywords(self) -> "Dict[str, Any]":
         task = self.task
@@ -448,9 +457,9 @@ class Shift:
 
     def _let_end(self) -> None:
         """The timer's call, when the shift is to end."""
-        run, task = self._run, self.task
-        if run is not None and task is not None:
-            self._call_back(run, task)
+        run = self._run
+        if run is not None:
+            self._call_back(run)
         self.look()
 
     def _dismissed(self, why: str) -> None:

@@ -71,6 +71,29 @@ def test_items_behind_one_whose_run_is_cancelled(supervisor):
     assert worker.is_active() and worker.stats().failures == 0
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_run_that_somebody_else_cancelled_is_told_of(supervisor, caplog, asked):
+    got = queue.Queue()
+
+    async def take(item):
+        got.put(item)
+        if item == 1:
+            awaited = asyncio.get_running_loop().create_future()
+            if not asked:
+                awaited.cancel()
+            await awaited
+
+    worker = background_worker(take, q=True, supervisor=supervisor)
+    worker.put_threadsafe(1)
+    worker.put_threadsafe(2)
+    worker.start()
+    assert got.get(timeout=PATIENCE) == 1
+    if asked:
+        task_of(worker).cancel()
+    assert got.get(timeout=PATIENCE) == 2
+    assert ("was cancelled, by what it awaited" in caplog.text) is not asked
+
+
 class Doubles(BackgroundQueueWorker):
     """Its run is given to the executor."""
 
