@@ -21,8 +21,9 @@ SUMMARY_EVERY = 40      # readings
 LAST = object()         # what is put behind the last reading
 
 startup = FunctionCollection()
-shutdown = FunctionCollection(on_error=lambda: print("a part of the shutdown failed", flush=True))
+shutdown = FunctionCollection(on_error=lambda: say("a part of the shutdown failed"))
 database_lock = Locker(mod="database", timeout=30)
+output_lock = Locker(mod="output", timeout=30)      # two threads that print at once may share a line
 stop_requested = threading.Event()
 all_stored = threading.Event()
 
@@ -34,6 +35,11 @@ class State:
     database = None
     accepted = 0        # counted by the poller alone, which never runs twice at once
     stored = 0
+
+
+@output_lock
+def say(*words):
+    print(*words, flush=True)
 
 
 # -- the workers ---------------------------------------------------------------------------------------------------
@@ -75,7 +81,7 @@ def summarize(**kwargs):
         count, = State.database.execute("SELECT count(*) FROM readings").fetchone()
         State.database.execute("INSERT INTO summaries VALUES (?)", (count,))
         State.database.commit()
-    print("stored", count, flush=True)
+    say("stored", count)
 
 
 class Statistics(BackgroundIntervalWorker):
@@ -92,7 +98,7 @@ class Statistics(BackgroundIntervalWorker):
         return len(values), mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values)))
 
     def process_result(self, result):
-        print("computed {} mean {:.3f} deviation {:.3f}".format(*result), flush=True)
+        say("computed {} mean {:.3f} deviation {:.3f}".format(*result))
 
 
 statistics = Statistics(name="statistics", interval=STATISTICS_INTERVAL)
@@ -151,7 +157,7 @@ def main(path):
     stop_requested.wait()
     _, in_order = shutdown.execute()
     task_supervisor.stop()
-    print("accepted", State.accepted, flush=True)
+    say("accepted", State.accepted)
     return 0 if in_order else 1
 
 

@@ -12,7 +12,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, PoolBrokenError, RemoteTra
                           SupervisorStoppedError, TaskPicklingError, TaskTimeoutError, background_task, co_mp_apply,
                           wait_completed)
 
-from tests.laws.tools import Hold
+from tests.laws.tools import Hold, wait_for
 
 from . import functions as f
 from .kinds import EXECUTORS, Kind, end_executor
@@ -447,9 +447,7 @@ def test_an_executor_that_takes_nothing(supervisor, manual, put, refusal):
 def test_retries_go_to_the_executor_that_follows(supervisor, manual, put):
     manual.refusal = RuntimeError("cannot schedule new futures after shutdown")
     task = put(f.add, 5, retries=1, retry_delay=60)
-    assert task.started.wait(PATIENCE)
-    while task.status != 2:
-        assert not task.completed.wait(0.001)
+    wait_for(lambda: task.status == 2, "the first attempt fails")
     supervisor.mp_pool = other = Manual(1)
     supervisor._processes._due(task)            # as the timer does
     other.wait()

@@ -227,26 +227,30 @@ def test_a_stop_does_not_wait_for_a_place_for_a_run_that_has_not_begun(small, he
     assert runs.none()
 
 
-def test_a_stop_while_its_run_is_being_submitted(small, held, runs, monkeypatch):       # noqa: F811
-    blocker = small.put_task(held)
-    held.next()
-    worker = background_worker(runs, e=True, supervisor=small)
-    admit = small._threads.admit
+def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypatch):       # noqa: F811
+    worker = background_worker(held, e=True, supervisor=supervisor)
+    admit, timer = supervisor._threads.admit, supervisor._timer
 
     def admit_late(task):
         stopper = threading.Thread(target=worker.stop, args=(False,))
         stopper.start()
         stopper.join()
-        worker._shift._let_end()        # as the timer may do in another thread
+        looked = threading.Event()
+        timer.call_at(float("-inf"), looked.set)        # behind that for which the stop has asked
+        assert looked.wait(PATIENCE)
         return admit(task)
 
-    monkeypatch.setattr(small._threads, "admit", admit_late)
     worker.start()
     worker.trigger_threadsafe()
-    assert worker.wait_until_stop(PATIENCE) and not blocker.done()
+    held.next()
+    assert worker.trigger_threadsafe(force=True)
+    monkeypatch.setattr(supervisor._threads, "admit", admit_late)       # called by the thread in which the run ends
     held.go()
-    blocker.wait(PATIENCE)
-    assert runs.none()
+    assert worker.wait_until_stop(PATIENCE)
+    assert held.none() and worker.stats().runs == 1
+    counts = supervisor.stats().thread
+    ended = counts.succeeded + counts.cancelled     # either, depending on whether there was a place
+    assert (counts.submitted, ended, counts.active, counts.waiting) == (2, 2, 0, 0)
 
 
 def test_what_runs_is_not_called_off(supervisor, held):      # noqa: F811
