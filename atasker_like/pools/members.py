@@ -276,6 +276,11 @@ def _after_fork() -> None:
                 pipe.close()
     _pipes.clear()
     _forget_forkserver()
+    tracker: "Any" = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    if tracker is not None:
+        # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was starting a
+        # process held it, and here nobody would ever let go of it.
+        tracker._lock = threading.RLock()
 
 
 def _forget_forkserver() -> None:
