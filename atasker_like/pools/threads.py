@@ -163,14 +163,14 @@ class ThreadPool(Pool):
             append(task)
         registry = self.registry
         try:
-            if spec.lane is not None:
-                self.timer.start()      # a rate needs it; first: when it raises, nothing has been accepted
             while True:
                 with self.lock:
                     if self.admission.most != maxsize:
                         members = None
                         break
                     if self.accepting:
+                        if spec.lane is not None:
+                            self.timer.start()      # a rate needs it; first: when it raises, nothing has been accepted
                         number = registry.last
                         live = registry.live
                         for task in tasks:
