@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import copy_context
+from functools import partial
 from time import monotonic, perf_counter
 
 from .constants import TaskType
@@ -22,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, TypeVar, Union
+    from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, Set, TypeVar, Union
 
     from .engine.timer import Timer
+    from .engine.waiting import LoopMailbox
     from .errors import TaskTimeoutError
     from .pools.base import Chores
 
@@ -253,6 +255,8 @@ class LoopPool(Pool):
                  loops: "LoopRegistry") -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
+        #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
+        self._places: "Dict[Task[Any], LoopMailbox]" = {}
 
     def busy_here(self) -> bool:
         return Pool.busy_here(self) or self._loops.is_coming_here()
@@ -286,7 +290,37 @@ class LoopPool(Pool):
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
 
     def _ready(self, task: "Task[Any]") -> "Chores":
-        return [lambda: self._post(task)]
+        if task._spec.lane is None:
+            return [lambda: self._post(task)]
+        self.admission.push(task)
+        return self._dispatch_chores()
+
+    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        chores: "Chores" = []
+        for task in tasks:
+            if task._spec.lane is None:
+                chores.append(partial(self._post, task))
+            else:
+                self.admission.push(task)
+        return chores + self._dispatch_chores()
+
+    def _dispatch_chores(self) -> "Chores":
+        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on."""
+        chores: "Chores" = []
+        while self.admission.waiting:
+            task = self.admission.pop()
+            if task is None:
+                break
+            if task in self._places:        # an earlier attempt, which takes its time to end, has given it up
+                self.admission.leave(task)
+                task._more().running = 0
+            self._places[task] = task._more().payload[0]
+            chores.append(partial(self._post, task))
+        self._let_in()
+        return chores
+
+    def _risen(self) -> "Chores":
+        return self._dispatch_chores()
 
     def _post(self, task: "Task[Any]") -> None:
         extra = task._extra
@@ -314,16 +348,24 @@ class LoopPool(Pool):
                     continue
                 held = task._hold()
                 if task._status == STARTED:
-                    self.admission.active -= 1
+                    self._leave(task)
                     extra.running = 0           # a driver that comes back after all finds that it is not meant
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
                     error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) was closed; the "
                                                    "coroutine never ran")
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    self._leave_line(task)
                 ended.append((task, held, watchers))
+            for task, mailbox in list(self._places.items()):
+                if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
+                    task._more().running = 0    # its coroutine was to end, and took its time
+                    self._leave(task)
+            chores = self._dispatch_chores()
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
+        for chore in chores:
+            chore()
         return [task.id for task, _, _ in ended]
 
     def _begin(self, task: "Task[Any]") -> None:
@@ -331,14 +373,18 @@ class LoopPool(Pool):
         with self.lock:
             if task._status != QUEUED:
                 return
-            self.admission.active += 1
+            extra = task._more()
+            if task not in self._places:        # with a lane it has its place since it passed
+                self.admission.enter(task)
+                self._places[task] = extra.payload[0]
             now = perf_counter()
             task._advance(STARTED, now)
             if now - task._queued > self.late_after:
                 self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
-            extra = task._more()
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             on_start, extra.on_start = extra.on_start, None
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
@@ -392,22 +438,50 @@ class LoopPool(Pool):
             first = extra.running == attempt
             if first:
                 extra.running = 0
-                self.admission.active -= 1
+                self._leave(task)
             if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, outcome.error)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (watchers is None or cancelled):
                 outcome.seen = True         # another attempt follows, or its end was told before
+            if task._spec.lane is not None:
+                chores = chores + self._dispatch_chores()
         for chore in chores:
             chore()
         self._announce(task, watchers, inline=False)
 
-    def _withdrawn(self) -> "Chores":
-        return []       # nothing waits in this pool's admission: the loop finds the task final when it comes to it
+    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+        self._leave_line(task)
+        return self._dispatch_chores()
+
+    def _leave_line(self, task: "Task[Any]") -> None:
+        """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
+        if task._spec.lane is not None:
+            if task in self._places:
+                self._leave(task)
+            else:
+                self.admission.withdrawn(task)
+
+    def _leave(self, task: "Task[Any]") -> None:
+        if self._places.pop(task, None) is not None:
+            self.admission.leave(task)
+
+    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+        for task in tasks:
+            if not task._more().running:
+                self._places.pop(task, None)
+        standing = self.admission.standing()
+        self.admission.push_back([task for task in self.registry.live.values() if task._spec.lane is not None
+                                  and task._status == QUEUED and task not in standing and task not in self._places])
+        self.admission.recount(len(self._places), [task._spec.lane for task in self._places
+                                                   if task._spec.lane is not None])
+        # Whether these were posted nobody knows; once more does no harm.
+        again: "Chores" = [partial(self._post, task) for task in self._places if task._status == QUEUED]
+        return again + self._dispatch_chores()
 
     def _stop(self, task: "Task[Any]") -> "Chores":
         payload = task._more().payload
@@ -422,7 +496,7 @@ class LoopPool(Pool):
     def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
         chores = self._stop(task)
         if pause is not None and self._may_retry(task):
-            return chores + self._retry(task, pause)
+            return chores + self._retry(task, pause, error)
         held = task._hold()
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
 
@@ -435,6 +509,11 @@ class LoopPool(Pool):
 
     def _done_early(self, task: "Task[Any]") -> "Chores":
         return self._stop(task)
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`."""
+        super().reset_after_fork()
+        self._places = {}
 
     def close(self, deadline: "Optional[float]") -> None:
         """Nothing to end: the loops belong to the supervisor or to the application."""
