@@ -610,7 +610,8 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
     _options: "Tuple[str, ...]" = ("e", "event")
 
     def trigger_threadsafe(self, force: bool = False) -> bool:
-        """Have the function run, from any thread, signal handlers included.
+        """Have the function run, from any thread, signal handlers included. A stop that comes before the run has begun
+        calls it off.
 
         :param force: have another run follow when the function is running.
         :return: False when nothing follows: the function is running, or the worker is not active.
