@@ -121,7 +121,6 @@ def test_an_item_that_the_stopped_supervisor_does_not_take_is_for_the_next_start
     assert worker.wait_until_stop(PATIENCE)
     outside.block()
     assert worker.results.empty() and worker.stats().waiting == 1
-    del worker.hook
     worker.hook = lambda item: None
     outside.start()
     worker.start()
@@ -152,12 +151,12 @@ def test_a_queue_that_breaks_keeps_no_worker_from_stopping(outside, caplog, kind
         def get_nowait(self):
             raise SystemExit("broken queue")
 
-    function = {"thread": lambda item: None, "loop": Doubles.process_result, "executor": None}[kind]
-    if kind == "loop":
-        async def function(item):
-            pass
-    worker = (Doubles(q=Breaks, supervisor=outside) if function is None
-              else background_worker(function, q=Breaks, supervisor=outside))
+    async def coroutine_function(item):
+        pass
+
+    worker = {"thread": lambda: background_worker(lambda item: None, q=Breaks, supervisor=outside),
+              "loop": lambda: background_worker(coroutine_function, q=Breaks, supervisor=outside),
+              "executor": lambda: Doubles(q=Breaks, supervisor=outside)}[kind]()
     worker.start()
     worker.put_threadsafe(1)
     wait_for(lambda: "could not give an item" in caplog.text, "it is told")
