@@ -326,6 +326,8 @@ def test_a_job_that_is_created_while_its_scheduler_starts_is_scheduled_once(supe
     scheduler._jobs = Meanwhile()
     scheduler.start()
     clock.settle()
+    (job,) = scheduler.jobs()
+    assert job._deadline == clock.now + 10      # once further, not twice
     assert runs.next() == ()
     clock.forward(10)
     assert runs.next() == ()
@@ -336,7 +338,6 @@ def test_a_job_that_is_created_while_its_scheduler_starts_is_scheduled_once(supe
 
 def test_a_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, runs, job_function):
     scheduler = supervisor.create_async_job_scheduler("short")
-    made = []
 
     class Meanwhile(dict):
         def __setitem__(self, key, value):
@@ -344,10 +345,11 @@ def test_a_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock,
             super().__setitem__(key, value)
 
     scheduler._jobs = Meanwhile()
-    made.append(scheduler.create_threadsafe(job_function, interval=10))
+    job = scheduler.create_threadsafe(job_function, interval=10)
+    assert not job.active and not scheduler._jobs
     clock.forward(100)
     supervisor.stop()
-    assert runs.none() and not made[0].active and not scheduler._jobs
+    assert runs.none()
 
 
 def test_the_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_function):
