@@ -787,7 +787,8 @@ class ProcessPool(Upkeep):
                 self._expect(started)
             except BaseException as error:
                 # The system refuses for now: what waits stays. Any other reason will be the same at the next try.
-                temporary = isinstance(error, (OSError, MemoryError))
+                # A fork server that ends at every start, since the program cannot be imported there, is no such refusal.
+                temporary = isinstance(error, (OSError, MemoryError)) and not isinstance(error, ConnectionError)
                 with self.lock:
                     self._starting = self._start_running = False
                     if not temporary:

@@ -359,6 +359,29 @@ def test_an_initializer_that_raises_fails_what_waits(processes, trace):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_fork_server_that_ends_at_every_start_fails_what_waits(process, monkeypatch, times):
+    from atasker_like.pools import processes
+
+    launch, calls = processes.launch, []
+
+    def reset(*arguments):
+        calls.append(arguments)
+        if len(calls) <= times:
+            raise ConnectionResetError("the fork server is gone")
+        return launch(*arguments)
+
+    monkeypatch.setattr(processes, "launch", reset)
+    task = process.bind(f.add)(1, 2)
+    if times == 1:
+        assert task.value(20) == 3
+    else:
+        assert type(task.exception(20)) is PoolBrokenError
+        assert "the fork server is gone" in str(task.exception())
+        assert len(calls) == 3
+
+
+@pytest.mark.slow
 def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
     create = processes.supervisor.create_mp_pool
     create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.name)
