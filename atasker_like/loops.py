@@ -304,8 +304,11 @@ class LoopPool(Pool):
                 self.admission.push(task)
         return chores + self._dispatch_chores()
 
-    def _dispatch_chores(self) -> "Chores":
-        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on."""
+    def _dispatch_chores(self, here: "Optional[asyncio.AbstractEventLoop]" = None) -> "Chores":
+        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on.
+
+        :param here: the loop that makes this call, as one of its own: it need not be woken.
+        """
         chores: "Chores" = []
         while self.admission.waiting:
             task = self.admission.pop()
@@ -314,8 +317,11 @@ class LoopPool(Pool):
             if task in self._places:        # an earlier attempt, which takes its time to end, has given it up
                 self.admission.leave(task)
                 task._more().running = 0
-            self._places[task] = task._more().payload[0]
-            chores.append(partial(self._post, task))
+            self._places[task] = mailbox = task._more().payload[0]
+            if here is not None and mailbox.loop is here:
+                chores.append(partial(here.call_soon, self._begin, task))       # type: ignore[arg-type]
+            else:
+                chores.append(partial(self._post, task))
         self._let_in()
         return chores
 
@@ -449,7 +455,9 @@ class LoopPool(Pool):
             if error is not None and (watchers is None or cancelled):
                 outcome.seen = True         # another attempt follows, or its end was told before
             if task._spec.lane is not None:
-                chores = chores + self._dispatch_chores()
+                from asyncio import get_running_loop
+
+                chores = chores + self._dispatch_chores(get_running_loop())
         for chore in chores:
             chore()
         self._announce(task, watchers, inline=False)

@@ -207,7 +207,7 @@ class Admission:
     def reopen(self, lane: "Lane") -> None:
         """A lane may have opened: what was parked stands at the head of the line again."""
         self.waiting += lane.parked
-        for priority, turn in reversed(lane.unpark()):
+        for priority, turn in lane.unpark().items():
             self._level(priority).appendleft(turn)
 
     def leave(self, task: "Task[Any]") -> None:

@@ -27,7 +27,7 @@ from .task import QUEUED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Lock
-    from typing import Any, Container, Deque, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+    from typing import Any, Container, Deque, Dict, Iterator, List, Optional, Protocol, Sequence
 
     from .task import Task, TaskSpec
     from .timer import Timer, TimerEntry
@@ -117,7 +117,7 @@ class Lane:
         self.turns = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
         self.parked = 0
         self.outside: "Deque[Lock]" = deque()       # gates of submitters who wait for room
-        self._parked_turns: "List[Tuple[int, Turn]]" = []       # with the priority at which each stood
+        self._parked_turns: "Dict[int, Turn]" = {}              # by priority; as one, since they come back together
         self._levels: "Dict[int, Deque[Task[Any]]]" = {}        # by rank, each first in, first out
         self._order: "List[int]" = []                           # a heap of the ranks that have a level
         self._dead = 0                                          # withdrawn tasks that still stand in a level
@@ -312,16 +312,20 @@ class Lane:
 
     def park(self, priority: int, turn: Turn) -> int:
         """A turn has come up, and the lane is closed: keep it. Return how many turns it stood for."""
-        count = min(turn.count, self.turns)
+        turn.count = count = min(turn.count, self.turns)
         if count:
-            self._parked_turns.append((priority, turn))
+            kept = self._parked_turns.get(priority)
+            if kept is None:
+                self._parked_turns[priority] = turn
+            else:
+                kept.count += count
             self.turns -= count
             self.parked += count
         return count
 
-    def unpark(self) -> "List[Tuple[int, Turn]]":
-        """Let all parked turns stand in line again; return them, with their priorities, in their order."""
-        back, self._parked_turns = self._parked_turns, []
+    def unpark(self) -> "Dict[int, Turn]":
+        """Let all parked turns stand in line again; return them by priority."""
+        back, self._parked_turns = self._parked_turns, {}
         self.turns += self.parked
         self.parked = 0
         return back
