@@ -280,6 +280,8 @@ class _Link(asyncio.Protocol):
         if tell:
             self._accepted[task_id] = self.loop.create_future()
         self.write(line)
+        if len(self._results) == 1:
+            self._flush()           # nothing else is on its way: no other request is near that could go with it
         return future
 
     async def accepted(self, future: TaskFuture) -> None:

@@ -15,7 +15,8 @@ import os
 from collections import deque
 from traceback import format_exception
 
-from ..engine.result import log
+from ..engine.result import Failure, log
+from ..engine.task import CANCELED
 from ..engine.waiting import deadline_of, mailbox_of, remaining
 from ..errors import InvalidArgumentError, InvalidTypeError, TaskRefusedError
 from ..options import unknown_option
@@ -413,19 +414,22 @@ class Connection(asyncio.Protocol):
         if self._closed:
             return          # and nobody looks at its error: the log will have it
         task = call.task
-        result = task.wait(0)
-        if result.status == "succeeded":
-            line = encode_result(call.request_id, result.value, self._server.max_message)
-        elif result.exception is not None:
-            error = result.exception
+        outcome = task._outcome
+        if task._status == CANCELED:
+            line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
+        elif type(outcome) is Failure:
+            outcome.seen = True
+            error = outcome.error
             line = encode_error(call.request_id, type(error).__name__, _text_of(error), _traceback_of(error))
         else:
-            line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
+            line = encode_result(call.request_id, outcome, self._server.max_message)
         self._answer(line)
         if self._lines:
             self._work()
         elif self._finishing:
             self._close_when_answered()
+        elif not self._calls:
+            self._flush()           # no other answer is near that could go with it
 
     def _answer(self, line: bytes) -> None:
         if not self._answers:

@@ -5,11 +5,11 @@ import dataclasses
 
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidFieldError, TaskExecutionError
-from .schema import Misfit, form_of
+from .schema import Form, Misfit, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, Dict, Type, TypeVar
+    from typing import Any, ClassVar, Dict, Optional, Type, TypeVar
 
     from typing_extensions import dataclass_transform
 
@@ -43,6 +43,7 @@ class Task:
         parallel: ClassVar[bool]
         priority: ClassVar[int]
         hidden_fields: Any
+        _form: ClassVar[Form]
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -81,7 +82,7 @@ class Task:
         :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow, or JSON cannot.
         """
         try:
-            written: "Dict[str, Any]" = form_of(type(self)).write(self)
+            written: "Dict[str, Any]" = _form(type(self)).write(self)
             return written
         except Misfit as misfit:
             raise _invalid(type(self).type(), misfit) from None
@@ -96,7 +97,7 @@ class Task:
         :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type; ``.field`` names it.
         """
         try:
-            task: "T" = form_of(cls).read(payload)
+            task: "T" = _form(cls).read(payload)
             return task
         except Misfit as misfit:
             raise _invalid(cls.type(), misfit) from misfit.__cause__
@@ -109,6 +110,14 @@ class Task:
 
 
 _RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
+
+
+def _form(kind: "Type[Task]") -> Form:
+    form: "Optional[Form]" = kind.__dict__.get("_form")     # not a base's
+    if form is None:
+        form = form_of(kind)
+        kind._form = form
+    return form
 
 
 def _invalid(name: str, misfit: Misfit) -> InvalidFieldError:
