@@ -506,9 +506,9 @@ class SyncClient:
         return self._run(self._client.execute(target, task, check=check, priority=priority), timeout)
 
     def send(self, name: str, payload: "Dict[str, Any]", *, target: "Optional[str]" = None, check: bool = True,
-             priority: "Optional[int]" = None, wait: bool = True,
-             timeout: "Optional[float]" = None) -> "Union[TaskResult, SyncTaskFuture]":
-        """Send a task of which only the type's name and the fields as JSON are known here.
+             priority: "Optional[int]" = None, wait: bool = True, timeout: "Optional[float]" = None) -> "Any":
+        """Send a task of which only the type's name and the fields as JSON are known here; return its
+        :class:`TaskResult`.
 
         :param wait: False returns a :class:`SyncTaskFuture` once it is accepted. The rest is as in :meth:`execute`.
         """

@@ -30,7 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, NoReturn, Optional
 
-__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_result", "result_of", "shortened"]
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_result", "result_of", "shortened",
+           "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
@@ -77,6 +78,14 @@ def decode(line: bytes) -> "Dict[str, Any]":
     if type(message) is not dict:
         raise ValueError(f"a JSON object is expected, not {shortened(text, 40)}")
     return message
+
+
+def value_of(text: str) -> "Any":
+    """Return the JSON value that a text is; a text that is none stands for itself, as a string."""
+    try:
+        return _decode_long(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _check_depth(line: bytes) -> None:
