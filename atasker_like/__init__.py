@@ -19,6 +19,7 @@ if TYPE_CHECKING:
                             TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED, TASK_STATUS_STARTED,
                             TT_COROUTINE, TT_MP, TT_THREAD, Priority, TaskStatus, TaskType)
     from .collections import FunctionCollection, TaskCollection
+    from .engine.lanes import Lane
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
     from .errors import (ExecutionError, InvalidArgumentError, InvalidFieldError, InvalidTypeError, PoolBrokenError,
@@ -50,6 +51,7 @@ _HOMES = {
                "ServiceConnectionError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
+    "engine.lanes": ("Lane",),
     "engine.result": ("TaskResult", "set_debug"),
     "engine.task": ("Progress", "Task", "current_task"),
     "locals": ("LocalProxy", "Locker", "g"),
@@ -67,16 +69,16 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "LocalProxy",
+    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
     "Locker", "PoolBrokenError", "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError",
     "RemoteTraceback", "ServiceConnectionError", "StopReport", "SupervisorBusyError", "SupervisorError",
     "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
     "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
-    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError",
-    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus",
-    "TaskSupervisor", "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed",
-    "background_task", "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed",
-    "current_task", "g", "set_debug", "task_supervisor", "wait_completed",
+    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskNotFoundError",
+    "TaskOptions", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus", "TaskSupervisor",
+    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
+    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
+    "task_supervisor", "wait_completed",
 ]
 
 

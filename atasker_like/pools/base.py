@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+    from ..engine.lanes import Lane
     from ..engine.timer import Timer
 
     Chores = List[Callable[[], None]]
@@ -58,6 +59,7 @@ class Pool(Intake):
         self.registry = Registry()
         self.admission = admission
         self.accepting = False
+        self.draining = False               # it is being stopped: no lane is paused any more
         self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
         self._beside = beside               # runs a call in a pool thread, for threads that must not wait
         #: The pools whose critical sections a finalizer may be in that comes to this one. None for the thread pool: who
@@ -126,7 +128,8 @@ class Pool(Intake):
                         self.registry.add(task)
                         self._delay(task, pause)
                         return
-                    if admission.waiting < admission.most or self._has_room(spec):
+                    if ((admission.waiting < admission.most or self._has_room(spec))
+                            and (spec.lane is None or spec.lane.has_room())):       # _has_room_for(), written out
                         self.registry.add(task)
                         chores = self._ready(task)
                         break
@@ -220,10 +223,11 @@ class Pool(Intake):
 
     def _submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         plain = all(task._spec.plain for task in tasks)
+        bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None for task in tasks)
         chores: "Optional[Chores]" = None
         while True:
             with self.lock:
-                if self.admission.most != maxsize:
+                if self.admission.most != maxsize or bounded:
                     break
                 if self.accepting:
                     if not plain:
@@ -282,7 +286,10 @@ class Pool(Intake):
         spec = task._spec
         own = self._adopted.get(spec)
         if own is None:
-            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id)
+            if spec.lane is not None:
+                spec.lane.bind(self)
+            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id,
+                           spec.lane, spec.rank)
             if len(self._adopted) >= 512:
                 self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
             self._adopted[spec] = own
@@ -314,6 +321,29 @@ class Pool(Intake):
             if self.aging is not None:
                 self._keep_aging()
             chores = self._ready(task)
+        for chore in chores:
+            chore()
+
+    # -- lanes ---------------------------------------------------------------------------------------
+
+    def lane_changed(self, lane: "Lane") -> None:
+        """A lane in front of this pool has other settings: start what may start now, let in whom there is room for."""
+        if self.busy_here():
+            self.elsewhere(self.lane_changed, lane)
+            return
+        with self.lock:
+            self.admission.reopen(lane)
+            self._let_in()
+            chores = self._risen()
+        for chore in chores:
+            chore()
+
+    def lane_opens(self, lane: "Lane") -> None:
+        """The timer's call: by its rate, a lane may start another task."""
+        with self.lock:
+            lane.opened()
+            self.admission.reopen(lane)
+            chores = self._risen()
         for chore in chores:
             chore()
 
@@ -462,7 +492,7 @@ class Pool(Intake):
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._standing(task):
                     watchers = self._conclude(task, CANCELED, perf_counter())
-                    chores = self._withdrawn()
+                    chores = self._withdrawn(task)
                 else:
                     chores = self._interrupt(task)
             del held
@@ -495,7 +525,7 @@ class Pool(Intake):
                     chores = self._done_early(task)
                 watchers = self._conclude(task, COMPLETED, perf_counter())
                 if standing:
-                    chores = self._withdrawn()
+                    chores = self._withdrawn(task)
             del held
             self._announce(task, watchers)
             for chore in chores:
@@ -559,6 +589,7 @@ class Pool(Intake):
         """Accept tasks from now on."""
         with self.lock:
             self.accepting = True
+            self.draining = False
 
     def refuse(self) -> None:
         """Accept no more tasks; those accepted go on."""
@@ -567,10 +598,19 @@ class Pool(Intake):
             self._let_in()                  # to be told
 
     def cancel_delayed(self) -> int:
-        """Cancel what waits for its time; return how many."""
+        """The pool is being stopped: cancel what waits for its time, or in a paused lane; return how many."""
         with self.lock:
             delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-        return sum(self.cancel(task) for task in delayed)
+            paused = [task for lane in self.admission.lanes if lane.paused for task in lane.tasks()]
+        cancelled = sum(self.cancel(task) for task in delayed + paused)
+        with self.lock:
+            self.draining = True
+            for lane in self.admission.lanes:
+                self.admission.reopen(lane)     # what has come back meanwhile: a failed attempt
+            chores = self._risen()
+        for chore in chores:
+            chore()
+        return cancelled
 
     def cancel_waiting(self) -> int:
         """Cancel what has not started; return how many."""
@@ -594,7 +634,7 @@ class Pool(Intake):
                 held = task._hold()
                 watchers = self._conclude(task, CANCELED, perf_counter())
                 if standing:
-                    self.admission.withdrawn()
+                    self._withdrawn(task)
                 ended.append((task, held, watchers))
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
@@ -624,7 +664,7 @@ class Pool(Intake):
         self.gates = Gates()
         self.registry = Registry()
         self.admission = self.admission.empty_copy()
-        self.accepting = False
+        self.accepting = self.draining = False
         self._drained = []
         self._outside.clear()
         self._attentive = False
@@ -667,9 +707,9 @@ class Pool(Intake):
         """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
         return True
 
-    def _withdrawn(self) -> "Chores":
+    def _withdrawn(self, task: "Task[Any]") -> "Chores":
         """A standing task has just become final."""
-        self.admission.withdrawn()
+        self.admission.withdrawn(task)
         return []
 
     def _interrupt(self, task: "Task[Any]") -> "Chores":

@@ -195,7 +195,7 @@ class ExternalPool(Pool):
         """A call occupies its place no longer."""
         if call in self._calls:
             self._calls.discard(call)
-            self.admission.active -= 1
+            self.admission.leave(call.task)
 
     def _withdraw(self, call: _Call) -> bool:
         """Take a call back that the giver has not taken up; say whether it was in time."""
@@ -409,10 +409,6 @@ class ExternalPool(Pool):
             return self._dispatch_chores()
         return []                       # its result, when it comes, is ignored
 
-    def _withdrawn(self) -> "Chores":
-        self.admission.withdrawn()
-        return []
-
     def _risen(self) -> "Chores":
         return self._dispatch_chores()
 
@@ -425,7 +421,8 @@ class ExternalPool(Pool):
             call.over = True
             self._calls.discard(call)
         self._to_give = deque(call for call in self._to_give if not call.over)
-        self.admission.recount(len(self._calls))
+        self.admission.recount(len(self._calls), [call.task._spec.lane for call in self._calls
+                                                  if call.task._spec.lane is not None])
         if not self._giver_runs:
             self._giving = False        # whoever was about to ask for it was interrupted
         return self._dispatch_chores()

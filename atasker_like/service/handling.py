@@ -10,8 +10,6 @@ of any: what runs in the lane is the handler itself where that is a coroutine fu
 """
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from itertools import count
 from threading import Lock
 
 from ..constants import TT_COROUTINE, TT_THREAD
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Type, TypeVar
 
     from ..constants import TaskType
+    from ..engine.lanes import Lane
     from ..engine.task import Task, TaskSpec
     from ..loops import ALoop
     from .server import Server
@@ -80,8 +79,12 @@ class Service:
         self._handlers: "Dict[str, Handler]" = {}
         self._lock = Lock()         # guards what follows, in sections that call nothing
         self._alive = 0             # tasks accepted and not ended
-        self._line = Line()
         self._local: "Optional[Server]" = None      # for clients of this process that were given the service itself
+
+    @property
+    def lane(self) -> "Lane":
+        """The lane of the tasks that run one at a time: they wait in it while it is paused."""
+        return self.supervisor.lane(f"service {self.name}", limit=1)
 
     @property
     def alive(self) -> int:
@@ -185,11 +188,6 @@ class Service:
                 raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}", "stopped") from error
             raise
 
-    def in_lane(self, handler: "Handler", rank: int) -> "TaskSpec":
-        """Return a spec whose tasks run one at a time with all others of these."""
-        return self.supervisor.make_spec(InLine(self._line, handler, rank), TT_COROUTINE,
-                                         TaskOptions(name=handler.spec.name))
-
     def ended(self) -> None:
         """A task that was accepted has ended."""
         with self._lock:
@@ -250,17 +248,19 @@ class Handler:
         """Return the spec of tasks that run one at a time; they are made once for each rank."""
         spec = self._by_rank.get(rank)
         if spec is None:
-            spec = self.service.in_lane(self, rank)
+            inner = self.spec
+            is_coroutine = inner.tt == TT_COROUTINE
+            spec = self.service.supervisor.make_spec(
+                inner.target if is_coroutine else self._wait_for, TT_COROUTINE,
+                inner.options if is_coroutine else TaskOptions(name=inner.name), lane=self.service.lane, rank=rank)
             if len(self._by_rank) >= _RANKS:
                 self._by_rank.clear()
             self._by_rank[rank] = spec
         return spec
 
-    async def run(self, task: TypedTask) -> "Any":
-        """Run the handler where it belongs, and wait for it."""
+    async def _wait_for(self, task: TypedTask) -> "Any":
+        """Run the handler in the pool where it belongs, and wait for it, in its place in the lane."""
         spec = self.spec
-        if spec.tt == TT_COROUTINE:
-            return await spec.target(task)
         try:
             inner = spec.pool.start(spec, (task,), None)
         except SupervisorStoppedError:
@@ -273,7 +273,7 @@ class Handler:
         try:
             return await inner
         finally:
-            if not inner.done():        # who waited was cancelled, or out of time
+            if not inner.done():        # who waited was cancelled
                 inner.cancel()
 
 
@@ -284,52 +284,3 @@ def check_number(name: str, value: "Any", least: int = 1) -> int:
     if value < least:
         raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {value}")
     return value
-
-
-# -- until the engine has lanes: tasks that stand in line for their turn ------------------------------------
-
-
-class Line:
-    """The order of a service's tasks. All of it happens in one loop, so nothing is locked."""
-
-    def __init__(self) -> None:
-        self._waiting: "Any" = []
-        self._numbers = count()
-        self._busy = False
-
-    async def turn(self, rank: int) -> None:
-        from asyncio import get_running_loop
-
-        if not self._busy:
-            self._busy = True
-            return
-        future = get_running_loop().create_future()
-        heappush(self._waiting, (rank, next(self._numbers), future))
-        try:
-            await future
-        except BaseException:
-            if future.done() and not future.cancelled():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        while self._waiting:
-            _, _, future = heappop(self._waiting)
-            if not future.done():
-                future.set_result(None)
-                return
-        self._busy = False
-
-
-class InLine:
-    """What runs in the place of a handler: it waits for its turn."""
-
-    def __init__(self, line: Line, handler: Handler, rank: int) -> None:
-        self.line, self.handler, self.rank = line, handler, rank
-
-    async def __call__(self, task: TypedTask) -> "Any":
-        await self.line.turn(self.rank)
-        try:
-            return await self.handler.run(task)
-        finally:
-            self.line.leave()
