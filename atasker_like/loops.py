@@ -377,6 +377,8 @@ class LoopPool(Pool):
                 self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             on_start, extra.on_start = extra.on_start, None
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
@@ -435,7 +437,7 @@ class LoopPool(Pool):
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, outcome.error)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (watchers is None or cancelled):
@@ -473,7 +475,7 @@ class LoopPool(Pool):
     def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
         chores = self._stop(task)
         if pause is not None and self._may_retry(task):
-            return chores + self._retry(task, pause)
+            return chores + self._retry(task, pause, error)
         held = task._hold()
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
 

@@ -669,11 +669,14 @@ class TaskSupervisor(Schedulers):
 
     def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,
                   callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None,
-                  worker: "Any" = None, lane: "Union[Lane, str, None]" = None, rank: "Optional[int]" = None) -> TaskSpec:
+                  worker: "Any" = None, lane: "Union[Lane, str, None]" = None, rank: "Optional[int]" = None,
+                  hooks: "Any" = None) -> TaskSpec:
         """Check what a function's calls will have in common, and put it in one place.
 
         :param lane: a lane, or the name of one of this supervisor's.
         :param rank: the order within the lane, lower first; the priority unless told.
+        :param hooks: has ``started(task)``, ``retried(task, error)`` and ``ended(task)``, which a pool thread calls, one
+            at a time and in order; what they raise is logged.
         :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
         :raises InvalidArgumentError: the lane stands in front of another pool.
         """
@@ -706,7 +709,7 @@ class TaskSupervisor(Schedulers):
                 raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
             lane.bind(pool)
         return TaskSpec(pool, target, options, tt, callback, loop, worker, tt == TT_MP and takes_task_id(target),
-                        lane, rank)
+                        lane, rank, hooks)
 
     def lane(self, name: str, **settings: "Any") -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.

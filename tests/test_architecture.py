@@ -18,7 +18,7 @@ FLOORS = [
     ["constants", "errors", "options"],
     ["engine", "engine.calling", "engine.result", "engine.waiting", "engine.task", "engine.lanes", "engine.admission",
      "engine.timer", "engine.registry"],
-    ["pools", "pools.intake", "pools.base", "pools.threads", "pools.relay", "pools.child", "pools.decode", "pools.members",
+    ["pools", "pools.telling", "pools.intake", "pools.base", "pools.threads", "pools.relay", "pools.child", "pools.decode", "pools.members",
      "pools.composing", "pools.dispatch", "pools.upkeep", "pools.processes", "pools.outside", "pools.outlets",
      "pools.external", "loops"],
     ["snapshot", "stacks", "jobs", "schedulers", "supervisor"],

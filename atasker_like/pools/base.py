@@ -66,10 +66,6 @@ class Pool(Intake):
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
-        self.late_after = float("inf")      # seconds in the queue after which a start is told of
-        self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
-        self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
-        self._telling = False               # a thread does, or is about to
         self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -289,7 +285,7 @@ class Pool(Intake):
             if spec.lane is not None:
                 spec.lane.bind(self)
             own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id,
-                           spec.lane, spec.rank)
+                           spec.lane, spec.rank, spec.hooks)
             if len(self._adopted) >= 512:
                 self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
             self._adopted[spec] = own
@@ -347,34 +343,6 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    def _started_late(self, task: "Task[Any]", now: float) -> None:
-        """A task is started, longer than ``late_after`` after it came; the lock is held. The telling is for others."""
-        extra = task._extra
-        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
-        if waited > self.late_after:
-            self._latecomers.append((task, waited))
-            if not self._telling:           # else who tells of the others tells of this one, too
-                try:
-                    self.timer.start()
-                except (RuntimeError, MemoryError):
-                    self._latecomers = []   # it is a warning only
-                    return
-                self._telling = True
-                self.timer.call_at(0.0, self._beside, self._tell_late)
-
-    def _tell_late(self) -> None:
-        """In a pool thread."""
-        while True:
-            with self.lock:
-                late, self._latecomers = self._latecomers, []
-                self._telling = bool(late)
-            if not late:
-                return
-            try:
-                self.tell_late(late)
-            except BaseException:
-                log.exception("%s: what is called with tasks that started late raised", self.name)
-
     # -- the end of a task ---------------------------------------------------------------------------
 
     def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None
@@ -396,6 +364,8 @@ class Pool(Intake):
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
         watchers = task._watchers or []
+        if task._spec.hooks is not None:
+            self._tell(task._spec.hooks.ended, task)
         if extra is not None:
             if extra.timer is not None:
                 self._disarm(task)
@@ -448,9 +418,11 @@ class Pool(Intake):
         return (self.accepting and task._status == STARTED
                 and not (task._extra is not None and task._extra.cancel_requested))
 
-    def _retry(self, task: "Task[Any]", pause: float) -> "Chores":
+    def _retry(self, task: "Task[Any]", pause: float, error: BaseException) -> "Chores":
         """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
         self.registry.retried += 1
+        if task._spec.hooks is not None:
+            self._tell(task._spec.hooks.retried, task, error)
         extra = task._more()
         self._disarm(task)
         if pause > 0:
@@ -644,11 +616,12 @@ class Pool(Intake):
         """Block until no task is alive, at the latest until the deadline; say whether none is."""
         latch = Latch()
         with self.lock:
-            if not self.registry.live:
-                return True
-            self._drained.append(latch)
-            self._attentive = True
-        if latch.wait(deadline):
+            empty = not self.registry.live
+            if not empty:
+                self._drained.append(latch)
+                self._attentive = True
+        if empty or latch.wait(deadline):
+            self._wait_told(deadline)       # when hooks do not come to their end, that is not for the tasks to say
             return True
         with self.lock:
             if latch in self._drained:
@@ -669,8 +642,7 @@ class Pool(Intake):
         self._outside.clear()
         self._attentive = False
         self._aging_entry = None
-        self._latecomers = []
-        self._telling = False
+        self._forget_news()
 
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
@@ -746,7 +718,3 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
-
-
-def _nothing(late: "List[Tuple[Task[Any], float]]") -> None:
-    pass

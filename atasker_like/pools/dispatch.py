@@ -125,6 +125,8 @@ class Dispatcher(Composer):
                 self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             extra = task._extra
             if extra is not None and extra.on_start:
                 for watcher in extra.on_start:

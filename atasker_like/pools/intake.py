@@ -21,6 +21,7 @@ from time import perf_counter
 from ..engine.task import CANCELED
 from ..engine.waiting import block
 from ..errors import QueueFullError, TaskTimeoutError
+from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..engine.admission import Admission
     from ..engine.registry import Registry
     from ..engine.task import Task, TaskSpec
-    from ..engine.timer import Timer, TimerEntry
+    from ..engine.timer import TimerEntry
     from .base import Pool
 
     Chores = List[Callable[[], None]]
@@ -41,19 +42,17 @@ __all__ = ["ON_FULL", "Intake"]
 ON_FULL = ("block", "raise", "drop")
 
 
-class Intake:
+class Intake(Telling):
     """The part of a pool in front of its admission queue."""
 
-    name: str
-    lock: "Any"
     accepting: bool
     admission: "Admission"
     registry: "Registry"
-    timer: "Timer"
     _wake_up: "Callable[[], None]"
     _drained: "List[Callable[[], None]]"
 
     def __init__(self) -> None:
+        super().__init__()
         self.max_queued: "Optional[int]" = None     # tasks that may wait; None is any number
         self.on_full = "block"
         self.aging: "Optional[float]" = None        # seconds after which a waiting task rises one class

@@ -469,7 +469,7 @@ class ProcessPool(Upkeep):
         with self.lock:
             if pause is not None and self._may_retry(task):
                 outcome.seen = True
-                chores = self._retry(task, pause)
+                chores = self._retry(task, pause, outcome.error)
             else:
                 watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
                 if watchers is None and type(outcome) is Failure:

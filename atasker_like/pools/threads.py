@@ -260,6 +260,8 @@ class ThreadPool(Pool):
     def _has_started(self, task: "Task[Any]") -> None:
         if task._spec.timeout is not None:
             self._arm(task)
+        if task._spec.hooks is not None:
+            self._tell_started(task)
         extra = task._extra
         if extra is not None and extra.on_start:
             for watcher in extra.on_start:
@@ -498,7 +500,7 @@ class ThreadPool(Pool):
                 if pause is not None and self._may_retry(task):
                     assert failure is not None
                     failure.seen = True
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, failure.error)
                 elif error is not None and failure is None:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
@@ -606,7 +608,7 @@ class ThreadPool(Pool):
         if member is not None:
             self._give_up(member)
         if pause is not None and self._may_retry(task):
-            chores = self._retry(task, pause)
+            chores = self._retry(task, pause, error)
             return chores + self._dispatch_chores()
         # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
