@@ -21,6 +21,7 @@ import decimal
 import enum
 import json
 import uuid
+from itertools import accumulate
 
 from ..errors import TaskRefusedError
 from .schema import Misfit, form_of
@@ -95,16 +96,12 @@ def _check_depth(line: bytes) -> None:
     All in C: a line may be long.
     """
     outside_of_strings = b"".join(line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    brackets = outside_of_strings.translate(_AS_SQUARE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return
-        brackets = brackets.replace(b"[]", b"")         # the innermost level of each
-    if brackets:
-        raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects, or brackets that do not match")
+    steps = memoryview(outside_of_strings.translate(_AS_STEPS, _NO_BRACKETS)).cast("b")
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
 
 
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")      # as signed bytes: one level in, one out
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 

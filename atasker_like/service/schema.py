@@ -261,6 +261,7 @@ _SIMPLE: "Dict[Any, Form]" = {
     typing.Any: _ANY,
     object: _ANY,
 }
+_SIMPLE[None] = _SIMPLE[type(None)]
 
 
 # -- what is made of other types ---------------------------------------------------------------------------
@@ -282,11 +283,10 @@ def _enum_form(kind: "Type[enum.Enum]") -> Form:
     def write(value: "Any") -> "Any":
         if not isinstance(value, kind):
             _expected(f"a {kind.__name__}", value)
-        if by_value:
-            return value.value
-        if value.name not in kind.__members__:
-            _expected(f"a {kind.__name__} that has a name", value)      # a combination of flags
-        return value.name
+        written = value.value if by_value else value.name
+        if _key(written) not in known:          # a combination of flags
+            raise Misfit(f"takes a member of {kind.__name__}, which {value!r} is not")
+        return written
 
     return Form(kind.__name__, read, write, rank=1)
 
@@ -572,7 +572,7 @@ def form_of(annotation: "Any") -> Form:
     try:
         simple = _SIMPLE.get(annotation)
     except TypeError:                       # not hashable: no type
-        simple = None
+        raise _no_form(annotation) from None
     if simple is not None:
         return simple
     supertype = getattr(annotation, "__supertype__", None)      # a NewType
@@ -602,5 +602,9 @@ def form_of(annotation: "Any") -> Form:
             return _enum_form(plain)
         if dataclasses.is_dataclass(plain):
             return _known_dataclass(plain)
-    raise InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, dates, Decimal, UUID, Enum, "
-                           "Literal, dataclasses, and lists, tuples, dicts and unions of them")
+    raise _no_form(annotation)
+
+
+def _no_form(annotation: "Any") -> InvalidTypeError:
+    return InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, dates, Decimal, UUID, Enum, "
+                            "Literal, dataclasses, and lists, tuples, dicts and unions of them")
