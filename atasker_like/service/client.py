@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
+import weakref
+from concurrent.futures import CancelledError
 from itertools import count
 
-from ..engine.waiting import deadline_of, remaining
+from ..engine.waiting import block, deadline_of, remaining
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError, SupervisorStoppedError,
-                      TaskExecutionError, TaskRefusedError, WaitTimeoutError)
+                      TaskCancelledError, TaskExecutionError, TaskRefusedError, WaitTimeoutError)
 from ..supervisor import TaskSupervisor
 from ..tasks import task_supervisor
 from .addresses import Address
@@ -434,9 +437,11 @@ class _Link(asyncio.Protocol):
 class SyncTaskFuture:
     """What :meth:`SyncClient.request` returns: the result of a task to come. From any thread."""
 
-    def __init__(self, client: "SyncClient", future: TaskFuture) -> None:
-        self._client = client
+    def __init__(self, future: TaskFuture) -> None:
         self._future = future
+        self._settled = threading.Event()
+        self._gone = False                  # its loop ended before it was done
+        future.add_done_callback(lambda _: self._settled.set())     # in the loop's thread, as this is
 
     @property
     def task_id(self) -> str:
@@ -445,7 +450,7 @@ class SyncTaskFuture:
 
     def done(self) -> bool:
         """Say whether the result is there."""
-        return self._future.done()
+        return self._settled.is_set()
 
     def result(self, timeout: "Optional[float]" = None) -> TaskResult:
         """Return the :class:`TaskResult`; block until it is there.
@@ -454,12 +459,22 @@ class SyncTaskFuture:
         :raises WaitTimeoutError: (a TimeoutError) it is not there in time; the task goes on.
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` was not False.
         :raises ServiceConnectionError: (a ConnectionError) the service went away.
+        :raises SupervisorStoppedError: (a RuntimeError) the client's supervisor has been stopped before it came.
         """
-        async def wait() -> TaskResult:
-            result: TaskResult = await asyncio.shield(self._future)
-            return result
+        def acquire(wait: bool, seconds: float = -1.0) -> bool:
+            return self._settled.wait(0 if not wait else None if seconds < 0 else seconds)
 
-        return self._client._run(wait(), timeout)
+        if not self._settled.is_set() and not block(acquire, deadline_of(timeout)):
+            raise WaitTimeoutError(f"no result of task {self.task_id} after {timeout:g} s of waiting; it goes on")
+        if self._gone:
+            raise SupervisorStoppedError(f"the supervisor was stopped before the result of task {self.task_id} came")
+        result: TaskResult = self._future.result()
+        return result
+
+    def _lose(self) -> None:
+        if not self._future.done():
+            self._gone = True
+        self._settled.set()
 
     def __repr__(self) -> str:
         return f"<SyncTaskFuture {self.task_id} {'done' if self.done() else 'pending'}>"
@@ -485,6 +500,7 @@ class SyncClient:
         self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self._supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+        self._futures: "weakref.WeakSet[SyncTaskFuture]" = weakref.WeakSet()        # added to in the loop's thread
 
     def request(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
                 priority: "Optional[int]" = None, timeout: "Optional[float]" = None) -> SyncTaskFuture:
@@ -493,8 +509,7 @@ class SyncClient:
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.request`.
         :raises WaitTimeoutError: (a TimeoutError) it is not accepted in time, and may be later.
         """
-        future = self._run(self._client.request(target, task, check=check, priority=priority), timeout)
-        return SyncTaskFuture(self, future)
+        return self._run(self._sync(self._client.request(target, task, check=check, priority=priority)), timeout)
 
     def execute(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
                 priority: "Optional[int]" = None, timeout: "Optional[float]" = None) -> TaskResult:
@@ -515,7 +530,7 @@ class SyncClient:
         metadata = {} if priority is None else {"priority": priority}
         if wait:
             return self._run(self._client._execute(target, name, payload, metadata, check), timeout)
-        return SyncTaskFuture(self, self._run(self._client._request(target, name, payload, metadata, check), timeout))
+        return self._run(self._sync(self._client._request(target, name, payload, metadata, check)), timeout)
 
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
@@ -535,6 +550,11 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
+    async def _sync(self, request: "Coroutine[Any, Any, TaskFuture]") -> SyncTaskFuture:
+        future = SyncTaskFuture(await request)
+        self._futures.add(future)
+        return future
+
     def _run(self, call: "Coroutine[Any, Any, R]", timeout: "Optional[float]") -> "R":
         try:
             deadline = deadline_of(timeout)
@@ -548,6 +568,11 @@ class SyncClient:
 
         try:
             return own.run(call if deadline is None else in_time())
+        except CancelledError as error:
+            if isinstance(error, TaskCancelledError):
+                raise               # its own task's, which was cancelled while it waited here
+            raise SupervisorStoppedError(f"supervisor {self._supervisor.id} was stopped before the service at "
+                                         f"{self._client.place} answered") from None
         except asyncio.TimeoutError as error:
             if isinstance(error, WaitTimeoutError):
                 raise
@@ -568,6 +593,8 @@ class SyncClient:
     def end(self) -> None:
         """Its loop has ended."""
         self._supervisor.unregister_sync_scheduler(self)
+        for future in list(self._futures):
+            future._lose()
 
     def reset_after_fork(self) -> None:
         """In a forked process: the connection is the parent's."""
