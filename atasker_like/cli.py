@@ -122,7 +122,7 @@ def _send(arguments: "Namespace") -> int:
 
     from .errors import (InvalidArgumentError, ServiceConnectionError, TaskExecutionError, TaskRefusedError,
                          WaitTimeoutError)
-    from .service.client import SyncClient
+    from .service.blocking import SyncClient
     from .service.messages import value_of
     from .tasks import task_supervisor
 

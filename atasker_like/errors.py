@@ -158,8 +158,7 @@ class TaskRefusedError(SupervisorError, ValueError):
 
 
 class TaskExecutionError(SupervisorError, RuntimeError):
-    """A task that a service accepted has failed there. ``error`` is its TaskResultError, ``traceback`` that of the handler,
-    as text."""
+    """A task that a service accepted has failed there. ``error`` is its TaskResultError."""
 
     def __init__(self, error: "Any") -> None:
         super().__init__(error)
@@ -167,6 +166,7 @@ class TaskExecutionError(SupervisorError, RuntimeError):
 
     @property
     def traceback(self) -> str:
+        """The traceback of the handler, as text."""
         return str(self.error.traceback)
 
     def __str__(self) -> str:

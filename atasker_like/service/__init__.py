@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
     from ..errors import InvalidFieldError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
     from .addresses import Address
-    from .client import Client, SyncClient, SyncTaskFuture, TaskFuture
+    from .blocking import SyncClient, SyncTaskFuture
+    from .client import Client
     from .handling import Service
+    from .link import TaskFuture
     from .server import Server
     from .typed import Task, TaskResult, TaskResultError, TaskResultOk
 
 _HOMES = {
     "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError", "TaskRefusedError"),
     ".addresses": ("Address",),
-    ".client": ("Client", "SyncClient", "SyncTaskFuture", "TaskFuture"),
+    ".blocking": ("SyncClient", "SyncTaskFuture"),
+    ".client": ("Client",),
     ".handling": ("Service",),
+    ".link": ("TaskFuture",),
     ".server": ("Server",),
     ".typed": ("Task", "TaskResult", "TaskResultError", "TaskResultOk"),
 }

@@ -217,7 +217,7 @@ def test_a_check_of_the_class_itself():
                 raise ValueError("it is odd")
 
     assert form_of(Even).read({"number": 2}) == Even(2)
-    with pytest.raises(Misfit, match="refused by Even: it is odd"):
+    with pytest.raises(Misfit, match="is refused: it is odd"):
         form_of(Even).read({"number": 3})
 
 
