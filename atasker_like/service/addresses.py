@@ -97,7 +97,7 @@ class Address:
 
 
 def bind(address: Address) -> socket.socket:
-    """Return a socket that is bound to an address and does not listen yet.
+    """Return a socket that is bound to an address; at a path it listens already.
 
     :raises OSError: the address is taken, or not to be had.
     """
@@ -123,6 +123,8 @@ def bind(address: Address) -> socket.socket:
         # Elsewhere the file has been open to others until here, and nobody can have come in: before listen(), whoever
         # connects is refused.
         os.chmod(address.path, 0o600)
+        # At once: one that does not listen looks dead to another service that wants the same path.
+        made.listen(BACKLOG)
     except BaseException:
         made.close()
         raise

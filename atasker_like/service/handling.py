@@ -13,8 +13,8 @@ from __future__ import annotations
 from threading import Lock
 
 from ..constants import TT_COROUTINE, TT_THREAD
-from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, SupervisorStoppedError,
-                      TaskRefusedError)
+from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
+                      SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option
 from ..supervisor import TaskSupervisor
 from ..tasks import task_supervisor
@@ -184,6 +184,8 @@ class Service:
             return handler.start(task, task.priority if priority is None else priority)
         except BaseException as error:
             self.ended()
+            if isinstance(error, QueueFullError):
+                raise TaskRefusedError(f"service {self.name!r} has no room for the task: {error}", "busy") from error
             if isinstance(error, SupervisorStoppedError):
                 raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}", "stopped") from error
             raise

@@ -160,6 +160,16 @@ def test_what_a_killed_service_left_behind_is_in_nobodys_way(lab, path, supervis
     assert not os.path.exists(path)
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are none")
+def test_one_that_is_just_beginning_is_not_taken_for_dead(lab, path):
+    from atasker_like.service.addresses import Address, bind
+
+    first = bind(Address(path))         # bound, and its loop has not been told of it
+    with first, pytest.raises(OSError):
+        bind(Address(path))
+    assert os.path.exists(path)
+
+
 def test_closing_removes_its_own_socket_only(lab, path):
     first = lab.serve(path)
     os.unlink(path)
