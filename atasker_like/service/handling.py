@@ -5,8 +5,9 @@
     request ──> handler by type ──> fields checked ──> lane, one at a time, in order of rank and arrival ──> handler
                                          └── parallel ──────────────────────────────────────────────────────────^
 
-The lane stands before the coroutine pool, since a lane belongs to one kind of pool, and the handlers of a service may be
-of any: what runs in the lane is the handler itself where that is a coroutine function, else a coroutine that waits for it.
+A lane belongs to one kind of pool, and the handlers of a service may be of any. It stands before the thread pool where all
+of them run in threads when the first task comes, else before the coroutine pool. What runs in the lane is the handler
+itself where it is of that kind; else a thread, which lends its place, or a coroutine, that waits for the handler.
 """
 from __future__ import annotations
 
@@ -155,6 +156,16 @@ class Service:
 
         return Server(self, address, token, **options).start()
 
+    def kind_of_lane(self) -> "TaskType":
+        """Return which pool the lane stands before; the first task settles it."""
+        pool = self.lane._pool
+        if pool is not None:
+            kind: "TaskType" = pool.tt      # type: ignore[attr-defined]
+            return kind
+        in_threads = all(handler.spec.tt == TT_THREAD for handler in list(self._handlers.values())
+                         if not handler.task_class.parallel)
+        return TT_THREAD if in_threads else TT_COROUTINE
+
     # -- for the server ------------------------------------------------------------------------------
 
     def accept(self, message: "Dict[str, Any]") -> "Task[Any]":
@@ -250,11 +261,13 @@ class Handler:
         """Return the spec of tasks that run one at a time; they are made once for each rank."""
         spec = self._by_rank.get(rank)
         if spec is None:
-            inner = self.spec
-            is_coroutine = inner.tt == TT_COROUTINE
-            spec = self.service.supervisor.make_spec(
-                inner.target if is_coroutine else self._wait_for, TT_COROUTINE,
-                inner.options if is_coroutine else TaskOptions(name=inner.name), lane=self.service.lane, rank=rank)
+            inner, kind = self.spec, self.service.kind_of_lane()
+            if inner.tt == kind:
+                target, options = inner.target, inner.options
+            else:
+                target = self._wait_in_thread if kind == TT_THREAD else self._wait_for
+                options = TaskOptions(name=inner.name)
+            spec = self.service.supervisor.make_spec(target, kind, options, lane=self.service.lane, rank=rank)
             if len(self._by_rank) >= _RANKS:
                 self._by_rank.clear()
             self._by_rank[rank] = spec
@@ -277,6 +290,10 @@ class Handler:
         finally:
             if not inner.done():        # who waited was cancelled
                 inner.cancel()
+
+    def _wait_in_thread(self, task: TypedTask) -> "Any":
+        """The same for a lane of threads."""
+        return self.spec.pool.start(self.spec, (task,), None).value()
 
 
 def check_number(name: str, value: "Any", least: int = 1) -> int:

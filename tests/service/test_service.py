@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_MP, InvalidArgumentError, InvalidFieldError, InvalidTypeError, ServiceConnectionError,
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidFieldError, InvalidTypeError,
+                          ServiceConnectionError,
                           SupervisorStoppedError, TaskExecutionError, TaskRefusedError, WaitTimeoutError, background_task,
                           service)
 
@@ -79,6 +80,52 @@ def test_one_at_a_time_in_order_of_priority_and_arrival(client, crossing):
         future.result(10)
     assert crossing.begun == [0, 3, 1, 4, 2, 5]
     assert crossing.ended == crossing.begun
+
+
+def test_a_service_of_threads_alone(supervisor, crossing):
+    """Its lane stands before the thread pool; handlers of other kinds that come later take their turns in it, too."""
+    made = service.Service("threads", supervisor)
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    made.handler(Wait)(lambda task: crossing.enter(task.number))
+    with service.SyncClient(made, supervisor=supervisor) as client:
+        futures = [client.request(Wait(0))]
+        crossing.wait_begun(1)
+        assert made.kind_of_lane() == TT_THREAD
+
+        @made.handler(Add)
+        async def add(task):
+            crossing.begun.append("add")
+            crossing.ended.append("add")
+            return task.a + task.b
+
+        made.handler(AddInProcess, tt=TT_MP)(add_in_process)
+        futures += [client.request(Wait(1)), client.request(Add(1)), client.request(Wait(2), priority=5),
+                    client.request(AddInProcess(2), priority=200)]
+        assert crossing.begun == [0]
+        crossing.open()
+        assert futures[2].result(10).result == 2
+        assert futures[4].result(20).result[0] == 3
+        assert crossing.begun == crossing.ended == [0, 2, 1, "add"]
+
+
+@pytest.mark.parametrize("kind, handler", [(WaitInThread, "thread"), (Wait, "mixed")])
+def test_what_waits_in_the_lane_ends_in_a_stop(make_supervisor, crossing, kind, handler):
+    supervisor = make_supervisor()
+    made = service.Service("stopping", supervisor)
+    made.handler(kind)(lambda task: crossing.enter(task.number))
+    if handler == "mixed":
+        @made.handler(Add)
+        async def add(task):
+            return task.a
+    client = service.SyncClient(made, supervisor=supervisor)
+    futures = [client.request(kind(number)) for number in range(4)]
+    crossing.wait_begun(1)
+    assert made.kind_of_lane() == (TT_COROUTINE if handler == "mixed" else TT_THREAD)
+    supervisor.stop(wait=False)
+    crossing.open()
+    assert all(future.result(10).ok for future in futures)
+    assert supervisor.stop(wait=10).complete
+    assert crossing.ended == [0, 1, 2, 3]
 
 
 def test_each_ends_before_the_next_begins(client, crossing):
