@@ -93,6 +93,15 @@ def test_the_socket_is_its_users_alone(serve, path):
         assert seen == [0o600]
 
 
+def test_the_socket_is_its_users_alone_where_its_mode_cannot_be_set_beforehand(serve, path, monkeypatch):
+    def refuse(*_):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    serve()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
 def test_tcp_needs_a_token_and_the_loopback(lab, supervisor):
     with pytest.raises(InvalidArgumentError, match="give a token"):
         lab.serve("127.0.0.1:0")

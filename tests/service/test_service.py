@@ -82,6 +82,7 @@ def test_one_at_a_time_in_order_of_priority_and_arrival(client, crossing):
     assert crossing.ended == crossing.begun
 
 
+@pytest.mark.slow
 def test_a_service_of_threads_alone(supervisor, crossing):
     """Its lane stands before the thread pool; handlers of other kinds that come later take their turns in it, too."""
     made = service.Service("threads", supervisor)
