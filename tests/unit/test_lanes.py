@@ -277,7 +277,10 @@ def test_against_a_model(seed, make):
     for _ in range(4000):
         action = chance.random()
         if action < 0.45:
-            task = make(chance.choice([None, *lanes]), chance.choice((0, 50, 100, 200)), chance.randrange(3))
+            lane = chance.choice([None, *lanes])
+            # One priority a lane: who of a lane comes first is for the rank to say, whatever turn it takes.
+            priority = chance.choice((0, 50, 100, 200)) if lane is None else (0, 100, 200)[lanes.index(lane)]
+            task = make(lane, priority, chance.randrange(3))
             if chance.random() < 0.2:
                 run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.rank) for _ in range(3)]
                 admission.push_run(task._spec.priority, run)
@@ -290,6 +293,18 @@ def test_against_a_model(seed, make):
             task._advance(CANCELED, 0.0)
             admission.withdrawn(task)
             waiting.discard(task)
+        elif action < 0.65 and running:
+            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            running.discard(task)
+            lane = task._spec.lane
+            following = admission.exchange() if lane is None else admission.exchange_in(lane)
+            if following is not None:
+                lane = following._spec.lane
+                if lane is not None:
+                    assert not [one for one in waiting if one._spec.lane is lane
+                                and one._spec.rank < following._spec.rank]
+                waiting.discard(following)
+                running.add(following)
         elif action < 0.75 and running:
             task = chance.choice(sorted(running, key=lambda task: task._seq))
             running.discard(task)
