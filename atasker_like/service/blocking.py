@@ -187,6 +187,7 @@ class SyncClient:
     def end(self) -> None:
         """Its loop has ended."""
         self._supervisor.unregister_sync_scheduler(self)
+        self._client._link = None       # a connection that still waits for answers is closed with its last reference
         for future in list(self._futures):
             future._lose()
 

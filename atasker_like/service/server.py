@@ -82,7 +82,8 @@ class Server:
         return len(self._connections)
 
     def close(self, wait: "Union[bool, float]" = True) -> bool:
-        """Take no more requests, finish those that were accepted, send their answers and close the connections.
+        """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
+        whose clients have gone end behind it.
 
         :param wait: True waits for ever, False not at all, a number so many seconds. In the server's own loop it does
             not wait.

@@ -1,6 +1,8 @@
 """Fixtures of the service tests: services with handlers, and bare connections for those who do not speak the language."""
 import json
 import socket
+import threading
+from time import monotonic
 
 import pytest
 
@@ -76,3 +78,12 @@ def connect():
 
 def add(number, **more):
     return {"id": str(number), "type": "Add", "payload": {"a": number}, **more}
+
+
+def wait_until(condition):
+    """Wait for what happens in another thread and tells nobody."""
+    deadline = monotonic() + PATIENCE
+    never = threading.Event()
+    while not condition():
+        assert monotonic() < deadline
+        never.wait(0.002)

@@ -7,13 +7,12 @@ import stat
 import struct
 import sys
 import threading
-from time import monotonic
 
 import pytest
 
 from atasker_like import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service)
 
-from .conftest import PATIENCE, add
+from .conftest import PATIENCE, add, wait_until
 from .declared import Add, AddAtOnce, Give, Wait
 
 TOKEN = "correct horse"
@@ -36,15 +35,6 @@ def serve(lab, path):
 @pytest.fixture
 def server(serve):
     return serve()
-
-
-def wait_until(condition):
-    """Wait for what happens in another thread and tells nobody."""
-    deadline = monotonic() + PATIENCE
-    never = threading.Event()
-    while not condition():
-        assert monotonic() < deadline
-        never.wait(0.002)
 
 
 # -- where it is -----------------------------------------------------------------------------------------------------

@@ -410,6 +410,24 @@ def test_a_client_of_one_loop_is_not_used_in_another(lab):
         first.close()
 
 
+def test_a_result_that_cannot_come_any_more(make_supervisor, path):
+    """The client's supervisor ends while the service, of another one, has not answered: who waits is told."""
+    home, far = make_supervisor(), make_supervisor()
+    made = service.Service("far", far)
+
+    @made.handler(Wait)
+    async def wait(task):
+        await asyncio.get_running_loop().create_future()
+
+    with made.serve(path):
+        client = service.SyncClient(path, supervisor=home)
+        future = client.request(Wait(1))
+        home.stop(wait=0)
+        with pytest.raises((SupervisorStoppedError, ServiceConnectionError)):
+            future.result(10)
+        far.stop(wait=0, cancel_tasks=True)
+
+
 def test_what_was_accepted_ends_when_the_supervisor_stops(make_supervisor, crossing):
     from .declared import fill
 
