@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from .engine.lanes import Lane
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
-    from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
-                         QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
-                         SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
-                         TaskTimeoutError, WaitTimeoutError)
+    from .errors import (ExecutionError, InvalidArgumentError, InvalidFieldError, InvalidTypeError, PoolBrokenError,
+                         ProcessDiedError, QueueFullError, RemoteError, RemoteTraceback, ServiceConnectionError,
+                         SupervisorBusyError, SupervisorError, SupervisorStoppedError, TaskCancelledError,
+                         TaskExecutionError, TaskNotFoundError, TaskPicklingError, TaskRefusedError, TaskTimeoutError,
+                         WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
@@ -46,7 +47,8 @@ _HOMES = {
     "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
                "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
-               "QueueFullError"),
+               "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
+               "ServiceConnectionError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
@@ -67,12 +69,13 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidTypeError", "Lane", "LocalProxy", "Locker", "PoolBrokenError",
-    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
-    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
-    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
-    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor",
+    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
+    "Locker", "PoolBrokenError", "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError",
+    "RemoteTraceback", "ServiceConnectionError", "StopReport", "SupervisorBusyError", "SupervisorError",
+    "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
+    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
+    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskNotFoundError",
+    "TaskOptions", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus", "TaskSupervisor",
     "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
     "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
     "task_supervisor", "wait_completed",

@@ -100,9 +100,65 @@ def _exec(arguments: "Namespace") -> "Callable[[], None]":
     return program_alone
 
 
+def _send_arguments(parser: "ArgumentParser") -> None:
+    parser.description = ("Send a task to a service, wait for its end, and print its result as JSON. Exit status: 0, 1 when "
+                          "the task failed or the service is not there, 2 when the service refused the task.")
+    parser.add_argument("address", metavar="ADDRESS",
+                        help="where the service is: a path such as ./lab.sock, or a host and a port such as 127.0.0.1:8500")
+    parser.add_argument("type", metavar="TYPE", help="the type of the task")
+    parser.add_argument("fields", metavar="KEY=VALUE", nargs="*",
+                        help="the fields of the task; a value that is JSON is taken as that, any other as a string")
+    parser.add_argument("--target", metavar="NAME", help="the name of the service, which refuses the task when it has another")
+    parser.add_argument("--priority", metavar="NUMBER", type=int, help="lower runs first; that of the task's type unless told")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, help="how long to wait at most; the task goes on")
+    parser.add_argument("--no-wait", action="store_true", help="print the id of the task once it is accepted, and do not wait")
+    parser.add_argument("--token-file", metavar="FILE",
+                        help="a file with the token, over TCP; else it is taken from the variable ATASKER_LIKE_TOKEN: on a "
+                             "command line others could read it")
+
+
+def _send(arguments: "Namespace") -> int:
+    from json import dumps
+
+    from .errors import (InvalidArgumentError, ServiceConnectionError, TaskExecutionError, TaskRefusedError,
+                         WaitTimeoutError)
+    from .service.blocking import SyncClient
+    from .service.messages import value_of
+    from .tasks import task_supervisor
+
+    fields = {}
+    for field in arguments.fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise CommandError(f"{field!r} is no field; write KEY=VALUE, such as qubit=3")
+        fields[name] = value_of(value)
+    token = os.environ.get("ATASKER_LIKE_TOKEN") or None
+    if arguments.token_file is not None:
+        try:
+            with open(arguments.token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+        except (OSError, ValueError) as error:
+            raise CommandError(f"the token cannot be read: {error}") from None
+    try:
+        with SyncClient(arguments.address, token) as client:
+            answer = client.send(arguments.type, fields, target=arguments.target, priority=arguments.priority,
+                                 wait=not arguments.no_wait, timeout=arguments.timeout)
+        print(answer.task_id if arguments.no_wait else dumps(answer.result))
+    except TaskExecutionError as error:
+        raise CommandError(f"the task failed\n{error.traceback.rstrip() or error}", status=1) from None
+    except (TaskRefusedError, InvalidArgumentError) as error:
+        raise CommandError(str(error)) from None
+    except (ServiceConnectionError, WaitTimeoutError) as error:
+        raise CommandError(str(error), status=1) from None
+    finally:
+        task_supervisor.stop(wait=1)
+    return 0
+
+
 COMMANDS: "Dict[str, Command]" = {
     "demo": Command("index source files with threads and processes, and show how it went", _demo_arguments, _demo),
     "exec": Command("run a program that was written for atasker", _exec_arguments, _exec),
+    "send": Command("send a task to a service, and print what it returns", _send_arguments, _send),
 }
 
 

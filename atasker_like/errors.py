@@ -21,7 +21,8 @@ __all__ = [
     "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
     "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
-    "ExecutionError", "QueueFullError",
+    "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
+    "ServiceConnectionError",
 ]
 
 
@@ -125,3 +126,52 @@ class ExecutionError(SupervisorError, RuntimeError):
 
 class QueueFullError(SupervisorError, Full):
     """A bounded queue has no room for the task. The function will not run."""
+
+
+class InvalidFieldError(SupervisorError, ValueError):
+    """A field of a service's task is missing, unknown or of a wrong type. ``field`` is the way to it, such as
+    ``span.low`` or ``points[3]``."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message, field)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TaskRefusedError(SupervisorError, ValueError):
+    """A service did not accept a task: its handler will not run.
+
+    ``reason`` is a word: ``invalid`` (its fields), ``unknown`` (its type, or the name of the service), ``busy`` (too many
+    wait; later may do), ``stopped`` (the service takes no more) or ``message`` (what was sent is no request).
+    """
+
+    def __init__(self, message: str, reason: str = "message") -> None:
+        super().__init__(message, reason)
+        self.message = message
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TaskExecutionError(SupervisorError, RuntimeError):
+    """A task that a service accepted has failed there. ``error`` is its TaskResultError."""
+
+    def __init__(self, error: "Any") -> None:
+        super().__init__(error)
+        self.error = error
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the handler, as text."""
+        return str(self.error.traceback)
+
+    def __str__(self) -> str:
+        return f"{self.error.ename}: {self.error.evalue}"
+
+
+class ServiceConnectionError(SupervisorError, ConnectionError):
+    """A service cannot be reached, or went away before it answered."""

@@ -49,3 +49,36 @@ def test_the_meters_lose_nothing(tmp_path, signum):
     assert accepted >= 3 * 40
     assert summaries == sorted(summaries)
     assert [str(count) for count in summaries] == [words[1] for words in lines if words[0] == "stored"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Unix domain sockets, SIGTERM")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_and_its_client_are_two_programs(tmp_path, signum):
+    """The client finds what it was told it would; the service ends in order, and leaves no socket behind."""
+    path = str(tmp_path / "lab.sock")
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=str(ROOT))
+    with subprocess.Popen([sys.executable, str(EXAMPLES / "laboratory.py"), path], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, env=environment) as laboratory:
+        watchdog = threading.Timer(PATIENCE, laboratory.kill)
+        watchdog.start()
+        try:
+            assert laboratory.stdout.readline() == f"listening at unix:{path}\n"
+            experiment = subprocess.run([sys.executable, str(EXAMPLES / "experiment.py"), path], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, universal_newlines=True, env=environment, timeout=PATIENCE)
+            shell = subprocess.run([sys.executable, "-m", "atasker_like", "send", path, "Calibrate", "qubit=9"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                                   env=environment, timeout=PATIENCE)
+            laboratory.send_signal(signum)
+            rest, errors = laboratory.communicate()
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+    assert (experiment.returncode, experiment.stderr) == (0, "")
+    assert experiment.stdout.splitlines() == [
+        "found [5.0, 5.420735, 5.454649]", "urgent {'qubit': 7, 'frequency': 5.656987}", "simulated 3",
+        "not sent: field span of Calibrate takes a number, not 'wide'", "done 4"]
+    assert (shell.returncode, shell.stdout) == (2, "")
+    assert "Calibrate is refused: there are qubits 0 to 7" in shell.stderr
+    assert (laboratory.returncode, rest, errors) == (0, "calibrated 4\n", "")
+    assert not os.path.exists(path)

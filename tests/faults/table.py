@@ -2,7 +2,8 @@
 import re
 from typing import Any, Callable, NamedTuple, Tuple
 
-from . import chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, producers, races
+from . import (chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, producers, races,
+               strangers)
 from .sides import PEERS
 
 ALL = ("fork", "forkserver", "spawn")
@@ -118,6 +119,8 @@ TABLE = [
     Fault(38, "endless HIGH, aging", load.endless_high),
     Fault(39, "resized 4, 1, 8 under load", load.resized),
     Fault(40, "everything at once", chaos.everything_at_once),
+    Fault(42, "strangers at the local server", strangers.at_the_local_server, ("forkserver",)),
+    Fault(42, "clients that disappear", strangers.clients_that_disappear, NONE),
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import atasker_like
 from atasker_like import errors
+from atasker_like.service import TaskResultError
 
 EXAMPLES = {
     "SupervisorError": (errors.SupervisorError("m"), Exception),
@@ -24,6 +25,10 @@ EXAMPLES = {
     "RemoteTraceback": (errors.RemoteTraceback("trace"), Exception),
     "TaskPicklingError": (errors.TaskPicklingError("m"), pickle.PicklingError),
     "ExecutionError": (errors.ExecutionError("m", [1, 2]), RuntimeError),
+    "InvalidFieldError": (errors.InvalidFieldError("m", "a.b"), ValueError),
+    "TaskRefusedError": (errors.TaskRefusedError("m", "busy"), ValueError),
+    "TaskExecutionError": (errors.TaskExecutionError(TaskResultError("error", "1", "ValueError", "m", "trace")), RuntimeError),
+    "ServiceConnectionError": (errors.ServiceConnectionError("m"), ConnectionError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
 }
 

@@ -1,0 +1,61 @@
+"""Typed tasks for services: declared as dataclasses, checked, sent as JSON, handled one at a time or in parallel.
+
+>>> from atasker_like import service
+>>> class Calibrate(service.Task):
+...     qubit: int
+...     span: float = 1.0
+>>> lab = service.Service('lab')
+>>> @lab.handler(Calibrate)
+... def calibrate(task):
+...     return {'qubit': task.qubit, 'centre': task.span / 2}
+>>> with service.SyncClient(lab) as client:
+...     client.execute(Calibrate(qubit=3)).result
+{'qubit': 3, 'centre': 0.5}
+
+A name is loaded when it is first used, so that a program that only declares tasks does not load asyncio.
+"""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List
+
+    from ..errors import InvalidFieldError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
+    from .addresses import Address
+    from .blocking import SyncClient, SyncTaskFuture
+    from .client import Client
+    from .handling import Service
+    from .link import TaskFuture
+    from .server import Server
+    from .typed import Task, TaskResult, TaskResultError, TaskResultOk
+
+_HOMES = {
+    "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError", "TaskRefusedError"),
+    ".addresses": ("Address",),
+    ".blocking": ("SyncClient", "SyncTaskFuture"),
+    ".client": ("Client",),
+    ".handling": ("Service",),
+    ".link": ("TaskFuture",),
+    ".server": ("Server",),
+    ".typed": ("Task", "TaskResult", "TaskResultError", "TaskResultOk"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Address", "Client", "InvalidFieldError", "Server", "Service", "ServiceConnectionError", "SyncClient", "SyncTaskFuture",
+    "Task", "TaskExecutionError", "TaskFuture", "TaskRefusedError", "TaskResult", "TaskResultError", "TaskResultOk",
+]
+
+
+def __getattr__(name: str) -> "Any":
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(home, __name__), name)
+    return value
+
+
+def __dir__() -> "List[str]":
+    return sorted({*globals(), *__all__})

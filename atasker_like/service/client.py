@@ -1,0 +1,223 @@
+"""Client: sends tasks to a service, from coroutines.
+
+A client connects with its first request, and again with the first one after the connection was lost. It never sends a
+request twice: whether a task whose answer did not come has run is not known here, and running it again is for the caller
+to decide.
+"""
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from itertools import count
+
+from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionError
+from .addresses import Address
+from .handling import Service, check_number, own_loop
+from .link import Link, TaskFuture
+from .messages import MAX_MESSAGE, encode, shortened
+from .typed import Task, TaskResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Tuple, Union
+
+__all__ = ["Client"]
+
+#: Seconds that connecting may take.
+CONNECT_TIMEOUT = 10.0
+
+
+class Client:
+    """Sends tasks to a service, from coroutines of one loop. Not for other threads: see :class:`SyncClient`.
+
+    :param place: the address of a service, see :class:`Address`; or a :class:`Service` of this process.
+    :param token: what the service asks for, over TCP.
+    :param max_message: bytes of an answer, and of a request, at most; 1 MiB unless told.
+    :raises InvalidTypeError: (a TypeError) an argument of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) no address.
+
+    >>> import asyncio
+    >>> from atasker_like import service
+    >>> class Double(service.Task):
+    ...     number: int
+    >>> doubling = service.Service('doubling')
+    >>> @doubling.handler(Double)
+    ... async def double(task):
+    ...     return 2 * task.number
+    >>> async def main():
+    ...     async with service.Client(doubling) as client:
+    ...         return await client.execute(Double(21))
+    >>> asyncio.run(main()).result
+    42
+    """
+
+    def __init__(self, place: "Any", token: "Optional[str]" = None, max_message: int = MAX_MESSAGE) -> None:
+        self.place: "Union[Service, Address]" = place if isinstance(place, Service) else Address(place)
+        if token is not None and not isinstance(token, str):
+            raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
+        self._token = token
+        self._max_message = check_number("max_message", max_message, 256)
+        self._link: "Optional[Link]" = None
+        self._connecting: "Optional[asyncio.Future[Link]]" = None
+        self._prefix = os.urandom(6).hex()
+        self._numbers = count(1)
+
+    async def request(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
+                      priority: "Optional[int]" = None) -> TaskFuture:
+        """Send a task; return a :class:`TaskFuture` once the service has accepted it.
+
+        :param target: the name of the service; it may be left out: ``request(task)``.
+        :param check: have the future raise when the task fails; with False its result says so.
+        :param priority: in place of that of the task's class; lower runs first.
+        :raises TaskRefusedError: (a ValueError) the service does not accept it; ``.reason`` says why.
+        :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow.
+        :raises ServiceConnectionError: (a ConnectionError) the service is not there, or went away.
+        """
+        name, declared = _target(target, task)
+        return await self._request(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
+
+    async def execute(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
+                      priority: "Optional[int]" = None) -> TaskResult:
+        """Send a task and wait for its end; return its :class:`TaskResult`. Arguments and errors as :meth:`request`.
+
+        :raises TaskExecutionError: (a RuntimeError) with ``check``: the task failed.
+        """
+        name, declared = _target(target, task)
+        return await self._execute(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
+
+    async def close(self) -> None:
+        """Close the connection. Tasks that were accepted run; who waits for their results is told that none will come."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: "Any") -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.place}>"
+
+    # -- sending -------------------------------------------------------------------------------------
+
+    async def _request(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
+                       check: bool) -> TaskFuture:
+        link, future = await self._send(target, name, payload, metadata, check, tell=True)
+        try:
+            await link.accepted(future)
+        except BaseException:
+            link.forget(future)
+            raise
+        return future
+
+    async def _execute(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
+                       check: bool) -> TaskResult:
+        link, future = await self._send(target, name, payload, metadata, check, tell=False)
+        try:
+            result: TaskResult = await future
+            return result
+        finally:
+            link.forget(future)
+
+    async def _send(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]", check: bool,
+                    tell: bool) -> "Tuple[Link, TaskFuture]":
+        task_id = f"{self._prefix}-{next(self._numbers)}"
+        message = {"id": task_id, "target": target, "type": name, "payload": payload,
+                   "metadata": metadata}
+        if tell:
+            message["tell"] = True
+        try:
+            line = encode(message)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"task {name} cannot be sent: {error}") from error
+        if len(line) > self._max_message:
+            raise InvalidArgumentError(f"task {name} has {len(line)} bytes as JSON, and a message has {self._max_message} at most; "
+                                       "raise max_message on both sides, or send less")
+        link = self._link
+        if link is None or not link.is_open:
+            link = await self._connect()
+        elif link.loop is not asyncio.get_running_loop():
+            raise InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
+        if link.is_full:
+            await link.room()
+        return link, link.send(line, task_id, check, tell)
+
+    async def _connect(self) -> "Link":
+        """Connect; whoever comes meanwhile waits for the same connection."""
+        loop = asyncio.get_running_loop()
+        connecting = self._connecting
+        if connecting is None or connecting.done() or connecting.get_loop() is not loop:
+            connecting = self._connecting = loop.create_task(self._connect_now())
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.TimeoutError:
+            raise ServiceConnectionError(f"the service at {self.place} did not take the connection within "
+                                         f"{CONNECT_TIMEOUT:g} s") from None
+        except OSError as error:
+            if isinstance(error, ServiceConnectionError):
+                raise
+            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error.strerror or error}; see whether "
+                                         "it runs") from error
+
+    async def _connect_now(self) -> "Link":
+        loop = asyncio.get_running_loop()
+
+        def make() -> "Link":
+            return Link(str(self.place), self._max_message)
+
+        place = self.place
+        if isinstance(place, Service):
+            ours = await _socket_pair(place)
+            connecting = loop.create_connection(make, sock=ours)
+        elif place.path is not None:
+            connecting = loop.create_unix_connection(make, place.path)
+        else:
+            connecting = loop.create_connection(make, place.host, place.port)
+        _, link = await asyncio.wait_for(connecting, CONNECT_TIMEOUT)
+        assert isinstance(link, Link)
+        if self._token is not None:
+            link.write(encode({"token": self._token}))
+        self._link = link
+        return link
+
+
+async def _socket_pair(service: Service) -> socket.socket:
+    """Connect with a service of this process, by a pair of sockets: what works here works between processes."""
+    ours, theirs = socket.socketpair()
+    try:
+        for end in (ours, theirs):
+            end.setblocking(False)
+        home = own_loop(service.supervisor).get_loop()
+        taking = service.local_server().take(theirs)
+        if home is asyncio.get_running_loop():
+            await taking
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(taking, home))
+    except BaseException:
+        ours.close()
+        theirs.close()
+        raise
+    return ours
+
+
+def _target(target: "Any", task: "Any") -> "Tuple[Optional[str], Task]":
+    """Tell ``(target, task)`` from ``(task)`` alone."""
+    if task is None and isinstance(target, Task):
+        return None, target
+    if not isinstance(task, Task):
+        thing = task if task is not None else target
+        raise InvalidTypeError(f"a client sends instances of service.Task, not {type(thing).__name__}")
+    if target is not None and not isinstance(target, str):
+        raise InvalidTypeError(f"the target is the name of a service, not {type(target).__name__}")
+    return target, task
+
+
+def _metadata(task: Task, priority: "Optional[int]") -> "Dict[str, Any]":
+    if priority is None:
+        priority = task.priority
+    elif isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidTypeError(f"priority takes an integer, not {type(priority).__name__}")
+    return {"parallel": task.parallel, "display_name": shortened(task.display_name, 500), "priority": int(priority)}

@@ -1,0 +1,314 @@
+"""Connection: a client of a server, in the loop's thread.
+
+What a client can hold of this process is bounded: the length of a message, the requests in flight and their bytes, the
+answers it does not read. Past a bound that a client may reach honestly it is not read from for a while; past one that it
+may not, it is told so and its connection is closed.
+
+::
+
+    data ──> lines ──> request ──> the service's task ──> answers, written together ──> data
+               │ too much is in flight, or the client does not read: they wait, and no more is read
+"""
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from traceback import format_exception
+
+from ..engine.result import Failure, log
+from ..engine.task import CANCELED
+from ..engine.waiting import mailbox_of
+from ..errors import TaskRefusedError
+from .messages import check_request, decode, encode, encode_error, encode_result, shortened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, List, Optional, Set
+
+    from ..engine.task import Task
+    from .server import Server
+
+__all__ = ["Connection"]
+
+#: Bytes of a message at most, of a client that has not shown its token.
+_MAX_GREETING = 4096
+
+#: Answers of so many times ``max_message`` bytes may wait for a client that does not read them.
+_UNREAD = 8
+
+#: Seconds in which a client takes the last answers when its connection is closed.
+_GRACE = 2.0
+
+
+class Connection(asyncio.Protocol):
+    """A client, in the loop's thread."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._service = server.service
+        self._loop = asyncio.get_running_loop()
+        self._mailbox = mailbox_of(self._loop)
+        self._transport: "Any" = None
+        self._trusted = not server.wants_token
+        self._lines: "Deque[bytes]" = deque()       # read, and not looked at: too much is in flight
+        self._rest = bytearray()                    # the beginning of a line
+        self._timer: "Optional[asyncio.TimerHandle]" = None     # for the rest of it, or for the token
+        self._calls: "Set[str]" = set()             # the ids in flight
+        self._bytes = 0                             # of their requests
+        self._reading = True
+        self._unread = False                        # the client does not read its answers
+        self._answers: "List[bytes]" = []           # to be written together
+        self._finishing = False                     # no more requests: closed when all are answered
+        self._closed = False
+
+    # -- from the transport --------------------------------------------------------------------------
+
+    def connection_made(self, transport: "Any") -> None:
+        self._transport = transport
+        reason = self._server.came(self)
+        if reason is not None:
+            self._break("busy", reason)
+        elif not self._trusted:
+            self._start_timer(self._server.message_timeout, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
+        head, newline, tail = data.rpartition(b"\n")
+        if newline:
+            lines = head.split(b"\n")
+            if self._rest:
+                self._rest += lines[0]
+                lines[0] = bytes(self._rest)
+                self._rest.clear()
+            self._lines.extend(lines)
+        self._rest += tail
+        if self._lines:
+            self._work()
+        if self._closed:
+            return
+        if len(self._rest) > self._most:
+            self._break("message", f"a message is longer than {self._most} bytes")
+        elif self._trusted:
+            self._time_the_rest(bool(newline))
+
+    def _time_the_rest(self, progressed: bool) -> None:
+        if progressed or not self._rest:
+            self._stop_timer()
+        if self._timer is None and self._rest:
+            self._start_timer(self._server.message_timeout, self._too_slow)
+
+    def _start_timer(self, seconds: float, call: "Callable[[], None]") -> None:
+        self._timer = self._loop.call_later(seconds, call)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        self._unread = True
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._work()
+
+    def connection_lost(self, error: "Optional[BaseException]") -> None:
+        self._closed = True
+        self._lines.clear()
+        self._rest.clear()
+        self._answers.clear()
+        self._stop_timer()
+        self._server.gone(self)
+
+    # -- requests ------------------------------------------------------------------------------------
+
+    @property
+    def _most(self) -> int:
+        return self._server.max_message if self._trusted else _MAX_GREETING
+
+    def _work(self) -> None:
+        """Look at the lines that have come, as long as not too much is in flight."""
+        lines, server = self._lines, self._server
+        while lines and not self._closed:
+            if len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread:
+                if self._reading and not self._finishing:
+                    self._reading = False
+                    self._transport.pause_reading()
+                return
+            line = lines.popleft()
+            if len(line) > self._most:
+                self._break("message", f"a message is longer than {self._most} bytes")
+            elif line:                  # an empty line does no harm
+                self._take(line)
+        if not self._closed:
+            if not self._reading:
+                self._reading = True
+                self._transport.resume_reading()
+            if self._finishing:
+                self._close_when_answered()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+            if not self._trusted:
+                self._look_at_token(message)
+                return
+            if "token" in message:
+                return                  # nobody asked for it
+            request_id = check_request(message)
+        except (ValueError, RecursionError) as error:       # whoever sends this does not speak the language
+            self._break("message", f"{error}")
+            return
+        try:
+            if request_id in self._calls:
+                raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
+            if self._finishing and self._server.is_closing:
+                raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
+            task = self._service.accept(message)
+        except TaskRefusedError as error:
+            log.debug("service %s refused a request: %s", self._service.name, error)
+            self._answer(encode({"status": "refused", "id": request_id, "reason": error.reason,
+                                 "message": shortened(str(error), 2000)}))
+            return
+        except Exception as error:
+            log.exception("service %s could not accept a request", self._service.name)
+            self._answer(encode({"status": "refused", "id": request_id, "reason": "message",
+                                 "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
+            return
+        self._calls.add(request_id)
+        self._bytes += len(line)
+        if message.get("tell") is True:
+            self._answer(encode({"status": "accepted", "id": request_id}))
+        call = Call(self, request_id, task, len(line))
+        if not task._watch(call):
+            call()
+
+    def _look_at_token(self, message: "Dict[str, Any]") -> None:
+        if not self._server.is_trusted(message):
+            self._break("token", "the token is wrong, or was not the first message")
+            return
+        self._trusted = True
+        self._stop_timer()
+
+    # -- answers -------------------------------------------------------------------------------------
+
+    def ended(self, call: "Call") -> None:
+        """The task of a request has ended; in the loop's thread."""
+        self._service.ended()
+        self._calls.discard(call.request_id)
+        self._bytes -= call.size
+        if self._closed:
+            return          # and nobody looks at its error: the log will have it
+        task = call.task
+        outcome = task._outcome
+        if task._status == CANCELED:
+            line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
+        elif type(outcome) is Failure:
+            outcome.seen = True
+            error = outcome.error
+            line = encode_error(call.request_id, type(error).__name__, _text_of(error), _traceback_of(error))
+        else:
+            line = encode_result(call.request_id, outcome, self._server.max_message)
+        self._answer(line)
+        if self._lines:
+            self._work()
+        elif self._finishing:
+            self._close_when_answered()
+        elif not self._calls:
+            self._flush()           # no other answer is near that could go with it
+
+    def _answer(self, line: bytes) -> None:
+        if not self._answers:
+            self._loop.call_soon(self._flush)
+        self._answers.append(line)
+
+    def _flush(self) -> None:
+        """Write what has come together since the last time."""
+        if self._closed or not self._answers:
+            return
+        self._transport.write(b"".join(self._answers))
+        self._answers.clear()
+        if self._transport.get_write_buffer_size() > _UNREAD * self._server.max_message:
+            log.warning("service %s closes a connection: its answers are not read", self._service.name)
+            self.abort()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Take no more requests; close when those that were accepted are answered."""
+        if self._closed:
+            return
+        self._finishing = True
+        self._work()
+        if not self._lines:
+            self._close_when_answered()
+
+    def _close_when_answered(self) -> None:
+        if self._closed or self._calls or self._lines:
+            return
+        self._flush()
+        if not self._closed:
+            self._close()
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self._lines or not self._reading:        # it is we who do not read
+            self._start_timer(self._server.message_timeout, self._too_slow)
+            return
+        self._break("message", f"the rest of a message did not come within {self._server.message_timeout:g} s")
+
+    def _break(self, reason: str, why: str) -> None:
+        """Say why, and close the connection; what it has in flight runs on."""
+        log.warning("service %s closes a connection: %s", self._service.name, shortened(why, 300))
+        self._flush()
+        self._lines.clear()
+        self._rest.clear()
+        self._transport.write(encode({"status": "closed", "reason": reason, "message": shortened(why, 2000)}))
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection when what has been written is out, and in any case soon."""
+        self._closed = True
+        self._stop_timer()
+        self._start_timer(_GRACE, self.abort)
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection now, whatever is left to be sent."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Call:
+    """A request in flight; called by whoever finishes its task, in whatever thread."""
+
+    __slots__ = ("_connection", "request_id", "task", "size")
+
+    def __init__(self, connection: Connection, request_id: str, task: "Task[Any]", size: int) -> None:
+        self._connection = connection
+        self.request_id = request_id
+        self.task = task
+        self.size = size
+
+    def __call__(self) -> None:
+        connection = self._connection
+        if asyncio._get_running_loop() is connection._loop:
+            connection.ended(self)
+        elif not connection._mailbox.post(connection.ended, self):
+            connection._service.ended()         # the loop is closed, and the client gone with it
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as raised:             # code of the application's
+        return f"(its text cannot be had: {type(raised).__name__})"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        return ""

@@ -1,0 +1,200 @@
+"""What crosses between a client and a service: one JSON object a line.
+
+    client                                              service
+    {"token": "..."}                      first, over TCP
+    {"id", "target", "type", "payload",
+     "metadata": {"parallel", "display_name",
+                  "priority"}, "tell": true}  ───>
+                                              <───      {"status": "accepted", "id"}       where "tell" asks for it
+                                              <───      {"status": "ok", "id", "result"}
+                                              <───      {"status": "error", "id", "ename", "evalue", "traceback"}
+                                              <───      {"status": "refused", "id", "reason", "message"}
+                                              <───      {"status": "closed", "reason", "message"}      and it closes
+
+What comes in is not trusted: its length is bounded by who reads the lines, its depth and its numbers here.
+"""
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import uuid
+from itertools import accumulate
+
+from ..errors import TaskRefusedError
+from .schema import Misfit, form_of
+from .typed import TaskResult, TaskResultError, TaskResultOk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, NoReturn, Optional
+
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_result", "result_of", "shortened",
+           "value_of"]
+
+#: Bytes of a message at most, unless told.
+MAX_MESSAGE = 1 << 20
+
+#: Levels of arrays and objects in one another, at most.
+MAX_DEPTH = 64
+
+#: Digits of an integer, at most: reading one takes time that grows with the square of their number.
+MAX_DIGITS = 4300
+
+#: Characters of an id, and of the names of a task's type and of a service.
+MAX_NAME = 200
+
+#: Characters of an error's text and of its traceback that are sent.
+MAX_TEXT = 10_000
+
+
+# -- coming in ---------------------------------------------------------------------------------------------
+
+
+def _no_constant(text: str) -> "NoReturn":
+    raise ValueError(f"{text} is not JSON")
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(text)} digits; {MAX_DIGITS} are the most")
+    return int(text)
+
+
+_decode_short = json.JSONDecoder(parse_constant=_no_constant).decode
+_decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
+
+
+def decode(line: bytes) -> "Dict[str, Any]":
+    """Return the JSON object in a line.
+
+    :raises ValueError: it is something else.
+    """
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+        _check_depth(line)
+    text = line.decode("utf-8")
+    message = _decode_short(text) if len(text) <= MAX_DIGITS else _decode_long(text)
+    if type(message) is not dict:
+        raise ValueError(f"a JSON object is expected, not {shortened(text, 40)}")
+    return message
+
+
+def value_of(text: str) -> "Any":
+    """Return the JSON value that a text is; a text that is none stands for itself, as a string."""
+    try:
+        return _decode_long(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _check_depth(line: bytes) -> None:
+    """Refuse what is nested too deep before the parser descends into it: how deep that may go is the application's
+    setting, and past the stack's end is the end of the process.
+
+    All in C: a line may be long.
+    """
+    outside_of_strings = b"".join(line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    steps = memoryview(outside_of_strings.translate(_AS_STEPS, _NO_BRACKETS)).cast("b")
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+
+
+_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")      # as signed bytes: one level in, one out
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def check_request(message: "Dict[str, Any]") -> str:
+    """Return the id of a request.
+
+    :raises TaskRefusedError: it is no request.
+    """
+    request_id, name, target = message.get("id"), message.get("type"), message.get("target")
+    if type(request_id) is not str or not 0 < len(request_id) <= MAX_NAME:
+        raise TaskRefusedError(f"a request needs an \"id\", a string of 1 to {MAX_NAME} characters")
+    if type(name) is not str or len(name) > MAX_NAME:
+        raise TaskRefusedError(f"a request needs a \"type\", a string of at most {MAX_NAME} characters")
+    if target is not None and (type(target) is not str or len(target) > MAX_NAME):
+        raise TaskRefusedError(f"the \"target\" of a request is a string of at most {MAX_NAME} characters, or null")
+    metadata = message.get("metadata")
+    if metadata is not None:
+        if type(metadata) is not dict:
+            raise TaskRefusedError("the \"metadata\" of a request is an object")
+        priority = metadata.get("priority")
+        if priority is not None and (type(priority) is not int or abs(priority) > 1 << 31):
+            raise TaskRefusedError("the \"priority\" of a request is an integer of 32 bits, or null")
+    return request_id
+
+
+def result_of(message: "Dict[str, Any]") -> "Optional[TaskResult]":
+    """Return the result that a message of a service holds; None when it is about something else."""
+    status, task_id = message.get("status"), str(message.get("id"))
+    if status == "ok":
+        return TaskResultOk("ok", task_id, message.get("result"))
+    if status == "error":
+        return TaskResultError("error", task_id, str(message.get("ename")), str(message.get("evalue")),
+                               str(message.get("traceback")))
+    return None
+
+
+# -- going out ---------------------------------------------------------------------------------------------
+
+
+def _stand_in(value: "Any") -> "Any":
+    """Return what stands in JSON for a value of a handler's result; JSON's own types do not come here."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value)
+    for kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, bytes):
+        if isinstance(value, kind):
+            return form_of(kind).write(value)
+    if hasattr(value, "__index__"):
+        return value.__index__()
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+#: ASCII only, so that no character but the newline at the end is taken for the end of a line by anyone.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in).encode
+
+
+def encode(message: "Dict[str, Any]") -> bytes:
+    """Return a message as a line.
+
+    :raises ValueError: or TypeError: it holds what JSON has no form for.
+    """
+    try:
+        return _encode(message).encode("ascii") + b"\n"
+    except Misfit as misfit:
+        raise ValueError(str(misfit)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep, or contains itself") from None
+
+
+def encode_result(request_id: str, value: "Any", most: int) -> bytes:
+    """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
+    try:
+        line = encode({"status": "ok", "id": request_id, "result": value})
+    except Exception as error:              # reading the value ran code of its own
+        return encode_error(request_id, type(error).__name__,
+                            f"the task succeeded, but its result cannot be sent: {shortened(str(error), 500)}", "")
+    if len(line) > most:
+        return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
+                            f"a message has {most} at most: raise max_message on both sides, or return less", "")
+    return line
+
+
+def encode_error(request_id: str, ename: str, evalue: str, traceback: str) -> bytes:
+    """Return the line that says that a task failed."""
+    return encode({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
+                   "traceback": traceback[-MAX_TEXT:]})
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of others, cut when it is too long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

@@ -1,0 +1,369 @@
+"""What a type annotation means in JSON, both ways: :func:`form_of` makes its form, from the forms of its parts.
+
+    a dataclass     an object            Enum            its value where that is a scalar, else its name
+    dict            an object            Literal         the value
+    list, tuple, set    an array         Union           that of the first member which fits
+"""
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import sys
+import threading
+import typing
+
+from ..errors import InvalidTypeError
+from .forms import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+
+__all__ = ["Form", "Misfit", "form_of"]
+
+
+# -- what is made of other types ---------------------------------------------------------------------------
+
+
+def _enum_form(kind: "Type[enum.Enum]") -> Form:
+    members = list(kind)
+    by_value = all(type(member.value) in SCALARS for member in members)
+    # True == 1 and 1.0 == 1, but they are not the same in JSON.
+    known = {_key(member.value if by_value else member.name): member for member in members}
+    what = f"one of {', '.join(repr(member.value if by_value else member.name) for member in members)}"
+
+    def read(value: "Any") -> "Any":
+        try:
+            return known[_key(value)]
+        except (KeyError, TypeError):
+            return expected(what, value)
+
+    def write(value: "Any") -> "Any":
+        if not isinstance(value, kind):
+            expected(f"a {kind.__name__}", value)
+        written = value.value if by_value else value.name
+        if _key(written) not in known:          # a combination of flags
+            raise Misfit(f"takes a member of {kind.__name__}, which {value!r} is not")
+        return written
+
+    return Form(kind.__name__, read, write, rank=1)
+
+
+def _key(value: "Any") -> "Tuple[type, Any]":
+    return type(value), value
+
+
+def _literal_form(values: "Sequence[Any]") -> Form:
+    forms = [(value, form_of(type(value))) for value in values]
+    known = {_key(form.write(value)): value for value, form in forms}
+    ways_out = {_key(value): form.write(value) for value, form in forms}
+    what = f"one of {', '.join(map(repr, values))}"
+
+    def read(value: "Any") -> "Any":
+        try:
+            return known[_key(value)]
+        except (KeyError, TypeError):
+            return expected(what, value)
+
+    def write(value: "Any") -> "Any":
+        try:
+            return ways_out[_key(value)]
+        except (KeyError, TypeError):
+            return expected(what, value)
+
+    return Form(what, read, write, rank=1)
+
+
+def _union_form(members: "Sequence[Any]") -> Form:
+    forms = sorted((form_of(member) for member in members), key=lambda form: form.rank)
+    name = " or ".join(form.name for form in forms)
+    if len(forms) == 2 and forms[0].name == "None":
+        return _optional_form(forms[1])
+
+    def read(value: "Any") -> "Any":
+        return _first_fitting(forms, value, reading=True)
+
+    def write(value: "Any") -> "Any":
+        written = _first_fitting(forms, value, reading=False)
+        # Two members may look alike in JSON. What would arrive as something else is not sent.
+        back = read(written)
+        if type(back) is not type(value) and not isinstance(value, type(back)) or (back != value and back == back):
+            raise Misfit(f"takes {name}, and {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}; use a dataclass with a "
+                         "Literal field that tells them apart")
+        return written
+
+    return Form(name, read, write, rank=max(form.rank for form in forms))
+
+
+def _first_fitting(forms: "Sequence[Form]", value: "Any", reading: bool) -> "Any":
+    deepest: "List[Misfit]" = []
+    for form in forms:
+        try:
+            return form.read(value) if reading else form.write(value)
+        except Misfit as misfit:
+            if misfit.where:
+                deepest.append(misfit)
+    if len(deepest) == 1:           # one member nearly fits: what is wrong inside it says more
+        raise deepest[0]
+    return expected(" or ".join(form.name for form in forms), value)
+
+
+def _optional_form(form: Form) -> Form:
+    def read(value: "Any") -> "Any":
+        return None if value is None else form.read(value)
+
+    def write(value: "Any") -> "Any":
+        return None if value is None else form.write(value)
+
+    return Form(f"{form.name} or None", read, write, rank=form.rank)
+
+
+def _array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
+    def read(value: "Any") -> "Any":
+        if type(value) is not list:
+            expected("an array", value)
+        items = _each(item.read, value)
+        try:
+            return items if make is list else make(items)
+        except TypeError:                   # what is to be in a set has no hash
+            return expected(f"an array of what can be in a {kind.__name__}", value)
+
+    def write(value: "Any") -> "Any":
+        if not isinstance(value, kind) or isinstance(value, (str, bytes, bytearray)):
+            expected(f"a {kind.__name__}", value)
+        return _each(item.write, value)
+
+    return Form(f"{kind.__name__} of {item.name}", read, write)
+
+
+def _each(convert: "Callable[[Any], Any]", values: "Any") -> "List[Any]":
+    converted: "List[Any]" = []
+    try:
+        for value in values:
+            converted.append(convert(value))
+    except Misfit as misfit:
+        raise misfit.below(f"[{len(converted)}]")
+    return converted
+
+
+def _tuple_form(members: "Sequence[Any]") -> Form:
+    forms = [form_of(member) for member in members]
+    what = f"an array of {len(forms)}"
+
+    def each(value: "Any", reading: bool) -> "List[Any]":
+        converted: "List[Any]" = []
+        try:
+            for form, inner in zip(forms, value):
+                converted.append(form.read(inner) if reading else form.write(inner))
+        except Misfit as misfit:
+            raise misfit.below(f"[{len(converted)}]")
+        return converted
+
+    def read(value: "Any") -> "Any":
+        if type(value) is not list or len(value) != len(forms):
+            expected(what, value)
+        return tuple(each(value, True))
+
+    def write(value: "Any") -> "Any":
+        if not isinstance(value, tuple) or len(value) != len(forms):
+            expected(f"a tuple of {len(forms)}", value)
+        return each(value, False)
+
+    return Form(f"tuple of {', '.join(form.name for form in forms)}", read, write)
+
+
+def _object_form(key: Form, value_form: Form) -> Form:
+    if key.name in ("int", "float", "bool"):
+        key = _number_as_text(key)
+
+    def each(convert_key: "Callable[[Any], Any]", convert: "Callable[[Any], Any]", value: "Any") -> "Dict[Any, Any]":
+        converted = {}
+        for name, inner in value.items():
+            try:
+                converted[convert_key(name)] = convert(inner)
+            except Misfit as misfit:
+                raise misfit.below(f"[{name!r:.{SHOWN}}]")
+            except TypeError:
+                raise Misfit(f"takes keys that have a hash, which {name!r:.{SHOWN}} has not") from None
+        return converted
+
+    def read(value: "Any") -> "Any":
+        if type(value) is not dict:
+            expected("an object", value)
+        return each(key.read, value_form.read, value)
+
+    def write(value: "Any") -> "Any":
+        if not isinstance(value, collections.abc.Mapping):
+            expected("a dict", value)
+        written = each(key.write, value_form.write, value)
+        for name in written:
+            if type(name) is not str:
+                raise Misfit(f"takes keys that are text in JSON, not {name!r:.{SHOWN}}")
+        return written
+
+    return Form(f"dict of {key.name} to {value_form.name}", read, write)
+
+
+def _number_as_text(form: Form) -> Form:
+    """Keys of a JSON object are strings: these are numbers in strings."""
+    from json import dumps, loads
+
+    def read(value: "Any") -> "Any":
+        try:
+            return form.read(loads(value) if type(value) is str and len(value) <= 400 else value)
+        except ValueError:
+            return expected(f"{form.name} keys", value)
+
+    return Form(form.name, read, lambda value: dumps(form.write(value)))
+
+
+# -- dataclasses -------------------------------------------------------------------------------------------
+
+
+def _form_of_dataclass(kind: "Any") -> Form:
+    try:
+        hints = typing.get_type_hints(kind, localns={kind.__name__: kind})
+    except Exception as error:
+        raise InvalidTypeError(f"the annotations of {kind.__qualname__} cannot be resolved: {error}; the types must be known "
+                               "in its module when the class is first used, and on this Python") from error
+    fields = []
+    for field in dataclasses.fields(kind):
+        if field.init:
+            try:
+                form = form_of(hints[field.name])
+            except InvalidTypeError as error:
+                raise InvalidTypeError(f"field {field.name!r} of {kind.__qualname__}: {error}") from None
+            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            fields.append((field.name, form, required))
+    names = [name for name, _, _ in fields]
+    what = f"an object with the fields of {kind.__name__}"
+
+    def read(value: "Any") -> "Any":
+        if type(value) is not dict:
+            expected(what, value)
+        values = {}
+        for name, form, required in fields:
+            if name in value:
+                try:
+                    values[name] = form.read(value[name])
+                except Misfit as misfit:
+                    raise misfit.below(f".{name}")
+            elif required:
+                raise Misfit(f"is missing: {kind.__name__} has no default for it").below(f".{name}")
+        if len(values) != len(value):
+            raise _unknown(kind.__name__, names, value)
+        try:
+            return kind(**values)
+        except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
+            raise Misfit(f"is refused: {error}") from error     # by its __post_init__
+
+    def write(value: "Any") -> "Any":
+        if not isinstance(value, kind):
+            expected(f"a {kind.__name__}", value)
+        if type(value) is not kind:
+            raise Misfit(f"takes a {kind.__name__}, not its subclass {type(value).__name__}, of which fields would be lost")
+        written = {}
+        for name, form, _ in fields:
+            try:
+                written[name] = form.write(getattr(value, name))
+            except Misfit as misfit:
+                raise misfit.below(f".{name}")
+        return written
+
+    return Form(kind.__name__, read, write)
+
+
+def _unknown(where: str, names: "List[str]", value: "Dict[str, Any]") -> Misfit:
+    from difflib import get_close_matches
+
+    name = next(name for name in value if name not in names)
+    near = get_close_matches(name[:SHOWN], names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names) or 'none'}"
+    return Misfit(f"is no field of {where}; {hint}").below(f".{name:.{SHOWN}}")
+
+
+_forms: "Dict[Any, Form]" = {}      # of dataclasses; guarded by _making
+_making = threading.RLock()
+
+
+def _known_dataclass(kind: "Any") -> Form:
+    with _making:
+        known = _forms.get(kind)
+        if known is None:
+            # In its place before it is complete, since a class may have fields of its own type: nobody keeps its
+            # read or write, but all look them up when they are called.
+            known = _forms[kind] = Form(kind.__name__, ANY.read, ANY.write)
+            try:
+                made = _form_of_dataclass(kind)
+            except BaseException:
+                del _forms[kind]
+                raise
+            known.read, known.write = made.read, made.write
+        return known
+
+
+# -- one door ----------------------------------------------------------------------------------------------
+
+_ARRAYS: "Dict[Any, Tuple[Any, Callable[[Any], Any]]]" = {
+    list: (list, list), set: (set, set), frozenset: (frozenset, frozenset),
+    collections.abc.Sequence: (collections.abc.Sequence, list),
+    collections.abc.MutableSequence: (collections.abc.MutableSequence, list),
+    collections.abc.Iterable: (collections.abc.Iterable, list),
+    collections.abc.Collection: (collections.abc.Collection, list),
+    collections.abc.Set: (collections.abc.Set, frozenset),
+    collections.abc.MutableSet: (collections.abc.MutableSet, set),
+}
+_OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def _is_union(origin: "Any") -> bool:
+    if origin is typing.Union:
+        return True
+    return sys.version_info >= (3, 10) and origin is getattr(sys.modules["types"], "UnionType", None)
+
+
+def form_of(annotation: "Any") -> Form:
+    """Return the form of values of a type.
+
+    :raises InvalidTypeError: (a TypeError) JSON has no form for it.
+    """
+    try:
+        simple = SIMPLE.get(annotation)
+    except TypeError:                       # not hashable: no type
+        raise _no_form(annotation) from None
+    if simple is not None:
+        return simple
+    supertype = getattr(annotation, "__supertype__", None)      # a NewType
+    if supertype is not None:
+        return form_of(supertype)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is not None and hasattr(annotation, "__metadata__"):      # Annotated
+        return form_of(arguments[0])
+    if _is_union(origin):
+        return _union_form(arguments)
+    if origin is typing.Literal:
+        return _literal_form(arguments)
+    plain = origin or annotation
+    if plain is tuple:
+        if arguments and arguments[-1] is not Ellipsis:
+            return _tuple_form(() if arguments == ((),) else arguments)
+        if origin is not None and annotation == typing.Tuple[()]:
+            return _tuple_form(())
+        return _array_form(tuple, tuple, form_of(arguments[0]) if arguments else ANY)
+    arguments = tuple(argument for argument in arguments if not isinstance(argument, typing.TypeVar))   # a bare List, on 3.8
+    if plain in _ARRAYS:
+        return _array_form(*_ARRAYS[plain], form_of(arguments[0]) if arguments else ANY)
+    if plain in _OBJECTS:
+        return _object_form(*(map(form_of, arguments) if arguments else (SIMPLE[str], ANY)))
+    if isinstance(plain, type):
+        if issubclass(plain, enum.Enum):
+            return _enum_form(plain)
+        if dataclasses.is_dataclass(plain):
+            return _known_dataclass(plain)
+    raise _no_form(annotation)
+
+
+def _no_form(annotation: "Any") -> InvalidTypeError:
+    return InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, dates, Decimal, UUID, Enum, "
+                            "Literal, dataclasses, and lists, tuples, dicts and unions of them")

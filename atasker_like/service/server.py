@@ -1,0 +1,258 @@
+"""Server: requests of other processes, over a Unix domain socket or TCP.
+
+Everything but what applications call happens in one loop of the supervisor, whose thread also reads, checks and answers;
+only the end of a task may come from elsewhere, and is brought there. What clients can do is in :mod:`.connection`.
+
+A task belongs to the service from its acceptance on: it runs to its end, whether its client is still there or not.
+"""
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+
+from ..engine.waiting import deadline_of, remaining
+from ..errors import InvalidArgumentError, InvalidTypeError
+from ..options import unknown_option
+from .addresses import BACKLOG, Address, bind
+from .connection import Connection
+from .handling import check_number, own_loop
+from .messages import MAX_MESSAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Dict, Optional, Set, Union
+
+    from .handling import Service
+
+__all__ = ["Server"]
+
+_DEFAULTS: "Dict[str, Any]" = {"beyond_loopback": False, "max_message": MAX_MESSAGE, "max_in_flight": 256,
+                               "max_clients": 256, "message_timeout": 30.0}
+
+
+class Server:
+    """Where a service takes requests: made by :meth:`Service.serve`. Its methods may be called from any thread.
+
+    As a context manager it closes at the end of the block. The stop of the supervisor closes it, too.
+    """
+
+    is_worker = True            # the supervisor stops it before it waits for the tasks that it has accepted
+
+    def __init__(self, service: "Service", address: "Any", token: "Optional[str]", **options: "Any") -> None:
+        for option in options:
+            if option not in _DEFAULTS:
+                raise unknown_option(option, (*_DEFAULTS, "token"), "serve")
+        chosen = {**_DEFAULTS, **options}
+        self.service = service
+        self._address = None if address is None else Address(address)
+        self.max_message = check_number("max_message", chosen["max_message"], 256)
+        self.max_in_flight = check_number("max_in_flight", chosen["max_in_flight"], 1)
+        self.max_clients = check_number("max_clients", chosen["max_clients"], 1)
+        self.message_timeout = _seconds("message_timeout", chosen["message_timeout"])
+        self._token = _token(token)
+        if self._address is not None and self._address.path is None and self._token is None:
+            raise InvalidArgumentError(f"{self._address} can be reached by every program of this machine: give a token, such as "
+                                       "secrets.token_urlsafe(), or use a Unix domain socket")
+        if self._address is not None and not self._address.is_loopback and chosen["beyond_loopback"] is not True:
+            raise InvalidArgumentError(f"{self._address} can be reached from other machines, and the token crosses as it is; "
+                                       "use 127.0.0.1, or say beyond_loopback=True")
+        self._loop: "Optional[asyncio.AbstractEventLoop]" = None
+        self._socket: "Optional[socket.socket]" = None
+        self._inode: "Optional[int]" = None
+        self._listening: "Optional[asyncio.AbstractServer]" = None
+        self._guardian: "Optional[asyncio.Task[None]]" = None
+        self._over: "Any" = None            # a concurrent future, done when the guardian is
+        self._close_asked: "Optional[asyncio.Event]" = None
+        self._all_gone: "Optional[asyncio.Event]" = None
+        self._closing = True                # not begun, or about to end
+        self._connections: "Set[Connection]" = set()        # of the loop's thread
+
+    # -- for applications ----------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as :class:`Client` takes it."""
+        return str(self._address)
+
+    @property
+    def clients(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
+
+    def close(self, wait: "Union[bool, float]" = True) -> bool:
+        """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
+        whose clients have gone end behind it.
+
+        :param wait: True waits for ever, False not at all, a number so many seconds. In the server's own loop it does
+            not wait.
+        :return: True when it is closed.
+        """
+        loop, guardian, over = self._loop, self._guardian, self._over
+        if loop is None or guardian is None or loop.is_closed():
+            return True
+        try:
+            loop.call_soon_threadsafe(self._ask_to_close)
+        except RuntimeError:                # closed meanwhile
+            return True
+        if wait is False or asyncio._get_running_loop() is loop:
+            return bool(over.done())
+        try:
+            over.result(remaining(deadline_of(None if wait is True else wait)))
+        except Exception:                   # a timeout
+            return False
+        return True
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: "Any") -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Server of {self.service.name} at {self._address or 'this process'}, {self.clients} client(s)>"
+
+    # -- for the supervisor --------------------------------------------------------------------------
+
+    def stop(self, wait: "Union[bool, float]" = False) -> None:
+        """The supervisor is being stopped."""
+        self.close(wait)
+
+    def end(self) -> None:
+        """Its loop has ended."""
+        self.service.supervisor.unregister_sync_scheduler(self)
+
+    def reset_after_fork(self) -> None:
+        """In a forked process: the clients are the parent's, and so is the place where they come in."""
+        if self._socket is not None:
+            self._socket.close()
+        self._guardian = None
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+
+    def start(self) -> "Server":
+        """Listen; return the server itself. Errors as :meth:`Service.serve`."""
+        own_loop(self.service.supervisor).run(self.open())
+        return self
+
+    async def take(self, end: "socket.socket") -> None:
+        """In the loop: one end of a pair of sockets is a client."""
+        if self._closing or self._loop is not asyncio.get_running_loop():
+            await self.open()
+        assert self._loop is not None
+        await self._loop.connect_accepted_socket(lambda: Connection(self), end)
+
+    async def open(self) -> None:
+        """In the loop: begin."""
+        from concurrent.futures import Future
+
+        loop = self._loop = asyncio.get_running_loop()
+        self._close_asked, self._all_gone = asyncio.Event(), asyncio.Event()
+        self._closing = False
+        if self._address is not None:
+            self._socket = bind(self._address)
+            try:
+                if self._address.path is not None:
+                    self._inode = os.stat(self._address.path).st_ino
+                else:
+                    self._address.port = self._socket.getsockname()[1]
+                self._listening = await loop.create_server(lambda: Connection(self), sock=self._socket, backlog=BACKLOG)
+            except BaseException:
+                self._closing = True
+                self._socket.close()
+                self._unlink()
+                raise
+        over = self._over = Future()
+        self._guardian = loop.create_task(self._guard())
+        self._guardian.add_done_callback(lambda _: over.set_result(None))
+        self.service.supervisor.register_sync_scheduler(self)
+
+    def _ask_to_close(self) -> None:
+        self._closing = True
+        if self._close_asked is not None:
+            self._close_asked.set()
+
+    async def _guard(self) -> None:
+        """Until it is asked to close; then until the last answer is out."""
+        assert self._close_asked is not None and self._all_gone is not None
+        try:
+            await self._close_asked.wait()
+            self._stop_listening()
+            for connection in list(self._connections):
+                connection.finish()
+            if self._connections:
+                await self._all_gone.wait()
+        finally:            # cancelled: the loop is about to end
+            self._closing = True
+            self._stop_listening()
+            for connection in list(self._connections):
+                connection.abort()
+            self.service.supervisor.unregister_sync_scheduler(self)
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+            self._unlink()
+
+    def _unlink(self) -> None:
+        """Remove the file of the socket, unless another service has put its own there meanwhile."""
+        if self._address is None or self._address.path is None or self._inode is None:
+            return
+        try:
+            if os.stat(self._address.path).st_ino == self._inode:
+                os.unlink(self._address.path)
+        except OSError:
+            pass
+
+    @property
+    def is_closing(self) -> bool:
+        """True when no more requests are taken."""
+        return self._closing
+
+    # -- for connections -----------------------------------------------------------------------------
+
+    def is_trusted(self, message: "Dict[str, Any]") -> bool:
+        """Say whether the first message of a connection holds the token."""
+        given = message.get("token")
+        return (self._token is not None and type(given) is str
+                and hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token))
+
+    @property
+    def wants_token(self) -> bool:
+        return self._token is not None
+
+    def came(self, connection: "Connection") -> "Optional[str]":
+        """A connection has been made; return why it is closed at once, or None."""
+        self._connections.add(connection)
+        if self.is_closing:
+            return "the service is being stopped"
+        if len(self._connections) > self.max_clients:
+            return f"the service has {self.max_clients} connections already; try again later"
+        return None
+
+    def gone(self, connection: "Connection") -> None:
+        """A connection has been closed."""
+        self._connections.discard(connection)
+        if not self._connections and self._closing and self._all_gone is not None:
+            self._all_gone.set()
+
+
+def _seconds(name: str, value: "Any") -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
+    if not 0 < value < 1e9:
+        raise InvalidArgumentError(f"{name} takes seconds above 0, not {value!r}")
+    return float(value)
+
+
+def _token(token: "Any") -> "Optional[bytes]":
+    if token is None:
+        return None
+    if not isinstance(token, str):
+        raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
+    if not 8 <= len(token) <= 1000:
+        raise InvalidArgumentError(f"token takes a string of 8 to 1000 characters, not {len(token)}; secrets.token_urlsafe() "
+                                   "makes one")
+    return token.encode("utf-8", "surrogatepass")

@@ -1,0 +1,230 @@
+"""Types and JSON, both ways: what fits comes back as it was, what does not is refused with the way to it."""
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, Flag, IntEnum
+from typing import Any, Dict, FrozenSet, List, Literal, NewType, Optional, Set, Tuple, Union
+from uuid import UUID
+
+import pytest
+
+from atasker_like import InvalidTypeError
+from atasker_like.service.schema import Misfit, form_of
+
+
+class Colour(Enum):
+    RED = "red"
+    ONE = 1
+    HALF = 2.5
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Pair(Enum):
+    FIRST = (1, 2)
+    SECOND = (3, 4)
+
+
+class Mode(Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass
+class Span:
+    low: float
+    high: float = 1.0
+
+
+@dataclass
+class Tree:
+    value: int
+    children: List["Tree"] = field(default_factory=list)
+
+
+@dataclass
+class Other:
+    low: float
+    kind: Literal["other"] = "other"
+
+
+Identifier = NewType("Identifier", int)
+
+UNIT = UUID("12345678123456781234567812345678")
+MOMENT = datetime(2024, 2, 29, 12, 30, 15, 250, tzinfo=timezone.utc)
+
+#: annotation, value, as JSON
+BOTH_WAYS = [
+    (int, 3, 3), (int, -10 ** 30, -10 ** 30), (str, "é\n\ud800", "é\n\ud800"), (bool, True, True), (None, None, None),
+    (float, 2.5, 2.5), (float, math.inf, "Infinity"), (float, -math.inf, "-Infinity"),
+    (bytes, b"\x00\xff", "AP8="), (Decimal, Decimal("1.10"), "1.10"), (UUID, UNIT, str(UNIT)),
+    (datetime, MOMENT, "2024-02-29T12:30:15.000250+00:00"), (date, date(2024, 2, 29), "2024-02-29"),
+    (time, time(1, 2), "01:02:00"), (timedelta, timedelta(days=1, seconds=2), 86402),
+    (timedelta, timedelta(microseconds=-1), -1e-06),
+    (Colour, Colour.RED, "red"), (Colour, Colour.ONE, 1), (Level, Level.HIGH, 2), (Pair, Pair.SECOND, "SECOND"),
+    (Mode, Mode.WRITE, 2),
+    (Literal["a", 1, None], "a", "a"), (Literal["a", 1, None], None, None), (Literal[Colour.RED], Colour.RED, "red"),
+    (Optional[int], None, None), (Optional[int], 3, 3), (Optional[Span], Span(0.5), {"low": 0.5, "high": 1.0}),
+    (Union[int, str], 3, 3), (Union[int, str], "3", "3"), (Union[float, int], 3, 3), (Union[float, int], 3.0, 3.0),
+    (Union[bool, int], True, True), (Union[int, None, str], None, None),
+    (Union[str, datetime], MOMENT, "2024-02-29T12:30:15.000250+00:00"), (Union[str, datetime], "soon", "soon"),
+    (Union[Span, Other], Other(1.0), {"low": 1.0, "kind": "other"}), (Union[int, List[int]], [1], [1]),
+    (List[int], [1, 2], [1, 2]), (list, [1, "a", None], [1, "a", None]), (List[Span], [Span(1.0)], [{"low": 1.0, "high": 1.0}]),
+    (Tuple[int, str], (1, "a"), [1, "a"]), (Tuple[int, ...], (1, 2, 3), [1, 2, 3]), (tuple, (1, "a"), [1, "a"]),
+    (Tuple[()], (), []), (Set[int], {1}, [1]), (FrozenSet[str], frozenset("a"), ["a"]),
+    (Dict[str, int], {"a": 1}, {"a": 1}), (Dict[int, str], {1: "a"}, {"1": "a"}), (dict, {"a": [1]}, {"a": [1]}),
+    (Dict[UUID, bool], {UNIT: True}, {str(UNIT): True}), (Dict[Colour, int], {Colour.RED: 1}, {"red": 1}),
+    (Dict[float, int], {0.5: 1}, {"0.5": 1}),
+    (Span, Span(0.0, 2.0), {"low": 0.0, "high": 2.0}),
+    (Tree, Tree(1, [Tree(2)]), {"value": 1, "children": [{"value": 2, "children": []}]}),
+    (Any, {"a": [1, None, "b", 2.5, True]}, {"a": [1, None, "b", 2.5, True]}), (Identifier, 7, 7),
+]
+
+
+@pytest.mark.parametrize("annotation, value, written", BOTH_WAYS, ids=[f"{a}-{v!r:.30}" for a, v, _ in BOTH_WAYS])
+def test_both_ways(annotation, value, written):
+    form = form_of(annotation)
+    out = form.write(value)
+    assert (out, type(out)) == (written, type(written))
+    back = form.read(json.loads(json.dumps(out)))
+    assert (back, type(back)) == (value, type(value))
+
+
+#: annotation, JSON, the way to what does not fit, a part of the reason
+REFUSED = [
+    (int, True, "", "takes an integer, not True"), (int, 1.0, "", "not 1.0"), (int, "1", "", "not '1'"),
+    (int, None, "", "not None"), (bool, 1, "", "true or false"), (str, 1, "", "a string"), (float, True, "", "a number"),
+    (float, "1.0", "", "a number"), (float, 10 ** 400, "", "fits a float"), (float, "nan", "", "a number"),
+    (bytes, "ÿ", "", "base64"), (bytes, "A", "", "base64"), (bytes, "AP8=\n", "", "base64"),
+    (Decimal, 1.1, "", "decimal"), (Decimal, "x", "", "decimal"), (UUID, "x", "", "UUID"), (UUID, 3, "", "UUID"),
+    (datetime, "yesterday", "", "date and time"), (datetime, 0, "", "date and time"), (date, "2024-02-30", "", "date"),
+    (timedelta, "1", "", "seconds"), (timedelta, 1e300, "", "seconds"), (timedelta, True, "", "seconds"),
+    (Colour, "blue", "", "one of 'red', 1, 2.5"), (Colour, True, "", "one of"), (Colour, [], "", "one of"),
+    (Pair, [1, 2], "", "'FIRST'"), (Literal["a", 1], True, "", "one of 'a', 1"), (Literal["a"], [], "", "one of"),
+    (Optional[int], "x", "", "integer"), (Union[int, str], None, "", "int or str"),
+    (Union[int, Span], {"low": "x"}, "low", "a number"),
+    (List[int], [1, "2"], "[1]", "integer"), (List[int], {"a": 1}, "", "array"), (List[List[int]], [[1], [2, "x"]], "[1][1]", "integer"),
+    (Tuple[int, str], [1], "", "array of 2"), (Tuple[int, str], [1, 2], "[1]", "string"), (Set[Any], [[1]], "", "set"),
+    (Dict[str, int], {"a": "x"}, "['a']", "integer"), (Dict[int, int], {"a": 1}, "['a']", "int keys"),
+    (Dict[int, int], {"9" * 5000: 1}, None, "int"), (dict, [], "", "object"),
+    (Span, {"high": 1}, "low", "is missing"), (Span, {"low": 1, "hihg": 2}, "hihg", "did you mean 'high'?"),
+    (Span, [1, 2], "", "fields of Span"), (Tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]}, "children[1].value", "integer"),
+]
+
+
+@pytest.mark.parametrize("annotation, value, where, why", REFUSED, ids=[f"{a}-{v!r:.30}" for a, v, _, _ in REFUSED])
+def test_what_does_not_fit_is_refused_with_the_way_to_it(annotation, value, where, why):
+    with pytest.raises(Misfit) as raised:
+        form_of(annotation).read(value)
+    assert why in raised.value.why
+    if where is not None:
+        assert raised.value.where == where
+    assert len(raised.value.why) < 300
+
+
+#: annotation, a value that is not of it, a part of the reason
+NOT_WRITTEN = [
+    (int, True, "integer"), (int, "1", "integer"), (str, b"a", "string"), (float, "1", "number"), (float, True, "number"),
+    (bool, 1, "True or False"), (datetime, date(2024, 1, 1), "date and time"), (date, MOMENT, "date"), (Colour, "red", "Colour"),
+    (List[int], (1,), "list"), (List[int], "ab", "list"), (Tuple[int], [1], "tuple"), (Span, {"low": 1}, "Span"), (Any, {1}, "set"),
+    (Any, {1: 2}, "keys are strings"), (Mode, Mode.READ | Mode.WRITE, "a member of Mode"), (Any, math.nan, "nan"), (timedelta, 5, "timedelta"),
+    (timedelta, timedelta(days=200000, microseconds=1), "exact"), (Dict[str, int], [("a", 1)], "dict"),
+    (Union[str, datetime], "2024-01-01", "would arrive as"),
+]
+
+
+@pytest.mark.parametrize("annotation, value, why", NOT_WRITTEN, ids=[f"{a}-{v!r:.30}" for a, v, _ in NOT_WRITTEN])
+def test_what_would_not_arrive_as_it_is_is_not_written(annotation, value, why):
+    with pytest.raises(Misfit, match=why):
+        form_of(annotation).write(value)
+
+
+def test_not_a_number_comes_back():
+    form = form_of(float)
+    assert math.isnan(form.read(form.write(math.nan)))
+
+
+def test_an_integer_is_a_float_and_a_trailing_z_is_utc():
+    assert type(form_of(float).read(1)) is float
+    assert form_of(datetime).read("2024-02-29T12:30:15.000250Z") == MOMENT
+
+
+def test_numbers_of_other_libraries_are_integers():
+    class Number:
+        def __index__(self):
+            return 5
+
+    assert form_of(int).write(Number()) == 5
+    assert form_of(int).write(Level.HIGH) == 2
+
+
+def test_abstract_collections():
+    assert form_of(Sequence).read([1]) == [1]
+    assert form_of(Mapping).read({"a": 1}) == {"a": 1}
+
+
+def test_a_value_that_contains_itself():
+    round_and_round = []
+    round_and_round.append(round_and_round)
+    with pytest.raises(Misfit, match="contains itself"):
+        form_of(Any).write(round_and_round)
+
+
+class Unknown:
+    pass
+
+
+@pytest.mark.parametrize("annotation", [Unknown, complex, List[Unknown], Optional[complex], Dict[str, Unknown], "a", 3, []])
+def test_a_type_without_a_form(annotation):
+    with pytest.raises(InvalidTypeError, match="no form in JSON"):
+        form_of(annotation)
+
+
+def test_the_field_with_such_a_type_is_named():
+    @dataclass
+    class Broken:
+        good: int
+        bad: complex
+
+    with pytest.raises(InvalidTypeError, match="field 'bad' of .*Broken"):
+        form_of(Broken)
+    with pytest.raises(InvalidTypeError):
+        form_of(Broken)         # it is not half known since the first time
+
+
+def test_an_annotation_that_cannot_be_resolved():
+    @dataclass
+    class Lost:
+        where: "Nowhere"        # noqa: F821
+
+    with pytest.raises(InvalidTypeError, match="Lost cannot be resolved.*Nowhere"):
+        form_of(Lost)
+
+
+def test_a_check_of_the_class_itself():
+    @dataclass
+    class Even:
+        number: int
+
+        def __post_init__(self):
+            if self.number % 2:
+                raise ValueError("it is odd")
+
+    assert form_of(Even).read({"number": 2}) == Even(2)
+    with pytest.raises(Misfit, match="is refused: it is odd"):
+        form_of(Even).read({"number": 3})
+
+
+def test_what_a_subclass_adds_is_not_lost_silently():
+    @dataclass
+    class Wide(Span):
+        more: int = 0
+
+    with pytest.raises(Misfit, match="subclass Wide"):
+        form_of(Span).write(Wide(1.0))

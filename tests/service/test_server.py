@@ -1,0 +1,555 @@
+"""The local server: what it takes from whom, what it refuses, and what it survives."""
+import asyncio
+import json
+import os
+import socket
+import stat
+import struct
+import sys
+import threading
+
+import pytest
+
+from atasker_like import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service)
+
+from .conftest import PATIENCE, add, wait_until
+from .declared import Add, AddAtOnce, Give, Wait
+
+TOKEN = "correct horse"
+
+
+@pytest.fixture
+def serve(lab, path):
+    """Serves the lab, at a path unless told; servers are closed at the end."""
+    made = []
+
+    def start(address=None, **options):
+        made.append(lab.serve(path if address is None else address, **options))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close(PATIENCE)
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+# -- where it is -----------------------------------------------------------------------------------------------------
+
+
+def test_over_a_unix_socket(server, path, supervisor):
+    with service.SyncClient(path, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+        assert client.execute("lab", AddAtOnce(2)).result == 3
+    assert server.address == f"unix:{path}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_over_tcp_with_a_token(serve, supervisor, host):
+    try:
+        server = serve(f"{host}:0", token=TOKEN)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    assert server.address.startswith("tcp://") and not server.address.endswith(":0")
+    with service.SyncClient(server.address, TOKEN, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+
+
+def test_the_socket_is_its_users_alone(serve, path):
+    seen = []
+    bind = socket.socket.bind
+    mask = os.umask(0)
+
+    class Watched(socket.socket):
+        def bind(self, address):
+            bind(self, address)
+            seen.append(stat.S_IMODE(os.stat(address).st_mode))
+            other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            with other, pytest.raises(ConnectionRefusedError):
+                other.connect(address)          # nobody comes in before it listens, whatever the mode
+
+    original = socket.socket
+    socket.socket = Watched
+    try:
+        serve()
+    finally:
+        socket.socket = original
+        os.umask(mask)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    if sys.platform.startswith("linux"):
+        assert seen == [0o600]
+
+
+def test_the_socket_is_its_users_alone_where_its_mode_cannot_be_set_beforehand(serve, path, monkeypatch):
+    def refuse(*_):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    serve()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_tcp_needs_a_token_and_the_loopback(lab, supervisor):
+    with pytest.raises(InvalidArgumentError, match="give a token"):
+        lab.serve("127.0.0.1:0")
+    with pytest.raises(InvalidArgumentError, match="other machines"):
+        lab.serve("0.0.0.0:0", token=TOKEN)
+    with pytest.raises(InvalidArgumentError, match="other machines"):
+        lab.serve("example.invalid:0", token=TOKEN)
+    with lab.serve("0.0.0.0:0", token=TOKEN, beyond_loopback=True) as server:
+        port = server.address.rpartition(":")[2]
+        with service.SyncClient(f"127.0.0.1:{port}", TOKEN, supervisor=supervisor) as client:
+            assert client.execute(Add(1)).result == 2
+
+
+@pytest.mark.parametrize("options, error, text", [
+    ({"max_mesage": 3}, InvalidTypeError, "did you mean 'max_message'"), ({"max_message": "big"}, InvalidTypeError, "max_message"),
+    ({"max_message": 3}, InvalidArgumentError, "256 or more"), ({"max_clients": 0}, InvalidArgumentError, "max_clients"),
+    ({"token": "short"}, InvalidArgumentError, "8 to 1000"), ({"token": 12345678}, InvalidTypeError, "token"),
+    ({"message_timeout": 0}, InvalidArgumentError, "message_timeout"), ({"message_timeout": "1"}, InvalidTypeError, "seconds"),
+])
+def test_what_a_server_cannot_be(lab, path, options, error, text):
+    with pytest.raises(error, match=text):
+        lab.serve(path, **options)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("address, shown", [
+    ("/a/b.sock", "unix:/a/b.sock"), ("./b.sock", "unix:./b.sock"), ("unix:b.sock", "unix:b.sock"),
+    ("127.0.0.1:80", "tcp://127.0.0.1:80"), ("tcp://localhost:80", "tcp://127.0.0.1:80"), ("[::1]:80", "tcp://[::1]:80"),
+    (("::1", 80), "tcp://[::1]:80"), (service.Address("/a/b"), "unix:/a/b"),
+])
+def test_addresses(address, shown):
+    assert str(service.Address(address)) == shown
+    assert str(service.Address(shown)) == shown
+
+
+@pytest.mark.parametrize("address, error", [
+    ("lab", InvalidArgumentError), ("lab:http", InvalidArgumentError), (":80", InvalidArgumentError), ("unix:", InvalidArgumentError),
+    ("a:65536", InvalidArgumentError), ("/" + "x" * 200, InvalidArgumentError), ("/a\0b", InvalidArgumentError),
+    (3, InvalidTypeError), (("a", "b"), InvalidTypeError), (None, InvalidTypeError),
+])
+def test_what_is_no_address(address, error):
+    with pytest.raises(error):
+        service.Address(address)
+
+
+def test_an_address_that_is_taken(server, lab, path, tmp_path):
+    with pytest.raises(OSError):
+        lab.serve(path)
+    assert os.path.exists(path)         # the first one is still there
+    other = tmp_path / "file"
+    other.write_text("precious")
+    with pytest.raises(OSError):
+        lab.serve(str(other))
+    assert other.read_text() == "precious"
+
+
+def test_what_a_killed_service_left_behind_is_in_nobodys_way(lab, path, supervisor):
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    left.bind(path)
+    left.listen(1)
+    left.close()
+    assert os.path.exists(path)
+    with lab.serve(path), service.SyncClient(path, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+    assert not os.path.exists(path)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are none")
+def test_one_that_is_just_beginning_is_not_taken_for_dead(lab, path):
+    from atasker_like.service.addresses import Address, bind
+
+    first = bind(Address(path))         # bound, and its loop has not been told of it
+    with first, pytest.raises(OSError):
+        bind(Address(path))
+    assert os.path.exists(path)
+
+
+def test_closing_removes_its_own_socket_only(lab, path):
+    first = lab.serve(path)
+    os.unlink(path)
+    with lab.serve(path):
+        first.close()
+        assert os.path.exists(path)
+
+
+# -- the language ----------------------------------------------------------------------------------------------------
+
+
+def test_requests_and_answers_as_they_are_on_the_wire(server, connect):
+    wire = connect(server)
+    wire.say({"id": "a", "target": "lab", "type": "Add", "payload": {"a": 1},
+              "metadata": {"parallel": False, "display_name": "Add: a=1, b=1", "priority": 100}, "tell": True})
+    assert wire.hear() == {"status": "accepted", "id": "a"}
+    assert wire.hear() == {"status": "ok", "id": "a", "result": 2}
+    wire.say(add(2), b"\n", {"id": "f", "type": "Fail", "payload": {}}, {"id": "x", "type": "Add", "payload": {}},
+             {"id": "y", "type": "Nothing"}, {"id": "z", "type": "Add", "target": "kitchen", "payload": {"a": 1}})
+    heard = {message["id"]: message for message in (wire.hear() for _ in range(5))}
+    assert heard["2"] == {"status": "ok", "id": "2", "result": 3}
+    assert (heard["f"]["status"], heard["f"]["ename"], heard["f"]["evalue"]) == ("error", "ValueError", "no")
+    assert "Traceback" in heard["f"]["traceback"]
+    assert {key: heard[key]["reason"] for key in "xyz"} == {"x": "invalid", "y": "unknown", "z": "unknown"}
+
+
+def test_a_message_in_pieces_and_many_in_one(server, connect):
+    wire = connect(server)
+    text = json.dumps(add(1)).encode() + b"\n"
+    for piece in (text[:5], text[5:6], text[6:]):
+        wire.say(piece)
+    assert wire.hear()["result"] == 2
+    wire.say(b"".join(json.dumps(add(number)).encode() + b"\n" for number in range(300)) + text[:9])
+    assert sorted(wire.hear()["result"] for _ in range(300)) == list(range(1, 301))     # more than may be in flight
+    wire.say(text[9:])
+    assert wire.hear()["result"] == 2
+
+
+def test_an_id_that_is_in_flight(server, connect, crossing):
+    wire = connect(server)
+    wait = {"id": "w", "type": "Wait", "payload": {}}
+    wire.say(wait, wait)
+    assert wire.hear()["status"] == "refused"
+    crossing.open()
+    assert wire.hear() == {"status": "ok", "id": "w", "result": 0}
+    wire.say(wait)
+    assert wire.hear()["status"] == "ok"
+
+
+# -- who does not behave ---------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    b"garbage\n", b"\x00\xff\xfe\n", b"[]\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"{}\n", b'{"id": 3}\n', b"\x80\x04]\x94.\n",
+    b'{"id": "1", "type": "Add", "payload": ' + b"[" * 1000 + b"]" * 1000 + b"}\n", b'{"id": "1", "type": "Add", "metadata": 3}\n',
+    b'{"id": "1", "type": ["Add"]}\n', b'{"id": "' + b"9" * 1000 + b'", "type": "Add"}\n',
+]
+
+
+@pytest.mark.parametrize("said", HOSTILE, ids=range(len(HOSTILE)))
+def test_whoever_does_not_speak_the_language_is_told_and_closed(server, connect, said, caplog):
+    wire = connect(server)
+    wire.say(said, add(1))              # what follows is not listened to, as the body of a request by HTTP would be
+    message = wire.hear()
+    assert (message["status"], message["reason"]) == ("closed", "message")
+    assert wire.hear() is None
+    assert "closes a connection" in caplog.text
+    other = connect(server)
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_a_message_that_is_too_long(serve, connect, newline):
+    server = serve(max_message=1000)
+    wire = connect(server)
+    try:
+        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 5000 + b'"}}' + newline)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    message = wire.hear()
+    assert message is None or "longer than 1000 bytes" in message["message"]
+    assert wire.hear() is None
+
+
+@pytest.mark.slow
+def test_an_endless_line_costs_no_memory(server, connect):
+    """A gigabyte without a newline; it is closed long before."""
+    wire = connect(server)
+    block = b"x" * (1 << 20)
+    sent = 0
+    with pytest.raises(OSError):
+        for _ in range(1024):
+            wire.socket.sendall(block)
+            sent += len(block)
+    assert sent < 64 << 20
+    other = connect(server)
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+
+
+def test_half_a_line_has_its_time(serve, connect):
+    server = serve(message_timeout=0.05)
+    silent, half = connect(server), connect(server)
+    silent.say(add(1))
+    assert silent.hear()["result"] == 2
+    half.say(b'{"id": "1"')
+    assert "did not come within 0.05 s" in half.hear()["message"]
+    assert half.hear() is None
+    silent.say(add(2))                  # who says nothing may do so for ever
+    assert silent.hear()["result"] == 3
+
+
+@pytest.mark.parametrize("first", [
+    {"token": "wrong"}, {"token": TOKEN + "x"}, {"token": None}, {"token": 3}, {"token": "\ud800"}, {}, add(1), b"GET / HTTP/1.1\r\n",
+    b'{"token": "' + b"x" * 5000 + b'"}\n',
+])
+def test_a_wrong_token(serve, connect, first, lab, caplog):
+    server = serve("127.0.0.1:0", token=TOKEN)
+    wire = connect(server)
+    wire.say(first, add(2))
+    message = wire.hear()
+    assert message is None or message["status"] == "closed"
+    assert wire.hear() is None
+    assert "closes a connection" in caplog.text and TOKEN not in caplog.text
+    wire = connect(server)
+    wire.say({"token": TOKEN}, add(2))
+    assert wire.hear()["result"] == 3
+
+
+def test_no_token_in_time(serve, connect):
+    server = serve("127.0.0.1:0", token=TOKEN, message_timeout=0.05)
+    assert connect(server).hear()["status"] == "closed"
+
+
+def test_a_client_with_a_wrong_token_is_told_so(serve, supervisor):
+    server = serve("127.0.0.1:0", token=TOKEN)
+    with service.SyncClient(server.address, "something else", supervisor=supervisor) as client:
+        with pytest.raises(ServiceConnectionError, match="the token is wrong"):
+            client.execute(Add(1))
+    with service.SyncClient(server.address, supervisor=supervisor) as client:
+        with pytest.raises(ServiceConnectionError, match="the token is wrong"):
+            client.request(Add(1))
+
+
+def test_a_token_that_nobody_asked_for(server, connect, supervisor):
+    with service.SyncClient(server.address, TOKEN, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+
+
+def test_too_many_clients(serve, connect):
+    server = serve(max_clients=2)
+    wires = [connect(server) for _ in range(2)]
+    for number, wire in enumerate(wires):
+        wire.say(add(number))
+        assert wire.hear()["result"] == number + 1
+    assert "2 connections already" in connect(server).hear()["message"]
+    wires[0].close()
+    wait_until(lambda: server.clients < 2)
+    third = connect(server)
+    third.say(add(3))
+    assert third.hear()["result"] == 4
+
+
+def test_no_more_is_read_than_may_be_in_flight(serve, connect, crossing, lab):
+    server = serve(max_in_flight=3)
+    wire = connect(server)
+    wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(10)])
+    crossing.wait_begun(3)
+    other = connect(server)
+    other.say(add(1))                   # it has been through the loop since
+    assert other.hear()["result"] == 2
+    assert (lab.alive, len(crossing.begun)) == (3, 3)
+    crossing.open()
+    assert sorted(int(wire.hear()["id"]) for _ in range(10)) == list(range(10))
+
+
+def test_bytes_in_flight_are_bounded(serve, connect, crossing, lab):
+    server = serve(max_message=2000)
+    wire = connect(server)
+    big = {"type": "WaitAtOnce", "payload": {"number": 1}, "metadata": {"display_name": "x" * 900}}
+    wire.say(*[dict(big, id=str(number)) for number in range(10)])
+    crossing.wait_begun(3)
+    other = connect(server)
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+    assert lab.alive == 3               # the third one went past the bound
+    crossing.open()
+    assert len([wire.hear() for _ in range(10)]) == 10
+
+
+def test_who_does_not_read_answers_is_closed_and_holds_up_nobody(serve, connect):
+    server = serve(max_message=100_000)
+    wire = connect(server)
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    request = json.dumps({"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}).encode() + b"\n"
+    wire.socket.settimeout(0.1)
+    try:
+        for number in range(1000):
+            wire.say(request.replace(b"%d", b"%d" % number))
+    except OSError:                     # no more is read of it, or it has been closed
+        pass
+    other = connect(server)
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+
+
+def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connect, crossing, lab):
+    wire = connect(server)
+    wire.say(*[{"id": str(number), "type": "Wait", "payload": {"number": number}} for number in range(3)])
+    crossing.wait_begun(1)
+    wait_until(lambda: lab.alive == 3)
+    wire.close()
+    wait_until(lambda: server.clients == 0)
+    assert crossing.ended == []
+    crossing.open()
+    wait_until(lambda: lab.alive == 0)
+    assert crossing.ended == [0, 1, 2]
+
+
+def test_a_connection_that_is_reset(server, connect, crossing, lab):
+    tcp = lab.serve("127.0.0.1:0", token=TOKEN)
+    try:
+        wire = connect(tcp)
+        wire.say({"token": TOKEN}, {"id": "1", "type": "Wait", "payload": {}})
+        crossing.wait_begun(1)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.close()
+        wait_until(lambda: tcp.clients == 0)
+        crossing.open()
+        wait_until(lambda: lab.alive == 0)
+    finally:
+        tcp.close()
+
+
+def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab, crossing, unseen):
+    class Late(service.Task):
+        pass
+
+    @lab.handler(Late)
+    def late(task):
+        crossing.enter(0)
+        raise ValueError("nobody hears it")
+
+    wire = connect(server)
+    wire.say({"id": "1", "type": "Late", "payload": {}})
+    crossing.wait_begun(1)
+    wire.close()
+    wait_until(lambda: server.clients == 0)
+    crossing.open()
+    wait_until(lambda: lab.alive == 0)
+    wait_until(unseen)
+
+
+# -- the end, and another beginning ----------------------------------------------------------------------------------
+
+
+def test_closing_finishes_what_was_accepted(lab, path, connect, crossing):
+    server = lab.serve(path)
+    wire, idle = connect(server), connect(server)
+    idle.say(add(1))
+    assert idle.hear()["result"] == 2
+    wire.say({"id": "1", "type": "Wait", "payload": {"number": 5}})
+    crossing.wait_begun(1)
+    assert server.close(0) is False
+    assert idle.hear() is None
+    assert not os.path.exists(path)
+    wire.say(add(1, id="late"))
+    assert (wire.hear()["reason"]) == "stopped"
+    crossing.open()
+    assert wire.hear() == {"status": "ok", "id": "1", "result": 5}
+    assert wire.hear() is None
+    assert server.close(PATIENCE) is True
+    assert server.close() is True
+
+
+def test_a_server_that_disappears_is_told_and_found_again(lab, path, supervisor, make_supervisor):
+    asked = make_supervisor()
+    far = service.Service("lab", asked)
+
+    @far.handler(Wait)
+    async def wait(task):
+        await asyncio.get_running_loop().create_future()
+
+    far.serve(path)
+    with service.SyncClient(path, supervisor=supervisor) as client:
+        pending = [client.request(Wait(number)) for number in range(3)]
+        asked.stop(wait=0, cancel_tasks=False)
+        for future in pending:
+            with pytest.raises((ServiceConnectionError, RuntimeError)):
+                future.result(PATIENCE)
+        with pytest.raises(ServiceConnectionError, match="cannot be reached"):
+            client.execute(Add(1))
+        with lab.serve(path):
+            assert client.execute(Add(1)).result == 2
+
+
+def test_a_connection_lost_in_the_middle(path, supervisor):
+    """A server that is killed: what it did not answer fails, with what to make of it."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(path)
+    listening.listen(5)
+    with listening, service.SyncClient(path, supervisor=supervisor) as client:
+        def accept_and_die():
+            connection, _ = listening.accept()
+            with connection:
+                message = json.loads(connection.makefile().readline())
+                connection.sendall(json.dumps({"status": "accepted", "id": message["id"]}).encode() + b"\n{\"stat")
+
+        for _ in range(2):
+            thread = threading.Thread(target=accept_and_die)
+            thread.start()
+            future = client.request(Add(1))
+            thread.join(PATIENCE)
+            with pytest.raises(ServiceConnectionError, match="is lost.*may have run, or may still; the next request"):
+                future.result(PATIENCE)
+
+
+@pytest.mark.parametrize("answer", [b"garbage\n", b"[]\n", b"x" * 3000])
+def test_what_is_no_service(path, supervisor, answer):
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(path)
+    listening.listen(5)
+    ended = threading.Event()
+
+    def babble():
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(10)
+            connection.sendall(answer)
+            ended.wait(PATIENCE)
+
+    thread = threading.Thread(target=babble)
+    thread.start()
+    with listening, service.SyncClient(path, max_message=2000, supervisor=supervisor) as client:
+        with pytest.raises(ServiceConnectionError, match="no answer of a service|longer than 2000"):
+            client.execute(Add(1))
+        ended.set()
+        thread.join(PATIENCE)
+
+
+def test_a_result_that_is_too_long_fails_its_task_only(serve, path, supervisor):
+    serve(max_message=10_000)
+    with service.SyncClient(path, supervisor=supervisor) as client:
+        with pytest.raises(InvalidArgumentError, match="raise max_message"):
+            service.SyncClient(path, max_message=1000, supervisor=supervisor).execute(Give("x" * 2000))
+        assert client.execute(Give("x" * 2000)).result == "x" * 2000
+
+
+def test_the_stop_of_the_supervisor_closes_the_server(make_supervisor, path, crossing, connect):
+    from .declared import fill
+
+    supervisor = make_supervisor()
+    lab = fill(service.Service("lab", supervisor), crossing)
+    server = lab.serve(path)
+    wire, stuck = connect(server), connect(server)
+    stuck.say(add(0))
+    assert stuck.hear()["result"] == 1
+    wire.say(*[{"id": str(number), "type": "WaitInThread", "payload": {"number": number}} for number in range(3)])
+    crossing.wait_begun(1)
+    wait_until(lambda: lab.alive == 3)
+    supervisor.stop(wait=False)
+    crossing.open()
+    assert [wire.hear()["result"] for _ in range(3)] == [0, 1, 2]
+    assert wire.hear() is None
+    assert supervisor.stop(wait=PATIENCE).complete
+    assert not os.path.exists(path)
+    supervisor.start()
+    with lab.serve(path):
+        again = connect(server)
+        again.say(add(1))
+        assert again.hear()["result"] == 2
+
+
+def test_from_its_own_loop_it_is_refused(lab, path, supervisor):
+    class Begin(service.Task):
+        pass
+
+    @lab.handler(Begin)
+    async def begin(task):
+        lab.serve(path)
+
+    with service.SyncClient(lab, supervisor=supervisor) as client:
+        assert client.execute(Begin(), check=False).ename == "SupervisorStoppedError"
+    assert not os.path.exists(path)

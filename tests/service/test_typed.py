@@ -1,0 +1,176 @@
+"""Task classes: declared as dataclasses, shown without what is hidden, sent and received as JSON."""
+import dataclasses
+import json
+import pickle
+import sys
+from dataclasses import field
+from typing import ClassVar, List, Optional
+
+import pytest
+
+from atasker_like import InvalidArgumentError, InvalidFieldError, TaskExecutionError, service
+
+from .declared import Add, AddAtOnce
+
+
+class Calibrate(service.Task):
+    qubit: int
+    span: float = 1.0
+    tags: List[str] = field(default_factory=list)
+    unit: ClassVar[str] = "GHz"
+
+
+class Login(service.Task):
+    user: str
+    password: str
+    hidden_fields = {"password"}
+
+
+def test_a_subclass_is_a_dataclass():
+    task = Calibrate(3, tags=["a"])
+    assert dataclasses.is_dataclass(Calibrate)
+    assert (task.qubit, task.span, task.tags, task.unit) == (3, 1.0, ["a"], "GHz")
+    assert task == Calibrate(3, 1.0, ["a"]) != Calibrate(4)
+    assert Calibrate(1).tags is not Calibrate(1).tags
+
+
+def test_a_subclass_of_a_subclass_has_the_fields_of_both():
+    class Finer(Calibrate):
+        steps: int = 10
+
+    assert Finer(1, steps=2).payload() == {"qubit": 1, "span": 1.0, "tags": [], "steps": 2}
+    assert Calibrate(1).payload() == {"qubit": 1, "span": 1.0, "tags": []}
+    assert Finer.type() == "Finer"
+
+
+def test_arguments_of_the_dataclass():
+    class Move(service.Task, frozen=True):
+        to: int
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Move(1).to = 2
+    assert hash(Move(1)) == hash(Move(1))
+
+
+def test_type_and_parallel():
+    class Renamed(Add):
+        @classmethod
+        def type(cls):
+            return "sum"
+
+    assert (Add.type(), Renamed.type()) == ("Add", "sum")
+    assert (Add.parallel, AddAtOnce.parallel) == (False, True)
+
+
+def test_display_name_and_hidden_fields():
+    assert Calibrate(42).display_name == "Calibrate: qubit=42, span=1.0, tags=[]"
+    task = Login("me", "secret")
+    assert task.display_name == "Login: user='me'"
+    assert repr(task) == "Login(user='me', password=...)"
+    assert task.payload() == {"user": "me", "password": "secret"}
+
+
+def test_hidden_fields_may_be_a_property():
+    class Careful(service.Task):
+        key: str
+        public: bool
+
+        @property
+        def hidden_fields(self):
+            return set() if self.public else {"key"}
+
+    assert Careful("k", False).display_name == "Careful: public=False"
+    assert Careful("k", True).display_name == "Careful: key='k', public=True"
+
+
+def test_a_task_without_fields():
+    class Ping(service.Task):
+        pass
+
+    assert (Ping().display_name, Ping().payload(), Ping.from_payload({})) == ("Ping", {}, Ping())
+
+
+@pytest.mark.parametrize("name", ["type", "parallel", "priority", "payload", "hidden_fields", "display_name"])
+def test_a_field_must_not_hide_what_tasks_have(name):
+    with pytest.raises(InvalidArgumentError, match=f"field named '{name}'"):
+        type("Bad", (service.Task,), {"__annotations__": {name: int}, "__module__": __name__})
+
+
+def test_both_ways():
+    task = Calibrate(3, 2.5, ["a"])
+    assert Calibrate.from_payload(json.loads(json.dumps(task.payload()))) == task
+    assert Calibrate.from_payload({"qubit": 3}) == Calibrate(3)
+
+
+@pytest.mark.parametrize("payload, where, message", [
+    ({}, "qubit", "field qubit of Calibrate is missing: Calibrate has no default for it"),
+    ({"qubit": "3"}, "qubit", "field qubit of Calibrate takes an integer, not '3'"),
+    ({"qubit": 3, "tags": ["a", 1]}, "tags[1]", r"field tags\[1\] of Calibrate takes a string, not 1"),
+    ({"qubit": 3, "spam": 1}, "spam", "field spam of Calibrate is no field of Calibrate; did you mean 'span'"),
+    ([], "", "Calibrate takes an object with the fields of Calibrate, not a JSON array"),
+    (None, "", "Calibrate takes an object"),
+])
+def test_what_is_refused_with_the_name_of_the_field(payload, where, message):
+    with pytest.raises(InvalidFieldError, match=message) as raised:
+        Calibrate.from_payload(payload)
+    assert raised.value.field == where
+
+
+def test_what_cannot_be_sent_is_refused_before_it_is_sent():
+    with pytest.raises(InvalidFieldError, match="field qubit of Calibrate takes an integer"):
+        Calibrate("three").payload()
+
+
+def test_a_field_that_contains_itself():
+    @dataclasses.dataclass
+    class Node:
+        inner: Optional["Node"] = None
+
+    class Holds(service.Task):
+        node: Node
+
+    endless = Node()
+    endless.inner = endless
+    globals()["Node"] = Node
+    try:
+        with pytest.raises(InvalidFieldError, match="contain themselves"):
+            Holds(endless).payload()
+    finally:
+        del globals()["Node"]
+
+
+def test_computed_fields_do_not_cross():
+    class Square(service.Task):
+        side: float
+        area: float = field(init=False)
+
+        def __post_init__(self):
+            self.area = self.side ** 2
+
+    assert Square(2.0).payload() == {"side": 2.0}
+    assert Square.from_payload({"side": 3}).area == 9
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="unions and generics written so")
+def test_annotations_of_newer_pythons():
+    namespace = {"service": service, "__name__": __name__}
+    exec("class Newer(service.Task):\n    items: list[int | None]\n    names: dict[str, tuple[int, ...]]", namespace)
+    newer = namespace["Newer"]
+    payload = {"items": [1, None], "names": {"a": [1, 2]}}
+    assert newer.from_payload(payload) == newer([1, None], {"a": (1, 2)})
+    assert newer.from_payload(payload).payload() == payload
+
+
+def test_a_task_can_be_pickled():
+    assert pickle.loads(pickle.dumps(Calibrate(3))) == Calibrate(3)
+
+
+def test_results():
+    fine = service.TaskResultOk("ok", "1", [1])
+    assert (fine.ok, fine.status, fine.id, fine.result, fine.unwrap()) == (True, "ok", "1", [1], [1])
+    bad = service.TaskResultError("error", "2", "ValueError", "no", "Traceback...")
+    assert (bad.ok, bad.ename, bad.evalue) == (False, "ValueError", "no")
+    assert isinstance(fine, service.TaskResult) and isinstance(bad, service.TaskResult)
+    with pytest.raises(TaskExecutionError, match="ValueError: no") as raised:
+        bad.unwrap()
+    assert (raised.value.error, raised.value.traceback) == (bad, "Traceback...")
