@@ -21,14 +21,22 @@ if TYPE_CHECKING:
     from .collections import FunctionCollection, TaskCollection
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
-    from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
-                         QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
-                         SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
-                         TaskTimeoutError, WaitTimeoutError)
+    from .errors import (CheckpointError, ClosedError, ExecutionError, InvalidArgumentError, InvalidTypeError,
+                         PoolBrokenError, ProcessDiedError, QueueFullError, QueueStateError, RemoteError, RemoteTraceback,
+                         SupervisorBusyError, SupervisorError, SupervisorStoppedError, TaskCancelledError,
+                         TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
+    from .queues.blocking import ProcessQueue, ThreadQueue
+    from .queues.bound import QueueTask
+    from .queues.checkpoint import Checkpoint
+    from .queues.coroutines import AsyncQueue
+    from .queues.groups import SyncTaskGroup, TaskGroup
+    from .queues.handles import SyncTaskHandle, TaskHandle
+    from .queues.oneshot import amap, iter_completed, pmap, run, tmap
+    from .queues.summary import RunSummary
     from .snapshot import StopReport, WorkerStats
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
@@ -45,7 +53,7 @@ _HOMES = {
     "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
                "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
-               "QueueFullError"),
+               "QueueFullError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.result": ("TaskResult", "set_debug"),
@@ -53,6 +61,14 @@ _HOMES = {
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
+    "queues.blocking": ("ProcessQueue", "ThreadQueue"),
+    "queues.bound": ("QueueTask",),
+    "queues.checkpoint": ("Checkpoint",),
+    "queues.coroutines": ("AsyncQueue",),
+    "queues.groups": ("SyncTaskGroup", "TaskGroup"),
+    "queues.handles": ("SyncTaskHandle", "TaskHandle"),
+    "queues.oneshot": ("amap", "iter_completed", "pmap", "run", "tmap"),
+    "queues.summary": ("RunSummary",),
     "snapshot": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
@@ -63,17 +79,20 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
-    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError",
-    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
-    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "BackgroundAsyncWorker", "BackgroundEventWorker",
+    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "Checkpoint",
+    "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection", "InvalidArgumentError",
+    "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError", "Priority", "ProcessDiedError",
+    "ProcessQueue", "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError",
+    "RemoteTraceback", "RunSummary", "StopReport", "SupervisorBusyError", "SupervisorError",
+    "SupervisorStoppedError", "SyncTaskGroup", "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
     "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
     "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor",
-    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
-    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
-    "task_supervisor", "wait_completed",
+    "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError",
+    "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
+    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task", "background_worker",
+    "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "run",
+    "set_debug", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

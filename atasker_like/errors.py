@@ -21,7 +21,7 @@ __all__ = [
     "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
     "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
-    "ExecutionError", "QueueFullError",
+    "ExecutionError", "QueueFullError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
 ]
 
 
@@ -125,3 +125,23 @@ class ExecutionError(SupervisorError, RuntimeError):
 
 class QueueFullError(SupervisorError, Full):
     """A bounded queue has no room for the task. The function will not run."""
+
+
+class ClosedError(SupervisorError, RuntimeError):
+    """A queue that takes no more tasks was given one. The function will not run."""
+
+
+class QueueStateError(SupervisorError, RuntimeError):
+    """A queue was asked for something that does not go with what it is doing: a run inside a run, for example."""
+
+
+class TaskPendingError(SupervisorError, RuntimeError):
+    """A handle was asked for the result of a task that has not ended."""
+
+
+class CheckpointError(SupervisorError, OSError):
+    """A file is not a checkpoint, or cannot be used as one. ``filename`` is the file."""
+
+    def __init__(self, message: str, filename: "Optional[str]" = None) -> None:
+        super().__init__(message)
+        self.filename = filename
