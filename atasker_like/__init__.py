@@ -19,6 +19,7 @@ if TYPE_CHECKING:
                             TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED, TASK_STATUS_STARTED,
                             TT_COROUTINE, TT_MP, TT_THREAD, Priority, TaskStatus, TaskType)
     from .collections import FunctionCollection, TaskCollection
+    from .engine.lanes import Lane
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
     from .errors import (CheckpointError, ClosedError, ExecutionError, InvalidArgumentError, InvalidTypeError,
@@ -56,6 +57,7 @@ _HOMES = {
                "QueueFullError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
+    "engine.lanes": ("Lane",),
     "engine.result": ("TaskResult", "set_debug"),
     "engine.task": ("Progress", "Task", "current_task"),
     "locals": ("LocalProxy", "Locker", "g"),
@@ -82,17 +84,16 @@ __all__ = [
     "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "Checkpoint",
     "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection", "InvalidArgumentError",
-    "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError", "Priority", "ProcessDiedError",
-    "ProcessQueue", "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError",
-    "RemoteTraceback", "RunSummary", "StopReport", "SupervisorBusyError", "SupervisorError",
-    "SupervisorStoppedError", "SyncTaskGroup", "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
-    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
-    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError",
-    "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
-    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task", "background_worker",
-    "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "run",
-    "set_debug", "task_supervisor", "tmap", "wait_completed",
+    "InvalidTypeError", "Lane", "LocalProxy", "Locker", "PoolBrokenError", "Priority", "ProcessDiedError",
+    "ProcessQueue", "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback",
+    "RunSummary", "StopReport", "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "SyncTaskGroup",
+    "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
+    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
+    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskGroup", "TaskHandle",
+    "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError", "TaskResult", "TaskStatus",
+    "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue", "WaitTimeoutError", "WorkerStats", "amap",
+    "as_completed", "background_task", "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed",
+    "current_task", "g", "iter_completed", "pmap", "run", "set_debug", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

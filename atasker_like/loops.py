@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import copy_context
+from functools import partial
 from time import monotonic, perf_counter
 
 from .constants import TaskType
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, TypeVar, Union
+    from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, TypeVar, Union
 
     from .engine.timer import Timer
     from .errors import TaskTimeoutError
@@ -277,16 +278,44 @@ class LoopPool(Pool):
 
     def admit(self, task: "Task[Any]") -> bool:
         """See :meth:`Pool.admit`. The task names a loop that runs."""
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None, False]
         return Pool.admit(self, task)
 
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
+        # Its loop, its asyncio task, and whether it has passed its lane and not begun.
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None, False]
 
     def _ready(self, task: "Task[Any]") -> "Chores":
-        return [lambda: self._post(task)]
+        if task._spec.lane is None:
+            return [lambda: self._post(task)]
+        self.admission.push(task)
+        return self._dispatch_chores()
+
+    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+        chores: "Chores" = []
+        for task in tasks:
+            if task._spec.lane is None:
+                chores.append(partial(self._post, task))
+            else:
+                self.admission.push(task)
+        return chores + self._dispatch_chores()
+
+    def _dispatch_chores(self) -> "Chores":
+        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on."""
+        chores: "Chores" = []
+        while self.admission.waiting:
+            task = self.admission.pop()
+            if task is None:
+                break
+            task._more().payload[2] = True
+            chores.append(partial(self._post, task))
+        self._let_in()
+        return chores
+
+    def _risen(self) -> "Chores":
+        return self._dispatch_chores()
 
     def _post(self, task: "Task[Any]") -> None:
         extra = task._extra
@@ -314,16 +343,20 @@ class LoopPool(Pool):
                     continue
                 held = task._hold()
                 if task._status == STARTED:
-                    self.admission.active -= 1
+                    self.admission.leave(task)
                     extra.running = 0           # a driver that comes back after all finds that it is not meant
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
                     error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) was closed; the "
                                                    "coroutine never ran")
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    self._leave_line(task)
                 ended.append((task, held, watchers))
+            chores = self._dispatch_chores()
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
+        for chore in chores:
+            chore()
         return [task.id for task, _, _ in ended]
 
     def _begin(self, task: "Task[Any]") -> None:
@@ -331,14 +364,21 @@ class LoopPool(Pool):
         with self.lock:
             if task._status != QUEUED:
                 return
-            self.admission.active += 1
+            extra = task._more()
+            if extra.running:                   # an earlier attempt, which refuses to end, has its place still
+                self.admission.leave(task)
+            if extra.payload[2]:
+                extra.payload[2] = False
+            else:
+                self.admission.active += 1      # with a lane it has its place already
             now = perf_counter()
             task._advance(STARTED, now)
             if now - task._queued > self.late_after:
                 self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
-            extra = task._more()
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             on_start, extra.on_start = extra.on_start, None
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
@@ -392,28 +432,41 @@ class LoopPool(Pool):
             first = extra.running == attempt
             if first:
                 extra.running = 0
-                self.admission.active -= 1
+                self.admission.leave(task)
             if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, outcome.error)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (watchers is None or cancelled):
                 outcome.seen = True         # another attempt follows, or its end was told before
+            if task._spec.lane is not None:
+                chores = chores + self._dispatch_chores()
         for chore in chores:
             chore()
         self._announce(task, watchers, inline=False)
 
-    def _withdrawn(self) -> "Chores":
-        return []       # nothing waits in this pool's admission: the loop finds the task final when it comes to it
+    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+        self._leave_line(task)
+        return self._dispatch_chores()
+
+    def _leave_line(self, task: "Task[Any]") -> None:
+        """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
+        if task._spec.lane is not None:
+            payload = task._more().payload
+            if payload is not None and payload[2]:
+                payload[2] = False
+                self.admission.leave(task)
+            else:
+                self.admission.withdrawn(task)
 
     def _stop(self, task: "Task[Any]") -> "Chores":
         payload = task._more().payload
         if payload is None or payload[1] is None:
             return []
-        mailbox, running = payload
+        mailbox, running, _ = payload
         return [lambda: mailbox.post(_cancel, running)]
 
     def _interrupt(self, task: "Task[Any]") -> "Chores":
@@ -422,7 +475,7 @@ class LoopPool(Pool):
     def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
         chores = self._stop(task)
         if pause is not None and self._may_retry(task):
-            return chores + self._retry(task, pause)
+            return chores + self._retry(task, pause, error)
         held = task._hold()
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
 

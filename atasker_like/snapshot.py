@@ -173,7 +173,7 @@ def pool_stats(pool: "Pool") -> PoolStats:
     with pool.lock:
         history: "Tuple[Tuple[float, float, float], ...]" = tuple(registry.history)
         fields = {
-            "depth": admission.depths(), "waiting": admission.waiting,
+            "depth": admission.depths(), "waiting": admission.in_all(),
             "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
             "active": admission.active, "abandoned": getattr(pool, "abandoned", 0),
             "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,

@@ -19,6 +19,7 @@ from time import monotonic, time
 
 from .constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from .engine.calling import is_coroutine_function
+from .engine.lanes import Lane
 from .engine.result import log
 from .engine.task import Task, TaskSpec, current_coroutine_task, takes_task_id
 from .engine.timer import Timer
@@ -140,6 +141,7 @@ class TaskSupervisor(Schedulers):
         self._retired: "List[Pool]" = []        # what has been in its place: functions decorated then come by there
         self._mp_size_asked = False             # the application has said how many places it wants
         self._specs: "Dict[Any, TaskSpec]" = {}
+        self._lanes: "Dict[str, Lane]" = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
         self._finishing = False         # a thread is about to bring everything to an end
         self._finish_until: "Optional[float]" = None    # the deadline that it keeps
@@ -284,7 +286,7 @@ class TaskSupervisor(Schedulers):
         pools = self._pools().values()
         delayed = sum(pool.cancel_delayed() for pool in pools)
         if delayed:
-            log.warning("supervisor %s stopped: %d delayed task(s) cancelled", self.id, delayed)
+            log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled", self.id, delayed)
         if cancel_tasks:
             for pool in pools:
                 pool.cancel_all()
@@ -667,10 +669,16 @@ class TaskSupervisor(Schedulers):
 
     def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,
                   callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None,
-                  worker: "Any" = None) -> TaskSpec:
+                  worker: "Any" = None, lane: "Union[Lane, str, None]" = None, rank: "Optional[int]" = None,
+                  hooks: "Any" = None) -> TaskSpec:
         """Check what a function's calls will have in common, and put it in one place.
 
+        :param lane: a lane, or the name of one of this supervisor's.
+        :param rank: the order within the lane, lower first; the priority unless told.
+        :param hooks: has ``started(task)``, ``retried(task, error)`` and ``ended(task)``, which a pool thread calls, one
+            at a time and in order; what they raise is logged.
         :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
+        :raises InvalidArgumentError: the lane stands in front of another pool.
         """
         while getattr(target, "is_bound_task", False):
             target = target.__wrapped__
@@ -693,8 +701,39 @@ class TaskSupervisor(Schedulers):
         if tt == TT_COROUTINE and not coroutine:
             raise InvalidTypeError(f"{name} is not a coroutine function and cannot run in a loop; define it with "
                                    "'async def', or leave tt out")
-        return TaskSpec(self.pool_for(tt), target, options, tt, callback, loop, worker,
-                        tt == TT_MP and takes_task_id(target))
+        pool = self.pool_for(tt)
+        if lane is not None:
+            if isinstance(lane, str):
+                lane = self.lane(lane)
+            elif not isinstance(lane, Lane):
+                raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
+            lane.bind(pool)
+        return TaskSpec(pool, target, options, tt, callback, loop, worker, tt == TT_MP and takes_task_id(target),
+                        lane, rank, hooks)
+
+    def lane(self, name: str, **settings: "Any") -> Lane:
+        """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.
+
+        It is made at the first call. Settings, those of :class:`Lane`, may be given then and later; those left out stay.
+        Errors as the constructor's of :class:`Lane`.
+
+        >>> task_supervisor.lane('mail', limit=4, rate=10)
+        <Lane mail running 0 waiting 0>
+        """
+        with self._lifecycle:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = Lane(name, **settings)
+                self._lanes[name] = lane
+                return lane
+        if settings:
+            lane.configure(**settings)
+        return lane
+
+    def get_lanes(self) -> "Dict[str, Lane]":
+        """Return the lanes that have been asked for by name."""
+        with self._lifecycle:
+            return dict(self._lanes)
 
     def kept_spec(self, target: "Any", tt: TaskType, priority: "Optional[int]") -> TaskSpec:
         """Return the spec for bare calls of a function, the same one each time, so that what is learnt of the

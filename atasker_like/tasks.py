@@ -36,6 +36,9 @@ _CHUNK = 512
 
 _OPTION_NAMES = TaskOptions.__slots__
 
+#: What decorated functions take beside them: where their calls run.
+_WHERE = ("tt", "callback", "loop", "supervisor", "lane")
+
 
 class BoundTask:
     """A function whose calls are tasks: what ``@background_task`` makes.
@@ -47,10 +50,11 @@ class BoundTask:
     is_bound_task = True
 
     def __init__(self, function: "Callable[..., Any]", options: TaskOptions, tt: "Optional[TaskType]",
-                 callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor) -> None:
+                 callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor,
+                 lane: "Any" = None) -> None:
         if not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
-        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop)
+        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane)
         self._start = self._spec.pool.start
         self._supervisor = supervisor
         update_wrapper(self, function)
@@ -61,19 +65,19 @@ class BoundTask:
     def options(self, **changes: "Any") -> "BoundTask":
         """Return a copy whose calls have other options: ``fetch.options(priority=TASK_HIGH)(url)``.
 
-        Takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop`` and ``supervisor``.
+        Takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop``, ``lane`` and ``supervisor``.
 
         :raises InvalidTypeError: (a TypeError) for an option that does not exist.
         """
         spec = self._spec
-        others = {name: changes.pop(name) for name in ("tt", "callback", "loop", "supervisor") if name in changes}
+        others = {name: changes.pop(name) for name in _WHERE if name in changes}
         for name in changes:
             if name not in _OPTION_NAMES:
-                raise unknown_option(name, [*_OPTION_NAMES, "tt", "callback", "loop", "supervisor"],
-                                     f"the task {spec.name}")
+                raise unknown_option(name, [*_OPTION_NAMES, *_WHERE], f"the task {spec.name}")
         return BoundTask(spec.target, spec.options.replace(**changes), others.get("tt", spec.tt),
                          others.get("callback", spec.callback), others.get("loop", spec.loop),
-                         self._supervisor if others.get("supervisor") is None else others["supervisor"])
+                         self._supervisor if others.get("supervisor") is None else others["supervisor"],
+                         others.get("lane", spec.lane))
 
     def map(self, items: "Iterable[Any]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
         """Submit a call for each item, with the item as its one argument; yield the results in order.
@@ -142,7 +146,8 @@ class BoundTask:
         binder = getattr(spec.target, "__get__", None)
         if binder is None or instance is None:
             return self
-        return BoundTask(binder(instance, owner), spec.options, spec.tt, spec.callback, spec.loop, self._supervisor)
+        return BoundTask(binder(instance, owner), spec.options, spec.tt, spec.callback, spec.loop, self._supervisor,
+                         spec.lane)
 
     def __reduce__(self) -> "Union[str, Tuple[Any, ...]]":
         # By name, as functions are: the other side finds its own decorated function.
@@ -196,6 +201,7 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
     :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``; coroutine functions run in a loop, others in a thread.
     :param callback: called with the result before the completion is announced.
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
+    :param lane: a :class:`Lane`, or the name of one: a limit that the calls have to pass.
     :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
     :param daemon: accepted and ignored, with a warning in the log.
 
@@ -222,10 +228,10 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
         return _ClassTask(background_task(f.__func__, **options))
     if isinstance(f, staticmethod):
         return staticmethod(background_task(f.__func__, **options))
-    where = {name: options.pop(name, None) for name in ("tt", "callback", "loop", "supervisor")} if options else {}
+    where = {name: options.pop(name, None) for name in _WHERE} if options else {}
     for name in options:
         if name not in _OPTION_NAMES:
-            raise unknown_option(name, [*_OPTION_NAMES, "tt", "callback", "loop", "supervisor"], "background_task")
+            raise unknown_option(name, [*_OPTION_NAMES, *_WHERE], "background_task")
     supervisor = where.get("supervisor")
     if supervisor is None:
         supervisor = task_supervisor
@@ -234,7 +240,7 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
     if not callable(f):
         raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
     return BoundTask(f, TaskOptions(**options), where.get("tt"), where.get("callback"), where.get("loop"),
-                     supervisor)
+                     supervisor, where.get("lane"))
 
 
 # -- waiting -----------------------------------------------------------------------------------------------

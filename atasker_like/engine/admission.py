@@ -9,6 +9,9 @@ Places are counted, not named. Tasks of low priority may occupy the first ``pool
 The more urgent a task, the more places it may use. So if the most urgent waiting task may not start, no
 other may: one look at the head of the queue decides.
 
+The tasks of a lane are stood in for by turns: see :mod:`.lanes`. A turn has a status of its own, so that it is met
+only where a task that is not QUEUED any more would be.
+
 Whoever uses an Admission holds the lock of the pool that it belongs to.
 """
 from __future__ import annotations
@@ -18,12 +21,14 @@ from heapq import heappop, heappush
 from sys import maxsize
 
 from ..constants import Priority
+from .lanes import TURN, Turn
 from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set
 
+    from .lanes import Lane
     from .task import Task, TaskSpec
 
 __all__ = ["Admission"]
@@ -39,16 +44,19 @@ def _rank(priority: int) -> int:
 class Admission:
     """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
 
-    __slots__ = ("active", "waiting", "most", "_low", "_normal", "_high", "_levels", "_order", "_dead")
+    __slots__ = ("active", "waiting", "most", "lanes", "_low", "_normal", "_high", "_levels", "_order", "_dead")
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
         #: Places in use. Lent ones do not count; critical tasks may push it beyond every limit.
         self.active = 0
-        #: Tasks that wait, those withdrawn not counted.
+        #: Tasks that wait, those withdrawn and those of lanes that are closed not counted.
         self.waiting = 0
+        #: The lanes in front of the pool.
+        self.lanes: "Set[Lane]" = set()
         #: A submission that finds fewer waiting needs no further look.
         self.most = maxsize
-        self._levels: "Dict[int, Deque[Task[Any]]]" = {}    # by priority, each first in, first out
+        # By priority, each first in, first out; of tasks, and turns.
+        self._levels: "Dict[int, Deque[Any]]" = {}
         self._order: "List[int]" = []                       # a heap of the priorities that have a level
         self._dead = 0                                      # withdrawn tasks that still stand in a level
         self.resize(pool_size, reserve_normal, reserve_high)
@@ -63,6 +71,9 @@ class Admission:
         """Return one with the same places, in which nothing waits or runs."""
         fresh = Admission()
         fresh._low, fresh._normal, fresh._high, fresh.most = self._low, self._normal, self._high, self.most
+        fresh.lanes = self.lanes
+        for lane in self.lanes:
+            lane.clear()
         return fresh
 
     @property
@@ -83,9 +94,14 @@ class Admission:
             return self._high
         return maxsize
 
-    def push(self, task: "Task[Any]", risen: "Optional[int]" = None) -> None:
-        """Add a task behind those of its priority, or of the one that it has risen to."""
-        priority = task._spec.priority if risen is None else risen
+    def push(self, task: "Task[Any]") -> None:
+        """Add a task behind those of its priority."""
+        priority = task._spec.priority
+        lane = task._spec.lane
+        if lane is not None:
+            lane.push(task)
+            self._add_turns(lane, 1, priority, task._queued)
+            return
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = deque()
@@ -94,8 +110,13 @@ class Admission:
         self.waiting += 1
 
     def push_run(self, priority: int, tasks: "Sequence[Task[Any]]") -> None:
-        """Add many tasks of one priority, in their order."""
+        """Add many tasks of one function, in their order."""
         if not tasks:
+            return
+        lane = tasks[0]._spec.lane
+        if lane is not None:
+            lane.push_run(tasks[0]._spec.rank, tasks)
+            self._add_turns(lane, len(tasks), priority, tasks[0]._queued)
             return
         level = self._levels.get(priority)
         if level is None:
@@ -104,31 +125,119 @@ class Admission:
         level.extend(tasks)
         self.waiting += len(tasks)
 
+    def _add_turns(self, lane: "Lane", count: int, priority: int, since: float) -> None:
+        level = self._level(priority)
+        last = level[-1] if level else None
+        if last is not None and last._status == TURN and last.lane is lane:
+            last.count += count
+        else:
+            level.append(Turn(lane, count, since))
+        lane.turns += count
+        self.waiting += count
+
+    def _level(self, priority: int) -> "Deque[Any]":
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = deque()
+            heappush(self._order, priority)
+        return level
+
     def push_back(self, tasks: "Iterable[Task[Any]]") -> None:
-        """Put tasks that were taken, in the order in which they were taken, back where they stood."""
+        """Put tasks that were taken, in the order in which they were taken, back where they stood. The places of
+        their lanes are given back apart: see :meth:`free`."""
         for task in reversed(list(tasks)):
             priority = task._spec.priority
-            level = self._levels.get(priority)
-            if level is None:
-                level = self._levels[priority] = deque()
-                heappush(self._order, priority)
-            level.appendleft(task)
+            level = self._level(priority)
+            lane = task._spec.lane
             self.waiting += 1
+            if lane is None:
+                level.appendleft(task)
+                continue
+            lane.push_back(task)
+            lane.turns += 1
+            first = level[0] if level else None
+            if first is not None and first._status == TURN and first.lane is lane:
+                first.count += 1
+            else:
+                level.appendleft(Turn(lane, 1, task._queued))
 
-    def peek(self) -> "Optional[Task[Any]]":
-        """Return the task that is next, or None; it stays where it is."""
-        if not self.waiting:
-            return None
+    # -- lanes -------------------------------------------------------------------------------------
+
+    def _turn(self, level: "Deque[Any]", holder: "Optional[Dict[Lane, int]]" = None) -> "Optional[Task[Any]]":
+        """A turn stands at the head of the first level: return the task whose turn it is, which stays in its lane. Or
+        take the turn out of the line, since there is none, and return None."""
+        turn: Turn = level[0]
+        lane = turn.lane
+        if lane.turns:
+            if not lane.closed(holder):
+                task = lane.peek()
+                assert task is not None
+                return task
+            self.waiting -= lane.park(self._order[0], turn)
+        else:
+            self._dead = max(0, self._dead - turn.count)
+        level.popleft()
+        return None
+
+    def _use_turn(self, level: "Deque[Any]") -> "Task[Any]":
+        """Take the task that :meth:`_turn` has just returned, with its turn."""
+        turn: Turn = level[0]
+        turn.count -= 1
+        if not turn.count:
+            level.popleft()
+        turn.lane.turns -= 1
+        self.waiting -= 1
+        return turn.lane.take()
+
+    def free(self, lane: "Lane") -> None:
+        """A place of a lane is free again."""
+        lane.running -= 1
+        if lane.parked:
+            self.reopen(lane)
+
+    def reopen(self, lane: "Lane") -> None:
+        """A lane may have opened: what was parked stands at the head of the line again."""
+        self.waiting += lane.parked
+        for priority, turn in reversed(lane.unpark()):
+            self._level(priority).appendleft(turn)
+
+    def leave(self, task: "Task[Any]") -> None:
+        """A task gives its place back."""
+        self.active -= 1
+        lane = task._spec.lane
+        if lane is not None:
+            self.free(lane)
+
+    def enter(self, task: "Task[Any]") -> None:
+        """A task takes the place that it had lent, whoever has taken it meanwhile."""
+        self.active += 1
+        lane = task._spec.lane
+        if lane is not None:
+            lane.running += 1
+
+    # -- what is next ------------------------------------------------------------------------------
+
+    def peek(self, holder: "Optional[Dict[Lane, int]]" = None) -> "Optional[Task[Any]]":
+        """Return the task that is next, or None; it stays where it is.
+
+        :param holder: the lanes of which the process that asks has tasks.
+        """
         order = self._order
-        while True:
+        while self.waiting:
             level = self._levels[order[0]]
             while level:
                 task = level[0]
                 if task._status == QUEUED:
-                    return task
+                    return task     # type: ignore[no-any-return]
+                if task._status == TURN:
+                    found = self._turn(level, holder)
+                    if found is not None:
+                        return found
+                    continue
                 level.popleft()
                 self._dead -= 1
             del self._levels[heappop(order)]
+        return None
 
     def urgency(self) -> int:
         """Return the priority at which the task that :meth:`peek` has just returned stands: it may have risen."""
@@ -149,15 +258,21 @@ class Admission:
             while level:
                 # Who stands behind came later, or has risen later: one look at the first decides.
                 task = level[0]
-                if task._status == QUEUED:
-                    extra = task._extra
-                    since = task._queued if extra is None or extra.due is None else extra.due
-                    pause = since + interval * (_rank(task._spec.priority) - rank + 1) - now
+                if task._status == QUEUED or task._status == TURN:
+                    if task._status == QUEUED:
+                        extra = task._extra
+                        since = task._queued if extra is None or extra.due is None else extra.due
+                        due = since + interval * (_rank(task._spec.priority) - rank + 1)
+                    else:
+                        due = task.since + interval
+                    pause = due - now
                     if pause > 0:
                         soonest = pause if soonest is None else min(soonest, pause)
                         break
-                    self.push(level.popleft(), _NORMAL if rank > 1 else _HIGH)
-                    self.waiting -= 1
+                    # Turns rise together: those of a lane that came one after another.
+                    if task._status == TURN:
+                        task.since = now
+                    self._level(_NORMAL if rank > 1 else _HIGH).append(level.popleft())
                     if rank > 1:
                         soonest = 0.0       # it may have waited for two intervals
                 else:
@@ -198,8 +313,16 @@ class Admission:
                     task = level.popleft()
                     if task._status == QUEUED:
                         self.waiting -= 1
-                        return task
-                    self._dead -= 1
+                        return task     # type: ignore[no-any-return]
+                    if task._status == TURN:
+                        level.appendleft(task)
+                        if self._turn(level) is not None:
+                            task.lane.running += 1
+                            return self._use_turn(level)
+                        if not self.waiting:
+                            break
+                    else:
+                        self._dead -= 1
                 else:
                     # Emptied levels are dropped only when they are in the way: most often the next task is of
                     # the same priority.
@@ -207,11 +330,27 @@ class Admission:
         self.active -= 1
         return None
 
-    def take_run(self, spec: "TaskSpec", most: int) -> "List[Task[Any]]":
+    def take_run(self, spec: "TaskSpec", most: int, holder: "Dict[Lane, int]") -> "List[Task[Any]]":
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it in its
-        level, up to a number; no place is occupied."""
+        level, up to a number; no place is occupied, but one of their lane.
+
+        :param holder: the lanes of which the process that asks has tasks, with their number; brought up to date.
+        """
         level = self._levels[self._order[0]]
         taken: "List[Task[Any]]" = []
+        lane = spec.lane
+        if lane is not None:
+            if lane not in holder:
+                holder[lane] = 0
+                lane.running += 1
+            while level and level[0]._status == TURN and level[0].lane is lane and len(taken) < most:
+                task = self._turn(level, holder)
+                if task is not None:
+                    if task._spec is not spec:
+                        break
+                    taken.append(self._use_turn(level))
+            holder[lane] += len(taken)
+            return taken
         while level and level[0]._spec is spec and len(taken) < most:
             task = level.popleft()
             if task._status == QUEUED:
@@ -226,12 +365,15 @@ class Admission:
         self.active += 1
         return self.exchange()
 
-    def withdrawn(self) -> None:
+    def withdrawn(self, task: "Task[Any]") -> None:
         """A task that waits here has just been given another state; its entry is skipped when met.
 
         Entries of withdrawn tasks are swept out when they are the larger part, so that a caller who submits
         and cancels for ever does not fill the memory.
         """
+        lane = task._spec.lane
+        if lane is not None and not lane.withdrawn():
+            return
         self.waiting -= 1
         self._dead += 1
         if not self.waiting:
@@ -239,14 +381,34 @@ class Admission:
             self._order.clear()
             self._dead = 0
         elif self._dead > 64 and self._dead > self.waiting:
-            levels = {priority: deque(task for task in level if task._status == QUEUED)
-                      for priority, level in self._levels.items()}
-            self._levels = {priority: level for priority, level in levels.items() if level}
-            self._order = sorted(self._levels)      # a sorted list is a heap
-            self._dead = 0
+            self._sweep()
 
-    def recount(self, active: int) -> None:
-        """Set the accounts right after an interrupt that came at any line, from what stands in the levels."""
+    def _sweep(self) -> None:
+        """Keep the tasks that wait, and as many turns of each lane as count."""
+        turns = {lane: lane.turns for lane in self.lanes}
+        levels: "Dict[int, Deque[Any]]" = {}
+        for priority in sorted(self._levels):
+            kept: "Deque[Any]" = deque()
+            for one in self._levels[priority]:
+                if one._status == QUEUED:
+                    kept.append(one)
+                elif one._status == TURN:
+                    one.count = min(one.count, turns[one.lane])
+                    turns[one.lane] -= one.count
+                    if one.count:
+                        kept.append(one)
+            if kept:
+                levels[priority] = kept
+        self._levels = levels
+        self._order = list(levels)      # a sorted list is a heap
+        self._dead = 0
+
+    def recount(self, active: int, lanes: "Iterable[Lane]") -> None:
+        """Set the accounts right after an interrupt that came at any line, from what stands in the levels.
+
+        :param active: the places in use.
+        :param lanes: the lane of each place that is one of a lane.
+        """
         levels = {priority: deque(task for task in level if task._status == QUEUED)
                   for priority, level in self._levels.items()}
         self._levels = {priority: level for priority, level in levels.items() if level}
@@ -254,23 +416,42 @@ class Admission:
         self.waiting = sum(len(level) for level in self._levels.values())
         self._dead = 0
         self.active = active
+        for lane in self.lanes:
+            counts = lane.recount()
+            lane.turns = 0
+            for priority in sorted(counts):
+                self._add_turns(lane, counts[priority], priority, lane.since())
+        for lane in lanes:
+            lane.running += 1
 
     def standing(self) -> "Set[Task[Any]]":
         """Return the tasks that wait."""
-        return {task for level in self._levels.values() for task in level if task._status == QUEUED}
+        found = {task for level in self._levels.values() for task in level if task._status == QUEUED}
+        for lane in self.lanes:
+            found.update(lane.tasks())
+        return found
 
     def take_all(self) -> "List[Task[Any]]":
-        """Take every waiting task, most urgent first, occupying no place."""
-        taken = []
+        """Take every waiting task, most urgent first and then those of lanes, occupying no place."""
+        taken: "List[Task[Any]]" = []
         for priority in sorted(self._order):
             taken += [task for task in self._levels[priority] if task._status == QUEUED]
         self._levels.clear()
         self._order.clear()
         self.waiting = self._dead = 0
+        for lane in self.lanes:
+            taken += lane.take_all()
         return taken
 
     def depths(self) -> "Dict[int, int]":
         """Return how many tasks wait at each priority."""
         counts = {priority: sum(1 for task in self._levels[priority] if task._status == QUEUED)
-                  for priority in sorted(self._order)}
-        return {priority: count for priority, count in counts.items() if count}
+                  for priority in self._order}
+        for lane in self.lanes:
+            for task in lane.tasks():
+                counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1
+        return {priority: counts[priority] for priority in sorted(counts) if counts[priority]}
+
+    def in_all(self) -> int:
+        """Return how many tasks wait, those of closed lanes included."""
+        return self.waiting + sum(lane.parked for lane in self.lanes)

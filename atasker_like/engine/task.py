@@ -90,11 +90,12 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "plain", "terse", "timeout", "cost", "blob")
+                 "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob")
 
     def __init__(self, pool: "Owner", target: "Callable[..., Any]", options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None, worker: "Any" = None,
-                 takes_id: bool = False) -> None:
+                 takes_id: bool = False, lane: "Any" = None, rank: "Optional[int]" = None,
+                 hooks: "Any" = None) -> None:
         self.pool = pool
         self.target = target
         self.options = options
@@ -106,9 +107,16 @@ class TaskSpec:
         self.worker = worker
         self.takes_id = takes_id
         self.timeout = options.timeout
-        #: True when nothing but running the function is asked for, so that the pools take their short way.
-        self.plain = callback is None and not (options.timeout or options.retries or options.delay
+        self.lane = lane
+        #: The order within the lane, lower first.
+        self.rank = self.priority if rank is None else rank
+        #: Has started(task), retried(task, error) and ended(task), called by a pool thread, in order, one at a time.
+        self.hooks = hooks
+        #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
+        self.brief = callback is None and hooks is None and not (options.timeout or options.retries or options.delay
                                                or options.run_at is not None)
+        #: True when it can take the short way of submissions, too.
+        self.plain = self.brief and lane is None
         #: True when a pool process needs to be told the function and its arguments only.
         self.terse = not takes_id and options.name is None
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
@@ -120,7 +128,7 @@ class _Extra:
     """What few tasks need, so that the many do not carry it."""
 
     __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload", "running", "armed")
+                 "payload", "running", "armed", "told")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -133,6 +141,7 @@ class _Extra:
         self.cancel_requested = False
         self.payload: "Any" = None
         self.armed: "Optional[object]" = None       # of a started task with a timeout: which attempt it is for
+        self.told = 0           # attempts whose start its hooks have been told of
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
 
 

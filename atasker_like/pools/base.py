@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+    from ..engine.lanes import Lane
     from ..engine.timer import Timer
 
     Chores = List[Callable[[], None]]
@@ -58,16 +59,13 @@ class Pool(Intake):
         self.registry = Registry()
         self.admission = admission
         self.accepting = False
+        self.draining = False               # it is being stopped: no lane is paused any more
         self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
         self._beside = beside               # runs a call in a pool thread, for threads that must not wait
         #: The pools whose critical sections a finalizer may be in that comes to this one. None for the thread pool: who
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
-        self.late_after = float("inf")      # seconds in the queue after which a start is told of
-        self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
-        self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
-        self._telling = False               # a thread does, or is about to
         self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -126,7 +124,8 @@ class Pool(Intake):
                         self.registry.add(task)
                         self._delay(task, pause)
                         return
-                    if admission.waiting < admission.most or self._has_room(spec):
+                    if ((admission.waiting < admission.most or self._has_room(spec))
+                            and (spec.lane is None or spec.lane.has_room())):       # _has_room_for(), written out
                         self.registry.add(task)
                         chores = self._ready(task)
                         break
@@ -220,10 +219,11 @@ class Pool(Intake):
 
     def _submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
         plain = all(task._spec.plain for task in tasks)
+        bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None for task in tasks)
         chores: "Optional[Chores]" = None
         while True:
             with self.lock:
-                if self.admission.most != maxsize:
+                if self.admission.most != maxsize or bounded:
                     break
                 if self.accepting:
                     if not plain:
@@ -282,7 +282,10 @@ class Pool(Intake):
         spec = task._spec
         own = self._adopted.get(spec)
         if own is None:
-            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id)
+            if spec.lane is not None:
+                spec.lane.bind(self)
+            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id,
+                           spec.lane, spec.rank, spec.hooks)
             if len(self._adopted) >= 512:
                 self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
             self._adopted[spec] = own
@@ -317,33 +320,28 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    def _started_late(self, task: "Task[Any]", now: float) -> None:
-        """A task is started, longer than ``late_after`` after it came; the lock is held. The telling is for others."""
-        extra = task._extra
-        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
-        if waited > self.late_after:
-            self._latecomers.append((task, waited))
-            if not self._telling:           # else who tells of the others tells of this one, too
-                try:
-                    self.timer.start()
-                except (RuntimeError, MemoryError):
-                    self._latecomers = []   # it is a warning only
-                    return
-                self._telling = True
-                self.timer.call_at(0.0, self._beside, self._tell_late)
+    # -- lanes ---------------------------------------------------------------------------------------
 
-    def _tell_late(self) -> None:
-        """In a pool thread."""
-        while True:
-            with self.lock:
-                late, self._latecomers = self._latecomers, []
-                self._telling = bool(late)
-            if not late:
-                return
-            try:
-                self.tell_late(late)
-            except BaseException:
-                log.exception("%s: what is called with tasks that started late raised", self.name)
+    def lane_changed(self, lane: "Lane") -> None:
+        """A lane in front of this pool has other settings: start what may start now, let in whom there is room for."""
+        if self.busy_here():
+            self.elsewhere(self.lane_changed, lane)
+            return
+        with self.lock:
+            self.admission.reopen(lane)
+            self._let_in()
+            chores = self._risen()
+        for chore in chores:
+            chore()
+
+    def lane_opens(self, lane: "Lane") -> None:
+        """The timer's call: by its rate, a lane may start another task."""
+        with self.lock:
+            lane.opened()
+            self.admission.reopen(lane)
+            chores = self._risen()
+        for chore in chores:
+            chore()
 
     # -- the end of a task ---------------------------------------------------------------------------
 
@@ -366,6 +364,8 @@ class Pool(Intake):
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
         watchers = task._watchers or []
+        if task._spec.hooks is not None:
+            self._tell(task._spec.hooks.ended, task)
         if extra is not None:
             if extra.timer is not None:
                 self._disarm(task)
@@ -418,9 +418,11 @@ class Pool(Intake):
         return (self.accepting and task._status == STARTED
                 and not (task._extra is not None and task._extra.cancel_requested))
 
-    def _retry(self, task: "Task[Any]", pause: float) -> "Chores":
+    def _retry(self, task: "Task[Any]", pause: float, error: BaseException) -> "Chores":
         """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
         self.registry.retried += 1
+        if task._spec.hooks is not None:
+            self._tell(task._spec.hooks.retried, task, error)
         extra = task._more()
         self._disarm(task)
         if pause > 0:
@@ -462,7 +464,7 @@ class Pool(Intake):
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._standing(task):
                     watchers = self._conclude(task, CANCELED, perf_counter())
-                    chores = self._withdrawn()
+                    chores = self._withdrawn(task)
                 else:
                     chores = self._interrupt(task)
             del held
@@ -495,7 +497,7 @@ class Pool(Intake):
                     chores = self._done_early(task)
                 watchers = self._conclude(task, COMPLETED, perf_counter())
                 if standing:
-                    chores = self._withdrawn()
+                    chores = self._withdrawn(task)
             del held
             self._announce(task, watchers)
             for chore in chores:
@@ -559,6 +561,7 @@ class Pool(Intake):
         """Accept tasks from now on."""
         with self.lock:
             self.accepting = True
+            self.draining = False
 
     def refuse(self) -> None:
         """Accept no more tasks; those accepted go on."""
@@ -567,10 +570,19 @@ class Pool(Intake):
             self._let_in()                  # to be told
 
     def cancel_delayed(self) -> int:
-        """Cancel what waits for its time; return how many."""
+        """The pool is being stopped: cancel what waits for its time, or in a paused lane; return how many."""
         with self.lock:
             delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-        return sum(self.cancel(task) for task in delayed)
+            paused = [task for lane in self.admission.lanes if lane.paused for task in lane.tasks()]
+        cancelled = sum(self.cancel(task) for task in delayed + paused)
+        with self.lock:
+            self.draining = True
+            for lane in self.admission.lanes:
+                self.admission.reopen(lane)     # what has come back meanwhile: a failed attempt
+            chores = self._risen()
+        for chore in chores:
+            chore()
+        return cancelled
 
     def cancel_waiting(self) -> int:
         """Cancel what has not started; return how many."""
@@ -594,7 +606,7 @@ class Pool(Intake):
                 held = task._hold()
                 watchers = self._conclude(task, CANCELED, perf_counter())
                 if standing:
-                    self.admission.withdrawn()
+                    self._withdrawn(task)
                 ended.append((task, held, watchers))
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
@@ -604,11 +616,12 @@ class Pool(Intake):
         """Block until no task is alive, at the latest until the deadline; say whether none is."""
         latch = Latch()
         with self.lock:
-            if not self.registry.live:
-                return True
-            self._drained.append(latch)
-            self._attentive = True
-        if latch.wait(deadline):
+            empty = not self.registry.live
+            if not empty:
+                self._drained.append(latch)
+                self._attentive = True
+        if empty or latch.wait(deadline):
+            self._wait_told(deadline)       # when hooks do not come to their end, that is not for the tasks to say
             return True
         with self.lock:
             if latch in self._drained:
@@ -624,13 +637,12 @@ class Pool(Intake):
         self.gates = Gates()
         self.registry = Registry()
         self.admission = self.admission.empty_copy()
-        self.accepting = False
+        self.accepting = self.draining = False
         self._drained = []
         self._outside.clear()
         self._attentive = False
         self._aging_entry = None
-        self._latecomers = []
-        self._telling = False
+        self._forget_news()
 
     def close(self, deadline: "Optional[float]") -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
@@ -667,9 +679,9 @@ class Pool(Intake):
         """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
         return True
 
-    def _withdrawn(self) -> "Chores":
+    def _withdrawn(self, task: "Task[Any]") -> "Chores":
         """A standing task has just become final."""
-        self.admission.withdrawn()
+        self.admission.withdrawn(task)
         return []
 
     def _interrupt(self, task: "Task[Any]") -> "Chores":
@@ -706,7 +718,3 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
-
-
-def _nothing(late: "List[Tuple[Task[Any], float]]") -> None:
-    pass

@@ -98,6 +98,7 @@ class Composer(Pool):
         """Nothing of what a process was given has been written: it is idle."""
         back = list(process.inflight)
         process.inflight.clear()
+        process.lanes.clear()               # the accounts of the lanes are set right by _repair()
         now = perf_counter()
         for task in back:
             if task._status == STARTED:

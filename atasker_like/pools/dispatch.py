@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence, Tuple
 
+    from ..engine.lanes import Lane
     from ..engine.task import Task
     from .members import Watch
 
@@ -73,7 +74,7 @@ class Dispatcher(Composer):
         was_idle = not count
         batch: "List[Task[Any]]" = []
         while share > 0 and process.quota != 0:
-            task = admission.peek()
+            task = admission.peek(process.lanes)
             if task is None:
                 break
             spec = task._spec
@@ -92,7 +93,7 @@ class Dispatcher(Composer):
                 most = min(most, process.quota)
             if most <= 0:
                 break
-            run = admission.take_run(spec, most)
+            run = admission.take_run(spec, most, process.lanes)
             batch += run
             share -= len(run)
             if process.quota is not None:
@@ -124,6 +125,8 @@ class Dispatcher(Composer):
                 self._started_late(task, now)
             if task._spec.timeout is not None:
                 self._arm(task)
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             extra = task._extra
             if extra is not None and extra.on_start:
                 for watcher in extra.on_start:
@@ -237,6 +240,8 @@ class Dispatcher(Composer):
         for _ in range(min(taken, len(inflight))):
             process.moving.append(inflight[-1])
             task = inflight.pop()
+            if task._spec.lane is not None:
+                self._leave_lane(process, task._spec.lane, 1)
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
@@ -253,6 +258,14 @@ class Dispatcher(Composer):
         process.moving.clear()
         process.touched = False
         return back
+
+    def _leave_lane(self, process: PoolProcess, lane: "Lane", count: int) -> None:
+        """A process has so many tasks of a lane less; with the last one, a place of the lane is free."""
+        left = process.lanes.get(lane, 0) - count
+        if left > 0:
+            process.lanes[lane] = left
+        elif process.lanes.pop(lane, None) is not None:
+            self.admission.free(lane)
 
     def _let_go(self, process: PoolProcess) -> None:
         """End a process of which an interrupt left unknown how much it was sent: it runs what it has got, and what is

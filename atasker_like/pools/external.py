@@ -175,6 +175,8 @@ class ExternalPool(Pool):
             task._advance(STARTED, perf_counter())
             extra = task._more()
             extra.payload = call
+            if task._spec.hooks is not None:
+                self._tell_started(task)
             if extra.on_start:
                 for watcher in extra.on_start:
                     watcher()
@@ -195,7 +197,7 @@ class ExternalPool(Pool):
         """A call occupies its place no longer."""
         if call in self._calls:
             self._calls.discard(call)
-            self.admission.active -= 1
+            self.admission.leave(call.task)
 
     def _withdraw(self, call: _Call) -> bool:
         """Take a call back that the giver has not taken up; say whether it was in time."""
@@ -332,7 +334,7 @@ class ExternalPool(Pool):
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, outcome.error)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if watchers is None and type(outcome) is Failure:
@@ -387,7 +389,7 @@ class ExternalPool(Pool):
                 chores.append(lambda: self._stop_late(abandoned))
         if pause is not None and self._may_retry(task):
             task._more().payload = None
-            return chores + self._retry(task, pause) + self._dispatch_chores()
+            return chores + self._retry(task, pause, error) + self._dispatch_chores()
         name = self.outlet.name if call is None else call.outlet.name
         plain = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s. The executor {name} cannot end a call that runs: it goes on "
@@ -409,10 +411,6 @@ class ExternalPool(Pool):
             return self._dispatch_chores()
         return []                       # its result, when it comes, is ignored
 
-    def _withdrawn(self) -> "Chores":
-        self.admission.withdrawn()
-        return []
-
     def _risen(self) -> "Chores":
         return self._dispatch_chores()
 
@@ -425,7 +423,8 @@ class ExternalPool(Pool):
             call.over = True
             self._calls.discard(call)
         self._to_give = deque(call for call in self._to_give if not call.over)
-        self.admission.recount(len(self._calls))
+        self.admission.recount(len(self._calls), [call.task._spec.lane for call in self._calls
+                                                  if call.task._spec.lane is not None])
         if not self._giver_runs:
             self._giving = False        # whoever was about to ask for it was interrupted
         return self._dispatch_chores()

@@ -21,6 +21,7 @@ from time import perf_counter
 from ..engine.task import CANCELED
 from ..engine.waiting import block
 from ..errors import QueueFullError, TaskTimeoutError
+from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ..engine.admission import Admission
     from ..engine.registry import Registry
     from ..engine.task import Task, TaskSpec
-    from ..engine.timer import Timer, TimerEntry
+    from ..engine.timer import TimerEntry
     from .base import Pool
 
     Chores = List[Callable[[], None]]
@@ -41,19 +42,17 @@ __all__ = ["ON_FULL", "Intake"]
 ON_FULL = ("block", "raise", "drop")
 
 
-class Intake:
+class Intake(Telling):
     """The part of a pool in front of its admission queue."""
 
-    name: str
-    lock: "Any"
     accepting: bool
     admission: "Admission"
     registry: "Registry"
-    timer: "Timer"
     _wake_up: "Callable[[], None]"
     _drained: "List[Callable[[], None]]"
 
     def __init__(self) -> None:
+        super().__init__()
         self.max_queued: "Optional[int]" = None     # tasks that may wait; None is any number
         self.on_full = "block"
         self.aging: "Optional[float]" = None        # seconds after which a waiting task rises one class
@@ -96,6 +95,11 @@ class Intake:
         return (self.max_queued is None or admission.waiting < self.max_queued
                 or admission.active < admission.limit(spec.priority))       # it need not wait
 
+    def _has_room_for(self, spec: "TaskSpec") -> bool:
+        """Say whether a task of this kind may come in, into its lane too; the lock is held. Errors as :meth:`_has_room`."""
+        return ((self.admission.waiting < self.admission.most or self._has_room(spec))
+                and (spec.lane is None or spec.lane.has_room()))
+
     def _turned_away(self, task: "Task[Any]") -> bool:
         """A task has not been accepted: start the supervisor, or see to it that there is room, and let the caller
         try again. True when the task has been dropped; no lock is held.
@@ -109,13 +113,19 @@ class Intake:
         if not self.accepting:
             self._wake_up()
             return False
-        if self.on_full == "raise":
-            raise QueueFullError(f"task {task.name} was not accepted: {self.max_queued} tasks wait for {self.name} "
-                                 "already; submit more slowly, raise max_queued, or set on_full to 'block' or 'drop'")
-        if self.on_full == "drop":
+        lane = task._spec.lane
+        if lane is not None and lane.has_room():
+            lane = None                     # it is the pool that has no room
+        on_full = self.on_full if lane is None else lane.on_full
+        if on_full == "raise":
+            most, where, setting = ((self.max_queued, self.name, "max_queued") if lane is None
+                                    else (lane.size, f"lane {lane.name!r}", "size"))
+            raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
+                                 f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
+        if on_full == "drop":
             held = task._hold()
             with self.lock:
-                if not self.accepting or self._has_room(task._spec):
+                if not self.accepting or self._has_room_for(task._spec):
                     return False
                 self.registry.add(task)
                 self.registry.dropped += 1
@@ -126,9 +136,10 @@ class Intake:
         gate = Lock()
         gate.acquire()
         with self.lock:
-            if not self.accepting or self._has_room(task._spec):
+            if not self.accepting or self._has_room_for(task._spec):
                 return False
-            self._outside.append(gate)
+            outside = self._outside if lane is None else lane.outside
+            outside.append(gate)
             self._attentive = True
         opened = False
         try:
@@ -136,8 +147,8 @@ class Intake:
         finally:
             if not opened:
                 with self.lock:
-                    if gate in self._outside:
-                        self._outside.remove(gate)
+                    if gate in outside:
+                        outside.remove(gate)
                     else:
                         self._let_in()      # it was this one's turn: the next one's, then
         return False
@@ -148,7 +159,8 @@ class Intake:
         if self._drained and not self.registry.live:
             told, self._drained = self._drained, []
         self._let_in()
-        self._attentive = bool(self._drained or self._outside)
+        self._attentive = bool(self._drained or self._outside
+                               or any(lane.outside for lane in self.admission.lanes))
         return told
 
     def _let_in(self) -> None:
@@ -160,6 +172,12 @@ class Intake:
             room = max(0, most - admission.waiting) + max(0, admission.places - admission.active)
             for _ in range(min(room, len(outside)) if self.accepting else len(outside)):
                 outside.popleft().release()
+        for lane in self.admission.lanes:
+            outside = lane.outside
+            if outside:
+                room = maxsize if lane.size is None or not self.accepting else max(0, lane.size - lane.waiting)
+                for _ in range(min(room, len(outside))):
+                    outside.popleft().release()
 
     # -- aging ---------------------------------------------------------------------------------------
 

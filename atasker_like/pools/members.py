@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
 
+    from ..engine.lanes import Lane
     from ..engine.task import Task
     from ..engine.timer import TimerEntry
 
@@ -46,7 +47,7 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving")
+                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes")
 
     def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
         self.process = process
@@ -61,6 +62,7 @@ class PoolProcess:
         self.ready = False
         # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
         self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
+        self.lanes: "Dict[Lane, int]" = {}  # of which it has tasks in flight, and how many
         self.quota = quota                  # tasks that it may still be sent, or None
         self.retiring = False               # it is replaced when it is idle
         self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
@@ -276,6 +278,11 @@ def _after_fork() -> None:
                 pipe.close()
     _pipes.clear()
     _forget_forkserver()
+    tracker: "Any" = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    if tracker is not None:
+        # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was starting a
+        # process held it, and here nobody would ever let go of it.
+        tracker._lock = threading.RLock()
 
 
 def _forget_forkserver() -> None:

@@ -353,6 +353,8 @@ class ProcessPool(Upkeep):
             if process.inflight:
                 if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
                     self._feed(process)
+                if self._idle and self.admission.waiting:
+                    self._feed_idle()           # a lane has a place again
             elif process.ready and self.admission.waiting:
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
@@ -396,10 +398,12 @@ class ProcessPool(Upkeep):
                 spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
             if task._context is not None:
                 held.append(task._hold())
-            if task._extra is None and kind != ERROR and spec.plain:
+            if spec.lane is not None:
+                self._leave_lane(process, spec.lane, 1)
+            if task._extra is None and kind != ERROR and spec.brief:
                 # _conclude(), written out for the task that needs nothing else
                 if following is not None and (following._extra is not None or following._status != QUEUED
-                                              or not following._spec.plain
+                                              or not following._spec.brief
                                               or now - following._queued > self.late_after):
                     self._begin(following, now)
                     task._advance(COMPLETED, now, outcome)
@@ -465,7 +469,7 @@ class ProcessPool(Upkeep):
         with self.lock:
             if pause is not None and self._may_retry(task):
                 outcome.seen = True
-                chores = self._retry(task, pause)
+                chores = self._retry(task, pause, outcome.error)
             else:
                 watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
                 if watchers is None and type(outcome) is Failure:
@@ -508,6 +512,8 @@ class ProcessPool(Upkeep):
             if victims:
                 self.admission.active -= 1
                 process.inflight.clear()
+                for lane in list(process.lanes):
+                    self._leave_lane(process, lane, process.lanes[lane])
             if process.leaving:
                 # It was let go after an interrupt: if it came to its own end, it had begun none of these.
                 unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
@@ -648,7 +654,13 @@ class ProcessPool(Upkeep):
                 self._disarm(task)
         self.admission.push_back([task for task in self.registry.live.values()
                                   if task._status == QUEUED and task not in standing and task not in flying])
-        self.admission.recount(sum(1 for process in self._processes if process.inflight))
+        for process in self._processes:
+            process.lanes = {}
+            for task in process.inflight:
+                if task._spec.lane is not None:
+                    process.lanes[task._spec.lane] = process.lanes.get(task._spec.lane, 0) + 1
+        self.admission.recount(sum(1 for process in self._processes if process.inflight),
+                               [lane for process in self._processes for lane in process.lanes])
         self._idle = [process for process in self._processes
                       if process.ready and not process.inflight and not process.closed and process.ending is None
                       and not process.retiring]
@@ -670,8 +682,8 @@ class ProcessPool(Upkeep):
             self._feed_idle()
         return self._grow()
 
-    def _withdrawn(self) -> "Chores":
-        self.admission.withdrawn()
+    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+        self.admission.withdrawn(task)
         self._feed_idle()                   # others may have come back with the task
         return []
 
@@ -690,7 +702,7 @@ class ProcessPool(Upkeep):
         if task not in process.inflight:
             if error is None:               # it had not begun after all: no process has to end for it
                 watchers = self._conclude(task, CANCELED, perf_counter())
-                self._withdrawn()
+                self._withdrawn(task)
                 return [lambda: self._announce(task, watchers)]
             # It has not even begun in all that time: the process is stuck, and the task goes to another one.
             task = None     # type: ignore[assignment]
@@ -891,6 +903,7 @@ class ProcessPool(Upkeep):
             self._closing = self._pausing = False
             self._failures = self._refusals = 0
             self.accepting = True
+            self.draining = False
 
     def close(self, deadline: "Optional[float]") -> None:
         """End all processes: idle ones by themselves, those that do not by force."""

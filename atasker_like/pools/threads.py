@@ -144,7 +144,7 @@ class ThreadPool(Pool):
 
     def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
-        if not spec.plain or self.lock._is_owned():
+        if not spec.brief or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
             return Pool.start_many(self, spec, calls)
         tasks: "List[Task[Any]]" = []
         append = tasks.append
@@ -169,6 +169,8 @@ class ThreadPool(Pool):
                         members = None
                         break
                     if self.accepting:
+                        if spec.lane is not None:
+                            self.timer.start()      # a rate needs it; first: when it raises, nothing has been accepted
                         number = registry.last
                         live = registry.live
                         for task in tasks:
@@ -244,8 +246,9 @@ class ThreadPool(Pool):
                     member.wake.release()   # should its thread start after all, it ends at once
             elif not member.awake and member.wake.locked():
                 member.wake.release()       # it finds nothing to do, and gives its place back by itself
-        self.admission.recount(sum(1 for member in self._threads
-                                   if member.task is not None and not member.lent and not member.abandoned))
+        running = [member.task for member in self._threads
+                   if member.task is not None and not member.lent and not member.abandoned]
+        self.admission.recount(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
         return self._dispatch_chores()
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
@@ -257,6 +260,8 @@ class ThreadPool(Pool):
     def _has_started(self, task: "Task[Any]") -> None:
         if task._spec.timeout is not None:
             self._arm(task)
+        if task._spec.hooks is not None:
+            self._tell_started(task)
         extra = task._extra
         if extra is not None and extra.on_start:
             for watcher in extra.on_start:
@@ -313,7 +318,7 @@ class ThreadPool(Pool):
                     self._abandoned.discard(member)
                     self._set_most()
                 else:
-                    self.admission.active -= 1
+                    self.admission.leave(task)
                     if task._advance(QUEUED, perf_counter()):
                         self._disarm(task)
                         self.admission.push_back((task,))
@@ -349,7 +354,7 @@ class ThreadPool(Pool):
         with self.lock:
             if task._status == QUEUED:
                 watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
-                self.admission.withdrawn()
+                self.admission.withdrawn(task)
         del held
         self._announce(task, watchers)
 
@@ -383,7 +388,7 @@ class ThreadPool(Pool):
         registry = self.registry
         live = registry.live
         history = registry.history
-        exchange = self.admission.exchange
+        exchange, free = self.admission.exchange, self.admission.free
         task: "Optional[Task[Any]]" = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
         args: "Any"
@@ -402,12 +407,12 @@ class ThreadPool(Pool):
                 continue
 
             value = error = None
-            plain = task._spec.plain
+            brief = task._spec.brief
             try:
                 args = task._args
                 kwargs = task._kwargs
                 context = task._context
-                if not plain and context is not None:
+                if not brief and context is not None:
                     context = context.copy()        # each attempt has one of its own
                 if context is None:
                     pass        # declared completed in the moment between
@@ -419,13 +424,15 @@ class ThreadPool(Pool):
                 error = raised
                 with_traceback(error, _without_first(raised.__traceback__))
 
-            if plain and error is None:
+            if brief and error is None:
                 now = perf_counter()
                 if not acquire(False):
                     gates.wait(acquire)
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
+                        if not task._spec.plain:
+                            free(task._spec.lane)
                         member.task = following = exchange()
                         task._advance(COMPLETED, now, value, following)
                         del live[task._seq]
@@ -489,11 +496,11 @@ class ThreadPool(Pool):
                 late = failure is not None
             else:
                 member.task = None
-                self.admission.active -= 1
+                self.admission.leave(task)
                 if pause is not None and self._may_retry(task):
                     assert failure is not None
                     failure.seen = True
-                    chores = self._retry(task, pause)
+                    chores = self._retry(task, pause, failure.error)
                 elif error is not None and failure is None:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
@@ -549,7 +556,7 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent += 1
             if member.lent == 1 and member.task is not None and not member.abandoned:
-                self.admission.active -= 1
+                self.admission.leave(member.task)
                 members = self._dispatch()
         self._launch(members)
 
@@ -557,7 +564,7 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent -= 1
             if member.lent == 0 and member.task is not None and not member.abandoned:
-                self.admission.active += 1
+                self.admission.enter(member.task)
 
     def _runner(self, task: "Task[Any]") -> "Optional[PoolThread]":
         for member in self._threads:
@@ -585,8 +592,8 @@ class ThreadPool(Pool):
         member.abandoned = True
         self._abandoned.add(member)
         self._set_most()
-        if not member.lent:
-            self.admission.active -= 1
+        if not member.lent and member.task is not None:
+            self.admission.leave(member.task)
 
     @property
     def abandoned(self) -> int:
@@ -601,7 +608,7 @@ class ThreadPool(Pool):
         if member is not None:
             self._give_up(member)
         if pause is not None and self._may_retry(task):
-            chores = self._retry(task, pause)
+            chores = self._retry(task, pause, error)
             return chores + self._dispatch_chores()
         # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))

@@ -25,7 +25,7 @@ from ..tasks import task_supervisor
 from .aftermath import Aftermath
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
-from .fronts import give_up, make_lane, make_spec
+from .fronts import drop_lane, give_up, make_lane, make_spec
 from .handles import result_of
 from .summary import RunSummary
 
@@ -466,6 +466,7 @@ class TaskQueue:
         with self._lock:
             self._closed = True
             ends, self._ends = self._ends, []
+        drop_lane(self._lane)
         for end in ends:
             end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from ..constants import TT_THREAD
+from ..engine.lanes import Lane
 from ..engine.task import CANCELED, STARTED
 
 TYPE_CHECKING = False
@@ -15,63 +16,30 @@ if TYPE_CHECKING:
     from ..options import TaskOptions
     from ..supervisor import TaskSupervisor
 
-__all__ = ["give_up", "make_lane", "make_spec"]
+__all__ = ["drop_lane", "give_up", "make_lane", "make_spec"]
 
 
-class _Lane:            # STAND-IN: deleted when engine/lanes.py is there
-    def __init__(self, limit, rate, burst, size, on_full):
-        self.limit, self.size, self.on_full, self.paused, self.pools = limit, size, on_full, False, []
-
-    def adopt(self, pool):
-        if pool not in self.pools:
-            self.pools.append(pool)
-            pool.limit(self.size, self.on_full, None)
-            self._apply()
-
-    def _apply(self):
-        for pool in self.pools:
-            if self.paused:
-                pool.admission._low = pool.admission._normal = pool.admission._high = 0
-            elif pool.tt == 1:
-                pool.resize(self.limit or 8, 0, 0, 0, None)
-            elif pool.tt == 2:
-                pool.resize(self.limit or 2, 0, 0, 0)
-            else:
-                pool.admission.resize(0, 0, 0)
-
-    def pause(self):
-        self.paused = True
-        self._apply()
-
-    def resume(self):
-        self.paused = False
-        self._apply()
-
-    @property
-    def running(self):
-        return sum(pool.admission.active for pool in self.pools)
-
-
-def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> "Any":
+def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
     """Make a lane that lets nothing through yet."""
-    lane = _Lane(limit, rate, burst, size, on_full)
+    lane = Lane("of a queue", limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
     lane.pause()
     return lane
 
 
-def make_spec(supervisor: "TaskSupervisor", lane: "Any", target: "Callable[..., Any]", tt: "TaskType",
+def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., Any]", tt: "TaskType",
               options: "TaskOptions", rank: int, hooks: "Any", loop: "Any") -> "TaskSpec":
     """Make what the calls of a function through a lane have in common."""
-    from ..engine.task import TaskSpec
+    return supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
 
-    class Spec(TaskSpec):
-        __slots__ = ("rank",)
 
-    made = supervisor.make_spec(target, tt, options.replace(priority=1000 + rank), loop=loop)
-    spec = Spec(made.pool, made.target, made.options, made.tt, None, loop, None, made.takes_id)
-    spec.rank = rank
-    lane.adopt(spec.pool)
-    return spec
+def drop_lane(lane: Lane) -> None:
+    """Have the pool forget a lane that no task will come through any more."""
+    pool: "Any" = lane._pool
+    if pool is not None:
+        with pool.lock:
+            if not lane.waiting and not lane.running:
+                pool.admission.lanes.discard(lane)
+                lane._pool = None
 
 
 def give_up(task: "Task[Any]") -> None:

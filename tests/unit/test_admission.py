@@ -115,9 +115,9 @@ def test_peek_and_take_run_occupy_no_place():
     for task in (*same, other):
         admission.push(task)
     assert admission.peek() is admission.peek() is same[0]
-    assert admission.take_run(spec, 2) == same[:2]
+    assert admission.take_run(spec, 2, {}) == same[:2]
     assert admission.peek() is same[2]
-    assert admission.take_run(spec, 9) == same[2:]      # the next one is of another function
+    assert admission.take_run(spec, 9, {}) == same[2:]      # the next one is of another function
     assert admission.peek() is other
     assert (admission.active, admission.waiting) == (0, 1)
 
@@ -128,7 +128,7 @@ def test_what_was_taken_goes_back_to_where_it_stood():
         admission.push(task)
     taken = []
     for _ in range(3):
-        taken += admission.take_run(admission.peek()._spec, 1)
+        taken += admission.take_run(admission.peek()._spec, 1, {})
     admission.push(make(100, "late"))
     admission.push_back(taken)
     assert admission.waiting == 5
@@ -168,7 +168,7 @@ def test_a_place_is_exchanged_for_the_next_task():
 
 def withdraw(admission, task):
     task._advance(CANCELED, 0.0)
-    admission.withdrawn()
+    admission.withdrawn(task)
 
 
 def test_a_withdrawn_task_is_passed_over():

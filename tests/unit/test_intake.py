@@ -275,7 +275,7 @@ def test_several_intervals_at_once_and_withdrawn_tasks():
     low = waiting_task(admission, TASK_LOW, 101.0)
     waiting_task(admission, TASK_LOW, 895.0)
     gone._advance(-1, 0.0)
-    admission.withdrawn()
+    admission.withdrawn(gone)
     pauses = []
     while not pauses or pauses[-1] == 0.0 or pauses[-1] is not None and pauses[-1] < 0:
         pauses.append(admission.age(902.0, 10.0))

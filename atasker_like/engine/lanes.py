@@ -1,0 +1,369 @@
+"""Lane: a limit in front of a pool.
+
+The tasks of a lane wait in the lane, most urgent first. In the pool's admission queue they are stood in for by
+*turns*, one for each::
+
+    lane 'db':  rank 0: T7           admission:   HIGH    A
+                rank 3: T2 T4 T5                  NORMAL  B  turn of 'db' x 3  C  turn of 'db' x 1
+
+Whose turn it is, is settled when a turn comes to the head of the line: the lane gives the most urgent task that it
+has by then. When the lane may start none, since as many run as may or since it is too early for the next one, its
+turns leave the line and are *parked*; when it may again, they come back to the head. So a lane that is held up holds
+up nobody else, what came before it starts before it, and a task without a lane pays nothing for those that have one.
+
+Everything here but the settings is used with the lock of the lane's pool held. Pure policy, as admission is; time
+comes in by the clock and the timer of the pool, for a rate.
+"""
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from heapq import heappop, heappush
+
+from ..errors import InvalidArgumentError, InvalidTypeError
+from ..options import unknown_option
+from .task import QUEUED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import Lock
+    from typing import Any, Container, Deque, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+
+    from .task import Task
+    from .timer import Timer, TimerEntry
+
+    class Place(Protocol):
+        """The pool that a lane stands in front of, as far as a lane must know it."""
+
+        name: str
+        lock: Any
+        timer: Timer
+        admission: Any
+        draining: bool
+
+        @property
+        def successor(self) -> "Optional[Place]": ...
+
+        def lane_changed(self, lane: "Lane") -> None: ...
+        def lane_opens(self, lane: "Lane") -> None: ...
+
+__all__ = ["TURN", "Lane", "Turn"]
+
+#: The status of a turn: no task's.
+TURN = 1
+
+_ON_FULL = ("block", "raise", "drop")
+
+#: Of a token: less than this is missing by the rounding of floats only.
+_ROUNDING = 1e-9
+
+
+class Turn:
+    """Stands in line for tasks of a lane that came one after another."""
+
+    __slots__ = ("lane", "count", "since")
+
+    _status = TURN
+    _spec = None        # of no function
+
+    def __init__(self, lane: "Lane", count: int, since: float) -> None:
+        self.lane = lane
+        self.count = count          # for so many, at most: see Lane.turns
+        self.since = since          # when the first of them came, by perf_counter
+
+
+class Lane:
+    """A limit in front of a pool: how many of its tasks run at once, how many start a second, how many wait.
+
+    :param name: shown in messages and by :meth:`TaskSupervisor.get_lanes`.
+    :param limit: at most so many of its tasks run at once; None is as many as the pool takes.
+    :param rate: at most so many of them start a second, on average; None is any number.
+    :param burst: with a rate: how many may start at once after a pause.
+    :param size: at most so many of its tasks wait in it; None is any number.
+    :param on_full: what a submission meets then: ``'block'`` has the submitter wait, ``'raise'`` raises
+        :class:`QueueFullError`, ``'drop'`` accepts the task and cancels it.
+    :raises InvalidTypeError: (a TypeError) a setting has the wrong type.
+    :raises InvalidArgumentError: (a ValueError) a setting has an impossible value.
+
+    The first task settles which pool it stands in front of: one supervisor's threads, processes or coroutines. All
+    methods may be called from any thread. In the process pool a place is a process that has tasks of the lane, and
+    short ones are sent ahead to it.
+
+    >>> database = Lane('db', limit=2)
+    >>> task = background_task(abs, lane=database)(-3)
+    >>> task.value()
+    3
+    """
+
+    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "waiting", "turns",
+                 "parked", "outside", "_parked_turns", "_levels", "_order", "_dead", "_pool", "_tokens", "_filled",
+                 "_alarm")
+
+    def __init__(self, name: "Optional[str]" = None, limit: "Optional[int]" = None, rate: "Optional[float]" = None,
+                 burst: int = 1, size: "Optional[int]" = None, on_full: str = "block") -> None:
+        if name is not None and not isinstance(name, str):
+            raise InvalidTypeError(f"a lane's name is a string, not {type(name).__name__}")
+        self.name: str = name or "unnamed"
+        self.limit: "Optional[int]" = None
+        self.rate: "Optional[float]" = None
+        self.burst = 1
+        self.size: "Optional[int]" = None
+        self.on_full = "block"
+        self.paused = False
+        #: Places in use: its tasks that run; of the process pool, processes that have any.
+        self.running = 0
+        #: Its tasks that wait, those withdrawn not counted; each has a turn that stands in line or is parked.
+        self.waiting = 0
+        self.turns = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
+        self.parked = 0
+        self.outside: "Deque[Lock]" = deque()       # gates of submitters who wait for room
+        self._parked_turns: "List[Tuple[int, Turn]]" = []       # with the priority at which each stood
+        self._levels: "Dict[int, Deque[Task[Any]]]" = {}        # by rank, each first in, first out
+        self._order: "List[int]" = []                           # a heap of the ranks that have a level
+        self._dead = 0                                          # withdrawn tasks that still stand in a level
+        self._pool: "Optional[Place]" = None
+        self._tokens, self._filled = 0.0, 0.0                   # how many may start, as of then
+        self._alarm: "Optional[TimerEntry]" = None              # the timer's call when the next one may start
+        self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
+
+    # -- settings: any thread ------------------------------------------------------------------------
+
+    def configure(self, **settings: "Any") -> None:
+        """Change settings, named as those of the constructor; the others stay. What runs is not touched.
+
+        The same errors as the constructor's; then nothing is changed.
+        """
+        checked = _check(self.name, **settings)
+        with self._changing():
+            for name, value in checked.items():
+                setattr(self, name, value)
+            if "rate" in checked or "burst" in checked:
+                self._tokens = float(self.burst)
+                self._drop_alarm()
+
+    def pause(self) -> None:
+        """Start none of its tasks until :meth:`resume`. Those that run go on; tasks are accepted, and wait. When the
+        supervisor is stopped, those that wait in a paused lane are cancelled, as delayed ones are."""
+        with self._changing():
+            self.paused = True
+
+    def resume(self) -> None:
+        """Start tasks again."""
+        with self._changing():
+            self.paused = False
+
+    @contextmanager
+    def _changing(self) -> "Iterator[None]":
+        pool = self._pool
+        if pool is None:        # nobody has used it
+            yield
+            return
+        with pool.lock:
+            yield
+        pool.lane_changed(self)
+
+    def bind(self, pool: "Place") -> None:
+        """A function with this lane is about to be called: note the pool that the lane stands in front of.
+
+        :raises InvalidArgumentError: it stands in front of another one.
+        """
+        before = self._pool
+        if before is pool:
+            return
+        if before is not None and before.successor is not pool:
+            raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and cannot have tasks of "
+                                       f"{pool.name}; use a lane for each")
+        with pool.lock:
+            pool.admission.lanes.add(self)
+            self._pool = pool
+            self._filled = pool.timer.clock()
+            self._tokens = float(self.burst)
+
+    # -- its tasks: the pool's lock is held ----------------------------------------------------------
+
+    def has_room(self) -> bool:
+        """Say whether another task may wait in it."""
+        return self.size is None or self.waiting < self.size
+
+    def push(self, task: "Task[Any]") -> None:
+        """Add a task behind those of its rank."""
+        self._level(task._spec.rank).append(task)
+        self.waiting += 1
+
+    def push_run(self, rank: int, tasks: "Sequence[Task[Any]]") -> None:
+        """Add many tasks of one rank, in their order."""
+        self._level(rank).extend(tasks)
+        self.waiting += len(tasks)
+
+    def push_back(self, task: "Task[Any]") -> None:
+        """Put a task that was taken back where it stood; it may start at once, as far as the rate is concerned."""
+        self._level(task._spec.rank).appendleft(task)
+        self.waiting += 1
+        if self.rate is not None:
+            self._tokens = min(float(self.burst), self._tokens + 1)
+
+    def _level(self, rank: int) -> "Deque[Task[Any]]":
+        level = self._levels.get(rank)
+        if level is None:
+            level = self._levels[rank] = deque()
+            heappush(self._order, rank)
+        return level
+
+    def closed(self, holder: "Optional[Container[Lane]]" = None) -> bool:
+        """Say whether no task of it may start now.
+
+        :param holder: the lanes of which a pool process has tasks: another one takes no further place.
+        """
+        pool = self._pool
+        assert pool is not None
+        if (self.paused and not pool.draining) or (self.limit is not None and self.running >= self.limit
+                           and (holder is None or self not in holder)):
+            return True
+        return self.rate is not None and not self._has_token(self.rate, pool)
+
+    def _has_token(self, rate: float, pool: "Place") -> bool:
+        now = pool.timer.clock()
+        self._tokens = min(float(self.burst), self._tokens + (now - self._filled) * rate)
+        self._filled = now
+        if self._tokens >= 1 - _ROUNDING:
+            return True
+        if self._alarm is None:
+            self._alarm = pool.timer.call_at(now + (1 - self._tokens) / rate, pool.lane_opens, self)
+        return False
+
+    def opened(self) -> None:
+        """The timer's call has come."""
+        self._alarm = None
+
+    def _drop_alarm(self) -> None:
+        if self._alarm is not None and self._pool is not None:
+            self._pool.timer.cancel(self._alarm)
+        self._alarm = None
+
+    def peek(self) -> "Optional[Task[Any]]":
+        """Return the most urgent task, or None; it stays where it is."""
+        order = self._order
+        while order:
+            level = self._levels[order[0]]
+            while level:
+                task = level[0]
+                if task._status == QUEUED:
+                    return task
+                level.popleft()
+                self._dead -= 1
+            del self._levels[heappop(order)]
+        return None
+
+    def take(self) -> "Task[Any]":
+        """Take the task that :meth:`peek` has just returned."""
+        self.waiting -= 1
+        if self.rate is not None:
+            self._tokens -= 1
+        return self._levels[self._order[0]].popleft()
+
+    def withdrawn(self) -> bool:
+        """A task that waits here has just been given another state. Say whether its turn stood in line."""
+        self.waiting -= 1
+        self._dead += 1
+        if not self.waiting:
+            self._levels.clear()
+            self._order.clear()
+            self._dead = 0
+        elif self._dead > 64 and self._dead > self.waiting:
+            self._sweep()
+        if self.turns:
+            self.turns -= 1
+            return True
+        self.parked -= 1
+        if not self.parked:
+            self._parked_turns.clear()
+        return False
+
+    def _sweep(self) -> None:
+        levels = {rank: deque(task for task in level if task._status == QUEUED)
+                  for rank, level in self._levels.items()}
+        self._levels = {rank: level for rank, level in levels.items() if level}
+        self._order = sorted(self._levels)      # a sorted list is a heap
+        self._dead = 0
+
+    def park(self, priority: int, turn: Turn) -> int:
+        """A turn has come up, and the lane is closed: keep it. Return how many turns it stood for."""
+        count = min(turn.count, self.turns)
+        if count:
+            self._parked_turns.append((priority, turn))
+            self.turns -= count
+            self.parked += count
+        return count
+
+    def unpark(self) -> "List[Tuple[int, Turn]]":
+        """Let all parked turns stand in line again; return them, with their priorities, in their order."""
+        back, self._parked_turns = self._parked_turns, []
+        self.turns += self.parked
+        self.parked = 0
+        return back
+
+    def tasks(self) -> "List[Task[Any]]":
+        """Return the tasks that wait, most urgent first."""
+        return [task for rank in sorted(self._levels) for task in self._levels[rank] if task._status == QUEUED]
+
+    def since(self) -> float:
+        """Return when the first of the tasks that wait came, by perf_counter."""
+        return min((task._queued for level in self._levels.values() for task in level), default=0.0)
+
+    def take_all(self) -> "List[Task[Any]]":
+        """Forget the tasks that wait, and return them, most urgent first."""
+        taken = self.tasks()
+        self._levels.clear()
+        self._order.clear()
+        self._parked_turns.clear()
+        self.waiting = self.turns = self.parked = self._dead = 0
+        return taken
+
+    def clear(self) -> None:
+        """In a forked process: what waits, runs and wants to come in is the parent's."""
+        self.take_all()
+        self.running = 0
+        self._alarm = None
+        self.outside.clear()
+
+    def recount(self) -> "Dict[int, int]":
+        """Set its own accounts right after an interrupt that came at any line; return how many tasks wait at each
+        of the pool's priorities. All are to stand in line."""
+        self._sweep()
+        counts: "Dict[int, int]" = {}
+        for level in self._levels.values():
+            for task in level:
+                counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1
+        self._parked_turns.clear()
+        self.parked = self.running = 0
+        self.waiting = self.turns = sum(counts.values())
+        return counts
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name} running {self.running} waiting {self.waiting}{' paused' * self.paused}>"
+
+
+def _check(lane: str, **settings: "Any") -> "Dict[str, Any]":
+    for name, value in settings.items():
+        if name in ("limit", "size", "burst"):
+            if value is None and name != "burst":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidTypeError(f"{name} of lane {lane!r} takes an integer, not {type(value).__name__}")
+            if value < 1:
+                raise InvalidArgumentError(f"{name} of lane {lane!r} takes an integer 1 or more, not {value}")
+        elif name == "rate":
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise InvalidTypeError(f"rate of lane {lane!r} takes a number, not {type(value).__name__}")
+            if not 1e-9 <= value <= 1e9:
+                raise InvalidArgumentError(f"rate of lane {lane!r} takes a number of starts a second above 0, "
+                                           f"not {value!r}")
+        elif name == "on_full":
+            if value not in _ON_FULL:
+                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, _ON_FULL))}, "
+                                           f"not {value!r}")
+        else:
+            raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"), f"lane {lane!r}")
+    return settings

@@ -1,0 +1,52 @@
+"""The application forks while a thread of its own is in the middle of something."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import os, signal, sys, threading
+from math import factorial
+from multiprocessing import forkserver, resource_tracker
+from atasker_like import TT_MP, task_supervisor
+from atasker_like.pools import members
+
+def compute():
+    return task_supervisor.put_task(factorial, (5,), tt=TT_MP).value(20)
+
+print(compute())
+locks = {"resource_tracker": lambda: resource_tracker._resource_tracker._lock,
+         "forkserver": lambda: forkserver._forkserver._lock, "start": lambda: members._start_lock}
+held, over = threading.Event(), threading.Event()
+
+def hold():
+    with locks[sys.argv[1]]():      # as a thread does that starts a process
+        held.set()
+        over.wait()
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+sys.stdout.flush()
+pid = os.fork()
+if not pid:
+    signal.alarm(30)
+    print(compute())
+    task_supervisor.stop()
+    sys.stdout.flush()
+    os._exit(0)
+status = os.waitpid(pid, 0)[1]
+over.set()
+holder.join()
+print(status, compute())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("lock", ["resource_tracker", "forkserver", "start"])
+def test_a_fork_while_another_thread_starts_a_process(lock):
+    program = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, lock], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, timeout=60)
+    assert program.stdout.decode().split() == ["120", "120", "0", "120"]

@@ -1,0 +1,341 @@
+"""Lanes, in front of every kind of pool."""
+import threading
+from time import monotonic
+
+import pytest
+
+from atasker_like import (InvalidArgumentError, InvalidTypeError, Lane,
+                          ProcessDiedError, QueueFullError, TaskOptions, TaskTimeoutError, background_task, wait_completed)
+
+from . import functions as f
+
+EXECUTOR = ("PPE", "TPE", "Pool")
+
+
+def settled(lane):
+    """Nothing of a lane is left."""
+    return lane.running, lane.waiting, lane.turns, lane.parked
+
+
+@pytest.fixture
+def lane(kind):
+    kind.set_places(4)
+    return kind.supervisor.lane("tested", limit=2)
+
+
+@pytest.mark.slow
+def test_so_many_run_at_once(kind, lane, gate):
+    enter = kind.bind(f.enter, lane=lane)
+    tasks = [enter(gate) for _ in range(5)]
+    gate.wait_entered(2)
+    assert kind.bind(f.add)(1, 2).value(20) == 3, "others go on"
+    assert (lane.running, lane.waiting) == (2, 3)
+    assert kind.supervisor.stats().waiting == 3
+    gate.open(1)
+    gate.wait_entered(1)
+    assert (lane.running, lane.waiting) == (2, 2)
+    gate.open()
+    wait_completed(tasks, timeout=20, strict=True)
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_many(kind, lane):
+    assert list(kind.bind(f.give, lane=lane).map(range(700))) == list(range(700))
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_the_most_urgent_first(kind, lane, gate, trace):
+    lane.configure(limit=1)
+    first = kind.bind(f.enter, lane="tested")(gate)
+    gate.wait_entered()
+    record = kind.bind(f.record, lane="tested")
+    tasks = [record.options(priority=priority)(trace.path, str(priority)) for priority in (100, 200, 75, 100, -3)]
+    gate.open()
+    wait_completed([first, *tasks], timeout=20, strict=True)
+    assert trace.lines == ["-3", "75", "100", "100", "200"]
+
+
+@pytest.mark.slow
+def test_ranks(kind, lane, gate, trace):
+    lane.configure(limit=1)
+    first = kind.bind(f.enter, lane="tested")(gate)
+    gate.wait_entered()
+    tasks = []
+    for rank in (3, 5, 0, 3, -10 ** 6):
+        spec = kind.supervisor.make_spec(kind.form(f.record), kind.tt, TaskOptions(), lane=lane, rank=rank)
+        tasks.append(spec.pool.start(spec, (trace.path, str(rank)), None))
+    gate.open()
+    wait_completed([first, *tasks], timeout=20, strict=True)
+    assert trace.lines == ["-1000000", "0", "3", "3", "5"]
+
+
+@pytest.mark.slow
+def test_a_cancelled_task_never_runs_and_the_lane_goes_on(kind, lane, gate, trace):
+    lane.configure(limit=1)
+    first = kind.bind(f.enter, lane=lane)(gate)
+    gate.wait_entered()
+    record = kind.bind(f.record, lane=lane)
+    tasks = [record(trace.path, str(number)) for number in range(4)]
+    assert tasks[0].cancel() and tasks[2].cancel()
+    assert tasks[3].mark_completed() is not False
+    assert lane.waiting == 1
+    gate.open()
+    wait_completed([first, tasks[1]], timeout=20, strict=True)
+    assert trace.lines == ["1"]
+    assert [task.state for task in tasks] == ["cancelled", "succeeded", "cancelled", "succeeded"]
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_failures_and_retries_give_their_place_back(kind, lane):
+    lane.configure(limit=1)
+    failing = [kind.bind(f.fail, lane=lane, retries=1)("no") for _ in range(3)]
+    delayed = kind.bind(f.add, lane=lane, delay=0.01)(1, 1)
+    assert [type(task.exception(20)) for task in failing] == [ValueError] * 3
+    assert [task.attempts for task in failing] == [2] * 3
+    assert delayed.value(20) == 2
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_timeout_gives_the_place_back(kind, lane, gate):
+    if kind.name in EXECUTOR:
+        pytest.skip("an executor cannot end a call that it runs, so its place in the lane is taken until then")
+    lane.configure(limit=1)
+    stuck = kind.bind(f.enter, lane=lane, timeout=0.05)(gate)
+    after = kind.bind(f.add, lane=lane)(1, 2)
+    assert type(stuck.exception(20)) is TaskTimeoutError
+    assert after.value(20) == 3
+    gate.open()
+
+
+@pytest.mark.slow
+def test_a_full_lane_raises_or_drops(kind, lane, gate):
+    lane.configure(limit=1, size=1, on_full="raise")
+    enter = kind.bind(f.enter, lane=lane)
+    tasks = [enter(gate)]
+    gate.wait_entered()
+    tasks.append(enter(gate))
+    with pytest.raises(QueueFullError, match="1 tasks wait for lane 'tested' already.*raise size"):
+        enter(gate)
+    with pytest.raises(QueueFullError):
+        enter.map([gate, gate])
+    lane.configure(on_full="drop")
+    assert enter(gate).wait(20).status == "cancelled"
+    assert kind.bind(f.add)(1, 2).value(20) == 3, "others have room"
+    gate.open()
+    wait_completed(tasks, timeout=20, strict=True)
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_full_lane_has_submitters_wait(kind, lane, gate):
+    lane.configure(limit=1, size=1)
+    enter = kind.bind(f.enter, lane=lane)
+    tasks = [enter(gate)]
+    gate.wait_entered()
+    tasks.append(enter(gate))
+    late = []
+    submitter = threading.Thread(target=lambda: late.extend(enter(gate) for _ in range(3)))
+    submitter.start()
+    try:
+        submitter.join(0.05)
+        assert late == []
+    finally:
+        gate.open()
+        submitter.join(20)
+    wait_completed(tasks + late, timeout=20, strict=True)
+    assert len(late) == 3 and settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_stop_tells_who_waits_for_room(kind, lane, gate):
+    from atasker_like import SupervisorStoppedError
+
+    lane.configure(limit=1, size=1)
+    enter = kind.bind(f.enter, lane=lane)
+    tasks = [enter(gate), enter(gate)]
+    told = []
+
+    def submit():
+        try:
+            enter(gate)
+        except SupervisorStoppedError as error:
+            told.append(error)
+
+    gate.wait_entered()
+    submitter = threading.Thread(target=submit)
+    submitter.start()
+    while not lane.outside:
+        submitter.join(0.001)
+    kind.supervisor.stop(wait=False)
+    submitter.join(20)
+    assert len(told) == 1
+    gate.open()
+    wait_completed(tasks, timeout=20, strict=True)
+
+
+@pytest.mark.slow
+def test_so_many_start_a_second(kind, lane):
+    lane.configure(limit=None, rate=50, burst=3)
+    give = kind.bind(f.give, lane=lane)
+    give(0).value(20)
+    began = monotonic()
+    assert list(give.map(range(8))) == list(range(8))
+    assert monotonic() - began >= (8 - 3) / 50 - 0.01
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_pause_and_resume(kind, lane):
+    lane.pause()
+    tasks = [kind.bind(f.give, lane=lane)(number) for number in range(5)]
+    assert kind.bind(f.add)(1, 2).value(20) == 3
+    assert {task.state for task in tasks} == {"pending"}
+    lane.resume()
+    assert wait_completed(tasks, timeout=20) == list(range(5))
+
+
+@pytest.mark.slow
+def test_a_stop_cancels_what_waits_in_a_paused_lane(kind, lane, caplog):
+    lane.pause()
+    tasks = [kind.bind(f.give, lane=lane)(number) for number in range(5)]
+    report = kind.supervisor.stop(wait=20)
+    assert {task.state for task in tasks} == {"cancelled"}
+    assert (report.cancelled, report.complete) == (5, True)
+    assert "5 delayed or paused task(s) cancelled" in caplog.text
+    kind.supervisor.start()
+    lane.resume()
+    assert kind.bind(f.give, lane=lane)(7).value(20) == 7
+
+
+@pytest.mark.slow
+def test_a_stop_finishes_what_waits_in_a_lane(kind, lane):
+    lane.configure(limit=1)
+    tasks = [kind.bind(f.give, lane=lane)(number) for number in range(20)]
+    kind.supervisor.stop(wait=20)
+    assert [task.value(0) for task in tasks] == list(range(20))
+
+
+@pytest.mark.slow
+def test_a_stop_by_its_deadline_leaves_nothing_in_a_lane(inside, gate):
+    inside.set_places(4)
+    lane = inside.supervisor.lane("tested", limit=1)
+    enter = inside.bind(f.enter, lane=lane)
+    tasks = [enter(gate) for _ in range(5)]
+    gate.wait_entered()
+    inside.supervisor.stop(wait=0.05)
+    assert {task.state for task in tasks} == {"cancelled"}
+    assert lane.waiting == 0
+    gate.open()
+
+
+@pytest.mark.slow
+def test_a_larger_limit_starts_more(kind, lane, gate):
+    lane.configure(limit=1)
+    tasks = [kind.bind(f.enter, lane=lane)(gate) for _ in range(3)]
+    gate.wait_entered(1)
+    kind.supervisor.lane("tested", limit=3)
+    gate.wait_entered(2)
+    gate.open()
+    wait_completed(tasks, timeout=20, strict=True)
+
+
+class Hooks:
+    def __init__(self):
+        self.told = []
+
+    def started(self, task):
+        self.told.append("started")
+
+    def retried(self, task, error):
+        self.told.append(("retried", str(error)))
+
+    def ended(self, task):
+        self.told.append(("ended", task.state))
+        raise RuntimeError("a hook that fails")
+
+
+@pytest.mark.slow
+def test_hooks_are_told_in_order(kind, caplog):
+    hooks = Hooks()
+    spec = kind.supervisor.make_spec(kind.form(f.fail), kind.tt, TaskOptions(retries=1), hooks=hooks)
+    task = spec.pool.start(spec, ("no",), None)
+    assert type(task.exception(20)) is ValueError
+    good = kind.supervisor.make_spec(kind.form(f.give), kind.tt, TaskOptions(), hooks=hooks)
+    for number in range(3):
+        good.pool.start(good, (number,), None).wait(20)
+    kind.supervisor.stop(wait=20)
+    first = ["started", ("retried", "no"), "started", ("ended", "failed")]
+    assert hooks.told == first + ["started", ("ended", "succeeded")] * 3
+    assert "a hook that fails" in caplog.text
+
+
+# -- of one kind -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_death_gives_the_place_back(process):
+    process.set_places(2)
+    lane = process.supervisor.lane("tested", limit=1)
+    victim = process.bind(f.die, lane=lane)(3)
+    others = [process.bind(f.give, lane=lane)(number) for number in range(10)]
+    assert type(victim.exception(20)) is ProcessDiedError
+    assert wait_completed(others, timeout=20) == list(range(10))
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+def test_a_task_that_waits_for_its_own_lane(supervisor):
+    lane = supervisor.lane("tested", limit=1)
+
+    @background_task(supervisor=supervisor, lane=lane)
+    def nest(depth):
+        return depth if depth == 5 else nest(depth + 1).value(20)
+
+    assert nest(0).value(20) == 5
+    assert settled(lane) == (0, 0, 0, 0)
+
+
+def test_a_lane_has_one_pool(supervisor):
+    lane = Lane("mine")
+    background_task(f.give, supervisor=supervisor, lane=lane)
+    with pytest.raises(InvalidArgumentError, match="lane 'mine' stands in front of .*_thread and cannot have tasks of .*_loops"):
+        background_task(f.co_nothing, supervisor=supervisor, lane=lane)
+
+
+def test_a_lane_by_name_is_made_when_it_is_first_named(supervisor):
+    bound = background_task(f.give, supervisor=supervisor, lane="mail")
+    lane = supervisor.lane("mail", limit=3, rate=100)
+    assert (lane.limit, lane.rate, bound(4).value(20)) == (3, 100, 4)
+    assert supervisor.get_lanes() == {"mail": lane}
+    assert supervisor.lane("mail") is lane
+    assert bound.options(lane=None)(5).value(20) == 5
+
+
+def test_no_lane(supervisor):
+    with pytest.raises(InvalidTypeError, match="lane takes a Lane or the name of one, not int"):
+        background_task(f.give, supervisor=supervisor, lane=3)
+
+
+def test_bound_methods_keep_their_lane(supervisor):
+    class Box:
+        @background_task(supervisor=supervisor, lane="boxes")
+        def give(self, value):
+            return value
+
+    assert Box().give(3).value(20) == 3
+    assert Box().give._spec.lane is supervisor.lane("boxes")
+
+
+def test_a_submission_that_is_refused_stands_in_no_lane(supervisor):
+    lane = supervisor.lane("tested", limit=1)
+    supervisor.start()
+    supervisor.stop()
+    bound = background_task(f.give, supervisor=supervisor, lane=lane)
+    with pytest.raises(RuntimeError):
+        bound(1)
+    with pytest.raises(RuntimeError):
+        bound.map([1, 2])
+    assert settled(lane) == (0, 0, 0, 0)

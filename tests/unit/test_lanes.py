@@ -1,0 +1,379 @@
+"""Lanes: turns in line, parked and taken; against a model, and what a lane says of itself."""
+import random
+
+import pytest
+
+from atasker_like import InvalidArgumentError, InvalidTypeError, Lane, TaskOptions
+from atasker_like.engine.admission import Admission
+from atasker_like.engine.task import CANCELED, Task, TaskSpec
+
+
+class Timer:
+    """A clock that the test sets, and the calls that were asked for."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.calls = []
+
+    def clock(self):
+        return self.now
+
+    def call_at(self, deadline, call, *arguments):
+        self.calls.append((deadline, call, arguments))
+        return self.calls[-1]
+
+    def cancel(self, entry):
+        self.calls.remove(entry)
+
+
+class Place:
+    """A pool, as far as a lane must know it."""
+
+    successor = None
+    draining = False
+    name = "place"
+
+    def __init__(self, *sizes):
+        import threading
+
+        self.lock = threading.RLock()
+        self.timer = Timer()
+        self.admission = Admission(*sizes)
+
+    def lane_changed(self, lane):
+        self.admission.reopen(lane)
+
+    lane_opens = lane_changed
+
+    def go_on(self, seconds):
+        """Let time pass."""
+        timer = self.timer
+        timer.now += seconds
+        while timer.calls and min(timer.calls, key=lambda entry: entry[0])[0] <= timer.now:
+            entry = min(timer.calls, key=lambda entry: entry[0])
+            timer.calls.remove(entry)
+            entry[2][0].opened()
+            entry[1](*entry[2])
+
+
+class Maker:
+    """Makes tasks, of functions with or without a lane."""
+
+    def __init__(self):
+        self.specs = {}
+        self.number = 0
+
+    def __call__(self, lane=None, priority=100, rank=None):
+        key = lane, priority, rank
+        if key not in self.specs:
+            self.specs[key] = TaskSpec(None, print, TaskOptions(priority=priority), lane=lane, rank=rank)
+        self.number += 1
+        task = Task(self.specs[key], (), None, None)
+        task._seq = self.number
+        return task
+
+
+@pytest.fixture
+def place():
+    return Place(100)
+
+
+@pytest.fixture
+def make():
+    return Maker()
+
+
+def lane_of(place, **settings):
+    lane = Lane("tested", **settings)
+    lane.bind(place)
+    return lane
+
+
+def pop_all(admission):
+    taken = []
+    while True:
+        task = admission.pop()
+        if task is None:
+            return taken
+        taken.append(task)
+
+
+def check(admission, plain):
+    """The accounts agree."""
+    for lane in admission.lanes:
+        assert lane.turns + lane.parked == lane.waiting == len(lane.tasks())
+        assert lane.turns >= 0 and lane.parked >= 0
+    assert admission.waiting == plain + sum(lane.turns for lane in admission.lanes)
+
+
+def test_the_most_urgent_of_a_lane_takes_its_first_turn(place, make):
+    lane = lane_of(place)
+    first, between, urgent = make(lane, rank=5), make(), make(lane, rank=-1)
+    for task in (first, between, urgent):
+        place.admission.push(task)
+    assert pop_all(place.admission) == [urgent, between, first]
+
+
+def test_a_closed_lane_holds_up_nobody_else(place, make):
+    lane = lane_of(place, limit=1)
+    mine, others = [make(lane) for _ in range(3)], [make() for _ in range(3)]
+    for task in (*mine, *others):
+        place.admission.push(task)
+    assert pop_all(place.admission) == [mine[0], *others]
+    check(place.admission, 0)
+    assert (place.admission.waiting, place.admission.in_all(), lane.parked) == (0, 2, 2)
+    place.admission.leave(mine[0])
+    late = make()
+    place.admission.push(late)
+    assert pop_all(place.admission) == [mine[1], late], "what came to its turn before stands in front"
+
+
+def test_a_lane_may_be_in_front_of_another_priority(place, make):
+    lane = lane_of(place, limit=1)
+    low, high = make(lane, 200), make(lane, 50)
+    place.admission.push(low)
+    normal = make()
+    place.admission.push(normal)
+    place.admission.push(high)
+    assert pop_all(place.admission) == [high, normal]
+    place.admission.leave(high)
+    assert pop_all(place.admission) == [low]
+
+
+def test_a_withdrawn_task_leaves_no_turn(place, make):
+    lane = lane_of(place)
+    tasks = [make(lane) for _ in range(3)]
+    for task in tasks:
+        place.admission.push(task)
+    tasks[0]._advance(CANCELED, 0.0)
+    place.admission.withdrawn(tasks[0])
+    check(place.admission, 0)
+    assert pop_all(place.admission) == tasks[1:]
+    place.admission.push(make(lane))
+    check(place.admission, 0)
+
+
+def test_withdrawn_tasks_do_not_fill_the_memory(place, make):
+    lane = lane_of(place, limit=1)
+    plain = make()
+    place.admission.push(plain)
+    kept = make(lane, rank=9)
+    place.admission.push(kept)
+    for number in range(2000):
+        some = make(lane), make()
+        for task in some:
+            place.admission.push(task)
+        for task in some:
+            task._advance(CANCELED, 0.0)
+            place.admission.withdrawn(task)
+    assert sum(map(len, place.admission._levels.values())) < 300
+    assert sum(map(len, lane._levels.values())) < 150
+    assert pop_all(place.admission) == [plain, kept]
+
+
+def test_a_rate(place, make):
+    lane = lane_of(place, rate=10, burst=3)
+    place.admission.push_run(100, [make(lane) for _ in range(100)])
+    assert len(pop_all(place.admission)) == 3
+    started = 3
+    for _ in range(50):
+        place.go_on(0.05)
+        started += len(pop_all(place.admission))
+    assert started in (3 + 24, 3 + 25), "the last one is due at the very end"
+    place.timer.now += 60.0     # nobody was there to start any: no more than a burst is made up for
+    place.go_on(0)
+    assert len(pop_all(place.admission)) == 3
+    check(place.admission, 0)
+
+
+def test_a_rate_loses_nothing_by_rounding(place, make):
+    lane = lane_of(place, rate=3)
+    place.admission.push_run(100, [make(lane) for _ in range(1001)])
+    started = len(pop_all(place.admission))
+    for _ in range(1000):
+        place.go_on(min(entry[0] for entry in place.timer.calls) - place.timer.now)
+        taken = pop_all(place.admission)
+        assert len(taken) == 1
+        place.admission.leave(taken[0])
+        started += 1
+    assert (started, place.admission.waiting, place.timer.calls) == (1001, 0, [])
+    assert place.timer.now == pytest.approx(1000 + 1000 / 3, abs=1e-3)
+
+
+def test_an_idle_lane_asks_for_no_call(place, make):
+    lane = lane_of(place, rate=1)
+    place.admission.push(make(lane))
+    assert len(pop_all(place.admission)) == 1
+    assert place.timer.calls == []
+
+
+def test_pause_and_resume(place, make):
+    lane = lane_of(place)
+    lane.pause()
+    task = make(lane)
+    place.admission.push(task)
+    assert pop_all(place.admission) == []
+    lane.resume()
+    assert pop_all(place.admission) == [task]
+
+
+def test_a_larger_limit_opens_the_lane(place, make):
+    lane = lane_of(place, limit=1)
+    place.admission.push_run(100, [make(lane) for _ in range(5)])
+    assert len(pop_all(place.admission)) == 1
+    lane.configure(limit=3)
+    assert len(pop_all(place.admission)) == 2
+    lane.configure(limit=None)
+    assert len(pop_all(place.admission)) == 2
+
+
+def test_a_process_takes_one_place_of_a_lane(place, make):
+    lane = lane_of(place, limit=1)
+    tasks = [make(lane) for _ in range(5)]
+    for task in tasks:
+        place.admission.push(task)
+    admission = place.admission
+    mine, others = {}, {}
+    assert admission.peek(mine) is tasks[0]
+    assert admission.take_run(tasks[0]._spec, 3, mine) == tasks[:3]
+    assert (mine, lane.running) == ({lane: 3}, 1)
+    assert admission.peek(others) is None, "the place is the other process's"
+    check(admission, 0)
+    admission.push_back(tasks[1:3])
+    check(admission, 0)
+    assert admission.peek(mine) is tasks[1]
+    assert admission.peek(others) is None
+    admission.free(lane)
+    assert admission.take_run(admission.peek(others)._spec, 9, others) == tasks[1:]
+    assert admission.waiting == 0
+
+
+def test_aging_moves_turns(place, make):
+    lane = lane_of(place)
+    task = make(lane, 200)
+    task._queued = 50.0
+    place.admission.push(task)
+    assert place.admission.age(55.0, 10.0) == 5.0
+    assert place.admission.age(60.0, 10.0) == 0.0, "it may have waited for two intervals"
+    assert place.admission.age(60.0, 10.0) == 10.0
+    assert list(place.admission._levels[100])[0].lane is lane
+    assert place.admission.age(70.0, 10.0) is None
+    assert pop_all(place.admission) == [task]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_against_a_model(seed, make):
+    """Whatever is done, the accounts agree, no limit is exceeded, each lane gives its most urgent task, the tasks
+    without a lane come in their order, and nothing that may start is left standing."""
+    chance = random.Random(seed)
+    place = Place(4, 2, 1)
+    admission = place.admission
+    lanes = [lane_of(place, limit=limit) for limit in (1, 3, None)]
+    waiting, running = set(), set()
+
+    def plain():
+        return sum(1 for task in waiting if task._spec.lane is None)
+
+    for _ in range(4000):
+        action = chance.random()
+        if action < 0.45:
+            task = make(chance.choice([None, *lanes]), chance.choice((0, 50, 100, 200)), chance.randrange(3))
+            if chance.random() < 0.2:
+                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.rank) for _ in range(3)]
+                admission.push_run(task._spec.priority, run)
+                waiting.update(run)
+            else:
+                admission.push(task)
+                waiting.add(task)
+        elif action < 0.53 and waiting:
+            task = chance.choice(sorted(waiting, key=lambda task: task._seq))
+            task._advance(CANCELED, 0.0)
+            admission.withdrawn(task)
+            waiting.discard(task)
+        elif action < 0.75 and running:
+            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            running.discard(task)
+            admission.leave(task)
+        elif action < 0.8 and running:
+            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            running.discard(task)
+            admission.leave(task)
+            admission.push_back((task,))
+            waiting.add(task)
+        elif action < 0.82:
+            chance.choice(lanes).pause()
+        elif action < 0.86:
+            chance.choice(lanes).resume()
+        elif action < 0.87:
+            admission.recount(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
+        else:
+            task = admission.pop()
+            if task is None:
+                free = [one for one in waiting if admission.active < admission.limit(one._spec.priority)
+                        and (one._spec.lane is None or not one._spec.lane.closed())]
+                assert not free or min(one._spec.priority for one in waiting if one._spec.lane is None
+                                       or not one._spec.lane.closed()) not in {one._spec.priority for one in free}
+            else:
+                waiting.discard(task)
+                running.add(task)
+                lane = task._spec.lane
+                if lane is None:
+                    assert not [one for one in waiting if one._spec.lane is None
+                                and one._spec.priority < task._spec.priority]
+                else:
+                    assert not [one for one in waiting if one._spec.lane is lane and one._spec.rank < task._spec.rank]
+        check(admission, plain())
+        for lane in lanes:
+            count = sum(1 for task in running if task._spec.lane is lane)
+            assert lane.running == count and (lane.limit is None or count <= lane.limit)
+        assert admission.active == len(running)
+    admission.resize(10000, 0, 0)
+    for lane in lanes:
+        lane.configure(limit=None)
+        lane.resume()
+    assert set(pop_all(admission)) == waiting
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings, error, words", [
+    ({"limit": 0}, InvalidArgumentError, "limit of lane 'tested' takes an integer 1 or more, not 0"),
+    ({"limit": 1.5}, InvalidTypeError, "limit of lane 'tested' takes an integer, not float"),
+    ({"limit": True}, InvalidTypeError, "limit of lane 'tested' takes an integer, not bool"),
+    ({"rate": 0}, InvalidArgumentError, "rate of lane 'tested' takes a number of starts a second above 0, not 0"),
+    ({"rate": float("nan")}, InvalidArgumentError, "rate"),
+    ({"rate": "9"}, InvalidTypeError, "rate of lane 'tested' takes a number, not str"),
+    ({"burst": None}, InvalidTypeError, "burst"),
+    ({"burst": 0}, InvalidArgumentError, "burst"),
+    ({"size": -1}, InvalidArgumentError, "size"),
+    ({"on_full": "wait"}, InvalidArgumentError, "on_full of lane 'tested' takes one of 'block', 'raise', 'drop', not 'wait'"),
+])
+def test_bad_settings(settings, error, words):
+    with pytest.raises(error) as caught:
+        Lane("tested", **settings)
+    assert words in str(caught.value)
+    lane = Lane("tested", limit=7)
+    with pytest.raises(error):
+        lane.configure(**settings)
+    assert lane.limit == 7
+
+
+def test_an_unknown_setting_names_the_nearest():
+    with pytest.raises(TypeError, match="lane 'tested' has no option 'limits'; did you mean 'limit'"):
+        Lane("tested").configure(limits=3)
+
+
+def test_a_name_is_a_string():
+    with pytest.raises(InvalidTypeError, match="a lane's name is a string, not int"):
+        Lane(3)
+
+
+def test_a_lane_stands_in_front_of_one_pool(place):
+    lane = lane_of(place)
+    other = Place(1)
+    other.name = "other"
+    with pytest.raises(InvalidArgumentError, match="lane 'tested' stands in front of place and cannot have tasks of other"):
+        lane.bind(other)
+    place.successor = other
+    lane.bind(other)        # has taken its place
