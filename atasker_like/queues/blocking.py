@@ -7,9 +7,10 @@ from ..constants import TT_MP, TT_THREAD
 from ..engine.waiting import Latch, deadline_of
 from ..errors import InvalidTypeError, WaitTimeoutError
 from ..tasks import _watch_progress
-from .base import TaskQueue, log_hook
+from .base import TaskQueue
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
+from .hooks import log_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

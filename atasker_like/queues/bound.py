@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List
 
-    from .base import TaskQueue
+    from .submitting import Submitting
 
 __all__ = ["QueueTask"]
 
@@ -25,7 +25,7 @@ class QueueTask:
 
     is_bound_task = True
 
-    def __init__(self, queue: "TaskQueue", function: "Callable[..., Any]", options: TaskOptions) -> None:
+    def __init__(self, queue: "Submitting", function: "Callable[..., Any]", options: TaskOptions) -> None:
         self.queue = queue
         self.options = options
         update_wrapper(self, function)

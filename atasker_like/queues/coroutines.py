@@ -9,9 +9,10 @@ from ..engine.calling import is_coroutine_function
 from ..engine.waiting import FutureWatcher, deadline_of, mailbox_of, remaining
 from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
 from ..tasks import _co_as_completed, _co_end
-from .base import TaskQueue, log_hook
+from .base import TaskQueue
 from .groups import TaskGroup
 from .handles import TaskHandle
+from .hooks import log_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from ..tasks import as_completed
-from .base import _ARGUMENTS
 from .blocking import ProcessQueue, ThreadQueue
 from .coroutines import AsyncQueue
+from .settings import ARGUMENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
 def _split(options: "Dict[str, Any]") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
     """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
-    queue = {name: options.pop(name) for name in _ARGUMENTS if name in options}
+    queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
     return queue, options
 
 
