@@ -38,8 +38,7 @@ class QueueTask:
         if keywords:
             changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
             options = merge(options, changes, "a task of a queue")
-        handle, = self.queue._submit_calls(self.__wrapped__, options, [(args, keywords or None)])
-        return handle
+        return self.queue._submit_call(self.__wrapped__, options, args, keywords or None)
 
     def map(self, items: "Iterable[Any]", **options: "Any") -> "List[Any]":
         """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""

@@ -10,9 +10,9 @@ from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
-    Call = Tuple[Tuple[Any, ...], Optional[Dict[str, Any]]]
+    Call = Union[Tuple[Any, ...], Dict[str, Any]]
 
 __all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "calls_of", "merge", "unwrap", "watch_errors"]
 
@@ -46,7 +46,10 @@ def unwrap(function: "Any") -> "Any":
 
 
 def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[Call]":
-    """Turn items into arguments: a tuple is positional ones, a mapping keywords, anything else the only one."""
+    """Turn items into calls: a tuple is positional arguments, a mapping keywords, anything else the only argument.
+
+    A call is a tuple of positional arguments or a dict of keywords: most are the former, and made as they are needed.
+    """
     from collections import abc
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
@@ -61,12 +64,7 @@ def _calls_of(items: "Iterable[Any]", mapping: "Any") -> "Iterator[Call]":
         known = kinds.get(kind)
         if known is None:
             known = kinds[kind] = tuple if issubclass(kind, tuple) else dict if issubclass(kind, mapping) else object
-        if known is object:
-            yield (item,), None
-        elif known is tuple:
-            yield tuple(item), None
-        else:
-            yield (), dict(item)
+        yield (item,) if known is object else known(item)
 
 
 class _Ready(threading.local):

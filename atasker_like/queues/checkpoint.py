@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Dict, Optional, Tuple, Type, Union
 
+    from .calls import Call
+
 __all__ = ["Checkpoint"]
 
 #: What says that a file is a checkpoint ("tchk"), and of which version.
@@ -183,10 +185,10 @@ class Page:
         self._known: "Dict[bytes, bytes]" = dict(
             checkpoint._execute("SELECT input, value FROM done WHERE function=?", (function,)))
 
-    def key(self, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> bytes:
+    def key(self, call: "Call") -> bytes:
         """Return what an input is known by."""
         try:
-            return blake2b(spell(args if kwargs is None else (args, kwargs)), digest_size=16).digest()
+            return blake2b(spell(call), digest_size=16).digest()
         except Exception as error:
             raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be pickled, so it could not be known again: "
                                    f"{error}") from error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..constants import TaskType
     from ..engine.task import TaskSpec
     from .aftermath import Aftermath
+    from .calls import Call
     from .checkpoint import Checkpoint, Page
 
 __all__ = ["Submitting"]
@@ -72,15 +73,7 @@ class Submitting(Settings):
 
         May be called from any thread.
         """
-        self._check_open()
-        spec = self._spec(fn, opts, options)
-        self._entering.expect(1)
-        try:
-            task = spec.pool.start(spec, args, None)
-            self._enter((task,), 1)
-        finally:
-            self._entering.made()
-        return self._handle(task)
+        return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
 
     def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
             checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[Any]":
@@ -124,7 +117,7 @@ class Submitting(Settings):
             calls.append((self._spec(call[0], merged, {}), call[1:]))
         handles: "List[Any]" = []
         for spec, args in calls:
-            handles += self._submit_all(spec, iter([(args, None)]), checkpoint)
+            handles += self._submit_all(spec, iter([args]), checkpoint)
         return self._group(group_id, handles)
 
     def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
@@ -214,7 +207,7 @@ class Submitting(Settings):
         """Have a function tell of its failure at once."""
         return watch_errors(function, self._is_failing)
 
-    def _submit_all(self, spec: "TaskSpec", calls: "Iterator[Any]", checkpoint: "Optional[Checkpoint]") -> "List[Any]":
+    def _submit_all(self, spec: "TaskSpec", calls: "Iterator[Call]", checkpoint: "Optional[Checkpoint]") -> "List[Any]":
         handles: "List[Any]" = []
         page = None if checkpoint is None else checkpoint.page(spec.target)
         try:
@@ -238,19 +231,29 @@ class Submitting(Settings):
                 handle.cancel()
             raise
 
-    def _submit_calls(self, function: "Callable[..., Any]", options: TaskOptions, calls: "Sequence[Any]") -> "List[Any]":
+    def _submit_call(self, function: "Callable[..., Any]", options: "Optional[TaskOptions]", args: "Tuple[Any, ...]",
+                     keywords: "Optional[Dict[str, Any]]") -> "Any":
+        """Submit one call, with keywords of the function's own, and return its handle."""
         self._check_open()
-        return self._submit_all(self._spec(function, options, {}), iter(calls), None)
+        spec = self._spec(function, options, {})
+        self._entering.expect(1)
+        try:
+            task = spec.pool.start(spec, args, keywords)
+            self._enter((task,), 1)
+        finally:
+            self._entering.made()
+        return self._handle(task)
 
-    def _start(self, spec: "TaskSpec", calls: "Sequence[Any]") -> "List[Task[Any]]":
+    def _start(self, spec: "TaskSpec", calls: "Sequence[Call]") -> "List[Task[Any]]":
         """Submit calls of one function together."""
-        if any(kwargs is not None for _, kwargs in calls):
-            return [spec.pool.start(spec, args, kwargs) for args, kwargs in calls]
-        return spec.pool.start_many(spec, [args for args, _ in calls])
+        if dict in map(type, calls):
+            return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
+                    for call in calls]
+        return spec.pool.start_many(spec, calls)
 
-    def _resume(self, spec: "TaskSpec", calls: "Sequence[Any]", page: "Page") -> "List[Task[Any]]":
+    def _resume(self, spec: "TaskSpec", calls: "Sequence[Call]", page: "Page") -> "List[Task[Any]]":
         """Submit those calls that a checkpoint does not know; return the tasks of all of them, in order."""
-        keys = [page.key(*call) for call in calls]
+        keys = [page.key(call) for call in calls]
         missing = [call for call, key in zip(calls, keys) if not page.has(key)]
         started = iter(self._start(spec, missing) if missing else ())
         tasks: "List[Task[Any]]" = []
