@@ -144,4 +144,11 @@ class CheckpointError(SupervisorError, OSError):
 
     def __init__(self, message: str, filename: "Optional[str]" = None) -> None:
         super().__init__(message)
+        self.message = message
         self.filename = filename
+
+    def __str__(self) -> str:
+        return self.message         # an OSError with a file's name would speak of an errno
+
+    def __reduce__(self) -> "Any":
+        return type(self), (self.message, self.filename)

@@ -10,9 +10,9 @@ from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
+    from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
-    Call = Union[Tuple[Any, ...], Dict[str, Any]]
+    Call = Any      # a tuple of positional arguments, or a dict of keywords
 
 __all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "calls_of", "merge", "unwrap", "watch_errors"]
 
@@ -63,8 +63,12 @@ def _calls_of(items: "Iterable[Any]", mapping: "Any") -> "Iterator[Call]":
         kind = type(item)
         known = kinds.get(kind)
         if known is None:
-            known = kinds[kind] = tuple if issubclass(kind, tuple) else dict if issubclass(kind, mapping) else object
-        yield (item,) if known is object else known(item)
+            known = kinds[kind] = tuple if issubclass(kind, tuple) else dict if issubclass(kind, mapping) else _alone
+        yield known(item)
+
+
+def _alone(item: "Any") -> "Tuple[Any, ...]":
+    return (item,)
 
 
 class _Ready(threading.local):

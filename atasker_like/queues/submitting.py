@@ -244,14 +244,14 @@ class Submitting(Settings):
             self._entering.made()
         return self._handle(task)
 
-    def _start(self, spec: "TaskSpec", calls: "Sequence[Call]") -> "List[Task[Any]]":
+    def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
         """Submit calls of one function together."""
         if dict in map(type, calls):
             return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
                     for call in calls]
         return spec.pool.start_many(spec, calls)
 
-    def _resume(self, spec: "TaskSpec", calls: "Sequence[Call]", page: "Page") -> "List[Task[Any]]":
+    def _resume(self, spec: "TaskSpec", calls: "List[Call]", page: "Page") -> "List[Task[Any]]":
         """Submit those calls that a checkpoint does not know; return the tasks of all of them, in order."""
         keys = [page.key(call) for call in calls]
         missing = [call for call, key in zip(calls, keys) if not page.has(key)]

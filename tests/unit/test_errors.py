@@ -25,6 +25,10 @@ EXAMPLES = {
     "TaskPicklingError": (errors.TaskPicklingError("m"), pickle.PicklingError),
     "ExecutionError": (errors.ExecutionError("m", [1, 2]), RuntimeError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
+    "ClosedError": (errors.ClosedError("m"), RuntimeError),
+    "QueueStateError": (errors.QueueStateError("m"), RuntimeError),
+    "TaskPendingError": (errors.TaskPendingError("m"), RuntimeError),
+    "CheckpointError": (errors.CheckpointError("m", "a file"), OSError),
 }
 
 
