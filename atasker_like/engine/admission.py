@@ -179,15 +179,24 @@ class Admission:
         level.popleft()
         return None
 
-    def _use_turn(self, level: "Deque[Any]") -> "Task[Any]":
-        """Take the task that :meth:`_turn` has just returned, with its turn."""
-        turn: Turn = level[0]
-        turn.count -= 1
-        if not turn.count:
-            level.popleft()
-        turn.lane.turns -= 1
-        self.waiting -= 1
-        return turn.lane.take()
+    def _take_turn(self, level: "Deque[Any]", turn: Turn) -> "Optional[Task[Any]]":
+        """A turn has just been taken from the head of the first level: take the task whose turn it is, with a place of
+        its lane, or return None, since there is none. The price of a lane is paid here: _turn(), written out."""
+        lane = turn.lane
+        if lane.turns:
+            if (lane.rate is None and not lane.paused and (lane.limit is None or lane.running < lane.limit)
+                    or not lane.closed()):
+                if turn.count > 1:
+                    turn.count -= 1
+                    level.appendleft(turn)
+                lane.turns -= 1
+                lane.running += 1
+                self.waiting -= 1
+                return lane.take()
+            self.waiting -= lane.park(self._order[0], turn)
+        else:
+            self._dead = max(0, self._dead - turn.count)
+        return None
 
     def free(self, lane: "Lane") -> None:
         """A place of a lane is free again."""
@@ -299,6 +308,13 @@ class Admission:
         self.waiting += 1
         return False
 
+    def exchange_in(self, lane: "Lane") -> "Optional[Task[Any]]":
+        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`exchange`."""
+        lane.running -= 1
+        if lane.parked:
+            self.reopen(lane)
+        return self.exchange()
+
     def exchange(self) -> "Optional[Task[Any]]":
         """Give a place back and take the task that is next; the place is its own then. None when none may start."""
         if self.waiting:
@@ -315,10 +331,9 @@ class Admission:
                         self.waiting -= 1
                         return task     # type: ignore[no-any-return]
                     if task._status == TURN:
-                        level.appendleft(task)
-                        if self._turn(level) is not None:
-                            task.lane.running += 1
-                            return self._use_turn(level)
+                        found = self._take_turn(level, task)
+                        if found is not None:
+                            return found
                         if not self.waiting:
                             break
                     else:
@@ -344,11 +359,19 @@ class Admission:
                 holder[lane] = 0
                 lane.running += 1
             while level and level[0]._status == TURN and level[0].lane is lane and len(taken) < most:
-                task = self._turn(level, holder)
-                if task is not None:
-                    if task._spec is not spec:
-                        break
-                    taken.append(self._use_turn(level))
+                if self._turn(level, holder) is None:
+                    continue
+                turn: Turn = level[0]
+                # With a rate, one at a time: the next one may be too early.
+                run = lane.take_run(spec, 1 if lane.rate is not None else min(most - len(taken), turn.count, lane.turns))
+                if not run:
+                    break
+                taken += run
+                turn.count -= len(run)
+                if not turn.count:
+                    level.popleft()
+                lane.turns -= len(run)
+                self.waiting -= len(run)
             holder[lane] += len(taken)
             return taken
         while level and level[0]._spec is spec and len(taken) < most:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from threading import Lock
     from typing import Any, Container, Deque, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
-    from .task import Task
+    from .task import Task, TaskSpec
     from .timer import Timer, TimerEntry
 
     class Place(Protocol):
@@ -255,11 +255,35 @@ class Lane:
         return None
 
     def take(self) -> "Task[Any]":
-        """Take the task that :meth:`peek` has just returned."""
-        self.waiting -= 1
+        """Take the most urgent task; there is one."""
+        order = self._order
+        while True:
+            level = self._levels[order[0]]
+            while level:
+                task = level.popleft()
+                if task._status == QUEUED:
+                    self.waiting -= 1
+                    if self.rate is not None:
+                        self._tokens -= 1
+                    return task
+                self._dead -= 1
+            del self._levels[heappop(order)]
+
+    def take_run(self, spec: "TaskSpec", most: int) -> "List[Task[Any]]":
+        """Take the task that :meth:`peek` has just returned and those of the same function that follow it at its rank,
+        up to a number; none when it is of another function."""
+        level = self._levels[self._order[0]]
+        taken: "List[Task[Any]]" = []
+        while level and level[0]._spec is spec and len(taken) < most:
+            task = level.popleft()
+            if task._status == QUEUED:
+                taken.append(task)
+            else:
+                self._dead -= 1
+        self.waiting -= len(taken)
         if self.rate is not None:
-            self._tokens -= 1
-        return self._levels[self._order[0]].popleft()
+            self._tokens -= len(taken)
+        return taken
 
     def withdrawn(self) -> bool:
         """A task that waits here has just been given another state. Say whether its turn stood in line."""

@@ -399,7 +399,11 @@ class ProcessPool(Upkeep):
             if task._context is not None:
                 held.append(task._hold())
             if spec.lane is not None:
-                self._leave_lane(process, spec.lane, 1)
+                left = process.lanes.get(spec.lane, 1) - 1
+                if left:
+                    process.lanes[spec.lane] = left
+                else:
+                    self._leave_lane(process, spec.lane, 1)
             if task._extra is None and kind != ERROR and spec.brief:
                 # _conclude(), written out for the task that needs nothing else
                 if following is not None and (following._extra is not None or following._status != QUEUED

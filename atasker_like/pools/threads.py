@@ -388,7 +388,7 @@ class ThreadPool(Pool):
         registry = self.registry
         live = registry.live
         history = registry.history
-        exchange, free = self.admission.exchange, self.admission.free
+        exchange, exchange_in = self.admission.exchange, self.admission.exchange_in
         task: "Optional[Task[Any]]" = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
         args: "Any"
@@ -431,9 +431,8 @@ class ThreadPool(Pool):
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
-                        if not task._spec.plain:
-                            free(task._spec.lane)
-                        member.task = following = exchange()
+                        lane = task._spec.lane
+                        member.task = following = exchange() if lane is None else exchange_in(lane)
                         task._advance(COMPLETED, now, value, following)
                         del live[task._seq]
                         history.append((task._queued, task._started, now))
@@ -445,7 +444,7 @@ class ThreadPool(Pool):
                         else:
                             if now - following._queued > self.late_after:
                                 self._started_late(following, now)
-                            if following._extra is not None or not following._spec.plain:
+                            if following._extra is not None or not following._spec.brief:
                                 self._has_started(following)
                         ended = True
                     else:
