@@ -3,20 +3,22 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from ..constants import TT_THREAD
+from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.lanes import Lane
-from ..engine.task import CANCELED, STARTED
+from ..engine.task import CANCELED, QUEUED, STARTED
+from .calls import Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, List, Optional
 
     from ..constants import TaskType
     from ..engine.task import Task, TaskSpec
     from ..options import TaskOptions
     from ..supervisor import TaskSupervisor
+    from .calls import Call
 
-__all__ = ["drop_lane", "give_up", "make_lane", "make_spec"]
+__all__ = ["cancel", "drop_lane", "give_up", "make_lane", "make_spec", "start_each"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -29,7 +31,23 @@ def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size:
 def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., Any]", tt: "TaskType",
               options: "TaskOptions", rank: int, hooks: "Any", loop: "Any") -> "TaskSpec":
     """Make what the calls of a function through a lane have in common."""
-    return supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
+    spec = supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
+    if tt == TT_MP and isinstance(target, Prepared):
+        # Pickled once and kept by the processes, as plain functions are: it does not change.
+        from ..pools.child import pickle_target
+
+        try:
+            spec.blob = pickle_target(target)
+        except Exception:
+            pass                # each of its tasks fails with the reason
+    return spec
+
+
+def start_each(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
+    """Submit calls one by one: those that have keywords, and those without arguments of the process pool, which packs
+    none for them when they come together."""
+    return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
+            for call in calls]
 
 
 def drop_lane(lane: Lane) -> None:
@@ -40,6 +58,33 @@ def drop_lane(lane: Lane) -> None:
             if not lane.waiting and not lane.running:
                 pool.admission.lanes.discard(lane)
                 lane._pool = None
+
+
+def cancel(task: "Task[Any]") -> bool:
+    """Cancel a task; False only when it has ended already.
+
+    The pool of coroutines has a place to take back from one that has passed its lane and not begun. Its own cancel()
+    finds that out when the task does not know it any more: for these it is done here.
+    """
+    if task.tt != TT_COROUTINE:
+        return task.cancel()
+    pool: "Any" = task._spec.pool
+    with pool.lock:
+        payload = None if task._extra is None else task._extra.payload
+        passed = task._status == QUEUED and payload is not None and payload[2]
+        if passed:
+            payload[2] = False
+            pool.admission.leave(task)
+            held = task._hold()
+            watchers = pool._conclude(task, CANCELED, perf_counter())
+            chores = pool._dispatch_chores()
+    if not passed:
+        return task.cancel()
+    del held        # now that the lock is free, since dropping them may run code of others
+    pool._announce(task, watchers)
+    for chore in chores:
+        chore()
+    return True
 
 
 def give_up(task: "Task[Any]") -> None:

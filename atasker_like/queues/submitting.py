@@ -5,6 +5,7 @@ import os
 from itertools import count, islice
 from time import perf_counter
 
+from ..constants import TT_MP
 from ..engine.calling import is_coroutine_function
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, Task
@@ -12,7 +13,7 @@ from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
-from .fronts import make_spec
+from .fronts import make_spec, start_each
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -246,9 +247,8 @@ class Submitting(Settings):
 
     def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
         """Submit calls of one function together."""
-        if dict in map(type, calls):
-            return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
-                    for call in calls]
+        if dict in map(type, calls) or self.tt == TT_MP and () in calls:
+            return start_each(spec, calls)
         return spec.pool.start_many(spec, calls)
 
     def _resume(self, spec: "TaskSpec", calls: "List[Call]", page: "Page") -> "List[Task[Any]]":
