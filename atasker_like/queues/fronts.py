@@ -70,7 +70,7 @@ def cancel(task: "Task[Any]") -> bool:
         return task.cancel()
     pool: "Any" = task._spec.pool
     with pool.lock:
-        payload = None if task._extra is None else task._extra.payload
+        payload: "Any" = None if task._extra is None else task._extra.payload
         passed = task._status == QUEUED and payload is not None and payload[2]
         if passed:
             payload[2] = False

@@ -42,9 +42,9 @@ class Hooks:
         def call() -> None:
             try:
                 if on_complete is not None:
-                    on_complete(result_of(task))
+                    log_hook("on_complete", lambda: on_complete(result_of(task)))
             finally:
-                aftermath.made()
+                aftermath.made()        # last: a run that waits for it has all of it behind it, the log too
 
         queue._call_hook("on_complete", call)
 

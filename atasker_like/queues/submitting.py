@@ -143,7 +143,7 @@ class Submitting(Settings):
         return QueueTask(self, self._check(function), options)
 
     def _where(self) -> str:
-        return f"a task of a {type(self).__name__}"
+        return f"a {type(self).__name__}'s task"
 
     def _check_open(self) -> None:
         if self._closing:

@@ -66,7 +66,11 @@ def _face(request, supervisor):
     return Face({"thread": ThreadQueue, "process": ProcessQueue}[request.param], supervisor)
 
 
-@pytest.fixture(params=["thread", "async", "process"])
+#: Processes take their time to start.
+PROCESS = pytest.param("process", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["thread", "async", PROCESS])
 def face(request, supervisor):
     """Every kind of queue."""
     return _face(request, supervisor)
@@ -78,7 +82,7 @@ def inside(request, supervisor):
     return _face(request, supervisor)
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=["thread", PROCESS])
 def blocking(request, supervisor):
     """Those whose callers are threads."""
     return _face(request, supervisor)

@@ -3,6 +3,7 @@ import io
 import pickle
 import threading
 from functools import partial
+from time import monotonic
 
 import pytest
 
@@ -422,8 +423,11 @@ def test_a_full_queue_blocks_a_thread(blocking, gate):
     handles = []
     submitting = threading.Thread(target=lambda: handles.append(queue.submit(functions.double, 2)))
     submitting.start()
-    submitting.join(0.05)
-    assert submitting.is_alive() and not handles
+    deadline = monotonic() + PATIENCE
+    while not queue._lane.outside:          # nobody is told when a submitter begins to wait
+        assert monotonic() < deadline and submitting.is_alive()
+        submitting.join(0.001)
+    assert not handles
     gate.open()
     submitting.join(PATIENCE)
     assert handles[0].wait(PATIENCE).value == 4
@@ -434,7 +438,6 @@ def test_a_run_waits_for_who_is_still_submitting(threads):
     queue = threads.make(workers=1, size=2)
     mapping = threading.Thread(target=queue.map, args=(functions.double, range(200)))
     mapping.start()
-    mapping.join(0.01)
     done = 0
     while mapping.is_alive() or done < 200:
         done += queue.run().total_submitted
