@@ -23,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, TypeVar, Union
+    from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, Set, TypeVar, Union
 
     from .engine.timer import Timer
+    from .engine.waiting import LoopMailbox
     from .errors import TaskTimeoutError
     from .pools.base import Chores
 
@@ -254,6 +255,8 @@ class LoopPool(Pool):
                  loops: "LoopRegistry") -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
+        #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
+        self._places: "Dict[Task[Any], LoopMailbox]" = {}
 
     def busy_here(self) -> bool:
         return Pool.busy_here(self) or self._loops.is_coming_here()
@@ -278,14 +281,13 @@ class LoopPool(Pool):
 
     def admit(self, task: "Task[Any]") -> bool:
         """See :meth:`Pool.admit`. The task names a loop that runs."""
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None, False]
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
-        # Its loop, its asyncio task, and whether it has passed its lane and not begun.
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None, False]
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
 
     def _ready(self, task: "Task[Any]") -> "Chores":
         if task._spec.lane is None:
@@ -309,7 +311,10 @@ class LoopPool(Pool):
             task = self.admission.pop()
             if task is None:
                 break
-            task._more().payload[2] = True
+            if task in self._places:        # an earlier attempt, which takes its time to end, has given it up
+                self.admission.leave(task)
+                task._more().running = 0
+            self._places[task] = task._more().payload[0]
             chores.append(partial(self._post, task))
         self._let_in()
         return chores
@@ -343,7 +348,7 @@ class LoopPool(Pool):
                     continue
                 held = task._hold()
                 if task._status == STARTED:
-                    self.admission.leave(task)
+                    self._leave(task)
                     extra.running = 0           # a driver that comes back after all finds that it is not meant
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
@@ -352,6 +357,10 @@ class LoopPool(Pool):
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
                     self._leave_line(task)
                 ended.append((task, held, watchers))
+            for task, mailbox in list(self._places.items()):
+                if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
+                    task._more().running = 0    # its coroutine was to end, and took its time
+                    self._leave(task)
             chores = self._dispatch_chores()
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
@@ -365,12 +374,9 @@ class LoopPool(Pool):
             if task._status != QUEUED:
                 return
             extra = task._more()
-            if extra.running:                   # an earlier attempt, which refuses to end, has its place still
-                self.admission.leave(task)
-            if extra.payload[2]:
-                extra.payload[2] = False
-            else:
-                self.admission.active += 1      # with a lane it has its place already
+            if task not in self._places:        # with a lane it has its place since it passed
+                self.admission.enter(task)
+                self._places[task] = extra.payload[0]
             now = perf_counter()
             task._advance(STARTED, now)
             if now - task._queued > self.late_after:
@@ -432,7 +438,7 @@ class LoopPool(Pool):
             first = extra.running == attempt
             if first:
                 extra.running = 0
-                self.admission.leave(task)
+                self._leave(task)
             if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
@@ -455,18 +461,33 @@ class LoopPool(Pool):
     def _leave_line(self, task: "Task[Any]") -> None:
         """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
         if task._spec.lane is not None:
-            payload = task._more().payload
-            if payload is not None and payload[2]:
-                payload[2] = False
-                self.admission.leave(task)
+            if task in self._places:
+                self._leave(task)
             else:
                 self.admission.withdrawn(task)
+
+    def _leave(self, task: "Task[Any]") -> None:
+        if self._places.pop(task, None) is not None:
+            self.admission.leave(task)
+
+    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+        for task in tasks:
+            if not task._more().running:
+                self._places.pop(task, None)
+        standing = self.admission.standing()
+        self.admission.push_back([task for task in self.registry.live.values() if task._spec.lane is not None
+                                  and task._status == QUEUED and task not in standing and task not in self._places])
+        self.admission.recount(len(self._places), [task._spec.lane for task in self._places
+                                                   if task._spec.lane is not None])
+        # Whether these were posted nobody knows; once more does no harm.
+        again: "Chores" = [partial(self._post, task) for task in self._places if task._status == QUEUED]
+        return again + self._dispatch_chores()
 
     def _stop(self, task: "Task[Any]") -> "Chores":
         payload = task._more().payload
         if payload is None or payload[1] is None:
             return []
-        mailbox, running, _ = payload
+        mailbox, running = payload
         return [lambda: mailbox.post(_cancel, running)]
 
     def _interrupt(self, task: "Task[Any]") -> "Chores":
@@ -488,6 +509,11 @@ class LoopPool(Pool):
 
     def _done_early(self, task: "Task[Any]") -> "Chores":
         return self._stop(task)
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`."""
+        super().reset_after_fork()
+        self._places = {}
 
     def close(self, deadline: "Optional[float]") -> None:
         """Nothing to end: the loops belong to the supervisor or to the application."""

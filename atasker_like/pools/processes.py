@@ -399,7 +399,7 @@ class ProcessPool(Upkeep):
             if task._context is not None:
                 held.append(task._hold())
             if spec.lane is not None:
-                left = process.lanes.get(spec.lane, 1) - 1
+                left = process.lanes[spec.lane] - 1
                 if left:
                     process.lanes[spec.lane] = left
                 else:

@@ -18,6 +18,8 @@ from .staging import within
 QUICK = 3.0
 #: Tasks of one submitter that have not ended, at most.
 OUTSTANDING = 40
+#: Lanes, each in front of the pool of its name.
+LANES = ("thread", "process", "coroutine")
 #: Threads that submit, the main one and the loop not counted.
 SUBMITTERS = 3
 
@@ -39,6 +41,8 @@ class Chaos:
     def run(self):
         scene = self.scene
         scene.open(size=3, threads=4)
+        for name in LANES:
+            scene.native.lane(name, limit=2)
         threads = [threading.Thread(target=self._guarded, args=(act, scene.seed * 1000 + number), daemon=True)
                    for number, act in enumerate([self._submitter] * SUBMITTERS + [
                        self._killer, self._freezer, self._resizer, self._loop])]
@@ -61,6 +65,9 @@ class Chaos:
         scene.native.set_mp_pool(pool_size=3)
         scene.size = 3
         self._judge()
+        for name in LANES:
+            lane = scene.native.lane(name)
+            scene.check(not (lane.running or lane.waiting or lane.turns or lane.parked), "the lane is left as %r" % lane)
         scene.replaced()
 
     def _guarded(self, act, seed):
@@ -128,8 +135,10 @@ class Chaos:
 
     def _good(self, chance):
         value = chance.randrange(1000)
-        return self._submit(gives(value), work.echo, value, kind=self._kind(chance),
-                            priority=chance.choice((0, 50, 75, 100, 200)))
+        kind = self._kind(chance)
+        options = {"lane": kind} if chance.random() < 0.3 else {}
+        return self._submit(gives(value), work.echo, value, kind=kind, priority=chance.choice((0, 50, 75, 100, 200)),
+                            **options)
 
     def _large(self, chance):
         size = chance.randrange(1 << 21)
@@ -138,7 +147,7 @@ class Chaos:
     def _crash(self, chance):
         kind = chance.randrange(4)
         if kind == 0:
-            return self._inject(dies(9), work.end_by_signal)
+            return self._inject(dies(9), work.end_by_signal, **({"lane": "process"} if chance.random() < 0.5 else {}))
         if kind == 1:
             return self._inject(dies(signal.SIGSEGV), deeds.segfault)
         if kind == 2:
@@ -150,7 +159,9 @@ class Chaos:
 
         kind = self._kind(chance)
         function = {"thread": _until_cancelled, "process": deeds.pause, "coroutine": asyncio.sleep}[kind]
-        handle = self._inject(fails(TaskTimeoutError), function, 60, kind=kind, timeout=chance.choice((0.01, 0.05, 0.1)))
+        options = {"lane": kind} if chance.random() < 0.3 else {}
+        handle = self._inject(fails(TaskTimeoutError), function, 60, kind=kind, timeout=chance.choice((0.01, 0.05, 0.1)),
+                              **options)
         self.late.add(handle)
         return handle
 
@@ -227,6 +238,11 @@ class Chaos:
             self._pause(chance, 0.1)
             self.scene.native.set_thread_pool(pool_size=chance.randrange(1, 9))
             self.scene.native.set_mp_pool(pool_size=chance.randrange(1, 5))
+            lane = self.scene.native.lane(chance.choice(LANES))
+            lane.pause()
+            lane.configure(limit=chance.choice((1, 2, None)), rate=chance.choice((None, None, 200)), burst=3)
+            self._pause(chance, 0.02)
+            lane.resume()
             self.scene.injected()
 
     def _loop(self, chance):

@@ -47,11 +47,24 @@ def _submission_to_a_busy_pool(kind):
     return submit
 
 
-def _submission_of_many(kind):
+def _submission_to_a_busy_lane(kind):
+    def submit(inner, interrupted):
+        inner.open(size=2, threads=2)
+        lane = inner.native.lane("busy", limit=1)
+        gate, _ = inner.occupy(1, kind=kind, lane="busy")
+        inner.good(2, kind, lane="busy")
+        _submit(inner, interrupted, kind, lane="busy")
+        gate.open()
+        inner.wait(*inner.good(2, kind, lane="busy"))       # it goes on
+        inner.check(not lane.running and not lane.waiting, "the lane is left as %r" % lane)
+    return submit
+
+
+def _submission_of_many(kind, **options):
     """All or none of the calls may run."""
     def submit(inner, interrupted):
         inner.open(size=1, threads=2)
-        bound = bind(inner, kind)
+        bound = bind(inner, kind, **options)
         handles = [enter(inner, kind) for _ in range(5)]
         error, values = interrupted(lambda: bound.starmap([(inner.journal, handle.token, work.echo, 7)
                                                            for handle in handles]))
@@ -81,6 +94,9 @@ SUBMISSIONS = {
     "a submission with a delay": _submission(delay=0.001),
     "a submission by put_task": _submission_by_put_task,
     "a submission of many": _submission_of_many("thread"),
+    "a submission of many to a lane": _submission_of_many("thread", lane="tested"),
+    "a submission to a busy lane": _submission_to_a_busy_lane("thread"),
+    "a submission of a coroutine to a lane": _submission("coroutine", idle=True, lane="tested"),
     "a submission of a coroutine": _submission("coroutine"),
     "a submission to a loop that runs": _submission("coroutine", idle=True),
 }
@@ -91,6 +107,7 @@ PROCESS_SUBMISSIONS = {
     "a submission to a busy pool": _submission_to_a_busy_pool("process"),
     "a submission with a timeout": _submission("process", idle=True, timeout=1000),
     "a submission of many": _submission_of_many("process"),
+    "a submission to a busy lane": _submission_to_a_busy_lane("process"),
 }
 
 
