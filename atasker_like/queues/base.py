@@ -17,7 +17,7 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task, current_task
 from ..errors import ClosedError, QueueStateError
 from .aftermath import Aftermath
-from .fronts import cancel, drop_lane, give_up, make_lane
+from .fronts import drop_lane, give_up, make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .settings import FAIL_POLICIES, one_of
@@ -125,7 +125,7 @@ class TaskQueue(Submitting):
 
     def _cancel(self, tasks: "Sequence[Task[Any]]") -> None:
         for task in reversed(tasks):
-            cancel(task)
+            task.cancel()
 
     def _abandon(self, tasks: "Sequence[Task[Any]]") -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 from functools import update_wrapper
+from itertools import islice
 
 from ..engine.calling import is_coroutine_function
 from ..errors import InvalidTypeError
@@ -10,7 +11,7 @@ from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
@@ -20,6 +21,9 @@ __all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "calls_of", "merge", "unwrap
 DEFAULT_PRIORITY = 3
 
 PLAIN = TaskOptions()
+#: Calls that are submitted together, at most.
+CHUNK = 512
+
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
@@ -45,30 +49,33 @@ def unwrap(function: "Any") -> "Any":
     return function
 
 
-def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[Call]":
-    """Turn items into calls: a tuple is positional arguments, a mapping keywords, anything else the only argument.
+def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[List[Call]]":
+    """Turn items into calls, as many at a time as are submitted together.
 
-    A call is a tuple of positional arguments or a dict of keywords: most are the former, and made as they are needed.
+    A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
+    and anything else is the only argument.
     """
     from collections import abc
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}")
-    return _calls_of(items, abc.Mapping)
+    return _calls_of(iter(items), abc.Mapping)
 
 
-def _calls_of(items: "Iterable[Any]", mapping: "Any") -> "Iterator[Call]":
-    kinds: "Dict[type, Any]" = {}       # what a type is taken for: asking Mapping anew for each item would be slow
-    for item in items:
-        kind = type(item)
-        known = kinds.get(kind)
-        if known is None:
-            known = kinds[kind] = tuple if issubclass(kind, tuple) else dict if issubclass(kind, mapping) else _alone
-        yield known(item)
-
-
-def _alone(item: "Any") -> "Tuple[Any, ...]":
-    return (item,)
+def _calls_of(items: "Iterator[Any]", mapping: "Any") -> "Iterator[List[Call]]":
+    while True:
+        chunk = list(islice(items, CHUNK))
+        if not chunk:
+            return
+        # Most often all are of one kind: looking at each of a hundred thousand would cost more than submitting them.
+        kinds = set(map(type, chunk))
+        if not any(issubclass(kind, (tuple, mapping)) for kind in kinds):
+            yield list(zip(chunk))
+        elif kinds == {tuple}:
+            yield chunk
+        else:
+            yield [tuple(item) if isinstance(item, tuple) else dict(item) if isinstance(item, mapping) else (item,)
+                   for item in chunk]
 
 
 class _Ready(threading.local):

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
+from ..constants import TT_MP, TT_THREAD
 from ..engine.lanes import Lane
-from ..engine.task import CANCELED, QUEUED, STARTED
+from ..engine.task import CANCELED, STARTED
 from .calls import Prepared
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["cancel", "drop_lane", "give_up", "make_lane", "make_spec", "start_each"]
+__all__ = ["drop_lane", "give_up", "make_lane", "make_spec", "start_each"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -58,33 +58,6 @@ def drop_lane(lane: Lane) -> None:
             if not lane.waiting and not lane.running:
                 pool.admission.lanes.discard(lane)
                 lane._pool = None
-
-
-def cancel(task: "Task[Any]") -> bool:
-    """Cancel a task; False only when it has ended already.
-
-    The pool of coroutines has a place to take back from one that has passed its lane and not begun. Its own cancel()
-    finds that out when the task does not know it any more: for these it is done here.
-    """
-    if task.tt != TT_COROUTINE:
-        return task.cancel()
-    pool: "Any" = task._spec.pool
-    with pool.lock:
-        payload: "Any" = None if task._extra is None else task._extra.payload
-        passed = task._status == QUEUED and payload is not None and payload[2]
-        if passed:
-            payload[2] = False
-            pool.admission.leave(task)
-            held = task._hold()
-            watchers = pool._conclude(task, CANCELED, perf_counter())
-            chores = pool._dispatch_chores()
-    if not passed:
-        return task.cancel()
-    del held        # now that the lock is free, since dropping them may run code of others
-    pool._announce(task, watchers)
-    for chore in chores:
-        chore()
-    return True
 
 
 def give_up(task: "Task[Any]") -> None:

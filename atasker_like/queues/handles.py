@@ -4,7 +4,6 @@ from __future__ import annotations
 from ..engine.task import CANCELED, COMPLETED
 from ..engine.waiting import FutureWatcher, mailbox_of
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
-from .fronts import cancel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class _Handle:
 
     def cancel(self) -> bool:
         """Ask for the end of the task, see :meth:`Task.cancel`; False only when it has ended already."""
-        return cancel(self.task)
+        return self.task.cancel()
 
     # -- what came of it -----------------------------------------------------------------------------
 

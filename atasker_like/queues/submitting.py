@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from itertools import count, islice
+from itertools import count
 from time import perf_counter
 
 from ..constants import TT_MP
@@ -18,7 +18,7 @@ from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
     from ..constants import TaskType
     from ..engine.task import TaskSpec
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint, Page
 
 __all__ = ["Submitting"]
-
-#: Tasks that are submitted at a time.
-_CHUNK = 512
 
 #: Specs that are kept for the next submission of the same function.
 _KEPT = 256
@@ -118,7 +115,7 @@ class Submitting(Settings):
             calls.append((self._spec(call[0], merged, {}), call[1:]))
         handles: "List[Any]" = []
         for spec, args in calls:
-            handles += self._submit_all(spec, iter([args]), checkpoint)
+            handles += self._submit_all(spec, [[args]], checkpoint)
         return self._group(group_id, handles)
 
     def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
@@ -208,24 +205,23 @@ class Submitting(Settings):
         """Have a function tell of its failure at once."""
         return watch_errors(function, self._is_failing)
 
-    def _submit_all(self, spec: "TaskSpec", calls: "Iterator[Call]", checkpoint: "Optional[Checkpoint]") -> "List[Any]":
+    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", checkpoint: "Optional[Checkpoint]"
+                    ) -> "List[Any]":
         handles: "List[Any]" = []
         page = None if checkpoint is None else checkpoint.page(spec.target)
         try:
-            while True:
-                chunk = list(islice(calls, _CHUNK))
-                if not chunk:
-                    return handles
+            for calls in chunks:
                 self._entering.expect(1)
                 try:
                     if page is None:
-                        tasks = self._start(spec, chunk)
+                        tasks = self._start(spec, calls)
                         self._enter(tasks, len(tasks))
                     else:
-                        tasks = self._resume(spec, chunk, page)
+                        tasks = self._resume(spec, calls, page)
                 finally:
                     self._entering.made()
                 handles += map(self._handle, tasks)
+            return handles
         except BaseException:
             # All or none: nobody has the handles of those that were accepted.
             for handle in reversed(handles):
