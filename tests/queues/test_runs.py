@@ -604,6 +604,7 @@ def test_progress_of_an_async_queue_and_of_join(coroutines, capsys):
         queue.submit(functions.co_fail)
         await queue.start()
         await queue.join(progress=True)
+        assert [result.status for result in queue.results][5:] == ["failed"]
         await queue.shutdown()
 
     coroutines.do(main)
