@@ -309,7 +309,26 @@ class Admission:
         return False
 
     def exchange_in(self, lane: "Lane") -> "Optional[Task[Any]]":
-        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`exchange`."""
+        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`exchange`.
+
+        Most often the turn after it is its lane's own: then the place of the lane, too, passes on.
+        """
+        order = self._order
+        if lane.turns and lane.rate is None and not lane.paused and (lane.limit is None or lane.running <= lane.limit):
+            priority = order[0]
+            level = self._levels[priority]
+            turn = level[0] if level else None
+            if (turn is not None and turn._status == TURN and turn.lane is lane and turn.count > 1
+                    and self.active <= (self._low if priority > 100 else self._normal if priority > 50
+                                        else self._high if priority > 0 else maxsize)):
+                tasks = lane._levels[lane._order[0]]
+                if tasks and tasks[0]._status == QUEUED:
+                    turn.count -= 1
+                    lane.turns -= 1
+                    lane.waiting -= 1
+                    self.waiting -= 1
+                    task: "Task[Any]" = tasks.popleft()
+                    return task
         lane.running -= 1
         if lane.parked:
             self.reopen(lane)

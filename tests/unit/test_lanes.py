@@ -290,6 +290,18 @@ def test_against_a_model(seed, make):
             task._advance(CANCELED, 0.0)
             admission.withdrawn(task)
             waiting.discard(task)
+        elif action < 0.65 and running:
+            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            running.discard(task)
+            lane = task._spec.lane
+            following = admission.exchange() if lane is None else admission.exchange_in(lane)
+            if following is not None:
+                lane = following._spec.lane
+                if lane is not None:
+                    assert not [one for one in waiting if one._spec.lane is lane
+                                and one._spec.rank < following._spec.rank]
+                waiting.discard(following)
+                running.add(following)
         elif action < 0.75 and running:
             task = chance.choice(sorted(running, key=lambda task: task._seq))
             running.discard(task)
