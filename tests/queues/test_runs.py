@@ -414,6 +414,14 @@ def test_a_closed_queue_does_not_run(face):
 # -- room --------------------------------------------------------------------------------------------------------
 
 
+def wait_until_outside(queue, thread):
+    """Wait until a thread waits for room; nobody is told of that, so look."""
+    deadline = monotonic() + PATIENCE
+    while not queue._lane.outside:
+        assert monotonic() < deadline and thread.is_alive()
+        thread.join(0.001)
+
+
 def test_a_full_queue_blocks_a_thread(blocking, gate):
     queue = blocking.make(workers=1, size=1)
     queue.start()
@@ -423,10 +431,7 @@ def test_a_full_queue_blocks_a_thread(blocking, gate):
     handles = []
     submitting = threading.Thread(target=lambda: handles.append(queue.submit(functions.double, 2)))
     submitting.start()
-    deadline = monotonic() + PATIENCE
-    while not queue._lane.outside:          # nobody is told when a submitter begins to wait
-        assert monotonic() < deadline and submitting.is_alive()
-        submitting.join(0.001)
+    wait_until_outside(queue, submitting)
     assert not handles
     gate.open()
     submitting.join(PATIENCE)
@@ -438,10 +443,9 @@ def test_a_run_waits_for_who_is_still_submitting(threads):
     queue = threads.make(workers=1, size=2)
     mapping = threading.Thread(target=queue.map, args=(functions.double, range(200)))
     mapping.start()
-    done = 0
-    while mapping.is_alive() or done < 200:
-        done += queue.run().total_submitted
-    assert done == 200
+    wait_until_outside(queue, mapping)      # it is in the middle of its map
+    assert queue.run().values == tuple(range(0, 400, 2))
+    mapping.join(PATIENCE)
 
 
 def test_a_full_async_queue_raises(coroutines):
