@@ -228,12 +228,18 @@ def name_of(function: "Any") -> str:
     return f"{getattr(function, '__module__', None)}.{name}"
 
 
+#: What is spelled by its repr, in which equal values of one type, and no others, look the same.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
 def spell(value: "Any") -> bytes:
     """Spell an input, so that equal inputs are spelled equally in every process."""
     kind = type(value)
-    if value is None or kind is int or kind is str or kind is float or kind is bool or kind is bytes:
+    if kind in _PLAIN:
         return f"{kind.__name__}:{value!r}".encode("utf-8", "surrogatepass")
     if kind is tuple or kind is list:
+        if _PLAIN.issuperset(map(type, value)):     # most arguments are
+            return f"{kind.__name__} of plain:{value!r}".encode("utf-8", "surrogatepass")
         return _join(kind, map(spell, value))
     if kind is dict:
         return _join(kind, sorted(spell(item) for item in value.items()))

@@ -1,7 +1,6 @@
 """How calls become tasks of a queue: submit, map, group, and the decorator."""
 from __future__ import annotations
 
-import os
 from itertools import count
 from time import perf_counter
 
@@ -58,6 +57,7 @@ class Submitting(Settings):
     def _begin_anew(self) -> None:
         self._specs: "Dict[Any, Tuple[TaskSpec, Any, TaskOptions]]" = {}        # see _spec()
         self._groups = count(1)
+        self._restored = count(1)       # tasks that a checkpoint has handed back
 
     def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
                **options: "Any") -> "Any":
@@ -250,17 +250,17 @@ class Submitting(Settings):
     def _resume(self, spec: "TaskSpec", calls: "List[Call]", page: "Page") -> "List[Task[Any]]":
         """Submit those calls that a checkpoint does not know; return the tasks of all of them, in order."""
         keys = [page.key(call) for call in calls]
-        missing = [call for call, key in zip(calls, keys) if not page.has(key)]
-        started = iter(self._start(spec, missing) if missing else ())
-        tasks: "List[Task[Any]]" = []
-        for key in keys:
-            if page.has(key):
-                tasks.append(_ended(spec, page.value(key)))
-            else:
-                task = next(started)
-                self._aftermath.expect(1)
-                task.add_done_callback(_Noting(page, key, self._aftermath))
-                tasks.append(task)
+        # First what is known: a value that cannot be read is an error before anything has been submitted.
+        tasks: "List[Any]" = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else None
+                              for key in keys]
+        missing = [call for call, task in zip(calls, tasks) if task is None]
+        if missing:
+            started = iter(self._start(spec, missing))
+            self._aftermath.expect(len(missing))
+            for position, key in enumerate(keys):
+                if tasks[position] is None:
+                    tasks[position] = task = next(started)
+                    task.add_done_callback(_Noting(page, key, self._aftermath))
         self._enter(tasks, len(missing))
         return tasks
 
@@ -294,10 +294,10 @@ class _Noting:
             self._aftermath.made()
 
 
-def _ended(spec: "TaskSpec", value: "Any") -> "Task[Any]":
+def _ended(spec: "TaskSpec", task_id: str, value: "Any") -> "Task[Any]":
     """Make a task that has succeeded without ever having been submitted."""
     task: "Task[Any]" = Task(spec, (), None, None)
-    task._more().task_id = os.urandom(12).hex()
+    task._more().task_id = task_id
     # Nobody else knows it, so no lock is needed.
     task._advance(COMPLETED, perf_counter(), value)
     return task
