@@ -640,6 +640,7 @@ class Pool(Intake):
         self.accepting = self.draining = False
         self._drained = []
         self._outside.clear()
+        self._crowded.clear()
         self._attentive = False
         self._aging_entry = None
         self._forget_news()

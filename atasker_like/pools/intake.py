@@ -25,9 +25,10 @@ from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Optional
+    from typing import Any, Callable, Deque, List, Optional, Set
 
     from ..engine.admission import Admission
+    from ..engine.lanes import Lane
     from ..engine.registry import Registry
     from ..engine.task import Task, TaskSpec
     from ..engine.timer import TimerEntry
@@ -59,6 +60,7 @@ class Intake(Telling):
         self.successor: "Optional[Pool]" = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
         self._outside: "Deque[Lock]" = deque()      # gates of submitters who wait for room
+        self._crowded: "Set[Lane]" = set()          # lanes that submitters wait for
         self._aging_entry: "Optional[TimerEntry]" = None
 
     def limit(self, max_queued: "Optional[int]", on_full: str, aging: "Optional[float]") -> None:
@@ -139,6 +141,8 @@ class Intake(Telling):
             if not self.accepting or self._has_room_for(task._spec):
                 return False
             outside = self._outside if lane is None else lane.outside
+            if lane is not None:
+                self._crowded.add(lane)
             outside.append(gate)
             self._attentive = True
         opened = False
@@ -159,8 +163,7 @@ class Intake(Telling):
         if self._drained and not self.registry.live:
             told, self._drained = self._drained, []
         self._let_in()
-        self._attentive = bool(self._drained or self._outside
-                               or any(lane.outside for lane in self.admission.lanes))
+        self._attentive = bool(self._drained or self._outside or self._crowded)
         return told
 
     def _let_in(self) -> None:
@@ -172,12 +175,13 @@ class Intake(Telling):
             room = max(0, most - admission.waiting) + max(0, admission.places - admission.active)
             for _ in range(min(room, len(outside)) if self.accepting else len(outside)):
                 outside.popleft().release()
-        for lane in self.admission.lanes:
-            outside = lane.outside
-            if outside:
+        if self._crowded:
+            for lane in list(self._crowded):
                 room = maxsize if lane.size is None or not self.accepting else max(0, lane.size - lane.waiting)
-                for _ in range(min(room, len(outside))):
-                    outside.popleft().release()
+                for _ in range(min(room, len(lane.outside))):
+                    lane.outside.popleft().release()
+                if not lane.outside:
+                    self._crowded.discard(lane)
 
     # -- aging ---------------------------------------------------------------------------------------
 

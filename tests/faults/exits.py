@@ -84,7 +84,8 @@ def _use_in_child(scene, pipe):
         else:
             side, journal = scene.side, scene.journal + ".child"
             natives = [side.submit(kind, work.co_noted if kind == "coroutine" else work.noted,
-                                   (journal, "c%d" % number, work.echo, number), {})
+                                   (journal, "c%d" % number, work.echo, number),
+                                   {"lane": kind} if number % 2 else {})
                        for kind in side.kinds for number in range(5)]
             status = 3 if [native.value(20) for native in natives] != list(range(5)) * len(side.kinds) else 4
             scene.native.stop()
@@ -150,12 +151,13 @@ def fork_in_a_storm(scene):
     """The application forks again and again, whatever its other threads hold at that moment."""
     scene.open(size=2, threads=4)
     for kind in ("thread", "process", "coroutine"):
+        scene.native.lane(kind, limit=1)
         scene.wait(*scene.good(1, kind))        # whatever is imported on first use is: a fork copies locks of imports
     over = threading.Event()
 
     def submit(kind):
         while not over.is_set():
-            handles = scene.good(5, kind) + [scene.submit(work.echo, kind=kind, delay=0.001, expected=(None,))]
+            handles = scene.good(3, kind) + scene.good(2, kind, lane=kind) + [scene.submit(work.echo, kind=kind, delay=0.001, expected=(None,))]
             handles[-1].native.wait(scene.patience)
 
     threads = [threading.Thread(target=submit, args=(kind,), daemon=True)
