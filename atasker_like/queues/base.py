@@ -60,6 +60,7 @@ class TaskQueue(Submitting):
         self._halting = False           # it is giving up: no more tasks in this run
         self._closing = False           # no more tasks, ever
         self._closed = False            # and none is left
+        self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
         self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
         self._ends: "List[Callable[[], None]]" = []     # called when the queue has been shut down
 
@@ -86,8 +87,7 @@ class TaskQueue(Submitting):
             with self._lock:
                 if self._holder is task:
                     self._holder = None
-                    if self._flows():
-                        self._lane.resume()
+                    self._hold(-1)
         finally:
             self._aftermath.made()
 
@@ -100,27 +100,34 @@ class TaskQueue(Submitting):
         with self._lock:
             if not self._halting and self._holder is None:
                 self._holder = task
-                self._lane.pause()
+                self._hold(1)
 
-    def _flows(self) -> bool:
-        """Say whether tasks are to be let through; the lock is held."""
-        return self._started or self._running or self._closing
+    def _hold(self, more: int) -> None:
+        """One more, or one fewer, wants no task to start."""
+        with self._lock:
+            self._holds += more
+            self._steer()
+
+    def _steer(self) -> None:
+        """Let tasks through, or none: by what the queue is doing now."""
+        with self._lock:
+            if (self._started or self._running or self._closing) and not self._holds:
+                self._lane.resume()
+            else:
+                self._lane.pause()
 
     def _stop_rest(self, spare: bool) -> "List[Task[Any]]":
         """Cancel what has not ended; return those that were.
 
         :param spare: not the tasks that must complete.
         """
-        with self._lock:
-            self._lane.pause()
+        self._hold(1)
         rest = [task for task in self._tasks[self._settled:]
                 if not task.done() and not (spare and task.options.must_complete)]
         try:
             self._cancel(rest)
         finally:
-            with self._lock:
-                if self._flows():
-                    self._lane.resume()
+            self._hold(-1)
         return rest
 
     def _cancel(self, tasks: "Sequence[Task[Any]]") -> None:
@@ -164,8 +171,7 @@ class TaskQueue(Submitting):
         with self._lock:
             self._running = False
             self._halting = False
-            if not self._flows():
-                self._lane.pause()
+            self._steer()
         if self._policy != self.fail_policy:
             self._policy = self.fail_policy
             self._specs.clear()

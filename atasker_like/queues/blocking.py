@@ -63,7 +63,7 @@ class _BlockingQueue(TaskQueue):
         began = perf_counter()
         self._begin_run(fail_policy)
         try:
-            self._lane.resume()
+            self._steer()
             if progress:
                 _watch_progress(self._tasks[self._reported:], deadline)
             timed_out = not (self._settle(deadline) if self.mode == "finite" else self._wait_end(deadline))
@@ -111,7 +111,7 @@ class _BlockingQueue(TaskQueue):
         with self._lock:
             self._check_open()
             self._started = True
-            self._lane.resume()
+            self._steer()
 
     def join(self, timeout: "Optional[float]" = None, progress: bool = False) -> None:
         """Block until all tasks have ended, those too that come meanwhile. From any thread.
@@ -142,7 +142,7 @@ class _BlockingQueue(TaskQueue):
         else:
             with self._lock:
                 if not self._closed:
-                    self._lane.resume()
+                    self._steer()
         self._settle(None)
         if self._own() is None:
             self._aftermath.wait()

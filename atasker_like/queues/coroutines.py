@@ -115,7 +115,7 @@ class AsyncQueue(TaskQueue):
         self._begin_run(fail_policy)
         try:
             await self._initialize()
-            self._lane.resume()
+            self._steer()
             if progress:
                 await self._watch_progress(deadline)
             timed_out = not await (self._settle(deadline) if self.mode == "finite" else self._wait_end(deadline))
@@ -201,7 +201,7 @@ class AsyncQueue(TaskQueue):
         with self._lock:
             self._check_open()
             self._started = True
-            self._lane.resume()
+            self._steer()
 
     async def join(self, timeout: "Optional[float]" = None, progress: bool = False) -> None:
         """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
@@ -226,7 +226,7 @@ class AsyncQueue(TaskQueue):
             await self._initialize()
             with self._lock:
                 if not self._closed:
-                    self._lane.resume()
+                    self._steer()
         await self._settle(None)
         if self._own() is None:
             await self._aftermath.co_wait()

@@ -147,10 +147,9 @@ def test_an_infinite_run_ends_with_its_time(face):
 def test_a_thread_that_is_given_up_frees_its_place(threads, gate, supervisor):
     queue = threads.make(workers=1)
     stuck = queue.submit(threads.function("enter"), gate)
-    run = threading.Thread(target=lambda: queue.run(timeout=0.01))
-    run.start()
+    queue.start()
     gate.wait_entered()
-    run.join(PATIENCE)
+    queue.run(timeout=0.01)
     assert stuck.cancelled() and supervisor.stats().thread.abandoned == 1
     queue.submit(functions.double, 4)
     assert queue.run().values == (8,)
