@@ -22,15 +22,23 @@ if TYPE_CHECKING:
     from .engine.lanes import Lane
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
-    from .errors import (ExecutionError, InvalidArgumentError, InvalidFieldError, InvalidTypeError, PoolBrokenError,
-                         ProcessDiedError, QueueFullError, RemoteError, RemoteTraceback, ServiceConnectionError,
-                         SupervisorBusyError, SupervisorError, SupervisorStoppedError, TaskCancelledError,
-                         TaskExecutionError, TaskNotFoundError, TaskPicklingError, TaskRefusedError, TaskTimeoutError,
-                         WaitTimeoutError)
+    from .errors import (CheckpointError, ClosedError, ExecutionError, InvalidArgumentError, InvalidFieldError,
+                         InvalidTypeError, PoolBrokenError, ProcessDiedError, QueueFullError, QueueStateError,
+                         RemoteError, RemoteTraceback, ServiceConnectionError, SupervisorBusyError, SupervisorError,
+                         SupervisorStoppedError, TaskCancelledError, TaskExecutionError, TaskNotFoundError,
+                         TaskPendingError, TaskPicklingError, TaskRefusedError, TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
+    from .queues.blocking import ProcessQueue, ThreadQueue
+    from .queues.bound import QueueTask
+    from .queues.checkpoint import Checkpoint
+    from .queues.coroutines import AsyncQueue
+    from .queues.groups import SyncTaskGroup, TaskGroup
+    from .queues.handles import SyncTaskHandle, TaskHandle
+    from .queues.oneshot import amap, iter_completed, pmap, run, tmap
+    from .queues.summary import RunSummary
     from .snapshot import StopReport, WorkerStats
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
@@ -48,7 +56,7 @@ _HOMES = {
                "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
-               "ServiceConnectionError"),
+               "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
@@ -57,6 +65,14 @@ _HOMES = {
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
+    "queues.blocking": ("ProcessQueue", "ThreadQueue"),
+    "queues.bound": ("QueueTask",),
+    "queues.checkpoint": ("Checkpoint",),
+    "queues.coroutines": ("AsyncQueue",),
+    "queues.groups": ("SyncTaskGroup", "TaskGroup"),
+    "queues.handles": ("SyncTaskHandle", "TaskHandle"),
+    "queues.oneshot": ("amap", "iter_completed", "pmap", "run", "tmap"),
+    "queues.summary": ("RunSummary",),
     "snapshot": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
@@ -67,18 +83,20 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
-    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
-    "Locker", "PoolBrokenError", "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError",
-    "RemoteTraceback", "ServiceConnectionError", "StopReport", "SupervisorBusyError", "SupervisorError",
-    "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
-    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
-    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskNotFoundError",
-    "TaskOptions", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus", "TaskSupervisor",
-    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
-    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
-    "task_supervisor", "wait_completed",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "BackgroundAsyncWorker", "BackgroundEventWorker",
+    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "Checkpoint",
+    "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection", "InvalidArgumentError",
+    "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy", "Locker", "PoolBrokenError", "Priority",
+    "ProcessDiedError", "ProcessQueue", "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError",
+    "RemoteTraceback", "RunSummary", "ServiceConnectionError", "StopReport", "SupervisorBusyError", "SupervisorError",
+    "SupervisorStoppedError", "SyncTaskGroup", "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
+    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
+    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
+    "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError",
+    "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError",
+    "TaskType", "ThreadQueue", "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task",
+    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed",
+    "pmap", "run", "set_debug", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
     "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
-    "ServiceConnectionError",
+    "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
 ]
 
 
@@ -175,3 +175,30 @@ class TaskExecutionError(SupervisorError, RuntimeError):
 
 class ServiceConnectionError(SupervisorError, ConnectionError):
     """A service cannot be reached, or went away before it answered."""
+
+
+class ClosedError(SupervisorError, RuntimeError):
+    """A queue that takes no more tasks was given one. The function will not run."""
+
+
+class QueueStateError(SupervisorError, RuntimeError):
+    """A queue was asked for something that does not go with what it is doing: a run inside a run, for example."""
+
+
+class TaskPendingError(SupervisorError, RuntimeError):
+    """A handle was asked for the result of a task that has not ended."""
+
+
+class CheckpointError(SupervisorError, OSError):
+    """A file is not a checkpoint, or cannot be used as one. ``filename`` is the file."""
+
+    def __init__(self, message: str, filename: "Optional[str]" = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.filename = filename
+
+    def __str__(self) -> str:
+        return self.message         # an OSError with a file's name would speak of an errno
+
+    def __reduce__(self) -> "Any":
+        return type(self), (self.message, self.filename)

@@ -16,7 +16,7 @@ from .supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterator, Callable, Deque, Iterable, Iterator, List, Mapping, Optional, Sequence,
+    from typing import (Any, AsyncIterator, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence,
                         Tuple, TypeVar, Union, overload)
 
     T = TypeVar("T")
@@ -397,10 +397,12 @@ def _watch_progress(tasks: "List[Task[Any]]", deadline: "Optional[float]") -> No
         bar.finish(done, failed)
 
 
-def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "Iterator[Task[Any]]":
-    """Yield tasks as they end, the first to end first.
+def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "Any":
+    """Iterate over tasks as they end, the first to end first; with ``for`` in a thread, with ``async for`` in a coroutine.
 
-    :param tasks: any iterable of tasks.
+    What is yielded is what was given: tasks for tasks, handles for the handles of a queue.
+
+    :param tasks: any iterable of tasks, handles, and groups of handles.
     :param timeout: seconds for all of them together; None waits for ever, 0 yields what has ended.
     :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
 
@@ -408,7 +410,61 @@ def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "
     [5]
     """
     deadline = deadline_of(timeout)
-    return _as_completed(_as_tasks(tasks, "as_completed"), deadline, timeout)
+    things = _ungrouped(tasks, "as_completed")
+    pending = _as_tasks(things, "as_completed")
+    return _Completed(pending, things if things != pending else None, deadline, timeout)
+
+
+def _ungrouped(tasks: "Any", function: str) -> "List[Any]":
+    """Return tasks and handles, with the handles of a group in its place."""
+    if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+        raise _refusal(tasks, function)
+    things: "List[Any]" = []
+    for thing in tasks:
+        if type(thing) is not Task and isinstance(getattr(thing, "handles", None), tuple):
+            things += thing.handles
+        else:
+            things.append(thing)
+    return things
+
+
+class _Completed:
+    """What as_completed() returns: an iterator of both kinds, of which one is used."""
+
+    def __init__(self, pending: "List[Task[Any]]", things: "Optional[List[Any]]", deadline: "Optional[float]",
+                 timeout: "Optional[float]") -> None:
+        self._arguments = pending, deadline, timeout
+        # A task may have been given several times, as different handles: each is yielded once.
+        self._given: "Dict[Task[Any], List[Any]]" = {}
+        if things is not None:
+            for thing, task in zip(reversed(things), reversed(pending)):
+                self._given.setdefault(task, []).append(thing)
+        self._ended: "Optional[Iterator[Task[Any]]]" = None
+        self._co_ended: "Optional[AsyncIterator[Task[Any]]]" = None
+
+    def _as_given(self, task: "Task[Any]") -> "Any":
+        return self._given[task].pop() if self._given else task
+
+    def __iter__(self) -> "_Completed":
+        return self
+
+    def __next__(self) -> "Any":
+        if self._ended is None:
+            self._ended = _as_completed(*self._arguments)
+        return self._as_given(next(self._ended))
+
+    def __aiter__(self) -> "_Completed":
+        return self
+
+    async def __anext__(self) -> "Any":
+        if self._co_ended is None:
+            self._co_ended = _co_as_completed(*self._arguments)
+        return self._as_given(await self._co_ended.__anext__())
+
+    def close(self) -> None:
+        """Forget the tasks that have not ended; as a generator's close()."""
+        if self._ended is not None:
+            self._ended.close()         # type: ignore[attr-defined]
 
 
 def _as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
@@ -455,16 +511,19 @@ async def _co_end(task: "Task[Any]", deadline: "Optional[float]") -> bool:
     return True
 
 
-async def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "AsyncIterator[Task[Any]]":
-    """The same as :func:`as_completed`, for ``async for``."""
+def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "AsyncIterator[Task[Any]]":
+    """The same as :func:`as_completed`, for ``async for`` only, and of tasks: a handle's task for a handle."""
+    return _co_as_completed(_as_tasks(_ungrouped(tasks, "co_as_completed"), "co_as_completed"), deadline_of(timeout), timeout)
+
+
+async def _co_as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
+                           timeout: "Optional[float]") -> "AsyncIterator[Task[Any]]":
     from asyncio import Queue, get_running_loop
     from asyncio import TimeoutError as Late
     from asyncio import wait_for
 
     from .engine.waiting import mailbox_of
 
-    deadline = deadline_of(timeout)
-    pending = _as_tasks(tasks, "co_as_completed")
     queue: "Queue[Task[Any]]" = Queue()
     mailbox = mailbox_of(get_running_loop())
     watchers = []

@@ -30,6 +30,10 @@ EXAMPLES = {
     "TaskExecutionError": (errors.TaskExecutionError(TaskResultError("error", "1", "ValueError", "m", "trace")), RuntimeError),
     "ServiceConnectionError": (errors.ServiceConnectionError("m"), ConnectionError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
+    "ClosedError": (errors.ClosedError("m"), RuntimeError),
+    "QueueStateError": (errors.QueueStateError("m"), RuntimeError),
+    "TaskPendingError": (errors.TaskPendingError("m"), RuntimeError),
+    "CheckpointError": (errors.CheckpointError("m", "a file"), OSError),
 }
 
 

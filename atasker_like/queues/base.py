@@ -1,0 +1,299 @@
+"""What the three queues have in common: submitting, the ledger of accepted tasks, and the policies of giving up.
+
+How a queue gives up, by the first failure with ``fail_policy='fail_first'``, by the run's timeout, or by force::
+
+    pause the lane ──> cancel, from the last to the first, what has not ended ──> open the lane ──> the run ends
+                       (all of it; or all but must_complete)                      for what is spared
+
+The lane is paused first, since the place of a cancelled task would be taken by one that is about to be cancelled.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from time import perf_counter
+
+from ..engine.result import Failure
+from ..engine.task import COMPLETED, STARTED, Task, current_task
+from ..errors import ClosedError, QueueStateError
+from .aftermath import Aftermath
+from .fronts import drop_lane, give_up, make_lane
+from .handles import result_of
+from .hooks import Hooks
+from .settings import FAIL_POLICIES, one_of
+from .submitting import Submitting
+from .summary import RunSummary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+    from ..engine.result import TaskResult
+
+__all__ = ["TaskQueue"]
+
+
+class TaskQueue(Submitting):
+    """The part of a queue that does not depend on where its tasks run."""
+
+    on_full: str
+
+    def _set_up(self) -> None:
+        wanted = self.on_start or self.on_complete or self.on_retry
+        self._hooks = Hooks(self) if wanted else None
+        self._key = os.urandom(12).hex()        # of the initializer, in threads and processes that many queues use
+        self._lock = threading.RLock()          # guards the state below, but for the ledger; no user code runs under it
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._lane: "Any" = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
+        # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
+        self._tasks: "List[Task[Any]]" = []
+        self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
+        self._reported = 0              # so many are in the summaries of earlier runs
+        self._entering = Aftermath()    # of submissions under way, which may be waiting for room
+        self._aftermath = Aftermath()   # of hooks and callbacks, which come after the end of their tasks
+        self._policy = self.fail_policy
+        self._started = False           # by start(): it goes on beyond the end of a run
+        self._running = False           # a run is under way
+        self._halting = False           # it is giving up: no more tasks in this run
+        self._closing = False           # no more tasks, ever
+        self._closed = False            # and none is left
+        self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
+        self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
+        self._ends: "List[Callable[[], None]]" = []     # called when the queue has been shut down
+
+    def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
+        """Call one of the hooks, where hooks of this queue are called."""
+        raise NotImplementedError
+
+    # -- giving up -----------------------------------------------------------------------------------
+
+    def _watch_failures(self, tasks: "Iterable[Task[Any]]") -> None:
+        for task in tasks:
+            self._aftermath.expect(1)
+            task.add_done_callback(self._has_ended)
+
+    def _has_ended(self, task: "Task[Any]") -> None:
+        """With fail_first: a task is final. Called by whoever ended it, with no lock held."""
+        try:
+            if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
+                with self._lock:
+                    first = not self._halting
+                    self._halting = True
+                if first:
+                    self._stop_rest(spare=True)
+            with self._lock:
+                if self._holder is task:
+                    self._holder = None
+                    self._hold(-1)
+        finally:
+            self._aftermath.made()
+
+    def _is_failing(self, error: BaseException) -> None:
+        """With fail_first: a function has raised, in its task's thread or loop, and the pool does not know it yet."""
+        task = current_task()
+        if (not isinstance(task, Task) or self._policy != "fail_first" or not isinstance(error, Exception)
+                or task.options.wants_retry(error, task.attempts)):
+            return
+        with self._lock:
+            if not self._halting and self._holder is None:
+                self._holder = task
+                self._hold(1)
+
+    def _hold(self, more: int) -> None:
+        """One more, or one fewer, wants no task to start."""
+        with self._lock:
+            self._holds += more
+            self._steer()
+
+    def _steer(self) -> None:
+        """Let tasks through, or none: by what the queue is doing now."""
+        with self._lock:
+            if (self._started or self._running or self._closing) and not self._holds:
+                self._lane.resume()
+            else:
+                self._lane.pause()
+
+    def _stop_rest(self, spare: bool) -> "List[Task[Any]]":
+        """Cancel what has not ended; return those that were.
+
+        :param spare: not the tasks that must complete.
+        """
+        self._hold(1)
+        rest = [task for task in self._tasks[self._settled:]
+                if not task.done() and not (spare and task.options.must_complete)]
+        try:
+            self._cancel(rest)
+        finally:
+            self._hold(-1)
+        return rest
+
+    def _cancel(self, tasks: "Sequence[Task[Any]]") -> None:
+        for task in reversed(tasks):
+            task.cancel()
+
+    def _abandon(self, tasks: "Sequence[Task[Any]]") -> None:
+        """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
+        own = current_task()
+        for task in tasks:
+            if task._status == STARTED and task is not own:
+                give_up(task)
+
+    # -- the steps of a run --------------------------------------------------------------------------
+
+    def _begin_run(self, fail_policy: "Optional[str]") -> None:
+        """Open the lane for a run.
+
+        :raises ClosedError: the queue is closed.
+        :raises QueueStateError: a run is under way.
+        """
+        policy = self.fail_policy if fail_policy is None else one_of("fail_policy", fail_policy, FAIL_POLICIES)
+        if self._closing:
+            raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
+        with self._lock:
+            if self._running:
+                raise QueueStateError(f"this {type(self).__name__} is running already: wait for that run, or make another "
+                                      "queue for what runs inside its tasks")
+            self._running = True
+            self._halting = False
+        if policy != self._policy:
+            self._specs.clear()
+            self._policy = policy
+            if policy == "fail_first":
+                waiting = self._tasks[self._settled:]
+                for spec in {task._spec for task in waiting}:
+                    spec.target = self._guard(spec.target)
+                self._watch_failures(waiting)
+
+    def _end_run(self) -> None:
+        with self._lock:
+            self._running = False
+            self._halting = False
+            self._steer()
+        if self._policy != self.fail_policy:
+            self._policy = self.fail_policy
+            self._specs.clear()
+
+    def _summarise(self, began: float, timed_out: bool) -> RunSummary:
+        tasks = self._tasks[self._reported:]
+        self._reported += len(tasks)
+        return RunSummary([task for task in tasks if not task._spec.options.detached], perf_counter() - began, timed_out)
+
+    def _own(self) -> "Optional[Task[Any]]":
+        """The task that asks, which does not wait for itself."""
+        task = current_task()
+        return task if isinstance(task, Task) else None
+
+    # -- ending --------------------------------------------------------------------------------------
+
+    def cancel(self) -> int:
+        """Cancel all tasks, also those that must complete, and take no more; return how many had not ended.
+
+        It does not wait; what runs in a thread is asked to stop. May be called from any thread.
+        """
+        with self._lock:
+            self._closing = True
+        rest = self._stop_rest(spare=False)
+        self._has_closed()
+        return len(rest)
+
+    def _has_closed(self) -> None:
+        with self._lock:
+            self._closed = True
+            ends, self._ends = self._ends, []
+        drop_lane(self._lane)
+        for end in ends:
+            end()
+
+    def _watch_end(self, watcher: "Callable[[], None]") -> bool:
+        """Have watcher() called when the queue has been shut down; False, and no call, when it is already."""
+        with self._lock:
+            if not self._closed:
+                self._ends.append(watcher)
+            return not self._closed
+
+    def _unwatch_end(self, watcher: "Callable[[], None]") -> None:
+        with self._lock:
+            if watcher in self._ends:
+                self._ends.remove(watcher)
+
+    def reset(self) -> None:
+        """Cancel what waits, forget all tasks and results, and open the queue again.
+
+        :raises QueueStateError: (a RuntimeError) it is running, was started and not shut down, or has tasks that run.
+        """
+        with self._lock:
+            busy = self._running or self._started and not self._closed
+        if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
+            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset; call shutdown(), and wait for the "
+                                  "tasks that still run")
+        self._stop_rest(spare=False)
+        self._begin_anew()
+
+    # -- looking at it -------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the queue takes no more tasks."""
+        return self._closing
+
+    @property
+    def active_count(self) -> int:
+        """How many tasks run now."""
+        return sum(task._status == STARTED for task in self._tasks[self._settled:])
+
+    @property
+    def pending_count(self) -> int:
+        """How many tasks wait for a place, for their time or for another attempt."""
+        return sum(not task.done() and task._status != STARTED for task in self._tasks[self._settled:])
+
+    @property
+    def results(self) -> "Tuple[TaskResult, ...]":
+        """How the tasks ended that have, in the order in which they were submitted; detached ones included."""
+        return tuple(result_of(task) for task in self._tasks if task.done())
+
+    def clear_results(self) -> None:
+        """Forget the tasks that have ended: a queue that is never reset keeps them all. Not while a run goes on, whose
+        summary they belong to.
+
+        :raises QueueStateError: (a RuntimeError) it is running in finite mode.
+        """
+        with self._lock:
+            if self._running and self.mode == "finite":
+                raise QueueStateError(f"this {type(self).__name__} is running, and its summary needs the results; clear them "
+                                      "afterwards")
+            # In place and from the front: others may be appending.
+            tasks = self._tasks
+            seen = len(tasks)
+            kept = [task for task in tasks[:seen] if not task.done()]
+            self._reported -= sum(task.done() for task in tasks[:self._reported])
+            tasks[:seen] = kept
+            self._settled = 0
+
+    @property
+    def stats(self) -> "Dict[str, int]":
+        """Numbers of tasks: submitted, pending, scheduled (those of the pending that wait for their time), active,
+        succeeded, failed, cancelled; and workers, 0 for as many as the pool takes."""
+        counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "succeeded", "failed", "cancelled"), 0)
+        for task in list(self._tasks):
+            counts["submitted"] += 1
+            state = task.state
+            if state == "retrying" or state == "pending":
+                counts["pending"] += 1
+                counts["scheduled"] += int(task._status) == 2
+            else:
+                counts["active" if state == "running" else state] += 1
+        counts["workers"] = self.workers or 0
+        return counts
+
+    def __len__(self) -> int:
+        return self.pending_count + self.active_count
+
+    def __bool__(self) -> bool:
+        return True         # an empty queue is a queue
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._running else "started" if self._started else "waiting"
+        return f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} active>"

@@ -1,0 +1,52 @@
+"""QueueTask: a function whose calls are tasks of a queue."""
+from __future__ import annotations
+
+from functools import update_wrapper
+
+from ..options import TaskOptions
+from .calls import merge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, List
+
+    from .submitting import Submitting
+
+__all__ = ["QueueTask"]
+
+_NAMES = frozenset(TaskOptions.__slots__)
+
+
+class QueueTask:
+    """What ``@queue.task(**options)`` makes. Calling it submits the call and returns its handle. From any thread.
+
+    Keywords of a call that are names of options override them for that call; all other keywords are the function's.
+    """
+
+    is_bound_task = True
+
+    def __init__(self, queue: "Submitting", function: "Callable[..., Any]", options: TaskOptions) -> None:
+        self.queue = queue
+        self.options = options
+        update_wrapper(self, function)
+
+    if TYPE_CHECKING:
+        __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: "Any", **keywords: "Any") -> "Any":
+        options = self.options
+        if keywords:
+            changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
+            options = merge(options, changes, "a task of a queue")
+        return self.queue._submit_call(self.__wrapped__, options, args, keywords or None)
+
+    def map(self, items: "Iterable[Any]", **options: "Any") -> "List[Any]":
+        """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""
+        return self.queue.map(self.__wrapped__, items, **{"opts": self.options, **options})
+
+    def group(self, items: "Iterable[Any]", **options: "Any") -> "Any":
+        """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""
+        return self.queue.group(self.__wrapped__, items, **{"opts": self.options, **options})
+
+    def __repr__(self) -> str:
+        return f"<task {self.__wrapped__.__qualname__} of {self.queue!r}>"

@@ -1,0 +1,133 @@
+"""From what a caller writes to what is submitted: options merged, items taken apart, functions wrapped."""
+from __future__ import annotations
+
+import threading
+from functools import update_wrapper
+from itertools import islice
+
+from ..engine.calling import is_coroutine_function
+from ..errors import InvalidTypeError
+from ..options import TaskOptions, unknown_option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+    Call = Any      # a tuple of positional arguments, or a dict of keywords
+
+__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "calls_of", "merge", "unwrap", "watch_errors"]
+
+#: The priority of a task of a queue, unless told. Lower runs first.
+DEFAULT_PRIORITY = 3
+
+PLAIN = TaskOptions()
+#: Calls that are submitted together, at most.
+CHUNK = 512
+
+_NAMES = frozenset(TaskOptions.__slots__)
+
+
+def merge(options: "Optional[TaskOptions]", changes: "Mapping[str, Any]", where: str) -> TaskOptions:
+    """Return options with some of them changed: the only place where keywords meet ``opts=``.
+
+    :raises InvalidTypeError: (a TypeError) no TaskOptions, or an option that does not exist.
+    """
+    if options is None:
+        options = PLAIN
+    elif not isinstance(options, TaskOptions):
+        raise InvalidTypeError(f"opts takes TaskOptions, not {type(options).__name__}")
+    for name in changes:
+        if name not in _NAMES:
+            raise unknown_option(name, [*_NAMES, "opts"], where)
+    return options.replace(**changes)
+
+
+def unwrap(function: "Any") -> "Any":
+    """Return the function itself of one that is decorated already."""
+    while getattr(function, "is_bound_task", False):
+        function = function.__wrapped__
+    return function
+
+
+def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[List[Call]]":
+    """Turn items into calls, as many at a time as are submitted together.
+
+    A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
+    and anything else is the only argument.
+    """
+    from collections import abc
+
+    if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
+        raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}")
+    return _calls_of(iter(items), abc.Mapping)
+
+
+def _calls_of(items: "Iterator[Any]", mapping: "Any") -> "Iterator[List[Call]]":
+    while True:
+        chunk = list(islice(items, CHUNK))
+        if not chunk:
+            return
+        # Most often all are of one kind: looking at each of a hundred thousand would cost more than submitting them.
+        kinds = set(map(type, chunk))
+        if not any(issubclass(kind, (tuple, mapping)) for kind in kinds):
+            yield list(zip(chunk))
+        elif kinds == {tuple}:
+            yield chunk
+        else:
+            yield [tuple(item) if isinstance(item, tuple) else dict(item) if isinstance(item, mapping) else (item,)
+                   for item in chunk]
+
+
+class _Ready(threading.local):
+    def __init__(self) -> None:
+        self.keys: "Dict[str, bool]" = {}
+
+
+#: Which initializers have been called: in this thread, and in this process, which runs tasks in one thread only.
+_ready = _Ready()
+
+
+class Prepared:
+    """A function with an initializer in front; it can be pickled if both can.
+
+    A pool's threads and processes are shared by all queues, so that they cannot be started with the initializer of one.
+    """
+
+    def __init__(self, function: "Callable[..., Any]", initializer: "Callable[..., Any]", initargs: "Tuple[Any, ...]",
+                 key: str) -> None:
+        self.initializer = initializer
+        self.initargs = initargs
+        self.key = key
+        update_wrapper(self, function)
+
+    if TYPE_CHECKING:
+        __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
+        if self.key not in _ready.keys:
+            self.initializer(*self.initargs)
+            _ready.keys[self.key] = True
+        return self.__wrapped__(*args, **kwargs)
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.key)
+
+
+def watch_errors(function: "Callable[..., Any]", fails: "Callable[[BaseException], None]") -> "Callable[..., Any]":
+    """Return a function that tells of an error before the pool knows of it: there the next task is started in the same
+    step in which a failed one ends."""
+    if is_coroutine_function(function):
+        async def watched(*args: "Any", **kwargs: "Any") -> "Any":
+            try:
+                return await function(*args, **kwargs)
+            except BaseException as error:
+                fails(error)
+                raise
+    else:
+        def watched(*args: "Any", **kwargs: "Any") -> "Any":    # type: ignore[misc]
+            try:
+                return function(*args, **kwargs)
+            except BaseException as error:
+                fails(error)
+                raise
+    return update_wrapper(watched, function)

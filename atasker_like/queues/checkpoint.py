@@ -1,0 +1,258 @@
+"""Checkpoint: a file that remembers which calls have succeeded, so that a run that was killed goes on where it stopped.
+
+One row a success, committed when the task has ended, in SQLite's write-ahead log: a process that is killed in the
+middle of a write leaves what was committed before, and nothing of the rest.
+
+The values are pickled. They are read back by the user who wrote them: a file that somebody else could have written is
+refused, since reading it would run what is in it.
+"""
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from hashlib import blake2b
+from io import BytesIO
+
+from ..engine.result import log
+from ..errors import CheckpointError, InvalidTypeError
+from .calls import unwrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from types import TracebackType
+    from typing import Any, Callable, Dict, Optional, Tuple, Type, Union
+
+    from .calls import Call
+
+__all__ = ["Checkpoint"]
+
+#: What says that a file is a checkpoint ("tchk"), and of which version.
+_APPLICATION = 0x7463686B
+_VERSION = 1
+
+#: Seconds to wait for another process that is writing to the same file.
+_PATIENCE = 30.0
+
+
+class Checkpoint:
+    """A file of successes, keyed by the function's qualified name and the input. Failures are not kept: they run again.
+
+    Pass it to ``map`` or ``group`` of a queue, or to ``amap``, ``tmap``, ``pmap``. Inputs that have succeeded before are
+    not submitted; their handles have ended already, with the value from the file and ``attempts`` 0. Inputs are known
+    again by their value: numbers, strings, bytes, None and containers of these, or anything that pickles the same way
+    each time. What changes in the function is not noticed: :meth:`clear` it then.
+
+    :param path: the file; it is made when it is not there, for the user alone.
+    :raises CheckpointError: (an OSError) the file is no checkpoint, of another version, corrupt, or open to others.
+
+    May be used from any thread, and by several processes at once. It is a context manager that closes it.
+
+    >>> with Checkpoint(':memory:') as checkpoint:
+    ...     tmap(abs, [-1, -2], checkpoint=checkpoint)
+    ...     tmap(abs, [-1, -2, -3], checkpoint=checkpoint)      # one call only
+    (1, 2)
+    (1, 2, 3)
+    """
+
+    def __init__(self, path: "Union[str, os.PathLike[str]]") -> None:
+        self.path = os.fspath(path)
+        if not isinstance(self.path, str):
+            raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")
+        self._lock = threading.RLock()      # guards the connection
+        self._connection: "Optional[sqlite3.Connection]" = self._open()
+
+    def _open(self) -> "sqlite3.Connection":
+        import sqlite3
+
+        if self.path != ":memory:":
+            self._check_owner()
+        connection = None
+        try:
+            # Each statement is a transaction of its own.
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+            self._check_format(connection)
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            raise self._unusable(error) from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        return connection
+
+    def _check_owner(self) -> None:
+        """Make the file for this user alone, or look who could have written it."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            return
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {self.path} cannot be made: {error.strerror}", self.path) from error
+        if hasattr(os, "getuid"):
+            status = os.stat(self.path)
+            if status.st_uid != os.getuid() or status.st_mode & 0o022:
+                raise CheckpointError(f"checkpoint {self.path} could have been written by others: reading its values could run "
+                                      "their code. It must belong to you, and nobody else may write to it (chmod go-w)",
+                                      self.path)
+
+    def _check_format(self, connection: "sqlite3.Connection") -> None:
+        application, = connection.execute("PRAGMA application_id").fetchone()
+        version, = connection.execute("PRAGMA user_version").fetchone()
+        tables, = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (application or tables) and application != _APPLICATION:
+            raise CheckpointError(f"{self.path} is a database, but not a checkpoint; give another path", self.path)
+        if application and version != _VERSION:
+            raise CheckpointError(f"checkpoint {self.path} is of version {version}, and this library reads version {_VERSION}; "
+                                  "finish the run with the library that began it, or delete the file", self.path)
+        connection.execute("PRAGMA journal_mode=WAL")
+        # In the log nothing is lost when the process is killed; a power cut may cost the last tasks, never the file.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE IF NOT EXISTS done (function TEXT NOT NULL, input BLOB NOT NULL, value BLOB NOT NULL, "
+                           "PRIMARY KEY (function, input)) WITHOUT ROWID")
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        connection.execute(f"PRAGMA user_version={_VERSION}")
+        connection.execute("COMMIT")
+
+    def _unusable(self, error: BaseException) -> CheckpointError:
+        return CheckpointError(f"checkpoint {self.path} cannot be used: {error}; if the file is damaged, delete it and begin "
+                               "anew", self.path)
+
+    def _execute(self, statement: str, values: "Tuple[Any, ...]" = ()) -> "Any":
+        """Execute one statement and return all its rows."""
+        import sqlite3
+
+        with self._lock:
+            if self._connection is None:
+                raise CheckpointError(f"checkpoint {self.path} is closed", self.path)
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._unusable(error) from error
+
+    def page(self, function: "Callable[..., Any]") -> "Page":
+        """Return what is known of a function; used by the queues."""
+        return Page(self, name_of(function))
+
+    def clear(self, function: "Optional[Callable[..., Any]]" = None) -> int:
+        """Forget the successes of a function, or all of them; return how many.
+
+        :raises CheckpointError: (an OSError) the file cannot be used.
+        """
+        with self._lock:
+            before = len(self)
+            if function is None:
+                self._execute("DELETE FROM done")
+            else:
+                self._execute("DELETE FROM done WHERE function=?", (name_of(function),))
+            return before - len(self)
+
+    def close(self) -> None:
+        """Close the file; nothing happens if it is already. Close it when the runs that use it have ended."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __len__(self) -> int:
+        (number,), = self._execute("SELECT count(*) FROM done")
+        return int(number)
+
+    def __bool__(self) -> bool:
+        return True         # an empty checkpoint is one
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                 traceback: "Optional[TracebackType]") -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.path}{'' if self._connection else ' closed'}>"
+
+
+class Page:
+    """The successes of one function, as they were when it was opened."""
+
+    def __init__(self, checkpoint: Checkpoint, function: str) -> None:
+        self._checkpoint = checkpoint
+        self._function = function
+        self._known: "Dict[bytes, bytes]" = dict(
+            checkpoint._execute("SELECT input, value FROM done WHERE function=?", (function,)))
+
+    def key(self, call: "Call") -> bytes:
+        """Return what an input is known by."""
+        try:
+            return blake2b(spell(call), digest_size=16).digest()
+        except Exception as error:
+            raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be pickled, so it could not be known again: "
+                                   f"{error}") from error
+
+    def has(self, key: bytes) -> bool:
+        """Say whether the call has succeeded before."""
+        return key in self._known
+
+    def value(self, key: bytes) -> "Any":
+        """Return what the call returned then."""
+        try:
+            return pickle.loads(self._known[key])
+        except Exception as error:
+            raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {error!r}; "
+                                  "clear() the function, or delete the file", self._checkpoint.path) from error
+
+    def keep(self, key: bytes, value: "Any") -> None:
+        """Keep a success; when that fails the task is not touched, and the log says so."""
+        try:
+            packed = pickle.dumps(value, protocol=4)        # the same for every Python that this library runs on
+            self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (self._function, key, packed))
+        except Exception as error:
+            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, error)
+
+
+def name_of(function: "Any") -> str:
+    """Return the qualified name of a function.
+
+    :raises InvalidTypeError: it has none of its own, as a lambda or a partial, so that others could be taken for it.
+    """
+    function = unwrap(function)
+    function = getattr(function, "__wrapped__", function)
+    name = getattr(function, "__qualname__", None)
+    if name is None or "<lambda>" in name:
+        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {function!r} has none of its own; use a function "
+                               "that is defined with 'def'")
+    return f"{getattr(function, '__module__', None)}.{name}"
+
+
+#: What is spelled by its repr, in which equal values of one type, and no others, look the same.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def spell(value: "Any") -> bytes:
+    """Spell an input, so that equal inputs are spelled equally in every process."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return f"{kind.__name__}:{value!r}".encode("utf-8", "surrogatepass")
+    if kind is tuple or kind is list:
+        if _PLAIN.issuperset(map(type, value)):     # most arguments are
+            return f"{kind.__name__} of plain:{value!r}".encode("utf-8", "surrogatepass")
+        return _join(kind, map(spell, value))
+    if kind is dict:
+        return _join(kind, sorted(spell(item) for item in value.items()))
+    if kind is set or kind is frozenset:
+        return _join(kind, sorted(map(spell, value)))
+    # Without the pickler's memory: with it, the same string twice is spelled differently from two equal ones.
+    packed = BytesIO()
+    pickler = pickle.Pickler(packed, protocol=4)
+    pickler.fast = True
+    pickler.dump(value)
+    return b"pickle:" + packed.getvalue()
+
+
+def _join(kind: type, parts: "Any") -> bytes:
+    # With lengths, so that no part can be taken for two.
+    return kind.__name__.encode() + b"(" + b"".join(b"%d:%b" % (len(part), part) for part in parts) + b")"

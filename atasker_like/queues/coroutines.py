@@ -1,0 +1,241 @@
+"""AsyncQueue: the queue whose callers are coroutines, and whose tasks run in their loop."""
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+from ..constants import TT_COROUTINE
+from ..engine.calling import is_coroutine_function
+from ..engine.waiting import FutureWatcher, deadline_of, mailbox_of, remaining
+from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
+from ..tasks import _co_as_completed, _co_end
+from .base import TaskQueue
+from .groups import TaskGroup
+from .handles import TaskHandle
+from .hooks import log_hook
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+    from typing import Any, Callable, Iterable, List, Optional, Type
+
+    from ..engine.task import TaskSpec
+    from ..options import TaskOptions
+    from .checkpoint import Checkpoint
+    from .summary import RunSummary
+
+__all__ = ["AsyncQueue"]
+
+
+class AsyncQueue(TaskQueue):
+    """Coroutines that run in the caller's loop, so many at a time, with a summary at the end.
+
+    The parameters are those of a :class:`ThreadQueue`, with these differences: submitting to a full queue raises
+    QueueFullError, as a coroutine cannot block; the initializer, a plain or a coroutine function, is called once, by
+    ``start`` or ``run``; hooks are called in the loop. Submit from coroutines; from other threads once it has started.
+
+    ``run``, ``start``, ``join`` and ``shutdown`` are coroutines.
+
+    >>> async def main():
+    ...     queue = AsyncQueue(workers=100)
+    ...     queue.map(asyncio.sleep, [(0, 'a'), (0, 'b')])
+    ...     return (await queue.run()).values
+    >>> import asyncio
+    >>> asyncio.run(main())
+    ('a', 'b')
+    """
+
+    tt = TT_COROUTINE
+    on_full = "raise"
+    _handle = TaskHandle
+    _group = TaskGroup
+
+    if TYPE_CHECKING:
+        def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
+                   **options: "Any") -> TaskHandle: ...
+
+        def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
+                checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[TaskHandle]": ...
+
+        def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
+                  opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
+                  **options: "Any") -> TaskGroup: ...
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._loop: "Optional[asyncio.AbstractEventLoop]" = None        # the loop that it was first used in
+        self._initialized = False
+
+    def _bind_loop(self) -> "asyncio.AbstractEventLoop":
+        """Return the loop of this queue: the one that it is first used in, until all its tasks have ended."""
+        module: "Any" = sys.modules.get("asyncio")          # no loop runs where it was never imported
+        running: "Optional[asyncio.AbstractEventLoop]" = None if module is None else module._get_running_loop()
+        loop = self._loop
+        if loop is not None and loop is running:
+            return loop
+        if loop is None or running is not None and not len(self):
+            if running is None:
+                raise QueueStateError("an AsyncQueue runs its tasks in the loop that it is used in, and no loop runs here; submit "
+                                      "from a coroutine, for example inside asyncio.run()")
+            self._loop = loop = running
+            self._initialized = False
+        elif running is not None and self._running:
+            raise QueueStateError("this AsyncQueue runs in another loop; make one for each loop")
+        return loop
+
+    def _usable(self, spec: "TaskSpec") -> bool:
+        return spec.loop is self._bind_loop()
+
+    def _make_spec(self, function: "Callable[..., Any]", options: "TaskOptions", loop: "Any" = None) -> "TaskSpec":
+        return super()._make_spec(function, options, self._bind_loop())
+
+    def _prepare(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        return function         # start() has called the initializer
+
+    def _check_kind(self, function: "Any", coroutine: bool) -> None:
+        if not coroutine:
+            raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is not a coroutine function, and would block "
+                                   "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
+
+    def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
+        assert self._loop is not None
+        if not mailbox_of(self._loop).post(lambda _: log_hook(name, call), None):
+            log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
+
+    async def run(self, timeout: "Optional[float]" = None, strict: bool = False, fail_policy: "Optional[str]" = None,
+                  progress: bool = False) -> "RunSummary":
+        """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
+
+        See :meth:`ThreadQueue.run`. When the coroutine that runs it is cancelled, so are the tasks.
+        """
+        deadline = deadline_of(self.timeout if timeout is None else timeout)
+        began = perf_counter()
+        self._bind_loop()
+        self._begin_run(fail_policy)
+        try:
+            await self._initialize()
+            self._steer()
+            if progress:
+                await self._watch_progress(deadline)
+            timed_out = not await (self._settle(deadline) if self.mode == "finite" else self._wait_end(deadline))
+            if timed_out:
+                self._halting = True
+                self._stop_rest(spare=self.on_timeout == "complete")
+                await self._settle(None)
+            await self._aftermath.co_wait()
+            summary = self._summarise(began, timed_out)
+        except BaseException:
+            self._stop_rest(spare=False)
+            raise
+        finally:
+            self._end_run()
+        if strict:
+            summary.raise_for_errors()
+        return summary
+
+    async def _initialize(self) -> None:
+        if self.initializer is not None and not self._initialized:
+            self._initialized = True
+            made = self.initializer(*self.initargs)
+            if is_coroutine_function(self.initializer):
+                await made
+
+    async def _settle(self, deadline: "Optional[float]") -> bool:
+        """Wait until all tasks have ended, those too that come meanwhile; say whether they have."""
+        own = self._own()
+        tasks = self._tasks
+        while True:
+            seen = len(tasks)
+            for task in reversed(tasks[self._settled:seen]):
+                if not task.done() and task is not own and not await _co_end(task, deadline):
+                    return False
+            if own is None:
+                self._settled = seen
+                await self._entering.co_wait()
+            if len(tasks) == seen:
+                return True
+
+    async def _wait_end(self, deadline: "Optional[float]") -> bool:
+        from asyncio import TimeoutError as Late
+        from asyncio import wait_for
+
+        watcher = FutureWatcher()
+        if not self._watch_end(watcher):
+            return True
+        try:
+            await wait_for(watcher.future, remaining(deadline))
+        except Late:
+            return False
+        finally:
+            self._unwatch_end(watcher)
+        return True
+
+    async def _watch_progress(self, deadline: "Optional[float]") -> None:
+        """Draw until the tasks that are there have ended, or the deadline has come."""
+        from ..engine.result import Failure
+        from ..progress import ProgressBar
+
+        tasks = self._tasks[self._reported:]
+        bar = ProgressBar(len(tasks))
+        done = failed = 0
+        try:
+            bar.update(done, failed)
+            async for task in _co_as_completed(tasks, deadline, 0):
+                done += 1
+                failed += task.cancelled() or type(task._outcome) is Failure
+                bar.update(done, failed)
+        except WaitTimeoutError:
+            pass                # the run says so
+        finally:
+            bar.finish(done, failed)
+
+    async def start(self) -> None:
+        """Run tasks as they come, from now on until the queue is shut down.
+
+        :raises ClosedError: (a RuntimeError) the queue was shut down before.
+        """
+        self._check_open()
+        self._bind_loop()
+        await self._initialize()
+        with self._lock:
+            self._check_open()
+            self._started = True
+            self._steer()
+
+    async def join(self, timeout: "Optional[float]" = None, progress: bool = False) -> None:
+        """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
+        deadline = deadline_of(timeout)
+        if progress:
+            await self._watch_progress(deadline)
+        if not await self._settle(deadline):
+            raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {timeout:g} s of waiting; they go on: "
+                                   "wait again, or cancel()")
+        await self._aftermath.co_wait()
+
+    async def shutdown(self, force: bool = False) -> None:
+        """Take no more tasks, finish those that were accepted, and return when they have ended.
+
+        :param force: cancel them instead, also those that must complete.
+        """
+        with self._lock:
+            self._closing = True
+        if force:
+            self._stop_rest(spare=False)
+        else:
+            await self._initialize()
+            with self._lock:
+                if not self._closed:
+                    self._steer()
+        await self._settle(None)
+        if self._own() is None:
+            await self._aftermath.co_wait()
+        self._has_closed()
+
+    async def __aenter__(self) -> "AsyncQueue":
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
+                        traceback: "Optional[TracebackType]") -> None:
+        await self.shutdown(force=kind is not None)

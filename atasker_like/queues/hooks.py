@@ -1,0 +1,57 @@
+"""The hooks of a queue, as a lane calls them."""
+from __future__ import annotations
+
+from ..engine.result import log
+from .handles import result_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ..engine.task import Task
+    from .base import TaskQueue
+
+__all__ = ["Hooks", "log_hook"]
+
+
+class Hooks:
+    """What a lane calls about the tasks of a queue: one at a time, by a pool thread, with no lock held."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: "TaskQueue") -> None:
+        self._queue = queue
+
+    def started(self, task: "Task[Any]") -> None:
+        """An attempt begins."""
+        queue, on_start = self._queue, self._queue.on_start
+        if on_start is not None:
+            queue._call_hook("on_start", lambda: on_start(queue._handle(task)))
+
+    def retried(self, task: "Task[Any]", error: BaseException) -> None:
+        """An attempt has failed, and another one follows."""
+        queue, on_retry = self._queue, self._queue.on_retry
+        if on_retry is not None:
+            queue._call_hook("on_retry", lambda: on_retry(queue._handle(task), error))
+
+    def ended(self, task: "Task[Any]") -> None:
+        """The task is final."""
+        queue, on_complete = self._queue, self._queue.on_complete
+        aftermath = queue._aftermath
+
+        def call() -> None:
+            try:
+                if on_complete is not None:
+                    log_hook("on_complete", lambda: on_complete(result_of(task)))
+            finally:
+                aftermath.made()        # last: a run that waits for it has all of it behind it, the log too
+
+        queue._call_hook("on_complete", call)
+
+
+def log_hook(name: str, call: "Callable[[], Any]") -> None:
+    """Call a hook; what it raises is logged."""
+    try:
+        call()
+    except BaseException:
+        log.exception("%s of a queue raised; the task itself is not touched", name)

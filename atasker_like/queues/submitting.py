@@ -1,0 +1,311 @@
+"""How calls become tasks of a queue: submit, map, group, and the decorator."""
+from __future__ import annotations
+
+from itertools import count
+from time import perf_counter
+
+from ..constants import TT_MP
+from ..engine.calling import is_coroutine_function
+from ..engine.result import Failure
+from ..engine.task import COMPLETED, Task
+from ..errors import ClosedError, InvalidTypeError
+from ..options import TaskOptions
+from .bound import QueueTask
+from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
+from .fronts import make_spec, start_each
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+    from ..constants import TaskType
+    from ..engine.task import TaskSpec
+    from .aftermath import Aftermath
+    from .calls import Call
+    from .checkpoint import Checkpoint, Page
+
+__all__ = ["Submitting"]
+
+#: Specs that are kept for the next submission of the same function.
+_KEPT = 256
+
+
+class Submitting(Settings):
+    """The part of a queue that accepts calls. The ledger is of the class that builds on it."""
+
+    tt: "TaskType"
+    _handle: "Any"
+    _group: "Any"
+
+    if TYPE_CHECKING:
+        _lane: Any
+        _hooks: Any
+        _key: str
+        _policy: str
+        _halting: bool
+        _closing: bool
+        _closed: bool
+        _tasks: List[Task[Any]]
+        _entering: Aftermath
+        _aftermath: Aftermath
+
+        def _watch_failures(self, tasks: Iterable[Task[Any]]) -> None: ...
+        def _is_failing(self, error: BaseException) -> None: ...
+        def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
+
+    def _begin_anew(self) -> None:
+        self._specs: "Dict[Any, Tuple[TaskSpec, Any, TaskOptions]]" = {}        # see _spec()
+        self._groups = count(1)
+        self._restored = count(1)       # tasks that a checkpoint has handed back
+
+    def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
+               **options: "Any") -> "Any":
+        """Submit one call and return its handle.
+
+        :param args: positional arguments of the call. Keywords are options; use :func:`functools.partial` for the
+            function's own.
+        :param opts: :class:`TaskOptions`; options that are given as keywords win.
+        :raises ClosedError: (a RuntimeError) the queue takes no more tasks; the function will not run.
+        :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run here.
+
+        May be called from any thread.
+        """
+        return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
+
+    def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
+            checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[Any]":
+        """Submit a call for each item and return the handles, in order.
+
+        :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
+            argument.
+        :param checkpoint: a :class:`Checkpoint`: what already succeeded is not submitted again, its value is handed back.
+
+        The rest as :meth:`submit`.
+        """
+        self._check_open()
+        return self._submit_all(self._spec(fn, opts, options), calls_of(items, "map"), checkpoint)
+
+    def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
+              opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
+              **options: "Any") -> "Any":
+        """Submit calls that belong together and return them as a group.
+
+        :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
+        :param group_id: what results are grouped by; ``group-1``, ``group-2``... unless told.
+        :param checkpoint: as for :meth:`map`.
+
+        The rest as :meth:`submit`.
+        """
+        self._check_open()
+        merged = merge(opts, options, self._where())
+        if group_id is None:
+            group_id = merged.group_id
+        if group_id is None:
+            group_id = f"group-{next(self._groups)}"
+        merged = merged.replace(group_id=group_id)
+        if items is not None:
+            return self._group(group_id, self._submit_all(self._spec(tasks, merged, {}), calls_of(items, "group"),
+                                                          checkpoint))
+        calls = []
+        for position, call in enumerate(_several(tasks)):
+            if not isinstance(call, tuple) or not call or not callable(call[0]):
+                raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
+                                       f"{position} is {call!r}")
+            calls.append((self._spec(call[0], merged, {}), call[1:]))
+        handles: "List[Any]" = []
+        for spec, args in calls:
+            handles += self._submit_all(spec, [[args]], checkpoint)
+        return self._group(group_id, handles)
+
+    def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
+        """Decorate a function, so that calling it submits and returns a handle.
+
+        Option names among the keywords of a call override for that call. See :class:`QueueTask`.
+
+        >>> queue = ThreadQueue()
+        >>> @queue.task(priority=1)
+        ... def double(x):
+        ...     return 2 * x
+        >>> handle = double(21)
+        >>> queue.run().values, handle.priority
+        ((42,), 1)
+        """
+        if callable(opts):
+            raise InvalidTypeError("task() of a queue takes options only; write @queue.task() with parentheses")
+        merged = merge(opts, options, self._where())
+        return lambda function: self._bind(function, merged)
+
+    def _bind(self, function: "Any", options: TaskOptions) -> QueueTask:
+        return QueueTask(self, self._check(function), options)
+
+    def _where(self) -> str:
+        return f"a {type(self).__name__}'s task"
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
+        if self._halting:
+            raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
+                              "of its time, and takes no more tasks until its run has ended")
+
+    def _check(self, function: "Any") -> "Any":
+        """Return the function, if tasks of it can run here.
+
+        :raises InvalidTypeError: (a TypeError) they cannot.
+        """
+        function = unwrap(function)
+        if not callable(function):
+            close = getattr(function, "close", None)
+            if hasattr(function, "__await__") and close is not None:
+                close()         # a coroutine that will never run, which Python would warn of
+                raise InvalidTypeError(f"a {type(self).__name__} takes a function and its arguments, not a coroutine: submit "
+                                       "the function without calling it")
+            raise InvalidTypeError(f"a {type(self).__name__} takes a function, not {type(function).__name__}")
+        self._check_kind(function, is_coroutine_function(function))
+        return function
+
+    def _check_kind(self, function: "Any", coroutine: bool) -> None:
+        raise NotImplementedError
+
+    def _spec(self, function: "Any", options: "Optional[TaskOptions]", changes: "Mapping[str, Any]") -> "TaskSpec":
+        """Return what the calls of a function with some options have in common: the same each time, as long as both
+        are the same objects."""
+        if changes:
+            return self._make_spec(self._check(function), merge(options, changes, self._where()))
+        chosen = PLAIN if options is None else options
+        # By their ids, as functions need not be hashable; the entry keeps both alive, so that the ids stay theirs.
+        key = id(function), id(chosen)
+        kept = self._specs.get(key)
+        if kept is None or not self._usable(kept[0]):
+            if len(self._specs) >= _KEPT:
+                self._specs.clear()
+            spec = self._make_spec(self._check(function), merge(chosen, {}, self._where()))
+            kept = self._specs[key] = spec, function, chosen
+        return kept[0]
+
+    def _usable(self, spec: "TaskSpec") -> bool:
+        return True
+
+    def _make_spec(self, function: "Callable[..., Any]", options: TaskOptions, loop: "Any" = None) -> "TaskSpec":
+        rank = DEFAULT_PRIORITY if options.priority is None else options.priority
+        target = self._prepare(function)
+        if self._policy == "fail_first":
+            target = self._guard(target)
+        return make_spec(self.supervisor, self._lane, target, self.tt, options.replace(priority=self.pool_priority), rank,
+                         self._hooks, loop)
+
+    def _prepare(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        """Put the initializer in front of a function, if there is one."""
+        if self.initializer is None:
+            return function
+        return Prepared(function, self.initializer, self.initargs, self._key)
+
+    def _guard(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        """Have a function tell of its failure at once."""
+        return watch_errors(function, self._is_failing)
+
+    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", checkpoint: "Optional[Checkpoint]"
+                    ) -> "List[Any]":
+        handles: "List[Any]" = []
+        page = None if checkpoint is None else checkpoint.page(spec.target)
+        try:
+            for calls in chunks:
+                self._entering.expect(1)
+                try:
+                    if page is None:
+                        tasks = self._start(spec, calls)
+                        self._enter(tasks, len(tasks))
+                    else:
+                        tasks = self._resume(spec, calls, page)
+                finally:
+                    self._entering.made()
+                handles += map(self._handle, tasks)
+            return handles
+        except BaseException:
+            # All or none: nobody has the handles of those that were accepted.
+            for handle in reversed(handles):
+                handle.cancel()
+            raise
+
+    def _submit_call(self, function: "Callable[..., Any]", options: "Optional[TaskOptions]", args: "Tuple[Any, ...]",
+                     keywords: "Optional[Dict[str, Any]]") -> "Any":
+        """Submit one call, with keywords of the function's own, and return its handle."""
+        self._check_open()
+        spec = self._spec(function, options, {})
+        self._entering.expect(1)
+        try:
+            task = spec.pool.start(spec, args, keywords)
+            self._enter((task,), 1)
+        finally:
+            self._entering.made()
+        return self._handle(task)
+
+    def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
+        """Submit calls of one function together."""
+        if dict in map(type, calls) or self.tt == TT_MP and () in calls:
+            return start_each(spec, calls)
+        return spec.pool.start_many(spec, calls)
+
+    def _resume(self, spec: "TaskSpec", calls: "List[Call]", page: "Page") -> "List[Task[Any]]":
+        """Submit those calls that a checkpoint does not know; return the tasks of all of them, in order."""
+        keys = [page.key(call) for call in calls]
+        # First what is known: a value that cannot be read is an error before anything has been submitted.
+        tasks: "List[Any]" = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else None
+                              for key in keys]
+        missing = [call for call, task in zip(calls, tasks) if task is None]
+        if missing:
+            started = iter(self._start(spec, missing))
+            self._aftermath.expect(len(missing))
+            for position, key in enumerate(keys):
+                if tasks[position] is None:
+                    tasks[position] = task = next(started)
+                    task.add_done_callback(_Noting(page, key, self._aftermath))
+        self._enter(tasks, len(missing))
+        return tasks
+
+    def _enter(self, tasks: "Sequence[Task[Any]]", started: int) -> None:
+        """Note tasks that have just been accepted: so many, the others come from a checkpoint."""
+        self._tasks += tasks
+        if self._hooks is not None:
+            self._aftermath.expect(started)
+        if self._policy == "fail_first":
+            self._watch_failures(tasks)
+        if self._halting or self._closed:
+            # They came in while the queue gave up. They are accepted, so they end: as the others do.
+            self._cancel([task for task in tasks if self._closed or not task.options.must_complete])
+
+
+class _Noting:
+    """A done callback that keeps a success in a checkpoint."""
+
+    __slots__ = ("_page", "_key", "_aftermath")
+
+    def __init__(self, page: "Page", key: bytes, aftermath: Aftermath) -> None:
+        self._page = page
+        self._key = key
+        self._aftermath = aftermath
+
+    def __call__(self, task: "Task[Any]") -> None:
+        try:
+            if task._status == COMPLETED and type(task._outcome) is not Failure:
+                self._page.keep(self._key, task._outcome)
+        finally:
+            self._aftermath.made()
+
+
+def _ended(spec: "TaskSpec", task_id: str, value: "Any") -> "Task[Any]":
+    """Make a task that has succeeded without ever having been submitted."""
+    task: "Task[Any]" = Task(spec, (), None, None)
+    task._more().task_id = task_id
+    # Nobody else knows it, so no lock is needed.
+    task._advance(COMPLETED, perf_counter(), value)
+    return task
+
+
+def _several(tasks: "Any") -> "Iterable[Any]":
+    if callable(tasks) or isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+        raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
+                               + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
+    several: "Iterable[Any]" = tasks
+    return several

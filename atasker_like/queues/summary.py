@@ -1,0 +1,189 @@
+"""RunSummary: what became of the tasks of a run or a group."""
+from __future__ import annotations
+
+import sys
+
+from ..engine.result import Failure
+from ..engine.task import CANCELED
+from ..errors import ExecutionError
+from .handles import result_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Hashable, Iterable, List, Optional, Sequence, TextIO, Tuple
+
+    from ..engine.result import TaskResult
+    from ..engine.task import Task
+
+__all__ = ["RunSummary"]
+
+#: Lines at most of the table of those that did not succeed, and columns of a name.
+_SHOWN = 20
+_NAME = 40
+
+
+class RunSummary:
+    """What became of the tasks of a run or a group, in the order in which they were submitted. A run's leaves out those
+    that are detached.
+
+    ``total_submitted``, ``succeeded``, ``failed`` and ``cancelled`` are numbers of tasks, ``duration`` is in seconds,
+    ``timed_out`` says whether the run's own time was over before its tasks had ended. It does not change, and may be
+    used from any thread. The results are made when they are first asked for.
+
+    >>> queue = ThreadQueue()
+    >>> _ = queue.map(divmod, [(7, 2), (7, 0)])
+    >>> summary = queue.run()
+    >>> summary.succeeded, summary.failed, summary.values
+    (1, 1, ((3, 1),))
+    >>> summary.errors[0].message
+    'ZeroDivisionError: integer division or modulo by zero'
+    """
+
+    def __init__(self, tasks: "Iterable[Task[Any]]", duration: float, timed_out: bool = False) -> None:
+        self._tasks: "Optional[List[Task[Any]]]" = list(tasks)
+        self._results: "Optional[Tuple[TaskResult, ...]]" = None
+        self.total_submitted = len(self._tasks)
+        self.cancelled = sum(task._status == CANCELED for task in self._tasks)
+        self.failed = sum(type(task._outcome) is Failure for task in self._tasks)
+        self.succeeded = self.total_submitted - self.cancelled - self.failed
+        self.duration = duration
+        self.timed_out = timed_out
+
+    @property
+    def ok(self) -> bool:
+        """True when every task succeeded, and in time."""
+        return self.succeeded == self.total_submitted and not self.timed_out
+
+    @property
+    def results(self) -> "Tuple[TaskResult, ...]":
+        """How each task ended."""
+        tasks = self._tasks
+        if self._results is None:
+            assert tasks is not None
+            self._results = tuple(result_of(task) for task in tasks)
+            self._tasks = None      # last: another thread may be about to look at them
+        return self._results
+
+    @property
+    def values(self) -> "Tuple[Any, ...]":
+        """What the tasks that succeeded returned."""
+        return tuple(result.value for result in self.results if result.status == "succeeded")
+
+    @property
+    def errors(self) -> "Tuple[TaskResult, ...]":
+        """The results of those that failed."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+    def successes(self) -> "Tuple[TaskResult, ...]":
+        """Return the results of those that succeeded."""
+        return tuple(result for result in self.results if result.status == "succeeded")
+
+    def cancellations(self) -> "Tuple[TaskResult, ...]":
+        """Return the results of those that were cancelled."""
+        return tuple(result for result in self.results if result.status == "cancelled")
+
+    def by_task_id(self) -> "Dict[str, TaskResult]":
+        """Return the results by the id of their task."""
+        return {result.task_id: result for result in self.results}
+
+    def by_name(self) -> "Dict[str, Tuple[TaskResult, ...]]":
+        """Return the results by the name of their task."""
+        return self._by("name")
+
+    def by_group(self) -> "Dict[Hashable, Tuple[TaskResult, ...]]":
+        """Return the results by group; those of no group under None."""
+        return self._by("group_id")
+
+    def _by(self, field: str) -> "Dict[Any, Tuple[TaskResult, ...]]":
+        groups: "Dict[Any, List[TaskResult]]" = {}
+        for result in self.results:
+            groups.setdefault(getattr(result, field), []).append(result)
+        return {key: tuple(members) for key, members in groups.items()}
+
+    def raise_for_errors(self, include_cancelled: bool = False) -> None:
+        """Raise if a task failed.
+
+        :param include_cancelled: also if one was cancelled.
+        :raises ExecutionError: its ``results`` are those of the tasks that did not succeed.
+        """
+        if not self.failed and not (include_cancelled and self.cancelled):
+            return
+        bad = [result for result in self.results
+               if result.status == "failed" or include_cancelled and result.status == "cancelled"]
+        raise ExecutionError(f"{self._counts()}; the first, {bad[0].name} ({bad[0].task_id[-8:]}): "
+                             f"{bad[0].message or bad[0].status}. Their results are in the error's .results",
+                             bad) from bad[0].exception
+
+    # -- for people ----------------------------------------------------------------------------------
+
+    def display(self, file: "Optional[TextIO]" = None) -> None:
+        """Print what became of the tasks, by name, and those that did not succeed; no wider than the terminal.
+
+        :param file: where to; stdout unless told.
+        """
+        stream = sys.stdout if file is None else file
+        width = _columns(stream)
+        lines = [f"{self._counts()} in {self.duration:.2f} s{', timed out' if self.timed_out else ''}"]
+        if self.results:
+            lines += ["", *_table(("task", "succeeded", "failed", "cancelled", "mean s", "longest s"),
+                                  [_row(name, members) for name, members in self.by_name().items()], width)]
+        bad = [result for result in self.results if result.status != "succeeded"]
+        if bad:
+            rows = [(result.name, result.task_id[-8:], result.status, str(result.attempts), f"{result.duration:.3f}",
+                     " ".join((result.message or "").split())) for result in bad[:_SHOWN]]
+            lines += ["", *_table(("task", "id", "status", "attempts", "seconds", "message"), rows, width, left=(0, 1, 2, 5))]
+            if len(bad) > _SHOWN:
+                lines.append(f"... and {len(bad) - _SHOWN:,} more")
+        print("\n".join(lines), file=stream)
+
+    def _counts(self) -> str:
+        counts = ", ".join(f"{number:,} {word}" for number, word in
+                           ((self.succeeded, "succeeded"), (self.failed, "failed"), (self.cancelled, "cancelled"))
+                           if number)
+        tasks = f"{self.total_submitted:,} task{'' if self.total_submitted == 1 else 's'}"
+        return f"{tasks}: {counts}" if counts else tasks
+
+    def __repr__(self) -> str:
+        return f"<RunSummary {self._counts()} in {self.duration:.2f} s{', timed out' if self.timed_out else ''}>"
+
+    def __getstate__(self) -> "Dict[str, Any]":
+        self.results        # the tasks belong to this process
+        return dict(self.__dict__)
+
+
+def _row(name: str, members: "Sequence[TaskResult]") -> "Tuple[str, ...]":
+    counts = [sum(result.status == status for result in members) for status in ("succeeded", "failed", "cancelled")]
+    # What never ran would only make the mean look better.
+    ran = [result.duration for result in members if result.started_at is not None]
+    return (name, *(f"{number:,}" for number in counts),
+            f"{sum(ran) / len(ran):.3f}" if ran else "-", f"{max(ran):.3f}" if ran else "-")
+
+
+def _table(head: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: int,
+           left: "Sequence[int]" = (0,)) -> "List[str]":
+    """Align columns; the first gives way to a bound, the last to the width."""
+    rows = [head, *([_cut(row[0], _NAME), *row[1:]] for row in rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    # Names give way only as far as they can be told apart.
+    widths[0] -= max(0, min(sum(widths[:-1]) + 2 * (len(widths) - 1) + len(head[-1]) - width, widths[0] - 8))
+    lines = []
+    for row in rows:
+        cells = [_cut(cell, widths[column]).ljust(widths[column]) if column in left else cell.rjust(widths[column])
+                 for column, cell in enumerate(row)]
+        lines.append(_cut("  ".join(cells).rstrip(), width))
+    return lines
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[:max(0, width - 3)] + "..."[:width]
+
+
+def _columns(stream: "Any") -> int:
+    import os
+    import shutil
+
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError, AttributeError):       # a file, a pipe, a StringIO
+        columns = 0
+    return columns or shutil.get_terminal_size((100, 24)).columns

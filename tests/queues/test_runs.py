@@ -1,0 +1,616 @@
+"""Submitting, running, and what the summary says."""
+import io
+import pickle
+import threading
+from functools import partial
+from time import monotonic
+
+import pytest
+
+from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError, InvalidTypeError, ProcessQueue,
+                          QueueFullError, QueueStateError, TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
+
+from .conftest import PATIENCE
+from . import functions
+
+
+def test_a_finite_run(face):
+    queue = face.make()
+    handles = face.do(queue.map, face.function("double"), [1, 2, 3])
+    assert [handle.status for handle in handles] == ["pending"] * 3     # nothing runs before run()
+    summary = face.run(queue)
+    assert summary.values == (2, 4, 6)
+    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 3, 0, 0)
+    assert summary.ok and not summary.timed_out and summary.duration > 0
+    assert [handle.value() for handle in handles] == [2, 4, 6]
+
+
+def test_an_empty_run(face):
+    summary = face.run(face.make())
+    assert (summary.total_submitted, summary.values, summary.ok) == (0, (), True)
+
+
+def test_each_run_sums_up_its_own_tasks(face):
+    queue = face.make()
+    face.do(queue.submit, face.function("double"), 1)
+    assert face.run(queue).values == (2,)
+    face.do(queue.submit, face.function("double"), 2)
+    assert face.run(queue).values == (4,)
+    assert [result.value for result in queue.results] == [2, 4]
+
+
+def test_items_are_taken_apart(face):
+    queue = face.make()
+    face.do(queue.map, face.function("add"), [(1, 2), {"a": 3, "b": 4}, 5, (), ])
+    summary = face.run(queue)
+    assert summary.values == (3, 7, 5)
+    assert "missing" in summary.errors[0].message
+
+
+def test_many_items_keep_their_order(face):
+    queue = face.make()
+    face.do(queue.map, face.function("double"), range(1500))
+    assert face.run(queue).values == tuple(range(0, 3000, 2))
+
+
+def test_tasks_that_are_submitted_while_it_runs_belong_to_the_run(threads):
+    queue = threads.make(workers=1)
+
+    def parent():
+        queue.submit(functions.double, 21)
+
+    queue.submit(parent)
+    assert queue.run().values == (None, 42)
+
+
+def test_results_say_what_they_belong_to(face):
+    queue = face.make()
+    handle = face.do(partial(queue.submit, face.function("fail"), "bad", priority=7, name="the bad one", group_id="g", metadata={"k": 1}))
+    face.run(queue)
+    result = handle.result()
+    assert (result.name, result.status, result.priority, result.group_id, result.metadata, result.attempts) == (
+        "the bad one", "failed", 7, "g", {"k": 1}, 1)
+    assert result.message == "ValueError: bad" and isinstance(result.exception, ValueError)
+    assert result.created_at <= result.started_at <= result.finished_at
+    assert result.task_id == handle.task_id and result.value is None and not result.detached and not result.must_complete
+
+
+def test_a_summary_groups_and_finds(threads):
+    queue = threads.make()
+    good = queue.submit(functions.double, 1, name="a", group_id="x")
+    bad = queue.submit(functions.fail, name="b", group_id="x")
+    never = queue.submit(functions.double, 3, name="a")
+    never.cancel()
+    summary = queue.run()
+    assert {name: len(results) for name, results in summary.by_name().items()} == {"a": 2, "b": 1}
+    assert {group: len(results) for group, results in summary.by_group().items()} == {"x": 2, None: 1}
+    assert summary.by_task_id()[good.task_id] == good.result()
+    assert [result.task_id for result in summary.errors] == [bad.task_id]
+    assert [result.task_id for result in summary.cancellations()] == [never.task_id]
+    assert [result.value for result in summary.successes()] == [2]
+    assert not summary.ok
+    with pytest.raises(ExecutionError) as caught:
+        summary.raise_for_errors()
+    assert [result.name for result in caught.value.results] == ["b"]
+    with pytest.raises(ExecutionError) as caught:
+        summary.raise_for_errors(include_cancelled=True)
+    assert [result.status for result in caught.value.results] == ["failed", "cancelled"]
+
+
+def test_only_cancellations_are_no_errors_unless_asked(threads):
+    queue = threads.make()
+    queue.submit(functions.double, 1).cancel()
+    summary = queue.run()
+    summary.raise_for_errors()
+    with pytest.raises(ExecutionError, match="1 cancelled"):
+        summary.raise_for_errors(include_cancelled=True)
+
+
+def test_detached_tasks_run_and_are_left_out(face):
+    queue = face.make()
+    seen = face.do(partial(queue.submit, face.function("double"), 1))
+    apart = face.do(partial(queue.submit, face.function("fail"), detached=True))
+    summary = face.run(queue)
+    assert summary.total_submitted == 1 and summary.ok
+    assert apart.detached and apart.status == "failed" and not seen.detached
+    assert len(queue.results) == 2
+
+
+def test_strict_raises_with_the_failures(face):
+    queue = face.make()
+    face.do(queue.submit, face.function("fail"), "very bad")
+    with pytest.raises(ExecutionError, match="very bad") as caught:
+        face.run(queue, strict=True)
+    assert [result.status for result in caught.value.results] == ["failed"]
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("name", ["map", "group"])
+def test_options_are_those_of_all(face, name):
+    queue = face.make()
+    handles = list(face.do(partial(getattr(queue, name), face.function("double"), [1, 2], priority=1, opts=TaskOptions(name="n", priority=9))))
+    assert {(handle.name, handle.priority) for handle in handles} == {("n", 1)}     # keywords win
+    queue.cancel()
+
+
+def test_the_most_urgent_starts_first(inside, gate):
+    """Any integer, lower first; ties in the order of submission."""
+    order = []
+
+    def note(word):
+        order.append(word)
+
+    async def co_note(word):
+        order.append(word)
+
+    queue = inside.make(workers=1)
+    function = co_note if inside.is_async else note
+    for word, priority in (("c", 3), ("d", 9), ("a", -5), ("default", None), ("b", 0)):
+        inside.do(partial(queue.submit, function, word, **({} if priority is None else {"priority": priority})))
+    inside.run(queue)
+    assert order == ["a", "b", "c", "default", "d"]
+
+
+def test_no_more_than_workers_run_at_once(face, gate):
+    queue = face.make(workers=2)
+    face.do(queue.map, face.function("enter"), [gate] * 5)
+    run = threading.Thread(target=face.run, args=(queue,))
+    run.start()
+    gate.wait_entered(2)
+    assert (queue.active_count, queue.pending_count) == (2, 3)
+    stats = queue.stats
+    assert (stats["active"], stats["pending"], stats["submitted"], stats["workers"]) == (2, 3, 5, 2)
+    gate.open()
+    run.join(PATIENCE)
+    assert (queue.active_count, queue.pending_count, queue.stats["succeeded"]) == (0, 0, 5)
+
+
+def test_a_delayed_task_occupies_no_place(inside):
+    queue = inside.make(workers=1)
+    late = inside.do(partial(queue.submit, inside.function("double"), 1, delay=0.02))
+    soon = inside.do(partial(queue.submit, inside.function("double"), 2))
+    assert late.scheduled_for is not None and soon.scheduled_for is None
+    assert queue.stats["scheduled"] == 1
+    inside.run(queue)
+    assert soon.result().started_at < late.result().started_at
+    assert late.result().started_at >= late.scheduled_for
+
+
+def test_a_bound_task(face):
+    queue = face.make()
+    bound = queue.task(priority=5, name="bound")(face.function("add"))
+    first = face.do(bound, 1, b=2)
+    second = face.do(partial(bound, 1, priority=0))
+    mapped = face.do(partial(bound.map, [(1, 1)], name="mapped"))
+    group = face.do(partial(bound.group, [(2, 2)], group_id="g"))
+    assert [(handle.name, handle.priority) for handle in (first, second, *mapped, *group)] == [
+        ("bound", 5), ("bound", 0), ("mapped", 5), ("bound", 5)]
+    assert group.group_id == "g"
+    assert face.run(queue).values == (3, 1, 2, 4)
+    assert bound.__wrapped__ is face.function("add")
+
+
+def test_a_function_that_is_decorated_already(threads):
+    queue = threads.make()
+    queue.submit(background_task(functions.double), 4)
+    assert queue.run().values == (8,)
+
+
+# -- groups ----------------------------------------------------------------------------------------------------
+
+
+def test_a_group_of_items(face):
+    with_run = face.make()
+    group = face.do(partial(with_run.group, face.function("double"), [1, 2]))
+    assert [handle.group_id for handle in group] == ["group-1"] * 2
+    face.run(with_run)
+    assert face.do(group.values) == (2, 4)
+    summary = face.do(group.wait)
+    assert summary.values == (2, 4) and summary.ok
+    assert len(group) == 2 and group[1].value() == 4
+
+
+def test_a_group_of_calls(face):
+    queue = face.make()
+    group = face.do(partial(queue.group, [(face.function("double"), 4), (face.function("add"), 1, 2)], group_id="mixed"))
+    assert face.run(queue).by_group().keys() == {"mixed"}
+    assert face.do(group.values) == (8, 3)
+
+
+@pytest.mark.parametrize("spoil", ["failed", "cancelled"])
+def test_the_values_of_a_group_that_did_not_succeed(face, spoil):
+    queue = face.make()
+    group = face.do(partial(queue.group, [(face.function("double"), 4), (face.function("fail"),)]))
+    if spoil == "cancelled":
+        group[1].cancel()
+    face.run(queue)
+    with pytest.raises(ExecutionError) as caught:
+        face.do(group.values)
+    assert [result.status for result in caught.value.results] == [spoil]
+
+
+def test_a_group_is_waited_for_with_a_timeout(blocking):
+    group = blocking.make().group(functions.double, [1])        # nobody runs it
+    with pytest.raises(WaitTimeoutError, match="goes on"):
+        group.wait(timeout=0)
+    assert group.cancel() == 1
+    assert group.wait().cancelled == 1
+
+
+@pytest.mark.parametrize("tasks, items", [(functions.double, None), ([functions.double], None), ([()], None), (5, None), ("ab", None),
+                                          (functions.double, 5), (functions.double, "ab")])
+def test_what_is_no_group(threads, tasks, items):
+    with pytest.raises(InvalidTypeError, match="group takes"):
+        threads.make().group(tasks, items)
+
+
+# -- infinite mode, start, join, shutdown ----------------------------------------------------------------------
+
+
+def test_an_infinite_queue_runs_tasks_as_they_come(face):
+    queue = face.make(mode="infinite")
+    face.do(queue.start)
+    for n in range(3):
+        face.do(queue.submit, face.function("double"), n)
+    face.do(queue.join)
+    assert [result.value for result in queue.results] == [0, 2, 4]
+    assert not queue.closed
+    face.do(queue.submit, face.function("double"), 3)
+    face.do(queue.shutdown)
+    assert queue.closed and len(queue.results) == 4
+    with pytest.raises(ClosedError, match="reset"):
+        face.do(queue.submit, face.function("double"), 1)
+
+
+def test_an_infinite_run_ends_with_the_shutdown(face):
+    queue = face.make(mode="infinite")
+    handle = face.do(queue.submit, face.function("double"), 1)
+    summaries = []
+    run = threading.Thread(target=lambda: summaries.append(face.run(queue)))
+    run.start()
+    handle.task.wait(PATIENCE)
+    assert run.is_alive()
+    face.do(queue.shutdown)
+    run.join(PATIENCE)
+    assert summaries[0].values == (2,) and not summaries[0].timed_out
+
+
+def test_a_shutdown_drains_what_was_never_started(face):
+    queue = face.make()
+    handle = face.do(queue.submit, face.function("double"), 1)
+    face.do(queue.shutdown)
+    face.do(queue.shutdown)     # nothing happens
+    assert handle.value() == 2
+
+
+def test_a_forced_shutdown_cancels_also_what_must_complete(face, gate):
+    queue = face.make(workers=1)
+    face.do(queue.start)
+    running = face.do(queue.submit, face.function("enter"), gate)
+    gate.wait_entered()
+    waiting = face.do(partial(queue.submit, face.function("double"), 1, must_complete=True))
+    face.do(partial(queue.shutdown, force=True))
+    assert (running.status, waiting.status) == ("cancelled", "cancelled")
+    gate.open()
+
+
+def test_join_with_a_timeout(blocking):
+    queue = blocking.make()
+    queue.submit(functions.double, 1)
+    with pytest.raises(WaitTimeoutError, match="1 tasks"):
+        queue.join(timeout=0)
+    queue.shutdown()
+
+
+def test_a_block_drains(blocking):
+    with blocking.make() as queue:
+        handle = queue.submit(functions.double, 1)
+    assert handle.value() == 2 and queue.closed
+
+
+def test_a_block_that_raises_cancels(blocking, gate):
+    with pytest.raises(KeyError):
+        with blocking.make(workers=1) as queue:
+            running = queue.submit(blocking.function("enter"), gate)
+            gate.wait_entered()
+            waiting = queue.submit(functions.double, 1)
+            raise KeyError("the block")
+    assert (running.status, waiting.status) == ("cancelled", "cancelled")
+    gate.open()
+
+
+def test_an_async_block(coroutines):
+    async def drain():
+        async with coroutines.make() as queue:
+            handle = queue.submit(functions.co_double, 1)
+        return handle.value(), queue.closed
+
+    async def spoil():
+        async with coroutines.make(workers=1) as queue:
+            handles.append(queue.submit(functions.co_double, 1))
+            raise KeyError("the block")
+
+    handles = []
+    assert coroutines.do(drain) == (2, True)
+    with pytest.raises(KeyError):
+        coroutines.do(spoil)
+    assert handles[0].cancelled()
+
+
+def test_cancel_closes_and_waits_for_nothing(face, gate):
+    queue = face.make(workers=1)
+    face.do(queue.start)
+    face.do(queue.submit, face.function("enter"), gate)
+    gate.wait_entered()
+    waiting = face.do(partial(queue.submit, face.function("double"), 1, must_complete=True))
+    assert face.do(queue.cancel) == 2
+    assert waiting.status == "cancelled" and queue.closed
+    gate.open()
+
+
+def test_a_task_that_shuts_down_its_own_queue(threads):
+    queue = threads.make(workers=1)
+    queue.start()
+    first = queue.submit(queue.shutdown)
+    assert first.wait(PATIENCE).status == "succeeded"
+    assert queue.closed
+
+
+# -- reset, clear_results ----------------------------------------------------------------------------------------
+
+
+def test_reset_cancels_forgets_and_opens(face):
+    queue = face.make()
+    waiting = face.do(queue.submit, face.function("double"), 1)
+    queue.reset()
+    assert waiting.status == "cancelled" and queue.results == () and queue.stats["submitted"] == 0
+    face.do(queue.shutdown)
+    queue.reset()
+    face.do(queue.submit, face.function("double"), 2)
+    assert face.run(queue).values == (4,)
+
+
+def test_reset_while_it_runs(face, gate):
+    queue = face.make()
+    face.do(queue.submit, face.function("enter"), gate)
+    run = threading.Thread(target=face.run, args=(queue,))
+    run.start()
+    gate.wait_entered()
+    with pytest.raises(QueueStateError, match="shutdown"):
+        queue.reset()
+    with pytest.raises(QueueStateError, match="running"):
+        queue.clear_results()
+    with pytest.raises(QueueStateError, match="another queue"):
+        face.run(queue)
+    gate.open()
+    run.join(PATIENCE)
+    queue.reset()
+
+
+def test_run_inside_run(threads):
+    queue = threads.make()
+    queue.submit(lambda: queue.run())
+    assert isinstance(queue.run().errors[0].exception, QueueStateError)
+
+
+def test_clear_results(face):
+    queue = face.make()
+    face.do(queue.submit, face.function("double"), 1)
+    face.run(queue)
+    waiting = face.do(queue.submit, face.function("double"), 2)
+    queue.clear_results()
+    assert queue.results == () and queue.stats["pending"] == 1
+    assert face.run(queue).values == (4,) and waiting.done()
+
+
+def test_a_closed_queue_does_not_run(face):
+    queue = face.make()
+    face.do(queue.shutdown)
+    for refused in (queue.run, queue.start, partial(queue.map, face.function("double"), [1]), partial(queue.group, face.function("double"), [1])):
+        with pytest.raises(ClosedError):
+            face.do(refused)
+
+
+# -- room --------------------------------------------------------------------------------------------------------
+
+
+def wait_until_outside(queue, thread):
+    """Wait until a thread waits for room; nobody is told of that, so look."""
+    deadline = monotonic() + PATIENCE
+    while not queue._lane.outside:
+        assert monotonic() < deadline and thread.is_alive()
+        thread.join(0.001)
+
+
+def test_a_full_queue_blocks_a_thread(blocking, gate):
+    queue = blocking.make(workers=1, size=1)
+    queue.start()
+    queue.submit(blocking.function("enter"), gate)
+    gate.wait_entered()
+    queue.submit(functions.double, 1)           # waits: the queue is full
+    handles = []
+    submitting = threading.Thread(target=lambda: handles.append(queue.submit(functions.double, 2)))
+    submitting.start()
+    wait_until_outside(queue, submitting)
+    assert not handles
+    gate.open()
+    submitting.join(PATIENCE)
+    assert handles[0].wait(PATIENCE).value == 4
+    queue.shutdown()
+
+
+def test_a_run_waits_for_who_is_still_submitting(threads):
+    queue = threads.make(workers=1, size=2)
+    mapping = threading.Thread(target=queue.map, args=(functions.double, range(200)))
+    mapping.start()
+    wait_until_outside(queue, mapping)      # it is in the middle of its map
+    assert queue.run().values == tuple(range(0, 400, 2))
+    mapping.join(PATIENCE)
+
+
+def test_a_full_async_queue_raises(coroutines):
+    async def main():
+        queue = coroutines.make(size=2)
+        handles = queue.map(functions.co_double, [1, 2])
+        with pytest.raises(QueueFullError, match="2"):
+            queue.submit(functions.co_double, 3)
+        with pytest.raises(QueueFullError):
+            queue.map(functions.co_double, [3])
+        return (await queue.run()).values, len(handles)
+
+    assert coroutines.do(main) == ((2, 4), 2)
+
+
+def test_a_map_that_finds_no_room_leaves_nothing(coroutines):
+    async def main():
+        queue = coroutines.make(size=2)
+        with pytest.raises(QueueFullError):
+            queue.map(functions.co_double, range(3))
+        return (await queue.run()).succeeded
+
+    assert coroutines.do(main) == 0
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ThreadQueue, ProcessQueue, AsyncQueue])
+@pytest.mark.parametrize("arguments, error, words", [
+    ({"workers": 0}, InvalidArgumentError, "workers"), ({"workers": 1.5}, InvalidTypeError, "workers"),
+    ({"workers": True}, InvalidTypeError, "workers"), ({"size": -1}, InvalidArgumentError, "size"),
+    ({"timeout": 0}, InvalidArgumentError, "timeout"), ({"timeout": "1"}, InvalidTypeError, "timeout"),
+    ({"mode": "endless"}, InvalidArgumentError, "'infinite'"), ({"fail_policy": "stop"}, InvalidArgumentError, "'fail_first'"),
+    ({"on_timeout": "die"}, InvalidArgumentError, "'complete'"), ({"rate": 0}, InvalidArgumentError, "rate"),
+    ({"burst": 0}, InvalidArgumentError, "burst"), ({"initializer": 5}, InvalidTypeError, "initializer"),
+    ({"on_start": 5}, InvalidTypeError, "on_start"), ({"on_complete": 5}, InvalidTypeError, "on_complete"),
+    ({"on_retry": 5}, InvalidTypeError, "on_retry"), ({"supervisor": 5}, InvalidTypeError, "supervisor"),
+    ({"pool_priority": "high"}, InvalidTypeError, "priority"), ({"worker": 5}, InvalidTypeError, "did you mean 'workers'"),
+])
+def test_arguments_are_refused_where_they_are_passed(kind, arguments, error, words):
+    with pytest.raises(error, match=words):
+        kind(**arguments)
+
+
+@pytest.mark.parametrize("options, error, words", [
+    ({"timeout": 0}, ValueError, "timeout"), ({"retries": -1}, ValueError, "retries"), ({"retry_delay": -1}, ValueError, "retry_delay"),
+    ({"backoff": 0}, ValueError, "backoff"), ({"delay": -1}, ValueError, "delay"), ({"delay": 1, "run_at": 1}, ValueError, "exclude"),
+    ({"retrys": 1}, TypeError, "did you mean 'retries'"), ({"opts": {"retries": 1}}, TypeError, "TaskOptions"),
+])
+def test_options_are_refused_where_they_are_passed(face, options, error, words):
+    queue = face.make()
+    for submit in (partial(queue.submit, face.function("double"), 1), partial(queue.map, face.function("double"), [1]),
+                   partial(queue.group, face.function("double"), [1]), queue.task):
+        with pytest.raises(error, match=words):
+            face.do(partial(submit, **options))
+    assert queue.stats["submitted"] == 0
+
+
+def test_a_coroutine_function_in_a_queue_of_threads(blocking):
+    queue = blocking.make()
+    for refused in (partial(queue.submit, functions.co_double, 1), partial(queue.task(), functions.co_double)):
+        with pytest.raises(InvalidTypeError, match="AsyncQueue"):
+            refused()
+
+
+def test_a_plain_function_in_an_async_queue(coroutines):
+    queue = coroutines.make()
+    with pytest.raises(InvalidTypeError, match="ThreadQueue"):
+        coroutines.do(queue.submit, functions.double, 1)
+
+
+def test_a_coroutine_is_no_function(coroutines, recwarn):
+    queue = coroutines.make()
+    with pytest.raises(InvalidTypeError, match="without calling it"):
+        coroutines.do(queue.submit, functions.co_double(1))
+    assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+
+def test_what_is_no_function(face):
+    with pytest.raises(InvalidTypeError, match="not int"):
+        face.do(face.make().submit, 5)
+
+
+def test_the_decorator_needs_parentheses(threads):
+    with pytest.raises(InvalidTypeError, match="parentheses"):
+        threads.make().task(functions.double)
+
+
+def test_an_async_queue_without_a_loop():
+    with pytest.raises(QueueStateError, match="no loop runs here"):
+        AsyncQueue().submit(functions.co_double, 1)
+
+
+def test_an_async_queue_takes_tasks_from_threads_once_it_has_a_loop(coroutines):
+    queue = coroutines.make()
+    coroutines.do(queue.start)
+    handle = queue.submit(functions.co_double, 21)
+    assert coroutines.do(handle.wait).value == 42
+    coroutines.do(queue.shutdown)
+
+
+# -- the table for people -----------------------------------------------------------------------------------------
+
+
+def test_display(threads):
+    queue = threads.make()
+    queue.map(functions.double, range(3), name="twice")
+    queue.submit(functions.fail, "the disk is full", name="once", retries=1)
+    queue.submit(functions.double, 1, name="never").cancel()
+    out = io.StringIO()
+    queue.run().display(out)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("5 tasks: 3 succeeded, 1 failed, 1 cancelled in ")
+    rows = {line.split()[0]: line.split() for line in lines if line}
+    assert rows["twice"][1:4] == ["3", "0", "0"]
+    failed = next(line for line in lines if "ValueError: the disk is full" in line).split()
+    assert failed[0] == "once" and failed[2:4] == ["failed", "2"]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100])
+def test_the_table_is_no_wider_than_the_terminal(threads, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    queue = threads.make()
+    queue.submit(functions.fail, "x" * 300, name="a function with a name that is longer than most terminals are wide " * 2)
+    queue.map(functions.fail, ["many"] * 30)
+    out = io.StringIO()
+    queue.run().display(out)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[-1] == "... and 11 more"
+
+
+def test_an_empty_summary_can_be_shown(threads, capsys):
+    threads.make().run().display()
+    assert capsys.readouterr().out.startswith("0 tasks in 0.00 s")
+
+
+def test_a_summary_can_be_pickled(threads):
+    queue = threads.make()
+    queue.map(functions.double, [1, 2])
+    summary = queue.run()
+    copy = pickle.loads(pickle.dumps(summary))
+    assert copy.values == (2, 4) and copy.total_submitted == 2 and repr(copy) == repr(summary)
+
+
+def test_progress(threads, capsys):
+    queue = threads.make()
+    queue.map(functions.double, range(5))
+    queue.submit(functions.fail)
+    queue.run(progress=True)
+    assert "tasks: 6/6 100%" in capsys.readouterr().err
+
+
+def test_progress_of_an_async_queue_and_of_join(coroutines, capsys):
+    async def main():
+        queue = coroutines.make()
+        queue.map(functions.co_double, range(5))
+        await queue.run(progress=True)
+        queue.submit(functions.co_fail)
+        await queue.start()
+        await queue.join(progress=True)
+        assert [result.status for result in queue.results][5:] == ["failed"]
+        await queue.shutdown()
+
+    coroutines.do(main)
+    shown = capsys.readouterr().err
+    assert "5/5 100%" in shown and "1/1 100%" in shown and "1 failed" in shown
