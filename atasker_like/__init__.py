@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     from .collections import FunctionCollection, TaskCollection
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
-    from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
-                         QueueFullError, RemoteError, RemoteTraceback, SupervisorBusyError, SupervisorError,
+    from .errors import (BackendNotConfiguredError, ExecutionError, InvalidArgumentError, InvalidTypeError, PoolBrokenError, ProcessDiedError,
+                         QueueFullError, RemoteError, RemoteTraceback, ResultBackendError, ResultNotStoredError, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskNotFoundError, TaskPicklingError,
                          TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
+    from .results.backend import Backend
+    from .results.handles import AsyncResult, SyncResult
+    from .results.memory import MemoryBackend
+    from .results.record import StoredResult, TaskState
+    from .results.sqlite import SQLiteBackend
     from .snapshot import StopReport, WorkerStats
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
@@ -45,7 +50,7 @@ _HOMES = {
     "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
                "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
-               "QueueFullError"),
+               "QueueFullError", "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.result": ("TaskResult", "set_debug"),
@@ -53,6 +58,7 @@ _HOMES = {
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
+    "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"),
     "snapshot": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
@@ -63,17 +69,19 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "AsyncJob", "AsyncJobScheduler", "BackgroundAsyncWorker", "BackgroundEventWorker",
-    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidTypeError", "LocalProxy", "Locker", "PoolBrokenError",
-    "Priority", "ProcessDiedError", "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "StopReport",
-    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
-    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncResult", "Backend", "BackendNotConfiguredError",
+    "BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+    "BackgroundWorker", "BoundTask", "ExecutionError", "FunctionCollection", "InvalidArgumentError",
+    "InvalidTypeError", "LocalProxy", "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError",
+    "Progress", "QueueFullError", "RemoteError", "RemoteTraceback", "ResultBackendError", "ResultNotStoredError",
+    "SQLiteBackend", "StopReport", "StoredResult", "SupervisorBusyError", "SupervisorError",
+    "SupervisorStoppedError", "SyncResult", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL",
+    "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
     "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskStatus", "TaskSupervisor",
-    "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed", "background_task",
-    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "set_debug",
-    "task_supervisor", "wait_completed",
+    "TaskNotFoundError", "TaskOptions", "TaskPicklingError", "TaskResult", "TaskState", "TaskStatus",
+    "TaskSupervisor", "TaskTimeoutError", "TaskType", "WaitTimeoutError", "WorkerStats", "as_completed",
+    "background_task", "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task",
+    "g", "set_debug", "task_supervisor", "wait_completed",
 ]
 
 

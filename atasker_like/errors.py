@@ -21,7 +21,7 @@ __all__ = [
     "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
     "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
-    "ExecutionError", "QueueFullError",
+    "ExecutionError", "QueueFullError", "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError",
 ]
 
 
@@ -125,3 +125,15 @@ class ExecutionError(SupervisorError, RuntimeError):
 
 class QueueFullError(SupervisorError, Full):
     """A bounded queue has no room for the task. The function will not run."""
+
+
+class BackendNotConfiguredError(SupervisorError, RuntimeError):
+    """A result was asked for by its id, and there is no backend that could have kept it."""
+
+
+class ResultBackendError(SupervisorError, OSError):
+    """The store of a backend cannot be read or written. Tasks are not affected. The cause is chained."""
+
+
+class ResultNotStoredError(SupervisorError, ValueError):
+    """The task has ended, but its value could not be kept, or must not be read here."""

@@ -33,9 +33,15 @@ from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence, Set, Tuple
 
     from ..engine.timer import Timer
+
+    class Recorder(Protocol):
+        """Told with the lock held of tasks that begin (or are to begin again) and end. It appends them, and returns."""
+
+        began: Callable[["Task[Any]"], None]
+        ended: Callable[["Task[Any]"], None]
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -68,6 +74,7 @@ class Pool(Intake):
         self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
         self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
         self._telling = False               # a thread does, or is about to
+        self.recorder: "Optional[Recorder]" = None          # what is told when tasks begin and end, if anything is
         self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------

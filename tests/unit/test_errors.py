@@ -25,6 +25,9 @@ EXAMPLES = {
     "TaskPicklingError": (errors.TaskPicklingError("m"), pickle.PicklingError),
     "ExecutionError": (errors.ExecutionError("m", [1, 2]), RuntimeError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
+    "BackendNotConfiguredError": (errors.BackendNotConfiguredError("m"), RuntimeError),
+    "ResultBackendError": (errors.ResultBackendError("m"), OSError),
+    "ResultNotStoredError": (errors.ResultNotStoredError("m"), ValueError),
 }
 
 
