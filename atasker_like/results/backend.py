@@ -206,10 +206,11 @@ class Backend:
         """The supervisor has another backend now, or none; what was on its way has been stored."""
         self._recorders = [other for other in self._recorders if other is not recorder]
 
-    def live_task(self, task_id: str) -> "Optional[Task[Any]]":
-        """Return the task of an id if it lives in this process and its result will come here."""
+    def find_task(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return the task of an id if it is in this process: alive, or ended and not on its way to the store yet."""
         for recorder in self._recorders:
-            task = recorder.supervisor.get_task(task_id)
+            # In this order: a task is entered there before it leaves the registry.
+            task = recorder.supervisor.get_task(task_id) or recorder.find_task(task_id)
             if task is not None:
                 return task
         return None

@@ -39,14 +39,14 @@ class _Result:
 
         :raises BackendNotConfiguredError: (a RuntimeError) there is none.
         """
-        backend: "Optional[Backend]" = self._backend or task_supervisor.result_backend
+        backend: "Optional[Backend]" = task_supervisor.result_backend if self._backend is None else self._backend
         if backend is None:
             raise BackendNotConfiguredError(f"nobody keeps the result of task {self.task_id[-8:]}; call "
                                             "task_supervisor.set_result_backend(), or give this one a backend")
         return backend
 
-    def _live_task(self) -> "Optional[Task[Any]]":
-        task = self.backend.live_task(self.task_id)
+    def _task(self) -> "Optional[Task[Any]]":
+        task = self.backend.find_task(self.task_id)
         if task is not None and task._spec.options.ignore_result:
             raise ResultNotStoredError(f"the result of task {task.name} ({self.task_id[-8:]}) is not kept: it was submitted with "
                                        "ignore_result")
@@ -102,7 +102,7 @@ class AsyncResult(_Result):
         deadline = deadline_of(timeout)
         poll_interval = _interval(poll_interval)
         while True:
-            task = self._live_task()
+            task = self._task()
             if task is not None:
                 try:
                     await co_wait_completed(task, remaining(deadline))
@@ -125,7 +125,7 @@ class AsyncResult(_Result):
 
     async def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows. Errors as :meth:`get`, but the task's."""
-        task = self.backend.live_task(self.task_id)
+        task = self.backend.find_task(self.task_id)
         if task is not None:
             return state_of(task)
         return (await in_thread(self.backend.find, self.task_id)).state
@@ -158,7 +158,7 @@ class SyncResult(_Result):
         deadline = deadline_of(timeout)
         poll_interval = _interval(poll_interval)
         while True:
-            task = self._live_task()
+            task = self._task()
             if task is not None:
                 if not task._end(deadline):
                     raise self._too_late(timeout)
@@ -175,7 +175,7 @@ class SyncResult(_Result):
 
     def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows."""
-        task = self.backend.live_task(self.task_id)
+        task = self.backend.find_task(self.task_id)
         return self.backend.find(self.task_id).state if task is None else state_of(task)
 
     def ready(self) -> bool:

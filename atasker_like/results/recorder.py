@@ -99,16 +99,21 @@ class Recorder:
 
     # -- asked from any thread -----------------------------------------------------------------------
 
-    def find(self, task_id: str) -> "Optional[str]":
-        """Return the text of a task that is not stored yet; None when there is none of this id."""
+    def _look_up(self, task_id: str) -> "Union[Task[Any], str, None]":
         with self._lock:
             self._gather()
             found: "Union[Task[Any], str, None]" = self._waiting.get(task_id)
-            if found is None:
-                found = self._writing.get(task_id)
-        if found is None or isinstance(found, str):
-            return found
-        return self.backend.coder.encode_task(found)
+            return self._writing.get(task_id) if found is None else found
+
+    def find(self, task_id: str) -> "Optional[str]":
+        """Return the text of what is not stored yet of a task; None when there is none."""
+        found = self._look_up(task_id)
+        return self.backend.coder.encode_task(found) if isinstance(found, Task) else found
+
+    def find_task(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return the task of what has not even been encoded yet."""
+        found = self._look_up(task_id)
+        return found if isinstance(found, Task) else None
 
     def flush(self, timeout: "Optional[float]" = None) -> None:
         """Block until everything that has ended by now is stored.
