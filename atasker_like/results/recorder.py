@@ -287,7 +287,10 @@ class Recorder:
                 waiting[task.id] = task
 
     def _held(self) -> int:
-        return len(self._writing) + len(self._waiting) + len(self._queue)
+        """How many tasks have something that is not stored."""
+        with self._lock:
+            self._gather()
+            return len(self._writing.keys() | self._waiting.keys())
 
     def _let_go_of_the_oldest(self) -> None:
         """The store cannot be written: the memory must not fill up with what it should have taken."""

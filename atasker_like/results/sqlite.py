@@ -109,14 +109,17 @@ class SQLiteBackend(Backend):
         """See :meth:`Backend.read`."""
         self._after_fork()
         with self._read_lock:
-            if self._reader is None:
-                self.open()                 # makes the file if need be, and looks whose it is
-                self._reader = self._connect()
             try:
+                if self._reader is None:
+                    self._reader = self._connect()
+                    if not self._version_of(self._reader):
+                        self.open()         # there is nothing in it yet
                 found = self._reader.execute("SELECT data FROM results WHERE task_id = ? AND "
                                              "(expires IS NULL OR expires > ?)", (task_id, self.clock())).fetchone()
             except Exception as error:
                 self._drop("_reader")
+                if isinstance(error, ResultBackendError):
+                    raise
                 raise self._trouble("read", error) from error
         return None if found is None else found[0]
 
@@ -165,21 +168,26 @@ class SQLiteBackend(Backend):
             finally:
                 self._busy = False
 
+    def _version_of(self, database: "sqlite3.Connection") -> int:
+        """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
+        (application,), (version,), (tables,) = (
+            database.execute(question).fetchone() for question in (
+                "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"))
+        if application != APPLICATION_ID and tables:
+            raise ResultBackendError(f"{self.path} is a database of something else; give SQLiteBackend a file of its own")
+        if version > SCHEMA_VERSION:
+            raise ResultBackendError(f"{self.path} was made by a later version of this library (schema {version}, this one "
+                                     f"knows {SCHEMA_VERSION}); update this one, or use another file")
+        return int(version)
+
     def _prepared(self) -> "sqlite3.Connection":
         """Open the file for writing, and make the table if the file is new."""
         database = self._connect()
         try:
-            (application,), (version,), (tables,) = (
-                database.execute(question).fetchone() for question in (
-                    "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"))
-            if application != APPLICATION_ID and tables:
-                raise ResultBackendError(f"{self.path} is a database of something else; give SQLiteBackend a file of its own")
-            if version > SCHEMA_VERSION:
-                raise ResultBackendError(f"{self.path} was made by a later version of this library (schema {version}, this one "
-                                         f"knows {SCHEMA_VERSION}); update this one, or use another file")
+            version = self._version_of(database)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
-            if version < SCHEMA_VERSION:
+            if not version:
                 database.execute("BEGIN IMMEDIATE")     # another process may be doing the same
                 database.execute("CREATE TABLE IF NOT EXISTS results "
                                  "(task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
