@@ -75,8 +75,8 @@ class Recorder:
         self._lock = threading.RLock()      # guards what follows; pools never take it
         self._waiting: "Dict[str, Task[Any]]" = {}
         self._writing: "Dict[str, Union[Task[Any], str]]" = {}
-        self._closing = False
-        self._until: "Optional[float]" = None       # of a closing one: when it gives up what it cannot store
+        self._wanted = False                # the supervisor runs: the thread does not end when all is stored
+        self._until = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
         self._thread: "Optional[threading.Thread]" = None
         self._gate = threading.Lock()       # held; what the thread sleeps on
         self._gate.acquire()
@@ -125,44 +125,45 @@ class Recorder:
         mark = _Mark()
         self._marks.append(mark)
         with self._lock:
-            running = self._thread is not None
-        if not running:
-            self.open()                     # stopped: for this once
+            self._start_thread()            # of a supervisor that does not run there is none: for this once
         self._wake()
         if not block(mark.gate.acquire, deadline):
             raise WaitTimeoutError(f"results were not stored within {timeout:g} s; the writer goes on")
-        if not running:
-            self.close(None)
         if mark.error is not None:
             raise ResultBackendError(f"results are held in memory, since they cannot be stored: {mark.error}") from mark.error
 
     def open(self) -> None:
-        """Have a thread write. Nothing happens if one does."""
+        """Have a thread write from now on."""
         with self._lock:
-            self._closing = False           # one that is about to end goes on
-            if self._thread is not None:
-                return
-            thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor.id}_results", daemon=True)
-            try:
-                thread.start()
-            except (RuntimeError, MemoryError) as error:
-                log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
-                          self.supervisor.id, error)
-                self._answer(error)
-                return
-            self._thread = thread
+            self._wanted = True             # one that is about to end goes on
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        """Start the thread if there is none; the lock is held. Without one, results are held in memory."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor.id}_results", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
+                      self.supervisor.id, error)
+            self._answer(error)
+            return
+        self._thread = thread
 
     def close(self, deadline: "Optional[float]") -> None:
         """Store what there is, and end the thread; what cannot be stored until the deadline is logged."""
         patience = monotonic() + CLOSE_PATIENCE
         with self._lock:
-            thread = self._thread
-            if thread is None:
-                return
             self._until = patience if deadline is None else min(deadline, patience)
-            self._closing = True
+            self._wanted = False
+            if self._queue or self._waiting or self._writing:
+                self._start_thread()
+            thread = self._thread
         self._wake()
-        thread.join(remaining(deadline))
+        if thread is not None:
+            thread.join(remaining(deadline))
 
     def reset_after_fork(self) -> None:
         """In a forked process: the thread is the parent's, and so is what it was about to store."""
@@ -170,6 +171,7 @@ class Recorder:
         self._marks.clear()
         self._lock = threading.RLock()
         self._waiting, self._writing = {}, {}
+        self._wanted = False                # the supervisor is new, too
         self._thread = None
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -195,30 +197,36 @@ class Recorder:
             if error is None:
                 if self._has_ended():
                     return
-                if not self._closing and (self._queue or self._rest()):
+                if self._queue or self._rest():
                     self._linger()
                 continue
-            left = None if self._until is None or not self._closing else self._until - monotonic()
-            if left is not None and left <= 0:
-                log.error("supervisor %s ends, and %d result(s) were not stored: %s", self.supervisor.id, self._held(), error)
-                with self._lock:
-                    self._thread = None
-                    self._answer(error)
+            if self._gives_up(error):
                 return
             if pause == RETRY_PAUSE:
                 log.error("results of supervisor %s cannot be stored, and are held in memory until they can: %s",
                           self.supervisor.id, error)
             # A mark, or the end, has it try at once.
-            self._gate.acquire(True, pause if left is None else min(pause, left))
+            self._gate.acquire(True, pause if self._wanted else max(0.0, min(pause, self._until - monotonic())))
             pause = min(2 * pause, RETRY_PAUSE_MOST)
 
     def _has_ended(self) -> bool:
         """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
         with self._lock:
-            if self._closing and not self._queue and not self._marks:
-                self._thread = None
-                return True
-            return False
+            if self._wanted or self._queue or self._marks:
+                return False
+            self._thread = None
+            return True
+
+    def _gives_up(self, error: BaseException) -> bool:
+        """Whether the thread is to end although something is not stored; settled in the same way."""
+        with self._lock:
+            if self._wanted or self._until > monotonic():
+                return False
+            self._thread = None
+            self._answer(error)
+        log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory and were not stored: %s",
+                  self._held(), self.supervisor.id, error)
+        return True
 
     def _rest(self) -> bool:
         """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
@@ -227,16 +235,16 @@ class Recorder:
             # Whoever had found the other call there has made it by now, so its task is seen below.
             with pool.lock:
                 pass
-        while not (self._queue or self._marks or self._closing):
+        while self._wanted and not (self._queue or self._marks):
             self._gate.acquire()
-        return not (self._marks or self._closing)
+        return self._wanted and not self._marks
 
     def _linger(self) -> None:
         """Let tasks run as long as many of them end."""
         self._gate.acquire(False)           # it may have been opened for what has been seen since
         most = monotonic() + LINGER_MOST
         came = 0
-        while not (self._marks or self._closing) and monotonic() < most:
+        while self._wanted and not self._marks and monotonic() < most:
             before = len(self._queue)
             if came and before - came < MANY:
                 return

@@ -299,7 +299,7 @@ def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplo
     store.trouble = OSError("the disk is full")
     task = supervisor.put_task(abs, (-1,))
     supervisor.stop(wait=PATIENCE)
-    assert any("1 result(s) were not stored: the disk is full" in message for message in caplog.messages)
+    assert any(message.startswith("1 result(s)") and "were not stored: the disk is full" in message for message in caplog.messages)
     assert SyncResult(task.id, store).get(0) == 1
     store.trouble = None
     store.flush(PATIENCE)                   # what it holds is not lost
@@ -432,6 +432,7 @@ def test_the_repr_of_a_value_may_ask_for_results(kept, store):
 
     told = []
     first = kept.put_task(abs, (1,))
+    first.wait(PATIENCE)
     kept.put_task(Curious).wait(PATIENCE)
     store.flush(PATIENCE)
     assert told == [1]
