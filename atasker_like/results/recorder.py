@@ -7,7 +7,7 @@
                              who asks by id ────────────┘ answered from here until it is stored
 
 The pools must not feel it. What they call is an append; only the first after a rest is more, and wakes the thread.
-Awake, it lets tasks run as long as many of them end, a second at most, and then writes all that has come together: a
+Awake, it lets tasks run as long as many of them end, two seconds at most, and then writes all that has come together: a
 thread that encodes takes the interpreter from those that run tasks, and fewer, larger batches take less of it.
 """
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = ["Recorder"]
 LINGER = 0.02
 #: Tasks that end in that time while much is going on: 10 000 a second.
 MANY = 200
-#: Seconds after which it writes although much is going on.
-LINGER_MOST = 1.0
+#: Seconds after which it writes although much is going on, and how much may have come by then.
+LINGER_MOST, QUEUE_MOST = 2.0, 200000
 #: Results of one transaction at most.
 BATCH = 20000
 #: Results that are held while the store cannot be written; beyond it the oldest are given up.
@@ -246,7 +246,7 @@ class Recorder:
         came = 0
         while self._wanted and not self._marks and monotonic() < most:
             before = len(self._queue)
-            if came and before - came < MANY:
+            if came and before - came < MANY or before > QUEUE_MOST:
                 return
             came = before
             self._gate.acquire(True, LINGER)
@@ -290,9 +290,16 @@ class Recorder:
         """Move what has come to where it can be found by id. The lock is held."""
         take, waiting = self._queue.popleft, self._waiting
         # Once each: of a short task the queue holds both the begin and the end.
+        last = None
         for task in dict.fromkeys([take() for _ in range(len(self._queue))]):
-            if not task._spec.options.ignore_result:
-                waiting[task.id] = task
+            spec = task._spec
+            if spec is not last:
+                pool: "Any" = spec.pool
+                last, ignored, prefix = spec, spec.options.ignore_result, pool.registry.prefix
+            if not ignored:
+                # task.id, written out: this runs for every task, in competition with those that run
+                extra = task._extra
+                waiting[f"{prefix}{task._seq:012x}" if extra is None or extra.task_id is None else extra.task_id] = task
 
     def _held(self) -> int:
         """How many tasks have something that is not stored."""

@@ -393,12 +393,11 @@ class Thing:
 
 
 def test_what_is_stored_is_let_go(kept, store):
-    thing = Thing()
-    seen = weakref.ref(thing)
-    task = background_task(lambda: thing, supervisor=kept)()
+    only = [Thing()]
+    seen = weakref.ref(only[0])
+    task = background_task(only.pop, supervisor=kept)()
     task.wait(PATIENCE)
     store.flush(PATIENCE)
-    del thing
     value = task.value()
     assert seen() is value
     task = value = None
