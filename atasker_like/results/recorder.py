@@ -101,9 +101,12 @@ class Recorder:
 
     def _look_up(self, task_id: str) -> "Union[Task[Any], str, None]":
         with self._lock:
-            self._gather()
+            came = self._gather()           # let go when the lock is free
             found: "Union[Task[Any], str, None]" = self._waiting.get(task_id)
-            return self._writing.get(task_id) if found is None else found
+            if found is None:
+                found = self._writing.get(task_id)
+        del came
+        return found
 
     def find(self, task_id: str) -> "Optional[str]":
         """Return the text of what is not stored yet of a task; None when there is none."""
@@ -158,7 +161,7 @@ class Recorder:
         with self._lock:
             self._until = patience if deadline is None else min(deadline, patience)
             self._wanted = False
-            if self._queue or self._waiting or self._writing:
+            if self._has_work() or self._writing:
                 self._start_thread()
             thread = self._thread
         self._wake()
@@ -197,7 +200,7 @@ class Recorder:
             if error is None:
                 if self._has_ended():
                     return
-                if self._queue or self._rest():
+                if self._rest():
                     self._linger()
                 continue
             if self._gives_up(error):
@@ -209,10 +212,14 @@ class Recorder:
             self._gate.acquire(True, pause if self._wanted else max(0.0, min(pause, self._until - monotonic())))
             pause = min(2 * pause, RETRY_PAUSE_MOST)
 
+    def _has_work(self) -> bool:
+        """Whether something is to be done; the lock is held, or it could be on its way from the queue just now."""
+        return bool(self._queue or self._waiting or self._marks)
+
     def _has_ended(self) -> bool:
         """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
         with self._lock:
-            if self._wanted or self._queue or self._marks:
+            if self._wanted or self._has_work():
                 return False
             self._thread = None
             return True
@@ -230,23 +237,27 @@ class Recorder:
 
     def _rest(self) -> bool:
         """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
-        self.began = self.ended = self._first
-        for pool in self.supervisor._pools().values():
-            # Whoever had found the other call there has made it by now, so its task is seen below.
-            with pool.lock:
-                pass
-        while self._wanted and not (self._queue or self._marks):
-            self._gate.acquire()
+        if not self._queue:                 # else there is no time to rest
+            self.began = self.ended = self._first
+            for pool in self.supervisor._pools().values():
+                # Whoever had found the other call there has made it by now, so its task is seen below.
+                with pool.lock:
+                    pass
+            while self._wanted:
+                with self._lock:
+                    if self._has_work():
+                        break
+                self._gate.acquire()
         return self._wanted and not self._marks
 
     def _linger(self) -> None:
         """Let tasks run as long as many of them end."""
         self._gate.acquire(False)           # it may have been opened for what has been seen since
         most = monotonic() + LINGER_MOST
-        came = 0
+        came = None
         while self._wanted and not self._marks and monotonic() < most:
             before = len(self._queue)
-            if came and before - came < MANY or before > QUEUE_MOST:
+            if came is not None and before - came < MANY or before > QUEUE_MOST:
                 return
             came = before
             self._gate.acquire(True, LINGER)
@@ -256,8 +267,8 @@ class Recorder:
         left = True
         while left:
             with self._lock:
+                came = self._gather()
                 if not self._writing:
-                    self._gather()
                     left = len(self._waiting) > BATCH
                     if left:
                         keys = list(self._waiting)[:BATCH]
@@ -265,6 +276,7 @@ class Recorder:
                     else:
                         self._writing, self._waiting = dict(self._waiting), {}
                 batch = self._writing
+            del came                        # with the lock free, like everything that may be the last reference
             if not batch:
                 return
             try:
@@ -286,12 +298,16 @@ class Recorder:
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
-    def _gather(self) -> None:
-        """Move what has come to where it can be found by id. The lock is held."""
+    def _gather(self) -> "Dict[Task[Any], None]":
+        """Move what has come to where it can be found by id. The lock is held.
+
+        Return references to all of it, for the caller to let go when the lock is free: that may run finalizers.
+        """
         take, waiting = self._queue.popleft, self._waiting
         # Once each: of a short task the queue holds both the begin and the end.
+        came = dict.fromkeys([take() for _ in range(len(self._queue))])
         last = None
-        for task in dict.fromkeys([take() for _ in range(len(self._queue))]):
+        for task in came:
             spec = task._spec
             if spec is not last:
                 pool: "Any" = spec.pool
@@ -300,20 +316,23 @@ class Recorder:
                 # task.id, written out: this runs for every task, in competition with those that run
                 extra = task._extra
                 waiting[f"{prefix}{task._seq:012x}" if extra is None or extra.task_id is None else extra.task_id] = task
+        return came
 
     def _held(self) -> int:
         """How many tasks have something that is not stored."""
         with self._lock:
-            self._gather()
-            return len(self._writing.keys() | self._waiting.keys())
+            came = self._gather()
+            held = len(self._writing.keys() | self._waiting.keys())
+        del came
+        return held
 
     def _let_go_of_the_oldest(self) -> None:
         """The store cannot be written: the memory must not fill up with what it should have taken."""
         with self._lock:
-            self._gather()
+            came = self._gather()
             over = len(self._waiting) - HELD_MOST
-            for key in list(self._waiting)[:max(0, over)]:
-                del self._waiting[key]
+            gone = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
+        del came, gone
         if over > 0:
             self.given_up += over
             log.error("%d result(s) of supervisor %s are given up: more than %d wait for a store that cannot be written",

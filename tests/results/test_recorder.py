@@ -168,6 +168,19 @@ def test_an_old_call_is_waited_for(kept, store):
         assert store.came.acquire(timeout=PATIENCE)
 
 
+def test_who_asks_does_not_take_it_away(kept, store):
+    """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
+    recorder = kept._recorder
+    for _ in range(20):
+        store.flush(PATIENCE)
+        with recorder._lock:                # the writer cannot look before the asker has
+            task = kept.put_task(abs, (-1,))
+            task.wait(PATIENCE)
+            assert SyncResult(task.id, store).get(0) == 1
+        while task.id not in store._texts:
+            assert store.came.acquire(timeout=PATIENCE), "it was forgotten"
+
+
 def test_flush(kept, store):
     store.hold = threading.Event()
     task = kept.put_task(abs, (1,))
@@ -415,6 +428,24 @@ def test_the_finalizer_of_a_value_may_ask_for_results(kept, store):
             told.append(SyncResult("anything", store).state())
 
     kept.put_task(Curious).wait(PATIENCE)
+    store.flush(PATIENCE)
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    assert told == [TaskState.PENDING]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_finalizers_run_with_no_lock_held(kept, store, ignored):
+    """One that has another thread ask, and waits for it."""
+    told = []
+
+    class Curious:
+        def __del__(self):
+            asker = threading.Thread(target=lambda: told.append(SyncResult("anything", store).state()))
+            asker.start()
+            asker.join(PATIENCE)
+
+    background_task(Curious, ignore_result=ignored, supervisor=kept)().wait(PATIENCE)
     store.flush(PATIENCE)
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
