@@ -303,6 +303,31 @@ def test_who_is_cancelled_while_waiting_leaves_the_task_alone(stored, backend):
     assert asyncio.run(main()) is True
 
 
+def test_who_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(backend):
+    trouble = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: trouble.append(context))
+        looked = asyncio.Event()
+        find = backend.find
+        loop = asyncio.get_running_loop()
+
+        def find_and_tell(task_id):
+            loop.call_soon_threadsafe(looked.set)
+            return find(task_id)
+
+        backend.find = find_and_tell
+        waiting = asyncio.ensure_future(AsyncResult("nobody's", backend).get(poll_interval=0.02))
+        await asyncio.wait_for(looked.wait(), PATIENCE)
+        await asyncio.wait([waiting], timeout=0.01)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.04)
+
+    asyncio.run(main())
+    assert trouble == []
+
+
 PROGRAM = """
 import sys
 from atasker_like import SQLiteBackend, SyncResult

@@ -171,7 +171,7 @@ def test_an_old_call_is_waited_for(kept, store):
 def test_who_asks_does_not_take_it_away(kept, store):
     """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
     recorder = kept._recorder
-    for _ in range(20):
+    for _ in range(4):
         store.flush(PATIENCE)
         with recorder._lock:                # the writer cannot look before the asker has
             task = kept.put_task(abs, (-1,))
