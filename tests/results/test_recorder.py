@@ -29,11 +29,13 @@ class Store(MemoryBackend):
         if self.hold is not None:
             self.reached.set()
             assert self.hold.wait(PATIENCE)
-        self.writes.append([task_id for task_id, _ in entries])
-        self.came.release()
-        if self.trouble is not None:
-            raise self.trouble
-        super().write(entries)
+        try:
+            if self.trouble is not None:
+                raise self.trouble
+            super().write(entries)
+        finally:
+            self.writes.append([task_id for task_id, _ in entries])
+            self.came.release()             # last: who waits for it looks at what has been written
 
     def states(self):
         return [self.coder.decode(task_id, self.read(task_id)).state for task_id in self._texts]
