@@ -36,8 +36,8 @@ class MemoryBackend(Backend):
         if max_results < 1:
             raise InvalidArgumentError(f"max_results takes an integer 1 or more, not {max_results}")
         self.max_results = max_results
-        # Guards the texts. It may be entered again: a finalizer that asks for a result comes in between any two lines.
-        self._lock = RLock()
+        # It may be entered again: a finalizer that asks for a result comes in between any two lines.
+        self._lock = RLock()        # guards the texts
         self._texts: "OrderedDict[str, Tuple[str, float]]" = OrderedDict()     # with the time of writing, oldest first
 
     def write(self, entries: "Sequence[Tuple[str, str]]") -> None:

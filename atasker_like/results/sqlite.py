@@ -61,9 +61,9 @@ class SQLiteBackend(Backend):
         super().__init__(ttl, serializer)
         self.path = os.path.abspath(os.fspath(path))
         self.timeout = timeout
-        # Each guards its connection. They may be entered again, by a finalizer or a signal handler that asks for a result.
-        self._read_lock = RLock()
-        self._write_lock = RLock()
+        # They may be entered again, by a finalizer or a signal handler that asks for a result.
+        self._read_lock = RLock()   # guards the reader's connection
+        self._write_lock = RLock()  # guards the writer's connection, and _busy
         self._reader: "Optional[sqlite3.Connection]" = None
         self._writer: "Optional[sqlite3.Connection]" = None
         self._busy = False          # a statement of the writer's is under way
