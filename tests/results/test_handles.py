@@ -142,9 +142,19 @@ def fail(kind, *args):
 @pytest.mark.parametrize("late", [False, True])
 def test_errors(stored, backend, result_of, late, unseen):
     """The task's own type, with the traceback as its cause, from memory and from the store."""
-    task = stored.put_task(fail, (ZeroDivisionError, "no", 1))
+    go = threading.Event()
+    find_task = backend.find_task
+
+    def find_and_go(task_id):
+        task = find_task(task_id)
+        go.set()                            # it fails when the asker has it, and not before
+        return task
+
+    backend.find_task = find_and_go
+    task = stored.put_task(lambda: go.wait(PATIENCE) and fail(ZeroDivisionError, "no", 1))
     task_id = task.id
     if late:
+        go.set()
         task.exception()
         backend.flush(PATIENCE)
     del task
