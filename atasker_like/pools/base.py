@@ -372,6 +372,8 @@ class Pool(Intake):
             registry.failed += 1
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
+        if self.recorder is not None:
+            self.recorder.ended(task)
         watchers = task._watchers or []
         if extra is not None:
             if extra.timer is not None:
@@ -432,10 +434,14 @@ class Pool(Intake):
         self._disarm(task)
         if pause > 0:
             self._delay(task, pause)
+            if self.recorder is not None:
+                self.recorder.began(task)
             return []
         attempts = extra.attempts
         task._advance(QUEUED, perf_counter())
         extra.attempts = attempts       # this one was an attempt
+        if self.recorder is not None:
+            self.recorder.began(task)
         return self._ready(task)
 
     def _is_cancellation(self, task: "Task[Any]", error: BaseException) -> bool:
