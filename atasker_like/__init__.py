@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from .engine.lanes import Lane
     from .engine.result import TaskResult, set_debug
     from .engine.task import Progress, Task, current_task
-    from .errors import (CheckpointError, ClosedError, ExecutionError, InvalidArgumentError, InvalidFieldError,
-                         InvalidTypeError, PoolBrokenError, ProcessDiedError, QueueFullError, QueueStateError,
-                         RemoteError, RemoteTraceback, ServiceConnectionError, SupervisorBusyError, SupervisorError,
-                         SupervisorStoppedError, TaskCancelledError, TaskExecutionError, TaskNotFoundError,
-                         TaskPendingError, TaskPicklingError, TaskRefusedError, TaskTimeoutError, WaitTimeoutError)
+    from .errors import (BackendNotConfiguredError, CheckpointError, ClosedError, ExecutionError, InvalidArgumentError,
+                         InvalidFieldError, InvalidTypeError, PoolBrokenError, ProcessDiedError, QueueFullError,
+                         QueueStateError, RemoteError, RemoteTraceback, ResultBackendError, ResultNotStoredError,
+                         ServiceConnectionError, SupervisorBusyError, SupervisorError, SupervisorStoppedError,
+                         TaskCancelledError, TaskExecutionError, TaskNotFoundError, TaskPendingError, TaskPicklingError,
+                         TaskRefusedError, TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .queues.handles import SyncTaskHandle, TaskHandle
     from .queues.oneshot import amap, iter_completed, pmap, run, tmap
     from .queues.summary import RunSummary
+    from .results import (AsyncResult, Backend, MemoryBackend, SQLiteBackend, StoredResult, SyncResult, TaskState)
     from .snapshot import StopReport, WorkerStats
     from .supervisor import TaskSupervisor
     from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
@@ -56,7 +58,8 @@ _HOMES = {
                "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
-               "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError"),
+               "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
+               "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
@@ -73,6 +76,7 @@ _HOMES = {
     "queues.handles": ("SyncTaskHandle", "TaskHandle"),
     "queues.oneshot": ("amap", "iter_completed", "pmap", "run", "tmap"),
     "queues.summary": ("RunSummary",),
+    "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"),
     "snapshot": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
@@ -83,20 +87,22 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "BackgroundAsyncWorker", "BackgroundEventWorker",
-    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask", "Checkpoint",
-    "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection", "InvalidArgumentError",
-    "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy", "Locker", "PoolBrokenError", "Priority",
-    "ProcessDiedError", "ProcessQueue", "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError",
-    "RemoteTraceback", "RunSummary", "ServiceConnectionError", "StopReport", "SupervisorBusyError", "SupervisorError",
-    "SupervisorStoppedError", "SyncTaskGroup", "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW",
-    "TASK_NORMAL", "TASK_STATUS_CANCELED", "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED",
-    "TASK_STATUS_STARTED", "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
-    "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError",
-    "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskStatus", "TaskSupervisor", "TaskTimeoutError",
-    "TaskType", "ThreadQueue", "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task",
-    "background_worker", "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed",
-    "pmap", "run", "set_debug", "task_supervisor", "tmap", "wait_completed",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "AsyncResult", "Backend", "BackendNotConfiguredError",
+    "BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+    "BackgroundWorker", "BoundTask", "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError",
+    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
+    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue", "Progress",
+    "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback", "ResultBackendError",
+    "ResultNotStoredError", "RunSummary", "SQLiteBackend", "ServiceConnectionError", "StopReport", "StoredResult",
+    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup",
+    "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
+    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
+    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskGroup",
+    "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError", "TaskRefusedError",
+    "TaskResult", "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
+    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task", "background_worker",
+    "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "run",
+    "set_debug", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

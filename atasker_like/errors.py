@@ -23,6 +23,7 @@ __all__ = [
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
     "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
     "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
+    "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError",
 ]
 
 
@@ -202,3 +203,15 @@ class CheckpointError(SupervisorError, OSError):
 
     def __reduce__(self) -> "Any":
         return type(self), (self.message, self.filename)
+
+
+class BackendNotConfiguredError(SupervisorError, RuntimeError):
+    """A result was asked for by its id, and there is no backend that could have kept it."""
+
+
+class ResultBackendError(SupervisorError, OSError):
+    """The store of a backend cannot be read or written. Tasks are not affected. The cause is chained."""
+
+
+class ResultNotStoredError(SupervisorError, ValueError):
+    """The task has ended, but its value could not be kept, or must not be read here."""

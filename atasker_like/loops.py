@@ -385,6 +385,8 @@ class LoopPool(Pool):
                 self._places[task] = extra.payload[0]
             now = perf_counter()
             task._advance(STARTED, now)
+            if self.recorder is not None:
+                self.recorder.began(task)
             if now - task._queued > self.late_after:
                 self._started_late(task, now)
             if task._spec.timeout is not None:

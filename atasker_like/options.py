@@ -33,6 +33,7 @@ _DEFAULTS: "Dict[str, Any]" = {
     "group_id": None,
     "must_complete": False,
     "detached": False,
+    "ignore_result": False,
     "metadata": None,
 }
 
@@ -92,6 +93,7 @@ class TaskOptions:
     :param group_id: any value by which results can be grouped.
     :param must_complete: a queue that gives up still finishes this task.
     :param detached: a queue's summary leaves this task out.
+    :param ignore_result: a result backend, if there is one, does not keep the result.
     :param metadata: a mapping of the caller's own; a shallow copy is kept.
     :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) for an impossible value or a conflict.
@@ -120,6 +122,7 @@ class TaskOptions:
         group_id: Any
         must_complete: bool
         detached: bool
+        ignore_result: bool
         metadata: Mapping[str, Any]
 
     def __init__(self, **options: "Any") -> None:

@@ -38,11 +38,20 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
     from types import TracebackType
-    from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, Union
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Type, Union
 
     from .pools.base import Pool
+    from .pools.base import Recorder as Told
     from .pools.external import ExternalPool
     from .pools.processes import ProcessPool
+
+    class Recorder(Told, Protocol):
+        """What brings results to a backend; see ``results/``."""
+
+        backend: Any
+
+        def open(self) -> None: ...
+        def close(self, deadline: Optional[float]) -> None: ...
 
 __all__ = ["TaskSupervisor"]
 
@@ -146,6 +155,7 @@ class TaskSupervisor(Schedulers):
         self._finishing = False         # a thread is about to bring everything to an end
         self._finish_until: "Optional[float]" = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
+        self._recorder: "Optional[Recorder]" = None     # brings results to where they outlive their tasks
         self._watch_for_late()
         _supervisors.add(self)
 
@@ -168,6 +178,8 @@ class TaskSupervisor(Schedulers):
             self.started = time()
             self._stopped.clear()
             self._loops.closed = False
+            if self._recorder is not None:
+                self._recorder.open()
             for pool in self._pools().values():
                 pool.open()
             processes = self._processes
@@ -313,6 +325,8 @@ class TaskSupervisor(Schedulers):
         self._end_workers()
         self._threads.close(deadline)
         self._timer.stop()
+        if self._recorder is not None:      # last: all that has ended is stored, if a second is enough for it
+            self._recorder.close(None if deadline is None else max(deadline, monotonic() + 1))
 
     def reset_after_fork(self) -> None:
         """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""
@@ -563,6 +577,7 @@ class TaskSupervisor(Schedulers):
         """Put a pool in the place of the process pool; the lifecycle is locked."""
         new.neighbours += [self._threads, self._coroutines]
         self._watch_pool(new)
+        new.recorder = self._recorder
         if old is not None:
             new.max_queued, new.on_full, new.aging = old.max_queued, old.on_full, old.aging
             new._set_most()
@@ -787,6 +802,39 @@ class TaskSupervisor(Schedulers):
             if tt is None or tt == kind:
                 found.update(pool.live_tasks())
         return found
+
+    # -- results that outlive their tasks ------------------------------------------------------------
+
+    def set_result_backend(self, backend: "Any") -> None:
+        """Have a backend keep the results of all tasks that end from now on, those with ``ignore_result`` excepted.
+
+        What the backend that was there before has been told is stored when this returns.
+
+        :param backend: a :class:`Backend`, such as ``SQLiteBackend(path)``; None keeps none any more.
+        :raises ResultBackendError: (an OSError) its store cannot be used; nothing has changed.
+        :raises InvalidTypeError: (a TypeError) it is no backend.
+        """
+        if backend is not None and not hasattr(backend, "attach"):
+            raise InvalidTypeError(f"set_result_backend takes a Backend or None, not {type(backend).__name__}")
+        with self._lifecycle:
+            old = self._recorder
+            if old is not None and old.backend is backend:
+                return
+            new: "Optional[Recorder]" = None if backend is None else backend.attach(self)
+            if new is not None and self._state == _RUNNING:
+                new.open()
+            self._recorder = new
+            for pool in self._pools().values():
+                with pool.lock:
+                    pool.recorder = new
+        if old is not None:
+            old.close(None)
+            old.backend.detach(old)
+
+    @property
+    def result_backend(self) -> "Any":
+        """The backend that keeps results, or None."""
+        return None if self._recorder is None else self._recorder.backend
 
     # -- looking at it -------------------------------------------------------------------------------
 

@@ -33,10 +33,16 @@ from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence, Set, Tuple
 
     from ..engine.lanes import Lane
     from ..engine.timer import Timer
+
+    class Recorder(Protocol):
+        """Told with the lock held of tasks that begin (or are to begin again) and end. It appends them, and returns."""
+
+        began: Callable[["Task[Any]"], None]
+        ended: Callable[["Task[Any]"], None]
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -66,6 +72,7 @@ class Pool(Intake):
         #: is inside another one may wait for it, since nobody inside it waits for another one.
         self.neighbours: "List[Pool]" = []
         self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
+        self.recorder: "Optional[Recorder]" = None          # what is told when tasks begin and end, if anything is
         self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -363,6 +370,8 @@ class Pool(Intake):
             registry.failed += 1
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
+        if self.recorder is not None:
+            self.recorder.ended(task)
         watchers = task._watchers or []
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.ended, task)
@@ -427,10 +436,14 @@ class Pool(Intake):
         self._disarm(task)
         if pause > 0:
             self._delay(task, pause)
+            if self.recorder is not None:
+                self.recorder.began(task)
             return []
         attempts = extra.attempts
         task._advance(QUEUED, perf_counter())
         extra.attempts = attempts       # this one was an attempt
+        if self.recorder is not None:
+            self.recorder.began(task)
         return self._ready(task)
 
     def _is_cancellation(self, task: "Task[Any]", error: BaseException) -> bool:

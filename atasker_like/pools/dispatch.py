@@ -121,6 +121,8 @@ class Dispatcher(Composer):
         """A task has become the first in flight."""
         if task._status == QUEUED:
             task._advance(STARTED, now)
+            if self.recorder is not None:
+                self.recorder.began(task)
             if now - task._queued > self.late_after:
                 self._started_late(task, now)
             if task._spec.timeout is not None:

@@ -173,6 +173,8 @@ class ExternalPool(Pool):
             self._calls.add(call)
             self._to_give.append(call)
             task._advance(STARTED, perf_counter())
+            if self.recorder is not None:
+                self.recorder.began(task)
             extra = task._more()
             extra.payload = call
             if task._spec.hooks is not None:

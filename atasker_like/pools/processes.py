@@ -383,7 +383,7 @@ class ProcessPool(Upkeep):
         """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
         registry = self.registry
         inflight = process.inflight
-        live, history = registry.live, registry.history
+        live, history, recorder = registry.live, registry.history, self.recorder
         now = perf_counter()
         timed = None
         for number, kind, seconds, outcome in results:
@@ -413,8 +413,12 @@ class ProcessPool(Upkeep):
                     task._advance(COMPLETED, now, outcome)
                 else:
                     task._advance(COMPLETED, now, outcome, following)
+                    if recorder is not None and following is not None:
+                        recorder.began(following)
                 del live[number]
                 history.append((task._queued, task._started, now))
+                if recorder is not None:
+                    recorder.ended(task)
                 if task._watchers is not None:
                     told += task._watchers
             else:

@@ -130,6 +130,8 @@ class ThreadPool(Pool):
                         if admission.offer(task):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
+                            if self.recorder is not None:
+                                self.recorder.began(task)
                 if gates.waiters:
                     gates.wake()
                 if accepted or self._turned_away(task):
@@ -253,6 +255,8 @@ class ThreadPool(Pool):
 
     def _mark_started(self, task: "Task[Any]", now: float) -> None:
         task._advance(STARTED, now)
+        if self.recorder is not None:
+            self.recorder.began(task)
         if now - task._queued > self.late_after:
             self._started_late(task, now)
         self._has_started(task)
@@ -437,6 +441,11 @@ class ThreadPool(Pool):
                         del live[task._seq]
                         history.append((task._queued, task._started, now))
                         watchers = task._watchers
+                        recorder = self.recorder
+                        if recorder is not None:
+                            recorder.ended(task)
+                            if following is not None:
+                                recorder.began(following)
                         if self._attentive:
                             watchers = (watchers or []) + self._attend()
                         if following is None:

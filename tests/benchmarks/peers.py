@@ -10,10 +10,11 @@ from operator import methodcaller
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Type
 
 OURS = 'ours'
+STORED = 'ours, stored'    # with a SQLiteBackend
 
 #: what must be importable for a side; the standard library's are always there
 _MODULES = {
-    OURS: 'atasker_like', 'atasker': 'atasker',
+    OURS: 'atasker_like', STORED: 'atasker_like', 'atasker': 'atasker',
     'pebble': 'pebble', 'pebble threads': 'pebble',
     'loky': 'loky', 'joblib': 'joblib', 'joblib threads': 'joblib',
 }
@@ -111,6 +112,26 @@ class Ours(Side):
 
     def close(self) -> None:
         self.supervisor.stop()
+
+
+class Stored(Ours):
+    """With results kept in a file, in a folder of its own."""
+
+    def __init__(self, kind: str, size: int, start_method: str) -> None:
+        super().__init__(kind, size, start_method)
+        import os
+        import tempfile
+
+        from atasker_like import SQLiteBackend
+        self._folder = tempfile.TemporaryDirectory()
+        self._backend: Any = SQLiteBackend(os.path.join(self._folder.name, 'results.db'))
+        self.supervisor.set_result_backend(self._backend)
+
+    def close(self) -> None:
+        super().close()
+        self.supervisor.set_result_backend(None)
+        self._backend.close()
+        self._folder.cleanup()
 
 
 class Atasker(Side):
@@ -294,7 +315,7 @@ class JoblibProcesses(_Joblib):
 
 
 _SIDES: Dict[str, Type[Side]] = {
-    OURS: Ours, 'atasker': Atasker,
+    OURS: Ours, STORED: Stored, 'atasker': Atasker,
     'TPE': Threads, 'ThreadPool': ThreadPool, 'pebble threads': PebbleThreads,
     'joblib threads': JoblibThreads,
     'PPE': Processes, 'Pool': ProcessPool, 'pebble': PebbleProcesses, 'loky': Loky,

@@ -34,6 +34,9 @@ EXAMPLES = {
     "QueueStateError": (errors.QueueStateError("m"), RuntimeError),
     "TaskPendingError": (errors.TaskPendingError("m"), RuntimeError),
     "CheckpointError": (errors.CheckpointError("m", "a file"), OSError),
+    "BackendNotConfiguredError": (errors.BackendNotConfiguredError("m"), RuntimeError),
+    "ResultBackendError": (errors.ResultBackendError("m"), OSError),
+    "ResultNotStoredError": (errors.ResultNotStoredError("m"), ValueError),
 }
 
 

@@ -127,7 +127,7 @@ def test_as_dict_holds_every_option():
     assert TaskOptions(**TaskOptions(priority=5).as_dict()) == TaskOptions(priority=5)
     assert set(TaskOptions().as_dict()) == {
         "priority", "delay", "run_at", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter",
-        "retry_on", "ignore_on", "name", "group_id", "must_complete", "detached", "metadata"}
+        "retry_on", "ignore_on", "name", "group_id", "must_complete", "detached", "ignore_result", "metadata"}
 
 
 def test_equality():

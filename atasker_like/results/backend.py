@@ -1,0 +1,230 @@
+"""The Backend contract: where results outlive their tasks.
+
+Whoever writes a backend writes three methods, ``write``, ``read`` and ``delete``, which take ids and texts and know
+nothing of tasks. Everything else is made of these here.
+"""
+from __future__ import annotations
+
+from time import time
+
+from ..errors import InvalidArgumentError, InvalidTypeError, ResultBackendError
+from .coding import Coder
+from .record import StoredResult, TaskState
+from .recorder import Recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar, Union
+
+    from ..engine.task import Task
+    from ..supervisor import TaskSupervisor
+
+    T = TypeVar("T")
+
+__all__ = ["Backend"]
+
+
+class Backend:
+    """The base of all backends, and the contract for people who write one.
+
+    Override :meth:`write`, :meth:`read` and :meth:`delete`; :meth:`open`, :meth:`close` and :meth:`check` if there is
+    something to open, close or check. All of them block, and are called from any thread, several at a time; none is
+    called in an event loop, nor with a lock held. They may raise whatever they like: a write that raised is brought again
+    later, the same entries or more, and who asks for a result gets :class:`ResultBackendError` with the cause chained.
+    A write that has returned is **stored**: it must survive whatever the store promises to survive.
+    ``atasker_like.testing.BackendContract`` is the test suite of this contract.
+
+    The coroutines are for everyone who has a backend, and are made of these methods.
+
+    :param ttl: seconds after which a result may be forgotten, and is not found any more; None keeps it.
+    :param serializer: ``'json'``, or ``'pickle'`` for values that JSON cannot hold. Reading a pickle runs what it says,
+        so ask for it only where all who can write to the store are trusted.
+    :raises InvalidArgumentError: (a ValueError) an impossible value.
+    """
+
+    #: What expiry goes by: epoch seconds. Tests put another clock in its place.
+    clock: "Callable[[], float]" = staticmethod(time)
+
+    def __init__(self, ttl: "Optional[float]" = None, serializer: str = "json") -> None:
+        if ttl is not None:
+            if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
+                raise InvalidTypeError(f"ttl takes seconds or None, not {type(ttl).__name__}")
+            if not 0 < ttl < 1e10:
+                raise InvalidArgumentError(f"ttl takes seconds above 0, not {ttl!r}; None keeps results for good")
+        self.ttl = ttl
+        self.serializer = serializer
+        self.coder = Coder(serializer)
+        self._recorders: "List[Recorder]" = []      # replaced, never changed, so that reading it needs no lock
+
+    # -- what a backend of your own overrides --------------------------------------------------------
+
+    def open(self) -> None:
+        """Get ready, or raise. May be called again, and need not be called: the first use does it then."""
+
+    def close(self) -> None:
+        """Let go of files and connections. May be called again; the next use opens it again."""
+
+    def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
+        """Store texts by id, all of them or none if the store can do that; a later text of an id replaces an earlier one.
+
+        Ids are any text that UTF-8 can hold. Texts are JSON in ASCII, most of them short.
+        """
+        raise NotImplementedError
+
+    def read(self, task_id: str) -> "Optional[str]":
+        """Return the text stored last for an id; None when there is none, or its time is over."""
+        raise NotImplementedError
+
+    def delete(self, task_id: str) -> bool:
+        """Forget an id; say whether something was stored for it."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise if the store cannot be used."""
+        self.read("")
+
+    # -- for who asks, blocking ----------------------------------------------------------------------
+
+    def find(self, task_id: str) -> StoredResult:
+        """Return what is known of a task: PENDING when nothing is. What this process has not stored yet counts.
+
+        :raises ResultBackendError: (an OSError) the store cannot be read.
+        """
+        text = None
+        for recorder in self._recorders:
+            text = recorder.find(task_id)
+            if text is not None:
+                break
+        else:
+            text = self._guarded("read", self.read, task_id)
+        return self._decoded(task_id, text)
+
+    def _decoded(self, task_id: str, text: "Optional[str]") -> StoredResult:
+        try:
+            return self.coder.decode(task_id, text)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ResultBackendError(f"{self!r} holds something for task {task_id[-8:]} that is no result "
+                                     f"({type(error).__name__}: {error}); something else has written to it") from error
+
+    def _guarded(self, what: str, call: "Callable[..., T]", *arguments: "Any") -> "T":
+        try:
+            return call(*arguments)
+        except ResultBackendError:
+            raise
+        except Exception as error:
+            raise ResultBackendError(f"{self!r} failed to {what}: {type(error).__name__}: {error}") from error
+
+    def flush(self, timeout: "Optional[float]" = None) -> None:
+        """Block until every result of this process that has come by now is stored.
+
+        :param timeout: seconds; None waits as long as it takes.
+        :raises ResultBackendError: (an OSError) the store cannot be written; the results are held, and tried again.
+        :raises WaitTimeoutError: (a TimeoutError) it took longer.
+        """
+        for recorder in self._recorders:
+            recorder.flush(timeout)
+
+    # -- the coroutines ------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Get ready.
+
+        :raises ResultBackendError: (an OSError) the store cannot be used.
+        """
+        await in_thread(self._guarded, "open", self.open)
+
+    async def disconnect(self) -> None:
+        """Let go of files and connections; the next use opens them again."""
+        await in_thread(self._guarded, "close", self.close)
+
+    async def set_state(self, task_id: str, state: "Union[TaskState, str]") -> None:
+        """Store a state that is not final: what was stored for the id is replaced. Stored when this returns.
+
+        :raises InvalidArgumentError: (a ValueError) SUCCESS or FAILURE, which come with a result.
+        :raises ResultBackendError: (an OSError) the store cannot be written.
+        """
+        try:
+            state = TaskState(state)
+        except ValueError:
+            raise InvalidArgumentError(f"state takes a TaskState, not {state!r}") from None
+        if state.is_final:
+            raise InvalidArgumentError(f"{state} comes with a result or an error; use store_result()")
+        await self.store_result(task_id, StoredResult(task_id, state))
+
+    async def store_result(self, task_id: str, result: StoredResult) -> None:
+        """Store a result; what was stored for the id is replaced. Stored when this returns.
+
+        :raises ResultBackendError: (an OSError) the store cannot be written.
+        """
+        if not isinstance(result, StoredResult):
+            raise InvalidTypeError(f"store_result takes a StoredResult, not {type(result).__name__}")
+        text = self.coder.encode(result)
+        await in_thread(self._guarded, "write", self.write, [(task_id, text)])
+
+    async def get_result(self, task_id: str) -> "Optional[StoredResult]":
+        """Return what is in the store for an id, or None.
+
+        :raises ResultBackendError: (an OSError) the store cannot be read.
+        """
+        text = await in_thread(self._guarded, "read", self.read, task_id)
+        return None if text is None else self._decoded(task_id, text)
+
+    async def delete_result(self, task_id: str) -> bool:
+        """Forget an id; say whether something was stored for it.
+
+        :raises ResultBackendError: (an OSError) the store cannot be written.
+        """
+        return await in_thread(self._delete, task_id)
+
+    def _delete(self, task_id: str) -> bool:
+        for recorder in self._recorders:
+            if recorder.find(task_id) is not None:
+                recorder.flush()            # or it would be stored after it has been deleted
+        return self._guarded("delete", self.delete, task_id)
+
+    async def healthcheck(self) -> bool:
+        """Say whether the store can be used."""
+        try:
+            await in_thread(self.check)
+        except Exception:
+            return False
+        return True
+
+    # -- of the supervisor ---------------------------------------------------------------------------
+
+    def attach(self, supervisor: "TaskSupervisor") -> Recorder:
+        """Called by ``set_result_backend``: return what brings a supervisor's results here.
+
+        :raises ResultBackendError: (an OSError) the store cannot be used.
+        """
+        self._guarded("open", self.open)
+        recorder = Recorder(supervisor, self)
+        self._recorders = [*self._recorders, recorder]
+        return recorder
+
+    def detach(self, recorder: Recorder) -> None:
+        """The supervisor has another backend now, or none; what was on its way has been stored."""
+        self._recorders = [other for other in self._recorders if other is not recorder]
+
+    def find_task(self, task_id: str) -> "Optional[Task[Any]]":
+        """Return the task of an id if it is in this process: alive, or ended and not on its way to the store yet."""
+        for recorder in self._recorders:
+            # In this order: a task is entered there before it leaves the registry.
+            task = recorder.supervisor.get_task(task_id) or recorder.find_task(task_id)
+            if task is not None:
+                return task
+        return None
+
+    def __enter__(self) -> "Backend":
+        self.open()
+        return self
+
+    def __exit__(self, *error: "Any") -> None:
+        self.close()
+
+
+async def in_thread(call: "Callable[..., T]", *arguments: "Any") -> "T":
+    """Make a call that blocks, without blocking the running loop."""
+    from asyncio import get_running_loop
+
+    return await get_running_loop().run_in_executor(None, call, *arguments)

@@ -1,0 +1,195 @@
+"""AsyncResult and SyncResult: the result of a task, for whoever has its id.
+
+In the process that runs the task they wait for the task itself; in another one they look into the store at an interval.
+What they answer is the same in both: what the backend gives back, and not the object that the function returned.
+"""
+from __future__ import annotations
+
+from ..engine.result import Failure
+from ..engine.task import Task
+from ..engine.waiting import block, deadline_of, remaining
+from ..errors import BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError, ResultNotStoredError, WaitTimeoutError
+from ..tasks import co_wait_completed, task_supervisor
+from .backend import Backend, in_thread
+from .coding import state_of
+from .record import TaskState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+__all__ = ["AsyncResult", "SyncResult"]
+
+
+class _Result:
+    """What the two have in common."""
+
+    def __init__(self, task_id: str, backend: "Optional[Backend]" = None) -> None:
+        if not isinstance(task_id, str):
+            raise InvalidTypeError(f"{type(self).__name__} takes the id of a task, not {type(task_id).__name__}"
+                                   + ("; pass task.id" if isinstance(task_id, Task) else ""))
+        if backend is not None and not isinstance(backend, Backend):
+            raise InvalidTypeError(f"backend takes a Backend, not {type(backend).__name__}")
+        self.task_id = task_id
+        self._backend = backend
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that is asked: the one given, else that of ``task_supervisor``.
+
+        :raises BackendNotConfiguredError: (a RuntimeError) there is none.
+        """
+        backend: "Optional[Backend]" = task_supervisor.result_backend if self._backend is None else self._backend
+        if backend is None:
+            raise BackendNotConfiguredError(f"nobody keeps the result of task {self.task_id[-8:]}; call "
+                                            "task_supervisor.set_result_backend(), or give this one a backend")
+        return backend
+
+    def _task(self) -> "Optional[Task[Any]]":
+        task = self.backend.find_task(self.task_id)
+        if task is not None and task._spec.options.ignore_result:
+            raise ResultNotStoredError(f"the result of task {task.name} ({self.task_id[-8:]}) is not kept: it was submitted with "
+                                       "ignore_result")
+        return task
+
+    def _of(self, task: "Task[Any]") -> "Any":
+        """Return the value of a task that has just ended, or raise its error, as the backend would have it."""
+        coder = self.backend.coder
+        try:
+            return coder.decode(self.task_id, coder.encode_task(task)).value()
+        finally:
+            if type(task._outcome) is Failure:
+                task._outcome.seen = True
+            del task        # the traceback of what is raised holds this frame
+
+    def _too_late(self, timeout: "Optional[float]") -> WaitTimeoutError:
+        return WaitTimeoutError(f"task {self.task_id[-8:]} had not ended after {timeout:g} s of waiting; it goes on if it has "
+                                "begun, and is waited for in vain if nobody knows its id")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.task_id}>"
+
+
+class AsyncResult(_Result):
+    """The result of a task by its id, for coroutines.
+
+    :param task_id: what ``task.id`` was.
+    :param backend: where the result is kept; that of ``task_supervisor`` unless told.
+
+    May be made, and used, in any thread and process. The loop is not blocked.
+
+    >>> import asyncio
+    >>> task_supervisor.set_result_backend(MemoryBackend())
+    >>> task = task_supervisor.put_task(pow, (2, 5))
+    >>> asyncio.run(AsyncResult(task.id).get())
+    32
+    >>> task_supervisor.set_result_backend(None)
+    """
+
+    async def get(self, timeout: "Optional[float]" = None, poll_interval: float = 0.1) -> "Any":
+        """Wait for the end of the task and return its value.
+
+        :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
+        :param poll_interval: seconds between two looks into the store, for a task of another process.
+        :raises Exception: the task's own error, or :class:`RemoteError` where it cannot be rebuilt.
+        :raises WaitTimeoutError: (a TimeoutError) it has not ended by then.
+        :raises ResultNotStoredError: (a ValueError) it succeeded, but its value was not kept.
+        :raises ResultBackendError: (an OSError) the store cannot be read.
+        :raises BackendNotConfiguredError: (a RuntimeError) there is no backend.
+        """
+        from asyncio import get_running_loop
+
+        deadline = deadline_of(timeout)
+        poll_interval = _interval(poll_interval)
+        while True:
+            task = self._task()
+            if task is not None:
+                try:
+                    await co_wait_completed(task, remaining(deadline))
+                except WaitTimeoutError:
+                    raise self._too_late(timeout) from None
+                return self._of(task)
+            found = await in_thread(self.backend.find, self.task_id)
+            if found.state.is_final:
+                return found.value()
+            left = remaining(deadline)
+            if left == 0:
+                raise self._too_late(timeout)
+            loop = get_running_loop()
+            over: "Any" = loop.create_future()
+            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), over.set_result, None)
+            try:
+                await over
+            finally:
+                timer.cancel()
+
+    async def state(self) -> TaskState:
+        """Return how far the task is; PENDING also for an id that nobody knows. Errors as :meth:`get`, but the task's."""
+        task = self.backend.find_task(self.task_id)
+        if task is not None:
+            return state_of(task)
+        return (await in_thread(self.backend.find, self.task_id)).state
+
+    async def ready(self) -> bool:
+        """Say whether the task has ended, well or not."""
+        return (await self.state()).is_final
+
+    async def failed(self) -> bool:
+        """Say whether the task has ended with an error, or was cancelled."""
+        return await self.state() is TaskState.FAILURE
+
+
+class SyncResult(_Result):
+    """The result of a task by its id, for scripts and threads: :class:`AsyncResult` without ``await``.
+
+    A pool thread that waits lends its place, so a task may wait for another one here, too.
+
+    >>> task_supervisor.set_result_backend(MemoryBackend())
+    >>> task = task_supervisor.put_task(pow, (2, 5))
+    >>> SyncResult(task.id).get(), SyncResult(task.id).state()
+    (32, <TaskState.SUCCESS: 'SUCCESS'>)
+    >>> task_supervisor.set_result_backend(None)
+    """
+
+    def get(self, timeout: "Optional[float]" = None, poll_interval: float = 0.1) -> "Any":
+        """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`."""
+        from threading import Lock
+
+        deadline = deadline_of(timeout)
+        poll_interval = _interval(poll_interval)
+        while True:
+            task = self._task()
+            if task is not None:
+                if not task._end(deadline):
+                    raise self._too_late(timeout)
+                return self._of(task)
+            found = self.backend.find(self.task_id)
+            if found.state.is_final:
+                return found.value()
+            left = remaining(deadline)
+            if left == 0:
+                raise self._too_late(timeout)
+            never = Lock()
+            never.acquire()
+            block(never.acquire, deadline_of(poll_interval if left is None else min(poll_interval, left)))
+
+    def state(self) -> TaskState:
+        """Return how far the task is; PENDING also for an id that nobody knows."""
+        task = self.backend.find_task(self.task_id)
+        return self.backend.find(self.task_id).state if task is None else state_of(task)
+
+    def ready(self) -> bool:
+        """Say whether the task has ended, well or not."""
+        return self.state().is_final
+
+    def failed(self) -> bool:
+        """Say whether the task has ended with an error, or was cancelled."""
+        return self.state() is TaskState.FAILURE
+
+
+def _interval(seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise InvalidTypeError(f"poll_interval takes seconds, not {type(seconds).__name__}")
+    if not 0 < seconds < 1e9:
+        raise InvalidArgumentError(f"poll_interval takes seconds above 0, not {seconds!r}")
+    return float(seconds)

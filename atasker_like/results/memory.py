@@ -1,0 +1,74 @@
+"""MemoryBackend: results for as long as the process lives, the latest ones only."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import RLock
+
+from ..errors import InvalidArgumentError, InvalidTypeError
+from .backend import Backend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Sequence, Tuple
+
+__all__ = ["MemoryBackend"]
+
+
+class MemoryBackend(Backend):
+    """Keeps results in memory: for tests, and for processes that ask for their own results only.
+
+    It keeps the same texts as every other backend, so what works with it works with them.
+
+    :param max_results: how many at most; beyond it the oldest are forgotten.
+
+    Further arguments are those of :class:`Backend`. From any thread.
+
+    >>> backend = MemoryBackend(max_results=2)
+    >>> backend.write([('a', '1'), ('b', '2'), ('c', '3')])
+    >>> backend.read('a'), backend.read('c')
+    (None, '3')
+    """
+
+    def __init__(self, max_results: int = 10000, ttl: "Optional[float]" = None, serializer: str = "json") -> None:
+        super().__init__(ttl, serializer)
+        if isinstance(max_results, bool) or not isinstance(max_results, int):
+            raise InvalidTypeError(f"max_results takes an integer, not {type(max_results).__name__}")
+        if max_results < 1:
+            raise InvalidArgumentError(f"max_results takes an integer 1 or more, not {max_results}")
+        self.max_results = max_results
+        # It may be entered again: a finalizer that asks for a result comes in between any two lines.
+        self._lock = RLock()        # guards the texts
+        self._texts: "OrderedDict[str, Tuple[str, float]]" = OrderedDict()     # with the time of writing, oldest first
+
+    def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
+        """See :meth:`Backend.write`."""
+        now = self.clock()
+        with self._lock:
+            texts = self._texts
+            for task_id, text in entries:
+                texts[task_id] = text, now
+                texts.move_to_end(task_id)
+            while len(texts) > self.max_results:
+                texts.popitem(last=False)
+            if self.ttl is not None:
+                while texts and next(iter(texts.values()))[1] + self.ttl <= now:
+                    texts.popitem(last=False)
+
+    def read(self, task_id: str) -> "Optional[str]":
+        """See :meth:`Backend.read`."""
+        with self._lock:
+            found = self._texts.get(task_id)
+        if found is None or self.ttl is not None and found[1] + self.ttl <= self.clock():
+            return None
+        return found[0]
+
+    def delete(self, task_id: str) -> bool:
+        """See :meth:`Backend.delete`."""
+        with self._lock:
+            return self._texts.pop(task_id, None) is not None
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend {len(self)} of {self.max_results}>"

@@ -1,0 +1,64 @@
+"""What is kept of a task: its state as a word that other processes understand, and its stored result."""
+from __future__ import annotations
+
+from enum import Enum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple, Optional
+else:
+    from collections import namedtuple
+
+__all__ = ["StoredResult", "TaskState"]
+
+
+class TaskState(str, Enum):
+    """How far a task is, for whoever has only its id.
+
+    ``PENDING`` is also the state of an id that nobody knows; a cancelled task is a ``FAILURE`` whose error is
+    :class:`TaskCancelledError`.
+    """
+
+    PENDING = "PENDING"
+    STARTED = "STARTED"
+    RETRY = "RETRY"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
+    @property
+    def is_final(self) -> bool:
+        """True for SUCCESS and FAILURE."""
+        return self is TaskState.SUCCESS or self is TaskState.FAILURE
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+if TYPE_CHECKING:
+    class _Fields(NamedTuple):
+        task_id: str
+        state: TaskState
+        result: Any = None
+        error: Optional[BaseException] = None
+        traceback: Optional[str] = None
+else:
+    _Fields = namedtuple("_Fields", "task_id state result error traceback", defaults=(None, None, None))
+
+
+class StoredResult(_Fields):
+    """What a backend keeps of one task: ``task_id``, ``state``, ``result``, ``error``, ``traceback``.
+
+    ``error`` is what :meth:`AsyncResult.get` raises: the task's own error, or in a SUCCESS a
+    :class:`ResultNotStoredError` when the value could not be kept. ``traceback`` is text.
+
+    >>> StoredResult('1', TaskState.SUCCESS, 42).value()
+    42
+    """
+
+    __slots__ = ()
+
+    def value(self) -> "Any":
+        """Return the result, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result

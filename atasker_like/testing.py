@@ -1,0 +1,356 @@
+"""For test suites of others: the contract of result backends, as tests that any backend can be held against.
+
+With pytest, or with :mod:`unittest` by adding ``unittest.TestCase`` to the bases::
+
+    from atasker_like.testing import BackendContract
+
+    class TestMyBackend(BackendContract):
+        def make_backend(self, **options):
+            return MyBackend("redis://localhost/15", **options)
+
+>>> from atasker_like import MemoryBackend
+>>> class TestMemory(BackendContract):
+...     lasting = False
+...     def make_backend(self, **options):
+...         return MemoryBackend(**options)
+>>> sorted(TestMemory.run_all())[0]
+'test_a_closed_backend_opens_again'
+"""
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+from .errors import RemoteError, ResultNotStoredError, TaskCancelledError
+from .options import TaskOptions
+from .results import AsyncResult, StoredResult, SyncResult, TaskState
+from .supervisor import TaskSupervisor
+from .tasks import BoundTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List
+
+    from .results import Backend
+
+__all__ = ["BackendContract"]
+
+#: Seconds that anything is waited for at most.
+PATIENCE = 30
+
+
+class _Stubborn(Exception):
+    """Cannot be made again of its arguments."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+class _Opaque:
+    """A value that JSON cannot hold."""
+
+    def __init__(self, content: int) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Opaque) and other.content == self.content
+
+    def __repr__(self) -> str:
+        return f"<opaque {self.content}>"
+
+
+class BackendContract:
+    """What every backend keeps. Subclass it in a test module and say how one is made.
+
+    Each test uses ids of its own, so the store need not be empty, and nothing else in it is touched.
+    """
+
+    #: Whether another backend over the same store finds the results, also when the first one has been closed.
+    lasting = True
+    #: Whether the backend forgets results after their ``ttl`` (see :meth:`let_pass`).
+    expiring = True
+
+    def make_backend(self, **options: "Any") -> "Backend":
+        """Return a backend over the store of the tests; options are those of :class:`Backend`."""
+        raise NotImplementedError
+
+    def let_pass(self, backend: "Backend", seconds: float) -> None:
+        """Let so much time pass for the store; unless told otherwise by putting ``backend.clock`` forward."""
+        now = backend.clock()
+        backend.clock = lambda: now + seconds
+
+    @classmethod
+    def run_all(cls) -> "List[str]":
+        """Run all tests, without a framework, and return their names.
+
+        :raises Exception: of the first one that fails.
+        """
+        names = [name for name in sorted(dir(cls)) if name.startswith("test_")]
+        for name in names:
+            getattr(cls(), name)()
+        return names
+
+    # -- texts by id ---------------------------------------------------------------------------------
+
+    def test_what_is_written_is_read(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            one, other, unknown = _ids(3)
+            backend.write([(one, '{"state":"STARTED"}'), (other, '{"state":"RETRY"}')])
+            _same(backend.read(one), '{"state":"STARTED"}')
+            _same(backend.read(other), '{"state":"RETRY"}')
+            _same(backend.read(unknown), None)
+
+    def test_nothing_to_write(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            backend.write([])
+
+    def test_the_last_text_of_an_id_counts(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            one, = _ids(1)
+            backend.write([(one, "1"), (one, "2")])
+            _same(backend.read(one), "2")
+            backend.write([(one, "3")])
+            _same(backend.read(one), "3")
+
+    def test_many_at_once(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            ids = _ids(2000)
+            backend.write([(task_id, str(number)) for number, task_id in enumerate(ids)])
+            _same([backend.read(task_id) for task_id in ids], [str(number) for number in range(len(ids))])
+
+    def test_ids_of_all_kinds(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            start, = _ids(1)
+            ids = [start + end for end in ("", "a", "A", "%", "_", "'; --", '"', "\\", " ", "/", "*", ":", "\u00e9",
+                                           "e\u0301", "\U0001f40c", "x" * 300)]
+            backend.write([(task_id, str(number)) for number, task_id in enumerate(ids)])
+            _same([backend.read(task_id) for task_id in ids], [str(number) for number in range(len(ids))])
+            _same(backend.delete(start + "%"), True)
+            _same([backend.read(task_id) is None for task_id in ids].count(True), 1)
+
+    def test_a_large_text(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            one, = _ids(1)
+            text = '{"state":"SUCCESS","result":"' + "x" * (1 << 20) + '"}'
+            backend.write([(one, text)])
+            _same(backend.read(one) == text, True)
+
+    def test_what_is_deleted_is_gone(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            one, other = _ids(2)
+            backend.write([(one, "1"), (other, "2")])
+            _same((backend.delete(one), backend.delete(one)), (True, False))
+            _same((backend.read(one), backend.read(other)), (None, "2"))
+
+    def test_threads_at_once(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            ids = [_ids(50) for _ in range(6)]
+            errors: "List[BaseException]" = []
+
+            def work(mine: "List[str]") -> None:
+                try:
+                    for task_id in mine:
+                        backend.write([(task_id, task_id)])
+                        _same(backend.read(task_id), task_id)
+                except BaseException as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=work, args=(mine,)) for mine in ids]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            _same(errors, [])
+            _same([backend.read(task_id) for mine in ids for task_id in mine], [task_id for mine in ids for task_id in mine])
+
+    # -- opening and closing -------------------------------------------------------------------------
+
+    def test_it_may_be_opened_and_closed_twice(self) -> None:
+        backend = self.make_backend()
+        backend.open()
+        backend.open()
+        backend.check()
+        backend.close()
+        backend.close()
+
+    def test_a_closed_backend_opens_again(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            one, = _ids(1)
+            backend.close()
+            backend.write([(one, "1")])
+            _same(backend.read(one), "1")
+
+    def test_another_backend_over_the_same_store(self) -> None:
+        if not self.lasting:
+            return
+        one, other = _ids(2)
+        with _closing(self.make_backend()) as backend:
+            backend.write([(one, "1")])
+            with _closing(self.make_backend()) as second:
+                _same(second.read(one), "1")
+                second.write([(other, "2")])
+            _same(backend.read(other), "2")
+        with _closing(self.make_backend()) as backend:
+            _same((backend.read(one), backend.read(other)), ("1", "2"))
+
+    def test_results_expire(self) -> None:
+        if not self.expiring:
+            return
+        with _closing(self.make_backend(ttl=100)) as backend:
+            one, other = _ids(2)
+            backend.write([(one, "1")])
+            self.let_pass(backend, 60)
+            backend.write([(other, "2")])
+            _same((backend.read(one), backend.read(other)), ("1", "2"))
+            self.let_pass(backend, 60)
+            _same((backend.read(one), backend.read(other)), (None, "2"))
+            backend.write([(one, "3")])
+            _same(backend.read(one), "3")
+
+    # -- results, through the coroutines -------------------------------------------------------------
+
+    def test_results_come_back_as_they_were(self) -> None:
+        values = [None, True, False, 0, -1, 1 << 80, 0.1, 1e300, "", "text", "\u00e9\n\x00\U0001f40c", "\ud800", [], {},
+                  [1, [2, {"a": None}]], {"key": [1.5, "x"]}]
+
+        async def check() -> None:
+            with _closing(self.make_backend()) as backend:
+                await backend.connect()
+                _same(await backend.healthcheck(), True)
+                for value in values:
+                    one, = _ids(1)
+                    _same(await backend.get_result(one), None)
+                    await backend.set_state(one, TaskState.STARTED)
+                    _same(await backend.get_result(one), StoredResult(one, TaskState.STARTED))
+                    await backend.store_result(one, StoredResult(one, TaskState.SUCCESS, value))
+                    _same(await backend.get_result(one), StoredResult(one, TaskState.SUCCESS, value))
+                    _same(await backend.delete_result(one), True)
+                    _same(await backend.get_result(one), None)
+                await backend.disconnect()
+
+        asyncio.run(check())
+
+    def test_errors_come_back_as_they_were(self) -> None:
+        async def check() -> None:
+            with _closing(self.make_backend()) as backend:
+                for error, kind, message in ((ValueError("bad", 1), ValueError, "('bad', 1)"),
+                                             (KeyError("k"), KeyError, "'k'"),
+                                             (FileNotFoundError(2, "gone", "f"), FileNotFoundError, "[Errno 2] gone: 'f'"),
+                                             (_Stubborn(1, 2), RemoteError, "atasker_like.testing._Stubborn: 1 and 2")):
+                    one, = _ids(1)
+                    await backend.store_result(one, StoredResult(one, TaskState.FAILURE, None, error, "the traceback"))
+                    found = await backend.get_result(one)
+                    assert found is not None and found.error is not None, "the stored error is gone"
+                    _same((found.state, type(found.error), str(found.error)), (TaskState.FAILURE, kind, message))
+                    _same(found.traceback, "the traceback")
+
+        asyncio.run(check())
+
+    # -- with a supervisor ---------------------------------------------------------------------------
+
+    def test_results_of_tasks(self) -> None:
+        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+            good = supervisor.put_task(pow, (2, 5))
+            bad = supervisor.put_task(int, ("x",))
+            opaque = supervisor.put_task(_Opaque, (5,))
+            delayed = supervisor.put_task(pow, (2, 5), delay=1000)
+            delayed.cancel()
+            ids = [task.id for task in (good, bad, opaque, delayed)]
+            _same(SyncResult(ids[0], backend).get(PATIENCE), 32)
+            _same(asyncio.run(AsyncResult(ids[0], backend).get(PATIENCE)), 32)
+            _raises(ValueError, "invalid literal", lambda: SyncResult(ids[1], backend).get(PATIENCE))
+            _raises(ResultNotStoredError, "<opaque 5>", lambda: SyncResult(ids[2], backend).get(PATIENCE))
+            _raises(TaskCancelledError, "cancelled", lambda: SyncResult(ids[3], backend).get(PATIENCE))
+            backend.flush(PATIENCE)
+            stored = [backend.read(task_id) for task_id in ids]
+            _same(stored.count(None), 0)
+        with _closing(self.make_backend() if self.lasting else backend) as backend:
+            if self.lasting:
+                _same(SyncResult(ids[0], backend).get(PATIENCE), 32)
+                _raises(ValueError, "invalid literal", lambda: SyncResult(ids[1], backend).get(PATIENCE))
+
+    def test_what_is_to_be_ignored_is(self) -> None:
+        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+            task = BoundTask(abs, TaskOptions(ignore_result=True), None, None, None, supervisor)(-1)
+            task.value(PATIENCE)
+            backend.flush(PATIENCE)
+            _same(backend.read(task.id), None)
+            _same(SyncResult(task.id, backend).state(), TaskState.PENDING)
+
+    def test_pickles_for_who_asks_for_them(self) -> None:
+        with _closing(self.make_backend(serializer="pickle")) as backend:
+            with _Supervised(backend) as supervisor:
+                tasks = [supervisor.put_task(_Opaque, (5,)), supervisor.put_task(tuple, ([1, 2],)),
+                         supervisor.put_task(abs, (-1,))]
+                _same([SyncResult(task.id, backend).get(PATIENCE) for task in tasks], [_Opaque(5), (1, 2), 1])
+                backend.flush(PATIENCE)
+            _same([SyncResult(task.id, backend).get(PATIENCE) for task in tasks], [_Opaque(5), (1, 2), 1])
+            if self.lasting:
+                with _closing(self.make_backend()) as careful:
+                    _raises(ResultNotStoredError, "as a pickle", lambda: SyncResult(tasks[0].id, careful).get(PATIENCE))
+
+    def test_many_tasks(self) -> None:
+        with _closing(self.make_backend()) as backend:
+            with _Supervised(backend) as supervisor:
+                double = BoundTask(_double, TaskOptions(), None, None, None, supervisor)
+                tasks = [double(number) for number in range(1000)]
+                ids = [task.id for task in tasks]
+                del tasks
+            # The supervisor has been stopped: all is stored.
+            _same([backend.coder.decode(task_id, backend.read(task_id)).result for task_id in ids],
+                  [2 * number for number in range(len(ids))])
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+class _Supervised:
+    """A supervisor whose results go to a backend, stopped at the end of the block."""
+
+    def __init__(self, backend: "Backend") -> None:
+        self._supervisor = TaskSupervisor(pool_size=2)
+        self._supervisor.set_result_backend(backend)
+
+    def __enter__(self) -> TaskSupervisor:
+        return self._supervisor
+
+    def __exit__(self, *error: "Any") -> None:
+        self._supervisor.stop(wait=PATIENCE)
+        self._supervisor.set_result_backend(None)
+
+
+class _closing:
+    """Closes a backend at the end of the block."""
+
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+
+    def __enter__(self) -> "Backend":
+        return self._backend
+
+    def __exit__(self, *error: "Any") -> None:
+        self._backend.close()
+
+
+def _ids(count: int) -> "List[str]":
+    prefix = "contract-" + os.urandom(8).hex()
+    return [f"{prefix}-{number}" for number in range(count)]
+
+
+# In functions of their own, so that `python -O` leaves them in, and a failure says what was found.
+
+def _same(found: "Any", expected: "Any") -> None:
+    if found != expected:
+        raise AssertionError(f"{str(found)[:500]!r} is not {str(expected)[:500]!r}")
+
+
+def _raises(kind: "Any", words: str, call: "Callable[[], Any]") -> None:
+    try:
+        value = call()
+    except kind as error:
+        if words not in str(error):
+            raise AssertionError(f"{words!r} is not in {str(error)!r}") from error
+    else:
+        raise AssertionError(f"{kind.__name__} was not raised; what came is {value!r}")

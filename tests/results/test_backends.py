@@ -1,0 +1,86 @@
+"""The contract of backends, over every one there is."""
+import unittest
+
+import pytest
+
+from atasker_like import MemoryBackend, SQLiteBackend
+from atasker_like.testing import BackendContract
+
+
+class TestMemory(BackendContract):
+    lasting = False
+
+    def make_backend(self, **options):
+        return MemoryBackend(**options)
+
+
+class TestSQLite(BackendContract):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path):
+        self.path = tmp_path / "results.db"
+
+    def make_backend(self, **options):
+        return SQLiteBackend(self.path, **options)
+
+
+def test_the_contract_is_one_for_unittest_too():
+    class Memory(BackendContract, unittest.TestCase):
+        lasting = False
+
+        def make_backend(self, **options):
+            return MemoryBackend(**options)
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(Memory).run(result)
+    assert result.testsRun > 15 and result.wasSuccessful()
+
+
+class Broken(MemoryBackend):
+    """A backend with one defect, by name."""
+
+    defect = ""
+
+    def write(self, entries):
+        if self.defect == "writes only the first":
+            entries = entries[:1]
+        if self.defect == "keeps the first text":
+            entries = [(task_id, text) for task_id, text in entries if MemoryBackend.read(self, task_id) is None]
+        if self.defect == "ids in lower case":
+            entries = [(task_id.lower(), text) for task_id, text in entries]
+        MemoryBackend.write(self, entries)
+
+    def read(self, task_id):
+        if self.defect == "empty text for nothing":
+            return MemoryBackend.read(self, task_id) or ""
+        if self.defect == "never expires" and task_id in self._texts:
+            return self._texts[task_id][0]
+        return MemoryBackend.read(self, task_id)
+
+    def delete(self, task_id):
+        if self.defect == "deletes by pattern":
+            for key in list(self._texts):
+                if task_id.endswith("%") and key.startswith(task_id[:-1]):
+                    del self._texts[key]
+        if self.defect == "deletes silently":
+            MemoryBackend.delete(self, task_id)
+            return True
+        return MemoryBackend.delete(self, task_id)
+
+    def close(self):
+        if self.defect == "closed for good":
+            self.write = None
+
+
+@pytest.mark.parametrize("defect", ["writes only the first", "keeps the first text", "ids in lower case", "empty text for nothing",
+                                    "never expires", "deletes by pattern", "deletes silently", "closed for good"])
+def test_the_contract_finds_what_is_wrong(defect):
+    class Contract(BackendContract):
+        lasting = False
+
+        def make_backend(self, **options):
+            backend = Broken(**options)
+            backend.defect = defect
+            return backend
+
+    with pytest.raises((AssertionError, TypeError)):
+        Contract.run_all()

@@ -1,0 +1,153 @@
+"""What becomes of values and errors on their way to text and back."""
+import enum
+import json
+import sys
+
+import pytest
+
+from atasker_like import InvalidArgumentError, RemoteError, ResultNotStoredError, StoredResult, TaskState, wait_completed
+from atasker_like.results.coding import Coder
+
+plain = Coder("json")
+pickling = Coder("pickle")
+
+
+def there_and_back(value, coder=plain):
+    return coder.decode("id", coder.encode(StoredResult("id", TaskState.SUCCESS, value)))
+
+
+def error_and_back(error, coder=plain):
+    return coder.decode("id", coder.encode(StoredResult("id", TaskState.FAILURE, None, error))).error
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize("value, back", [((1, (2,)), [1, [2]]), ({1: 2}, {"1": 2}), (Colour.RED, 1), (True, True), ("a\nb", "a\nb")])
+def test_what_json_makes_of_values(value, back):
+    found = there_and_back(value).value()
+    assert (found, type(found)) == (back, type(back))
+
+
+class Shy:
+    def __repr__(self):
+        raise SystemExit
+
+
+def looped():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("value, shown", [
+    (b"abc", "b'abc'"), (b"x" * 10000, "10000 bytes"), (float("nan"), "nan"), ([1, float("inf")], "inf"), ({1, 2}, "{1, 2}"),
+    (Shy(), "Shy without a repr"), (looped(), "..."), ({(1, 2): 3}, "(1, 2)"), (object(), "<object object at"),
+])
+def test_values_that_are_not_kept(value, shown):
+    found = there_and_back(value)
+    assert found.state is TaskState.SUCCESS and found.result is None
+    with pytest.raises(ResultNotStoredError) as caught:
+        found.value()
+    assert shown in str(caught.value) and "serializer='pickle'" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"abc", {1, 2}, (1, (2,)), {1: 2}, Colour.RED, float("inf"), 1 << 80, "text", None])
+def test_pickles(value):
+    found = there_and_back(value, pickling).value()
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_what_cannot_be_pickled_either():
+    with pytest.raises(ResultNotStoredError, match="<locals>.<lambda>"):
+        there_and_back(lambda: None, pickling).value()
+
+
+def test_a_pickle_is_not_loaded_for_who_did_not_ask(monkeypatch):
+    text = pickling.encode(StoredResult("id", TaskState.SUCCESS, (1,)))
+    import pickle
+
+    monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(ResultNotStoredError, match="trust"):
+        plain.decode("id", text).value()
+    text = pickling.encode(StoredResult("id", TaskState.FAILURE, None, ValueError(object())))
+    assert isinstance(plain.decode("id", text).error, RemoteError)
+
+
+@pytest.mark.parametrize("error", [
+    ValueError(), ValueError("a", 1), KeyError("k"), FileNotFoundError(2, "gone", "f"), StopIteration(3),
+    InvalidArgumentError("no")])
+def test_errors_that_are_rebuilt(error):
+    found = error_and_back(error)
+    assert (type(found), found.args, str(found)) == (type(error), error.args, str(error))
+
+
+def test_attributes_of_errors():
+    error = ValueError("a")
+    error.code = 5
+    assert error_and_back(error).code == 5
+    error.code = object()
+    found = error_and_back(error)
+    assert (type(found), found.type_name) == (RemoteError, "builtins.ValueError")
+
+
+@pytest.mark.parametrize("error", [ValueError(object()), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_errors_that_are_told_in_words(error):
+    found = error_and_back(error)
+    assert type(found) is RemoteError and found.type_name == "builtins." + type(error).__name__
+    assert type(error).__name__ in found.traceback
+
+
+@pytest.mark.parametrize("module, name, args", [
+    ("os", "system", ["exit 1"]), ("builtins", "eval", ["1/0"]), ("builtins", "BaseException", []), ("builtins", "print", ["hi"]),
+    ("this", "anything", []), ("builtins", "ValueError.__init__", []), ("builtins", "no.such", []), (None, "x", [])])
+def test_a_text_that_lies_makes_nothing_but_exceptions(module, name, args):
+    """And imports nothing: `this` would print its poem."""
+    text = json.dumps({"state": "FAILURE", "traceback": "", "error": {
+        "module": module, "name": name, "message": "m", "args": args, "more": {}}})
+    assert type(plain.decode("id", text).error) is RemoteError
+    assert "this" not in sys.modules
+
+
+def test_a_message_that_would_change():
+    text = json.dumps({"state": "FAILURE", "traceback": "", "error": {
+        "module": "builtins", "name": "ValueError", "message": "what it said", "args": ["another"], "more": {}}})
+    found = plain.decode("id", text).error
+    assert (type(found), found.message) == (RemoteError, "what it said")
+
+
+def test_many_at_once_are_what_they_are_one_by_one(supervisor):
+    """The short way of plain values, with those in between that cannot take it."""
+    values = [None, 1, -5, "a\nb", "", True, 0.5, [1, 2], float("nan"), object(), "é", 1 << 70, (1,), "last\r\n"]
+    tasks = [supervisor.put_task(lambda value=value: value) for value in values]
+    tasks.append(supervisor.put_task(int, ("x",)))
+    cancelled = supervisor.put_task(abs, delay=1000)
+    cancelled.cancel()
+    tasks.append(cancelled)
+    wait_completed(tasks)
+    for some in (tasks, [tasks[0], tasks[3]], tasks[-2:], []):
+        texts = plain.encode_tasks({task.id: task for task in some})
+        assert texts == {task.id: plain.encode_task(task) for task in some}
+    tasks[-2].exception()
+    assert [plain.decode(task.id, plain.encode_task(task)).result for task in tasks[:8]] == values[:8]
+
+
+def test_too_long(monkeypatch):
+    from atasker_like.results import coding
+
+    monkeypatch.setattr(coding, "LONGEST", 100)
+    with pytest.raises(ResultNotStoredError, match="the most is 100"):
+        there_and_back("x" * 200).value()
+
+
+def test_what_is_refused():
+    with pytest.raises(InvalidArgumentError, match="'json' or 'pickle', not 'yaml'"):
+        Coder("yaml")
+    with pytest.raises(InvalidArgumentError, match="its error is an exception, not None"):
+        plain.encode(StoredResult("id", TaskState.FAILURE))
+
+
+def test_states_as_words():
+    assert str(TaskState.SUCCESS) == "SUCCESS" == TaskState.SUCCESS and f"{TaskState.RETRY}" == "RETRY"
+    assert [state for state in TaskState if state.is_final] == [TaskState.SUCCESS, TaskState.FAILURE]

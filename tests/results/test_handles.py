@@ -1,0 +1,364 @@
+"""AsyncResult and SyncResult: the same answers, in a coroutine and in a thread."""
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend, RemoteError, RemoteTraceback,
+                          ResultBackendError, ResultNotStoredError, SQLiteBackend, StoredResult, SyncResult, TaskCancelledError,
+                          TaskState, background_task, task_supervisor)
+
+PATIENCE = 20
+#: Seconds between two looks that are never waited for: who needs the second look, hangs.
+NEVER = 10000
+
+
+class Sync:
+    """A SyncResult."""
+
+    def __init__(self, *args):
+        self._result = SyncResult(*args)
+
+    def __getattr__(self, name):
+        return getattr(self._result, name)
+
+
+class Async(Sync):
+    """An AsyncResult, each of its coroutines run in a loop of its own."""
+
+    def __init__(self, *args):
+        self._result = AsyncResult(*args)
+
+    def __getattr__(self, name):
+        method = getattr(self._result, name)
+        return lambda *args, **kwargs: asyncio.run(method(*args, **kwargs))
+
+
+@pytest.fixture(params=[Sync, Async])
+def result_of(request):
+    return request.param
+
+
+def test_the_value_of_a_task_that_runs(stored, backend, result_of):
+    """It wakes when the task ends: nobody looks a second time."""
+    go, asked = threading.Event(), threading.Event()
+    find_task = backend.find_task
+
+    def find_and_tell(task_id):
+        asked.set()
+        return find_task(task_id)
+
+    backend.find_task = find_and_tell
+    task = stored.put_task(lambda: go.wait(PATIENCE) and "value")
+    task.started.wait(PATIENCE)
+    got = []
+    asker = threading.Thread(target=lambda: got.append(result_of(task.id, backend).get(PATIENCE, NEVER)))
+    asker.start()
+    assert asked.wait(PATIENCE)
+    go.set()
+    asker.join(PATIENCE)
+    assert got == ["value"]
+
+
+def test_the_value_of_a_task_that_has_ended(stored, backend, result_of):
+    task = stored.put_task(dict, kwargs={"a": [1, None]})
+    task.wait(PATIENCE)
+    assert result_of(task.id, backend).get(0) == {"a": [1, None]}
+    backend.flush(PATIENCE)
+    assert result_of(task.id, backend).get(0) == {"a": [1, None]}
+
+
+def test_the_answer_does_not_depend_on_when_one_asks(stored, backend, result_of):
+    """A tuple is a list from the first moment, since it will be one when it comes from the store."""
+    go = threading.Event()
+    task = stored.put_task(lambda: go.wait(PATIENCE) and (1, 2))
+    handle = result_of(task.id, backend)
+    got = []
+    asker = threading.Thread(target=lambda: got.append(handle.get(PATIENCE)))
+    asker.start()
+    go.set()
+    asker.join(PATIENCE)
+    got.append(handle.get(PATIENCE))
+    backend.flush(PATIENCE)
+    got.append(handle.get(PATIENCE))
+    assert got == [[1, 2]] * 3
+
+
+def test_states(stored, backend, result_of):
+    go = threading.Event()
+    running = stored.put_task(go.wait, (PATIENCE,))
+    running.started.wait(PATIENCE)
+    delayed = stored.put_task(abs, (1,), delay=1000)
+    assert result_of(running.id, backend).state() is TaskState.STARTED
+    assert result_of(delayed.id, backend).state() is TaskState.PENDING
+    assert result_of("nobody's", backend).state() is TaskState.PENDING
+    assert not result_of(running.id, backend).ready()
+    go.set()
+    running.wait(PATIENCE)
+    delayed.cancel()
+    for _ in range(2):
+        assert result_of(running.id, backend).state() is TaskState.SUCCESS
+        assert result_of(running.id, backend).ready() and not result_of(running.id, backend).failed()
+        assert result_of(delayed.id, backend).state() is TaskState.FAILURE
+        assert result_of(delayed.id, backend).ready() and result_of(delayed.id, backend).failed()
+        backend.flush(PATIENCE)
+    with pytest.raises(TaskCancelledError):
+        result_of(delayed.id, backend).get()
+
+
+def test_a_task_that_is_about_to_be_tried_again(stored, backend, result_of):
+    def fail():
+        raise OSError("try again")
+
+    task = background_task(fail, retries=1, retry_delay=1000, supervisor=stored)()
+    failed = threading.Event()
+    while task.state != "retrying":
+        failed.wait(0.001)
+    assert result_of(task.id, backend).state() is TaskState.RETRY
+    backend.flush(PATIENCE)
+    assert backend.coder.decode(task.id, backend.read(task.id)).state is TaskState.RETRY
+
+
+def test_what_runs_is_seen_by_others(stored, backend):
+    """The start of a task is stored, not only its end."""
+    go = threading.Event()
+    task = stored.put_task(go.wait, (PATIENCE,))
+    task.started.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert backend.coder.decode(task.id, backend.read(task.id)).state is TaskState.STARTED
+    go.set()
+    task.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert backend.coder.decode(task.id, backend.read(task.id)) == StoredResult(task.id, TaskState.SUCCESS, True)
+
+
+def fail(kind, *args):
+    raise kind(*args)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_errors(stored, backend, result_of, late, unseen):
+    """The task's own type, with the traceback as its cause, from memory and from the store."""
+    go = threading.Event()
+    find_task = backend.find_task
+
+    def find_and_go(task_id):
+        task = find_task(task_id)
+        go.set()                            # it fails when the asker has it, and not before
+        return task
+
+    backend.find_task = find_and_go
+    task = stored.put_task(lambda: go.wait(PATIENCE) and fail(ZeroDivisionError, "no", 1))
+    task_id = task.id
+    if late:
+        go.set()
+        task.exception()
+        backend.flush(PATIENCE)
+    del task
+    with pytest.raises(ZeroDivisionError) as caught:
+        result_of(task_id, backend).get(PATIENCE)
+    assert caught.value.args == ("no", 1)
+    assert isinstance(caught.value.__cause__, RemoteTraceback) and "in fail" in str(caught.value.__cause__)
+    stored.stop(wait=PATIENCE)
+    del caught
+    assert unseen() == []
+
+
+class TwoArguments(Exception):
+    def __init__(self, one, other):
+        super().__init__(one)
+
+
+def test_errors_that_cannot_be_rebuilt(stored, backend, result_of):
+    task = stored.put_task(fail, (TwoArguments, 1, 2))
+    with pytest.raises(RemoteError, match="TwoArguments: 1") as caught:
+        result_of(task.id, backend).get(PATIENCE)
+    assert "in fail" in caught.value.traceback
+
+
+def test_values_that_json_cannot_hold(stored, backend, result_of):
+    task = stored.put_task(object)
+    with pytest.raises(ResultNotStoredError, match="serializer='pickle'.*It was <object object at"):
+        result_of(task.id, backend).get(PATIENCE)
+    assert result_of(task.id, backend).state() is TaskState.SUCCESS
+
+
+def test_ignored_results(stored, backend, result_of):
+    go = threading.Event()
+    task = background_task(go.wait, ignore_result=True, supervisor=stored)(PATIENCE)
+    with pytest.raises(ResultNotStoredError, match="ignore_result"):
+        result_of(task.id, backend).get(PATIENCE)
+    go.set()
+    task.wait(PATIENCE)
+    assert result_of(task.id, backend).state() is TaskState.PENDING
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_patience(stored, backend, result_of, timeout):
+    go = threading.Event()
+    task = stored.put_task(go.wait, (PATIENCE,))
+    for task_id in (task.id, "nobody's"):
+        with pytest.raises(TimeoutError, match=f"after {timeout:g} s"):
+            result_of(task_id, backend).get(timeout, NEVER)
+    go.set()
+
+
+def test_who_waits_in_the_pool_lends_its_place(make_supervisor, backend):
+    supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
+    supervisor.set_result_backend(backend)
+
+    def outer():
+        return SyncResult(supervisor.put_task(abs, (-5,)).id, backend).get(PATIENCE, NEVER)
+
+    assert SyncResult(supervisor.put_task(outer).id, backend).get(PATIENCE) == 5
+    supervisor.set_result_backend(None)
+
+
+@pytest.mark.slow
+def test_tasks_in_processes_and_loops(stored, backend, result_of):
+    async def co():
+        return "coroutine"
+
+    assert result_of(stored.put_task(pow, (2, 5), tt=TT_MP).id, backend).get(PATIENCE, NEVER) == 32
+    assert result_of(background_task(co, supervisor=stored)().id, backend).get(PATIENCE, NEVER) == "coroutine"
+    with pytest.raises(ValueError, match="invalid literal"):
+        result_of(stored.put_task(int, ("x",), tt=TT_MP).id, backend).get(PATIENCE, NEVER)
+
+
+def test_an_id_of_ones_own(stored, backend, result_of):
+    stored.put_task(abs, (-3,), task_id="my own")
+    assert result_of("my own", backend).get(PATIENCE, 0.001) == 3
+
+
+def test_without_a_backend(result_of):
+    with pytest.raises(BackendNotConfiguredError, match="set_result_backend"):
+        result_of("1").get()
+    with pytest.raises(BackendNotConfiguredError):
+        result_of("1").state()
+
+
+def test_the_backend_of_the_supervisor(result_of):
+    backend = MemoryBackend()
+    task_supervisor.set_result_backend(backend)
+    try:
+        assert task_supervisor.result_backend is backend
+        assert result_of(task_supervisor.put_task(abs, (-1,)).id).get(PATIENCE) == 1
+    finally:
+        task_supervisor.set_result_backend(None)
+    assert task_supervisor.result_backend is None
+
+
+def test_wrong_arguments(stored, backend, result_of):
+    task = stored.put_task(abs, (1,))
+    with pytest.raises(TypeError, match="pass task.id"):
+        result_of(task, backend)
+    with pytest.raises(TypeError, match="takes a Backend, not dict"):
+        result_of(task.id, {})
+    with pytest.raises(TypeError, match="poll_interval takes seconds"):
+        result_of(task.id, backend).get(poll_interval="1")
+    with pytest.raises(ValueError, match="above 0"):
+        result_of(task.id, backend).get(poll_interval=0)
+    with pytest.raises(TypeError, match="takes a Backend"):
+        stored.set_result_backend({})
+
+
+def test_a_store_that_cannot_be_read(backend, result_of):
+    def read(task_id):
+        raise ValueError("no such thing")
+
+    backend.read = read
+    with pytest.raises(ResultBackendError, match="failed to read: ValueError: no such thing"):
+        result_of("1", backend).get()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"state":"GONE"}', '{"state":"SUCCESS"}', '{"state":"FAILURE"}',
+                                  '{"state":"FAILURE","error":{}}', '{"state":"FAILURE","error":7}'])
+def test_a_text_of_someone_else(backend, result_of, text):
+    backend.write([("1", text)])
+    with pytest.raises(ResultBackendError, match="no result"):
+        result_of("1", backend).get()
+
+
+def test_the_loop_is_not_blocked(stored, backend):
+    """Others run in it while one waits, for a task and for the store."""
+    async def main():
+        go = threading.Event()
+        task = stored.put_task(go.wait, (PATIENCE,))
+        waiting = [asyncio.ensure_future(AsyncResult(task.id, backend).get()),
+                   asyncio.ensure_future(AsyncResult("later", backend).get(poll_interval=0.001))]
+        await asyncio.wait(waiting, timeout=0.02)
+        assert not any(one.done() for one in waiting)
+        go.set()
+        await backend.store_result("later", StoredResult("later", TaskState.SUCCESS, "now"))
+        assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE) == [True, "now"]
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_while_waiting_leaves_the_task_alone(stored, backend):
+    async def main():
+        go = threading.Event()
+        task = stored.put_task(go.wait, (PATIENCE,))
+        waiting = asyncio.ensure_future(AsyncResult(task.id, backend).get())
+        await asyncio.wait([waiting], timeout=0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        go.set()
+        return await AsyncResult(task.id, backend).get(PATIENCE)
+
+    assert asyncio.run(main()) is True
+
+
+def test_who_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(backend):
+    trouble = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: trouble.append(context))
+        looked = asyncio.Event()
+        find = backend.find
+        loop = asyncio.get_running_loop()
+
+        def find_and_tell(task_id):
+            loop.call_soon_threadsafe(looked.set)
+            return find(task_id)
+
+        backend.find = find_and_tell
+        waiting = asyncio.ensure_future(AsyncResult("nobody's", backend).get(poll_interval=0.02))
+        await asyncio.wait_for(looked.wait(), PATIENCE)
+        await asyncio.wait([waiting], timeout=0.01)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.04)
+
+    asyncio.run(main())
+    assert trouble == []
+
+
+PROGRAM = """
+import sys
+from atasker_like import SQLiteBackend, SyncResult
+with SQLiteBackend(sys.argv[1]) as backend:
+    print("ready", flush=True)
+    print(SyncResult(sys.argv[2], backend).get(30, 0.01))
+"""
+
+
+@pytest.mark.slow
+def test_another_process_gets_it(supervisor, path, make_backend):
+    backend = make_backend(SQLiteBackend, path)
+    supervisor.set_result_backend(backend)
+    go = threading.Event()
+    task = supervisor.put_task(lambda: go.wait(PATIENCE) and {"a": 1})
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, path, task.id], stdout=subprocess.PIPE, universal_newlines=True,
+                          cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__)))) as program:
+        try:
+            assert program.stdout.readline() == "ready\n"
+            go.set()
+            assert program.communicate(timeout=40)[0] == "{'a': 1}\n"
+        finally:
+            program.kill()
+    supervisor.set_result_backend(None)

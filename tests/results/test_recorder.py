@@ -1,0 +1,495 @@
+"""The writer: what it stores and when, and what a store that fails does to it and to the tasks."""
+import logging
+import os
+import threading
+import weakref
+from time import monotonic
+
+import pytest
+
+from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskState, TaskSupervisor, WaitTimeoutError,
+                          background_task, wait_completed)
+from atasker_like.results import recorder as module
+
+PATIENCE = 20
+
+
+class Store(MemoryBackend):
+    """Notes each write; stops writers, or has them fail, when told."""
+
+    def __init__(self, **options):
+        super().__init__(max_results=1000000, **options)
+        self.writes = []
+        self.trouble = None
+        self.hold = None
+        self.came = threading.Semaphore(0)
+        self.reached = threading.Event()
+
+    def write(self, entries):
+        if self.hold is not None:
+            self.reached.set()
+            assert self.hold.wait(PATIENCE)
+        try:
+            if self.trouble is not None:
+                raise self.trouble
+            super().write(entries)
+        finally:
+            self.writes.append([task_id for task_id, _ in entries])
+            self.came.release()             # last: who waits for it looks at what has been written
+
+    def states(self):
+        return [self.coder.decode(task_id, self.read(task_id)).state for task_id in self._texts]
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def kept(supervisor, store):
+    supervisor.set_result_backend(store)
+    yield supervisor
+    store.trouble = None
+    supervisor.stop(wait=PATIENCE, cancel_tasks=True)
+    supervisor.set_result_backend(None)
+
+
+def ids_of(tasks):
+    return [task.id for task in tasks]
+
+
+def test_results_are_stored_without_being_asked_for(kept, store):
+    task = kept.put_task(abs, (-1,))
+    while task.id not in store._texts or store.states() != [TaskState.SUCCESS]:
+        assert store.came.acquire(timeout=PATIENCE)
+
+
+def test_many_are_stored_together(kept, store):
+    tasks = [kept.put_task(abs, (number,)) for number in range(500)]
+    store.flush(PATIENCE)
+    wait_completed(tasks)
+    store.flush(PATIENCE)
+    assert store.states() == [TaskState.SUCCESS] * 500
+    assert len(store.writes) < 100
+
+
+def test_a_task_is_stored_once(kept, store):
+    """Its begin and its end, when both are there, are one entry."""
+    store.hold = threading.Event()
+    first = kept.put_task(abs, (1,))
+    first.wait(PATIENCE)
+    assert store.reached.wait(PATIENCE)
+    tasks = [kept.put_task(abs, (number,)) for number in range(50)]
+    wait_completed(tasks)
+    store.hold.set()
+    store.flush(PATIENCE)
+    written = [task_id for write in store.writes for task_id in write if task_id != first.id]
+    assert sorted(written) == sorted(ids_of(tasks))
+
+
+def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
+    """When all is stored, the thread sleeps without a deadline: it takes its gate, and no call has a timeout."""
+    calls = []
+
+    class Gate:
+        def __init__(self, gate):
+            self._gate = gate
+            self.asleep = threading.Event()
+
+        def acquire(self, *args):
+            calls.append(args)
+            if not args:
+                self.asleep.set()
+            return self._gate.acquire(*args)
+
+        def release(self):
+            self.asleep.clear()
+            self._gate.release()
+
+    recorder = kept._recorder
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    gate = recorder._gate = Gate(recorder._gate)
+    kept.put_task(abs, (1,)).wait(PATIENCE)     # it sleeps on the old gate until now
+    store.flush(PATIENCE)
+    assert gate.asleep.wait(PATIENCE)
+    assert calls[-1] == ()
+
+
+def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
+    """The thread is held when it has found nothing, and is about to sleep; then a task ends."""
+    recorder = kept._recorder
+    pool = kept._threads
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    lock = pool.lock
+    holding, go = threading.Event(), threading.Event()
+
+    class Lock:
+        """Stops the writer where it looks whether someone is about to tell it something."""
+
+        def __enter__(self):
+            if threading.current_thread() is recorder._thread:
+                holding.set()
+                assert go.wait(PATIENCE)
+            return lock.__enter__()
+
+        def __exit__(self, *error):
+            return lock.__exit__(*error)
+
+        def __getattr__(self, name):
+            return getattr(lock, name)
+
+    pool.lock = Lock()
+    recorder._wake()                        # it goes round once
+    late = kept.put_task(abs, (2,))
+    assert holding.wait(PATIENCE)
+    after = kept.put_task(abs, (3,))
+    wait_completed([late, after])
+    pool.lock = lock
+    go.set()
+    while not {late.id, after.id} <= set(store._texts):
+        assert store.came.acquire(timeout=PATIENCE)
+
+
+def test_an_old_call_is_waited_for(kept, store):
+    """Someone has found the call for busy times and is stopped before he makes it; the writer goes to rest meanwhile."""
+    recorder = kept._recorder
+    task = kept.put_task(abs, (1,))
+    task.wait(PATIENCE)
+    store.flush(PATIENCE)
+    old = recorder._queue.append
+    before = list(store.writes)
+    with kept._threads.lock:                # as a pool that is about to tell of a task
+        recorder.ended(task)                # wakes the writer, which comes back to rest and waits for this lock
+        while len(store.writes) == len(before):
+            assert store.came.acquire(timeout=PATIENCE)
+        old(task)
+    while len(store.writes) < len(before) + 2:
+        assert store.came.acquire(timeout=PATIENCE)
+
+
+def test_who_asks_does_not_take_it_away(kept, store):
+    """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
+    recorder = kept._recorder
+    for _ in range(4):
+        store.flush(PATIENCE)
+        with recorder._lock:                # the writer cannot look before the asker has
+            task = kept.put_task(abs, (-1,))
+            task.wait(PATIENCE)
+            assert SyncResult(task.id, store).get(0) == 1
+        while task.id not in store._texts:
+            assert store.came.acquire(timeout=PATIENCE), "it was forgotten"
+
+
+def test_flush(kept, store):
+    store.hold = threading.Event()
+    task = kept.put_task(abs, (1,))
+    task.wait(PATIENCE)
+    with pytest.raises(WaitTimeoutError, match="not stored within 0.01 s"):
+        store.flush(0.01)
+    store.hold.set()
+    store.flush(PATIENCE)
+    assert store.states() == [TaskState.SUCCESS]
+
+
+def test_what_is_not_stored_yet_is_known_here(kept, store):
+    store.hold = threading.Event()
+    task = kept.put_task(abs, (1,))
+    task.wait(PATIENCE)
+    assert store.reached.wait(PATIENCE)
+    second = kept.put_task(abs, (2,))
+    second.wait(PATIENCE)
+    assert store.read(task.id) is None
+    assert [SyncResult(one.id, store).get(0) for one in (task, second)] == [1, 2]
+    assert SyncResult(second.id, store).state() is TaskState.SUCCESS
+    store.hold.set()
+
+
+def test_what_is_deleted_does_not_come_back(kept, store):
+    import asyncio
+
+    store.hold = threading.Event()
+    task = kept.put_task(abs, (1,))
+    task.wait(PATIENCE)
+    assert store.reached.wait(PATIENCE)
+    threading.Timer(0.01, store.hold.set).start()
+    assert asyncio.run(store.delete_result(task.id)) is True
+    store.flush(PATIENCE)
+    assert store.read(task.id) is None
+
+
+def test_stopping_stores_everything(store):
+    supervisor = TaskSupervisor()
+    supervisor.set_result_backend(store)
+    ids = ids_of([supervisor.put_task(abs, (number,)) for number in range(300)])
+    report = supervisor.stop(wait=PATIENCE)
+    assert report.complete and set(store._texts) == set(ids)
+    assert store.states() == [TaskState.SUCCESS] * 300
+    # and again
+    supervisor.start()
+    task = supervisor.put_task(abs, (-7,))
+    supervisor.stop(wait=PATIENCE)
+    assert SyncResult(task.id, store).get(0) == 7
+    store.flush(PATIENCE)
+    supervisor.set_result_backend(None)
+
+
+def test_what_ends_after_the_stop_is_stored_when_asked(make_supervisor, store):
+    """A thread that was given up: its task was cancelled, and that is stored."""
+    supervisor = make_supervisor()
+    supervisor.set_result_backend(store)
+    go = threading.Event()
+    task = supervisor.put_task(go.wait, (PATIENCE,))
+    task.started.wait(PATIENCE)
+    supervisor.stop(wait=0)
+    assert store.coder.decode(task.id, store.read(task.id)).state is TaskState.FAILURE
+    go.set()
+    supervisor.set_result_backend(None)
+
+
+def test_another_backend(kept, store):
+    """What was told to the first is in the first."""
+    first = kept.put_task(abs, (1,))
+    first.wait(PATIENCE)
+    other = Store()
+    kept.set_result_backend(other)
+    second = kept.put_task(abs, (2,))
+    second.wait(PATIENCE)
+    other.flush(PATIENCE)
+    assert (list(store._texts), list(other._texts)) == ([first.id], [second.id])
+    kept.set_result_backend(None)
+    third = kept.put_task(abs, (3,))
+    third.wait(PATIENCE)
+    other.flush(PATIENCE)
+    assert other.read(third.id) is None
+
+
+def test_two_supervisors_share_one(make_supervisor, store):
+    supervisors = [make_supervisor(), make_supervisor()]
+    for supervisor in supervisors:
+        supervisor.set_result_backend(store)
+    tasks = [supervisor.put_task(abs, (-number,)) for number, supervisor in enumerate(supervisors)]
+    assert [SyncResult(task.id, store).get(PATIENCE) for task in tasks] == [0, 1]
+    store.flush(PATIENCE)
+    assert set(store._texts) == set(ids_of(tasks))
+    for supervisor in supervisors:
+        supervisor.stop(wait=PATIENCE)
+        supervisor.set_result_backend(None)
+
+
+def test_a_backend_that_cannot_be_used_changes_nothing(kept, store):
+    class Bad(Store):
+        def open(self):
+            raise OSError("no such disk")
+
+    with pytest.raises(ResultBackendError, match="failed to open: OSError: no such disk"):
+        kept.set_result_backend(Bad())
+    assert kept.result_backend is store
+
+
+# -- a store that fails ------------------------------------------------------------------------------
+
+
+def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
+    store.trouble = OSError("the disk is full")
+    tasks = [kept.put_task(abs, (-number,)) for number in range(50)]
+    assert wait_completed(tasks) == list(range(50))
+    with pytest.raises(ResultBackendError, match="held in memory.*the disk is full"):
+        store.flush(PATIENCE)
+    # Who asks here is answered from memory, encoded or not.
+    assert [SyncResult(task.id, store).get(0) for task in tasks] == list(range(50))
+    assert [message for message in caplog.messages if "cannot be stored" in message]
+    store.trouble = None
+    store.flush(PATIENCE)
+    assert set(store._texts) == set(ids_of(tasks))
+    assert any("are stored again" in message for message in caplog.messages)
+
+
+def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplog, monkeypatch):
+    monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.0)
+    supervisor = make_supervisor()
+    supervisor.set_result_backend(store)
+    store.trouble = OSError("the disk is full")
+    task = supervisor.put_task(abs, (-1,))
+    supervisor.stop(wait=PATIENCE)
+    assert any(message.startswith("1 result(s)") and "were not stored: the disk is full" in message for message in caplog.messages)
+    assert SyncResult(task.id, store).get(0) == 1
+    store.trouble = None
+    store.flush(PATIENCE)                   # what it holds is not lost
+    assert store.read(task.id) is not None
+    supervisor.set_result_backend(None)
+
+
+def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
+    monkeypatch.setattr(module, "HELD_MOST", 10)
+    store.trouble = OSError("the disk is full")
+    first = kept.put_task(abs, (1,))
+    first.wait(PATIENCE)
+    with pytest.raises(ResultBackendError):
+        store.flush(PATIENCE)
+    tasks = [kept.put_task(abs, (number,)) for number in range(30)]
+    wait_completed(tasks)
+    with pytest.raises(ResultBackendError):
+        store.flush(PATIENCE)
+    recorder = kept._recorder
+    assert recorder._held() <= 11 and recorder.given_up >= 20
+    assert any("are given up" in message for message in caplog.messages)
+    store.trouble = None
+    store.flush(PATIENCE)
+    assert 10 <= len(store._texts) <= 11
+    assert tasks[-1].id in store._texts
+
+
+def test_an_id_that_no_store_can_take(kept, store, caplog):
+    bad = kept.put_task(abs, (1,), task_id="\ud800")
+    good = kept.put_task(abs, (2,))
+    wait_completed([bad, good])
+    store.flush(PATIENCE)
+    assert list(store._texts) == [good.id]
+    assert any("cannot be written as UTF-8" in message for message in caplog.messages)
+
+
+def test_no_thread_for_the_writer(make_supervisor, store, caplog, monkeypatch):
+    """Results are held until there is one."""
+    class Refused(threading.Thread):
+        def start(self):
+            if self.name.endswith("_results"):
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    monkeypatch.setattr(module.threading, "Thread", Refused)
+    supervisor = make_supervisor()
+    supervisor.set_result_backend(store)
+    task = supervisor.put_task(abs, (-1,))
+    assert task.value(PATIENCE) == 1
+    assert SyncResult(task.id, store).get(0) == 1
+    with pytest.raises(ResultBackendError, match="can't start new thread"):
+        store.flush(PATIENCE)
+    monkeypatch.undo()
+    store.flush(PATIENCE)
+    assert store.read(task.id) is not None
+    supervisor.set_result_backend(None)
+
+
+def test_flushes_and_stops_at_once(store):
+    """Whoever waits for a flush is told, whatever comes between."""
+    supervisor = TaskSupervisor()
+    supervisor.set_result_backend(store)
+    over = monotonic() + 0.1
+    errors = []
+
+    def flush():
+        try:
+            while monotonic() < over:
+                store.flush(PATIENCE)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=flush) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while monotonic() < over:
+        supervisor.start()
+        supervisor.put_task(abs, (1,))
+        supervisor.stop(wait=PATIENCE)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert errors == [] and set(store.states()) == {TaskState.SUCCESS}
+    supervisor.set_result_backend(None)
+
+
+# -- what it keeps alive -----------------------------------------------------------------------------
+
+
+class Thing:
+    pass
+
+
+def test_what_is_stored_is_let_go(kept, store):
+    only = [Thing()]
+    seen = weakref.ref(only[0])
+    task = background_task(only.pop, supervisor=kept)()
+    task.wait(PATIENCE)
+    store.flush(PATIENCE)
+    value = task.value()
+    assert seen() is value
+    task = value = None
+    store.flush(PATIENCE)                   # the writer has gone round
+    kept.put_task(abs, (1,)).wait(PATIENCE)     # and so has the pool thread
+    assert seen() is None
+
+
+def test_the_finalizer_of_a_value_may_ask_for_results(kept, store):
+    """It runs in the writer's thread, with no lock held."""
+    told = []
+
+    class Curious:
+        def __del__(self):
+            told.append(SyncResult("anything", store).state())
+
+    kept.put_task(Curious).wait(PATIENCE)
+    store.flush(PATIENCE)
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    assert told == [TaskState.PENDING]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_finalizers_run_with_no_lock_held(kept, store, ignored):
+    """One that has another thread ask, and waits for it."""
+    told = []
+
+    class Curious:
+        def __del__(self):
+            asker = threading.Thread(target=lambda: told.append(SyncResult("anything", store).state()))
+            asker.start()
+            asker.join(PATIENCE)
+
+    background_task(Curious, ignore_result=ignored, supervisor=kept)().wait(PATIENCE)
+    store.flush(PATIENCE)
+    kept.put_task(abs, (1,)).wait(PATIENCE)
+    store.flush(PATIENCE)
+    assert told == [TaskState.PENDING]
+
+
+def test_the_repr_of_a_value_may_ask_for_results(kept, store):
+    class Curious:
+        def __repr__(self):
+            asker = threading.Thread(target=lambda: told.append(SyncResult(first.id, store).get(0)))
+            asker.start()
+            asker.join(PATIENCE)
+            return "curious"
+
+    told = []
+    first = kept.put_task(abs, (1,))
+    first.wait(PATIENCE)
+    kept.put_task(Curious).wait(PATIENCE)
+    store.flush(PATIENCE)
+    assert told == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.slow
+def test_a_forked_process_stores_its_own_and_not_its_parents(kept, store):
+    logging.getLogger("atasker_like")
+    store.hold = threading.Event()
+    parents = kept.put_task(abs, (1,))
+    parents.wait(PATIENCE)
+    assert store.reached.wait(PATIENCE)
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            store.hold = None
+            store.writes.clear()
+            own = kept.put_task(abs, (-5,))
+            if SyncResult(own.id, store).get(PATIENCE) == 5:
+                store.flush(PATIENCE)
+                code = 0 if [own.id] == sorted({task_id for write in store.writes for task_id in write}) else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    store.hold.set()
+    assert status == 0

@@ -1,0 +1,360 @@
+"""The file: whose it is, who else uses it, and what it survives."""
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+
+import pytest
+
+from atasker_like import (MemoryBackend, ResultBackendError, SQLiteBackend, StoredResult, SyncResult, TaskState, wait_completed)
+from atasker_like.results import sqlite as module
+
+PATIENCE = 30
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture
+def make(path, make_backend):
+    """Makes backends over the one file of the test."""
+    return lambda **options: make_backend(SQLiteBackend, path, **options)
+
+
+def query(path, question, *values):
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute(question, values).fetchall()
+        database.commit()
+        return found
+
+
+def test_what_others_find_in_it(path, make, supervisor):
+    """The format is what the documentation says: any tool can read it."""
+    backend = make(ttl=1000)
+    backend.clock = lambda: 5000.0
+    supervisor.set_result_backend(backend)
+    task = supervisor.put_task(divmod, (7, 2), task_id="mine")
+    task.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    assert query(path, "SELECT * FROM results") == [("mine", 6000.0, '{"state":"SUCCESS","result":[3,1]}')]
+    assert query(path, "PRAGMA journal_mode") == [("wal",)] and query(path, "PRAGMA user_version") == [(1,)]
+    supervisor.set_result_backend(None)
+
+
+def test_a_path_is_what_it_was_when_it_was_given(tmp_path, monkeypatch, make_backend):
+    monkeypatch.chdir(tmp_path)
+    backend = make_backend(SQLiteBackend, "results.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    backend.write([("a", "1")])
+    assert (tmp_path / "results.db").exists()
+
+
+def test_one_transaction_is_all_or_nothing(path, make):
+    backend = make()
+    backend.write([("a", "1")])
+    with pytest.raises(ResultBackendError):
+        backend.write([(f"b{number}", "1") for number in range(module.ROWS)] + [("c", None)])
+    assert query(path, "SELECT task_id FROM results") == [("a",)]
+    backend.write([("d", "1")])
+    assert backend.read("d") == "1"
+
+
+@pytest.mark.parametrize("count", [0, 1, module.ROWS - 1, module.ROWS, module.ROWS + 1, 2 * module.ROWS])
+def test_rows_and_statements(path, make, count):
+    make().write([(str(number), "1") for number in range(count)])
+    assert query(path, "SELECT count(*) FROM results") == [(count,)]
+
+
+def test_expired_results_leave_the_file(path, make, monkeypatch):
+    backend = make(ttl=100)
+    now = 1000.0
+    backend.clock = lambda: now
+    backend.write([("old", "1")])
+    now = 1099.0
+    backend.write([("young", "1")])
+    now = 1100.0 + module.SWEEP_EVERY
+    assert backend.read("old") is None
+    backend.write([("new", "1")])
+    assert {task_id for task_id, in query(path, "SELECT task_id FROM results")} == {"young", "new"}
+
+
+def test_results_without_an_end_stay(path, make):
+    make().write([("kept", "1")])
+    later = make(ttl=1)
+    later.clock = lambda: 1e12
+    later.write([("other", "1")])
+    assert later.read("kept") == "1"
+
+
+# -- whose file it is --------------------------------------------------------------------------------
+
+
+def test_a_database_of_something_else(path, make, supervisor):
+    query(path, "CREATE TABLE precious (x)")
+    with pytest.raises(ResultBackendError, match="is a database of something else"):
+        supervisor.set_result_backend(make())
+    with pytest.raises(ResultBackendError, match="is a database of something else"):
+        make().read("a")
+    assert query(path, "SELECT name FROM sqlite_master") == [("precious",)]
+    assert query(path, "PRAGMA journal_mode") == [("delete",)]
+
+
+def test_a_later_version(path, make):
+    make().write([("a", "1")])
+    query(path, "PRAGMA user_version = 2")
+    with pytest.raises(ResultBackendError, match="later version.*schema 2"):
+        make().open()
+
+
+def test_no_database_at_all(path, make):
+    with open(path, "wb") as file:
+        file.write(b"this is a letter, and no database" * 100)
+    with pytest.raises(ResultBackendError, match="not a database.*; something else is in that file"):
+        make().open()
+
+
+def test_no_such_folder(tmp_path, make_backend):
+    with pytest.raises(ResultBackendError, match="is there such a folder"):
+        make_backend(SQLiteBackend, tmp_path / "none" / "results.db").open()
+
+
+# -- faults: tasks go on, who asks is told, what was stored stays ------------------------------------
+
+
+@pytest.fixture
+def troubled(make, supervisor):
+    """A supervisor with a result that is stored, before the trouble comes."""
+    backend = make(timeout=0)
+    supervisor.set_result_backend(backend)
+    before = supervisor.put_task(abs, (-1,))
+    before.wait(PATIENCE)
+    backend.flush(PATIENCE)
+    yield supervisor, backend, before.id
+    supervisor.set_result_backend(None)
+
+
+def test_a_full_disk(troubled, path):
+    supervisor, backend, before = troubled
+    (pages,), = query(path, "PRAGMA page_count")
+    prepared = backend._prepared
+
+    def prepared_on_a_full_disk():
+        database = prepared()
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        return database
+
+    backend._prepared = prepared_on_a_full_disk
+    backend.close()
+    tasks = [supervisor.put_task(str.rjust, ("x", 10000)) for _ in range(10)]
+    assert [len(value) for value in wait_completed(tasks)] == [10000] * 10
+    with pytest.raises(ResultBackendError, match="full.*make room on the disk"):
+        backend.flush(PATIENCE)
+    assert SyncResult(before, backend).get(0) == 1
+    assert [len(SyncResult(task.id, backend).get(0)) for task in tasks] == [10000] * 10
+    backend._prepared = prepared            # there is room again, which the next try finds by itself
+    backend.flush(PATIENCE)
+    assert query(path, "SELECT count(*) FROM results") == [(11,)]
+
+
+def test_a_file_that_someone_else_holds(troubled, path):
+    supervisor, backend, before = troubled
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = supervisor.put_task(abs, (-2,))
+        assert task.value(PATIENCE) == 2
+        with pytest.raises(ResultBackendError, match="locked.*; another process holds it"):
+            backend.flush(PATIENCE)
+        assert [SyncResult(task_id, backend).get(0) for task_id in (before, task.id)] == [1, 2]
+        assert query(path, "SELECT count(*) FROM results") == [(1,)]
+        other.execute("ROLLBACK")
+    backend.flush(PATIENCE)
+    assert query(path, "SELECT count(*) FROM results") == [(2,)]
+
+
+def test_a_file_that_is_spoilt(troubled, path):
+    """Someone writes over it, and puts it away later. What is held is stored in the new one."""
+    supervisor, backend, before = troubled
+    query(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    backend.close()
+    with open(path, "r+b") as file:
+        good = file.read()
+        file.seek(0)
+        file.write(b"\xff" * len(good))
+    task = supervisor.put_task(abs, (-2,))
+    assert task.value(PATIENCE) == 2
+    with pytest.raises(ResultBackendError, match="not a database"):
+        backend.flush(PATIENCE)
+    assert SyncResult(task.id, backend).get(0) == 2
+    with pytest.raises(ResultBackendError, match=path):
+        SyncResult(before, backend).get(0)
+    with open(path, "wb") as file:
+        file.write(good)
+    backend.flush(PATIENCE)
+    assert SyncResult(before, backend).get(0) == 1
+    assert query(path, "SELECT count(*) FROM results") == [(2,)]
+
+
+def test_a_file_that_is_gone(troubled, path):
+    """Removed by someone: what is stored from then on is lost with it or is in a new one, and the tasks do not notice."""
+    supervisor, backend, before = troubled
+    backend.close()
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(path + end):
+            os.unlink(path + end)
+    task = supervisor.put_task(abs, (-2,))
+    assert task.value(PATIENCE) == 2
+    backend.flush(PATIENCE)
+    assert SyncResult(task.id, backend).state() is TaskState.SUCCESS
+    assert SyncResult(before, backend).state() is TaskState.PENDING
+
+
+WRITER = """
+import sys
+from atasker_like import SQLiteBackend, TaskSupervisor
+backend = SQLiteBackend(sys.argv[1])
+supervisor = TaskSupervisor(pool_size=2)
+supervisor.set_result_backend(backend)
+while True:
+    tasks = [supervisor.put_task(str, (number,)) for number in range(400)]
+    for task in tasks:
+        task.wait()
+    backend.flush()
+    for number, task in enumerate(tasks):
+        print(task.id, number)
+    print("stored", flush=True)
+    del tasks
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL")
+@pytest.mark.parametrize("rounds", [1, 3, 6])
+def test_what_was_reported_stored_survives_a_kill(path, make, rounds):
+    """It is killed in the middle of its work, at whatever point of a write that is: nothing is missing, nothing torn."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, universal_newlines=True, cwd=ROOT) as program:
+        try:
+            reported = {}
+            batch = {}
+            for line in program.stdout:
+                words = line.split()
+                if words == ["stored"]:
+                    reported.update(batch)
+                    batch.clear()
+                    if len(reported) >= 400 * rounds:
+                        break
+                else:
+                    batch[words[0]] = words[1]
+        finally:
+            program.kill()
+    assert len(reported) >= 400 * rounds
+    backend = make()
+    assert {task_id: SyncResult(task_id, backend).get(0) for task_id in reported} == reported
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    for task_id, text in query(path, "SELECT task_id, data FROM results"):
+        assert backend.coder.decode(task_id, text).state in (TaskState.SUCCESS, TaskState.STARTED)
+
+
+SHARER = """
+import sys
+from atasker_like import SQLiteBackend
+with SQLiteBackend(sys.argv[1], timeout=30) as backend:
+    for number in range(100):
+        backend.write([(sys.argv[2] + str(number), "1")])
+"""
+
+
+@pytest.mark.slow
+def test_processes_write_at_once(path, make):
+    """Also the first write, when each of them finds no file yet."""
+    programs = [subprocess.Popen([sys.executable, "-c", SHARER, path, name], cwd=ROOT) for name in "abc"]
+    try:
+        assert [program.wait(PATIENCE) for program in programs] == [0, 0, 0]
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+    assert query(path, "SELECT count(*) FROM results") == [(300,)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_opens_its_own(path, make):
+    backend = make()
+    backend.write([("parent", "1")])
+    assert backend.read("parent") == "1"
+    inherited = {backend._reader, backend._writer}
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            backend.write([("child", "1")])
+            own = {backend._reader, backend._writer}
+            code = 0 if backend.read("parent") == "1" and not own & inherited else 2
+            backend.close()
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    backend.write([("parent", "2")])
+    assert (backend.read("child"), backend.read("parent")) == ("1", "2")
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_whoever_comes_in_between_is_not_let_in(make):
+    """A signal handler, or a finalizer, in the middle of a write of its own thread."""
+    backend = make()
+
+    def inside(database):
+        with pytest.raises(ResultBackendError, match="came in between"):
+            backend.write([("b", "1")])
+        return backend.read("b")
+
+    assert backend._writing(inside) is None
+    backend.write([("b", "1")])
+    assert backend.read("b") == "1"
+
+
+def test_reading_does_not_wait_for_writing(make):
+    backend = make()
+    backend.write([("a", "1")])
+    inside, go = threading.Event(), threading.Event()
+
+    def work(database):
+        database.execute("DELETE FROM results")
+        inside.set()
+        assert go.wait(PATIENCE)
+
+    writer = threading.Thread(target=backend._writing, args=(work,))
+    writer.start()
+    assert inside.wait(PATIENCE)
+    assert backend.read("a") == "1"
+    go.set()
+    writer.join(PATIENCE)
+    assert backend.read("a") is None
+
+
+@pytest.mark.parametrize("options, error", [({"ttl": 0}, ValueError), ({"ttl": -1}, ValueError), ({"ttl": "1"}, TypeError),
+                                            ({"ttl": float("nan")}, ValueError), ({"serializer": "yaml"}, ValueError)])
+def test_impossible_options(path, options, error):
+    with pytest.raises(error):
+        SQLiteBackend(path, **options)
+    with pytest.raises(error):
+        MemoryBackend(**options)
+
+
+def test_impossible_sizes():
+    with pytest.raises(ValueError, match="max_results takes an integer 1 or more, not 0"):
+        MemoryBackend(0)
+    with pytest.raises(TypeError, match="max_results takes an integer, not float"):
+        MemoryBackend(1.0)
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "NO STATE"])
+def test_states_that_cannot_be_set(state):
+    import asyncio
+
+    with pytest.raises(ValueError):
+        asyncio.run(MemoryBackend().set_state("a", state))
+    with pytest.raises(TypeError, match="takes a StoredResult, not int"):
+        asyncio.run(MemoryBackend().store_result("a", 5))
+    assert StoredResult("a", TaskState.SUCCESS).value() is None
