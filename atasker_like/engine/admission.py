@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from sys import maxsize
+from weakref import WeakSet
 
 from ..constants import Priority
 from .lanes import TURN, Turn
@@ -51,8 +52,8 @@ class Admission:
         self.active = 0
         #: Tasks that wait, those withdrawn and those of lanes that are closed not counted.
         self.waiting = 0
-        #: The lanes in front of the pool.
-        self.lanes: "Set[Lane]" = set()
+        #: The lanes in front of the pool; one that nobody knows any more, and has no task, is gone.
+        self.lanes: "WeakSet[Lane]" = WeakSet()
         #: A submission that finds fewer waiting needs no further look.
         self.most = maxsize
         # By priority, each first in, first out; of tasks, and turns.

@@ -97,7 +97,7 @@ class Lane:
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "waiting", "turns",
                  "parked", "outside", "_parked_turns", "_levels", "_order", "_dead", "_pool", "_tokens", "_filled",
-                 "_alarm")
+                 "_alarm", "__weakref__")
 
     def __init__(self, name: "Optional[str]" = None, limit: "Optional[int]" = None, rate: "Optional[float]" = None,
                  burst: int = 1, size: "Optional[int]" = None, on_full: str = "block") -> None:

@@ -193,6 +193,7 @@ class ProcessPool(Upkeep):
                     task._more().payload = blob     # it may be another one at the next call
             args, kwargs = task._args, task._kwargs
             if not args and not kwargs:
+                task._context = None        # those of start_many() have one, of threads
                 return None
             what = "arguments"
             parts, raws = child.pickle_parts((args, kwargs), [*args, *kwargs.values()] if kwargs else args)

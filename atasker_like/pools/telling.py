@@ -38,7 +38,9 @@ class Telling:
     # -- noting: the lock is held --------------------------------------------------------------------
 
     def _started_late(self, task: "Task[Any]", now: float) -> None:
-        """A task is started, longer than ``late_after`` after it came."""
+        """A task is started, longer than ``late_after`` after it came. To wait in a lane is what a lane is for."""
+        if task._spec.lane is not None:
+            return
         extra = task._extra
         waited = now - (task._queued if extra is None or extra.due is None else extra.due)
         if waited > self.late_after:

@@ -399,6 +399,7 @@ class ThreadPool(Pool):
         watcher: "Any"
         value: "Any"
         error: "Any"
+        spec: "Any"
         while True:
             if task is None:
                 if member.gone:
@@ -435,8 +436,9 @@ class ThreadPool(Pool):
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
-                        lane = task._spec.lane
-                        member.task = following = exchange() if lane is None else exchange_in(lane)
+                        spec = task._spec
+                        member.task = following = exchange() if spec.plain else exchange_in(spec.lane)
+                        spec = None
                         task._advance(COMPLETED, now, value, following)
                         del live[task._seq]
                         history.append((task._queued, task._started, now))

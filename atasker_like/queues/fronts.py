@@ -44,8 +44,7 @@ def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., A
 
 
 def start_each(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
-    """Submit calls one by one: those that have keywords, and those without arguments of the process pool, which packs
-    none for them when they come together."""
+    """Submit calls one by one, since some have keywords."""
     return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
             for call in calls]
 

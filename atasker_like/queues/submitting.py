@@ -4,7 +4,6 @@ from __future__ import annotations
 from itertools import count
 from time import perf_counter
 
-from ..constants import TT_MP
 from ..engine.calling import is_coroutine_function
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, Task
@@ -243,7 +242,7 @@ class Submitting(Settings):
 
     def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
         """Submit calls of one function together."""
-        if dict in map(type, calls) or self.tt == TT_MP and () in calls:
+        if dict in map(type, calls):
             return start_each(spec, calls)
         return spec.pool.start_many(spec, calls)
 

@@ -340,3 +340,25 @@ def test_a_submission_that_is_refused_stands_in_no_lane(supervisor):
     with pytest.raises(RuntimeError):
         bound.map([1, 2])
     assert settled(lane) == (0, 0, 0, 0)
+
+
+def test_a_lane_that_nobody_knows_is_gone(supervisor):
+    import gc
+
+    bound = background_task(f.give, supervisor=supervisor, lane=Lane("of nobody"))
+    assert bound(1).value(20) == 1
+    assert len(supervisor._threads.admission.lanes) == 1
+    del bound
+    gc.collect()
+    assert len(supervisor._threads.admission.lanes) == 0
+
+
+def test_waiting_in_a_lane_is_no_late_start(supervisor, caplog):
+    supervisor.timeout_warning = 0.0
+    lane = supervisor.lane("tested")
+    lane.pause()
+    task = background_task(f.give, supervisor=supervisor, lane=lane)(1)
+    lane.resume()
+    assert task.value(20) == 1
+    supervisor.stop(wait=20)
+    assert "after it was queued" not in caplog.text

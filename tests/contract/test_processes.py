@@ -310,6 +310,10 @@ def test_maxtasksperchild_with_many_queued(process, gate):
     assert len(set(pids)) == 4
 
 
+def test_many_calls_without_arguments(process):
+    assert list(process.bind(f.nothing).starmap([()] * 5)) == [None] * 5
+
+
 def test_initializer(processes):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.configure, initargs=("set",),
                                         context=processes.name)
