@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 
 from ..engine.result import Failure
-from ..engine.task import CANCELED
+from ..engine.task import CANCELED, COMPLETED
 from ..errors import ExecutionError
 from .handles import result_of
 
@@ -67,6 +67,9 @@ class RunSummary:
     @property
     def values(self) -> "Tuple[Any, ...]":
         """What the tasks that succeeded returned."""
+        tasks = self._tasks
+        if tasks is not None and not self.failed:
+            return tuple(task._outcome for task in tasks if task._status == COMPLETED)      # no result is needed
         return tuple(result.value for result in self.results if result.status == "succeeded")
 
     @property

@@ -16,6 +16,7 @@ from tests.benchmarks.legacy import row_18
 from tests.benchmarks.memory import row_9, row_10
 from tests.benchmarks.peers import missing
 from tests.benchmarks.processes import row_4, row_5, row_6, row_16
+from tests.benchmarks.queues import row_22, row_23, row_24, row_25
 from tests.benchmarks.recovery import row_17
 from tests.benchmarks.report import MISSED, Line, not_measured, table
 from tests.benchmarks.results import row_19, row_20, row_21
@@ -26,7 +27,7 @@ from tests.benchmarks.workers import row_12, row_13
 ROWS: Dict[int, Callable[[Settings], List[Line]]] = {
     1: row_1, 2: row_2, 3: row_3, 4: row_4, 5: row_5, 6: row_6, 7: row_7, 8: row_8, 9: row_9, 10: row_10,
     11: row_11, 12: row_12, 13: row_13, 14: row_14, 15: row_15, 16: row_16, 17: row_17, 18: row_18, 19: row_19,
-    20: row_20, 21: row_21,
+    20: row_20, 21: row_21, 22: row_22, 23: row_23, 24: row_24, 25: row_25,
 }
 
 LAYOUT = '''\

@@ -11,10 +11,11 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Type
 
 OURS = 'ours'
 STORED = 'ours, stored'    # with a SQLiteBackend
+QUEUED = 'ours, queued'    # through queues
 
 #: what must be importable for a side; the standard library's are always there
 _MODULES = {
-    OURS: 'atasker_like', STORED: 'atasker_like', 'atasker': 'atasker',
+    OURS: 'atasker_like', STORED: 'atasker_like', QUEUED: 'atasker_like', 'atasker': 'atasker',
     'pebble': 'pebble', 'pebble threads': 'pebble',
     'loky': 'loky', 'joblib': 'joblib', 'joblib threads': 'joblib',
 }
@@ -132,6 +133,16 @@ class Stored(Ours):
         self.supervisor.set_result_backend(None)
         self._backend.close()
         self._folder.cleanup()
+
+
+class Queued(Ours):
+    """With a ThreadQueue or a ProcessQueue for each batch."""
+
+    def map(self, function: Function, items: Iterable[Any]) -> List[Any]:
+        from atasker_like import ProcessQueue, ThreadQueue
+        queue: Any = (ProcessQueue if self.kind == 'process' else ThreadQueue)(supervisor=self.supervisor)
+        queue.map(function, items)
+        return list(queue.run().values)
 
 
 class Atasker(Side):
@@ -315,7 +326,7 @@ class JoblibProcesses(_Joblib):
 
 
 _SIDES: Dict[str, Type[Side]] = {
-    OURS: Ours, STORED: Stored, 'atasker': Atasker,
+    OURS: Ours, STORED: Stored, QUEUED: Queued, 'atasker': Atasker,
     'TPE': Threads, 'ThreadPool': ThreadPool, 'pebble threads': PebbleThreads,
     'joblib threads': JoblibThreads,
     'PPE': Processes, 'Pool': ProcessPool, 'pebble': PebbleProcesses, 'loky': Loky,
