@@ -7,8 +7,8 @@ from .functions import Gate
 from .kinds import EXECUTORS, Kind
 
 AVAILABLE = multiprocessing.get_all_start_methods()
-#: What the contract is held against beside threads and coroutines. The gate names the others: fork, spawn, PPE, Pool.
-CHOSEN = os.environ.get("CONTRACT", "forkserver,TPE").split(",")
+#: What the contract is held against beside threads and coroutines. The gate names the others: fork, spawn, TPE, PPE, Pool.
+CHOSEN = os.environ.get("CONTRACT", "forkserver").split(",")
 START_METHODS = [method for method in AVAILABLE if method in CHOSEN]
 CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]
 
