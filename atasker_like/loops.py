@@ -401,13 +401,17 @@ class LoopPool(Pool):
         context = call[2] or copy_context()
         loop = payload[0].loop
         running = context.copy().run(loop.create_task, self._drive(task, call, attempt))
-        # A task that is cancelled before its first step never gets into its coroutine.
-        running.add_done_callback(lambda _: self._end_run(task, attempt, None, None, True))
+        running.add_done_callback(partial(self._cut_short_run, task, attempt))
         with self.lock:
             payload[1] = running
             too_late = task._status != STARTED or extra.cancel_requested
         if too_late:
             running.cancel()
+
+    def _cut_short_run(self, task: "Task[Any]", attempt: int, running: "Any") -> None:
+        """An asyncio task has ended: when it was cancelled before its first step, it never got into its coroutine."""
+        if task._more().running == attempt:
+            self._end_run(task, attempt, None, None, True)
 
     async def _drive(self, task: "Task[Any]", call: "Any", attempt: int) -> None:
         from asyncio import CancelledError
@@ -444,7 +448,9 @@ class LoopPool(Pool):
         with self.lock:
             extra = task._more()
             first = extra.running == attempt
+            here = None
             if first:
+                here = self._places[task].loop      # which makes this call
                 extra.running = 0
                 self._leave(task)
             if first and task._status == STARTED:
@@ -457,9 +463,7 @@ class LoopPool(Pool):
             if error is not None and (watchers is None or cancelled):
                 outcome.seen = True         # another attempt follows, or its end was told before
             if task._spec.lane is not None:
-                from asyncio import get_running_loop
-
-                chores = chores + self._dispatch_chores(get_running_loop())
+                chores = chores + self._dispatch_chores(here)
         for chore in chores:
             chore()
         self._announce(task, watchers, inline=False)
