@@ -40,7 +40,7 @@ def verdicts(request):
         runner.end_all()        # those that still run, when the tests were interrupted
 
 
-@pytest.mark.parametrize("fault, method", _parameters())
+@pytest.mark.parametrize("fault, method", list(_parameters()))
 def test_fault(fault, method, verdicts):
     verdict = verdicts[fault, method].result()
     if not verdict["ok"]:
