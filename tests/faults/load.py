@@ -27,6 +27,8 @@ def recycling(scene):
     scene.check(most <= 2, "a process was used for %d tasks" % most)
     if scene.strict:
         scene.check(len(pids) == (count + 1) // 2, "%d processes for %d tasks" % (len(pids), count))
+    if scene.side.method == "spawn":
+        scene.patience *= 2     # fifty interpreters start, one after another, for the hundred tasks that come afterwards
 
 
 # -- 38 ----------------------------------------------------------------------------------------------------------------
