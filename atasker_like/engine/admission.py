@@ -436,9 +436,10 @@ class Admission:
                 if one._status == QUEUED:
                     kept.append(one)
                 elif one._status == TURN:
-                    one.count = min(one.count, turns[one.lane])
-                    turns[one.lane] -= one.count
+                    left = turns.get(one.lane, 0)       # the turns of a lane that was dropped count no more
+                    one.count = min(one.count, left)
                     if one.count:
+                        turns[one.lane] = left - one.count
                         kept.append(one)
             if kept:
                 levels[priority] = kept

@@ -170,7 +170,10 @@ class Lane:
         before = self._pool
         if before is pool:
             return
-        if before is not None and before.successor is not pool:
+        last = before
+        while last is not None and last is not pool:
+            last = last.successor           # has taken its place, perhaps to lose it to another one
+        if before is not None and last is None:
             raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and cannot have tasks of "
                                        f"{pool.name}; use a lane for each")
         with pool.lock:

@@ -115,9 +115,12 @@ class Intake(Telling):
         if not self.accepting:
             self._wake_up()
             return False
-        lane = task._spec.lane
-        if lane is not None and lane.has_room():
-            lane = None                     # it is the pool that has no room
+        with self.lock:
+            if self._has_room_for(task._spec):
+                return False                # by now
+            lane = task._spec.lane
+            if lane is not None and lane.has_room():
+                lane = None                 # it is the pool that has none
         on_full = self.on_full if lane is None else lane.on_full
         if on_full == "raise":
             most, where, setting = ((self.max_queued, self.name, "max_queued") if lane is None

@@ -342,6 +342,14 @@ def test_a_submission_that_is_refused_stands_in_no_lane(supervisor):
     assert settled(lane) == (0, 0, 0, 0)
 
 
+def test_a_lane_that_has_room_by_now_is_no_full_pool(supervisor, monkeypatch):
+    lane = supervisor.lane("tested", limit=1, size=1)
+    supervisor.set_thread_pool(on_full="raise")
+    said = iter([False])
+    monkeypatch.setattr(Lane, "has_room", lambda lane: next(said, True))     # full at the first look only
+    assert background_task(f.give, supervisor=supervisor, lane=lane)(7).value(20) == 7
+
+
 def test_a_lane_that_nobody_knows_is_gone(supervisor):
     import gc
 

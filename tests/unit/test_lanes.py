@@ -171,6 +171,22 @@ def test_withdrawn_tasks_do_not_fill_the_memory(place, make):
     assert pop_all(place.admission) == [plain, kept]
 
 
+def test_turns_of_a_lane_that_was_dropped_do_no_harm(place, make):
+    lane = lane_of(place)
+    place.admission.push(make())
+    task = make(lane)
+    place.admission.push(task)
+    task._advance(CANCELED, 0.0)
+    place.admission.withdrawn(task)
+    place.admission.lanes.discard(lane)
+    for _ in range(100):
+        task = make()
+        place.admission.push(task)
+        task._advance(CANCELED, 0.0)
+        place.admission.withdrawn(task)
+    assert len(pop_all(place.admission)) == 1
+
+
 def test_a_rate(place, make):
     lane = lane_of(place, rate=10, burst=3)
     place.admission.push_run(100, [make(lane) for _ in range(100)])
@@ -390,5 +406,6 @@ def test_a_lane_stands_in_front_of_one_pool(place):
     other.name = "other"
     with pytest.raises(InvalidArgumentError, match="lane 'tested' stands in front of place and cannot have tasks of other"):
         lane.bind(other)
-    place.successor = other
-    lane.bind(other)        # has taken its place
+    third = Place(1)
+    other.successor, place.successor = third, other
+    lane.bind(third)        # has taken the place of who has taken its place
