@@ -13,6 +13,10 @@ from .oracle import session_of, settled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+# Several threads start cases at once. With vfork() the system said "bad address" to one of some thousand of them; Python's
+# documentation names this switch for such a case. Before 3.10 there is none, and no vfork().
+subprocess._USE_VFORK = False
+
 #: Seconds that the processes of a case may outlive it.
 OUTLIVE = 3.0
 #: A peer that hangs is not waited for as long as this library would be.
