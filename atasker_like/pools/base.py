@@ -20,7 +20,7 @@ import threading
 from _thread import start_new_thread
 from contextvars import copy_context
 from sys import maxsize
-from time import monotonic, perf_counter, time
+from time import perf_counter, time
 
 from ..constants import TaskType
 from ..engine.admission import Admission
@@ -312,7 +312,7 @@ class Pool(Intake):
         task._advance(DELAYED, now)
         extra = task._more()
         extra.due = now + pause
-        extra.timer = self.timer.call_at(monotonic() + pause, self._due, task)
+        extra.timer = self.timer.call_later(pause, self._due, task)
 
     def _due(self, task: "Task[Any]") -> None:
         """The timer's call: the time of a delayed task has come."""

@@ -36,13 +36,14 @@ def test_run_at_in_the_past_is_now(kind):
     assert kind.bind(f.add, run_at=1.0)(1).value(10) == 1
 
 
-def test_delayed_tasks_come_in_the_order_in_which_they_are_due(supervisor):
+def test_delayed_tasks_come_in_the_order_in_which_they_are_due(supervisor, clock):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     order = []
-    tasks = [background_task(order.append, delay=delay, supervisor=supervisor)(delay)
-             for delay in (0.06, 0.02, 0.04)]
+    tasks = [background_task(order.append, delay=delay, supervisor=supervisor)(delay) for delay in (3, 1, 2)]
+    clock.forward(10)
     for task in tasks:
         task.wait(10)
-    assert order == [0.02, 0.04, 0.06]
+    assert order == [1, 2, 3]
 
 
 # -- timeouts ---------------------------------------------------------------------------------------------------

@@ -28,35 +28,6 @@ KINDS = {
 }
 
 
-class Clock:
-    """The timer's, which stands still until it is moved."""
-
-    def __init__(self, supervisor):
-        self.now = 1000.0
-        self._timer = supervisor._timer
-        self._timer.clock = self
-
-    def __call__(self):
-        return self.now
-
-    def forward(self, seconds):
-        """Move it, and return when the timer has made all calls that are due."""
-        self.now += seconds
-        self.settle()
-
-    def settle(self):
-        self._timer.start()
-        for _ in range(2):
-            done = threading.Event()
-            self._timer.call_at(float("-inf"), lambda: self._timer.call_at(self.now, done.set))
-            assert done.wait(PATIENCE)
-
-
-@pytest.fixture
-def clock(supervisor):
-    return Clock(supervisor)
-
-
 class Runs:
     """A function that says when it runs, and with what, and is held until it is let go."""
 

@@ -390,10 +390,12 @@ def test_flushes_and_stops_at_once(store):
     threads = [threading.Thread(target=flush) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while monotonic() < over:
+    while True:
         supervisor.start()
         supervisor.put_task(abs, (1,))
         supervisor.stop(wait=PATIENCE)
+        if monotonic() >= over:
+            break
     for thread in threads:
         thread.join(PATIENCE)
     assert errors == [] and set(store.states()) == {TaskState.SUCCESS}

@@ -189,22 +189,36 @@ def test_the_twin_does_not_block_its_loop(supervisor, blocked, gate):
 # -- as_completed and its twin --------------------------------------------------------------------------------------------
 
 
-def co_collect(*args, **kwargs):
+def ignore(task):
+    pass
+
+
+def collect_here(*args, each=ignore, **kwargs):
+    collected = []
+    for task in as_completed(*args, **kwargs):
+        collected.append(task)
+        each(task)
+    return collected
+
+
+def co_collect(*args, each=ignore, **kwargs):
     async def main():
-        return [task async for task in co_as_completed(*args, **kwargs)]
+        collected = []
+        async for task in co_as_completed(*args, **kwargs):
+            collected.append(task)
+            each(task)
+        return collected
 
     return asyncio.run(main())
 
 
-both_as_completed = pytest.mark.parametrize("collect", [lambda *args, **kwargs: list(as_completed(*args, **kwargs)),
-                                                        co_collect], ids=["sync", "async"])
+both_as_completed = pytest.mark.parametrize("collect", [collect_here, co_collect], ids=["sync", "async"])
 
 
 @both_as_completed
-def test_tasks_come_as_they_end(supervisor, collect):
-    late, early = supervisor.put_task(add, (1,), delay=0.05), supervisor.put_task(add, (2,))
-    early.wait(10)
-    assert collect([late, early]) == [early, late]
+def test_tasks_come_as_they_end(blocked, gate, put, collect):
+    early = put(add, 2)
+    assert collect([blocked, early], each=lambda task: gate.set()) == [early, blocked]
 
 
 @both_as_completed
