@@ -81,6 +81,7 @@ DELAYED = int(TaskStatus.DELAYED)
 STARTED = int(TaskStatus.STARTED)
 COMPLETED = int(TaskStatus.COMPLETED)
 CANCELED = int(TaskStatus.CANCELED)
+FINAL = (COMPLETED, CANCELED)
 
 #: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
 current_coroutine_task: "ContextVar[Optional[Task[Any]]]" = ContextVar("atasker_like.task", default=None)

@@ -208,8 +208,9 @@ class Pool(Intake):
     def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
         """Make a task of each of many calls of one function, accept them all and return them."""
         context = copy_context()
-        # Each task has a context of its own, so that what one sets is not seen by another.
-        tasks: "List[Task[Any]]" = [Task(spec, args, None, context.copy()) for args in calls]
+        # Each task has a context of its own, so that what one sets is not seen by another: the plain ones from the start,
+        # others by each attempt.
+        tasks: "List[Task[Any]]" = [Task(spec, args, None, context.copy() if spec.plain else context) for args in calls]
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:

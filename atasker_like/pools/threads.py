@@ -150,14 +150,15 @@ class ThreadPool(Pool):
             return Pool.start_many(self, spec, calls)
         tasks: "List[Task[Any]]" = []
         append = tasks.append
-        copy = copy_context().copy
+        context = copy_context()
+        plain = spec.plain
         now = perf_counter()
         for args in calls:
             task: "Task[Any]" = _new_task(Task)
             task._spec = spec
             task._args = args
             task._kwargs = None
-            task._context = copy()
+            task._context = context.copy() if plain else context        # see _run(): others are given a copy there
             task._status = QUEUED
             task._watchers = None
             task._extra = None
@@ -399,7 +400,6 @@ class ThreadPool(Pool):
         watcher: "Any"
         value: "Any"
         error: "Any"
-        spec: "Any"
         while True:
             if task is None:
                 if member.gone:
@@ -413,12 +413,13 @@ class ThreadPool(Pool):
 
             value = error = None
             brief = task._spec.brief
+            plain = task._spec.plain
             try:
                 args = task._args
                 kwargs = task._kwargs
                 context = task._context
-                if not brief and context is not None:
-                    context = context.copy()        # each attempt has one of its own
+                if not plain and context is not None:
+                    context = context.copy()        # each attempt has one of its own, of one that many may share
                 if context is None:
                     pass        # declared completed in the moment between
                 elif kwargs:
@@ -436,9 +437,7 @@ class ThreadPool(Pool):
                 try:
                     if task._extra is None:
                         # _conclude(), written out for the task that needs nothing else
-                        spec = task._spec
-                        member.task = following = exchange() if spec.plain else exchange_in(spec.lane)
-                        spec = None
+                        member.task = following = exchange() if plain else exchange_in(task._spec.lane)
                         task._advance(COMPLETED, now, value, following)
                         del live[task._seq]
                         history.append((task._queued, task._started, now))

@@ -179,7 +179,9 @@ class TaskQueue(Submitting):
     def _summarise(self, began: float, timed_out: bool) -> RunSummary:
         tasks = self._tasks[self._reported:]
         self._reported += len(tasks)
-        return RunSummary([task for task in tasks if not task._spec.options.detached], perf_counter() - began, timed_out)
+        if self._some_detached:
+            tasks = [task for task in tasks if not task._spec.options.detached]
+        return RunSummary(tasks, perf_counter() - began, timed_out)
 
     def _own(self) -> "Optional[Task[Any]]":
         """The task that asks, which does not wait for itself."""

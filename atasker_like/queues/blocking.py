@@ -4,6 +4,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from ..constants import TT_MP, TT_THREAD
+from ..engine.task import FINAL
 from ..engine.waiting import Latch, deadline_of
 from ..errors import InvalidTypeError, WaitTimeoutError
 from ..tasks import _watch_progress
@@ -87,7 +88,7 @@ class _BlockingQueue(TaskQueue):
             seen = len(tasks)
             # From the last to the first: when the last one has ended there is little left to wait for.
             for task in reversed(tasks[self._settled:seen]):
-                if not task.done() and task is not own and not task._end(deadline):
+                if task._status not in FINAL and task is not own and not task._end(deadline):
                     return False
             if own is None:
                 self._settled = seen

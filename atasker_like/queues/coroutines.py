@@ -6,6 +6,7 @@ from time import perf_counter
 
 from ..constants import TT_COROUTINE
 from ..engine.calling import is_coroutine_function
+from ..engine.task import FINAL
 from ..engine.waiting import FutureWatcher, deadline_of, mailbox_of, remaining
 from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
 from ..tasks import _co_as_completed, _co_end
@@ -148,7 +149,7 @@ class AsyncQueue(TaskQueue):
         while True:
             seen = len(tasks)
             for task in reversed(tasks[self._settled:seen]):
-                if not task.done() and task is not own and not await _co_end(task, deadline):
+                if task._status not in FINAL and task is not own and not await _co_end(task, deadline):
                     return False
             if own is None:
                 self._settled = seen

@@ -1,18 +1,23 @@
 """Handles: what submitting to a queue returns. Thin views of a task, so that a hundred thousand of them cost little."""
 from __future__ import annotations
 
+from collections import deque
+from itertools import repeat
+
 from ..engine.task import CANCELED, COMPLETED
 from ..engine.waiting import FutureWatcher, mailbox_of
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Generator, Optional, Type
+    from typing import Any, Callable, Dict, Generator, List, Optional, Sequence, Type, TypeVar
 
     from ..engine.result import TaskResult
     from ..engine.task import Task
 
-__all__ = ["SyncTaskHandle", "TaskHandle", "result_of"]
+    H = TypeVar("H", bound="_Handle")
+
+__all__ = ["SyncTaskHandle", "TaskHandle", "result_of", "views_of"]
 
 
 def result_of(task: "Task[Any]") -> "TaskResult":
@@ -164,6 +169,16 @@ class _Handle:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.task_id[-8:]} {self.status}>"
+
+
+def views_of(tasks: "Sequence[Task[Any]]", kind: "Type[H]") -> "List[H]":
+    """Return a handle of each of many tasks: ``[kind(task) for task in tasks]``, at half the price."""
+    handles: "List[H]" = list(map(kind.__new__, repeat(kind, len(tasks))))
+    deque(map(_set_task, handles, tasks), 0)
+    return handles
+
+
+_set_task: "Callable[[_Handle, Task[Any]], None]" = vars(_Handle)["task"].__set__
 
 
 class SyncTaskHandle(_Handle):

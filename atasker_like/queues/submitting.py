@@ -12,6 +12,7 @@ from ..options import TaskOptions
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
 from .fronts import make_spec, start_each
+from .handles import views_of
 from .settings import Settings
 
 TYPE_CHECKING = False
@@ -55,6 +56,7 @@ class Submitting(Settings):
 
     def _begin_anew(self) -> None:
         self._specs: "Dict[Any, Tuple[TaskSpec, Any, TaskOptions]]" = {}        # see _spec()
+        self._some_detached = False     # of its tasks, from the first one on
         self._groups = count(1)
         self._restored = count(1)       # tasks that a checkpoint has handed back
 
@@ -188,6 +190,7 @@ class Submitting(Settings):
 
     def _make_spec(self, function: "Callable[..., Any]", options: TaskOptions, loop: "Any" = None) -> "TaskSpec":
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
+        self._some_detached = self._some_detached or options.detached
         target = self._prepare(function)
         if self._policy == "fail_first":
             target = self._guard(target)
@@ -219,7 +222,7 @@ class Submitting(Settings):
                         tasks = self._resume(spec, calls, page)
                 finally:
                     self._entering.made()
-                handles += map(self._handle, tasks)
+                handles += views_of(tasks, self._handle)
             return handles
         except BaseException:
             # All or none: nobody has the handles of those that were accepted.

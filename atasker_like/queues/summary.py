@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from operator import attrgetter, countOf
 
 from ..engine.result import Failure
 from ..engine.task import CANCELED, COMPLETED
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 __all__ = ["RunSummary"]
+
+_status, _outcome = attrgetter("_status"), attrgetter("_outcome")
 
 #: Lines at most of the table of those that did not succeed, and columns of a name.
 _SHOWN = 20
@@ -43,8 +46,8 @@ class RunSummary:
         self._tasks: "Optional[List[Task[Any]]]" = list(tasks)
         self._results: "Optional[Tuple[TaskResult, ...]]" = None
         self.total_submitted = len(self._tasks)
-        self.cancelled = sum(task._status == CANCELED for task in self._tasks)
-        self.failed = sum(type(task._outcome) is Failure for task in self._tasks)
+        self.cancelled = countOf(map(_status, self._tasks), CANCELED)
+        self.failed = countOf(map(type, map(_outcome, self._tasks)), Failure)
         self.succeeded = self.total_submitted - self.cancelled - self.failed
         self.duration = duration
         self.timed_out = timed_out

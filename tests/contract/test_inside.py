@@ -3,7 +3,9 @@ import asyncio
 import contextvars
 import threading
 
-from atasker_like import Progress, background_task, current_task
+import pytest
+
+from atasker_like import Lane, Progress, background_task, current_task
 
 from . import functions as f
 
@@ -68,10 +70,15 @@ def test_contextvars_are_those_of_the_submitter(inside):
         f.variable.reset(token)
 
 
-def test_contextvars_of_each_call_of_a_map(inside):
+@pytest.mark.parametrize("options", [{}, {"lane": None}, {"retries": 1}, {"delay": 0.001}],
+                         ids=lambda options: "".join(options))
+def test_contextvars_of_each_call_of_a_map(inside, options):
+    """Each call has a context of its own, whichever way it takes into the pool."""
+    if "lane" in options:       # a lane stands in front of one pool
+        options = {"lane": Lane("narrow", limit=1)}
     context = contextvars.copy_context()
     context.run(f.variable.set, "mine")
-    assert list(context.run(inside.bind(f.swap).map, "abc")) == ["mine"] * 3
+    assert list(context.run(inside.bind(f.swap, **options).map, "abc")) == ["mine"] * 3
 
 
 def test_contextvars_of_each_attempt(inside):
