@@ -45,7 +45,7 @@ from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
@@ -170,6 +170,11 @@ class ProcessPool(Upkeep):
             self._undo(task)
             raise
 
+    def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+        """See :meth:`Pool.start_many`. No context crosses to another process."""
+        tasks: "List[Task[Any]]" = [Task(spec, args, None, None) for args in calls]
+        return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
+
     def submit_many(self, tasks: "Iterable[Task[Any]]") -> None:
         good = []
         for task in tasks:
@@ -193,7 +198,7 @@ class ProcessPool(Upkeep):
                     task._more().payload = blob     # it may be another one at the next call
             args, kwargs = task._args, task._kwargs
             if not args and not kwargs:
-                task._context = None        # those of start_many() have one, of threads
+                task._context = None        # it may have one, as those that run here do
                 return None
             what = "arguments"
             parts, raws = child.pickle_parts((args, kwargs), [*args, *kwargs.values()] if kwargs else args)
