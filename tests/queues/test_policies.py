@@ -6,7 +6,7 @@ from time import perf_counter
 
 import pytest
 
-from atasker_like import ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task
+from atasker_like import ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task, service
 
 from . import functions
 from .conftest import PATIENCE
@@ -324,38 +324,51 @@ def test_a_rate(inside):
         assert sixth - first >= 0.01 * 0.5       # no more than a burst, and what came meanwhile
 
 
-def test_limits_and_reserves_hold_together(make_supervisor, gate):
-    """Two queues and plain tasks on one supervisor: each queue keeps its limit, and the reserve stays for the urgent."""
+class Sample(service.Task):
+    """A task of a service, which handles them one at a time."""
+
+
+def test_limits_and_reserves_hold_together(make_supervisor):
+    """Two queues, a service, plain tasks and urgent ones on one supervisor: each keeps its limit, the reserve stays for
+    the urgent, and all have been running at once as far as there are places."""
     supervisor = make_supervisor(pool_size=3, reserve_normal=1, reserve_high=1)
     lock = threading.Lock()
-    running, most = {"a": 0, "b": 0, "all": 0}, {"a": 0, "b": 0, "all": 0}
+    names = ("a", "b", "service", "plain", "urgent", "normal", "all")
+    running, most = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
 
     def sample(name):
-        with lock:
-            for key in (name, "all"):
-                running[key] += 1
-                most[key] = max(most[key], running[key])
-        current_task()
-        with lock:
-            for key in (name, "all"):
-                running[key] -= 1
+        counted = [name, "all"] + ["normal"] * (name != "urgent")
+        for step in (1, -1):
+            with lock:
+                for key in counted:
+                    running[key] += step
+                    most[key] = max(most[key], running[key])
+            threading.Event().wait(0.0001)      # so that others come in between
 
+    def handle(task):
+        sample("service")
+
+    lab = service.Service("lab", supervisor=supervisor)
+    lab.handler(Sample)(handle)
     first, second = ThreadQueue(workers=2, supervisor=supervisor), ThreadQueue(workers=1, supervisor=supervisor, pool_priority=200)
     first.map(sample, ["a"] * 300)
     second.map(sample, ["b"] * 300)
     first.start()
     second.start()
     plain = background_task(sample, supervisor=supervisor)
-    running["plain"] = most["plain"] = 0
     tasks = [plain("plain") for _ in range(300)]
     urgent = background_task(sample, supervisor=supervisor, priority=50)
-    running["urgent"] = most["urgent"] = 0
-    tasks += [urgent("urgent") for _ in range(50)]
+    with service.SyncClient(lab, supervisor=supervisor) as client:
+        futures = [client.request(Sample()) for _ in range(100)]
+        tasks += [urgent("urgent") for _ in range(50)]
+        for future in futures:
+            future.result()
     first.shutdown()
     second.shutdown()
     for task in tasks:
         task.wait(PATIENCE)
-    assert 1 <= most["a"] <= 2 and most["b"] == 1 and most["all"] <= 5
+    assert 1 <= most["a"] <= 2 and most["b"] == 1 and most["service"] == 1
+    assert most["plain"] <= 4 and most["normal"] <= 4 and most["all"] <= 5
 
 
 def test_the_reserve_is_not_a_queues(make_supervisor, make_gate):
