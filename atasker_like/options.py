@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Errors = Union[Type[BaseException], Tuple[Type[BaseException], ...]]
 
-__all__ = ["TaskOptions", "unknown_option"]
+__all__ = ["ON_FULL", "TaskOptions", "check_lane", "unknown_option"]
 
 _DEFAULTS: "Dict[str, Any]" = {
     "priority": None,
@@ -228,3 +228,38 @@ class TaskOptions:
 
 def _rebuild(options: "Dict[str, Any]") -> TaskOptions:
     return TaskOptions(**options)
+
+
+#: What may happen to a submission to a pool or a lane that is full.
+ON_FULL = ("block", "raise", "drop")
+
+
+def check_lane(lane: str, **settings: "Any") -> "Dict[str, Any]":
+    """Return the settings of a :class:`Lane`, when all are right.
+
+    :raises InvalidTypeError: (a TypeError) a setting has the wrong type, or does not exist.
+    :raises InvalidArgumentError: (a ValueError) a setting has an impossible value.
+    """
+    for name, value in settings.items():
+        if name in ("limit", "size", "burst"):
+            if value is None and name != "burst":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidTypeError(f"{name} of lane {lane!r} takes an integer, not {type(value).__name__}")
+            if value < 1:
+                raise InvalidArgumentError(f"{name} of lane {lane!r} takes an integer 1 or more, not {value}")
+        elif name == "rate":
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise InvalidTypeError(f"rate of lane {lane!r} takes a number, not {type(value).__name__}")
+            if not 1e-9 <= value <= 1e9:
+                raise InvalidArgumentError(f"rate of lane {lane!r} takes a number of starts a second above 0, "
+                                           f"not {value!r}")
+        elif name == "on_full":
+            if value not in ON_FULL:
+                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, ON_FULL))}, "
+                                           f"not {value!r}")
+        else:
+            raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"), f"lane {lane!r}")
+    return settings

@@ -27,8 +27,7 @@ from .engine.waiting import current, deadline_of, remaining
 from .errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyError, SupervisorStoppedError,
                      TaskNotFoundError)
 from .loops import ALoop, LoopPool, LoopRegistry
-from .options import TaskOptions
-from .pools.intake import ON_FULL
+from .options import ON_FULL, TaskOptions
 from .pools.threads import ThreadPool, ThreadPoolView
 from .schedulers import Schedulers
 from .snapshot import Info, Stats, StopReport, ended, running_ids, take_stats

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from heapq import heappop, heappush
 
 from ..errors import InvalidArgumentError, InvalidTypeError
-from ..options import unknown_option
+from ..options import check_lane
 from .task import QUEUED
 
 TYPE_CHECKING = False
@@ -46,13 +46,12 @@ if TYPE_CHECKING:
 
         def lane_changed(self, lane: "Lane") -> None: ...
         def lane_opens(self, lane: "Lane") -> None: ...
+        def lane_ends(self, lane: "Lane") -> None: ...
 
 __all__ = ["TURN", "Lane", "Turn"]
 
 #: The status of a turn: no task's.
 TURN = 1
-
-_ON_FULL = ("block", "raise", "drop")
 
 #: Of a token: less than this is missing by the rounding of floats only.
 _ROUNDING = 1e-9
@@ -96,7 +95,7 @@ class Lane:
     """
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "waiting", "turns",
-                 "parked", "outside", "_parked_turns", "_levels", "_order", "_dead", "_pool", "_tokens", "_filled",
+                 "parked", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
                  "_alarm", "__weakref__")
 
     def __init__(self, name: "Optional[str]" = None, limit: "Optional[int]" = None, rate: "Optional[float]" = None,
@@ -121,7 +120,7 @@ class Lane:
         self._levels: "Dict[int, Deque[Task[Any]]]" = {}        # by rank, each first in, first out
         self._order: "List[int]" = []                           # a heap of the ranks that have a level
         self._dead = 0                                          # withdrawn tasks that still stand in a level
-        self._pool: "Optional[Place]" = None
+        self.pool: "Optional[Place]" = None                     # that it stands in front of
         self._tokens, self._filled = 0.0, 0.0                   # how many may start, as of then
         self._alarm: "Optional[TimerEntry]" = None              # the timer's call when the next one may start
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
@@ -133,7 +132,7 @@ class Lane:
 
         The same errors as the constructor's; then nothing is changed.
         """
-        checked = _check(self.name, **settings)
+        checked = check_lane(self.name, **settings)
         with self._changing():
             for name, value in checked.items():
                 setattr(self, name, value)
@@ -154,7 +153,7 @@ class Lane:
 
     @contextmanager
     def _changing(self) -> "Iterator[None]":
-        pool = self._pool
+        pool = self.pool
         if pool is None:        # nobody has used it
             yield
             return
@@ -167,7 +166,7 @@ class Lane:
 
         :raises InvalidArgumentError: it stands in front of another one.
         """
-        before = self._pool
+        before = self.pool
         if before is pool:
             return
         last = before
@@ -178,9 +177,14 @@ class Lane:
                                        f"{pool.name}; use a lane for each")
         with pool.lock:
             pool.admission.lanes.add(self)
-            self._pool = pool
+            self.pool = pool
             self._filled = pool.timer.clock()
             self._tokens = float(self.burst)
+
+    def end(self) -> None:
+        """No task will come through it any more: have the pool forget it, unless it has some yet."""
+        if self.pool is not None:
+            self.pool.lane_ends(self)
 
     # -- its tasks: the pool's lock is held ----------------------------------------------------------
 
@@ -217,7 +221,7 @@ class Lane:
 
         :param holder: the lanes of which a pool process has tasks: another one takes no further place.
         """
-        pool = self._pool
+        pool = self.pool
         assert pool is not None
         if (self.paused and not pool.draining) or (self.limit is not None and self.running >= self.limit
                            and (holder is None or self not in holder)):
@@ -239,8 +243,8 @@ class Lane:
         self._alarm = None
 
     def _drop_alarm(self) -> None:
-        if self._alarm is not None and self._pool is not None:
-            self._pool.timer.cancel(self._alarm)
+        if self._alarm is not None and self.pool is not None:
+            self.pool.timer.cancel(self._alarm)
         self._alarm = None
 
     def peek(self) -> "Optional[Task[Any]]":
@@ -372,29 +376,3 @@ class Lane:
 
     def __repr__(self) -> str:
         return f"<Lane {self.name} running {self.running} waiting {self.waiting}{' paused' * self.paused}>"
-
-
-def _check(lane: str, **settings: "Any") -> "Dict[str, Any]":
-    for name, value in settings.items():
-        if name in ("limit", "size", "burst"):
-            if value is None and name != "burst":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InvalidTypeError(f"{name} of lane {lane!r} takes an integer, not {type(value).__name__}")
-            if value < 1:
-                raise InvalidArgumentError(f"{name} of lane {lane!r} takes an integer 1 or more, not {value}")
-        elif name == "rate":
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise InvalidTypeError(f"rate of lane {lane!r} takes a number, not {type(value).__name__}")
-            if not 1e-9 <= value <= 1e9:
-                raise InvalidArgumentError(f"rate of lane {lane!r} takes a number of starts a second above 0, "
-                                           f"not {value!r}")
-        elif name == "on_full":
-            if value not in _ON_FULL:
-                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, _ON_FULL))}, "
-                                           f"not {value!r}")
-        else:
-            raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"), f"lane {lane!r}")
-    return settings

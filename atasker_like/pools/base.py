@@ -351,6 +351,16 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
+    def lane_ends(self, lane: "Lane") -> None:
+        """No task will come through a lane any more: forget it, unless there are some yet."""
+        if self.busy_here():
+            self.elsewhere(self.lane_ends, lane)
+            return
+        with self.lock:
+            if not lane.waiting and not lane.running:
+                self.admission.lanes.discard(lane)
+                lane.pool = None
+
     # -- the end of a task ---------------------------------------------------------------------------
 
     def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None
@@ -489,6 +499,12 @@ class Pool(Intake):
             self._carry_on(task, watchers)
             raise
         return True
+
+    def abandon(self, task: "Task[Any]") -> None:
+        """Make a task final, as cancelled, whose function nobody can end: it is not waited for, and goes on by itself.
+
+        That is so in threads only, see there; elsewhere cancelling is enough, and nothing happens.
+        """
 
     def complete_early(self, task: "Task[Any]") -> bool:
         """See :meth:`Task.mark_completed`."""

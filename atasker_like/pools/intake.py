@@ -37,10 +37,7 @@ if TYPE_CHECKING:
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
 
-__all__ = ["ON_FULL", "Intake"]
-
-#: What may happen to a submission to a pool whose queue is full.
-ON_FULL = ("block", "raise", "drop")
+__all__ = ["Intake"]
 
 
 class Intake(Telling):

@@ -604,6 +604,24 @@ class ThreadPool(Pool):
         if not member.lent and member.task is not None:
             self.admission.leave(member.task)
 
+    def abandon(self, task: "Task[Any]") -> None:
+        """See :meth:`Pool.abandon`. The thread goes on, and its place is another one's."""
+        if self.busy_here():
+            self.elsewhere(self.abandon, task)
+            return
+        watchers = None
+        chores: "Chores" = []
+        with self.lock:
+            member = self._runner(task) if task._status == STARTED else None
+            if member is not None:
+                self._give_up(member)
+                # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
+                watchers = self._conclude(task, CANCELED, perf_counter())
+                chores = self._dispatch_chores()
+        self._announce(task, watchers, inline=False)
+        for chore in chores:
+            chore()
+
     @property
     def abandoned(self) -> int:
         """How many threads still run functions that nobody waits for."""

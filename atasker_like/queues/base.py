@@ -17,7 +17,7 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task, current_task
 from ..errors import ClosedError, QueueStateError
 from .aftermath import Aftermath
-from .fronts import drop_lane, give_up, make_lane
+from .fronts import make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .settings import FAIL_POLICIES, one_of
@@ -139,7 +139,7 @@ class TaskQueue(Submitting):
         own = current_task()
         for task in tasks:
             if task._status == STARTED and task is not own:
-                give_up(task)
+                task._spec.pool.abandon(task)
 
     # -- the steps of a run --------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class TaskQueue(Submitting):
         with self._lock:
             self._closed = True
             ends, self._ends = self._ends, []
-        drop_lane(self._lane)
+        self._lane.end()
         for end in ends:
             end()
 

@@ -1,11 +1,8 @@
-"""What a queue asks of the supervisor, in one place: a lane, specs for it, and the end of what runs in a thread."""
+"""What a queue asks of the supervisor, in one place: a lane, and specs for it."""
 from __future__ import annotations
 
-from time import perf_counter
-
-from ..constants import TT_MP, TT_THREAD
+from ..constants import TT_MP
 from ..engine.lanes import Lane
-from ..engine.task import CANCELED, STARTED
 from .calls import Prepared
 
 TYPE_CHECKING = False
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from ..supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["drop_lane", "give_up", "make_lane", "make_spec", "start_each"]
+__all__ = ["make_lane", "make_spec", "start_each"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -47,35 +44,3 @@ def start_each(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
     """Submit calls one by one, since some have keywords."""
     return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
             for call in calls]
-
-
-def drop_lane(lane: Lane) -> None:
-    """Have the pool forget a lane that no task will come through any more."""
-    pool: "Any" = lane._pool
-    if pool is not None:
-        with pool.lock:
-            if not lane.waiting and not lane.running:
-                pool.admission.lanes.discard(lane)
-                lane._pool = None
-
-
-def give_up(task: "Task[Any]") -> None:
-    """Make a task that runs in a thread final, as cancelled, without waiting for its function.
-
-    The thread goes on, and its place is another one's: it counts as abandoned, as after a timeout. Tasks of other pools
-    are left alone: cancelling them is enough.
-    """
-    if task.tt != TT_THREAD:
-        return
-    pool: "Any" = task._spec.pool
-    watchers = None
-    chores: "Any" = []
-    with pool.lock:
-        runner = pool._runner(task) if task._status == STARTED else None
-        if runner is not None:
-            pool._give_up(runner)
-            watchers = pool._conclude(task, CANCELED, perf_counter())
-            chores = pool._dispatch_chores()
-    pool._announce(task, watchers, inline=False)
-    for chore in chores:
-        chore()

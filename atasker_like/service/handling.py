@@ -158,7 +158,7 @@ class Service:
 
     def kind_of_lane(self) -> "TaskType":
         """Return which pool the lane stands before; the first task settles it."""
-        pool = self.lane._pool
+        pool = self.lane.pool
         if pool is not None:
             kind: "TaskType" = pool.tt      # type: ignore[attr-defined]
             return kind
