@@ -383,21 +383,9 @@ class LoopPool(Pool):
             if task not in self._places:        # with a lane it has its place since it passed
                 self.admission.enter(task)
                 self._places[task] = extra.payload[0]
-            now = perf_counter()
-            task._advance(STARTED, now)
-            if self.recorder is not None:
-                self.recorder.began(task)
-            if now - task._queued > self.late_after:
-                self._started_late(task, now)
-            if task._spec.timeout is not None:
-                self._arm(task)
-            if task._spec.hooks is not None:
-                self._tell_started(task)
-            on_start, extra.on_start = extra.on_start, None
+            self._mark_started(task, perf_counter())
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
-        for watcher in on_start or ():
-            watcher()
         context = call[2] or copy_context()
         loop = payload[0].loop
         running = context.copy().run(loop.create_task, self._drive(task, call, attempt))

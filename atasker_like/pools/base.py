@@ -361,6 +361,29 @@ class Pool(Intake):
                 self.admission.lanes.discard(lane)
                 lane.pool = None
 
+    # -- the start of a task -------------------------------------------------------------------------
+
+    def _mark_started(self, task: "Task[Any]", now: float) -> None:
+        """A task begins to run; the lock is held."""
+        task._advance(STARTED, now)
+        if self.recorder is not None:
+            self.recorder.began(task)
+        if now - task._queued > self.late_after:
+            self._started_late(task, now)
+        self._has_started(task)
+
+    def _has_started(self, task: "Task[Any]") -> None:
+        """The rest of it, of a task of which more is asked than to run its function."""
+        if task._spec.timeout is not None:
+            self._arm(task)
+        if task._spec.hooks is not None:
+            self._tell_started(task)
+        extra = task._extra
+        if extra is not None and extra.on_start:
+            for watcher in extra.on_start:
+                watcher()
+            extra.on_start = None
+
     # -- the end of a task ---------------------------------------------------------------------------
 
     def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None

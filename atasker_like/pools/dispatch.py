@@ -120,20 +120,7 @@ class Dispatcher(Composer):
     def _begin(self, task: "Task[Any]", now: float) -> None:
         """A task has become the first in flight."""
         if task._status == QUEUED:
-            task._advance(STARTED, now)
-            if self.recorder is not None:
-                self.recorder.began(task)
-            if now - task._queued > self.late_after:
-                self._started_late(task, now)
-            if task._spec.timeout is not None:
-                self._arm(task)
-            if task._spec.hooks is not None:
-                self._tell_started(task)
-            extra = task._extra
-            if extra is not None and extra.on_start:
-                for watcher in extra.on_start:
-                    watcher()
-                extra.on_start = None
+            self._mark_started(task, now)
 
     def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
         """Write tasks to a process: the tickets first, so that they are there when the frame is read."""

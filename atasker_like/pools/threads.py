@@ -254,25 +254,6 @@ class ThreadPool(Pool):
         self.admission.recount(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
         return self._dispatch_chores()
 
-    def _mark_started(self, task: "Task[Any]", now: float) -> None:
-        task._advance(STARTED, now)
-        if self.recorder is not None:
-            self.recorder.began(task)
-        if now - task._queued > self.late_after:
-            self._started_late(task, now)
-        self._has_started(task)
-
-    def _has_started(self, task: "Task[Any]") -> None:
-        if task._spec.timeout is not None:
-            self._arm(task)
-        if task._spec.hooks is not None:
-            self._tell_started(task)
-        extra = task._extra
-        if extra is not None and extra.on_start:
-            for watcher in extra.on_start:
-                watcher()
-            extra.on_start = None
-
     def _launch(self, members: "Iterable[PoolThread]") -> None:
         """Wake or start threads that have been given something; no lock is held."""
         self._make_threads(members)
