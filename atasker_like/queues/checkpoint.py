@@ -153,9 +153,20 @@ class Checkpoint:
 
     def close(self) -> None:
         """Close the file; nothing happens if it is already. Close it when the runs that use it have ended."""
+        import sqlite3
+
         with self._lock:
             connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
+            # Closing does the same, unless another process has the file open; or, without the interpreter's lock, a
+            # statement is still there that was made in another thread. Neither is waited for: the log stays beside the file.
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            pass
+        finally:
             connection.close()
 
     def __len__(self) -> int:
