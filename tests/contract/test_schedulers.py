@@ -10,12 +10,7 @@ from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, Inv
                           TaskSupervisor, background_worker)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
-from .test_workers import Clock, Runs
-
-
-@pytest.fixture
-def clock(supervisor):
-    return Clock(supervisor)
+from .test_workers import Runs
 
 
 @pytest.fixture
