@@ -15,6 +15,8 @@ from atasker_like import TaskSupervisor
 #: Seconds that a test waits for anything at most; none of these waits ends by time in a run that passes.
 PATIENCE = 10
 
+pytest_plugins = ["tests.tardiness"]
+
 
 @pytest.fixture
 def supervisor():
