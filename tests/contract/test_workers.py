@@ -526,10 +526,11 @@ def test_the_hooks_come_in_their_order(any_kind):
         setattr(worker, hook, lambda hook=hook: told.append((hook, worker.is_active(), worker.is_stopped())))
     worker.start()
     worker.stop()
-    assert [step for step in told if step != "run"] == [
-        ("before_start", True, False), ("after_start", True, False), ("before_stop", True, False),
-        ("send_stop_events", False, False), ("after_stop", False, False)]
-    assert worker.is_stopped()
+    steps = [step for step in told if step != "run"]
+    assert steps[:3] == [("before_start", True, False), ("after_start", True, False), ("before_stop", True, False)]
+    # A run that ends by itself may be over, and after_stop() with it, while send_stop_events() is called.
+    assert sorted(step[:2] for step in steps[3:]) == [("after_stop", False), ("send_stop_events", False)]
+    assert ("after_stop", False, False) in steps and worker.is_stopped()
 
 
 def test_the_hooks_of_a_worker_that_stops_itself(supervisor):
