@@ -1,6 +1,5 @@
 """Fixtures for all tests: supervisors that are stopped at the end, and a check that nothing is left behind."""
 import gc
-import glob
 import multiprocessing
 import os
 import signal
@@ -83,8 +82,9 @@ def leaves_nothing(lasting_helpers):
     while left and monotonic() < deadline:
         never.wait(0.005)       # the kernel tells nobody when a grandchild is gone: look again
         left = _left_behind(threads, children, files)
-    for pid in _children() - children:
-        os.kill(pid, signal.SIGKILL)        # it would be waited for at the end of the run
+    if left:
+        for pid in _children() - children:
+            os.kill(pid, signal.SIGKILL)        # it would be waited for at the end of the run
     assert not left, "the test left behind: " + "; ".join(left)
 
 
@@ -114,11 +114,16 @@ def _children():
     found = set()
     waiting = [os.getpid()]
     while waiting:
-        for path in glob.glob("/proc/%d/task/*/children" % waiting.pop()):
+        folder = "/proc/%d/task" % waiting.pop()
+        try:
+            threads = os.listdir(folder)
+        except OSError:             # the process has just ended
+            continue
+        for thread in threads:
             try:
-                with open(path) as file:
+                with open("%s/%s/children" % (folder, thread)) as file:
                     pids = [int(word) for word in file.read().split()]
-            except OSError:         # it has just ended
+            except OSError:         # so has the thread
                 continue
             waiting += pids
             found.update(pids)
