@@ -14,6 +14,7 @@ not the seed's to say. A failure tells at which lines the test was held up. Noth
 where a test sets a trace function of its own, or a debugger or a measure of coverage has set one.
 """
 import dis
+import gc
 import os
 import random
 import sys
@@ -57,8 +58,8 @@ def pytest_runtest_protocol(item):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem):
     tardiness = getattr(pyfuncitem, "tardiness", None)
-    if tardiness is None:
-        yield
+    if tardiness is None or (not gc.isenabled() and sys.version_info < (3, 11)):
+        yield       # a test that looks at references: there a frame that is traced holds what its names stood for
         return
     sys.settrace(tardiness.trace)
     try:

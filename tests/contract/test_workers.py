@@ -635,9 +635,10 @@ def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor
 
     worker = background_worker(form(breaks), supervisor=supervisor, name="unlucky", **KINDS[kind][1])
     worker.start()
-    ask(worker)
-    wait_for(lambda: worker.stats().failures == 1, "it fails")
     if kind in ("event", "queue"):
+        ask(worker)
+    wait_for(lambda: worker.stats().failures == 1, "it fails")
+    if kind != "plain":
         settled(worker)
     assert worker.is_active()
     ask(worker)
