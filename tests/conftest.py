@@ -17,6 +17,12 @@ PATIENCE = 10
 pytest_plugins = ["tests.tardiness"]
 
 
+def pytest_collection_finish():
+    """What there is by now stays: tests that have the collector run do not have it go through thousands of tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def supervisor():
     """A supervisor of the test's own, stopped at its end."""

@@ -17,8 +17,8 @@ def leaves_nothing():
 
 @pytest.fixture(scope="module")
 def verdicts(request):
-    """The verdicts of all cases that were selected, as they come: as many run at a time as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
+    """The verdicts of all cases that were selected, as they come: two for each core run at a time, as cases mostly wait."""
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as executor:
         futures = {}
         for item in request.session.items:
             if item.module is request.module:
