@@ -168,7 +168,7 @@ class BackgroundWorker:
         """Called after :meth:`before_stop`: wakes what the function may be waiting for."""
 
     def after_stop(self) -> None:
-        """Called in a pool thread when the last run has ended."""
+        """Called in a pool thread when the last run has ended; :meth:`send_stop_events` may be under way."""
 
     # -- lifecycle -----------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """Fixtures for all tests: supervisors that are stopped at the end, and a check that nothing is left behind."""
 import gc
-import glob
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,14 @@ from atasker_like import TaskSupervisor
 
 #: Seconds that a test waits for anything at most; none of these waits ends by time in a run that passes.
 PATIENCE = 10
+
+pytest_plugins = ["tests.tardiness"]
+
+
+def pytest_collection_finish():
+    """What there is by now stays: tests that have the collector run do not have it go through thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -69,7 +76,8 @@ def leaves_nothing(lasting_helpers):
     """Every test ends with the threads, the child processes and the open files that it began with."""
     threads, children, files = _threads(), _children(), _open_files()
     yield
-    _empty_the_singleton()
+    if not atasker_like.task_supervisor.is_active or _left_behind(threads, children, files):
+        _empty_the_singleton()
     deadline = monotonic() + PATIENCE
     for thread in _threads() - threads:
         if not isinstance(thread, threading._DummyThread):
@@ -81,8 +89,9 @@ def leaves_nothing(lasting_helpers):
     while left and monotonic() < deadline:
         never.wait(0.005)       # the kernel tells nobody when a grandchild is gone: look again
         left = _left_behind(threads, children, files)
-    for pid in _children() - children:
-        os.kill(pid, signal.SIGKILL)        # it would be waited for at the end of the run
+    if left:
+        for pid in _children() - children:
+            os.kill(pid, signal.SIGKILL)        # it would be waited for at the end of the run
     assert not left, "the test left behind: " + "; ".join(left)
 
 
@@ -112,11 +121,16 @@ def _children():
     found = set()
     waiting = [os.getpid()]
     while waiting:
-        for path in glob.glob("/proc/%d/task/*/children" % waiting.pop()):
+        folder = "/proc/%d/task" % waiting.pop()
+        try:
+            threads = os.listdir(folder)
+        except OSError:             # the process has just ended
+            continue
+        for thread in threads:
             try:
-                with open(path) as file:
+                with open("%s/%s/children" % (folder, thread)) as file:
                     pids = [int(word) for word in file.read().split()]
-            except OSError:         # it has just ended
+            except OSError:         # so has the thread
                 continue
             waiting += pids
             found.update(pids)

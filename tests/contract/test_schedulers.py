@@ -365,11 +365,13 @@ def test_a_scheduler_is_registered_once(supervisor, caplog):
 
     class Own:
         async def loop(self):
-            loops.append(1)
-            await asyncio.Event().wait()
+            over = asyncio.Event()
+            loops.append((asyncio.get_running_loop(), over))
+            await over.wait()
 
         def stop(self):
-            pass
+            for loop, over in loops:        # or the end of the supervisor would wait for them
+                loop.call_soon_threadsafe(over.set)
 
     supervisor.start()
     own = Own()

@@ -526,10 +526,11 @@ def test_the_hooks_come_in_their_order(any_kind):
         setattr(worker, hook, lambda hook=hook: told.append((hook, worker.is_active(), worker.is_stopped())))
     worker.start()
     worker.stop()
-    assert [step for step in told if step != "run"] == [
-        ("before_start", True, False), ("after_start", True, False), ("before_stop", True, False),
-        ("send_stop_events", False, False), ("after_stop", False, False)]
-    assert worker.is_stopped()
+    steps = [step for step in told if step != "run"]
+    assert steps[:3] == [("before_start", True, False), ("after_start", True, False), ("before_stop", True, False)]
+    # A run that ends by itself may be over, and after_stop() with it, while send_stop_events() is called.
+    assert sorted(step[:2] for step in steps[3:]) == [("after_stop", False), ("send_stop_events", False)]
+    assert ("after_stop", False, False) in steps and worker.is_stopped()
 
 
 def test_the_hooks_of_a_worker_that_stops_itself(supervisor):
@@ -624,21 +625,24 @@ def test_a_thread_that_looks_learns_of_the_stop(supervisor, held):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor, form, kind, caplog):
-    calls = queue.Queue()
+    calls, go = queue.Queue(), threading.Event()
 
     def breaks(*item):
         calls.put(item)
         if calls.qsize() > 1:
-            return False
+            return not go.wait(PATIENCE)
         raise ZeroDivisionError("no luck")
 
     worker = background_worker(form(breaks), supervisor=supervisor, name="unlucky", **KINDS[kind][1])
     worker.start()
-    ask(worker)
-    wait_for(lambda: worker.stats().failures == 1 and (kind == "plain" or not worker.stats().running), "it fails")
-    if kind != "plain":
-        assert worker.is_active()
+    if kind in ("event", "queue"):
         ask(worker)
+    wait_for(lambda: worker.stats().failures == 1, "it fails")
+    if kind != "plain":
+        settled(worker)
+    assert worker.is_active()
+    ask(worker)
+    go.set()
     assert worker.wait_until_stop(PATIENCE)
     assert "worker _background_worker_unlucky: its function raised ZeroDivisionError" in caplog.text
     assert "in breaks" in caplog.text and "no luck" in caplog.text
@@ -1740,9 +1744,10 @@ def test_a_start_in_the_middle_of_a_start(supervisor, runs):
     assert worker.stop() and supervisor.get_schedulers() == {}
 
 
-def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor):
+def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor, clock):
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
+    clock.settle()                      # the timer has come to the shift, and found nothing to do
     first = worker._shift
     look, first.look = first.look, lambda: None         # the timer does not come to it any more
     worker.restart(wait=False)

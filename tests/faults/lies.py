@@ -17,38 +17,32 @@ class _Endless:
         self.wait = wait
 
 
-def _hurry(scene):
-    """What is waited for in vain here need not be waited for long."""
-    scene.patience = scene.grace = 0.3
-    scene.open()
-
-
 def lost(scene):
     from atasker_like import WaitTimeoutError
 
     def wait(timeout):
         raise WaitTimeoutError("not yet")
 
-    _hurry(scene)
+    scene.open()
     scene.good(3, "thread")
     scene.adopt(_Endless(wait), "elsewhere")
     scene.side.counters = lambda kind: None
 
 
 def not_done(scene):
-    _hurry(scene)
+    scene.open()
     scene.submit(work.fail, kind="thread", expected=(None,))
 
 
 def told_twice(scene):
-    _hurry(scene)
+    scene.open()
     for handle in scene.good(3, "thread"):
         if handle.watched:
             handle.told += 1
 
 
 def changed_its_mind(scene):
-    _hurry(scene)
+    scene.open()
     handle = scene.good(1, "thread")[0]
     scene.wait(handle)
     handle.outcome = "cancelled", None
@@ -60,20 +54,22 @@ def refused_and_ran(scene):
         function(*arguments)
         raise RuntimeError("no")
 
-    _hurry(scene)
+    scene.open()
     scene.side.submit, submit = submit, scene.side.submit
     scene.submit(work.echo, kind="thread")
     scene.side.submit = submit
 
 
 def counted_wrong(scene):
-    _hurry(scene)
+    judge = scene.oracle.judge_counters
+    scene.oracle.judge_counters = lambda counters, patience: judge(counters, 0.3)      # they never come right
+    scene.open()
     scene.good(3, "thread")
     scene.native.put_task(work.echo)
 
 
 def no_afterwards(scene):
-    _hurry(scene)
+    scene.open()
     scene.good(3, "thread")
     scene.native.stop()
     scene.side.prepare_afterwards = lambda: None
@@ -102,20 +98,20 @@ def memory_left(scene):
 
 
 def ran_twice(scene):
-    _hurry(scene)
+    scene.open()
     handle = scene.good(1, "thread")[0]
     scene.wait(handle)
     work.note(scene.journal, handle.token)
 
 
 def never_ran(scene):
-    _hurry(scene)
+    scene.open()
     scene.wait(*scene.good(1, "thread"))
     os.unlink(scene.journal)
 
 
 def not_as_expected(scene):
-    _hurry(scene)
+    scene.open()
     scene.died(scene.submit(work.fail, kind="thread"), number=9)
 
 

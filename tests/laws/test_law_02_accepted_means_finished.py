@@ -181,6 +181,7 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
 
 def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make, monkeypatch):
     supervisor = make(pool_size=4)
+    supervisor.timeout_warning = supervisor.timeout_critical = None     # who tells of late starts needs a thread, too
     timer, now = supervisor._timer, [1000.0]
     timer.clock = lambda: now[0]
     start, tries = threading.Thread.start, []
@@ -437,10 +438,10 @@ def attempt(line, options):
     problems = []
     pool = supervisor._threads
     for lock in (pool.lock, supervisor._timer._start_lock):
-        if not lock.acquire(timeout=0.5):
+        if not lock.acquire(timeout=10):
             return seen, ["a lock is held for ever"]
         lock.release()
-    if not pool.drain(time.monotonic() + 0.5):
+    if not pool.drain(time.monotonic() + 10):
         return seen, ["a task never ends"]
     supervisor.stop()
     if raised and ran:
@@ -459,8 +460,7 @@ for options in ({}, {"retries": 1}, {"delay": 0.0001}):
         seen, problems = attempt(line, options)
         if problems:
             bad.append((options, line, seen[1:], problems))
-            if len(bad) > 5:
-                break
+            break
         if len(seen) == 1:
             break
 print(bad)

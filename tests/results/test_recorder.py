@@ -11,6 +11,8 @@ from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskSta
                           background_task, wait_completed)
 from atasker_like.results import recorder as module
 
+from ..laws.tools import wait_for
+
 PATIENCE = 20
 
 
@@ -159,6 +161,7 @@ def test_an_old_call_is_waited_for(kept, store):
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
     store.flush(PATIENCE)
+    wait_for(lambda: recorder.ended == recorder._first, "the writer rests")
     old = recorder._queue.append
     before = list(store.writes)
     with kept._threads.lock:                # as a pool that is about to tell of a task

@@ -6,7 +6,6 @@ import json
 import sys
 import uuid
 from dataclasses import dataclass
-from time import perf_counter
 
 import pytest
 
@@ -61,10 +60,8 @@ def test_brackets_in_strings_are_no_levels():
 
 def test_integers_are_bounded():
     assert decode(b'{"a": %s}' % (b"9" * 4000))["a"] == int("9" * 4000)
-    began = perf_counter()
-    with pytest.raises(ValueError, match="an integer of 1000000 digits"):
-        decode(b'{"a": %s}' % (b"9" * 1_000_000))
-    assert perf_counter() - began < 5       # it would be some tens of seconds where Python has no limit of its own
+    with pytest.raises(ValueError, match="an integer of 10000000 digits"):
+        decode(b'{"a": %s}' % (b"9" * 10_000_000))      # it would be an hour where Python has no limit of its own
 
 
 @pytest.mark.parametrize("message, why", [
