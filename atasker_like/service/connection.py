@@ -12,6 +12,7 @@ may not, it is told so and its connection is closed.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from traceback import format_exception
 
@@ -112,6 +113,20 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may wait for its answers all the same, or be gone: that shows when they are written."""
+        if self._closed or not self._trusted or _is_gone(self._transport.get_extra_info("socket")):
+            return False
+        self._stop_timer()
+        if self._rest:
+            self._rest.clear()
+            self._answer(encode({"status": "closed", "reason": "message",
+                                 "message": "the last message is not complete: there is no newline at its end"}))
+        self.finish()
+        if not self._closed:
+            self._server.leaves(self)
+        return True
 
     def pause_writing(self) -> None:
         self._unread = True
@@ -316,6 +331,16 @@ class Call:
         connection = self._connection
         if not connection._mailbox.post(connection.ended, self):
             connection._service.ended()         # the loop is closed, and the client gone with it
+
+
+def _is_gone(connection: "Any") -> bool:
+    """Say whether the other end of a connection is known to read no more. Of a Unix domain socket it is, at once; of one
+    over TCP, when something has been sent there."""
+    if not hasattr(select, "poll"):
+        return False
+    asked = select.poll()
+    asked.register(connection.fileno(), 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in asked.poll(0))
 
 
 def _text_of(error: BaseException) -> str:

@@ -316,8 +316,19 @@ class Handler:
             if spec.pool.on_full != "block":        # type: ignore[attr-defined]
                 raise
         from asyncio import CancelledError, wrap_future
+        from concurrent.futures import Future
 
-        starting = self.service.supervisor.spawn_thread(copy_context().run, (spec.pool.start, spec, (task,), None))
+        starting: "Future[Task[Any]]" = Future()
+        starting.set_running_or_notify_cancel()         # it comes to its end, even when nobody waits for it any more
+        context = copy_context()
+
+        def start() -> None:
+            try:
+                starting.set_result(context.run(spec.pool.start, spec, (task,), None))
+            except BaseException as error:
+                starting.set_exception(error)
+
+        self.service.supervisor._threads.beside(start)
         try:
             return await wrap_future(starting)
         except CancelledError:
@@ -326,7 +337,13 @@ class Handler:
 
     def _wait_in_thread(self, task: TypedTask) -> "Any":
         """The same for a lane of threads."""
-        return self.spec.pool.start(self.spec, (task,), None).value()
+        spec = self.spec
+        try:
+            return spec.pool.start(spec, (task,), None).value()
+        except SupervisorStoppedError:
+            if spec.tt != TT_COROUTINE:
+                raise
+        return own_loop(self.service.supervisor).run(spec.target(task))
 
 
 def _cancel_started(starting: "Future[Task[Any]]") -> None:

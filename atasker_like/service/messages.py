@@ -63,7 +63,7 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-_short = json.JSONDecoder(parse_constant=_no_constant)
+_short: "Any" = json.JSONDecoder(parse_constant=_no_constant)
 _decode_short, _scan_short = _short.decode, _short.scan_once
 _decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
 

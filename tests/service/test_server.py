@@ -388,6 +388,72 @@ def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connec
     assert crossing.ended == [0, 1, 2]
 
 
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+def test_who_sends_no_more_and_waits_for_answers_gets_them(serve, connect, crossing, tcp):
+    """As nc and socat do at the end of their input."""
+    server = serve("127.0.0.1:0", token=TOKEN) if tcp else serve()
+    wire = connect(server)
+    if tcp:
+        wire.say({"token": TOKEN})
+    waits = [{"id": str(number), "type": kind, "payload": {"number": number}} for number, kind in enumerate(["Wait", "WaitAtOnce"])]
+    wire.say(*waits, add(5))
+    wire.socket.shutdown(socket.SHUT_WR)
+    crossing.wait_begun(2)
+    other = connect(server)
+    if tcp:
+        other.say({"token": TOKEN})
+    other.say({"id": "n", "type": "Nothing"})
+    assert other.hear()["status"] == "refused"      # the loop has seen the end of the first one's by now
+    assert server.clients == 2
+    crossing.open()
+    heard = {message["id"]: message["result"] for message in (wire.hear() for _ in range(3))}
+    assert heard == {"0": 0, "1": 1, "5": 6}
+    assert wire.hear() is None
+    wait_until(lambda: server.clients == 1)
+
+
+def test_who_sends_no_more_and_has_nothing_to_wait_for_is_closed(server, connect):
+    wire = connect(server)
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.hear() is None
+    wire = connect(server)
+    wire.say(add(1))
+    assert wire.hear()["result"] == 2
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.hear() is None
+
+
+def test_the_end_in_the_middle_of_a_message_is_told(server, connect, crossing):
+    wire = connect(server)
+    wire.say({"id": "w", "type": "Wait", "payload": {}}, b'{"id": "1", "type": "Add", "payload": {"a": 1}}')
+    wire.socket.shutdown(socket.SHUT_WR)
+    message = wire.hear()
+    assert message["status"] == "closed" and "no newline" in message["message"]
+    crossing.open()
+    assert wire.hear() == {"status": "ok", "id": "w", "result": 0}
+    assert wire.hear() is None
+
+
+def test_who_sends_no_more_is_in_nobodys_way(serve, connect, crossing, lab):
+    """There are no more of them than of clients, since most of them are gone, which over TCP is not known."""
+    server = serve("127.0.0.1:0", token=TOKEN, max_clients=2)
+    leaving = []
+    for number in range(4):
+        leaving.append(connect(server))
+        leaving[-1].say({"token": TOKEN}, {"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}})
+        crossing.wait_begun(number + 1)
+        leaving[-1].socket.shutdown(socket.SHUT_WR)
+        other = connect(server)
+        other.say({"token": TOKEN}, add(1))
+        assert other.hear()["result"] == 2
+        other.close()
+        wait_until(lambda: server.clients == min(number + 1, 2))        # noqa: B023
+    assert [wire.hear() for wire in leaving[:2]] == [None, None]
+    crossing.open()
+    assert [wire.hear()["result"] for wire in leaving[2:]] == [2, 3]
+    wait_until(lambda: lab.alive == server.clients == 0)
+
+
 def test_a_connection_that_is_reset(server, connect, crossing, lab):
     tcp = lab.serve("127.0.0.1:0", token=TOKEN)
     try:
