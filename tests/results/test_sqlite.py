@@ -173,6 +173,22 @@ def test_a_file_that_someone_else_holds(troubled, path):
     assert query(path, "SELECT count(*) FROM results") == [(2,)]
 
 
+def test_a_file_that_someone_else_holds_is_opened_and_read(path, make):
+    make().write([("a", "1")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with make(timeout=3600) as backend:     # who writes would wait for so long, who opens and reads does not
+            assert backend.read("a") == "1"
+        impatient = make(timeout=0)
+        impatient.open()
+        for call in (lambda: impatient.write([("b", "1")]), impatient.check):
+            with pytest.raises(ResultBackendError, match="locked"):
+                call()
+        other.execute("ROLLBACK")
+    impatient.write([("b", "1")])
+    assert backend.read("b") == "1"
+
+
 def test_a_file_that_is_spoilt(troubled, path):
     """Someone writes over it, and puts it away later. What is held is stored in the new one."""
     supervisor, backend, before = troubled
