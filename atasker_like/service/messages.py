@@ -105,12 +105,16 @@ def _check_depth(line: bytes) -> None:
     """Refuse what is nested too deep before the parser descends into it: how deep that may go is the application's
     setting, and past the stack's end is the end of the process.
 
-    All in C: a line may be long.
+    In C, since a line may be long, and no further than to where it is too deep.
     """
     outside_of_strings = b"".join(line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     steps = memoryview(outside_of_strings.translate(_AS_STEPS, _NO_BRACKETS)).cast("b")
-    if max(accumulate(steps), default=0) > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+    depth = 0
+    for start in range(0, len(steps), 1000):
+        depths = list(accumulate(steps[start:start + 1000], initial=depth))
+        if max(depths) > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+        depth = depths[-1]
 
 
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")      # as signed bytes: one level in, one out
