@@ -70,7 +70,7 @@ def test_space_around_a_message(around):
 
 
 @pytest.mark.parametrize("value", [None, True, 0, -7, 1 << 70, 0.5, 1e300, "", "\u2028\"\n\x00\ud800", [], {}, [1, [2.5, {"a": None}]],
-                                   {"": [], "é": {"b": (1, 2)}}, {1: 2, None: 3, True: 4, 1.5: 5}])
+                                   {"": [], "é": {"b": (1, 2)}}, {7: 2, None: 3, True: 4, 1.5: 5}])
 def test_what_is_sent_is_what_the_json_module_makes_of_it(value):
     expected = json.dumps({"id": "x\n", "result": value}, separators=(",", ":")).encode() + b"\n"
     assert encode({"id": "x\n", "result": value}) == expected
