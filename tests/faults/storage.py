@@ -139,8 +139,9 @@ def file_spoilt(scene):
             _answered(scene, held, backend)
             for handle in before:
                 _refused(scene, SyncResult(handle.native.id, backend).get, ResultBackendError, backend.path, words)
-            with open(backend.path, "wb") as file:
+            with open(backend.path + ".good", "wb") as file:
                 file.write(good)
+            os.replace(backend.path + ".good", backend.path)    # in one step: the writer tries again when it likes
             _answered(scene, before, backend)
 
 

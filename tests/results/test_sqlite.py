@@ -204,8 +204,9 @@ def test_a_file_that_is_spoilt(troubled, path):
     assert SyncResult(task.id, backend).get(0) == 2
     with pytest.raises(ResultBackendError, match=path):
         SyncResult(before, backend).get(0)
-    with open(path, "wb") as file:
+    with open(path + ".good", "wb") as file:
         file.write(good)
+    os.replace(path + ".good", path)        # in one step: the writer tries again when it likes
     backend.flush(PATIENCE)
     assert SyncResult(before, backend).get(0) == 1
     assert query(path, "SELECT count(*) FROM results") == [(2,)]

@@ -129,6 +129,26 @@ def test_what_waits_in_the_lane_ends_in_a_stop(make_supervisor, crossing, kind, 
     assert crossing.ended == [0, 1, 2, 3]
 
 
+def test_a_coroutine_that_waits_in_a_lane_of_threads_ends_in_a_stop(make_supervisor, crossing):
+    supervisor = make_supervisor()
+    made = service.Service("stopping", supervisor)
+    made.handler(Wait)(lambda task: crossing.enter(task.number))
+    client = service.SyncClient(made, supervisor=supervisor)
+    first = client.request(Wait(0))
+    crossing.wait_begun(1)
+    assert made.kind_of_lane() == TT_THREAD
+
+    @made.handler(Add)
+    async def add(task):
+        return task.a + task.b
+
+    second = client.request(Add(1))
+    supervisor.stop(wait=False)
+    crossing.open()
+    assert first.result(10).ok and second.result(10).result == 2
+    assert supervisor.stop(wait=10).complete
+
+
 def test_each_ends_before_the_next_begins(client, crossing):
     futures = [client.request(Wait(number)) for number in range(3)]
     for count in (1, 2, 3):
