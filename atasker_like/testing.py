@@ -257,18 +257,21 @@ class BackendContract:
             delayed = supervisor.put_task(pow, (2, 5), delay=1000)
             delayed.cancel()
             ids = [task.id for task in (good, bad, opaque, delayed)]
-            _same(SyncResult(ids[0], backend).get(PATIENCE), 32)
-            _same(asyncio.run(AsyncResult(ids[0], backend).get(PATIENCE)), 32)
-            _raises(ValueError, "invalid literal", lambda: SyncResult(ids[1], backend).get(PATIENCE))
-            _raises(ResultNotStoredError, "<opaque 5>", lambda: SyncResult(ids[2], backend).get(PATIENCE))
-            _raises(TaskCancelledError, "cancelled", lambda: SyncResult(ids[3], backend).get(PATIENCE))
+            for task in (good, bad, opaque):
+                task.exception(PATIENCE)
+            # All have ended: what is not there when they are stored will not come any more.
             backend.flush(PATIENCE)
             stored = [backend.read(task_id) for task_id in ids]
             _same(stored.count(None), 0)
+            _same(_kept(ids[0], backend), 32)
+            _same(asyncio.run(AsyncResult(ids[0], backend).get(0)), 32)
+            _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
+            _raises(ResultNotStoredError, "<opaque 5>", lambda: _kept(ids[2], backend))
+            _raises(TaskCancelledError, "cancelled", lambda: _kept(ids[3], backend))
         with _closing(self.make_backend() if self.lasting else backend) as backend:
             if self.lasting:
-                _same(SyncResult(ids[0], backend).get(PATIENCE), 32)
-                _raises(ValueError, "invalid literal", lambda: SyncResult(ids[1], backend).get(PATIENCE))
+                _same(_kept(ids[0], backend), 32)
+                _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
 
     def test_what_is_to_be_ignored_is(self) -> None:
         with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
@@ -283,12 +286,14 @@ class BackendContract:
             with _Supervised(backend) as supervisor:
                 tasks = [supervisor.put_task(_Opaque, (5,)), supervisor.put_task(tuple, ([1, 2],)),
                          supervisor.put_task(abs, (-1,))]
-                _same([SyncResult(task.id, backend).get(PATIENCE) for task in tasks], [_Opaque(5), (1, 2), 1])
+                for task in tasks:
+                    task.wait(PATIENCE)
                 backend.flush(PATIENCE)
-            _same([SyncResult(task.id, backend).get(PATIENCE) for task in tasks], [_Opaque(5), (1, 2), 1])
+                _same([_kept(task.id, backend) for task in tasks], [_Opaque(5), (1, 2), 1])
+            _same([_kept(task.id, backend) for task in tasks], [_Opaque(5), (1, 2), 1])
             if self.lasting:
                 with _closing(self.make_backend()) as careful:
-                    _raises(ResultNotStoredError, "as a pickle", lambda: SyncResult(tasks[0].id, careful).get(PATIENCE))
+                    _raises(ResultNotStoredError, "as a pickle", lambda: _kept(tasks[0].id, careful))
 
     def test_many_tasks(self) -> None:
         with _closing(self.make_backend()) as backend:
@@ -300,6 +305,14 @@ class BackendContract:
             # The supervisor has been stopped: all is stored.
             _same([backend.coder.decode(task_id, backend.read(task_id)).result for task_id in ids],
                   [2 * number for number in range(len(ids))])
+
+
+def _kept(task_id: str, backend: "Backend") -> "Any":
+    """Return the value of a task that has been stored, or raise its error."""
+    state = SyncResult(task_id, backend).state()
+    if not state.is_final:
+        raise AssertionError(f"the task has ended and is stored, and the store says {state}")
+    return SyncResult(task_id, backend).get(0)
 
 
 def _double(number: int) -> int:

@@ -73,8 +73,13 @@ class SQLiteBackend(Backend):
     # -- the contract --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """See :meth:`Backend.open`."""
-        self._writing(lambda database: None)
+        """See :meth:`Backend.open`. When another process holds the file just now, it is open all the same."""
+        self.read("")
+        try:
+            self._writing(lambda database: None, patient=False)
+        except ResultBackendError as error:
+            if "locked" not in str(error.__cause__):
+                raise
 
     def close(self) -> None:
         """See :meth:`Backend.close`."""
@@ -113,7 +118,7 @@ class SQLiteBackend(Backend):
                 if self._reader is None:
                     self._reader = self._connect()
                     if not self._version_of(self._reader):
-                        self.open()         # there is nothing in it yet
+                        self.check()        # there is nothing in it yet
                 found = self._reader.execute("SELECT data FROM results WHERE task_id = ? AND "
                                              "(expires IS NULL OR expires > ?)", (task_id, self.clock())).fetchone()
             except Exception as error:
@@ -139,8 +144,8 @@ class SQLiteBackend(Backend):
         # Transactions are begun and ended here, and threads are kept apart by the locks.
         return sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
 
-    def _writing(self, work: "Callable[[sqlite3.Connection], T]") -> "T":
-        """Do something in a transaction."""
+    def _writing(self, work: "Callable[[sqlite3.Connection], T]", patient: bool = True) -> "T":
+        """Do something in a transaction; who is not patient does not wait for another process."""
         self._after_fork()
         with self._write_lock:
             if self._busy:
@@ -151,7 +156,12 @@ class SQLiteBackend(Backend):
                 if self._writer is None:
                     self._writer = self._prepared()
                 database = self._writer
-                database.execute("BEGIN IMMEDIATE")
+                if patient:
+                    database.execute("BEGIN IMMEDIATE")
+                else:
+                    database.execute("PRAGMA busy_timeout = 0")
+                    database.execute("BEGIN IMMEDIATE")         # if it fails, so does the connection
+                    database.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
                 try:
                     done = work(database)
                     database.execute("COMMIT")
@@ -227,6 +237,7 @@ class SQLiteBackend(Backend):
 def _advice(message: str) -> str:
     for words, advice in (("locked", "another process holds it; let it end its transaction, or give a longer timeout"),
                           ("full", "make room on the disk"),
+                          ("disk I/O error", "see whether there is room on the disk, and whether it is in order"),
                           ("readonly", "this user may not write to it"),
                           ("unable to open", "is there such a folder, and may this user write there?"),
                           ("not a database", "something else is in that file; put it away"),

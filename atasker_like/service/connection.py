@@ -12,6 +12,7 @@ may not, it is told so and its connection is closed.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from traceback import format_exception
 
@@ -58,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._unread = False                        # the client does not read its answers
         self._answers: "List[bytes]" = []           # to be written together
+        self._flushing = False                      # in the next turn of the loop
         self._finishing = False                     # no more requests: closed when all are answered
         self._closed = False
 
@@ -84,7 +86,13 @@ class Connection(asyncio.Protocol):
             self._lines.extend(lines)
         self._rest += tail
         if self._lines:
-            self._work()
+            # What its tasks post to this very loop meanwhile need not wake it up, nor wait for its next turn.
+            mailbox = self._mailbox
+            mailbox._draining = True
+            try:
+                self._work()
+            finally:
+                mailbox._drain()
         if self._closed:
             return
         if len(self._rest) > self._most:
@@ -105,6 +113,20 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may wait for its answers all the same, or be gone: that shows when they are written."""
+        if self._closed or not self._trusted or _is_gone(self._transport.get_extra_info("socket")):
+            return False
+        self._stop_timer()
+        if self._rest:
+            self._rest.clear()
+            self._answer(encode({"status": "closed", "reason": "message",
+                                 "message": "the last message is not complete: there is no newline at its end"}))
+        self.finish()
+        if not self._closed:
+            self._server.leaves(self)
+        return True
 
     def pause_writing(self) -> None:
         self._unread = True
@@ -165,7 +187,7 @@ class Connection(asyncio.Protocol):
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
             if self._finishing and self._server.is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
-            task = self._service.accept(message)
+            self._service.accept(message, Call(self, request_id, len(line)))
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answer(encode({"status": "refused", "id": request_id, "reason": error.reason,
@@ -176,13 +198,10 @@ class Connection(asyncio.Protocol):
             self._answer(encode({"status": "refused", "id": request_id, "reason": "message",
                                  "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
             return
-        self._calls.add(request_id)
+        self._calls.add(request_id)         # before its end can be told: that comes by the loop
         self._bytes += len(line)
         if message.get("tell") is True:
             self._answer(encode({"status": "accepted", "id": request_id}))
-        call = Call(self, request_id, task, len(line))
-        if not task._watch(call):
-            call()
 
     def _look_at_token(self, message: "Dict[str, Any]") -> None:
         if not self._server.is_trusted(message):
@@ -210,18 +229,25 @@ class Connection(asyncio.Protocol):
             line = encode_error(call.request_id, type(error).__name__, _text_of(error), _traceback_of(error))
         else:
             line = encode_result(call.request_id, outcome, self._server.max_message)
-        self._answer(line)
-        if self._lines:
-            self._work()
-        elif self._finishing:
+        if self._calls or self._lines:
+            self._answer(line)      # others are near that can go with it
+            if self._lines:
+                self._work()
+            return
+        self._answers.append(line)
+        self._flush()
+        if self._finishing:
             self._close_when_answered()
-        elif not self._calls:
-            self._flush()           # no other answer is near that could go with it
 
     def _answer(self, line: bytes) -> None:
-        if not self._answers:
-            self._loop.call_soon(self._flush)
         self._answers.append(line)
+        if not self._flushing and not self._closed:
+            self._flushing = True
+            self._loop.call_soon(self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flushing = False
+        self._flush()
 
     def _flush(self) -> None:
         """Write what has come together since the last time."""
@@ -286,18 +312,35 @@ class Call:
 
     __slots__ = ("_connection", "request_id", "task", "size")
 
-    def __init__(self, connection: Connection, request_id: str, task: "Task[Any]", size: int) -> None:
+    task: "Task[Any]"               # before it is called
+
+    def __init__(self, connection: Connection, request_id: str, size: int) -> None:
         self._connection = connection
         self.request_id = request_id
-        self.task = task
         self.size = size
 
     def __call__(self) -> None:
         connection = self._connection
         if asyncio._get_running_loop() is connection._loop:
             connection.ended(self)
-        elif not connection._mailbox.post(connection.ended, self):
+        else:
+            self.post()
+
+    def post(self) -> None:
+        """Have the loop come to it later."""
+        connection = self._connection
+        if not connection._mailbox.post(connection.ended, self):
             connection._service.ended()         # the loop is closed, and the client gone with it
+
+
+def _is_gone(connection: "Any") -> bool:
+    """Say whether the other end of a connection is known to read no more. Of a Unix domain socket it is, at once; of one
+    over TCP, when something has been sent there."""
+    if not hasattr(select, "poll"):
+        return False
+    asked = select.poll()
+    asked.register(connection.fileno(), 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in asked.poll(0))
 
 
 def _text_of(error: BaseException) -> str:

@@ -11,9 +11,12 @@ itself where it is of that kind; else a thread, which lends its place, or a coro
 """
 from __future__ import annotations
 
+from contextvars import copy_context
 from threading import Lock
 
 from ..constants import TT_COROUTINE, TT_THREAD
+from ..engine.task import Task
+from ..engine.waiting import current
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option
@@ -25,12 +28,14 @@ from .typed import Task as TypedTask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from typing import Any, Callable, Dict, Optional, Type, TypeVar
 
     from ..constants import TaskType
     from ..engine.lanes import Lane
-    from ..engine.task import Task, TaskSpec
+    from ..engine.task import TaskSpec
     from ..loops import ALoop
+    from .connection import Call
     from .server import Server
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -168,10 +173,12 @@ class Service:
 
     # -- for the server ------------------------------------------------------------------------------
 
-    def accept(self, message: "Dict[str, Any]") -> "Task[Any]":
-        """Accept the task of a request that has been checked for its form, and return it.
+    def accept(self, message: "Dict[str, Any]", call: "Call") -> None:
+        """Accept the task of a request that has been checked for its form; in the server's loop, which does not wait.
 
-        :raises TaskRefusedError: it is not accepted, and its handler will not run.
+        The call has its task before it is called, once, when that has ended.
+
+        :raises TaskRefusedError: it is not accepted, and its handler will not run; the call is not made.
         """
         target, name = message.get("target"), message["type"]
         if target is not None and target != self.name:
@@ -192,7 +199,7 @@ class Service:
                                    "again later", "busy")
         try:
             priority = (message.get("metadata") or {}).get("priority")
-            return handler.start(task, task.priority if priority is None else priority)
+            handler.start(task, task.priority if priority is None else priority, call)
         except BaseException as error:
             self.ended()
             if isinstance(error, QueueFullError):
@@ -252,10 +259,19 @@ class Handler:
         self.spec: "TaskSpec" = service.supervisor.make_spec(function, tt, options)
         self._by_rank: "Dict[int, TaskSpec]" = {}       # a dict's operations are atomic; an entry lost costs a little time
 
-    def start(self, task: TypedTask, rank: int) -> "Task[Any]":
-        """Accept a task. Errors as :meth:`Pool.submit`."""
+    def start(self, task: TypedTask, rank: int, call: "Call") -> None:
+        """Accept a task, of whose end the call is told. In a loop, which does not wait. Errors as :meth:`Pool.submit`."""
         spec = self.spec if self.task_class.parallel else self._in_lane(rank)
-        return spec.pool.start(spec, (task,), None)
+        lane = spec.lane
+        if spec.tt == TT_COROUTINE and spec.brief and (lane is None or lane.size is lane.rate is None):
+            # There is room for it, and nothing comes in between here: the short way.
+            made = call.task = Task(spec, (task,), None, copy_context())
+            made._watchers = [call]
+            if spec.pool.admit(made):       # type: ignore[attr-defined]
+                return
+        call.task = _start_without_waiting(spec, task)
+        if not call.task._watch(call):
+            call.post()
 
     def _in_lane(self, rank: int) -> "TaskSpec":
         """Return the spec of tasks that run one at a time; they are made once for each rank."""
@@ -277,7 +293,7 @@ class Handler:
         """Run the handler in the pool where it belongs, and wait for it, in its place in the lane."""
         spec = self.spec
         try:
-            inner = spec.pool.start(spec, (task,), None)
+            inner = await self._start(task)
         except SupervisorStoppedError:
             # The supervisor is finishing what it has accepted, which this task is, and its pools take nothing new.
             if spec.tt != TT_THREAD:
@@ -291,9 +307,76 @@ class Handler:
             if not inner.done():        # who waited was cancelled
                 inner.cancel()
 
+    async def _start(self, task: TypedTask) -> "Task[Any]":
+        """Start a task in the pool of the handler; where others would wait for room, another thread does."""
+        spec = self.spec
+        try:
+            return _start_without_waiting(spec, task)
+        except QueueFullError:
+            if spec.pool.on_full != "block":        # type: ignore[attr-defined]
+                raise
+        from asyncio import CancelledError, wrap_future
+        from concurrent.futures import Future
+
+        starting: "Future[Task[Any]]" = Future()
+        starting.set_running_or_notify_cancel()         # it comes to its end, even when nobody waits for it any more
+        context = copy_context()
+
+        def start() -> None:
+            try:
+                starting.set_result(context.run(spec.pool.start, spec, (task,), None))
+            except BaseException as error:
+                starting.set_exception(error)
+
+        self.service.supervisor._threads.beside(start)
+        try:
+            return await wrap_future(starting)
+        except CancelledError:
+            starting.add_done_callback(_cancel_started)
+            raise
+
     def _wait_in_thread(self, task: TypedTask) -> "Any":
         """The same for a lane of threads."""
-        return self.spec.pool.start(self.spec, (task,), None).value()
+        spec = self.spec
+        try:
+            return spec.pool.start(spec, (task,), None).value()
+        except SupervisorStoppedError:
+            if spec.tt != TT_COROUTINE:
+                raise
+        return own_loop(self.service.supervisor).run(spec.target(task))
+
+
+def _cancel_started(starting: "Future[Task[Any]]") -> None:
+    """Nobody wants the task any more that a thread has started after all."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().cancel()
+
+
+class _Hurried:
+    """Stands for the pool thread that a loop's thread is not, to be asked to lend its place before anything waits there."""
+
+    task = None
+
+    def lend(self) -> None:
+        raise QueueFullError("its queue is full; try again later")
+
+    def reclaim(self) -> None:
+        pass
+
+
+_hurried = _Hurried()
+
+
+def _start_without_waiting(spec: "TaskSpec", task: TypedTask) -> "Task[Any]":
+    """``spec.pool.start()`` for a loop: where others would wait for room in a pool, or in a lane, it raises.
+
+    :raises QueueFullError: there is no room.
+    """
+    current.member = _hurried
+    try:
+        return spec.pool.start(spec, (task,), None)
+    finally:
+        current.member = None
 
 
 def check_number(name: str, value: "Any", least: int = 1) -> int:

@@ -24,10 +24,9 @@ class TaskFuture(_Future):
     Cancelling it ends the waiting only: the task has been accepted, and runs.
     """
 
-    def __init__(self, task_id: str, check: bool, loop: "asyncio.AbstractEventLoop") -> None:
-        super().__init__(loop=loop)
-        self.task_id = task_id
-        self._check = check
+    if TYPE_CHECKING:
+        task_id: str
+        _check: bool            # whether a failure is raised
 
     def settle(self, result: TaskResult) -> None:
         """The task has ended; called by the client."""
@@ -64,12 +63,15 @@ class Link(asyncio.Protocol):
         """Send a request; return the future of its result."""
         if not self.is_open:
             raise self._lost()
-        future = self._results[task_id] = TaskFuture(task_id, check, self.loop)
+        results = self._results
+        future = results[task_id] = TaskFuture(loop=self.loop)
+        future.task_id, future._check = task_id, check
         if tell:
             self._accepted[task_id] = self.loop.create_future()
-        self.write(line)
-        if len(self._results) == 1:
-            self._flush()           # nothing else is on its way: no other request is near that could go with it
+        if len(results) == 1 and not self._requests:
+            self._transport.write(line)     # nothing is on its way: no other request is near that could go with it
+        else:
+            self.write(line)
         return future
 
     async def accepted(self, future: TaskFuture) -> None:

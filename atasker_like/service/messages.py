@@ -29,7 +29,7 @@ from .typed import TaskResult, TaskResultError, TaskResultOk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, NoReturn, Optional
+    from typing import Any, Callable, Dict, NoReturn, Optional
 
 __all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_result", "result_of", "shortened",
            "value_of"]
@@ -63,7 +63,8 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-_decode_short = json.JSONDecoder(parse_constant=_no_constant).decode
+_short: "Any" = json.JSONDecoder(parse_constant=_no_constant)
+_decode_short, _scan_short = _short.decode, _short.scan_once
 _decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
 
 
@@ -75,10 +76,21 @@ def decode(line: bytes) -> "Dict[str, Any]":
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
         _check_depth(line)
     text = line.decode("utf-8")
-    message = _decode_short(text) if len(text) <= MAX_DIGITS else _decode_long(text)
+    message = _decoded(text) if len(text) <= MAX_DIGITS else _decode_long(text)
     if type(message) is not dict:
         raise ValueError(f"a JSON object is expected, not {shortened(text, 40)}")
     return message
+
+
+def _decoded(text: str) -> "Any":
+    """``_decode_short(text)``, which is asked only where there is space around the value, or something wrong with it."""
+    try:
+        message, end = _scan_short(text, 0)
+        if end == len(text):
+            return message
+    except (StopIteration, ValueError):
+        pass
+    return _decode_short(text)
 
 
 def value_of(text: str) -> "Any":
@@ -93,12 +105,16 @@ def _check_depth(line: bytes) -> None:
     """Refuse what is nested too deep before the parser descends into it: how deep that may go is the application's
     setting, and past the stack's end is the end of the process.
 
-    All in C: a line may be long.
+    In C, since a line may be long, and no further than to where it is too deep.
     """
     outside_of_strings = b"".join(line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     steps = memoryview(outside_of_strings.translate(_AS_STEPS, _NO_BRACKETS)).cast("b")
-    if max(accumulate(steps), default=0) > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+    depth = 0
+    for start in range(0, len(steps), 1000):
+        depths = list(accumulate(steps[start:start + 1000], initial=depth))
+        if max(depths) > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+        depth = depths[-1]
 
 
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")      # as signed bytes: one level in, one out
@@ -160,7 +176,37 @@ def _stand_in(value: "Any") -> "Any":
 
 
 #: ASCII only, so that no character but the newline at the end is taken for the end of a line by anyone.
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in).encode
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in)
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def _prepared() -> "Callable[[Any], str]":
+    """Return ``_encoder.encode``, without what it looks up for each call where the json module is as it is known to be."""
+    encode = _encoder.encode
+    make: "Any" = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        def encode_prepared(value: "Any") -> str:
+            # The first one is where it notes what it is inside of, to tell what contains itself.
+            return "".join(make({}, _stand_in, _quoted, None, ":", ",", False, False, False)(value, 0))
+
+        if encode_prepared(_SAMPLE) == encode(_SAMPLE):
+            return encode_prepared
+    except Exception:                       # it is no part of the module's documentation
+        pass
+    return encode
+
+
+_SAMPLE = {"a": [1, -2.5, "\u2028\"", None, True, {}, b""]}
+_text = _prepared()
+
+
+def _in_words(value: "Any") -> str:
+    try:
+        return _text(value)
+    except Misfit as misfit:
+        raise ValueError(str(misfit)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep, or contains itself") from None
 
 
 def encode(message: "Dict[str, Any]") -> bytes:
@@ -168,18 +214,13 @@ def encode(message: "Dict[str, Any]") -> bytes:
 
     :raises ValueError: or TypeError: it holds what JSON has no form for.
     """
-    try:
-        return _encode(message).encode("ascii") + b"\n"
-    except Misfit as misfit:
-        raise ValueError(str(misfit)) from None
-    except RecursionError:
-        raise ValueError("it is nested too deep, or contains itself") from None
+    return _in_words(message).encode("ascii") + b"\n"
 
 
 def encode_result(request_id: str, value: "Any", most: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
-        line = encode({"status": "ok", "id": request_id, "result": value})
+        line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{_in_words(value)}}}\n'.encode("ascii")
     except Exception as error:              # reading the value ran code of its own
         return encode_error(request_id, type(error).__name__,
                             f"the task succeeded, but its result cannot be sent: {shortened(str(error), 500)}", "")

@@ -67,7 +67,9 @@ class Server:
         self._close_asked: "Optional[asyncio.Event]" = None
         self._all_gone: "Optional[asyncio.Event]" = None
         self._closing = True                # not begun, or about to end
-        self._connections: "Set[Connection]" = set()        # of the loop's thread
+        # Of the loop's thread: those who may send requests, and those who only wait for answers, the longest first.
+        self._connections: "Set[Connection]" = set()
+        self._leaving: "Dict[Connection, None]" = {}
 
     # -- for applications ----------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@ class Server:
     @property
     def clients(self) -> int:
         """How many connections there are."""
-        return len(self._connections)
+        return len(self._connections) + len(self._leaving)
 
     def close(self, wait: "Union[bool, float]" = True) -> bool:
         """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
@@ -181,12 +183,12 @@ class Server:
             self._stop_listening()
             for connection in list(self._connections):
                 connection.finish()
-            if self._connections:
+            if self.clients:
                 await self._all_gone.wait()
         finally:            # cancelled: the loop is about to end
             self._closing = True
             self._stop_listening()
-            for connection in list(self._connections):
+            for connection in [*self._connections, *self._leaving]:
                 connection.abort()
             self.service.supervisor.unregister_sync_scheduler(self)
 
@@ -232,10 +234,20 @@ class Server:
             return f"the service has {self.max_clients} connections already; try again later"
         return None
 
+    def leaves(self, connection: "Connection") -> None:
+        """A client sends no more. Most of these have gone, which is not known before something is written to them: they are
+        in nobody's way, and there are not more of them than there may be clients."""
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._leaving[connection] = None
+            if len(self._leaving) > self.max_clients:
+                next(iter(self._leaving)).abort()
+
     def gone(self, connection: "Connection") -> None:
         """A connection has been closed."""
         self._connections.discard(connection)
-        if not self._connections and self._closing and self._all_gone is not None:
+        self._leaving.pop(connection, None)
+        if not self.clients and self._closing and self._all_gone is not None:
             self._all_gone.set()
 
 

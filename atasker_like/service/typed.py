@@ -9,7 +9,7 @@ from .schema import Form, Misfit, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, Dict, Optional, Type, TypeVar
+    from typing import Any, ClassVar, Dict, Optional, Tuple, Type, TypeVar
 
     from typing_extensions import dataclass_transform
 
@@ -44,6 +44,7 @@ class Task:
         priority: ClassVar[int]
         hidden_fields: Any
         _form: ClassVar[Form]
+        _field_names: ClassVar[Tuple[str, ...]]
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -72,8 +73,7 @@ class Task:
     def display_name(self) -> str:
         """The type and the fields, as people want to read it; hidden ones are left out."""
         hidden = self.hidden_fields
-        shown = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self)   # type: ignore[arg-type]
-                          if field.name not in hidden)
+        shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in _names(type(self)) if name not in hidden])
         return f"{self.type()}: {shown}" if shown else self.type()
 
     def payload(self) -> "Dict[str, Any]":
@@ -104,12 +104,20 @@ class Task:
 
     def __repr__(self) -> str:
         hidden = self.hidden_fields
-        shown = ", ".join(f"{field.name}=..." if field.name in hidden
-                          else f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))   # type: ignore[arg-type]
+        shown = ", ".join([f"{name}=..." if name in hidden else f"{name}={getattr(self, name)!r}"
+                           for name in _names(type(self))])
         return f"{type(self).__qualname__.rpartition('.')[2]}({shown})"
 
 
 _RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
+
+
+def _names(kind: "Type[Task]") -> "Tuple[str, ...]":
+    """Return the names of a class's fields."""
+    names: "Optional[Tuple[str, ...]]" = kind.__dict__.get("_field_names")      # not a base's
+    if names is None:
+        names = kind._field_names = tuple(field.name for field in dataclasses.fields(kind))     # type: ignore[arg-type]
+    return names
 
 
 def _form(kind: "Type[Task]") -> Form:

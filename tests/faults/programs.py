@@ -183,6 +183,24 @@ def leaving(scene, used):
         raise ValueError("a program that ends with an error")
 
 
+# -- 41 ----------------------------------------------------------------------------------------------------------------
+
+
+def storing(scene, path):
+    """Store results of threads and of a process for ever; a line has the ids and values of those that are stored."""
+    from atasker_like import SQLiteBackend
+
+    scene.open(size=1, threads=2)
+    backend = SQLiteBackend(path)
+    scene.native.set_result_backend(backend)
+    while True:
+        handles = scene.good(40, "thread") + scene.good(10)
+        for handle in handles:
+            handle.wait(20)
+        backend.flush()
+        _say(*[word for handle in handles for word in (handle.native.id, handle.expected[0])])
+
+
 # -- the beginning -----------------------------------------------------------------------------------------------------
 
 

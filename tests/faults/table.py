@@ -3,7 +3,7 @@ import re
 from typing import Any, Callable, NamedTuple, Tuple
 
 from . import (chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, producers, races,
-               strangers)
+               storage, strangers)
 from .sides import PEERS
 
 ALL = ("fork", "forkserver", "spawn")
@@ -119,6 +119,10 @@ TABLE = [
     Fault(38, "endless HIGH, aging", load.endless_high),
     Fault(39, "resized 4, 1, 8 under load", load.resized),
     Fault(40, "everything at once", chaos.everything_at_once),
+    Fault(41, "a full disk under the results", storage.disk_full),
+    Fault(41, "a file that another process holds", storage.file_locked),
+    Fault(41, "a file that is spoilt", storage.file_spoilt),
+    Fault(41, "killed while it stores", storage.killed_while_storing),
     Fault(42, "strangers at the local server", strangers.at_the_local_server, ("forkserver",)),
     Fault(42, "clients that disappear", strangers.clients_that_disappear, NONE),
 ]

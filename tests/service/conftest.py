@@ -11,6 +11,7 @@ from atasker_like import service
 from .declared import Crossing, fill
 
 PATIENCE = 10
+TOKEN = "correct horse"
 
 
 @pytest.fixture
@@ -30,6 +31,25 @@ def lab(supervisor, crossing):
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "lab.sock")
+
+
+@pytest.fixture
+def serve(lab, path):
+    """Serves the lab, at a path unless told; servers are closed at the end."""
+    made = []
+
+    def start(address=None, **options):
+        made.append(lab.serve(path if address is None else address, **options))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close(PATIENCE)
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
 
 
 class Wire:

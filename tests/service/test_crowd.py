@@ -102,17 +102,25 @@ def test_the_others_notice_nothing(lab, caplog):
     async def main(address):
         over = asyncio.Event()
         enemies = [Hostile(address, over) for _ in range(HOSTILE)]
+        highest = [resident()]
+
+        async def one(number):
+            result = await honest(address, number)
+            highest.append(resident())
+            return result
+
         harm = [asyncio.ensure_future(enemy.run(KINDS[number % len(KINDS)])) for number, enemy in enumerate(enemies)]
-        results = await asyncio.wait_for(asyncio.gather(*[honest(address, number) for number in range(HONEST)]), 100)
-        highest = resident()
+        results = await asyncio.wait_for(asyncio.gather(*[one(number) for number in range(HONEST)]), 100)
         over.set()
         await asyncio.gather(*harm)
-        return results, highest, sum(enemy.times for enemy in enemies)
+        return results, max(highest), sum(enemy.times for enemy in enemies)
 
     before = resident()
     with lab.serve("127.0.0.1:0", token=TOKEN, max_clients=250) as server:
         results, highest, times = asyncio.run(main(server.address))
         assert results == [number + 1 for number in range(HONEST)]
         assert times >= HOSTILE
-        assert highest - before < 200 << 20
+        # What the hostile ones may hold here, each by its kind, and as much again on their own side of the connections;
+        # and what two hundred clients need themselves.
+        assert highest - before < 64 << 20
     wait_until(lambda: lab.alive == 0)      # tasks whose clients are gone end behind the server

@@ -51,6 +51,39 @@ def test_depth_is_bounded_before_the_parser_descends(opening, closing):
         sys.setrecursionlimit(limit)
 
 
+@pytest.mark.parametrize("before", [0, 480, 499, 500, 501, 999, 2000])
+def test_depth_is_counted_through_a_long_message(before):
+    def message(depth):
+        return b'{"x":[' + b"[]," * before + b"[" * (depth - 2) + b"]" * (depth - 2) + b"]}"
+
+    assert len(decode(message(MAX_DEPTH))["x"]) == before + 1
+    with pytest.raises(ValueError, match="levels"):
+        decode(message(MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("around", ["%s", " %s", "%s\r", "\t%s \n"])
+def test_space_around_a_message(around):
+    assert decode((around % '{"a": 1}').encode()) == {"a": 1}
+    with pytest.raises(ValueError):
+        decode((around % '{"a": 1} {}').encode())
+
+
+@pytest.mark.parametrize("value", [None, True, 0, -7, 1 << 70, 0.5, 1e300, "", "\u2028\"\n\x00\ud800", [], {}, [1, [2.5, {"a": None}]],
+                                   {"": [], "é": {"b": (1, 2)}}, {7: 2, None: 3, True: 4, 1.5: 5}])
+def test_what_is_sent_is_what_the_json_module_makes_of_it(value):
+    expected = json.dumps({"id": "x\n", "result": value}, separators=(",", ":")).encode() + b"\n"
+    assert encode({"id": "x\n", "result": value}) == expected
+    assert encode_result("x\n", value, 1 << 20) == expected.replace(b'{"id"', b'{"status":"ok","id"', 1)
+
+
+def test_what_contains_itself_is_told_whatever_the_recursion_limit():
+    value = [1]
+    value.append({"again": value})
+    with pytest.raises(ValueError, match="[Cc]ircular"):
+        encode({"value": value})
+    assert encode({"value": [value[0]]}) == b'{"value":[1]}\n'
+
+
 def test_brackets_in_strings_are_no_levels():
     text = '[{"\\' * 1000
     assert decode(encode({"a": text, "b": "\\", "c": '"', "d": "[" * 999})) == {"a": text, "b": "\\", "c": '"', "d": "[" * 999}

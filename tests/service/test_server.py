@@ -1,10 +1,9 @@
-"""The local server: what it takes from whom, what it refuses, and what it survives."""
+"""The local server: where it is, what it says, how it ends."""
 import asyncio
 import json
 import os
 import socket
 import stat
-import struct
 import sys
 import threading
 
@@ -12,30 +11,8 @@ import pytest
 
 from atasker_like import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service)
 
-from .conftest import PATIENCE, add, wait_until
+from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, AddAtOnce, Give, Wait
-
-TOKEN = "correct horse"
-
-
-@pytest.fixture
-def serve(lab, path):
-    """Serves the lab, at a path unless told; servers are closed at the end."""
-    made = []
-
-    def start(address=None, **options):
-        made.append(lab.serve(path if address is None else address, **options))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close(PATIENCE)
-
-
-@pytest.fixture
-def server(serve):
-    return serve()
-
 
 # -- where it is -----------------------------------------------------------------------------------------------------
 
@@ -216,210 +193,6 @@ def test_an_id_that_is_in_flight(server, connect, crossing):
     assert wire.hear() == {"status": "ok", "id": "w", "result": 0}
     wire.say(wait)
     assert wire.hear()["status"] == "ok"
-
-
-# -- who does not behave ---------------------------------------------------------------------------------------------
-
-HOSTILE = [
-    b"garbage\n", b"\x00\xff\xfe\n", b"[]\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"{}\n", b'{"id": 3}\n', b"\x80\x04]\x94.\n",
-    b'{"id": "1", "type": "Add", "payload": ' + b"[" * 1000 + b"]" * 1000 + b"}\n", b'{"id": "1", "type": "Add", "metadata": 3}\n',
-    b'{"id": "1", "type": ["Add"]}\n', b'{"id": "' + b"9" * 1000 + b'", "type": "Add"}\n',
-]
-
-
-@pytest.mark.parametrize("said", HOSTILE, ids=range(len(HOSTILE)))
-def test_whoever_does_not_speak_the_language_is_told_and_closed(server, connect, said, caplog):
-    wire = connect(server)
-    wire.say(said, add(1))              # what follows is not listened to, as the body of a request by HTTP would be
-    message = wire.hear()
-    assert (message["status"], message["reason"]) == ("closed", "message")
-    assert wire.hear() is None
-    assert "closes a connection" in caplog.text
-    other = connect(server)
-    other.say(add(1))
-    assert other.hear()["result"] == 2
-
-
-@pytest.mark.parametrize("newline", [b"", b"\n"])
-def test_a_message_that_is_too_long(serve, connect, newline):
-    server = serve(max_message=1000)
-    wire = connect(server)
-    try:
-        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 5000 + b'"}}' + newline)
-    except (BrokenPipeError, ConnectionResetError):
-        pass
-    message = wire.hear()
-    assert message is None or "longer than 1000 bytes" in message["message"]
-    assert wire.hear() is None
-
-
-@pytest.mark.slow
-def test_an_endless_line_costs_no_memory(server, connect):
-    """A gigabyte without a newline; it is closed long before."""
-    wire = connect(server)
-    block = b"x" * (1 << 20)
-    sent = 0
-    with pytest.raises(OSError):
-        for _ in range(1024):
-            wire.socket.sendall(block)
-            sent += len(block)
-    assert sent < 64 << 20
-    other = connect(server)
-    other.say(add(1))
-    assert other.hear()["result"] == 2
-
-
-def test_half_a_line_has_its_time(serve, connect):
-    server = serve(message_timeout=0.05)
-    silent, half = connect(server), connect(server)
-    silent.say(add(1))
-    assert silent.hear()["result"] == 2
-    half.say(b'{"id": "1"')
-    assert "did not come within 0.05 s" in half.hear()["message"]
-    assert half.hear() is None
-    silent.say(add(2))                  # who says nothing may do so for ever
-    assert silent.hear()["result"] == 3
-
-
-@pytest.mark.parametrize("first", [
-    {"token": "wrong"}, {"token": TOKEN + "x"}, {"token": None}, {"token": 3}, {"token": "\ud800"}, {}, add(1), b"GET / HTTP/1.1\r\n",
-    b'{"token": "' + b"x" * 5000 + b'"}\n',
-])
-def test_a_wrong_token(serve, connect, first, lab, caplog):
-    server = serve("127.0.0.1:0", token=TOKEN)
-    wire = connect(server)
-    wire.say(first, add(2))
-    message = wire.hear()
-    assert message is None or message["status"] == "closed"
-    assert wire.hear() is None
-    assert "closes a connection" in caplog.text and TOKEN not in caplog.text
-    wire = connect(server)
-    wire.say({"token": TOKEN}, add(2))
-    assert wire.hear()["result"] == 3
-
-
-def test_no_token_in_time(serve, connect):
-    server = serve("127.0.0.1:0", token=TOKEN, message_timeout=0.05)
-    assert connect(server).hear()["status"] == "closed"
-
-
-def test_a_client_with_a_wrong_token_is_told_so(serve, supervisor):
-    server = serve("127.0.0.1:0", token=TOKEN)
-    with service.SyncClient(server.address, "something else", supervisor=supervisor) as client:
-        with pytest.raises(ServiceConnectionError, match="the token is wrong"):
-            client.execute(Add(1))
-    with service.SyncClient(server.address, supervisor=supervisor) as client:
-        with pytest.raises(ServiceConnectionError, match="the token is wrong"):
-            client.request(Add(1))
-
-
-def test_a_token_that_nobody_asked_for(server, connect, supervisor):
-    with service.SyncClient(server.address, TOKEN, supervisor=supervisor) as client:
-        assert client.execute(Add(1)).result == 2
-
-
-def test_too_many_clients(serve, connect):
-    server = serve(max_clients=2)
-    wires = [connect(server) for _ in range(2)]
-    for number, wire in enumerate(wires):
-        wire.say(add(number))
-        assert wire.hear()["result"] == number + 1
-    assert "2 connections already" in connect(server).hear()["message"]
-    wires[0].close()
-    wait_until(lambda: server.clients < 2)
-    third = connect(server)
-    third.say(add(3))
-    assert third.hear()["result"] == 4
-
-
-def test_no_more_is_read_than_may_be_in_flight(serve, connect, crossing, lab):
-    server = serve(max_in_flight=3)
-    wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(10)])
-    crossing.wait_begun(3)
-    other = connect(server)
-    other.say(add(1))                   # it has been through the loop since
-    assert other.hear()["result"] == 2
-    assert (lab.alive, len(crossing.begun)) == (3, 3)
-    crossing.open()
-    assert sorted(int(wire.hear()["id"]) for _ in range(10)) == list(range(10))
-
-
-def test_bytes_in_flight_are_bounded(serve, connect, crossing, lab):
-    server = serve(max_message=2000)
-    wire = connect(server)
-    big = {"type": "WaitAtOnce", "payload": {"number": 1}, "metadata": {"display_name": "x" * 900}}
-    wire.say(*[dict(big, id=str(number)) for number in range(10)])
-    crossing.wait_begun(3)
-    other = connect(server)
-    other.say(add(1))
-    assert other.hear()["result"] == 2
-    assert lab.alive == 3               # the third one went past the bound
-    crossing.open()
-    assert len([wire.hear() for _ in range(10)]) == 10
-
-
-def test_who_does_not_read_answers_is_closed_and_holds_up_nobody(serve, connect):
-    server = serve(max_message=100_000)
-    wire = connect(server)
-    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    request = json.dumps({"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}).encode() + b"\n"
-    wire.socket.settimeout(0.1)
-    try:
-        for number in range(1000):
-            wire.say(request.replace(b"%d", b"%d" % number))
-    except OSError:                     # no more is read of it, or it has been closed
-        pass
-    other = connect(server)
-    other.say(add(1))
-    assert other.hear()["result"] == 2
-
-
-def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connect, crossing, lab):
-    wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "Wait", "payload": {"number": number}} for number in range(3)])
-    crossing.wait_begun(1)
-    wait_until(lambda: lab.alive == 3)
-    wire.close()
-    wait_until(lambda: server.clients == 0)
-    assert crossing.ended == []
-    crossing.open()
-    wait_until(lambda: lab.alive == 0)
-    assert crossing.ended == [0, 1, 2]
-
-
-def test_a_connection_that_is_reset(server, connect, crossing, lab):
-    tcp = lab.serve("127.0.0.1:0", token=TOKEN)
-    try:
-        wire = connect(tcp)
-        wire.say({"token": TOKEN}, {"id": "1", "type": "Wait", "payload": {}})
-        crossing.wait_begun(1)
-        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wire.close()
-        wait_until(lambda: tcp.clients == 0)
-        crossing.open()
-        wait_until(lambda: lab.alive == 0)
-    finally:
-        tcp.close()
-
-
-def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab, crossing, unseen):
-    class Late(service.Task):
-        pass
-
-    @lab.handler(Late)
-    def late(task):
-        crossing.enter(0)
-        raise ValueError("nobody hears it")
-
-    wire = connect(server)
-    wire.say({"id": "1", "type": "Late", "payload": {}})
-    crossing.wait_begun(1)
-    wire.close()
-    wait_until(lambda: server.clients == 0)
-    crossing.open()
-    wait_until(lambda: lab.alive == 0)
-    wait_until(unseen)
 
 
 # -- the end, and another beginning ----------------------------------------------------------------------------------

@@ -129,6 +129,26 @@ def test_what_waits_in_the_lane_ends_in_a_stop(make_supervisor, crossing, kind, 
     assert crossing.ended == [0, 1, 2, 3]
 
 
+def test_a_coroutine_that_waits_in_a_lane_of_threads_ends_in_a_stop(make_supervisor, crossing):
+    supervisor = make_supervisor()
+    made = service.Service("stopping", supervisor)
+    made.handler(Wait)(lambda task: crossing.enter(task.number))
+    client = service.SyncClient(made, supervisor=supervisor)
+    first = client.request(Wait(0))
+    crossing.wait_begun(1)
+    assert made.kind_of_lane() == TT_THREAD
+
+    @made.handler(Add)
+    async def add(task):
+        return task.a + task.b
+
+    second = client.request(Add(1))
+    supervisor.stop(wait=False)
+    crossing.open()
+    assert first.result(10).ok and second.result(10).result == 2
+    assert supervisor.stop(wait=10).complete
+
+
 def test_each_ends_before_the_next_begins(client, crossing):
     futures = [client.request(Wait(number)) for number in range(3)]
     for count in (1, 2, 3):
@@ -256,6 +276,60 @@ def test_a_pool_that_is_full(lab, client, supervisor, crossing):
     assert (raised.value.reason, lab.alive) == ("busy", 2)
     crossing.open()
     assert [future.result(10).result for future in futures] == [0, 1]
+
+
+def test_a_pool_that_is_full_and_has_others_wait(lab, client, supervisor, crossing):
+    """The loop of the service does not wait for it: who comes is refused, and others are served."""
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+    futures = [client.request(WaitAtOnce(number)) for number in range(2)]
+    with pytest.raises(TaskRefusedError, match="no room for the task") as raised:
+        client.request(WaitAtOnce(2))
+    assert (raised.value.reason, lab.alive) == ("busy", 2)
+    assert client.execute(AddAtOnce(1)).result == 2
+    crossing.open()
+    assert [future.result(10).result for future in futures] == [0, 1]
+    assert client.execute(WaitAtOnce(3)).ok
+
+
+def test_a_task_of_the_lane_waits_for_room_in_a_pool_elsewhere(lab, client, supervisor, crossing):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+    assert client.execute(Add(1)).result == 2           # so that the lane is one of coroutines
+    futures = [client.request(WaitAtOnce(number)) for number in range(2)]
+    in_lane = [client.request(AddInThread(1)), client.request(Add(3))]
+    assert client.execute(AddAtOnce(1)).result == 2
+    assert [future.done() for future in in_lane] == [False, False]      # the pool is full until the crossing opens
+    crossing.open()
+    assert [future.result(10).result for future in futures + in_lane] == [0, 1, 2, 4]
+
+
+def test_a_task_that_waits_for_room_elsewhere_can_be_cancelled(make_supervisor, crossing):
+    from .declared import fill
+
+    supervisor = make_supervisor()
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+    made = fill(service.Service("lab", supervisor), crossing)
+    with service.SyncClient(made, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+        futures = [client.request(WaitAtOnce(number)) for number in range(2)]
+        waiting = client.request(WaitInThread(2), check=False)
+        assert client.execute(AddAtOnce(1)).result == 2
+        for task in supervisor.get_tasks(TT_COROUTINE).values():
+            task.cancel()
+        assert waiting.result(10).ename == "TaskCancelledError"
+        crossing.open()
+        assert [future.result(10).result for future in futures] == [0, 1]
+        assert supervisor.stop(wait=10).complete
+
+
+def test_a_lane_that_is_full(lab, client, crossing):
+    lab.lane.configure(size=1, on_full="block")
+    futures = [client.request(Wait(number)) for number in range(2)]
+    with pytest.raises(TaskRefusedError, match="no room for the task"):
+        client.request(Wait(2))
+    crossing.open()
+    assert [future.result(10).result for future in futures] == [0, 1]
+    lab.lane.configure(size=None)
+    assert client.execute(Wait(3)).ok
 
 
 def test_what_a_handler_cannot_be(lab, supervisor):
