@@ -18,12 +18,14 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from time import monotonic
 
-from ..errors import InvalidTypeError
+from ..errors import InvalidTypeError, QueueFullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Deque, List, MutableMapping, Optional, Protocol, Tuple
+    from typing import Any, Callable, Deque, MutableMapping, Optional, Protocol, Tuple, TypeVar
+
+    T = TypeVar("T")
 
     class Lender(Protocol):
         """A pool thread, as seen from here."""
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
         def lend(self) -> None: ...
         def reclaim(self) -> None: ...
 
-__all__ = ["FutureWatcher", "Gates", "Latch", "LoopMailbox", "block", "current", "deadline_of", "mailbox_of", "remaining"]
+__all__ = ["FutureWatcher", "Gates", "Latch", "LoopMailbox", "at_once", "block", "current", "deadline_of", "mailbox_of",
+           "remaining"]
 
 
 class _Current(threading.local):
@@ -89,6 +92,33 @@ def block(acquire: "Callable[..., bool]", deadline: "Optional[float]") -> bool:
         return acquire(True, timeout)
     finally:
         member.reclaim()
+
+
+class _Hurried:
+    """Stands for the pool thread that a thread is not, which :func:`block` asks to lend its place before it waits."""
+
+    task = None
+
+    def lend(self) -> None:
+        raise QueueFullError("its queue is full; try again later")
+
+    def reclaim(self) -> None:
+        pass
+
+
+_hurried = _Hurried()
+
+
+def at_once(call: "Callable[..., T]", *arguments: "Any") -> "T":
+    """Return ``call(*arguments)``, made in a thread that must not wait, such as a loop's.
+
+    :raises QueueFullError: it was about to wait for room in a pool or a lane.
+    """
+    before, current.member = current.member, _hurried
+    try:
+        return call(*arguments)
+    finally:
+        current.member = before
 
 
 #: Seconds that a pool thread waits at its gate before it tries again without having been called.
@@ -203,14 +233,19 @@ class LoopMailbox:
         self._draining = True
         try:
             if loop is not None:
-                return loop.call_soon_threadsafe(self._drain) is not None     # one line: see Pool.submit
+                return loop.call_soon_threadsafe(self.drain) is not None      # one line: see Pool.submit
         except RuntimeError:    # closed
             pass
         self._draining = False
         self._posts.clear()
         return False
 
-    def _drain(self) -> None:
+    def hold(self) -> None:
+        """In the loop's thread: wake nobody for what is posted from now on, as :meth:`drain` is called here soon."""
+        self._draining = True
+
+    def drain(self) -> None:
+        """In the loop's thread: make the calls that have been posted."""
         self._draining = False
         posts = self._posts
         for _ in range(len(posts)):     # no more than there are: the loop has other work, too
@@ -218,7 +253,12 @@ class LoopMailbox:
                 call, argument = posts.popleft()
             except IndexError:
                 return                  # a drain before this one took them
-            call(argument)
+            try:
+                call(argument)
+            except BaseException:       # the loop tells of it; it is no reason not to make the others
+                self._draining = True
+                self.loop.call_soon(self.drain)     # type: ignore[union-attr]  # it runs this
+                raise
 
 
 def _running_loop() -> "asyncio.AbstractEventLoop":

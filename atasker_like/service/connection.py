@@ -88,11 +88,11 @@ class Connection(asyncio.Protocol):
         if self._lines:
             # What its tasks post to this very loop meanwhile need not wake it up, nor wait for its next turn.
             mailbox = self._mailbox
-            mailbox._draining = True
+            mailbox.hold()
             try:
                 self._work()
             finally:
-                mailbox._drain()
+                mailbox.drain()
         if self._closed:
             return
         if len(self._rest) > self._most:

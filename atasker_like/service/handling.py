@@ -16,7 +16,7 @@ from threading import Lock
 
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.task import Task
-from ..engine.waiting import current
+from ..engine.waiting import at_once
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
 from ..options import TaskOptions, unknown_option
@@ -269,7 +269,7 @@ class Handler:
             made._watchers = [call]
             if spec.pool.admit(made):       # type: ignore[attr-defined]
                 return
-        call.task = _start_without_waiting(spec, task)
+        call.task = at_once(spec.pool.start, spec, (task,), None)
         if not call.task._watch(call):
             call.post()
 
@@ -311,7 +311,7 @@ class Handler:
         """Start a task in the pool of the handler; where others would wait for room, another thread does."""
         spec = self.spec
         try:
-            return _start_without_waiting(spec, task)
+            return at_once(spec.pool.start, spec, (task,), None)
         except QueueFullError:
             if spec.pool.on_full != "block":        # type: ignore[attr-defined]
                 raise
@@ -350,33 +350,6 @@ def _cancel_started(starting: "Future[Task[Any]]") -> None:
     """Nobody wants the task any more that a thread has started after all."""
     if not starting.cancelled() and starting.exception() is None:
         starting.result().cancel()
-
-
-class _Hurried:
-    """Stands for the pool thread that a loop's thread is not, to be asked to lend its place before anything waits there."""
-
-    task = None
-
-    def lend(self) -> None:
-        raise QueueFullError("its queue is full; try again later")
-
-    def reclaim(self) -> None:
-        pass
-
-
-_hurried = _Hurried()
-
-
-def _start_without_waiting(spec: "TaskSpec", task: TypedTask) -> "Task[Any]":
-    """``spec.pool.start()`` for a loop: where others would wait for room in a pool, or in a lane, it raises.
-
-    :raises QueueFullError: there is no room.
-    """
-    current.member = _hurried
-    try:
-        return spec.pool.start(spec, (task,), None)
-    finally:
-        current.member = None
 
 
 def check_number(name: str, value: "Any", least: int = 1) -> int:
