@@ -6,8 +6,9 @@
     than its own next line.
 
 ``--tardy-library SEED``
-    Every thread stops for a moment at lines of the package, now at many, now at few. A test fails by it that says
-    "this has happened by now", and so does a race of the package.
+    Every thread stops for a moment at lines of the package, and threads that are not the test's own at lines of the
+    test's file too; in one test at many of them, in another at few. A test fails by it that says "this has happened by
+    now", and so does a race of the package.
 
 Both can be given. The same seed chooses the same lines of a test; what the threads of the package do between them is
 not the seed's to say. A failure tells at which lines the test was held up. Nothing is held up in other processes, nor
@@ -91,7 +92,7 @@ class Tardiness:
 
     def told(self):
         """Say what was done to the test."""
-        return "held up at lines %s of it, and %d times in the package" % (
+        return "held up at lines %s of it, and %d times for a moment" % (
             ", ".join(map(str, self._stops)) or "none", self._moments)
 
     def over(self):
@@ -106,7 +107,8 @@ class Tardiness:
 
     def trace_library(self, frame, event, arg):
         """That of other threads."""
-        if self._moments_left and frame.f_code.co_filename.startswith(self._package):
+        file = frame.f_code.co_filename
+        if self._moments_left and (file == self._file or file.startswith(self._package)):
             return self._library_line
         return None
 

@@ -326,6 +326,11 @@ def sources():
     return found
 
 
+def without_late(text):
+    """What was logged or written, without warnings of tasks that started late: a busy machine has them everywhere."""
+    return "".join(line for line in text.splitlines(True) if " s after it was queued; " not in line)
+
+
 def run_script(text, *arguments, **options):
     """Run a script in an interpreter of its own that finds this package and these tests; return the finished process."""
     return finish(start_script(text, *arguments, **options))

@@ -22,6 +22,8 @@ import pytest
 
 import atasker_like
 
+from tests.laws.tools import without_late
+
 from .demo_tree import counted, plant
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -63,7 +65,7 @@ def finish(arguments, patience=PATIENCE, **options):
                 out, err = expired.stdout, expired.stderr
             process.kill()
             pytest.fail(f"no end after {patience} s: {out!r} {err!s}")
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err and without_late(err))
 
 
 def demo(*arguments, **options):
