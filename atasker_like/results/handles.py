@@ -117,7 +117,7 @@ class AsyncResult(_Result):
                 raise self._too_late(timeout)
             loop = get_running_loop()
             over: "Any" = loop.create_future()
-            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), over.set_result, None)
+            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), _over, over)
             try:
                 await over
             finally:
@@ -185,6 +185,11 @@ class SyncResult(_Result):
     def failed(self) -> bool:
         """Say whether the task has ended with an error, or was cancelled."""
         return self.state() is TaskState.FAILURE
+
+
+def _over(pause: "Any") -> None:
+    if not pause.done():        # who paused may have been cancelled in this very turn of the loop
+        pause.set_result(None)
 
 
 def _interval(seconds: float) -> float:

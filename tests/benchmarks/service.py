@@ -2,6 +2,10 @@
 
 Its peers are an echo server that is an ``asyncio.Protocol``, and one of asyncio's streams that reads and writes lines. Each
 server is a process of its own, and so is the client, one for all; rounds alternate, and only one pair works at a time.
+
+The streams are what the documentation of asyncio calls an echo, and read a line, as a service has to. The protocol is the
+least that asyncio can do, and looks at nothing: a request costs some 60 to 80 us of Python on both sides together beyond it,
+so its ratio grows as the machine's own hand-over between two processes gets cheaper. Both are printed.
 """
 import argparse
 import asyncio
