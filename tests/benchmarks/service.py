@@ -4,7 +4,7 @@ Its peers are an echo server that is an ``asyncio.Protocol``, and one of asyncio
 server is a process of its own, and so is the client, one for all; rounds alternate, and only one pair works at a time.
 
 The streams are what the documentation of asyncio calls an echo, and read a line, as a service has to. The protocol is the
-least that asyncio can do, and looks at nothing: a request costs some 60 to 80 us of Python on both sides together beyond it,
+least that asyncio can do, and looks at nothing: a request costs some 70 to 130 us of Python on both sides together beyond it,
 so its ratio grows as the machine's own hand-over between two processes gets cheaper. Both are printed.
 """
 import argparse
