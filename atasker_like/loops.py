@@ -388,8 +388,9 @@ class LoopPool(Pool):
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
         context = call[2] or copy_context()
         loop = payload[0].loop
-        running = context.copy().run(loop.create_task, self._drive(task, call, attempt))
-        running.add_done_callback(partial(self._cut_short_run, task, attempt))
+        unstarted = partial(self._cut_short_run, task, attempt)
+        running = context.copy().run(loop.create_task, self._drive(task, call, attempt, unstarted))
+        running.add_done_callback(unstarted)
         with self.lock:
             payload[1] = running
             too_late = task._status != STARTED or extra.cancel_requested
@@ -401,9 +402,12 @@ class LoopPool(Pool):
         if task._more().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
-    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int) -> None:
-        from asyncio import CancelledError
+    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int, unstarted: "Callable[[Any], None]") -> None:
+        from asyncio import CancelledError, current_task
 
+        running = current_task()
+        if running is not None:         # None in a loop whose tasks are not asyncio's own
+            running.remove_done_callback(unstarted)     # a turn of the loop less
         current_coroutine_task.set(task)
         value: "Any" = None
         error: "Optional[BaseException]" = None
