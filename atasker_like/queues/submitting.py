@@ -209,7 +209,7 @@ class Submitting(Settings):
 
     def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", checkpoint: "Optional[Checkpoint]"
                     ) -> "List[Any]":
-        handles: "List[Any]" = []
+        accepted: "List[Task[Any]]" = []
         page = None if checkpoint is None else checkpoint.page(spec.target)
         try:
             for calls in chunks:
@@ -222,12 +222,13 @@ class Submitting(Settings):
                         tasks = self._resume(spec, calls, page)
                 finally:
                     self._entering.made()
-                handles += views_of(tasks, self._handle)
-            return handles
+                accepted += tasks
+            # Not before: meanwhile the garbage collector would go through them again and again.
+            return views_of(accepted, self._handle)
         except BaseException:
             # All or none: nobody has the handles of those that were accepted.
-            for handle in reversed(handles):
-                handle.cancel()
+            for task in reversed(accepted):
+                task.cancel()
             raise
 
     def _submit_call(self, function: "Callable[..., Any]", options: "Optional[TaskOptions]", args: "Tuple[Any, ...]",
