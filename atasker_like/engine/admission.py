@@ -185,11 +185,11 @@ class Admission:
         its lane, or return None, since there is none. The price of a lane is paid here: _turn(), written out."""
         lane = turn.lane
         if lane.turns:
-            if (lane.rate is None and not lane.paused and (lane.limit is None or lane.running < lane.limit)
-                    or not lane.closed()):
+            if lane.running < lane.most or not lane.closed():
                 if turn.count > 1:
                     turn.count -= 1
                     level.appendleft(turn)
+                    lane.head = turn
                 lane.turns -= 1
                 lane.running += 1
                 self.waiting -= 1
@@ -314,22 +314,22 @@ class Admission:
 
         Most often the turn after it is its lane's own: then the place of the lane, too, passes on.
         """
-        order = self._order
-        if lane.turns and lane.rate is None and not lane.paused and (lane.limit is None or lane.running <= lane.limit):
-            priority = order[0]
+        if lane.turns and lane.running <= lane.most:
+            priority = self._order[0]
             level = self._levels[priority]
-            turn = level[0] if level else None
-            if (turn is not None and turn._status == TURN and turn.lane is lane and turn.count > 1
+            turn = lane.head
+            if (level and level[0] is turn and turn.count > 1       # no None stands there
                     and self.active <= (self._low if priority > 100 else self._normal if priority > 50
                                         else self._high if priority > 0 else maxsize)):
-                tasks = lane._levels[lane._order[0]]
-                if tasks and tasks[0]._status == QUEUED:
-                    turn.count -= 1
-                    lane.turns -= 1
-                    lane.waiting -= 1
-                    self.waiting -= 1
-                    task: "Task[Any]" = tasks.popleft()
-                    return task
+                tasks = lane.first
+                if tasks:
+                    task = tasks.popleft()
+                    if task._status == QUEUED:
+                        turn.count -= 1
+                        lane.turns -= 1
+                        self.waiting -= 1
+                        return task
+                    lane.met_dead()
         lane.running -= 1
         if lane.parked:
             self.reopen(lane)

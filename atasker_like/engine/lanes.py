@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from heapq import heappop, heappush
+from sys import maxsize
 
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import check_lane
@@ -94,8 +95,8 @@ class Lane:
     3
     """
 
-    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "waiting", "turns",
-                 "parked", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
+    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "turns", "parked",
+                 "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
                  "_alarm", "__weakref__")
 
     def __init__(self, name: "Optional[str]" = None, limit: "Optional[int]" = None, rate: "Optional[float]" = None,
@@ -111,10 +112,14 @@ class Lane:
         self.paused = False
         #: Places in use: its tasks that run; of the process pool, processes that have any.
         self.running = 0
-        #: Its tasks that wait, those withdrawn not counted; each has a turn that stands in line or is parked.
-        self.waiting = 0
+        #: Each task that waits, those withdrawn not counted, has a turn.
         self.turns = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
         self.parked = 0
+        #: So many may run without a further look at the settings; -1 when each has to be looked at.
+        self.most = maxsize
+        self.head: "Optional[Turn]" = None          # that stood at the head of the line when one was last taken from it
+        #: The level that the most urgent task was last taken from; None when there may be a more urgent one.
+        self.first: "Optional[Deque[Task[Any]]]" = None
         self.outside: "Deque[Lock]" = deque()       # gates of submitters who wait for room
         self._parked_turns: "Dict[int, Turn]" = {}              # by priority; as one, since they come back together
         self._levels: "Dict[int, Deque[Task[Any]]]" = {}        # by rank, each first in, first out
@@ -136,6 +141,7 @@ class Lane:
         with self._changing():
             for name, value in checked.items():
                 setattr(self, name, value)
+            self._set_most()
             if "rate" in checked or "burst" in checked:
                 self._tokens = float(self.burst)
                 self._drop_alarm()
@@ -145,11 +151,17 @@ class Lane:
         supervisor is stopped, those that wait in a paused lane are cancelled, as delayed ones are."""
         with self._changing():
             self.paused = True
+            self._set_most()
 
     def resume(self) -> None:
         """Start tasks again."""
         with self._changing():
             self.paused = False
+            self._set_most()
+
+    def _set_most(self) -> None:
+        looked_at = self.paused or self.rate is not None
+        self.most = -1 if looked_at else maxsize if self.limit is None else self.limit
 
     @contextmanager
     def _changing(self) -> "Iterator[None]":
@@ -188,24 +200,27 @@ class Lane:
 
     # -- its tasks: the pool's lock is held ----------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        """Its tasks that wait, those withdrawn not counted."""
+        return self.turns + self.parked
+
     def has_room(self) -> bool:
         """Say whether another task may wait in it."""
         return self.size is None or self.waiting < self.size
 
     def push(self, task: "Task[Any]") -> None:
-        """Add a task behind those of its rank."""
+        """Add a task behind those of its rank; it needs a turn."""
         self._level(task._spec.rank).append(task)
-        self.waiting += 1
 
     def push_run(self, rank: int, tasks: "Sequence[Task[Any]]") -> None:
-        """Add many tasks of one rank, in their order."""
+        """Add many tasks of one rank, in their order; each needs a turn."""
         self._level(rank).extend(tasks)
-        self.waiting += len(tasks)
 
     def push_back(self, task: "Task[Any]") -> None:
-        """Put a task that was taken back where it stood; it may start at once, as far as the rate is concerned."""
+        """Put a task that was taken back where it stood, it needs a turn; it may start at once, as far as the rate is
+        concerned."""
         self._level(task._spec.rank).appendleft(task)
-        self.waiting += 1
         if self.rate is not None:
             self._tokens = min(float(self.burst), self._tokens + 1)
 
@@ -214,6 +229,7 @@ class Lane:
         if level is None:
             level = self._levels[rank] = deque()
             heappush(self._order, rank)
+            self.first = None
         return level
 
     def closed(self, holder: "Optional[Container[Lane]]" = None) -> bool:
@@ -262,23 +278,23 @@ class Lane:
         return None
 
     def take(self) -> "Task[Any]":
-        """Take the most urgent task; there is one."""
+        """Take the most urgent task, there is one, whose turn has been taken."""
         order = self._order
         while True:
             level = self._levels[order[0]]
             while level:
                 task = level.popleft()
                 if task._status == QUEUED:
-                    self.waiting -= 1
                     if self.rate is not None:
                         self._tokens -= 1
+                    self.first = level
                     return task
                 self._dead -= 1
             del self._levels[heappop(order)]
 
     def take_run(self, spec: "TaskSpec", most: int) -> "List[Task[Any]]":
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it at its rank,
-        up to a number; none when it is of another function."""
+        up to a number; none when it is of another function. Their turns are still to be taken."""
         level = self._levels[self._order[0]]
         taken: "List[Task[Any]]" = []
         while level and level[0]._spec is spec and len(taken) < most:
@@ -287,34 +303,39 @@ class Lane:
                 taken.append(task)
             else:
                 self._dead -= 1
-        self.waiting -= len(taken)
         if self.rate is not None:
             self._tokens -= len(taken)
         return taken
 
+    def met_dead(self) -> None:
+        """A withdrawn task has been taken from a level, and let go."""
+        self._dead -= 1
+
     def withdrawn(self) -> bool:
         """A task that waits here has just been given another state. Say whether its turn stood in line."""
-        self.waiting -= 1
         self._dead += 1
+        stood = self.turns > 0
+        if stood:
+            self.turns -= 1
+        else:
+            self.parked -= 1
+            if not self.parked:
+                self._parked_turns.clear()
         if not self.waiting:
             self._levels.clear()
             self._order.clear()
+            self.first = None
             self._dead = 0
         elif self._dead > 64 and self._dead > self.waiting:
             self._sweep()
-        if self.turns:
-            self.turns -= 1
-            return True
-        self.parked -= 1
-        if not self.parked:
-            self._parked_turns.clear()
-        return False
+        return stood
 
     def _sweep(self) -> None:
         levels = {rank: deque(task for task in level if task._status == QUEUED)
                   for rank, level in self._levels.items()}
         self._levels = {rank: level for rank, level in levels.items() if level}
         self._order = sorted(self._levels)      # a sorted list is a heap
+        self.first = None
         self._dead = 0
 
     def park(self, priority: int, turn: Turn) -> int:
@@ -351,7 +372,8 @@ class Lane:
         self._levels.clear()
         self._order.clear()
         self._parked_turns.clear()
-        self.waiting = self.turns = self.parked = self._dead = 0
+        self.first = None
+        self.turns = self.parked = self._dead = 0
         return taken
 
     def clear(self) -> None:
@@ -371,7 +393,7 @@ class Lane:
                 counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1
         self._parked_turns.clear()
         self.parked = self.running = 0
-        self.waiting = self.turns = sum(counts.values())
+        self.turns = sum(counts.values())
         return counts
 
     def __repr__(self) -> str:
