@@ -86,8 +86,7 @@ class _BlockingQueue(TaskQueue):
         tasks = self._tasks
         while True:
             seen = len(tasks)
-            # From the last to the first: when the last one has ended there is little left to wait for.
-            for task in reversed(tasks[self._settled:seen]):
+            for task in self._unfinished(seen):
                 if task._status not in FINAL and task is not own and not task._end(deadline):
                     return False
             if own is None:

@@ -148,7 +148,7 @@ class AsyncQueue(TaskQueue):
         tasks = self._tasks
         while True:
             seen = len(tasks)
-            for task in reversed(tasks[self._settled:seen]):
+            for task in self._unfinished(seen):
                 if task._status not in FINAL and task is not own and not await _co_end(task, deadline):
                     return False
             if own is None:

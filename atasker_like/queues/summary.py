@@ -5,7 +5,7 @@ import sys
 from operator import attrgetter, countOf
 
 from ..engine.result import Failure
-from ..engine.task import CANCELED, COMPLETED
+from ..engine.task import CANCELED
 from ..errors import ExecutionError
 from .handles import result_of
 
@@ -71,8 +71,8 @@ class RunSummary:
     def values(self) -> "Tuple[Any, ...]":
         """What the tasks that succeeded returned."""
         tasks = self._tasks
-        if tasks is not None and not self.failed:
-            return tuple(task._outcome for task in tasks if task._status == COMPLETED)      # no result is needed
+        if tasks is not None and self.succeeded == self.total_submitted:
+            return tuple(map(_outcome, tasks))      # no result is needed
         return tuple(result.value for result in self.results if result.status == "succeeded")
 
     @property
