@@ -149,7 +149,10 @@ def test_the_width_is_that_of_the_stream_itself(clock, columns):
     import termios
 
     columns(200)
-    ours, theirs = pty.openpty()
+    try:
+        ours, theirs = pty.openpty()
+    except OSError as error:
+        pytest.skip("this system has no terminal to give: %s" % error)
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
         with os.fdopen(theirs, "w", closefd=False) as stream:
