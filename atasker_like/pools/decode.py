@@ -78,6 +78,9 @@ def decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
     return number, kind, seconds, outcome
 
 
+_NO_MEMORY = f"{MemoryError.__module__}.{MemoryError.__qualname__}"
+
+
 def _rebuild(payload: bytes) -> BaseException:
     """Make an exception of what a child says of one; its traceback becomes the cause."""
     kind, message, text, pickled = marshal.loads(payload)
@@ -88,7 +91,8 @@ def _rebuild(payload: bytes) -> BaseException:
         except BaseException:       # its class cannot be called with its args, or is not importable here
             pass
     if not isinstance(error, BaseException):
-        error = RemoteError(kind, message, text)
+        # Who has no memory left has none to pickle that, either; and the pool must know of it.
+        error = MemoryError(message) if kind == _NO_MEMORY else RemoteError(kind, message, text)
     return with_cause(error, RemoteTraceback(text))
 
 

@@ -1,0 +1,28 @@
+"""What the parent makes of what a pool process says."""
+import marshal
+
+import pytest
+
+from atasker_like import RemoteError
+from atasker_like.pools.child import ERROR
+from atasker_like.pools.decode import decode
+
+
+def said(kind, pickled=None):
+    """The error of a message that names a class."""
+    number, what, seconds, error = decode(7, ERROR, 0.5, marshal.dumps((kind, "too bad", "Traceback: there", pickled)))
+    assert (number, what, seconds) == (7, ERROR, 0.5)
+    assert "Traceback: there" in str(error.__cause__)
+    return error
+
+
+def test_an_error_that_was_not_pickled_for_lack_of_memory_is_one_of_memory():
+    """The pool looks for it: the process is not used again."""
+    error = said("builtins.MemoryError")
+    assert type(error) is MemoryError and str(error) == "too bad"
+
+
+@pytest.mark.parametrize("pickled", [None, b"no pickle", b"N."])
+def test_an_error_that_cannot_be_rebuilt_is_told_in_words(pickled):
+    error = said("somewhere.Odd", pickled)
+    assert type(error) is RemoteError and (error.type_name, error.message) == ("somewhere.Odd", "too bad")
