@@ -408,6 +408,7 @@ class LoopPool(Pool):
         running = current_task()
         if running is not None:         # None in a loop whose tasks are not asyncio's own
             running.remove_done_callback(unstarted)     # a turn of the loop less
+        del running, unstarted          # the first would be a cycle
         current_coroutine_task.set(task)
         value: "Any" = None
         error: "Optional[BaseException]" = None

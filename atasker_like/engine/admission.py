@@ -186,6 +186,7 @@ class Admission:
         lane = turn.lane
         if lane.turns:
             if lane.running < lane.most or not lane.closed():
+                lane.head = None        # it would be a cycle, for as long as nothing waits
                 if turn.count > 1:
                     turn.count -= 1
                     level.appendleft(turn)

@@ -324,7 +324,7 @@ class Lane:
         if not self.waiting:
             self._levels.clear()
             self._order.clear()
-            self.first = None
+            self.first = self.head = None
             self._dead = 0
         elif self._dead > 64 and self._dead > self.waiting:
             self._sweep()
@@ -372,7 +372,7 @@ class Lane:
         self._levels.clear()
         self._order.clear()
         self._parked_turns.clear()
-        self.first = None
+        self.first = self.head = None
         self.turns = self.parked = self._dead = 0
         return taken
 

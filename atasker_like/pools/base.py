@@ -149,8 +149,8 @@ class Pool(Intake):
     def admit(self, task: "Task[Any]") -> bool:
         """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
 
-        For the runs of workers: there is one of each at most, and it is the timer that submits them. The calling
-        thread is in no critical section, and nothing interrupts it.
+        For the runs of workers: there is one of each at most, and it is the timer that submits them; and for a server's
+        loop, whose own coroutines need no room. The calling thread is in no critical section, and nothing interrupts it.
         """
         with self.lock:
             if not self.accepting:

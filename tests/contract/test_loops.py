@@ -3,8 +3,10 @@ import threading
 
 import pytest
 
-from atasker_like import ALoop, background_task
+from atasker_like import ALoop, TaskCancelledError, background_task
+from atasker_like.engine.waiting import mailbox_of
 
+from ..laws.tools import PATIENCE
 from . import functions as f
 
 
@@ -235,3 +237,32 @@ def test_a_loop_goes_on_after_a_task_that_failed(supervisor):
 
     assert background_task(body, supervisor=supervisor)().exception(10) is not None
     assert background_task(running_thread, supervisor=supervisor)().value(10)
+
+
+def test_a_coroutine_that_is_cancelled_before_its_first_step(supervisor):
+    """Its asyncio task is there, and never gets into it."""
+    steps = []
+
+    async def step():
+        steps.append("first")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        mailbox = mailbox_of(loop)
+        mailbox.hold()
+        task = background_task(step, loop=loop, supervisor=supervisor)()
+        mailbox.drain()
+        assert task.state == "running"
+        mailbox.hold()
+        task.cancel()
+        mailbox.drain()
+        with pytest.raises(TaskCancelledError):
+            await asyncio.wait_for(_value(task), PATIENCE)
+        return task
+
+    task = asyncio.run(main())
+    assert (task.state, steps) == ("cancelled", [])
+
+
+async def _value(task):
+    return await task

@@ -1,5 +1,7 @@
 """Lanes: turns in line, parked and taken; against a model, and what a lane says of itself."""
+import gc
 import random
+import weakref
 
 import pytest
 
@@ -101,7 +103,8 @@ def pop_all(admission):
 def check(admission, plain):
     """The accounts agree."""
     for lane in admission.lanes:
-        assert lane.turns + lane.parked == lane.waiting == len(lane.tasks())
+        assert lane.turns + lane.parked == len(lane.tasks())
+        assert lane._dead == sum(map(len, lane._levels.values())) - len(lane.tasks())
         assert lane.turns >= 0 and lane.parked >= 0
     assert admission.waiting == plain + sum(lane.turns for lane in admission.lanes)
 
@@ -112,6 +115,34 @@ def test_the_most_urgent_of_a_lane_takes_its_first_turn(place, make):
     for task in (first, between, urgent):
         place.admission.push(task)
     assert pop_all(place.admission) == [urgent, between, first]
+
+
+def test_the_place_of_a_lane_passes_to_who_is_more_urgent(make):
+    place = Place(1)
+    lane = lane_of(place)
+    mine, urgent = [make(lane) for _ in range(6)], make(priority=50)
+    place.admission.push_run(100, mine)
+    assert [place.admission.pop(), *[place.admission.exchange_in(lane) for _ in range(2)]] == mine[:3]
+    place.admission.push(urgent)
+    assert place.admission.exchange_in(lane) is urgent
+    assert [place.admission.exchange() for _ in range(3)] == mine[3:]
+
+
+def test_a_lane_whose_tasks_have_started_is_in_no_cycle(make):
+    place = Place(1)
+    lane = lane_of(place)
+    seen = weakref.ref(lane)
+    gc.disable()
+    try:
+        place.admission.push_run(100, [make(lane) for _ in range(5)])
+        place.admission.pop()
+        while place.admission.exchange_in(lane) is not None:
+            pass
+        make.specs.clear()
+        lane = None
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_closed_lane_holds_up_nobody_else(place, make):
@@ -315,6 +346,8 @@ def test_against_a_model(seed, make):
             lane = task._spec.lane
             following = admission.exchange() if lane is None else admission.exchange_in(lane)
             if following is not None:
+                assert not [one for one in waiting if one._spec.lane is None
+                            and one._spec.priority < following._spec.priority]
                 lane = following._spec.lane
                 if lane is not None:
                     assert not [one for one in waiting if one._spec.lane is lane
