@@ -268,19 +268,10 @@ def test_too_many(supervisor, crossing):
         assert small.alive == 0
 
 
-def test_a_pool_that_is_full(lab, client, supervisor, crossing):
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="raise")
-    futures = [client.request(WaitAtOnce(number)) for number in range(2)]
-    with pytest.raises(TaskRefusedError, match="no room for the task") as raised:
-        client.request(WaitAtOnce(2))
-    assert (raised.value.reason, lab.alive) == ("busy", 2)
-    crossing.open()
-    assert [future.result(10).result for future in futures] == [0, 1]
-
-
-def test_a_pool_that_is_full_and_has_others_wait(lab, client, supervisor, crossing):
-    """The loop of the service does not wait for it: who comes is refused, and others are served."""
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+@pytest.mark.parametrize("on_full", ["raise", "block"])
+def test_a_pool_that_is_full(lab, client, supervisor, crossing, on_full):
+    """Who comes is refused, and others are served: the loop of the service does not wait, where others would."""
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full=on_full)
     futures = [client.request(WaitAtOnce(number)) for number in range(2)]
     with pytest.raises(TaskRefusedError, match="no room for the task") as raised:
         client.request(WaitAtOnce(2))
