@@ -14,7 +14,10 @@ from atasker_like import TaskSupervisor
 #: Seconds that a test waits for anything at most; none of these waits ends by time in a run that passes.
 PATIENCE = 10
 
-pytest_plugins = ["tests.tardiness"]
+#: Ids of processes that run beside all tests and belong to none: what they start is not counted.
+apart = set()
+
+pytest_plugins = ["tests.ahead", "tests.tardiness"]
 
 
 def pytest_collection_finish():
@@ -72,8 +75,9 @@ def lasting_helpers():
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing(lasting_helpers):
+def leaves_nothing(lasting_helpers, request):
     """Every test ends with the threads, the child processes and the open files that it began with."""
+    apart.add(request.config.pluginmanager.get_plugin("ahead").pid)
     threads, children, files = _threads(), _children(), _open_files()
     yield
     if not atasker_like.task_supervisor.is_active or _left_behind(threads, children, files):
@@ -132,7 +136,7 @@ def _children():
                     pids = [int(word) for word in file.read().split()]
             except OSError:         # so has the thread
                 continue
-            waiting += pids
+            waiting += [pid for pid in pids if pid not in apart]
             found.update(pids)
     return found
 

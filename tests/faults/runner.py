@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from time import monotonic
+
+from tests import ahead
 
 from .oracle import session_of, settled
 
@@ -23,6 +26,7 @@ OUTLIVE = 3.0
 PEER_LIMIT = 20.0
 
 _running = set()        # cases that run; adding to and discarding from a set is atomic
+_ending = threading.Event()
 
 
 def run_case(fault, method, side="ours", seed=0, slow=False, minutes=1.0):
@@ -44,6 +48,8 @@ def run_case(fault, method, side="ours", seed=0, slow=False, minutes=1.0):
                                        start_new_session=True)
         _running.add(process)
         try:
+            if _ending.is_set():
+                process.kill()
             try:
                 process.wait(limit + 45)
             except subprocess.TimeoutExpired:       # not even the watchdog inside came to run
@@ -94,10 +100,14 @@ def _end_session(session):
 
 
 def end_all():
-    """End the cases that run, with their processes: the harness itself is being ended."""
+    """End the cases that run, or are just being started, with their processes: the harness itself is being ended."""
+    _ending.set()
     for process in list(_running):
         with suppress(OSError):
             process.kill()
         for pid in session_of(process.pid):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+ahead.ENDERS.append(end_all)

@@ -1,7 +1,6 @@
 """The command ``demo``, in processes of its own.
 
-Nearly all of a run on a small tree is the delay that the demo shows, so the runs that need nobody to watch them are
-made at once, some at a time, before the first test that looks at one.
+Nearly all of a run on a small tree is the delay that the demo shows: runs that need nobody to watch them are made ahead.
 """
 import ast
 import json
@@ -16,7 +15,6 @@ import sys
 import sysconfig
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,8 +27,7 @@ from .demo_tree import counted, plant
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
-PATIENCE = 50
-AT_ONCE = 2 * (os.cpu_count() or 1)
+PATIENCE = 150
 STARTING = threading.Lock()         # processes are started one after another
 
 KEYS = {"path", "unlisted", "python", "seconds", "files", "lines", "definitions", "largest", "unparsable", "tasks",
@@ -95,18 +92,26 @@ def with_no_reader(tree, unbuffered):
         os.close(writer)
 
 
-def on_terminal(*arguments, **options):
-    """Run the command on a terminal; return what it wrote there, to a stdout of its own, and its status."""
-    with OnTerminal(*arguments, **options) as shown:
-        text = shown.read()
-        out = shown.process.stdout.read().decode() if shown.process.stdout is not None else None
-        return text, out, shown.process.wait(PATIENCE)
+def in_environment(tree, name):
+    return demo(tree, env=dict(os.environ, **ENVIRONMENTS[name]))
 
 
-def on_bad_path(make, folder):
+def on_terminal(columns, environment, *arguments):
+    """Run the command on a terminal; return what it wrote there, and its status."""
+    with OnTerminal(*arguments, columns=columns, **environment) as shown:
+        return shown.read(), shown.process.wait(PATIENCE)
+
+
+def on_terminal_and_pipe(columns, *arguments):
+    """Run the command with all but its stdout on a terminal; return what it wrote there, and to stdout, and its status."""
+    with OnTerminal(*arguments, columns=columns, stdout=subprocess.PIPE) as shown:
+        return shown.read(), shown.process.stdout.read().decode(), shown.process.wait(PATIENCE)
+
+
+def on_bad_path(name, folder):
     """Run the command on a path that it cannot index, as text and as JSON."""
     folder.mkdir()
-    path = make(folder)
+    path = {make.__name__: make for make, _ in BAD_PATHS}[name](folder)
     try:
         return [demo(path, *options) for options in ([], ["--json"])]
     finally:
@@ -226,46 +231,39 @@ def bad_paths():
 BAD_PATHS = bad_paths()
 
 
-def runs(folder):
+def made_ahead(items, folder):
     """All runs that need nobody to watch them: the name of each, and how it is made."""
+    folder = pathlib.Path(folder)
     tree, gone, named = plant(folder / "tree"), plant(folder / "gone"), plant(folder / "named")
     (gone / "gone.py").symlink_to(gone / "absent")
     (named / "na\u00efve.py").write_text("class \u00c9t\u00e9:\n" + "    pass\n" * 50, encoding="utf-8")
     (folder / "link").symlink_to(tree, target_is_directory=True)
-    yield "json", demo, (gone, "--json"), {}
-    yield "text", demo, (tree,), {}
+    yield "standard library", demo, "--json"
+    yield "json", demo, gone, "--json"
+    yield "text", demo, tree
     for file in ("python", "bad.py"):
-        yield file, demo, (tree / file,), {}
-        yield file + " --json", demo, (tree / file, "--json"), {}
-    yield "relative", demo, (os.path.relpath(str(folder / "link"), ROOT), "--json"), {}
-    for name, environment in ENVIRONMENTS.items():
-        yield name, demo, (named,), {"env": dict(os.environ, **environment)}
+        yield file, demo, tree / file
+        yield file + " --json", demo, tree / file, "--json"
+    yield "relative", demo, os.path.relpath(str(folder / "link"), ROOT), "--json"
+    for name in ENVIRONMENTS:
+        yield name, in_environment, named, name
     for make, _ in BAD_PATHS:
-        yield make.__name__, on_bad_path, (make, folder / make.__name__), {}
+        yield make.__name__, on_bad_path, make.__name__, folder / make.__name__
     if os.name != "posix":
         return
     for name, unbuffered in BUFFERING.items():
         for closed in CLOSED:
-            yield (closed, name), with_streams_closed, (tree, closed, unbuffered), {}
-        yield ("no reader", name), with_no_reader, (tree, unbuffered), {}
+            yield (closed, name), with_streams_closed, tree, closed, unbuffered
+        yield ("no reader", name), with_no_reader, tree, unbuffered
     for columns in COLUMNS:
-        yield columns, on_terminal, (tree,), {"columns": columns}
-    yield "dumb", on_terminal, (tree,), {"TERM": "dumb"}
-    yield "bar", on_terminal, (tree, "--json"), {"columns": 40, "stdout": subprocess.PIPE}
+        yield columns, on_terminal, columns, {}, tree
+    yield "dumb", on_terminal, 80, {"TERM": "dumb"}, tree
+    yield "bar", on_terminal_and_pipe, 40, tree, "--json"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A function that tells what a run came to, by its name."""
-    with ThreadPoolExecutor(AT_ONCE) as executor:
-        futures = {name: executor.submit(call, *arguments, **options)
-                   for name, call, arguments, options in runs(tmp_path_factory.mktemp("demo"))}
-    return lambda name: futures[name].result()
-
-
-def test_json(finished):
+def test_json(ahead):
     files, lines, functions, classes, bad = counted()
-    data = said(finished("json"))
+    data = said(ahead("json"))
     tree = pathlib.Path(data["path"])
     assert tree.name == "gone" and tree.is_absolute()
     assert KEYS <= set(data)
@@ -305,8 +303,8 @@ def test_json(finished):
         assert all(0 <= used <= use[pool]["places"] + 0.01 for used in use[pool]["used"])
 
 
-def test_text(finished):
-    done = finished("text")
+def test_text(ahead):
+    done = ahead("text")
     assert done.returncode == 0
     files, lines, functions, classes, bad = counted()
     assert f"\nfiles        {files}, {bad} of them not parsed\nlines        {lines}\n" in done.stdout
@@ -317,28 +315,28 @@ def test_text(finished):
     assert re.fullmatch(r"files: 13/13 100% .*, 3 failed\nbacklog: 200/200 100% .*\n", done.stderr)
 
 
-def test_one_file(finished):
-    data = said(finished("python --json"))              # whatever its name
+def test_one_file(ahead):
+    data = said(ahead("python --json"))                 # whatever its name
     assert (data["files"], data["lines"], data["definitions"]) == (1, 1, {"functions": 1, "classes": 0})
-    assert "\nlargest      python, 1 line\n" in finished("python").stdout
+    assert "\nlargest      python, 1 line\n" in ahead("python").stdout
 
 
-def test_one_file_that_does_not_parse(finished):
-    data = said(finished("bad.py --json"))
+def test_one_file_that_does_not_parse(ahead):
+    data = said(ahead("bad.py --json"))
     assert (data["files"], data["lines"], len(data["unparsable"])) == (1, 2, 1)
     assert data["coroutine"] is None
-    assert "1, not parsed" in finished("bad.py").stdout
+    assert "1, not parsed" in ahead("bad.py").stdout
 
 
-def test_a_relative_path_and_a_link_to_a_folder(finished):
-    data = said(finished("relative"))
+def test_a_relative_path_and_a_link_to_a_folder(ahead):
+    data = said(ahead("relative"))
     assert data["files"] == counted()[0]
     assert not os.path.isabs(data["largest"]["path"])
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_environments(finished, name):
-    done = finished(name)
+def test_environments(ahead, name):
+    done = ahead(name)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 2                 # no warning of the compiler among them
     assert "ve.py, 51 lines" in done.stdout
@@ -350,8 +348,8 @@ def test_environments(finished, name):
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("buffering", BUFFERING)
 @pytest.mark.parametrize("closed", CLOSED)
-def test_closed_streams(finished, closed, buffering):
-    done = finished((closed, buffering))
+def test_closed_streams(ahead, closed, buffering):
+    done = ahead((closed, buffering))
     assert done.returncode == CLOSED[closed]
     if closed in ("2>&-", "<&-"):
         assert json.loads(done.stdout)["files"] == counted()[0]
@@ -364,15 +362,15 @@ def test_closed_streams(finished, closed, buffering):
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes break in another way elsewhere")
 @pytest.mark.parametrize("buffering", BUFFERING)
-def test_a_reader_that_goes_away(finished, buffering):
-    done = finished(("no reader", buffering))
+def test_a_reader_that_goes_away(ahead, buffering):
+    done = ahead(("no reader", buffering))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "Error" not in done.stderr
 
 
 @pytest.mark.parametrize("make, why", BAD_PATHS, ids=[make.__name__ for make, _ in BAD_PATHS])
-def test_a_bad_path_is_one_line_and_status_2(finished, make, why):
-    for done in finished(make.__name__):
+def test_a_bad_path_is_one_line_and_status_2(ahead, make, why):
+    for done in ahead(make.__name__):
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
         assert done.stderr.startswith("python -m atasker_like demo: ")
@@ -385,8 +383,8 @@ def test_a_bad_path_is_one_line_and_status_2(finished, make, why):
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_a_terminal_of_a_width(finished, columns):
-    text, _, status = finished(columns)
+def test_a_terminal_of_a_width(ahead, columns):
+    text, status = ahead(columns)
     assert status == 0
     assert "files |#" in text and "backlog |#" in text
     assert "\x1b" not in text
@@ -396,16 +394,16 @@ def test_a_terminal_of_a_width(finished, columns):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
-def test_a_dumb_terminal(finished):
-    text, _, status = finished("dumb")
+def test_a_dumb_terminal(ahead):
+    text, status = ahead("dumb")
     assert status == 0
     assert "\r" not in text and "\x1b" not in text
     assert re.search("^files: 13/13 100% ", text, re.M)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of that kind")
-def test_the_bar_fits_its_own_terminal_when_stdout_is_a_pipe(finished):
-    text, out, status = finished("bar")
+def test_the_bar_fits_its_own_terminal_when_stdout_is_a_pipe(ahead):
+    text, out, status = ahead("bar")
     assert status == 0
     assert json.loads(out)["files"] == counted()[0]
     assert "files |#" in text
@@ -446,11 +444,11 @@ def test_a_real_package_against_another_way_of_counting():
     assert data["unparsable"] == []
 
 
-def test_the_standard_library():
+def test_the_standard_library(ahead):
     root = sysconfig.get_path("stdlib")
     expected = {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
                 if name.endswith(".py") and not {"site-packages", "dist-packages"} & set(folder.split(os.sep))}
-    done = demo("--json", patience=150)
+    done = ahead("standard library")
     data = said(done)
     assert KEYS <= set(data)
     assert data["files"] == len(expected)
