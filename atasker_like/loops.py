@@ -5,6 +5,7 @@ STARTED when its loop has begun with it.
 """
 from __future__ import annotations
 
+import sys
 import threading
 from contextvars import copy_context
 from functools import partial
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = ["ALoop", "LoopPool", "LoopRegistry"]
+
+#: Whether asyncio's tasks can make their first step at once.
+_AT_ONCE = sys.version_info >= (3, 12)
 
 #: Seconds that cancelled coroutines get to end.
 LAST_GRACE = 1.0
@@ -284,6 +288,38 @@ class LoopPool(Pool):
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
+    def begin_here(self, task: "Task[Any]", mailbox: "LoopMailbox") -> bool:
+        """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
+        returning, unless others of its lane come before it. False, and nothing, when it is for another loop or there is
+        more to be asked first.
+
+        :param mailbox: of the running loop.
+        """
+        spec = task._spec
+        loop = mailbox.loop
+        if not spec.brief or loop is None or not self._loops.leads_to(spec.loop, loop):
+            return False
+        extra = task._more()
+        payload = extra.payload = [mailbox, None]
+        with self.lock:
+            if not self.accepting:
+                return False
+            self.registry.add(task)
+            if not self.admission.walk_in(task):
+                self.admission.push(task)
+                chores = self._dispatch_chores(loop)
+            else:
+                chores = None
+                self._places[task] = mailbox
+                self._mark_started(task, perf_counter())
+                extra.running = extra.attempts
+        if chores is None:
+            self._launch(task, task._hold(), payload, extra.attempts, True)
+        else:
+            for chore in chores:
+                chore()
+        return True
+
     def _choose_loop(self, task: "Task[Any]") -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
@@ -307,7 +343,7 @@ class LoopPool(Pool):
     def _dispatch_chores(self, here: "Optional[asyncio.AbstractEventLoop]" = None) -> "Chores":
         """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on.
 
-        :param here: the loop that makes this call, as one of its own: it need not be woken.
+        :param here: the loop that makes this call: it begins with those of its own in its next turn.
         """
         chores: "Chores" = []
         while self.admission.waiting:
@@ -319,7 +355,7 @@ class LoopPool(Pool):
                 task._more().running = 0
             self._places[task] = mailbox = task._more().payload[0]
             if here is not None and mailbox.loop is here:
-                chores.append(partial(here.call_soon, self._begin, task))       # type: ignore[arg-type]
+                chores.append(partial(self._begin, task, False))
             else:
                 chores.append(partial(self._post, task))
         self._let_in()
@@ -374,8 +410,11 @@ class LoopPool(Pool):
             chore()
         return [task.id for task, _, _ in ended]
 
-    def _begin(self, task: "Task[Any]") -> None:
-        """In the loop: start the coroutine."""
+    def _begin(self, task: "Task[Any]", at_once: bool = True) -> None:
+        """In the loop: start the coroutine.
+
+        :param at_once: False where a coroutine is ending: its followers would run inside of one another.
+        """
         with self.lock:
             if task._status != QUEUED:
                 return
@@ -386,14 +425,38 @@ class LoopPool(Pool):
             self._mark_started(task, perf_counter())
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
-        context = call[2] or copy_context()
+        self._launch(task, call, payload, attempt, at_once)
+
+    def _launch(self, task: "Task[Any]", call: "Any", payload: "Any", attempt: int, at_once: bool) -> None:
+        """In the loop: run the coroutine of a task that has been marked as started.
+
+        From Python 3.12 on, the first step is made here where it may be: a turn of the loop less, and a coroutine that
+        waits for nothing has ended when this returns.
+        """
+        import asyncio      # cheaper than names from it, as it is a package
+
         loop = payload[0].loop
-        unstarted = partial(self._cut_short_run, task, attempt)
-        running = context.copy().run(loop.create_task, self._drive(task, call, attempt, unstarted))
-        running.add_done_callback(unstarted)
+        context = copy_context() if call[2] is None else call[2].copy()
+        drive: "Optional[Coroutine[Any, Any, None]]" = None
+        try:
+            if at_once and _AT_ONCE and loop.get_task_factory() is None:
+                drive = self._drive(task, call, attempt, None)
+                running: "asyncio.Task[Any]" = asyncio.Task(drive, loop=loop, context=context, eager_start=True)
+                if running.done():
+                    return
+            else:
+                unstarted = partial(self._cut_short_run, task, attempt)
+                drive = self._drive(task, call, attempt, unstarted)
+                running = context.run(loop.create_task, drive)
+                running.add_done_callback(unstarted)
+        except BaseException as error:      # there is no memory, or the loop makes tasks in a way of its own
+            if drive is not None:
+                drive.close()
+            self._end_run(task, attempt, None, error, False)
+            return
         with self.lock:
             payload[1] = running
-            too_late = task._status != STARTED or extra.cancel_requested
+            too_late = task._status != STARTED or task._more().cancel_requested
         if too_late:
             running.cancel()
 
@@ -402,20 +465,22 @@ class LoopPool(Pool):
         if task._more().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
-    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int, unstarted: "Callable[[Any], None]") -> None:
-        from asyncio import CancelledError, current_task
+    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int,
+                     unstarted: "Optional[Callable[[Any], None]]") -> None:
+        import asyncio
 
-        running = current_task()
-        if running is not None:         # None in a loop whose tasks are not asyncio's own
-            running.remove_done_callback(unstarted)     # a turn of the loop less
-        del running, unstarted          # the first would be a cycle
+        if unstarted is not None:
+            running = asyncio.current_task()
+            if running is not None:         # None in a loop whose tasks are not asyncio's own
+                running.remove_done_callback(unstarted)     # a turn of the loop less
+            del running, unstarted          # the first would be a cycle
         current_coroutine_task.set(task)
         value: "Any" = None
         error: "Optional[BaseException]" = None
         cancelled = False
         try:
             value = await task._spec.target(*call[0], **(call[1] or {}))
-        except CancelledError:
+        except asyncio.CancelledError:
             cancelled = True
         except BaseException as raised:
             error = raised
@@ -443,9 +508,9 @@ class LoopPool(Pool):
             first = extra.running == attempt
             here = None
             if first:
-                here = self._places[task].loop      # which makes this call
+                here = self._places.pop(task).loop      # which makes this call
                 extra.running = 0
-                self._leave(task)
+                self.admission.leave(task)
             if first and task._status == STARTED:
                 if cancelled:
                     watchers = self._conclude(task, CANCELED, perf_counter())
@@ -632,6 +697,13 @@ class LoopRegistry:
                                    f"{type(loop).__name__}")
         asyncio_loop: "asyncio.AbstractEventLoop" = loop
         return asyncio_loop
+
+    def leads_to(self, named: "Any", loop: "asyncio.AbstractEventLoop") -> bool:
+        """Say whether a task that is to run in a loop, or names none, is to run in this one, which runs. False also where
+        that takes a closer look."""
+        if named is None:
+            named = self._default or self._own
+        return named is loop or (type(named) is ALoop and named._loop is loop)
 
     def stop_all(self, deadline: "Optional[float]", cancel: bool) -> None:
         """Stop every loop; they can be started again."""

@@ -226,6 +226,17 @@ class Admission:
         if lane is not None:
             lane.running += 1
 
+    def walk_in(self, task: "Task[Any]") -> bool:
+        """Occupy a place for a task that has just come, where there are places without end and nothing of its lane comes
+        before it; say whether it has one. If not, it has not been added either."""
+        lane = task._spec.lane
+        if lane is not None:
+            if lane.running >= lane.most or lane.turns or lane.parked:
+                return False
+            lane.running += 1
+        self.active += 1
+        return True
+
     # -- what is next ------------------------------------------------------------------------------
 
     def peek(self, holder: "Optional[Dict[Lane, int]]" = None) -> "Optional[Task[Any]]":

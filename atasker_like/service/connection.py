@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
     from ..engine.task import Task
+    from ..engine.waiting import LoopMailbox
     from .server import Server
 
 __all__ = ["Connection"]
@@ -48,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
-        self._mailbox = mailbox_of(self._loop)
+        self.mailbox = mailbox_of(self._loop)
         self._transport: "Any" = None
         self._trusted = not server.wants_token
         self._lines: "Deque[bytes]" = deque()       # read, and not looked at: too much is in flight
@@ -57,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._calls: "Set[str]" = set()             # the ids in flight
         self._bytes = 0                             # of their requests
         self._reading = True
+        self._working = False                       # the lines are being looked at
         self._unread = False                        # the client does not read its answers
         self._answers: "List[bytes]" = []           # to be written together
         self._flushing = False                      # in the next turn of the loop
@@ -76,34 +78,38 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closed:
             return
-        head, newline, tail = data.rpartition(b"\n")
-        if newline:
-            lines = head.split(b"\n")
-            if self._rest:
-                self._rest += lines[0]
-                lines[0] = bytes(self._rest)
-                self._rest.clear()
+        if not self._rest and data.find(b"\n") == len(data) - 1:
+            lines = [data[:-1]]         # one line, which is what there mostly is
+        else:
+            lines = self._split(data)
+        if lines:
             self._lines.extend(lines)
-        self._rest += tail
-        if self._lines:
-            # What its tasks post to this very loop meanwhile need not wake it up, nor wait for its next turn.
-            mailbox = self._mailbox
-            mailbox.hold()
-            try:
-                self._work()
-            finally:
-                mailbox.drain()
-        if self._closed:
-            return
-        if len(self._rest) > self._most:
-            self._break("message", f"a message is longer than {self._most} bytes")
-        elif self._trusted:
-            self._time_the_rest(bool(newline))
+            self._work()
+            if self._closed:
+                return
+        if self._rest:
+            if len(self._rest) > self._most:
+                self._break("message", f"a message is longer than {self._most} bytes")
+            elif self._trusted:
+                self._time_the_rest(bool(lines))
+        elif self._timer is not None and self._trusted:
+            self._stop_timer()
+
+    def _split(self, data: bytes) -> "List[bytes]":
+        """Return the lines that have become whole, and keep the beginning of another one."""
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._rest:
+            self._rest += lines[0]
+            lines[0] = bytes(self._rest)
+            self._rest.clear()
+        self._rest += rest
+        return lines
 
     def _time_the_rest(self, progressed: bool) -> None:
-        if progressed or not self._rest:
+        if progressed:
             self._stop_timer()
-        if self._timer is None and self._rest:
+        if self._timer is None:
             self._start_timer(self._server.message_timeout, self._too_slow)
 
     def _start_timer(self, seconds: float, call: "Callable[[], None]") -> None:
@@ -151,18 +157,24 @@ class Connection(asyncio.Protocol):
 
     def _work(self) -> None:
         """Look at the lines that have come, as long as not too much is in flight."""
+        if self._working:
+            return                      # a request has ended as it was taken
         lines, server = self._lines, self._server
-        while lines and not self._closed:
-            if len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread:
-                if self._reading and not self._finishing:
-                    self._reading = False
-                    self._transport.pause_reading()
-                return
-            line = lines.popleft()
-            if len(line) > self._most:
-                self._break("message", f"a message is longer than {self._most} bytes")
-            elif line:                  # an empty line does no harm
-                self._take(line)
+        self._working = True
+        try:
+            while lines and not self._closed:
+                if len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread:
+                    if self._reading and not self._finishing:
+                        self._reading = False
+                        self._transport.pause_reading()
+                    return
+                line = lines.popleft()
+                if len(line) > self._most:
+                    self._break("message", f"a message is longer than {self._most} bytes")
+                elif line:                  # an empty line does no harm
+                    self._take(line)
+        finally:
+            self._working = False
         if not self._closed:
             if not self._reading:
                 self._reading = True
@@ -182,26 +194,27 @@ class Connection(asyncio.Protocol):
         except (ValueError, RecursionError) as error:       # whoever sends this does not speak the language
             self._break("message", f"{error}")
             return
+        call = Call(self, request_id, len(line), message.get("tell") is True)
         try:
             if request_id in self._calls:
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
             if self._finishing and self._server.is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
-            self._service.accept(message, Call(self, request_id, len(line)))
+            self._service.accept(message, call)
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answer(encode({"status": "refused", "id": request_id, "reason": error.reason,
                                  "message": shortened(str(error), 2000)}))
-            return
         except Exception as error:
             log.exception("service %s could not accept a request", self._service.name)
             self._answer(encode({"status": "refused", "id": request_id, "reason": "message",
                                  "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
-            return
-        self._calls.add(request_id)         # before its end can be told: that comes by the loop
-        self._bytes += len(line)
-        if message.get("tell") is True:
-            self._answer(encode({"status": "accepted", "id": request_id}))
+        else:
+            if not call.ended:
+                self._calls.add(request_id)
+                self._bytes += call.size
+                if call.tell:
+                    self._answer(_accepted(request_id))
 
     def _look_at_token(self, message: "Dict[str, Any]") -> None:
         if not self._server.is_trusted(message):
@@ -215,8 +228,12 @@ class Connection(asyncio.Protocol):
     def ended(self, call: "Call") -> None:
         """The task of a request has ended; in the loop's thread."""
         self._service.ended()
-        self._calls.discard(call.request_id)
-        self._bytes -= call.size
+        call.ended = True
+        if call.request_id in self._calls:
+            self._calls.discard(call.request_id)
+            self._bytes -= call.size
+        elif call.tell:
+            self._answers.append(_accepted(call.request_id))        # it has ended as it was accepted
         if self._closed:
             return          # and nobody looks at its error: the log will have it
         task = call.task
@@ -236,7 +253,7 @@ class Connection(asyncio.Protocol):
             return
         self._answers.append(line)
         self._flush()
-        if self._finishing:
+        if self._finishing and not self._working:
             self._close_when_answered()
 
     def _answer(self, line: bytes) -> None:
@@ -255,7 +272,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(b"".join(self._answers))
         self._answers.clear()
-        if self._transport.get_write_buffer_size() > _UNREAD * self._server.max_message:
+        if self._unread and self._transport.get_write_buffer_size() > _UNREAD * self._server.max_message:
             log.warning("service %s closes a connection: its answers are not read", self._service.name)
             self.abort()
 
@@ -310,14 +327,21 @@ class Connection(asyncio.Protocol):
 class Call:
     """A request in flight; called by whoever finishes its task, in whatever thread."""
 
-    __slots__ = ("_connection", "request_id", "task", "size")
+    __slots__ = ("_connection", "request_id", "task", "size", "tell", "ended")
 
     task: "Task[Any]"               # before it is called
 
-    def __init__(self, connection: Connection, request_id: str, size: int) -> None:
+    def __init__(self, connection: Connection, request_id: str, size: int, tell: bool) -> None:
         self._connection = connection
         self.request_id = request_id
         self.size = size
+        self.tell = tell            # the client waits for its being accepted
+        self.ended = False
+
+    @property
+    def mailbox(self) -> "LoopMailbox":
+        """That of the loop in whose thread the request came."""
+        return self._connection.mailbox
 
     def __call__(self) -> None:
         connection = self._connection
@@ -329,8 +353,12 @@ class Call:
     def post(self) -> None:
         """Have the loop come to it later."""
         connection = self._connection
-        if not connection._mailbox.post(connection.ended, self):
+        if not connection.mailbox.post(connection.ended, self):
             connection._service.ended()         # the loop is closed, and the client gone with it
+
+
+def _accepted(request_id: str) -> bytes:
+    return encode({"status": "accepted", "id": request_id})
 
 
 def _is_gone(connection: "Any") -> bool:

@@ -267,11 +267,16 @@ class Handler:
             # There is room for it, and nothing comes in between here: the short way.
             made = call.task = Task(spec, (task,), None, copy_context())
             made._watchers = [call]
-            if spec.pool.admit(made):       # type: ignore[attr-defined]
+            if spec.pool.begin_here(made, call.mailbox):        # type: ignore[attr-defined]
                 return
-        call.task = at_once(spec.pool.start, spec, (task,), None)
-        if not call.task._watch(call):
-            call.post()
+        mailbox = call.mailbox
+        mailbox.hold()      # what is posted to this very loop need not wake it up, nor wait for its next turn
+        try:
+            call.task = at_once(spec.pool.start, spec, (task,), None)
+            if not call.task._watch(call):
+                call.post()
+        finally:
+            mailbox.drain()
 
     def _in_lane(self, rank: int) -> "TaskSpec":
         """Return the spec of tasks that run one at a time; they are made once for each rank."""

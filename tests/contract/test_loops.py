@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import inspect
 import threading
 
 import pytest
@@ -248,6 +250,7 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step(supervisor):
 
     async def main():
         loop = asyncio.get_running_loop()
+        loop.set_task_factory(_in_the_next_turn)
         mailbox = mailbox_of(loop)
         mailbox.hold()
         task = background_task(step, loop=loop, supervisor=supervisor)()
@@ -262,6 +265,53 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step(supervisor):
 
     task = asyncio.run(main())
     assert (task.state, steps) == ("cancelled", [])
+
+
+def test_a_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
+    """Its factory is the application's."""
+    ran = []
+
+    async def step():
+        ran.append("step")
+
+    def factory(loop, coro, **options):
+        if coro.__name__ == "_drive":
+            raise ZeroDivisionError("no tasks today")
+        return asyncio.Task(coro, loop=loop, **options)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        with pytest.raises(ZeroDivisionError, match="no tasks today"):
+            await background_task(step, loop=loop, supervisor=supervisor)()
+        loop.set_task_factory(None)
+        await background_task(step, loop=loop, supervisor=supervisor)()
+
+    asyncio.run(main())
+    assert ran == ["step"] and supervisor.stats().coroutine.active == 0
+    gc.collect()
+    assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+
+def test_coroutines_that_end_at_once_do_not_run_inside_of_one_another(supervisor):
+    """However many there are, in a lane too."""
+    depths = []
+
+    async def step():
+        depths.append(len(inspect.stack(0)))
+
+    aloop = supervisor.create_aloop("own")
+    submit = background_task(step, loop=aloop, supervisor=supervisor)
+    for options in ({}, {"lane": supervisor.lane("one at a time", limit=1)}):
+        tasks = [submit.options(**options)() for _ in range(500)]
+        for task in tasks:
+            task.value(PATIENCE)
+    assert len(depths) == 1000 and max(depths) - min(depths) < 10
+
+
+def _in_the_next_turn(loop, coro, **options):
+    """A task factory, with which no coroutine makes its first step at once."""
+    return asyncio.Task(coro, loop=loop, **options)
 
 
 async def _value(task):

@@ -295,6 +295,8 @@ def test_a_coroutine_cancelled_before_its_first_step_has_an_end(make):
     async def never():
         raise AssertionError("this has not been cancelled")
 
+    # With a factory of its own, no coroutine makes its first step at once.
+    loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
     loop.call_soon_threadsafe(gate)
     gate.reached()              # what follows is all done in one turn of the loop
     task = supervisor.put_task(never, tt=TT_COROUTINE)

@@ -309,11 +309,13 @@ def test_aging_moves_turns(place, make):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_against_a_model(seed, make):
+@pytest.mark.parametrize("sizes", [(4, 2, 1), (0,)])
+def test_against_a_model(seed, sizes, make):
     """Whatever is done, the accounts agree, no limit is exceeded, each lane gives its most urgent task, the tasks
-    without a lane come in their order, and nothing that may start is left standing."""
+    without a lane come in their order, and nothing that may start is left standing. Where there are places without end,
+    who comes may walk in, past nobody of its lane."""
     chance = random.Random(seed)
-    place = Place(4, 2, 1)
+    place = Place(*sizes)
     admission = place.admission
     lanes = [lane_of(place, limit=limit) for limit in (1, 3, None)]
     waiting, running = set(), set()
@@ -332,6 +334,9 @@ def test_against_a_model(seed, make):
                 run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.rank) for _ in range(3)]
                 admission.push_run(task._spec.priority, run)
                 waiting.update(run)
+            elif sizes == (0,) and chance.random() < 0.5 and admission.walk_in(task):
+                assert lane is None or not lane.paused and not [one for one in waiting if one._spec.lane is lane]
+                running.add(task)
             else:
                 admission.push(task)
                 waiting.add(task)
