@@ -293,6 +293,34 @@ def test_a_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
     assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
 
 
+def test_a_coroutine_that_is_cancelled_while_its_asyncio_task_is_made(supervisor):
+    """There is nothing to be cancelled yet."""
+    steps = []
+
+    async def step():
+        steps.append("first")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def factory(loop, coro, **options):
+            made = asyncio.Task(coro, loop=loop, **options)
+            task.cancel()
+            return made
+
+        mailbox = mailbox_of(loop)
+        mailbox.hold()
+        task = background_task(step, loop=loop, supervisor=supervisor)()
+        loop.set_task_factory(factory)
+        mailbox.drain()
+        loop.set_task_factory(None)
+        with pytest.raises(TaskCancelledError):
+            await asyncio.wait_for(_value(task), PATIENCE)
+
+    asyncio.run(main())
+    assert steps == []
+
+
 def test_coroutines_that_end_at_once_do_not_run_inside_of_one_another(supervisor):
     """However many there are, in a lane too."""
     depths = []
