@@ -441,7 +441,8 @@ class LoopPool(Pool):
         try:
             if at_once and _AT_ONCE and loop.get_task_factory() is None:
                 drive = self._drive(task, call, attempt, None)
-                running: "asyncio.Task[Any]" = asyncio.Task(drive, loop=loop, context=context, eager_start=True)
+                make: "Any" = asyncio.Task      # whose arguments are not the same in every version
+                running = make(drive, loop=loop, context=context, eager_start=True)
                 if running.done():
                     return
             else:

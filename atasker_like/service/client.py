@@ -15,7 +15,7 @@ from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionEr
 from .addresses import Address
 from .handling import Service, check_number, own_loop
 from .link import Link, TaskFuture
-from .messages import MAX_MESSAGE, encode, shortened
+from .messages import MAX_MESSAGE, encode, encode_request, shortened
 from .typed import Task, TaskResult
 
 TYPE_CHECKING = False
@@ -125,12 +125,8 @@ class Client:
     async def _send(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]", check: bool,
                     tell: bool) -> "Tuple[Link, TaskFuture]":
         task_id = f"{self._prefix}-{next(self._numbers)}"
-        message = {"id": task_id, "target": target, "type": name, "payload": payload,
-                   "metadata": metadata}
-        if tell:
-            message["tell"] = True
         try:
-            line = encode(message)
+            line = encode_request(task_id, target, name, payload, metadata, tell)
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(f"task {name} cannot be sent: {error}") from error
         if len(line) > self._max_message:

@@ -20,7 +20,7 @@ from ..engine.result import Failure, log
 from ..engine.task import CANCELED
 from ..engine.waiting import mailbox_of
 from ..errors import TaskRefusedError
-from .messages import check_request, decode, encode, encode_error, encode_result, shortened
+from .messages import BUFFER, check_request, decode, encode, encode_error, encode_result, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _UNREAD = 8
 _GRACE = 2.0
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A client, in the loop's thread."""
 
     def __init__(self, server: "Server") -> None:
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.mailbox = mailbox_of(self._loop)
         self._transport: "Any" = None
         self._trusted = not server.wants_token
+        self._buffer = memoryview(bytearray(BUFFER))
         self._lines: "Deque[bytes]" = deque()       # read, and not looked at: too much is in flight
         self._rest = bytearray()                    # the beginning of a line
         self._timer: "Optional[asyncio.TimerHandle]" = None     # for the rest of it, or for the token
@@ -75,9 +76,13 @@ class Connection(asyncio.Protocol):
         elif not self._trusted:
             self._start_timer(self._server.message_timeout, self._too_slow)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._closed:
             return
+        data = bytes(self._buffer[:nbytes])
         if not self._rest and data.find(b"\n") == len(data) - 1:
             lines = [data[:-1]]         # one line, which is what there mostly is
         else:
@@ -127,8 +132,8 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         if self._rest:
             self._rest.clear()
-            self._answer(encode({"status": "closed", "reason": "message",
-                                 "message": "the last message is not complete: there is no newline at its end"}))
+            self._answers.append(encode({"status": "closed", "reason": "message",
+                                         "message": "the last message is not complete: there is no newline at its end"}))
         self.finish()
         if not self._closed:
             self._server.leaves(self)
@@ -160,14 +165,13 @@ class Connection(asyncio.Protocol):
         if self._working:
             return                      # a request has ended as it was taken
         lines, server = self._lines, self._server
+        full = False
         self._working = True
         try:
             while lines and not self._closed:
                 if len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread:
-                    if self._reading and not self._finishing:
-                        self._reading = False
-                        self._transport.pause_reading()
-                    return
+                    full = True
+                    break
                 line = lines.popleft()
                 if len(line) > self._most:
                     self._break("message", f"a message is longer than {self._most} bytes")
@@ -175,12 +179,20 @@ class Connection(asyncio.Protocol):
                     self._take(line)
         finally:
             self._working = False
-        if not self._closed:
-            if not self._reading:
-                self._reading = True
-                self._transport.resume_reading()
-            if self._finishing:
-                self._close_when_answered()
+        if not self._flushing:
+            self._flush()               # the last thing that is done here: whoever reads it may go on
+        if self._closed:
+            return
+        if full:
+            if self._reading and not self._finishing:
+                self._reading = False
+                self._transport.pause_reading()
+            return
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+        if self._finishing:
+            self._close_when_answered()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -203,18 +215,18 @@ class Connection(asyncio.Protocol):
             self._service.accept(message, call)
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
-            self._answer(encode({"status": "refused", "id": request_id, "reason": error.reason,
-                                 "message": shortened(str(error), 2000)}))
+            self._answers.append(encode({"status": "refused", "id": request_id, "reason": error.reason,
+                                         "message": shortened(str(error), 2000)}))
         except Exception as error:
             log.exception("service %s could not accept a request", self._service.name)
-            self._answer(encode({"status": "refused", "id": request_id, "reason": "message",
-                                 "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
+            self._answers.append(encode({"status": "refused", "id": request_id, "reason": "message",
+                                         "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
         else:
             if not call.ended:
                 self._calls.add(request_id)
                 self._bytes += call.size
                 if call.tell:
-                    self._answer(_accepted(request_id))
+                    self._answers.append(_accepted(request_id))
 
     def _look_at_token(self, message: "Dict[str, Any]") -> None:
         if not self._server.is_trusted(message):
@@ -246,18 +258,19 @@ class Connection(asyncio.Protocol):
             line = encode_error(call.request_id, type(error).__name__, _text_of(error), _traceback_of(error))
         else:
             line = encode_result(call.request_id, outcome, self._server.max_message)
+        self._answers.append(line)
+        if self._working:
+            return                  # it goes with those of the other requests
         if self._calls or self._lines:
-            self._answer(line)      # others are near that can go with it
+            self._flush_soon()      # others are near that can go with it
             if self._lines:
                 self._work()
             return
-        self._answers.append(line)
         self._flush()
-        if self._finishing and not self._working:
+        if self._finishing:
             self._close_when_answered()
 
-    def _answer(self, line: bytes) -> None:
-        self._answers.append(line)
+    def _flush_soon(self) -> None:
         if not self._flushing and not self._closed:
             self._flushing = True
             self._loop.call_soon(self._flush_later)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import ServiceConnectionError, TaskExecutionError, TaskRefusedError
-from .messages import decode, result_of
+from .messages import BUFFER, decode, result_of
 from .typed import TaskResult
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class TaskFuture(_Future):
             self.set_result(result)
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """A connection, in its loop's thread."""
 
     def __init__(self, place: str, max_message: int) -> None:
@@ -48,6 +48,7 @@ class Link(asyncio.Protocol):
         self._place = place
         self._max_message = max_message
         self._transport: "Any" = None
+        self._buffer = memoryview(bytearray(BUFFER))
         self._rest = bytearray()
         self._results: "Dict[str, TaskFuture]" = {}
         self._accepted: "Dict[str, asyncio.Future[None]]" = {}
@@ -126,19 +127,25 @@ class Link(asyncio.Protocol):
         self._transport = transport
         self.is_open = True
 
-    def data_received(self, data: bytes) -> None:
-        head, newline, tail = data.rpartition(b"\n")
-        if newline:
-            lines = head.split(b"\n")
-            if self._rest:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        if not self._rest and data.find(b"\n") == nbytes - 1:
+            self._take(data[:-1])       # one line, which is what there mostly is
+        else:
+            lines = data.split(b"\n")
+            rest = lines.pop()
+            if lines and self._rest:
                 self._rest += lines[0]
                 lines[0] = bytes(self._rest)
                 self._rest.clear()
             for line in lines:
                 self._take(line)
-            if self._closing:
-                self.close_when_idle()
-        self._rest += tail
+            self._rest += rest
+        if self._closing:
+            self.close_when_idle()
         if len(self._rest) > self._max_message:
             self._give_up(f"an answer is longer than {self._max_message} bytes; raise max_message")
 

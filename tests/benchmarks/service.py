@@ -1,11 +1,13 @@
 """``python3 -m tests.benchmarks.service``: a service over a Unix domain socket, beside bare asyncio echoes over the same.
 
-Its peers are an echo server that is an ``asyncio.Protocol``, and one of asyncio's streams that reads and writes lines. Each
-server is a process of its own, and so is the client, one for all; rounds alternate, and only one pair works at a time.
+Its peers are an echo server that is an ``asyncio.Protocol``, the least that asyncio can do, and one of asyncio's streams that
+reads and writes lines, as its documentation has it. Each server is a process of its own, and so is the client, one for all;
+they take turns, and only one pair works at a time.
 
-The streams are what the documentation of asyncio calls an echo, and read a line, as a service has to. The protocol is the
-least that asyncio can do, and looks at nothing: a request costs some 70 to 130 us of Python on both sides together beyond it,
-so its ratio grows as the machine's own hand-over between two processes gets cheaper. Both are printed.
+Most of an echo is the hand-over between two processes, and that costs up to six times as much when each has a core of its
+own, which sleeps meanwhile, as when they share one. Where the system places a pair is its own affair, and differs from one
+pair to the next. So it is measured thrice: as the system places them, all on one core, and the client on another core than
+the servers. A ratio means something in the last two.
 """
 import argparse
 import asyncio
@@ -14,17 +16,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Awaitable, Callable, Dict, List
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Set, Tuple
 
 from atasker_like import service, task_supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_RATE, BUDGET_RATIO = 5_000, 3.0
 
+ECHOES = "echo of a protocol", "echo of streams"
+
+#: Requests that one asks before it is another one's turn.
+TURN = 50
+
 #: As long as a request.
 LINE = b"x" * 180 + b"\n"
+
+
+Ask = Callable[[], Awaitable[Any]]
 
 
 class Add(service.Task):
@@ -112,17 +123,8 @@ class Asking(asyncio.Protocol):
         self.answered.set_result(None)
 
 
-async def median(ask: Callable[[], Awaitable[Any]], count: int) -> float:
-    """The p50 of a round trip, in microseconds."""
-    times = []
-    for _ in range(count):
-        began = perf_counter()
-        await ask()
-        times.append(perf_counter() - began)
-    return statistics.median(times) * 1e6
-
-
-async def echo_time(path: str, count: int) -> float:
+@asynccontextmanager
+async def asking_protocol(path: str) -> "AsyncIterator[Ask]":
     loop = asyncio.get_running_loop()
     transport, asking = await loop.create_unix_connection(Asking, path)
 
@@ -131,26 +133,47 @@ async def echo_time(path: str, count: int) -> float:
         transport.write(LINE)
         await asking.answered
 
-    found = await median(ask, count)
+    yield ask
     transport.close()
-    return found
 
 
-async def echo_lines_time(path: str, count: int) -> float:
+@asynccontextmanager
+async def asking_streams(path: str) -> "AsyncIterator[Ask]":
     reader, writer = await asyncio.open_unix_connection(path)
 
     async def ask() -> None:
         writer.write(LINE)
         await reader.readline()
 
-    found = await median(ask, count)
+    yield ask
     writer.close()
-    return found
 
 
-async def task_time(path: str, kind: Any, count: int) -> float:
+@asynccontextmanager
+async def asking_service(path: str, kind: Any) -> "AsyncIterator[Ask]":
     async with service.Client(path) as client:
-        return await median(lambda: client.execute(kind(1)), count)
+        yield lambda: client.execute(kind(1))
+
+
+async def round_trips(folder: str, count: int) -> "Dict[str, float]":
+    """The p50 of a round trip of each, in microseconds. They take turns, a few requests each: this machine's speed may be
+    another one a moment later."""
+    async with AsyncExitStack() as stack:
+        askers = {}
+        for echo, asking in zip(ECHOES, (asking_protocol, asking_streams)):
+            askers[echo] = await stack.enter_async_context(asking(os.path.join(folder, echo.split()[-1])))
+        for name, kind in TASKS.items():
+            askers[name] = await stack.enter_async_context(asking_service(os.path.join(folder, "tasks"), kind))
+        times: "Dict[str, List[float]]" = {name: [] for name in askers}
+        for _ in range(count // TURN):
+            for name, ask in askers.items():
+                for _ in range(3):
+                    await ask()         # the processes that take turns have to warm up
+                for _ in range(TURN):
+                    began = perf_counter()
+                    await ask()
+                    times[name].append(perf_counter() - began)
+        return {name: statistics.median(found) * 1e6 for name, found in times.items()}
 
 
 async def task_rate(path: str, kind: Any, count: int) -> float:
@@ -188,32 +211,59 @@ def main() -> None:
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             servers[kind].stdout.readline()         # type: ignore[union-attr]
         try:
-            measure(folder, arguments.rounds, arguments.count)
+            measure(folder, [server.pid for server in servers.values()], arguments.rounds, arguments.count)
         finally:
             for server in servers.values():
                 server.communicate()
 
 
-def measure(folder: str, rounds: int, count: int) -> None:
-    def at(kind: str) -> str:
-        return os.path.join(folder, kind)
+def placements() -> "Dict[str, Tuple[Set[int], Set[int]]]":
+    """The cores of the client, and of the servers."""
+    if not hasattr(os, "sched_setaffinity"):
+        return {"as placed": (set(), set())}
+    cores = sorted(os.sched_getaffinity(0))
+    found = {"as placed": (set(cores), set(cores)), "one core": (set(cores[:1]), set(cores[:1]))}
+    if len(cores) > 1:
+        found["two cores"] = set(cores[:1]), set(cores[1:2])
+    return found
 
-    found: Dict[str, List[float]] = {}
+
+def place(client: "Set[int]", servers: "Set[int]", pids: "List[int]") -> None:
+    if client:
+        os.sched_setaffinity(0, client)
+        for pid in pids:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), servers)
+
+
+def measure(folder: str, pids: "List[int]", rounds: int, count: int) -> None:
+    path = os.path.join(folder, "tasks")
+    trips: "Dict[str, List[Dict[str, float]]]" = {}
+    rates: "Dict[str, List[float]]" = {}
     for _ in range(rounds):
-        protocol = asyncio.run(echo_time(at("protocol"), count))
-        streams = asyncio.run(echo_lines_time(at("streams"), count))
-        found.setdefault("echo of a protocol, us", []).append(protocol)
-        found.setdefault("echo of streams, us", []).append(streams)
+        for name, (client, servers) in reversed(list(placements().items())):        # the last one is that of the system
+            place(client, servers, pids)
+            trips.setdefault(name, []).append(asyncio.run(round_trips(folder, count)))
         for name, kind in TASKS.items():
-            ours = asyncio.run(task_time(at("tasks"), kind, count))
-            found.setdefault(f"{name}: p50, us", []).append(ours)
-            found.setdefault(f"{name}: against the protocol (budget: {BUDGET_RATIO:g} at most)", []).append(ours / protocol)
-            found.setdefault(f"{name}: against streams", []).append(ours / streams)
-            found.setdefault(f"{name}: requests a second (budget: {BUDGET_RATE})", []).append(
-                asyncio.run(task_rate(at("tasks"), kind, 5 * count)))
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds")
-    for name, values in found.items():
-        print(f"{statistics.median(values):10.1f}   {min(values):8.1f} to {max(values):8.1f}   {name}")
+            rates.setdefault(name, []).append(asyncio.run(task_rate(path, kind, 5 * count)))
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds, with "
+          "the least and the most")
+    for placement, found in trips.items():
+        print(f"\np50 of a round trip, {placement:<12}{'us':>22}{'x protocol':>22}{'x streams':>22}")
+        for name in found[0]:
+            columns = [[trip[name] for trip in found]]
+            if name in TASKS:
+                columns += [[trip[name] / trip[echo] for trip in found] for echo in ECHOES]
+            print(f"    {name:<30}" + "".join(map(spread, columns)))
+    print(f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of the ratios: {BUDGET_RATIO:g} at most)")
+    for name, values in rates.items():
+        print(f"    {name:<30}{spread(values)}")
+
+
+def spread(values: "List[float]") -> str:
+    figures = [f"{value:.0f}" if value >= 20 else f"{value:.1f}"
+               for value in (statistics.median(values), min(values), max(values))]
+    return "{:>10} ({} to {})".format(*figures).rjust(22)
 
 
 if __name__ == "__main__":
