@@ -439,7 +439,7 @@ class LoopPool(Pool):
         context = copy_context() if call[2] is None else call[2].copy()
         drive: "Optional[Coroutine[Any, Any, None]]" = None
         try:
-            if at_once and _AT_ONCE and loop.get_task_factory() is None:
+            if at_once and _AT_ONCE and _makes_plain_tasks(loop):
                 drive = self._drive(task, call, attempt, None)
                 make: "Any" = asyncio.Task      # whose arguments are not the same in every version
                 running = make(drive, loop=loop, context=context, eager_start=True)
@@ -590,6 +590,13 @@ class LoopPool(Pool):
 
     def close(self, deadline: "Optional[float]") -> None:
         """Nothing to end: the loops belong to the supervisor or to the application."""
+
+
+def _makes_plain_tasks(loop: "asyncio.AbstractEventLoop") -> bool:
+    try:
+        return loop.get_task_factory() is None
+    except (AttributeError, NotImplementedError):       # it is none of asyncio's own, and need not have it
+        return False
 
 
 def _cancel(running: "asyncio.Task[Any]") -> None:

@@ -38,6 +38,9 @@ _MAX_GREETING = 4096
 #: Answers of so many times ``max_message`` bytes may wait for a client that does not read them.
 _UNREAD = 8
 
+#: Bytes of an answer beyond which it is not kept to be written with others.
+_LARGE = 4096
+
 #: Seconds in which a client takes the last answers when its connection is closed.
 _GRACE = 2.0
 
@@ -259,8 +262,10 @@ class Connection(asyncio.BufferedProtocol):
         else:
             line = encode_result(call.request_id, outcome, self._server.max_message)
         self._answers.append(line)
+        if len(line) > _LARGE:
+            self._flush()           # at once, to see whether the client reads
         if self._working:
-            return                  # it goes with those of the other requests
+            return                  # a small one goes with those of the other requests
         if self._calls or self._lines:
             self._flush_soon()      # others are near that can go with it
             if self._lines:

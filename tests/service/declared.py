@@ -29,6 +29,12 @@ class Give(service.Task):
     value: Any = None
 
 
+class Blow(service.Task):
+    """Gives back more than it was."""
+    parallel = True
+    size: int
+
+
 class Fail(service.Task):
     text: str = "no"
 
@@ -107,6 +113,10 @@ def fill(made, crossing=None):
     @made.handler(Give)
     async def give(task):
         return task.value
+
+    @made.handler(Blow)
+    async def blow(task):
+        return "x" * task.size
 
     @made.handler(Fail)
     async def fail(task):

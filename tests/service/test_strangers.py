@@ -6,6 +6,8 @@ import struct
 import pytest
 
 from atasker_like import ServiceConnectionError, service
+from atasker_like.service import connection
+from atasker_like.service.messages import encode_result
 
 from .conftest import TOKEN, add, wait_until
 from .declared import Add
@@ -164,6 +166,19 @@ def test_who_does_not_read_answers_is_closed_and_holds_up_nobody(serve, connect)
     other = connect(server)
     other.say(add(1))
     assert other.hear()["result"] == 2
+
+
+def test_answers_that_are_not_read_are_not_even_written_down(serve, connect, lab, monkeypatch):
+    """Small requests for large answers, which together would fill the memory."""
+    written = []
+    monkeypatch.setattr(connection, "encode_result", lambda *about: written.append(about[0]) or encode_result(*about))
+    server = serve(max_message=100_000)
+    connect(server).say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(250)])
+    other = connect(server)
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+    wait_until(lambda: len(written) > 5 and lab.alive == 0)
+    assert len(written) < 50
 
 
 def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connect, crossing, lab):
