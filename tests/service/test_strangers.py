@@ -177,7 +177,7 @@ def test_answers_that_are_not_read_are_not_even_written_down(serve, connect, lab
     other = connect(server)
     other.say(add(1))
     assert other.hear()["result"] == 2
-    wait_until(lambda: len(written) > 5 and lab.alive == 0)
+    wait_until(lambda: written and lab.alive == 0)
     assert len(written) < 50
 
 
