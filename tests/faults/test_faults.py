@@ -23,6 +23,7 @@ def _parameters():
 
 def made_ahead(items, folder):
     cases = [(item.callspec.params["fault"], item.callspec.params["method"]) for item in items]
+    cases = [case for case in cases if isinstance(case[0], table.Fault)]        # pytest's stand-in where METHODS leave none
     # The long ones first, so that none of them is left alone at the end.
     for fault, method in sorted(cases, key=lambda case: -case[0].limit):
         if not fault.open:
