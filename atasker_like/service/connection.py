@@ -20,7 +20,8 @@ from ..engine.result import Failure, log
 from ..engine.task import CANCELED
 from ..engine.waiting import mailbox_of
 from ..errors import TaskRefusedError
-from .messages import BUFFER, check_request, decode, encode, encode_error, encode_result, shortened
+from .lines import LineProtocol
+from .messages import check_request, decode, encode, encode_error, encode_result, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,19 +46,18 @@ _LARGE = 4096
 _GRACE = 2.0
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(LineProtocol):
     """A client, in the loop's thread."""
 
     def __init__(self, server: "Server") -> None:
+        super().__init__()
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
         self.mailbox = mailbox_of(self._loop)
         self._transport: "Any" = None
         self._trusted = not server.wants_token
-        self._buffer = memoryview(bytearray(BUFFER))
         self._lines: "Deque[bytes]" = deque()       # read, and not looked at: too much is in flight
-        self._rest = bytearray()                    # the beginning of a line
         self._timer: "Optional[asyncio.TimerHandle]" = None     # for the rest of it, or for the token
         self._calls: "Set[str]" = set()             # the ids in flight
         self._bytes = 0                             # of their requests
@@ -79,17 +79,10 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._trusted:
             self._start_timer(self._server.message_timeout, self._too_slow)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
     def buffer_updated(self, nbytes: int) -> None:
         if self._closed:
             return
-        data = bytes(self._buffer[:nbytes])
-        if not self._rest and data.find(b"\n") == len(data) - 1:
-            lines = [data[:-1]]         # one line, which is what there mostly is
-        else:
-            lines = self._split(data)
+        lines = self._read(nbytes)
         if lines:
             self._lines.extend(lines)
             self._work()
@@ -102,17 +95,6 @@ class Connection(asyncio.BufferedProtocol):
                 self._time_the_rest(bool(lines))
         elif self._timer is not None and self._trusted:
             self._stop_timer()
-
-    def _split(self, data: bytes) -> "List[bytes]":
-        """Return the lines that have become whole, and keep the beginning of another one."""
-        lines = data.split(b"\n")
-        rest = lines.pop()
-        if lines and self._rest:
-            self._rest += lines[0]
-            lines[0] = bytes(self._rest)
-            self._rest.clear()
-        self._rest += rest
-        return lines
 
     def _time_the_rest(self, progressed: bool) -> None:
         if progressed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import ServiceConnectionError, TaskExecutionError, TaskRefusedError
-from .messages import BUFFER, decode, result_of
+from .lines import LineProtocol
+from .messages import decode, result_of
 from .typed import TaskResult
 
 TYPE_CHECKING = False
@@ -38,18 +39,17 @@ class TaskFuture(_Future):
             self.set_result(result)
 
 
-class Link(asyncio.BufferedProtocol):
+class Link(LineProtocol):
     """A connection, in its loop's thread."""
 
     def __init__(self, place: str, max_message: int) -> None:
+        super().__init__()
         self.loop = asyncio.get_running_loop()
         self.is_open = False
         self.is_full = False                        # the service does not read as fast as we write
         self._place = place
         self._max_message = max_message
         self._transport: "Any" = None
-        self._buffer = memoryview(bytearray(BUFFER))
-        self._rest = bytearray()
         self._results: "Dict[str, TaskFuture]" = {}
         self._accepted: "Dict[str, asyncio.Future[None]]" = {}
         self._requests: "List[bytes]" = []          # to be written together
@@ -127,23 +127,9 @@ class Link(asyncio.BufferedProtocol):
         self._transport = transport
         self.is_open = True
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._buffer[:nbytes])
-        if not self._rest and data.find(b"\n") == nbytes - 1:
-            self._take(data[:-1])       # one line, which is what there mostly is
-        else:
-            lines = data.split(b"\n")
-            rest = lines.pop()
-            if lines and self._rest:
-                self._rest += lines[0]
-                lines[0] = bytes(self._rest)
-                self._rest.clear()
-            for line in lines:
-                self._take(line)
-            self._rest += rest
+        for line in self._read(nbytes):
+            self._take(line)
         if self._closing:
             self.close_when_idle()
         if len(self._rest) > self._max_message:

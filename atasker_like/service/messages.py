@@ -31,16 +31,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, NoReturn, Optional
 
-__all__ = ["BUFFER", "MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_request",
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_request",
            "encode_result", "result_of", "shortened",
            "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
-
-#: Bytes of the buffer into which a connection reads. asyncio's other way makes one of 256 KiB for each time that it reads,
-#: which in a loop's thread is mapped and unmapped by the system, at a third of the cost of a small request.
-BUFFER = 1 << 15
 
 #: Levels of arrays and objects in one another, at most.
 MAX_DEPTH = 64
