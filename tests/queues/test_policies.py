@@ -404,11 +404,12 @@ def test_a_supervisor_that_is_stopped_cancels_what_waits_in_a_queue(make_supervi
     assert handle.status == "cancelled"
 
 
-def test_a_failure_that_nobody_looks_at_is_logged(threads, unseen):
+def test_a_failure_that_nobody_looks_at_is_logged(threads, supervisor, unseen):
     queue = threads.make()
     queue.submit(functions.fail)
     queue.run()
     del queue
+    supervisor.stop(wait=PATIENCE)      # the thread that ran it has let go of it
     assert len(unseen()) == 1
 
 
