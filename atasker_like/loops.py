@@ -290,14 +290,14 @@ class LoopPool(Pool):
 
     def begin_here(self, task: "Task[Any]", mailbox: "LoopMailbox") -> bool:
         """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
-        returning, unless others of its lane come before it. False, and nothing, when it is for another loop or there is
-        more to be asked first.
+        returning, unless others of its lane come before it. False, and nothing, when it is for another loop, or the pool
+        takes none.
 
+        :param task: one whose function is :attr:`TaskSpec.brief`.
         :param mailbox: of the running loop.
         """
-        spec = task._spec
         loop = mailbox.loop
-        if not spec.brief or loop is None or not self._loops.leads_to(spec.loop, loop):
+        if loop is None or not self._loops.leads_to(task._spec.loop, loop):
             return False
         extra = task._more()
         payload = extra.payload = [mailbox, None]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Registry"]
 
+#: After so many tasks, the room that they needed is given back when none is alive.
+MANY = 100_000
+
 #: How many of the last tasks the percentiles of waiting and running time speak of.
 HISTORY = 2048
 
@@ -27,7 +30,7 @@ class Registry:
     """
 
     __slots__ = ("prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped",
-                 "history")
+                 "history", "_shrunk")
 
     def __init__(self) -> None:
         self.prefix = os.urandom(6).hex()
@@ -36,6 +39,7 @@ class Registry:
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
         self.failed = self.cancelled = self.retried = 0
         self.dropped = 0    # of the cancelled, those that the queue had no room for
+        self._shrunk = 0    # the last number when shrink() last did something
         # When the last tasks were queued, started and completed, by perf_counter.
         self.history: "Deque[Tuple[float, float, float]]" = deque(maxlen=HISTORY)
 
@@ -76,3 +80,11 @@ class Registry:
         extra = task._extra
         if extra is not None and extra.task_id is not None:
             self.named.pop(extra.task_id, None)
+        if not self.live:
+            self.shrink()
+
+    def shrink(self) -> None:
+        """A place is free: when nothing is alive any more after many tasks, give back the room that their table keeps."""
+        if self.last - self._shrunk > MANY and not self.live:
+            self._shrunk = self.last
+            self.live.clear()       # a dict from which all has been deleted is as large as it ever was

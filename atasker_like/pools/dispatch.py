@@ -295,6 +295,7 @@ class Dispatcher(Composer):
 
     def _becomes_idle(self, process: PoolProcess) -> None:
         self.admission.active -= 1
+        self.registry.shrink()
         process.stalled = False
         process.worst = -1
         if process.ending is not None or process.closed:

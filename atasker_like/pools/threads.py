@@ -528,6 +528,7 @@ class ThreadPool(Pool):
         else:
             member.awake = False
             self._idle.append(member)
+        self.registry.shrink()
 
     def _run_job(self, member: PoolThread) -> "Optional[Task[Any]]":
         job, member.job = member.job, None

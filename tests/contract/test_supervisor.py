@@ -1,4 +1,5 @@
 """The members of TaskSupervisor that are neither start nor stop."""
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -7,8 +8,25 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskNotFoundError,
                           background_task)
 
+from atasker_like.engine import registry
+
 from ..laws.tools import without_late
 from . import functions as f
+
+
+def test_many_tasks_leave_no_room_behind(kind, monkeypatch):
+    """A table from which all has been deleted is as large as it ever was."""
+    monkeypatch.setattr(registry, "MANY", 100)
+    pool = kind.put(f.nothing)._spec.pool
+    live = pool.registry.live
+    with pool.lock:
+        live.update(dict.fromkeys(range(-5000, 0)))
+        for number in range(-5000, 0):
+            del live[number]
+    assert sys.getsizeof(live) > 100_000
+    for task in [kind.put(f.nothing) for _ in range(200)]:
+        task.wait(10)
+    assert not live and sys.getsizeof(live) < 50_000        # the last 100 may have been alive at once
 
 
 # -- put_task -----------------------------------------------------------------------------------------------------

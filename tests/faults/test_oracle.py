@@ -12,7 +12,8 @@ COUNTED = {"lost": {"lost": 1, "hung": 1}, "not_done": {"lost": 1}, "thread_left
 
 def made_ahead(items, folder):
     for item in items:
-        yield item.callspec.params["fault"].key, runner.run_case, *item.callspec.params.values()
+        fault, method = item.callspec.params["fault"], item.callspec.params["method"]
+        yield fault.key, runner.run_case, fault, method
 
 
 @pytest.mark.slow
