@@ -1,14 +1,13 @@
 """``python3 -m tests.benchmarks.service``: a service over a Unix domain socket, beside bare asyncio echoes over the same.
 
-Its peers are the echo server of asyncio's documentation, of streams, which reads and writes lines as a service has to, and
-one that is an ``asyncio.Protocol``, the least that asyncio can do. Each server is a process of its own, and so is the client,
-one for all; they take turns, and only one pair works at a time. The budget is of the first; the other is shown because it is
-the floor: on one core, the echo of streams alone costs two to three times as much as that.
+Its peers are an echo that is an ``asyncio.Protocol`` at both ends, the least that asyncio can do, and the echo server of
+asyncio's documentation, of streams, which reads and writes lines as a service has to. Every pair of a server and a client is
+two fresh processes; they take turns, and only one pair is there at a time.
 
-Most of an echo is the hand-over between two processes, and that costs up to six times as much when each has a core of its
-own, which sleeps meanwhile, as when they share one. Where the system places a pair is its own affair, and differs from one
-pair to the next. So it is measured thrice: as the system places them, all on one core, and the client on another core than
-the servers. A ratio means something in the last two.
+Most of an echo is the hand-over between its two processes, and that costs up to four times as much when each of them has a
+core of its own, which sleeps meanwhile, as when they share one. Where the system places a pair is its own affair. So it is
+measured thrice: as the system places them, which is what the budget is of, on two cores, and all on one, where what is left
+beside the cost of the languages is smallest.
 """
 import argparse
 import asyncio
@@ -17,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Set, Tuple
@@ -29,8 +28,8 @@ BUDGET_RATE, BUDGET_RATIO = 5_000, 3.0
 
 ECHOES = "echo of a protocol", "echo of streams"
 
-#: Requests that one asks before it is another one's turn.
-TURN = 50
+#: Requests that a client asks before it is measured.
+WARM_UP = 100
 
 #: As long as a request.
 LINE = b"x" * 180 + b"\n"
@@ -83,7 +82,7 @@ async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def serve_echo(kind: str, path: str) -> None:
     loop = asyncio.get_running_loop()
-    if kind == "protocol":
+    if kind == ECHOES[0]:
         server: Any = await loop.create_unix_server(Echo, path)
     else:
         server = await asyncio.start_unix_server(echo_lines, path)
@@ -156,39 +155,67 @@ async def asking_service(path: str, kind: Any) -> "AsyncIterator[Ask]":
         yield lambda: client.execute(kind(1))
 
 
-async def round_trips(folder: str, count: int) -> "Dict[str, float]":
-    """The p50 of a round trip of each, in microseconds. They take turns, a few requests each: this machine's speed may be
-    another one a moment later."""
-    async with AsyncExitStack() as stack:
-        askers = {}
-        for echo, asking in zip(ECHOES, (asking_protocol, asking_streams)):
-            askers[echo] = await stack.enter_async_context(asking(os.path.join(folder, echo.split()[-1])))
-        for name, kind in TASKS.items():
-            askers[name] = await stack.enter_async_context(asking_service(os.path.join(folder, "tasks"), kind))
-        times: "Dict[str, List[float]]" = {name: [] for name in askers}
-        for _ in range(count // TURN):
-            for name, ask in askers.items():
-                for _ in range(3):
-                    await ask()         # the processes that take turns have to warm up
-                for _ in range(TURN):
-                    began = perf_counter()
-                    await ask()
-                    times[name].append(perf_counter() - began)
-        return {name: statistics.median(found) * 1e6 for name, found in times.items()}
+async def ask(name: str, folder: str, count: int) -> float:
+    """The p50 of a round trip, in microseconds."""
+    path = os.path.join(folder, "socket")
+    asking = asking_protocol(path) if name == ECHOES[0] else asking_streams(path) if name == ECHOES[1] else asking_service(path, TASKS[name])
+    times: "List[float]" = []
+    async with asking as ask_once:
+        for _ in range(WARM_UP):
+            await ask_once()
+        for _ in range(count):
+            began = perf_counter()
+            await ask_once()
+            times.append(perf_counter() - began)
+    return statistics.median(times) * 1e6
 
 
-async def task_rate(path: str, kind: Any, count: int) -> float:
+async def ask_many(name: str, folder: str, count: int) -> float:
     """Requests a second of one client that always has 100 in flight."""
-    async with service.Client(path) as client:
+    async with service.Client(os.path.join(folder, "socket")) as client:
         left = iter(range(count))
 
         async def ask() -> None:
             for number in left:
-                await client.execute(kind(number))
+                await client.execute(TASKS[name](number))
 
         began = perf_counter()
         await asyncio.gather(*[ask() for _ in range(100)])
         return count / (perf_counter() - began)
+
+
+# -- both ------------------------------------------------------------------------------------------------------------
+
+
+def measured(name: str, count: int, client: "Set[int]", server: "Set[int]", *options: str) -> float:
+    """What a new client finds that asks a new server."""
+    with tempfile.TemporaryDirectory() as folder:
+        serving = started(server, "--serve", name, folder)
+        try:
+            assert serving.stdout is not None and serving.stdout.readline() == b"ready\n"
+            asking = started(client, "--ask", name, folder, "--count", str(count), *options)
+            return float(asking.communicate()[0])
+        finally:
+            serving.communicate()
+
+
+def started(cores: "Set[int]", *words: str) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.service", *words], cwd=str(ROOT),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if cores:
+        os.sched_setaffinity(process.pid, cores)    # before it has threads, which inherit them
+    return process
+
+
+def placements() -> "Dict[str, Tuple[Set[int], Set[int]]]":
+    """The cores of the client, and of the server; none where the system places them."""
+    found: "Dict[str, Tuple[Set[int], Set[int]]]" = {"as placed": (set(), set())}
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:
+            found["two cores"] = set(cores[:1]), set(cores[1:2])
+        found["one core"] = set(cores[:1]), set(cores[:1])
+    return found
 
 
 def main() -> None:
@@ -196,57 +223,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=1000, help="round trips of a round; five times as many for a rate")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--ask", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--many", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        kind, path = arguments.serve
-        if kind == "tasks":
-            serve_tasks(path)
+    if arguments.ask:
+        print(asyncio.run((ask_many if arguments.many else ask)(*arguments.ask, arguments.count)))
+    elif arguments.serve:
+        name, folder = arguments.serve
+        if name in TASKS:
+            serve_tasks(os.path.join(folder, "socket"))
         else:
-            asyncio.run(serve_echo(kind, path))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        servers = {}
-        for kind in ("protocol", "streams", "tasks"):
-            path = os.path.join(folder, kind)
-            servers[kind] = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.service", "--serve", kind, path], cwd=str(ROOT),
-                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            servers[kind].stdout.readline()         # type: ignore[union-attr]
-        try:
-            measure(folder, [server.pid for server in servers.values()], arguments.rounds, arguments.count)
-        finally:
-            for server in servers.values():
-                server.communicate()
+            asyncio.run(serve_echo(name, os.path.join(folder, "socket")))
+    else:
+        measure(arguments.rounds, arguments.count)
 
 
-def placements() -> "Dict[str, Tuple[Set[int], Set[int]]]":
-    """The cores of the client, and of the servers."""
-    if not hasattr(os, "sched_setaffinity"):
-        return {"as placed": (set(), set())}
-    cores = sorted(os.sched_getaffinity(0))
-    found = {"as placed": (set(cores), set(cores)), "one core": (set(cores[:1]), set(cores[:1]))}
-    if len(cores) > 1:
-        found["two cores"] = set(cores[:1]), set(cores[1:2])
-    return found
-
-
-def place(client: "Set[int]", servers: "Set[int]", pids: "List[int]") -> None:
-    if client:
-        os.sched_setaffinity(0, client)
-        for pid in pids:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                os.sched_setaffinity(int(thread), servers)
-
-
-def measure(folder: str, pids: "List[int]", rounds: int, count: int) -> None:
-    path = os.path.join(folder, "tasks")
+def measure(rounds: int, count: int) -> None:
     trips: "Dict[str, List[Dict[str, float]]]" = {}
     rates: "Dict[str, List[float]]" = {}
     for _ in range(rounds):
-        for name, (client, servers) in reversed(list(placements().items())):        # the last one is that of the system
-            place(client, servers, pids)
-            trips.setdefault(name, []).append(asyncio.run(round_trips(folder, count)))
-        for name, kind in TASKS.items():
-            rates.setdefault(name, []).append(asyncio.run(task_rate(path, kind, 5 * count)))
+        for placement, cores in placements().items():
+            trips.setdefault(placement, []).append({name: measured(name, count, *cores) for name in (*ECHOES, *TASKS)})
+        for name in TASKS:
+            rates.setdefault(name, []).append(measured(name, 5 * count, set(), set(), "--many"))
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds, with "
           "the least and the most")
     for placement, found in trips.items():
@@ -256,7 +255,7 @@ def measure(folder: str, pids: "List[int]", rounds: int, count: int) -> None:
             if name in TASKS:
                 columns += [[trip[name] / trip[echo] for trip in found] for echo in ECHOES]
             print(f"    {name:<30}" + "".join(map(spread, columns)))
-    print(f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; against streams: {BUDGET_RATIO:g} at most)")
+    print(f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of a round trip as placed: {BUDGET_RATIO:g} x an echo at most)")
     for name, values in rates.items():
         print(f"    {name:<30}{spread(values)}")
 
