@@ -91,7 +91,8 @@ async def serve_echo(kind: str, path: str) -> None:
     server.close()
 
 
-def serve_tasks(path: str) -> None:
+def serve_tasks(name: str, path: str) -> None:
+    """A service with one handler: where they are of several kinds, those in threads wait for their turns in a coroutine."""
     made = service.Service("adding")
 
     async def co_add(task: Any) -> int:
@@ -102,8 +103,7 @@ def serve_tasks(path: str) -> None:
         total: int = task.a + task.b
         return total
 
-    for kind, function in ((Add, co_add), (AddAtOnce, co_add), (AddInThread, add), (AddInThreadAtOnce, add)):
-        made.handler(kind)(function)
+    made.handler(TASKS[name])(co_add if name.endswith("coroutine") else add)
     made.serve(path)
     print("ready", flush=True)
     sys.stdin.read()
@@ -231,7 +231,7 @@ def main() -> None:
     elif arguments.serve:
         name, folder = arguments.serve
         if name in TASKS:
-            serve_tasks(os.path.join(folder, "socket"))
+            serve_tasks(name, os.path.join(folder, "socket"))
         else:
             asyncio.run(serve_echo(name, os.path.join(folder, "socket")))
     else:
