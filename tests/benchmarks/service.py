@@ -1,4 +1,4 @@
-"""``python3 -m tests.benchmarks.service``: a service over a Unix domain socket, beside bare asyncio echoes over the same.
+"""Rows 26 and 27, and ``python3 -m tests.benchmarks.service``, which tells more of them: a service over a Unix domain socket, beside bare asyncio echoes over the same.
 
 Its peers are an echo that is an ``asyncio.Protocol`` at both ends, the least that asyncio can do, and the echo server of
 asyncio's documentation, of streams, which reads and writes lines as a service has to. Every pair of a server and a client is
@@ -19,9 +19,11 @@ import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Set, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, List, Set, Tuple
 
 from atasker_like import service, task_supervisor
+from tests.benchmarks.harness import Settings
+from tests.benchmarks.report import Budget, Line, at_most
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_RATE, BUDGET_RATIO = 5_000, 3.0
@@ -30,6 +32,9 @@ ECHOES = "echo of a protocol", "echo of streams"
 
 #: Requests that a client asks before it is measured.
 WARM_UP = 100
+
+#: Seconds in which a client must have found what it looks for, and a server have ended.
+PATIENCE = 60
 
 #: As long as a request.
 LINE = b"x" * 180 + b"\n"
@@ -57,6 +62,9 @@ class AddInThreadAtOnce(Add):
 
 TASKS = {"lane, coroutine": Add, "parallel, coroutine": AddAtOnce, "lane, thread": AddInThread,
          "parallel, thread": AddInThreadAtOnce}
+
+#: Those of the table: what a service does unless told otherwise.
+LANES = "lane, coroutine", "lane, thread"
 
 
 # -- servers ---------------------------------------------------------------------------------------------------------
@@ -194,9 +202,19 @@ def measured(name: str, count: int, client: "Set[int]", server: "Set[int]", *opt
         try:
             assert serving.stdout is not None and serving.stdout.readline() == b"ready\n"
             asking = started(client, "--ask", name, folder, "--count", str(count), *options)
-            return float(asking.communicate()[0])
+            try:
+                return float(asking.communicate(timeout=PATIENCE)[0])
+            except subprocess.TimeoutExpired:
+                asking.kill()
+                asking.communicate()
+                raise
         finally:
-            serving.communicate()
+            try:
+                serving.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                serving.kill()
+                serving.communicate()
+                raise
 
 
 def started(cores: "Set[int]", *words: str) -> "subprocess.Popen[bytes]":
@@ -216,6 +234,36 @@ def placements() -> "Dict[str, Tuple[Set[int], Set[int]]]":
             found["two cores"] = set(cores[:1]), set(cores[1:2])
         found["one core"] = set(cores[:1]), set(cores[:1])
     return found
+
+
+# -- the rows of the table -------------------------------------------------------------------------------------------
+
+
+def _rows(settings: Settings, names: "Iterable[str]", count: int, *options: str) -> "Tuple[Dict[str, List[float]], str]":
+    """What was found of each in all rounds; and of what there is none, why."""
+    found: "Dict[str, List[float]]" = {name: [] for name in names}
+    try:
+        for _ in range(settings.rounds):
+            for name in found:
+                found[name].append(measured(name, count, set(), set(), *options))
+    except (OSError, ValueError, AssertionError, subprocess.SubprocessError) as error:
+        return {name: [] for name in found}, f"{type(error).__name__}: {error}"
+    return found, ""
+
+
+def row_26(settings: Settings) -> "List[Line]":
+    found, failed = _rows(settings, (*ECHOES, *LANES), settings.pick(1000, 300))
+    return [Line(26, f"a request: {name}", "us, p50", found[name], echo, found[echo], at_most(BUDGET_RATIO) if echo == ECHOES[0] else None,
+                 blocked=failed, broken=failed) for name in LANES for echo in ECHOES]
+
+
+def row_27(settings: Settings) -> "List[Line]":
+    found, failed = _rows(settings, LANES, settings.pick(5000, 2000), "--many")
+    return [Line(27, f"100 requests at a time: {name}", "requests/s", rates, budget=Budget(BUDGET_RATE, True, False, "/s"),
+                 blocked=failed, broken=failed) for name, rates in found.items()]
+
+
+# -- all of it -------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
