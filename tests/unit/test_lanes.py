@@ -274,6 +274,23 @@ def test_a_larger_limit_opens_the_lane(place, make):
     assert len(pop_all(place.admission)) == 2
 
 
+def test_who_walks_in_comes_behind_those_that_are_parked(make):
+    """Between a lane's new setting and its reopening there is a moment when it has room, and others wait for that."""
+    place = Place(0)
+    lane = lane_of(place, limit=1)
+    first, second = make(lane), make(lane)
+    assert place.admission.walk_in(make(lane))
+    place.admission.push_run(100, [first, second])
+    assert pop_all(place.admission) == []       # has parked their turns
+    place.lane_changed = lambda lane: None      # comes later
+    lane.configure(limit=None)
+    late = make(lane)
+    assert not place.admission.walk_in(late)
+    place.admission.push(late)
+    place.admission.reopen(lane)
+    assert pop_all(place.admission) == [first, second, late]
+
+
 def test_a_process_takes_one_place_of_a_lane(place, make):
     lane = lane_of(place, limit=1)
     tasks = [make(lane) for _ in range(5)]
