@@ -9,7 +9,7 @@ from threading import Lock
 from .constants import TT_MP, TaskType
 from .engine.result import Failure, log
 from .engine.task import CANCELED, COMPLETED, Task, TaskSpec, current_task
-from .engine.waiting import FutureWatcher, block, deadline_of, remaining
+from .engine.waiting import FutureWatcher, block, deadline_of
 from .errors import (ExecutionError, InvalidArgumentError, InvalidTypeError, WaitTimeoutError)
 from .options import TaskOptions, unknown_option
 from .supervisor import TaskSupervisor
@@ -495,20 +495,14 @@ async def co_wait_completed(tasks: "Any", timeout: "Optional[float]" = None, str
 
 
 async def _co_end(task: "Task[Any]", deadline: "Optional[float]") -> bool:
-    from asyncio import TimeoutError as Late
-    from asyncio import wait_for
-
     watcher = FutureWatcher()
     if not task._watch(watcher):
         return True
     try:
-        await wait_for(watcher.future, remaining(deadline))
-    except Late:
-        return task.done()
+        return await watcher.wait(deadline) or task.done()
     finally:
         if not task.done():
             task._unwatch(watcher)
-    return True
 
 
 def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "AsyncIterator[Task[Any]]":
@@ -518,30 +512,35 @@ def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -
 
 async def _co_as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
                            timeout: "Optional[float]") -> "AsyncIterator[Task[Any]]":
-    from asyncio import Queue, get_running_loop
-    from asyncio import TimeoutError as Late
-    from asyncio import wait_for
+    from asyncio import get_running_loop
 
     from .engine.waiting import mailbox_of
 
-    queue: "Queue[Task[Any]]" = Queue()
+    come: "Deque[Task[Any]]" = deque()
+    coming = FutureWatcher()
     mailbox = mailbox_of(get_running_loop())
+
+    def arrive(task: "Task[Any]") -> None:
+        come.append(task)
+        if not coming.future.done():
+            coming.future.set_result(None)
+
     watchers = []
     for task in pending:
         def ended(task: "Task[Any]" = task) -> None:
-            mailbox.post(queue.put_nowait, task)
+            mailbox.post(arrive, task)
 
         if task._watch(ended):
             watchers.append((task, ended))
         else:
-            queue.put_nowait(task)
+            come.append(task)
     try:
         for _ in pending:
-            try:
-                task = queue.get_nowait() if not queue.empty() else await wait_for(queue.get(), remaining(deadline))
-            except Late:
-                raise _unfinished(pending, timeout) from None
-            yield task
+            while not come:
+                coming = FutureWatcher()
+                if not await coming.wait(deadline) and not come:
+                    raise _unfinished(pending, timeout) from None
+            yield come.popleft()
     finally:
         for task, watcher in watchers:
             if not task.done():

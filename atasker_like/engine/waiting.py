@@ -283,10 +283,37 @@ class FutureWatcher:
     def __init__(self) -> None:
         loop = _running_loop()
         self._mailbox = mailbox_of(loop)
-        self.future: "asyncio.Future[None]" = loop.create_future()
+        self.future: "asyncio.Future[Any]" = loop.create_future()
 
     def __call__(self) -> None:
         self._mailbox.post(_wake, self.future)
+
+    async def wait(self, deadline: "Optional[float]") -> bool:
+        """Wait until it has been called, at the latest until the deadline; say whether it has.
+
+        Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which comes as the future is
+        resolved.
+        """
+        future = self.future
+        if deadline is None:
+            await future
+            return True
+        left = deadline - monotonic()
+        if left <= 0:
+            return future.done()
+        timer = future.get_loop().call_later(left, _give_up, future)
+        try:
+            return await future is not _LATE
+        finally:
+            timer.cancel()
+
+
+_LATE = object()
+
+
+def _give_up(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_result(_LATE)
 
 
 _mailboxes: "MutableMapping[asyncio.AbstractEventLoop, LoopMailbox]" = weakref.WeakKeyDictionary()
