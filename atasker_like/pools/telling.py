@@ -5,6 +5,8 @@ in their order, with no lock held; it is asked for by the timer, since who notes
 """
 from __future__ import annotations
 
+from threading import get_ident
+
 from ..engine.result import log
 from ..engine.waiting import Latch
 
@@ -34,6 +36,7 @@ class Telling:
         self._telling = False               # a thread tells, or is about to
         self._calling = False               # it has calls of hooks to make, or makes them
         self._told: "List[Callable[[], None]]" = []         # opened when it has made them
+        self._teller = 0                    # the thread that makes them
 
     # -- noting: the lock is held --------------------------------------------------------------------
 
@@ -86,6 +89,7 @@ class Telling:
                     told, self._told = self._told, []
             for latch in told:
                 latch()
+            self._teller = get_ident()
             if late:
                 try:
                     self.tell_late(late)
@@ -96,6 +100,7 @@ class Telling:
                     call(*arguments)
                 except BaseException:
                     log.exception("%s: a hook raised; the task itself is not affected", self.name)
+            self._teller = 0
             if not late and not calls:
                 return
             del late, calls                 # they hold tasks
@@ -109,9 +114,19 @@ class Telling:
             self._told.append(latch)
         return latch.wait(deadline)
 
+    def tell_behind(self, call: "Callable[[], Any]") -> bool:
+        """Have a call made behind those of hooks that are to be made by now; False, and no call, when there are none, or
+        when this thread is the one that makes them: what follows in it cannot be waited for here."""
+        with self.lock:
+            if not self._calling or self._teller == get_ident():
+                return False
+            self._news.append((call, ()))
+            return True
+
     def _forget_news(self) -> None:
         """In a forked process: the thread that tells is the parent's."""
         self._latecomers, self._news, self._told = [], [], []
+        self._teller = 0
         self._telling = self._calling = False
 
 

@@ -1,4 +1,4 @@
-"""What is still to be done before a run is over, beside its tasks: submissions under way, hooks, callbacks."""
+"""What is still to be done before a run is over, beside its tasks: submissions under way, and callbacks."""
 from __future__ import annotations
 
 import threading
@@ -34,7 +34,8 @@ class Aftermath:
         """One of them has been made."""
         self.expect(-1)
 
-    def _watch(self, watcher: "Callable[[], None]") -> bool:
+    def watch(self, watcher: "Callable[[], None]") -> bool:
+        """Have watcher() called when all have been made; False, and no call, when they have been."""
         with self._lock:
             if self._expected:
                 self._watchers.append(watcher)
@@ -44,10 +45,9 @@ class Aftermath:
         """Block until all have been made, at the latest until the deadline; say whether they have."""
         gate = threading.Lock()
         gate.acquire()
-        return not self._watch(gate.release) or block(gate.acquire, deadline)
+        return not self.watch(gate.release) or block(gate.acquire, deadline)
 
-    async def co_wait(self) -> None:
+    async def co_wait(self, deadline: "Optional[float]" = None) -> bool:
         """The same for a coroutine."""
         watcher = FutureWatcher()
-        if self._watch(watcher):
-            await watcher.future
+        return not self.watch(watcher) or await watcher.wait(deadline)

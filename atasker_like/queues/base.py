@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from operator import attrgetter, countOf
 from time import perf_counter
 
@@ -54,14 +55,16 @@ class TaskQueue(Submitting):
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
         self._tasks: "List[Task[Any]]" = []
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
+        self._cleared = 0               # so many times it has been shortened
         self._reported = 0              # so many are in the summaries of earlier runs
         self._entering = Aftermath()    # of submissions under way, which may be waiting for room
-        self._aftermath = Aftermath()   # of hooks and callbacks, which come after the end of their tasks
+        self._aftermath = Aftermath()   # of callbacks, which come after the end of their tasks; hooks come as these do
         self._policy = self.fail_policy
         self._started = False           # by start(): it goes on beyond the end of a run
         self._running = False           # a run is under way
         self._halting = False           # it is giving up: no more tasks in this run
         self._closing = False           # no more tasks, ever
+        self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
         self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
         self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
@@ -74,36 +77,48 @@ class TaskQueue(Submitting):
     # -- giving up -----------------------------------------------------------------------------------
 
     def _watch_failures(self, tasks: "Iterable[Task[Any]]") -> None:
+        aftermath = self._aftermath
+        ended = partial(self._has_ended, aftermath)
         for task in tasks:
-            self._aftermath.expect(1)
-            task.add_done_callback(self._has_ended)
+            aftermath.expect(1)
+            task.add_done_callback(ended)
 
-    def _has_ended(self, task: "Task[Any]") -> None:
+    def _has_ended(self, aftermath: Aftermath, task: "Task[Any]") -> None:
         """With fail_first: a task is final. Called by whoever ended it, with no lock held."""
         try:
+            if aftermath is not self._aftermath:
+                return              # the queue has been reset since
             if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
                 with self._lock:
                     first = not self._halting
                     self._halting = True
                 if first:
                     self._stop_rest(spare=True)
-            with self._lock:
-                if self._holder is task:
-                    self._holder = None
-                    self._hold(-1)
+            self._let_go(task)
         finally:
-            self._aftermath.made()
+            aftermath.made()
+
+    def _let_go(self, task: "Task[Any]") -> None:
+        """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
+        with self._lock:
+            if self._holder is task:
+                self._holder = None
+                self._hold(-1)
 
     def _is_failing(self, error: BaseException) -> None:
         """With fail_first: a function has raised, in its task's thread or loop, and the pool does not know it yet."""
         task = current_task()
-        if (not isinstance(task, Task) or self._policy != "fail_first" or not isinstance(error, Exception)
-                or task.options.wants_retry(error, task.attempts)):
+        if (not isinstance(task, Task) or self._policy != "fail_first" or not isinstance(error, (Exception, SystemExit))
+                or task._spec.lane is not self._lane or task.options.wants_retry(error, task.attempts)):
             return
+        if task._spec.timeout is not None and task.options.retries:
+            return              # its timeout, and another attempt, may come in between: that one must be able to start
         with self._lock:
-            if not self._halting and self._holder is None:
+            if not self._halting and self._holder is None and task._status == STARTED:
                 self._holder = task
                 self._hold(1)
+        if task._status != STARTED:
+            self._let_go(task)      # it was given up, or declared to be completed: nobody comes back to this
 
     def _hold(self, more: int) -> None:
         """One more, or one fewer, wants no task to start."""
@@ -114,7 +129,7 @@ class TaskQueue(Submitting):
     def _steer(self) -> None:
         """Let tasks through, or none: by what the queue is doing now."""
         with self._lock:
-            if (self._started or self._running or self._closing) and not self._holds:
+            if (self._started or self._running or self._closing) and not self._holds and not self._discarding:
                 self._lane.resume()
             else:
                 self._lane.pause()
@@ -174,6 +189,8 @@ class TaskQueue(Submitting):
         with self._lock:
             self._running = False
             self._halting = False
+            if self._holder is not None and self._holder.done():
+                self._let_go(self._holder)
             self._steer()
         if self._policy != self.fail_policy:
             self._policy = self.fail_policy
@@ -188,17 +205,25 @@ class TaskQueue(Submitting):
             if countOf(map(_status, tasks), COMPLETED) < len(tasks):        # one by one, a look at each costs twice as much
                 yield from reversed(tasks)
 
-    def _summarise(self, began: float, timed_out: bool) -> RunSummary:
-        tasks = self._tasks[self._reported:]
+    def _summarise(self, seen: int, began: float, timed_out: bool) -> RunSummary:
+        """Say what became of the tasks since the last summary, so many of the ledger: those have ended."""
+        tasks = self._tasks[self._reported:seen]
         self._reported += len(tasks)
         if self._some_detached:
             tasks = [task for task in tasks if not task._spec.options.detached]
         return RunSummary(tasks, perf_counter() - began, timed_out)
 
     def _own(self) -> "Optional[Task[Any]]":
-        """The task that asks, which does not wait for itself."""
+        """The task of this queue that asks, which does not wait for itself."""
         task = current_task()
-        return task if isinstance(task, Task) else None
+        return task if isinstance(task, Task) and task._spec.lane is self._lane and not task.done() else None
+
+    def _has_settled(self, seen: int, cleared: int) -> bool:
+        """So many tasks of the ledger have been found to have ended; False when these are others now."""
+        with self._lock:
+            if cleared == self._cleared:
+                self._settled = seen
+            return cleared == self._cleared
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -207,17 +232,24 @@ class TaskQueue(Submitting):
 
         It does not wait; what runs in a thread is asked to stop. May be called from any thread.
         """
-        with self._lock:
-            self._closing = True
-        rest = self._stop_rest(spare=False)
+        rest = self._discard()
         self._has_closed()
         return len(rest)
+
+    def _discard(self) -> "List[Task[Any]]":
+        """Take no more tasks and cancel those that have not ended; return them."""
+        with self._lock:
+            self._closing = self._discarding = True     # for those, too, who are about to submit: see _enter()
+        return self._stop_rest(spare=False)
 
     def _has_closed(self) -> None:
         with self._lock:
             self._closed = True
             ends, self._ends = self._ends, []
-        self._lane.end()
+        # Not while somebody submits who has found it open.
+        end = self._lane.end
+        if not self._entering.watch(end):
+            end()
         for end in ends:
             end()
 
@@ -243,7 +275,9 @@ class TaskQueue(Submitting):
         if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
             raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset; call shutdown(), and wait for the "
                                   "tasks that still run")
-        self._stop_rest(spare=False)
+        self._discard()
+        self._entering.wait()
+        self._has_closed()
         self._begin_anew()
 
     # -- looking at it -------------------------------------------------------------------------------
@@ -285,6 +319,7 @@ class TaskQueue(Submitting):
             self._reported -= sum(task.done() for task in tasks[:self._reported])
             tasks[:seen] = kept
             self._settled = 0
+            self._cleared += 1
 
     @property
     def stats(self) -> "Dict[str, int]":

@@ -9,6 +9,7 @@ from ..engine.waiting import Latch, deadline_of
 from ..errors import InvalidTypeError, WaitTimeoutError
 from ..tasks import _watch_progress
 from .base import TaskQueue
+from .fronts import tell_behind
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
 from .hooks import log_hook
@@ -67,34 +68,52 @@ class _BlockingQueue(TaskQueue):
             self._steer()
             if progress:
                 _watch_progress(self._tasks[self._reported:], deadline)
-            timed_out = not (self._settle(deadline) if self.mode == "finite" else self._wait_end(deadline))
-            if timed_out:
-                self._halting = True
-                self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
-                self._settle(None)
-            self._aftermath.wait()
-            summary = self._summarise(began, timed_out)
+            timed_out = self.mode != "finite" and not self._wait_end(deadline)
+            while True:
+                seen = None if timed_out else self._settle(deadline)
+                if seen is None:
+                    timed_out = self._halting = True
+                    self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+                    seen = self._settle(None) or 0
+                self._wait_aftermath(None)
+                if len(self._tasks) <= seen:
+                    break               # else hooks have submitted more
+            summary = self._summarise(seen, began, timed_out)
         finally:
             self._end_run()
         if strict:
             summary.raise_for_errors()
         return summary
 
-    def _settle(self, deadline: "Optional[float]") -> bool:
-        """Block until all tasks have ended, those too that come meanwhile; say whether they have."""
+    def _settle(self, deadline: "Optional[float]") -> "Optional[int]":
+        """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
+        was too late."""
         own = self._own()
         tasks = self._tasks
         while True:
-            seen = len(tasks)
+            cleared, seen = self._cleared, len(tasks)
             for task in self._unfinished(seen):
                 if task._status not in FINAL and task is not own and not task._end(deadline):
-                    return False
+                    return None
             if own is None:
-                self._settled = seen
+                if not self._has_settled(seen, cleared):
+                    continue
                 if not self._entering.wait(deadline):
-                    return False
+                    return None
             if len(tasks) == seen:
-                return True
+                return seen
+
+    def _wait_aftermath(self, deadline: "Optional[float]") -> bool:
+        """Block until what follows the ends of tasks has been done; say whether it has. A task of the queue, and a hook, do
+        not wait for what comes after them."""
+        if self._own() is not None:
+            return True
+        if not self._aftermath.wait(deadline):
+            return False
+        if self._hooks is None:
+            return True
+        latch = Latch()
+        return not tell_behind(self._pool, latch) or latch.wait(deadline)
 
     def _wait_end(self, deadline: "Optional[float]") -> bool:
         latch = Latch()
@@ -118,15 +137,17 @@ class _BlockingQueue(TaskQueue):
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :param progress: show how far it is: a bar on a terminal, lines elsewhere.
-        :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+        :raises WaitTimeoutError: (a TimeoutError) some are unfinished, or their hooks; they go on.
         """
         deadline = deadline_of(timeout)
         if progress:
             _watch_progress(self._tasks[self._reported:], deadline)
-        if not self._settle(deadline):
+        if self._settle(deadline) is None:
             raise WaitTimeoutError(f"{len(self)} tasks of this {type(self).__name__} unfinished after {timeout:g} s of "
                                    "waiting; they go on: wait again, or cancel()")
-        self._aftermath.wait(deadline)
+        if not self._wait_aftermath(deadline):
+            raise WaitTimeoutError(f"hooks or checkpoints of this {type(self).__name__} unfinished after {timeout:g} s of waiting, "
+                                   "though all its tasks have ended; wait again")
 
     def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended. From any thread.
@@ -135,17 +156,15 @@ class _BlockingQueue(TaskQueue):
 
         A task that shuts down its own queue does not wait for itself.
         """
-        with self._lock:
-            self._closing = True
         if force:
-            self._abandon(self._stop_rest(spare=False))
+            self._abandon(self._discard())
         else:
             with self._lock:
+                self._closing = True
                 if not self._closed:
                     self._steer()
         self._settle(None)
-        if self._own() is None:
-            self._aftermath.wait()
+        self._wait_aftermath(None)
         self._has_closed()
 
     def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
@@ -163,7 +182,11 @@ class _BlockingQueue(TaskQueue):
 
     def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
                  traceback: "Optional[TracebackType]") -> None:
-        self.shutdown(force=kind is not None)
+        try:
+            self.shutdown(force=kind is not None)
+        except BaseException:           # interrupted: nobody waits for them any more
+            self.cancel()
+            raise
 
 
 class ThreadQueue(_BlockingQueue):

@@ -40,6 +40,11 @@ class QueueTask:
             options = merge(options, changes, "a task of a queue")
         return self.queue._submit_call(self.__wrapped__, options, args, keywords or None)
 
+    def __get__(self, instance: "Any", owner: "Any" = None) -> "QueueTask":
+        """As functions do: read from an instance, it is the task of that instance's method."""
+        bind = getattr(self.__wrapped__, "__get__", None)
+        return self if instance is None or bind is None else QueueTask(self.queue, bind(instance, owner), self.options)
+
     def map(self, items: "Iterable[Any]", **options: "Any") -> "List[Any]":
         """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""
         return self.queue.map(self.__wrapped__, items, **{"opts": self.options, **options})

@@ -42,7 +42,8 @@ class Checkpoint:
     Pass it to ``map`` or ``group`` of a queue, or to ``amap``, ``tmap``, ``pmap``. Inputs that have succeeded before are
     not submitted; their handles have ended already, with the value from the file and ``attempts`` 0. Inputs are known
     again by their value: numbers, strings, bytes, None and containers of these, or anything that pickles the same way
-    each time. What changes in the function is not noticed: :meth:`clear` it then.
+    each time. What changes in the function is not noticed, nor is what a closure holds, or the object of a method: give that as
+    an argument, or :meth:`clear` it then.
 
     :param path: the file; it is made when it is not there, for the user alone.
     :raises CheckpointError: (an OSError) the file is no checkpoint, of another version, corrupt, or open to others.

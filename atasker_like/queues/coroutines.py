@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from time import perf_counter
 
 from ..constants import TT_COROUTINE
-from ..engine.calling import is_coroutine_function
 from ..engine.task import FINAL
-from ..engine.waiting import FutureWatcher, deadline_of, mailbox_of, remaining
+from ..engine.waiting import FutureWatcher, deadline_of, mailbox_of
 from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
 from ..tasks import _co_as_completed, _co_end
+from .aftermath import Aftermath
 from .base import TaskQueue
+from .fronts import tell_behind
 from .groups import TaskGroup
 from .handles import TaskHandle
 from .hooks import log_hook
@@ -67,15 +69,18 @@ class AsyncQueue(TaskQueue):
         super()._begin_anew()
         self._loop: "Optional[asyncio.AbstractEventLoop]" = None        # the loop that it was first used in
         self._initialized = False
+        self._initializing: "Optional[Aftermath]" = None        # the initializer is being called
 
     def _bind_loop(self) -> "asyncio.AbstractEventLoop":
-        """Return the loop of this queue: the one that it is first used in, until all its tasks have ended."""
+        """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
+        run more."""
         module: "Any" = sys.modules.get("asyncio")          # no loop runs where it was never imported
         running: "Optional[asyncio.AbstractEventLoop]" = None if module is None else module._get_running_loop()
         loop = self._loop
         if loop is not None and loop is running:
             return loop
-        if loop is None or running is not None and not len(self):
+        in_use = self._running or self._started and not self._closed
+        if loop is None or running is not None and (loop.is_closed() or not in_use and not len(self)):
             if running is None:
                 raise QueueStateError("an AsyncQueue runs its tasks in the loop that it is used in, and no loop runs here; submit "
                                       "from a coroutine, for example inside asyncio.run()")
@@ -119,13 +124,17 @@ class AsyncQueue(TaskQueue):
             self._steer()
             if progress:
                 await self._watch_progress(deadline)
-            timed_out = not await (self._settle(deadline) if self.mode == "finite" else self._wait_end(deadline))
-            if timed_out:
-                self._halting = True
-                self._stop_rest(spare=self.on_timeout == "complete")
-                await self._settle(None)
-            await self._aftermath.co_wait()
-            summary = self._summarise(began, timed_out)
+            timed_out = self.mode != "finite" and not await self._wait_end(deadline)
+            while True:
+                seen = None if timed_out else await self._settle(deadline)
+                if seen is None:
+                    timed_out = self._halting = True
+                    self._stop_rest(spare=self.on_timeout == "complete")
+                    seen = await self._settle(None) or 0
+                await self._wait_aftermath(None)
+                if len(self._tasks) <= seen:
+                    break               # else hooks have submitted more
+            summary = self._summarise(seen, began, timed_out)
         except BaseException:
             self._stop_rest(spare=False)
             raise
@@ -136,41 +145,66 @@ class AsyncQueue(TaskQueue):
         return summary
 
     async def _initialize(self) -> None:
-        if self.initializer is not None and not self._initialized:
-            self._initialized = True
-            made = self.initializer(*self.initargs)
-            if is_coroutine_function(self.initializer):
-                await made
+        """Call the initializer, unless it has been; one at a time, and again when it did not come to its end."""
+        while self.initializer is not None and not self._initialized:
+            initializing = self._initializing
+            if initializing is not None:
+                watcher = FutureWatcher()
+                if initializing.watch(watcher):
+                    await watcher.future
+                continue
+            initializing = self._initializing = Aftermath()
+            initializing.expect(1)
+            try:
+                made = self.initializer(*self.initargs)
+                if hasattr(made, "__await__"):
+                    await made
+                self._initialized = True
+            finally:
+                self._initializing = None
+                initializing.made()
 
-    async def _settle(self, deadline: "Optional[float]") -> bool:
-        """Wait until all tasks have ended, those too that come meanwhile; say whether they have."""
+    async def _settle(self, deadline: "Optional[float]") -> "Optional[int]":
+        """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
+        was too late."""
         own = self._own()
         tasks = self._tasks
         while True:
-            seen = len(tasks)
+            cleared, seen = self._cleared, len(tasks)
             for task in self._unfinished(seen):
                 if task._status not in FINAL and task is not own and not await _co_end(task, deadline):
-                    return False
+                    return None
             if own is None:
-                self._settled = seen
-                await self._entering.co_wait()
+                if not self._has_settled(seen, cleared):
+                    continue
+                if not await self._entering.co_wait(deadline):
+                    return None
             if len(tasks) == seen:
-                return True
+                return seen
+
+    async def _wait_aftermath(self, deadline: "Optional[float]") -> bool:
+        """Wait until what follows the ends of tasks has been done; say whether it has. A task of the queue does not wait for
+        what comes after it."""
+        if self._own() is not None:
+            return True
+        if not await self._aftermath.co_wait(deadline):
+            return False
+        if self._hooks is None or self._pool is None:
+            return True
+        watcher = FutureWatcher()
+        behind = partial(self._call_hook, "a hook", watcher)
+        if not tell_behind(self._pool, behind):
+            behind()            # they may be on their way into the loop, which calls them in their order
+        return await watcher.wait(deadline)
 
     async def _wait_end(self, deadline: "Optional[float]") -> bool:
-        from asyncio import TimeoutError as Late
-        from asyncio import wait_for
-
         watcher = FutureWatcher()
         if not self._watch_end(watcher):
             return True
         try:
-            await wait_for(watcher.future, remaining(deadline))
-        except Late:
-            return False
+            return await watcher.wait(deadline)
         finally:
             self._unwatch_end(watcher)
-        return True
 
     async def _watch_progress(self, deadline: "Optional[float]") -> None:
         """Draw until the tasks that are there have ended, or the deadline has come."""
@@ -209,28 +243,29 @@ class AsyncQueue(TaskQueue):
         deadline = deadline_of(timeout)
         if progress:
             await self._watch_progress(deadline)
-        if not await self._settle(deadline):
+        if await self._settle(deadline) is None:
             raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {timeout:g} s of waiting; they go on: "
                                    "wait again, or cancel()")
-        await self._aftermath.co_wait()
+        if not await self._wait_aftermath(deadline):
+            raise WaitTimeoutError(f"hooks or checkpoints of this AsyncQueue unfinished after {timeout:g} s of waiting, though all "
+                                   "its tasks have ended; wait again")
 
     async def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended.
 
         :param force: cancel them instead, also those that must complete.
         """
-        with self._lock:
-            self._closing = True
         if force:
-            self._stop_rest(spare=False)
+            self._discard()
         else:
+            with self._lock:
+                self._closing = True
             await self._initialize()
             with self._lock:
                 if not self._closed:
                     self._steer()
         await self._settle(None)
-        if self._own() is None:
-            await self._aftermath.co_wait()
+        await self._wait_aftermath(None)
         self._has_closed()
 
     async def __aenter__(self) -> "AsyncQueue":
@@ -239,4 +274,8 @@ class AsyncQueue(TaskQueue):
 
     async def __aexit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
                         traceback: "Optional[TracebackType]") -> None:
-        await self.shutdown(force=kind is not None)
+        try:
+            await self.shutdown(force=kind is not None)
+        except BaseException:           # cancelled: nobody waits for them any more
+            self.cancel()
+            raise

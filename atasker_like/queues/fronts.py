@@ -1,6 +1,8 @@
 """What a queue asks of the supervisor, in one place: a lane, and specs for it."""
 from __future__ import annotations
 
+from sys import maxsize
+
 from ..constants import TT_MP
 from ..engine.lanes import Lane
 from .calls import Prepared
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from ..supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["make_lane", "make_spec", "start_each"]
+__all__ = ["make_lane", "make_spec", "may_wait", "start_each", "tell_behind"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -41,6 +43,28 @@ def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., A
 
 
 def start_each(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
-    """Submit calls one by one, since some have keywords."""
-    return [spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None)
-            for call in calls]
+    """Submit calls one by one, since some have keywords: all or none."""
+    started: "List[Task[Any]]" = []
+    try:
+        for call in calls:
+            started.append(spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None))
+    except BaseException:
+        for task in reversed(started):
+            task.cancel()
+        raise
+    return started
+
+
+def may_wait(spec: "TaskSpec") -> bool:
+    """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
+    return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
+
+
+def tell_behind(pool: "Any", call: "Callable[[], Any]") -> bool:
+    """Have a call made behind the hooks of tasks of a pool that have ended by now, and of those that have taken its place;
+    False, and no call, when none are to be called."""
+    while pool is not None:
+        if pool.tell_behind(call):
+            return True
+        pool = pool.successor
+    return False

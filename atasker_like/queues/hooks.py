@@ -37,16 +37,8 @@ class Hooks:
     def ended(self, task: "Task[Any]") -> None:
         """The task is final."""
         queue, on_complete = self._queue, self._queue.on_complete
-        aftermath = queue._aftermath
-
-        def call() -> None:
-            try:
-                if on_complete is not None:
-                    log_hook("on_complete", lambda: on_complete(result_of(task)))
-            finally:
-                aftermath.made()        # last: a run that waits for it has all of it behind it, the log too
-
-        queue._call_hook("on_complete", call)
+        if on_complete is not None:
+            queue._call_hook("on_complete", lambda: on_complete(result_of(task)))
 
 
 def log_hook(name: str, call: "Callable[[], Any]") -> None:

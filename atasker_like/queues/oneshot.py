@@ -1,6 +1,7 @@
 """A queue for one call: amap, tmap, pmap; and what scripts written with queues need beside: iter_completed, run."""
 from __future__ import annotations
 
+from ..errors import ClosedError, InvalidTypeError
 from ..tasks import as_completed
 from .blocking import ProcessQueue, ThreadQueue
 from .coroutines import AsyncQueue
@@ -19,6 +20,8 @@ __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
 def _split(options: "Dict[str, Any]") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
     """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
+    if "mode" in options:
+        raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the last item")
     queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
     return queue, options
 
@@ -35,7 +38,12 @@ def _map(kind: "Type[Any]", fn: "Callable[..., Any]", items: "Iterable[Any]", pr
     if arguments.get("size"):
         queue.start()           # a bounded queue takes more only when it runs
     try:
-        handles = queue.map(fn, items, **options)
+        try:
+            handles = queue.map(fn, items, **options)
+        except ClosedError:
+            if not queue.closed:        # a call has failed before all were submitted: that is what is to be told
+                queue.run().raise_for_errors(include_cancelled=True)
+            raise
         summary = queue.run(progress=progress)
     except BaseException:
         queue.cancel()

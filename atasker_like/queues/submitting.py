@@ -11,7 +11,7 @@ from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
-from .fronts import make_spec, start_each
+from .fronts import make_spec, may_wait, start_each
 from .handles import views_of
 from .settings import Settings
 
@@ -45,10 +45,12 @@ class Submitting(Settings):
         _policy: str
         _halting: bool
         _closing: bool
+        _discarding: bool
         _closed: bool
         _tasks: List[Task[Any]]
         _entering: Aftermath
         _aftermath: Aftermath
+        on_full: str
 
         def _watch_failures(self, tasks: Iterable[Task[Any]]) -> None: ...
         def _is_failing(self, error: BaseException) -> None: ...
@@ -57,6 +59,7 @@ class Submitting(Settings):
     def _begin_anew(self) -> None:
         self._specs: "Dict[Any, Tuple[TaskSpec, Any, TaskOptions]]" = {}        # see _spec()
         self._some_detached = False     # of its tasks, from the first one on
+        self._pool: "Any" = None        # that they are in, or the first of those that have followed each other
         self._groups = count(1)
         self._restored = count(1)       # tasks that a checkpoint has handed back
 
@@ -85,7 +88,8 @@ class Submitting(Settings):
         The rest as :meth:`submit`.
         """
         self._check_open()
-        return self._submit_all(self._spec(fn, opts, options), calls_of(items, "map"), checkpoint)
+        spec = self._spec(fn, opts, options)
+        return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(spec.target))
 
     def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
               opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
@@ -106,8 +110,9 @@ class Submitting(Settings):
             group_id = f"group-{next(self._groups)}"
         merged = merged.replace(group_id=group_id)
         if items is not None:
-            return self._group(group_id, self._submit_all(self._spec(tasks, merged, {}), calls_of(items, "group"),
-                                                          checkpoint))
+            spec = self._spec(tasks, merged, {})
+            page = None if checkpoint is None else checkpoint.page(spec.target)
+            return self._group(group_id, self._submit_all(spec, calls_of(items, "group"), page))
         calls = []
         for position, call in enumerate(_several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
@@ -115,8 +120,16 @@ class Submitting(Settings):
                                        f"{position} is {call!r}")
             calls.append((self._spec(call[0], merged, {}), call[1:]))
         handles: "List[Any]" = []
-        for spec, args in calls:
-            handles += self._submit_all(spec, [[args]], checkpoint)
+        pages: "Dict[Any, Page]" = {}
+        try:
+            for spec, args in calls:
+                if checkpoint is not None and spec.target not in pages:
+                    pages[spec.target] = checkpoint.page(spec.target)
+                handles += self._submit_all(spec, [[args]], pages.get(spec.target))
+        except BaseException:
+            for handle in reversed(handles):
+                handle.cancel()
+            raise
         return self._group(group_id, handles)
 
     def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
@@ -207,22 +220,24 @@ class Submitting(Settings):
         """Have a function tell of its failure at once."""
         return watch_errors(function, self._is_failing)
 
-    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", checkpoint: "Optional[Checkpoint]"
-                    ) -> "List[Any]":
+    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", page: "Optional[Page]") -> "List[Any]":
         accepted: "List[Task[Any]]" = []
-        page = None if checkpoint is None else checkpoint.page(spec.target)
         try:
-            for calls in chunks:
-                self._entering.expect(1)
-                try:
-                    if page is None:
-                        tasks = self._start(spec, calls)
-                        self._enter(tasks, len(tasks))
-                    else:
-                        tasks = self._resume(spec, calls, page)
-                finally:
-                    self._entering.made()
-                accepted += tasks
+            for chunk in chunks:
+                # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
+                # who cancels them, must find them.
+                waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
+                for calls in ([call] for call in chunk) if waits else (chunk,):
+                    entering = self._begin_entering(spec)
+                    try:
+                        if page is None:
+                            tasks = self._start(spec, calls)
+                            self._enter(tasks)
+                        else:
+                            tasks = self._resume(spec, calls, page)
+                    finally:
+                        entering.made()
+                    accepted += tasks
             # Not before: meanwhile the garbage collector would go through them again and again.
             return views_of(accepted, self._handle)
         except BaseException:
@@ -236,13 +251,29 @@ class Submitting(Settings):
         """Submit one call, with keywords of the function's own, and return its handle."""
         self._check_open()
         spec = self._spec(function, options, {})
-        self._entering.expect(1)
+        entering = self._begin_entering(spec)
         try:
             task = spec.pool.start(spec, args, keywords)
-            self._enter((task,), 1)
+            self._enter((task,))
         finally:
-            self._entering.made()
+            entering.made()
         return self._handle(task)
+
+    def _begin_entering(self, spec: "TaskSpec") -> Aftermath:
+        """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
+
+        :raises ClosedError: it is closed, or was since the function was looked at.
+        """
+        entering = self._entering
+        entering.expect(1)
+        try:
+            self._check_open()
+            if spec.lane is not self._lane:
+                raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
+        except BaseException:
+            entering.made()
+            raise
+        return entering
 
     def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
         """Submit calls of one function together."""
@@ -264,19 +295,20 @@ class Submitting(Settings):
                 if tasks[position] is None:
                     tasks[position] = task = next(started)
                     task.add_done_callback(_Noting(page, key, self._aftermath))
-        self._enter(tasks, len(missing))
+        self._enter(tasks)
         return tasks
 
-    def _enter(self, tasks: "Sequence[Task[Any]]", started: int) -> None:
-        """Note tasks that have just been accepted: so many, the others come from a checkpoint."""
+    def _enter(self, tasks: "Sequence[Task[Any]]") -> None:
+        """Note tasks that have just been accepted, or come from a checkpoint."""
         self._tasks += tasks
-        if self._hooks is not None:
-            self._aftermath.expect(started)
+        if self._pool is None and tasks:
+            self._pool = tasks[0]._spec.pool
         if self._policy == "fail_first":
             self._watch_failures(tasks)
-        if self._halting or self._closed:
+        if self._halting or self._discarding or self._closed:
             # They came in while the queue gave up. They are accepted, so they end: as the others do.
-            self._cancel([task for task in tasks if self._closed or not task.options.must_complete])
+            spare = not (self._discarding or self._closed)
+            self._cancel([task for task in tasks if not (spare and task.options.must_complete)])
 
 
 class _Noting:
