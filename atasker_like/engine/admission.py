@@ -220,10 +220,24 @@ class Admission:
             self.free(lane)
 
     def enter(self, task: "Task[Any]") -> None:
-        """A task takes the place that it had lent, whoever has taken it meanwhile."""
+        """A task takes a place, whoever waits for one."""
         self.active += 1
         lane = task._spec.lane
         if lane is not None:
+            lane.running += 1
+
+    def lend(self, task: "Task[Any]") -> None:
+        """A task lends its place; that in its lane, too, if the lane does."""
+        self.active -= 1
+        lane = task._spec.lane
+        if lane is not None and lane.lends:
+            self.free(lane)
+
+    def reclaim(self, task: "Task[Any]") -> None:
+        """A task takes back what it had lent, whoever has taken it meanwhile."""
+        self.active += 1
+        lane = task._spec.lane
+        if lane is not None and lane.lends:
             lane.running += 1
 
     def walk_in(self, task: "Task[Any]") -> bool:

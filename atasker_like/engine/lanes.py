@@ -95,7 +95,7 @@ class Lane:
     3
     """
 
-    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "running", "turns", "parked",
+    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
                  "_alarm", "__weakref__")
 
@@ -110,6 +110,8 @@ class Lane:
         self.size: "Optional[int]" = None
         self.on_full = "block"
         self.paused = False
+        #: Whether a task in a thread lends its place here, too, while it waits for others.
+        self.lends = True
         #: Places in use: its tasks that run; of the process pool, processes that have any.
         self.running = 0
         #: Each task that waits, those withdrawn not counted, has a turn.

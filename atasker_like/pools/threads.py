@@ -249,9 +249,10 @@ class ThreadPool(Pool):
                     member.wake.release()   # should its thread start after all, it ends at once
             elif not member.awake and member.wake.locked():
                 member.wake.release()       # it finds nothing to do, and gives its place back by itself
-        running = [member.task for member in self._threads
-                   if member.task is not None and not member.lent and not member.abandoned]
-        self.admission.recount(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
+        running = [(member, member.task._spec.lane) for member in self._threads
+                   if member.task is not None and not member.abandoned]
+        self.admission.recount(sum(not member.lent for member, _ in running),
+                               [lane for member, lane in running if lane is not None and not (member.lent and lane.lends)])
         return self._dispatch_chores()
 
     def _launch(self, members: "Iterable[PoolThread]") -> None:
@@ -547,7 +548,7 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent += 1
             if member.lent == 1 and member.task is not None and not member.abandoned:
-                self.admission.leave(member.task)
+                self.admission.lend(member.task)
                 members = self._dispatch()
         self._launch(members)
 
@@ -555,7 +556,7 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent -= 1
             if member.lent == 0 and member.task is not None and not member.abandoned:
-                self.admission.enter(member.task)
+                self.admission.reclaim(member.task)
 
     def _runner(self, task: "Task[Any]") -> "Optional[PoolThread]":
         for member in self._threads:
@@ -583,7 +584,9 @@ class ThreadPool(Pool):
         member.abandoned = True
         self._abandoned.add(member)
         self._set_most()
-        if not member.lent and member.task is not None:
+        if member.task is not None:
+            if member.lent:
+                self.admission.reclaim(member.task)
             self.admission.leave(member.task)
 
     def abandon(self, task: "Task[Any]") -> None:

@@ -370,3 +370,44 @@ def test_waiting_in_a_lane_is_no_late_start(supervisor, caplog):
     assert task.value(20) == 1
     supervisor.stop(wait=20)
     assert "after it was queued" not in caplog.text
+
+
+@pytest.mark.parametrize("lends", [True, False])
+def test_a_lane_may_keep_the_place_of_a_task_that_waits(make_supervisor, lends):
+    """That in the pool is lent all the same: it is one of one place, and the other task runs."""
+    supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
+    lane = supervisor.lane("one at a time", limit=1)
+    lane.lends = lends
+    order, gate = [], threading.Event()
+
+    def other():
+        if not lends:
+            assert gate.wait(20)
+        order.append("other")
+
+    def waits():
+        behind = [background_task(order.append, supervisor=supervisor, lane=lane)("behind"),
+                  background_task(other, supervisor=supervisor)()]
+        gate.set()
+        behind[1].value(20)
+        order.append("waited")
+        return behind[0]
+
+    background_task(waits, supervisor=supervisor, lane=lane)().value(20).value(20)
+    assert order == (["behind", "other", "waited"] if lends else ["other", "waited", "behind"])
+    assert lane.running == lane.waiting == 0
+
+
+@pytest.mark.parametrize("lends", [True, False])
+def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_supervisor, lends):
+    supervisor = make_supervisor()
+    lane = supervisor.lane("one at a time", limit=1)
+    lane.lends = lends
+    gate = threading.Event()
+    waited = background_task(gate.wait, supervisor=supervisor)(20)
+    stuck = background_task(lambda: waited.value(20), supervisor=supervisor, lane=lane, timeout=0.05)()
+    assert stuck.wait(20).status == "failed"
+    assert background_task(abs, supervisor=supervisor, lane=lane)(-1).value(20) == 1
+    gate.set()
+    waited.value(20)
+    assert lane.running == lane.waiting == 0
