@@ -4,11 +4,18 @@ One table, ``results``: ``task_id``, ``expires`` (epoch seconds or null), ``data
 in WAL mode, so that readers and the one writer do not wait for each other. A commit hands the pages to the operating
 system and does not wait for the disk: a process that is killed loses nothing that was stored, a machine that loses its
 power may lose the last commits, and neither leaves anything torn.
+
+SQLite keeps tables of the locks of a process, which a fork copies: what was locked just then stays locked in the child for
+ever, and what the child opens later is not locked at all for others. So a fork finds the file closed: it waits for who reads
+and writes at that moment, and the next use, on both sides, opens the file again.
 """
 from __future__ import annotations
 
 import os
-from threading import RLock
+from itertools import count
+from threading import RLock, local
+from time import monotonic
+from weakref import WeakValueDictionary
 
 from ..errors import ResultBackendError
 from .backend import Backend
@@ -33,7 +40,10 @@ _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 #: Seconds between two looks for what has expired, at least, and how many are removed at a time.
 SWEEP_EVERY, SWEEP_MOST = 5.0, 20000
 
-#: Connections of a parent process, after a fork: closing them here would take its locks away.
+#: Seconds that a fork waits at most for those that read and write just then.
+FORK_PATIENCE = 3.0
+
+#: Connections of a parent process that a fork found in use: nothing may be done with them here, not even closing them.
 _of_the_parent: "List[Any]" = []
 
 
@@ -45,8 +55,8 @@ class SQLiteBackend(Backend):
     :param serializer: ``'json'`` or ``'pickle'``, see :class:`Backend`.
     :param timeout: seconds to wait for another process that holds the file locked.
 
-    The file is opened on first use, and once more by a process that is forked. From any thread. ``close()`` it, or use it
-    in a ``with`` block.
+    The file is opened on first use, and again on the next use after a fork, in the parent and in the child. From any thread.
+    ``close()`` it, or use it in a ``with`` block.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -62,13 +72,16 @@ class SQLiteBackend(Backend):
         self.path = os.path.abspath(os.fspath(path))
         self.timeout = timeout
         # They may be entered again, by a finalizer or a signal handler that asks for a result.
-        self._read_lock = RLock()   # guards the reader's connection
+        self._read_lock = RLock()   # guards the reader's connection, and _reading
         self._write_lock = RLock()  # guards the writer's connection, and _busy
         self._reader: "Optional[sqlite3.Connection]" = None
         self._writer: "Optional[sqlite3.Connection]" = None
-        self._busy = False          # a statement of the writer's is under way
-        self._pid = os.getpid()
+        self._reading = False       # the reader's connection is in use
+        self._busy = False          # the writer's connection is in use
+        self._begun = False         # the writer is inside a transaction
+        self._cut_off = False       # the fork that made this process found the writer inside a transaction
         self._sweep_at = 0.0
+        _backends[next(_ages)] = self
 
     # -- the contract --------------------------------------------------------------------------------
 
@@ -83,13 +96,9 @@ class SQLiteBackend(Backend):
 
     def close(self) -> None:
         """See :meth:`Backend.close`."""
-        self._after_fork()
         for lock, name in ((self._read_lock, "_reader"), (self._write_lock, "_writer")):
             with lock:
-                connection = getattr(self, name)
-                setattr(self, name, None)
-                if connection is not None:
-                    connection.close()
+                self._drop(name)
 
     def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
         """See :meth:`Backend.write`. One transaction."""
@@ -112,8 +121,8 @@ class SQLiteBackend(Backend):
 
     def read(self, task_id: str) -> "Optional[str]":
         """See :meth:`Backend.read`."""
-        self._after_fork()
         with self._read_lock:
+            outer, self._reading = self._reading, True
             try:
                 if self._reader is None:
                     self._reader = self._connect()
@@ -126,6 +135,8 @@ class SQLiteBackend(Backend):
                 if isinstance(error, ResultBackendError):
                     raise
                 raise self._trouble("read", error) from error
+            finally:
+                self._reading = outer
         return None if found is None else found[0]
 
     def delete(self, task_id: str) -> bool:
@@ -146,7 +157,6 @@ class SQLiteBackend(Backend):
 
     def _writing(self, work: "Callable[[sqlite3.Connection], T]", patient: bool = True) -> "T":
         """Do something in a transaction; who is not patient does not wait for another process."""
-        self._after_fork()
         with self._write_lock:
             if self._busy:
                 raise ResultBackendError(f"{self!r} cannot be written here: this code, a signal handler or a finalizer, came in "
@@ -162,6 +172,7 @@ class SQLiteBackend(Backend):
                     database.execute("PRAGMA busy_timeout = 0")
                     database.execute("BEGIN IMMEDIATE")         # if it fails, so does the connection
                     database.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
+                self._begun = True
                 try:
                     done = work(database)
                     database.execute("COMMIT")
@@ -176,7 +187,7 @@ class SQLiteBackend(Backend):
                 self._drop("_writer")
                 raise self._trouble("write", error) from error
             finally:
-                self._busy = False
+                self._begun = self._busy = False
 
     def _version_of(self, database: "sqlite3.Connection") -> int:
         """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
@@ -211,24 +222,36 @@ class SQLiteBackend(Backend):
         return database
 
     def _drop(self, name: str) -> None:
-        """A connection has failed: the next use makes another one, since the file may have been put in order."""
+        """Close a connection; the next use makes another one. One that has failed, too: the file may be put in order by then."""
         connection, empty = getattr(self, name), None
         setattr(self, name, empty)
         if connection is not None:
             connection.close()
 
     def _trouble(self, what: str, error: Exception) -> ResultBackendError:
+        message = str(error)
+        advice = _FORKED if self._cut_off and "locked" in message else _advice(message)
         return ResultBackendError(f"the results in {self.path} cannot be {'read' if what == 'read' else 'written'} "
-                                  f"({type(error).__name__}: {error}){_advice(str(error))}")
+                                  f"({type(error).__name__}: {message}){advice}")
 
-    def _after_fork(self) -> None:
-        """In a process that was forked: the connections are the parent's, and so are whoever held the locks."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            _of_the_parent.extend((self._reader, self._writer))
-            self._reader = self._writer = None
-            self._busy = False
-            self._read_lock, self._write_lock = RLock(), RLock()
+    # -- the application forks -----------------------------------------------------------------------
+
+    def _before_fork(self, held: "List[RLock]", deadline: float) -> None:
+        """Take the locks, and close what nobody uses: all there is, unless a write takes too long, or this thread itself is
+        in the middle of something, and a signal handler forks."""
+        for lock, name in ((self._read_lock, "_reader"), (self._write_lock, "_writer")):
+            if lock.acquire(timeout=max(0.0, deadline - monotonic())):
+                held.append(lock)
+                if not (self._reading if name == "_reader" else self._busy):
+                    self._drop(name)
+
+    def _reset_after_fork(self) -> None:
+        """In the child: what is not closed is the parent's, and so are those who held the locks."""
+        self._cut_off = self._begun
+        _of_the_parent.extend((self._reader, self._writer))
+        self._reader = self._writer = None
+        self._reading = self._begun = self._busy = False
+        self._read_lock, self._write_lock = RLock(), RLock()
 
     def __repr__(self) -> str:
         return f"<SQLiteBackend {self.path}>"
@@ -245,3 +268,49 @@ def _advice(message: str) -> str:
         if words in message:
             return "; " + advice
     return ""
+
+
+#: What a process is told that can never write, since it was forked in the middle of a write.
+_FORKED = ("; this process was forked while its parent was in the middle of a write that took long, and cannot get over that: "
+           "fork again, or have a process that is not forked write there")
+
+#: All backends of this process by age, which is the order in which a fork takes their locks.
+_backends: "WeakValueDictionary[int, SQLiteBackend]" = WeakValueDictionary()
+_ages = count()
+
+
+class _Forks(local):
+    """The forks that this thread has begun, one inside the other: the locks that each of them holds."""
+
+    def __init__(self) -> None:
+        self.held: "List[List[RLock]]" = []
+
+
+_forks = _Forks()
+
+
+def _before_fork() -> None:
+    held: "List[RLock]" = []
+    _forks.held.append(held)
+    deadline = monotonic() + FORK_PATIENCE
+    for reference in _backends.valuerefs():
+        backend = reference()
+        if backend is not None:
+            backend._before_fork(held, deadline)
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _forks.held.pop():
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    del _forks.held[-1:]        # an embedding program may fork without telling before
+    for reference in _backends.valuerefs():
+        backend = reference()
+        if backend is not None:
+            backend._reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -288,6 +288,163 @@ def test_a_forked_process_opens_its_own(path, make):
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+def forked(work):
+    """Do something in a forked process; return what is asked for its outcome: None, or the words of what it raised."""
+    source, report = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            try:
+                work()
+            except BaseException as error:
+                os.write(report, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(report)
+
+    def outcome():
+        with open(source) as file:
+            said = file.read()
+        assert os.waitpid(pid, 0)[1] == 0
+        return said or None
+
+    return outcome
+
+
+class TellingLock:
+    """In front of a lock: says that somebody is about to wait for it."""
+
+    def __init__(self, lock, tell):
+        self._lock, self._tell = lock, tell
+
+    def acquire(self, *args, **kwargs):
+        self._tell()
+        return self._lock.acquire(*args, **kwargs)
+
+    def release(self):
+        self._lock.release()
+
+
+@pytest.fixture
+def held_up(make):
+    """A backend whose writer is inside a transaction, and what lets it go on."""
+    backend = make(timeout=0.1)
+    backend.write([("before", "1")])
+    inside, go = threading.Event(), threading.Event()
+
+    def work(database):
+        database.execute("INSERT INTO results VALUES ('held up', NULL, '1')")
+        inside.set()
+        assert go.wait(PATIENCE)
+
+    writer = threading.Thread(target=backend._writing, args=(work,))
+    writer.start()
+    assert inside.wait(PATIENCE)
+    yield backend, go
+    go.set()
+    writer.join(PATIENCE)
+
+
+def forking(test):
+    """That there are threads when it forks is what is tested."""
+    return pytest.mark.filterwarnings("ignore:This process")(pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")(test))
+
+
+@forking
+def test_a_fork_waits_for_the_end_of_a_write(path, held_up):
+    backend, go = held_up
+    lock = backend._write_lock
+    backend._write_lock = TellingLock(lock, go.set)
+    outcome = forked(lambda: backend.write([("child", "1")]))
+    backend._write_lock = lock
+    assert outcome() is None
+    assert [backend.read(task_id) for task_id in ("before", "held up", "child")] == ["1", "1", "1"]
+
+
+@forking
+def test_a_fork_does_not_wait_long(path, held_up, monkeypatch):
+    """Then the child cannot write, and says why; all others can."""
+    backend, go = held_up
+    monkeypatch.setattr(module, "FORK_PATIENCE", 0.01)
+    outcome = forked(lambda: backend.write([("child", "1")]))
+    assert "was forked while its parent was in the middle of a write" in outcome()
+    go.set()
+    backend.write([("after", "1")])
+    assert forked(lambda: backend.write([("another child", "1")]))() is None
+    assert query(path, "SELECT count(*) FROM results") == [(4,)]
+
+
+@forking
+def test_a_child_goes_on_when_its_parent_has_closed_the_file(path, make):
+    backend = make()
+    backend.write([("parent", "1")])
+    told, tell = os.pipe()
+    wrote, write = os.pipe()
+
+    def work():
+        backend.write([("child", "1")])
+        os.write(write, b"x")
+        os.read(told, 1)
+        backend.write([("later", "1")])
+        assert backend.read("later") == "1"
+        assert backend.read("parent") == "1"
+
+    outcome = forked(work)
+    assert os.read(wrote, 1)
+    backend.close()                     # who closes it last puts the log away
+    os.write(tell, b"x")
+    assert outcome() is None
+    for end in (told, tell, wrote, write):
+        os.close(end)
+    assert [backend.read(task_id) for task_id in ("parent", "child", "later")] == ["1", "1", "1"]
+
+
+@forking
+def test_a_fork_in_the_middle_of_the_threads_own_use(path, make):
+    """A signal handler that forks: what it came in between goes on in the parent."""
+    backend = make()
+    backend.write([("a", "1")])
+    clock = backend.clock
+    outcomes = []
+
+    def come_in_between(*_):
+        outcomes.append(forked(lambda: os.stat(path)))
+        return clock()
+
+    backend.clock = come_in_between
+    assert backend.read("a") == "1"
+    backend.clock = clock
+    assert backend._writing(come_in_between)
+    assert [outcome() for outcome in outcomes] == [None, None]
+    backend.write([("b", "1")])
+    assert backend.read("b") == "1"
+    assert forked(lambda: backend.write([("child", "1")]))() is None
+
+
+@forking
+def test_threads_fork_at_once(path, tmp_path, make_backend):
+    """With several backends: they are locked in one order."""
+    backends = [make_backend(SQLiteBackend, tmp_path / name) for name in "abc"]
+    together = threading.Barrier(3)
+    found = []
+
+    def fork(number):
+        together.wait(PATIENCE)
+        for turn in range(3):
+            for backend in backends:
+                backend.write([(f"{number} {turn}", "1")])
+            found.append(forked(lambda: [backend.write([(f"child of {number} {turn}", "1")]) for backend in backends])())
+
+    threads = [threading.Thread(target=fork, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert found == [None] * 9
+    for name in "abc":
+        assert query(str(tmp_path / name), "SELECT count(*) FROM results") == [(18,)]
+
+
 def test_whoever_comes_in_between_is_not_let_in(make):
     """A signal handler, or a finalizer, in the middle of a write of its own thread."""
     backend = make()
