@@ -22,7 +22,7 @@ FLOORS = [
      "pools.composing", "pools.dispatch", "pools.upkeep", "pools.processes", "pools.outside", "pools.outlets",
      "pools.external", "loops"],
     ["snapshot", "stacks", "jobs", "schedulers", "supervisor"],
-    ["progress", "tasks", "inboxes", "rhythms", "shifts", "workers", "collections", "locals", "queues",
+    ["wal", "progress", "tasks", "inboxes", "rhythms", "shifts", "workers", "collections", "locals", "queues",
      "results.record", "results.coding", "results.recorder", "results.backend", "results.memory", "results.sqlite",
      "results.handles", "results", "service", "futures"],
     ["monitor", "demo", "legacy", "cli", "testing", "pytest_plugin"],

@@ -16,6 +16,7 @@ from io import BytesIO
 
 from ..engine.result import log
 from ..errors import CheckpointError, InvalidTypeError
+from ..wal import keep_log
 from .calls import unwrap
 
 TYPE_CHECKING = False
@@ -101,23 +102,31 @@ class Checkpoint:
                                       self.path)
 
     def _check_format(self, connection: "sqlite3.Connection") -> None:
+        """Refuse what is no checkpoint, and make one of a file that is new."""
+        if not self._is_checkpoint(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            if not self._is_checkpoint(connection):     # another process may have been quicker
+                connection.execute("CREATE TABLE done (function TEXT NOT NULL, input BLOB NOT NULL, value BLOB NOT NULL, "
+                                   "PRIMARY KEY (function, input)) WITHOUT ROWID")
+                connection.execute(f"PRAGMA application_id={_APPLICATION}")
+                connection.execute(f"PRAGMA user_version={_VERSION}")
+            connection.execute("COMMIT")
+        # In the log nothing is lost when the process is killed; a power cut may cost the last tasks, never the file.
+        keep_log(connection, _PATIENCE)
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _is_checkpoint(self, connection: "sqlite3.Connection") -> bool:
+        """Say whether a file is a checkpoint, or nothing yet; refuse anything else."""
+        # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
+        tables, = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         application, = connection.execute("PRAGMA application_id").fetchone()
         version, = connection.execute("PRAGMA user_version").fetchone()
-        tables, = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (application or tables) and application != _APPLICATION:
             raise CheckpointError(f"{self.path} is a database, but not a checkpoint; give another path", self.path)
         if application and version != _VERSION:
             raise CheckpointError(f"checkpoint {self.path} is of version {version}, and this library reads version {_VERSION}; "
                                   "finish the run with the library that began it, or delete the file", self.path)
-        connection.execute("PRAGMA journal_mode=WAL")
-        # In the log nothing is lost when the process is killed; a power cut may cost the last tasks, never the file.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("CREATE TABLE IF NOT EXISTS done (function TEXT NOT NULL, input BLOB NOT NULL, value BLOB NOT NULL, "
-                           "PRIMARY KEY (function, input)) WITHOUT ROWID")
-        connection.execute(f"PRAGMA application_id={_APPLICATION}")
-        connection.execute(f"PRAGMA user_version={_VERSION}")
-        connection.execute("COMMIT")
+        return bool(application)
 
     def _unusable(self, error: BaseException) -> CheckpointError:
         return CheckpointError(f"checkpoint {self.path} cannot be used: {error}; if the file is damaged, delete it and begin "

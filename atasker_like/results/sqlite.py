@@ -18,6 +18,7 @@ from time import monotonic
 from weakref import WeakValueDictionary
 
 from ..errors import ResultBackendError
+from ..wal import keep_log
 from .backend import Backend
 
 TYPE_CHECKING = False
@@ -191,31 +192,32 @@ class SQLiteBackend(Backend):
 
     def _version_of(self, database: "sqlite3.Connection") -> int:
         """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
-        (application,), (version,), (tables,) = (
+        # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
+        (tables,), (application,), (version,) = (
             database.execute(question).fetchone() for question in (
-                "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"))
+                "SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version"))
         if application != APPLICATION_ID and tables:
             raise ResultBackendError(f"{self.path} is a database of something else; give SQLiteBackend a file of its own")
         if version > SCHEMA_VERSION:
             raise ResultBackendError(f"{self.path} was made by a later version of this library (schema {version}, this one "
                                      f"knows {SCHEMA_VERSION}); update this one, or use another file")
-        return int(version)
+        return int(version) if application == APPLICATION_ID else 0
 
     def _prepared(self) -> "sqlite3.Connection":
         """Open the file for writing, and make the table if the file is new."""
         database = self._connect()
         try:
-            version = self._version_of(database)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            if not version:
-                database.execute("BEGIN IMMEDIATE")     # another process may be doing the same
-                database.execute("CREATE TABLE IF NOT EXISTS results "
-                                 "(task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
-                database.execute("CREATE INDEX IF NOT EXISTS expiring ON results (expires) WHERE expires IS NOT NULL")
-                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not self._version_of(database):
+                database.execute("BEGIN IMMEDIATE")
+                if not self._version_of(database):      # another process may have been quicker
+                    database.execute("CREATE TABLE results "
+                                     "(task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
+                    database.execute("CREATE INDEX expiring ON results (expires) WHERE expires IS NOT NULL")
+                    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 database.execute("COMMIT")
+            keep_log(database, self.timeout)
+            database.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             database.close()
             raise
