@@ -15,6 +15,7 @@ from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import Future
     from typing import Any, Callable, Deque, Generator, Tuple, Type
 
     Notify = Callable[[], None]
@@ -109,7 +110,11 @@ def make_queue(kind: "Type[Any]", notify: "Notify") -> "Any":
     """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it."""
     made: "Any"
     if is_asyncio_queue(kind):
-        made = type(kind.__name__, (_AsyncioQueue, kind), {"__module__": kind.__module__})
+        from asyncio import Queue
+
+        patient = type("_PatientQueue", (_Patience, Queue), {})
+        bases = (_AsyncioQueue, patient) if kind is Queue else (_AsyncioQueue, kind, patient)
+        made = type(kind.__name__, bases, {"__module__": kind.__module__})
     else:
         made = type(kind.__name__, (_NotifyingQueue, kind), {"__module__": kind.__module__})
     queue = made.__new__(made)
@@ -143,13 +148,17 @@ class _NotifyingQueue:
 
 
 class _AsyncioQueue:
-    """In front of asyncio's queues, which any thread may use here: a lock guards them, and who waits for room is woken
-    in a loop of his own."""
+    """In front of asyncio's queues, which any thread may use here: a lock guards them, and whoever waits for room, or for
+    the end of all items, is woken in a loop of his own. So the queue belongs to no loop."""
 
     _worker_notify: "Notify"
+    _unfinished_tasks: int
 
     def __init__(self, *args: "Any", **kwargs: "Any") -> None:
-        self._worker_lock = RLock()         # guards the queue; whoever holds it runs no code but the queue's
+        # Guards the queue and who waits here; whoever holds it runs no code but the queue's.
+        self._worker_lock = RLock()
+        self._worker_putters: "Deque[Future[None]]" = deque()
+        self._worker_joiners: "Deque[Future[None]]" = deque()
         super().__init__(*args, **kwargs)
 
     def put_nowait(self, item: "Any") -> None:
@@ -159,26 +168,102 @@ class _AsyncioQueue:
 
     def get_nowait(self) -> "Any":
         with self._worker_lock:
-            return super().get_nowait()     # type: ignore[misc]
-
-    def _wakeup_next(self, waiters: "Any") -> None:
-        while waiters:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
-                return
+            item = super().get_nowait()     # type: ignore[misc]
+        if self._worker_putters:            # whoever comes later has seen the room
+            self._wakeup_next(self._worker_putters)
+        return item
 
     def task_done(self) -> None:
         with self._worker_lock:
-            waiters = getattr(getattr(self, "_finished", None), "_waiters", None)
-            if not waiters:
-                super().task_done()         # type: ignore[misc]
+            super().task_done()             # type: ignore[misc]
+            is_last = not self._unfinished_tasks
+        if is_last:
+            self._worker_wake_all(self._worker_joiners)
+
+    if sys.version_info >= (3, 13):
+        def shutdown(self, immediate: bool = False) -> None:
+            with self._worker_lock:
+                super().shutdown(immediate)     # type: ignore[misc]
+                is_last = not self._unfinished_tasks
+            self._worker_wake_all(self._worker_putters)
+            if is_last:
+                self._worker_wake_all(self._worker_joiners)
+
+    def _wakeup_next(self, waiters: "Deque[Future[None]]") -> None:
+        while True:
+            with self._worker_lock:
+                waiter = waiters.popleft() if waiters else None
+            if waiter is None or _wake(waiter):
                 return
-        # Somebody waits in join(): that is to be told in his loop.
-        waiters[0].get_loop().call_soon_threadsafe(super().task_done)      # type: ignore[misc]
+
+    def _worker_wake_all(self, waiters: "Deque[Future[None]]") -> None:
+        with self._worker_lock:
+            woken = list(waiters)
+            waiters.clear()
+        for waiter in woken:
+            _wake(waiter)
 
 
-def _resolve(waiter: "Any") -> None:
+class _Patience:
+    """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for."""
+
+    async def put(self: "Any", item: "Any") -> None:
+        is_new = True
+        while True:
+            with self._worker_lock:
+                if not self.full() or getattr(self, "_is_shutdown", False):
+                    super(_AsyncioQueue, self).put_nowait(item)     # type: ignore[misc]
+                    break
+                waiter = self._worker_wait(self._worker_putters, is_new)
+            try:
+                await waiter
+            except BaseException:
+                if not self._worker_give_up(self._worker_putters, waiter):      # woken: the room is for the next one
+                    self._wakeup_next(self._worker_putters)
+                raise
+            is_new = False                  # someone else was quicker: he keeps his turn
+        self._worker_notify()
+
+    async def join(self: "Any") -> None:
+        with self._worker_lock:
+            if not self._unfinished_tasks:
+                return
+            waiter = self._worker_wait(self._worker_joiners, True)
+        try:
+            await waiter
+        finally:
+            self._worker_give_up(self._worker_joiners, waiter)
+
+    def _worker_wait(self, waiters: "Deque[Future[None]]", at_the_end: bool) -> "Future[None]":
+        """Be one of those who wait; the lock is held."""
+        from asyncio import get_running_loop
+
+        waiter: "Future[None]" = get_running_loop().create_future()
+        (waiters.append if at_the_end else waiters.appendleft)(waiter)
+        return waiter
+
+    def _worker_give_up(self: "Any", waiters: "Deque[Future[None]]", waiter: "Future[None]") -> bool:
+        """Wait no longer; say whether nobody has woken the waiter yet."""
+        with self._worker_lock:
+            waits = waiter in waiters
+            if waits:
+                waiters.remove(waiter)
+        return waits
+
+
+def _wake(waiter: "Future[None]") -> bool:
+    """Wake someone who waits in a loop; say whether that reaches him soon."""
+    loop = waiter.get_loop()
+    if waiter.done():                       # cancelled
+        return False
+    try:
+        loop.call_soon_threadsafe(_resolve, waiter)
+    except RuntimeError:                    # the loop has been closed
+        return False
+    return loop.is_running()                # else it may run again, but who knows when
+
+
+def _resolve(waiter: "Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
 

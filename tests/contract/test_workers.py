@@ -1066,6 +1066,22 @@ def test_a_bounded_queue_of_asyncio(supervisor, held):
     assert (held.next(), held.next()) == ((1,), (2,))
 
 
+def test_a_bounded_queue_of_asyncio_is_filled_from_several_loops(supervisor):
+    got = []
+    worker = background_worker(got.append, q=Narrow, supervisor=supervisor)
+    worker.start()
+
+    async def produce(name):
+        for number in range(50):
+            await worker.put((name, number))
+
+    producers = [started(asyncio.run, asyncio.wait_for(produce(name), PATIENCE)) for name in "ab"]
+    for producer in producers:
+        join(producer)
+    wait_for(lambda: len(got) == 100, "all have been dealt with")
+    assert [[number for name, number in got if name == wanted] for wanted in "ab"] == [list(range(50))] * 2
+
+
 def test_a_bounded_queue_of_threads(supervisor, held):
     worker = background_worker(held, q=NarrowThreads, supervisor=supervisor)
     worker.start()

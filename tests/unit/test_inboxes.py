@@ -1,0 +1,297 @@
+"""A bounded queue of asyncio's in front of a worker: any thread takes from it, and coroutines of any loop wait for room."""
+import asyncio
+import gc
+import sys
+import threading
+
+import pytest
+
+from atasker_like.inboxes import make_queue
+
+PATIENCE = 30
+
+
+class Narrow(asyncio.Queue):
+    def __init__(self):
+        super().__init__(1)
+
+
+@pytest.fixture
+def made():
+    """Makes queues, each in a loop that is closed since, as before Python 3.10 they belonged to one."""
+    def make(kind=Narrow, notify=lambda: None):
+        async def born():
+            return make_queue(kind, notify)
+
+        return asyncio.run(born())
+
+    return make
+
+
+@pytest.fixture
+def in_loops():
+    """Runs coroutines, each in a thread and a loop of its own; waits for all of them at the end."""
+    threads, errors = [], []
+
+    def run(coroutine):
+        def target():
+            try:
+                asyncio.run(asyncio.wait_for(coroutine, PATIENCE))
+            except BaseException as error:
+                errors.append(error)
+
+        threads.append(threading.Thread(target=target))
+        threads[-1].start()
+
+    def end():
+        for thread in threads:
+            thread.join(2 * PATIENCE)
+        assert errors == []
+
+    run.end = end
+    yield run
+    end()
+
+
+class Telling:
+    """In front of the queue's lock: says that another thread than the first is about to take it."""
+
+    def __init__(self, lock):
+        self._lock = lock
+        self._thread = threading.get_ident()
+        self.wanted = threading.Event()
+        self.is_owned = lock._is_owned
+
+    def __enter__(self):
+        if threading.get_ident() != self._thread:
+            self.wanted.set()
+        return self._lock.__enter__()
+
+    def __exit__(self, *error):
+        return self._lock.__exit__(*error)
+
+
+def test_it_is_emptied_while_someone_looks_whether_it_is_full(made):
+    """The room that is made then is not missed."""
+    looked, emptied = threading.Event(), threading.Event()
+
+    class Watched(Narrow):
+        def full(self):
+            is_full = super().full()
+            if is_full and not looked.is_set():
+                looked.set()
+                lock = self._worker_lock
+                assert (lock.wanted if lock.is_owned() else emptied).wait(PATIENCE)
+            return is_full
+
+    watched = made(Watched)
+    got = []
+
+    def take():
+        assert looked.wait(PATIENCE)
+        got.append(watched.get_nowait())
+        emptied.set()
+
+    async def main():
+        watched._worker_lock = Telling(watched._worker_lock)
+        await watched.put(1)
+        taker = threading.Thread(target=take)
+        taker.start()
+        await asyncio.wait_for(watched.put(2), PATIENCE)
+        taker.join(PATIENCE)
+
+    asyncio.run(main())
+    assert got == [1] and watched.get_nowait() == 2
+
+
+@pytest.mark.parametrize("kind", [Narrow, type("NarrowByPriority", (Narrow, asyncio.PriorityQueue), {})])
+def test_loops_put_and_a_thread_takes(made, in_loops, kind):
+    notified = threading.Semaphore(0)
+    narrow = made(kind, notified.release)
+
+    async def produce(name):
+        for number in range(200):
+            await narrow.put((name, number))
+
+    for name in "abc":
+        in_loops(produce(name))
+    got = []
+    for _ in range(600):
+        assert notified.acquire(timeout=PATIENCE)
+        got.append(narrow.get_nowait())
+    in_loops.end()
+    assert [[number for name, number in got if name == wanted] for wanted in "abc"] == [list(range(200))] * 3
+    assert narrow.empty() and not narrow._worker_putters
+
+
+async def waiting(narrow, *items):
+    """Return asyncio tasks that wait for room, for one item each."""
+    tasks = [asyncio.ensure_future(narrow.put(item)) for item in items]
+    await asyncio.sleep(0)
+    assert len(narrow._worker_putters) == len(items)
+    return tasks
+
+
+def test_who_is_cancelled_when_woken_passes_it_on(made):
+    narrow = made()
+
+    async def main():
+        narrow.put_nowait(0)
+        first, second = await waiting(narrow, 1, 2)
+        assert narrow.get_nowait() == 0
+        first.cancel()
+        await asyncio.wait_for(second, PATIENCE)
+        assert first.cancelled() and narrow.get_nowait() == 2
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_before_that_is_forgotten(made):
+    narrow = made()
+
+    async def main():
+        narrow.put_nowait(0)
+        first, second = await waiting(narrow, 1, 2)
+        first.cancel()
+        await asyncio.wait([first])
+        assert len(narrow._worker_putters) == 1
+        assert narrow.get_nowait() == 0
+        await asyncio.wait_for(second, PATIENCE)
+
+    asyncio.run(main())
+
+
+def test_who_finds_the_room_taken_keeps_his_turn(made):
+    narrow = made()
+
+    async def main():
+        narrow.put_nowait(0)
+        tasks = await waiting(narrow, 1, 2)
+        assert narrow.get_nowait() == 0
+        narrow.put_nowait("quick")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        got = []
+        for _ in range(3):
+            while narrow.empty():
+                await asyncio.sleep(0)
+            got.append(narrow.get_nowait())
+        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+        return got
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == ["quick", 1, 2]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_who_waits_in_a_loop_that_does_not_run_any_more_holds_up_nobody(made, in_loops, closed):
+    narrow = made()
+    narrow.put_nowait(0)
+    gone = asyncio.new_event_loop()
+    gone.set_exception_handler(lambda loop, context: None)     # it is destroyed in the end, though it is pending
+    abandoned = gone.run_until_complete(waiting(narrow, 1))
+    if closed:
+        gone.close()
+    put = threading.Event()
+
+    async def main():
+        task = asyncio.ensure_future(narrow.put(2))
+        await asyncio.sleep(0)
+        assert len(narrow._worker_putters) == 2
+        put.set()
+        await task
+
+    in_loops(main())
+    assert put.wait(PATIENCE)
+    assert narrow.get_nowait() == 0
+    in_loops.end()
+    assert narrow.get_nowait() == 2
+    gone.close()
+    del abandoned
+    gc.collect()
+
+
+def test_another_loop_joins(made, in_loops):
+    narrow = made(asyncio.Queue)
+    for item in range(3):
+        narrow.put_nowait(item)
+    joining = threading.Event()
+
+    async def join():
+        task = asyncio.ensure_future(narrow.join())
+        await asyncio.sleep(0)
+        joining.set()
+        await task
+
+    in_loops(join())
+    assert joining.wait(PATIENCE)
+    for _ in range(3):
+        assert narrow._worker_joiners
+        narrow.get_nowait()
+        narrow.task_done()
+    in_loops.end()
+    asyncio.run(narrow.join())          # there is nothing to wait for
+    with pytest.raises(ValueError):
+        narrow.task_done()
+
+
+def test_who_joins_may_give_up(made):
+    narrow = made()
+    narrow.put_nowait(0)
+
+    async def main():
+        task = asyncio.ensure_future(narrow.join())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not narrow._worker_joiners
+
+    asyncio.run(main())
+    narrow.get_nowait()
+    narrow.task_done()
+
+
+def test_a_class_with_a_put_of_its_own(made):
+    """It comes first, and what it puts is waited for, and told once, all the same."""
+    class Doubling(Narrow):
+        async def put(self, item):
+            await super().put(2 * item)
+
+        def put_nowait(self, item):
+            super().put_nowait((item,))
+
+    told = []
+    doubling = made(Doubling, lambda: told.append(True))
+
+    async def main():
+        await doubling.put(1)
+        task = asyncio.ensure_future(doubling.put(2))
+        await asyncio.sleep(0)
+        assert doubling.get_nowait() == (2,)
+        await asyncio.wait_for(task, PATIENCE)
+        assert doubling.get_nowait() == (4,)
+
+    asyncio.run(main())
+    assert told == [True] * 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
+@pytest.mark.parametrize("immediate", [False, True])
+def test_a_shutdown(made, immediate):
+    narrow = made()
+
+    async def main():
+        narrow.put_nowait(0)
+        task, = await waiting(narrow, 1)
+        joining = asyncio.ensure_future(narrow.join())
+        await asyncio.sleep(0)
+        narrow.shutdown(immediate)
+        with pytest.raises(asyncio.QueueShutDown):
+            await asyncio.wait_for(task, PATIENCE)
+        with pytest.raises(asyncio.QueueShutDown):
+            await narrow.put(2)
+        if not immediate:
+            assert narrow.get_nowait() == 0
+            narrow.task_done()
+        await asyncio.wait_for(joining, PATIENCE)
+
+    asyncio.run(main())
