@@ -38,7 +38,8 @@ APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 ROWS = 333
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
-#: Seconds between two looks for what has expired, at least, and how many are removed at a time.
+#: Seconds between two looks for what has expired, and how many are removed at a time. When there are more, the next write
+#: goes on with them; and each removes up to twice as many as it brings, so that what expires is not more than what goes.
 SWEEP_EVERY, SWEEP_MOST = 5.0, 20000
 
 #: Seconds that a fork waits at most for those that read and write just then.
@@ -114,9 +115,11 @@ class SQLiteBackend(Backend):
                 values[2::3] = [text for _, text in some]
                 database.execute(_INSERT + ",".join(["(?,?,?)"] * len(some)), values)
             if self.ttl is not None and now >= self._sweep_at:
-                self._sweep_at = now + min(SWEEP_EVERY, self.ttl)
-                database.execute("DELETE FROM results WHERE task_id IN "
-                                 "(SELECT task_id FROM results WHERE expires <= ? LIMIT ?)", (now, SWEEP_MOST))
+                most = max(SWEEP_MOST, 2 * len(entries))
+                swept = database.execute("DELETE FROM results WHERE task_id IN "
+                                         "(SELECT task_id FROM results WHERE expires <= ? LIMIT ?)", (now, most)).rowcount
+                if swept < most:
+                    self._sweep_at = now + min(SWEEP_EVERY, self.ttl)
 
         self._writing(insert)
 

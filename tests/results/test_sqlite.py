@@ -79,6 +79,23 @@ def test_expired_results_leave_the_file(path, make, monkeypatch):
     assert {task_id for task_id, in query(path, "SELECT task_id FROM results")} == {"young", "new"}
 
 
+@pytest.mark.parametrize("size", [1, 4, 30])
+def test_expired_results_leave_the_file_as_fast_as_others_come(path, make, monkeypatch, size):
+    monkeypatch.setattr(module, "SWEEP_MOST", 5)
+    backend = make(ttl=10)
+    now = 1000.0
+    backend.clock = lambda: now
+    for number in range(60):
+        backend.write([(f"{number} {place}", "1") for place in range(size)])
+        now += 1
+    (expired,), = query(path, "SELECT count(*) FROM results WHERE expires <= ?", now)
+    assert expired <= 2 * module.SWEEP_EVERY * size
+    now += 20
+    for number in range(5 * size):      # then only a few come, and the rest leaves with them
+        backend.write([(f"late {number}", "1")])
+    assert query(path, "SELECT count(*) FROM results WHERE expires <= ?", now) == [(0,)]
+
+
 def test_results_without_an_end_stay(path, make):
     make().write([("kept", "1")])
     later = make(ttl=1)
