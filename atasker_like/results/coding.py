@@ -203,7 +203,10 @@ def _made_again(described: "Dict[str, Any]") -> "Optional[BaseException]":
     """
     found: "Any" = sys.modules.get(described["module"])
     for name in described["name"].split("."):
-        found = getattr(found, name, None)
+        try:        # in the dict itself: modules and metaclasses may import, or run, what they like when asked for a name
+            found = object.__getattribute__(found, "__dict__").get(name)
+        except AttributeError:
+            return None
     if not (isinstance(found, type) and issubclass(found, Exception)):
         return None
     error = found(*described["args"])

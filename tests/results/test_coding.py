@@ -2,6 +2,7 @@
 import enum
 import json
 import sys
+import types
 
 import pytest
 
@@ -151,3 +152,44 @@ def test_what_is_refused():
 def test_states_as_words():
     assert str(TaskState.SUCCESS) == "SUCCESS" == TaskState.SUCCESS and f"{TaskState.RETRY}" == "RETRY"
     assert [state for state in TaskState if state.is_final] == [TaskState.SUCCESS, TaskState.FAILURE]
+
+
+asked = []
+
+
+class LazyModule(types.ModuleType):
+    """As modules are whose code runs when something of them is asked for."""
+
+    def __getattribute__(self, name):
+        asked.append(name)
+        return super().__getattribute__(name)
+
+
+class LazyType(type):
+    def __getattr__(cls, name):
+        asked.append(name)
+        raise AttributeError
+
+
+class Outer(metaclass=LazyType):
+    class Inner(Exception):
+        pass
+
+
+@pytest.mark.parametrize("name", ["Missing", "Missing.Inner", "Outer.Missing", "there", "there.Inner", ""])
+@pytest.mark.parametrize("kind", [types.ModuleType, LazyModule])
+def test_no_module_runs_because_a_text_says_so(monkeypatch, kind, name):
+    module = kind("lazy")
+    module.Outer, module.there, module.__getattr__ = Outer, 5, asked.append
+    monkeypatch.setitem(sys.modules, "lazy", module)
+    text = json.dumps({"state": "FAILURE", "traceback": "", "error": {
+        "module": "lazy", "name": name, "message": "x", "args": ["x"], "more": {}}})
+    asked.clear()
+    error = plain.decode("id", text).error
+    assert asked == []
+    assert type(error) is RemoteError and error.type_name == f"lazy.{name}"
+
+
+def test_an_error_whose_class_is_inside_another():
+    found = error_and_back(Outer.Inner("inside"))
+    assert type(found) is Outer.Inner and found.args == ("inside",)
