@@ -91,7 +91,8 @@ class AsyncResult(_Result):
 
         :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
         :param poll_interval: seconds between two looks into the store, for a task of another process.
-        :raises Exception: the task's own error, or :class:`RemoteError` where it cannot be rebuilt.
+        :raises Exception: the task's own error, or :class:`RemoteError` where it cannot be rebuilt. A StopIteration, which no
+            coroutine can raise, is the cause of a RuntimeError.
         :raises WaitTimeoutError: (a TimeoutError) it has not ended by then.
         :raises ResultNotStoredError: (a ValueError) it succeeded, but its value was not kept.
         :raises ResultBackendError: (an OSError) the store cannot be read.
@@ -152,7 +153,8 @@ class SyncResult(_Result):
     """
 
     def get(self, timeout: "Optional[float]" = None, poll_interval: float = 0.1) -> "Any":
-        """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`."""
+        """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`, but
+        that a StopIteration is raised as it is."""
         from threading import Lock
 
         deadline = deadline_of(timeout)

@@ -179,6 +179,17 @@ def test_errors_that_cannot_be_rebuilt(stored, backend, result_of):
     assert "in fail" in caught.value.traceback
 
 
+def test_a_stop_iteration(stored, backend):
+    """No coroutine can raise one: there it is the cause of what is raised."""
+    task_id = stored.put_task(fail, (StopIteration, 3)).id
+    with pytest.raises(StopIteration) as caught:
+        SyncResult(task_id, backend).get(PATIENCE)
+    assert caught.value.value == 3
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        asyncio.run(AsyncResult(task_id, backend).get(PATIENCE))
+    assert type(caught.value.__cause__) is StopIteration and caught.value.__cause__.value == 3
+
+
 def test_values_that_json_cannot_hold(stored, backend, result_of):
     task = stored.put_task(object)
     with pytest.raises(ResultNotStoredError, match="serializer='pickle'.*It was <object object at"):
