@@ -1,8 +1,10 @@
 """MemoryBackend: results for as long as the process lives, the latest ones only."""
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from threading import RLock
+from weakref import WeakSet
 
 from ..errors import InvalidArgumentError, InvalidTypeError
 from .backend import Backend
@@ -39,6 +41,7 @@ class MemoryBackend(Backend):
         # It may be entered again: a finalizer that asks for a result comes in between any two lines.
         self._lock = RLock()        # guards the texts
         self._texts: "OrderedDict[str, Tuple[str, float]]" = OrderedDict()     # with the time of writing, oldest first
+        _backends.add(self)
 
     def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
         """See :meth:`Backend.write`."""
@@ -72,3 +75,16 @@ class MemoryBackend(Backend):
 
     def __repr__(self) -> str:
         return f"<MemoryBackend {len(self)} of {self.max_results}>"
+
+
+_backends: "WeakSet[MemoryBackend]" = WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked process: whoever held a lock is the parent's. What he had not written yet is missing, and nothing is torn."""
+    for backend in list(_backends):
+        backend._lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,6 @@
 """The contract of backends, over every one there is."""
+import os
+import threading
 import unittest
 
 import pytest
@@ -84,3 +86,34 @@ def test_the_contract_finds_what_is_wrong(defect):
 
     with pytest.raises((AssertionError, TypeError)):
         Contract.run_all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_fork_while_another_thread_is_in_the_memory():
+    backend = MemoryBackend()
+    backend.write([("parent", "1")])
+    inside, go = threading.Event(), threading.Event()
+
+    def hold():
+        with backend._lock:
+            inside.set()
+            assert go.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert inside.wait(30)
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            if backend._lock.acquire(timeout=0):
+                backend._lock.release()
+                backend.write([("child", "1")])
+                code = 0 if backend.read("parent") == backend.read("child") == "1" else 2
+        finally:
+            os._exit(code)
+    go.set()
+    holder.join(30)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert backend.read("child") is None
