@@ -249,9 +249,9 @@ class Connection(LineProtocol):
         if self._working:
             return                  # a small one goes with those of the other requests
         if self._calls or self._lines:
-            self._flush_soon()      # others are near that can go with it
-            if self._lines:
-                self._work()
+            # Others are near that can go with it. The lines wait for that turn, too: what is done for one of them may make
+            # calls such as this one of other connections, and so on from each to the next.
+            self._flush_soon()
             return
         self._flush()
         if self._finishing:
@@ -264,7 +264,10 @@ class Connection(LineProtocol):
 
     def _flush_later(self) -> None:
         self._flushing = False
-        self._flush()
+        if self._lines:
+            self._work()
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         """Write what has come together since the last time."""

@@ -276,7 +276,11 @@ class Handler:
             if not call.task._watch(call):
                 call.post()
         finally:
-            mailbox.drain()
+            try:
+                mailbox.drain()
+            except BaseException as error:      # of another one's call: it says nothing of this task, which may run already
+                mailbox.loop.call_exception_handler(        # type: ignore[union-attr]  # it runs this
+                    {"message": f"a call in the loop of service {self.service.name} raised", "exception": error})
 
     def _in_lane(self, rank: int) -> "TaskSpec":
         """Return the spec of tasks that run one at a time; they are made once for each rank."""

@@ -1,11 +1,14 @@
-"""Two hundred clients at once, a tenth of them hostile: the others notice nothing, and memory stays bounded."""
+"""Many clients at once: two hundred, a tenth of them hostile, of which the others notice nothing, and memory stays bounded."""
 import asyncio
 import json
 import os
+import sys
+import threading
 
 import pytest
 
 from atasker_like import service
+from atasker_like.engine.waiting import mailbox_of
 
 from .conftest import wait_until
 from .declared import Add, AddAtOnce
@@ -124,3 +127,60 @@ def test_the_others_notice_nothing(lab, caplog):
         # and what two hundred clients need themselves.
         assert highest - before < 64 << 20
     wait_until(lambda: lab.alive == 0)      # tasks whose clients are gone end behind the server
+
+
+def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor, lab, crossing, monkeypatch):
+    """Each has a request in flight and more to come; all of these end before the loop comes to any."""
+    crowd = 12
+    supervisor.set_thread_pool(pool_size=crowd)
+    server = serve(max_in_flight=1)
+    depths = []
+    accept = lab.accept
+
+    def accepted(message, call):
+        frame, depth = sys._getframe(), 0
+        while frame is not None:
+            frame, depth = frame.f_back, depth + 1
+        depths.append(depth)
+        accept(message, call)
+
+    monkeypatch.setattr(lab, "accept", accepted)
+    wires = [connect(server) for _ in range(crowd)]
+    for wire in wires:
+        wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(3)])
+    crossing.wait_begun(crowd)
+    loop = supervisor.event_loop
+    posts = mailbox_of(loop)._posts
+    held, go_on = threading.Event(), threading.Event()
+    loop.call_soon_threadsafe(lambda: held.set() or go_on.wait(20))
+    try:
+        assert held.wait(20)
+        crossing.open()
+        wait_until(lambda: len(posts) == crowd)
+    finally:
+        go_on.set()
+    for wire in wires:
+        assert [wire.hear() for _ in range(3)] == [{"status": "ok", "id": str(number), "result": number} for number in range(3)]
+    assert len(depths) == 3 * crowd and max(depths) < min(depths) + 20
+    wait_until(lambda: lab.alive == 0)
+
+
+def test_a_call_of_others_that_raises_is_no_word_on_the_request_that_comes_with_it(server, connect, lab, caplog):
+    class Post(service.Task):
+        parallel = True
+
+        def __post_init__(self):
+            mailbox_of(asyncio.get_running_loop()).post(Post.fail, None)
+
+        def fail(_):
+            raise RecursionError("of another one")
+
+    @lab.handler(Post)
+    def post(task):
+        return "it ran"
+
+    wire = connect(server)
+    wire.say({"id": "1", "type": "Post", "payload": {}})
+    assert wire.hear() == {"status": "ok", "id": "1", "result": "it ran"}
+    assert lab.alive == 0
+    assert "RecursionError: of another one" in caplog.text
