@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from contextvars import Context
 from traceback import format_exception
 
 from ..engine.result import Failure, log
@@ -197,7 +198,7 @@ class Connection(LineProtocol):
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
             if self._finishing and self._server.is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
-            self._service.accept(message, call)
+            Context().run(self._service.accept, message, call)      # in a context of its own: not of whose end led here
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answers.append(encode({"status": "refused", "id": request_id, "reason": error.reason,

@@ -1,5 +1,6 @@
 """A service and its clients in one process: who handles what, in which order, and what comes back."""
 import asyncio
+import contextvars
 import os
 import threading
 
@@ -511,3 +512,71 @@ def test_what_was_accepted_ends_when_the_supervisor_stops(make_supervisor, cross
     supervisor.start()
     assert client.execute(Add(1)).result == 2
     client.close()
+
+
+VISITOR = contextvars.ContextVar("visitor", default="nobody")
+
+
+class Visit(service.Task):
+    parallel = True
+    number: int
+
+    def __post_init__(self):
+        self.checked_by = VISITOR.get()
+        VISITOR.set(f"the check of {self.number}")
+
+
+class VisitInThread(Visit):
+    pass
+
+
+class VisitInLane(Visit):
+    parallel = False
+
+
+class VisitInThreadInLane(Visit):
+    parallel = False
+
+
+@pytest.mark.parametrize("kind", [Visit, VisitInThread, VisitInLane, VisitInThreadInLane])
+@pytest.mark.parametrize("in_flight", [1, 2, 100])
+@pytest.mark.parametrize("pauses", [False, True])
+def test_each_request_has_a_context_of_its_own(serve, connect, lab, kind, in_flight, pauses):
+    """Neither that of another one, nor of who began to serve: but what its own check has set is there."""
+    def handle(task):
+        seen = VISITOR.get()
+        VISITOR.set(f"task {task.number}")
+        return [task.checked_by, seen]
+
+    async def co_handle(task):
+        seen = handle(task)
+        if pauses:
+            await asyncio.sleep(0)
+        return seen
+
+    lab.handler(kind)(handle if "Thread" in kind.__name__ else co_handle)
+    VISITOR.set("who serves")
+    try:
+        wire = connect(serve(max_in_flight=in_flight))
+        wire.say(*[{"id": str(number), "type": kind.__name__, "payload": {"number": number}} for number in range(10)])
+        seen = {message["id"]: message["result"] for message in (wire.hear() for _ in range(10))}
+    finally:
+        VISITOR.set("nobody")
+    assert seen == {str(number): ["nobody", f"the check of {number}"] for number in range(10)}
+
+
+@pytest.mark.parametrize("kind", [Visit, VisitInThread])
+def test_a_handler_sees_nothing_of_the_context_of_a_client_of_its_process(lab, client, kind):
+    def handle(task):
+        return VISITOR.get()
+
+    async def co_handle(task):
+        return handle(task)
+
+    lab.handler(kind)(handle if kind is VisitInThread else co_handle)
+    for number in range(2):
+        task = kind(number)             # which sets it here
+        assert VISITOR.get() == f"the check of {number}"
+        VISITOR.set("a client")
+        assert client.execute(task).result == f"the check of {number}"
+    VISITOR.set("nobody")
