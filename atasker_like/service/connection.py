@@ -151,11 +151,12 @@ class Connection(LineProtocol):
         if self._working:
             return                      # a request has ended as it was taken
         lines, server = self._lines, self._server
+        ending = self._finishing and server.is_closing      # each of them is refused: nothing is to be waited for
         full = False
         self._working = True
         try:
             while lines and not self._closed:
-                if len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread:
+                if (len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread) and not ending:
                     full = True
                     break
                 line = lines.popleft()

@@ -9,7 +9,7 @@ from atasker_like import ServiceConnectionError, service
 from atasker_like.service import connection
 from atasker_like.service.messages import encode_result
 
-from .conftest import TOKEN, add, wait_until
+from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add
 
 
@@ -292,3 +292,32 @@ def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab
     crossing.open()
     wait_until(lambda: lab.alive == 0)
     wait_until(unseen)
+
+
+def is_stuck(server):
+    """Say whether there is a client that does not read, with requests that wait behind its answers, and none in flight."""
+    return any(one._unread and one._lines and not one._calls for one in list(server._connections))
+
+
+def test_who_does_not_read_answers_does_not_hold_up_the_close(serve, connect, lab, monkeypatch):
+    """Its requests that wait behind these answers are refused like all that come now, and it has a little time to read."""
+    monkeypatch.setattr(connection, "_GRACE", 0.05)
+    server = serve(max_message=100_000, max_in_flight=2)
+    wire = connect(server)
+    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
+    wait_until(lambda: is_stuck(server))
+    assert server.close(PATIENCE) and server.clients == lab.alive == 0
+
+
+def test_what_waits_behind_answers_that_are_read_late_is_refused_as_the_server_closes(serve, connect, monkeypatch):
+    monkeypatch.setattr(connection, "_GRACE", PATIENCE)
+    server = serve(max_message=100_000, max_in_flight=2)
+    wire = connect(server)
+    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
+    wait_until(lambda: is_stuck(server))
+    server.close(False)
+    heard = [wire.hear() for _ in range(100)]
+    assert {message["status"] for message in heard} == {"ok", "refused"}
+    assert {message["reason"] for message in heard if message["status"] == "refused"} == {"stopped"}
+    assert {int(message["id"]) for message in heard} == set(range(100))
+    assert wire.hear() is None
