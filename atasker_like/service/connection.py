@@ -22,7 +22,7 @@ from ..engine.task import CANCELED
 from ..engine.waiting import mailbox_of
 from ..errors import TaskRefusedError
 from .lines import LineProtocol
-from .messages import check_request, decode, encode, encode_error, encode_result, shortened
+from .messages import check_request, decode, encode, encode_error, encode_result, shortened, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,10 +204,10 @@ class Connection(LineProtocol):
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answers.append(encode({"status": "refused", "id": request_id, "reason": error.reason,
                                          "message": shortened(str(error), 2000)}))
-        except Exception as error:
+        except BaseException as error:      # the class's own check ran: no reason for the loop to end
             log.exception("service %s could not accept a request", self._service.name)
             self._answers.append(encode({"status": "refused", "id": request_id, "reason": "message",
-                                         "message": f"{type(error).__name__}: {shortened(str(error), 2000)}"}))
+                                         "message": f"{type(error).__name__}: {shortened(text_of(error), 2000)}"}))
         else:
             if not call.ended:
                 self._calls.add(request_id)
@@ -237,14 +237,18 @@ class Connection(LineProtocol):
             return          # and nobody looks at its error: the log will have it
         task = call.task
         outcome = task._outcome
-        if task._status == CANCELED:
-            line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
-        elif type(outcome) is Failure:
-            outcome.seen = True
-            error = outcome.error
-            line = encode_error(call.request_id, type(error).__name__, _text_of(error), _traceback_of(error))
-        else:
-            line = encode_result(call.request_id, outcome, self._server.max_message)
+        try:
+            if task._status == CANCELED:
+                line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
+            elif type(outcome) is Failure:
+                outcome.seen = True
+                error = outcome.error
+                line = encode_error(call.request_id, type(error).__name__, text_of(error), _traceback_of(error))
+            else:
+                line = encode_result(call.request_id, outcome, self._server.max_message)
+        except BaseException:       # such as a lack of memory: what was accepted is answered
+            log.exception("service %s could not tell how task %s ended", self._service.name, task.id)
+            line = encode_error(call.request_id, "RuntimeError", "how the task ended cannot be told; the service's log has why", "")
         self._answers.append(line)
         if len(line) > _LARGE:
             self._flush()           # at once, to see whether the client reads
@@ -376,15 +380,8 @@ def _is_gone(connection: "Any") -> bool:
     return any(events & (select.POLLHUP | select.POLLERR) for _, events in asked.poll(0))
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as raised:             # code of the application's
-        return f"(its text cannot be had: {type(raised).__name__})"
-
-
 def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(format_exception(type(error), error, error.__traceback__))
-    except Exception:
+    except BaseException:                   # code of the application's
         return ""

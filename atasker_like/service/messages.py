@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, NoReturn, Optional
 
 __all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_request",
-           "encode_result", "result_of", "shortened",
-           "value_of"]
+           "encode_result", "result_of", "shortened", "text_of", "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
@@ -232,9 +231,9 @@ def encode_result(request_id: str, value: "Any", most: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
         line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{_in_words(value)}}}\n'.encode("ascii")
-    except Exception as error:              # reading the value ran code of its own
+    except BaseException as error:          # reading the value ran code of its own: no reason for the loop to end
         return encode_error(request_id, type(error).__name__,
-                            f"the task succeeded, but its result cannot be sent: {shortened(str(error), 500)}", "")
+                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "")
     if len(line) > most:
         return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
                             f"a message has {most} at most: raise max_message on both sides, or return less", "")
@@ -250,3 +249,11 @@ def encode_error(request_id: str, ename: str, evalue: str, traceback: str) -> by
 def shortened(text: str, most: int) -> str:
     """Return a text of others, cut when it is too long."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error, which may be of a class of the application's, in a thread that nothing may end."""
+    try:
+        return str(error)
+    except BaseException as raised:
+        return f"(its text cannot be had: {type(raised).__name__})"

@@ -1,4 +1,5 @@
 """Who does not behave at the local server, or is gone: told so and closed where that helps, and in nobody's way."""
+import asyncio
 import json
 import socket
 import struct
@@ -321,3 +322,83 @@ def test_what_waits_behind_answers_that_are_read_late_is_refused_as_the_server_c
     assert {message["reason"] for message in heard if message["status"] == "refused"} == {"stopped"}
     assert {int(message["id"]) for message in heard} == set(range(100))
     assert wire.hear() is None
+
+
+class Harm(service.Task):
+    """What runs in the loop of the application's own code raises what ends threads."""
+    parallel = True
+    kind: str
+    where: str
+
+    def __post_init__(self):
+        if self.where == "check":
+            Thing(self.kind).harm()
+        if self.where == "text of the check":
+            raise Unspeakable(self.kind)
+
+
+class HarmInThread(Harm):
+    pass
+
+
+class Thing:
+    def __init__(self, kind):
+        self._kind = kind
+
+    def harm(self):
+        raise {"cancel": asyncio.CancelledError, "exit": SystemExit, "keyboard": KeyboardInterrupt, "close": GeneratorExit,
+               "error": RuntimeError, "memory": MemoryError, "unspeakable": lambda: Unspeakable("exit")}[self._kind]()
+
+    def __index__(self):
+        self.harm()
+
+
+class Unspeakable(Exception):
+    def __init__(self, kind):
+        super().__init__(kind)
+        self._kind = kind
+
+    def __str__(self):
+        Thing(self._kind).harm()
+
+
+def harm(task):
+    if task.where == "text":
+        raise Unspeakable(task.kind)
+    return Thing(task.kind)
+
+
+@pytest.mark.parametrize("name", ["Harm", "HarmInThread"])
+@pytest.mark.parametrize("where", ["check", "text of the check", "value", "text"])
+@pytest.mark.parametrize("kind", ["cancel", "exit", "keyboard", "close", "error", "memory", "unspeakable"])
+def test_nothing_that_the_applications_code_raises_ends_the_loop_or_loses_an_answer(server, connect, lab, supervisor, name, where, kind):
+    @lab.handler(Harm)
+    async def co_handle(task):
+        return harm(task)
+
+    lab.handler(HarmInThread)(harm)
+    wire, other = connect(server), connect(server)
+    for number in "12":
+        wire.say({"id": number, "type": name, "payload": {"kind": kind, "where": where}})
+        message = wire.hear()
+        assert message["id"] == number
+        assert message["status"] == ("refused" if "check" in where else "error")
+        if where == "text":
+            assert message["ename"] == "Unspeakable"
+        elif where == "value":
+            assert "the task succeeded, but its result cannot be sent" in message["evalue"]
+    other.say(add(1))
+    assert other.hear()["result"] == 2
+    assert lab.alive == 0 and supervisor._loops.own().is_active()
+
+
+def test_an_end_that_cannot_be_told_is_answered_all_the_same(server, connect, monkeypatch, caplog):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(connection, "encode_result", fail)
+    wire = connect(server)
+    wire.say(add(1))
+    message = wire.hear()
+    assert (message["status"], message["id"]) == ("error", "1")
+    assert "MemoryError" in caplog.text
