@@ -22,7 +22,8 @@ from ..engine.task import CANCELED
 from ..engine.waiting import mailbox_of
 from ..errors import TaskRefusedError
 from .lines import LineProtocol
-from .messages import check_request, decode, encode, encode_error, encode_result, shortened, text_of
+from .messages import (check_request, decode, encode, encode_error, encode_fitting, encode_refusal, encode_result,
+                       shortened, text_of)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,12 +203,11 @@ class Connection(LineProtocol):
             Context().run(self._service.accept, message, call)      # in a context of its own: not of whose end led here
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
-            self._answers.append(encode({"status": "refused", "id": request_id, "reason": error.reason,
-                                         "message": shortened(str(error), 2000)}))
+            self._answers.append(encode_refusal(request_id, error.reason, str(error), self._server.max_message))
         except BaseException as error:      # the class's own check ran: no reason for the loop to end
             log.exception("service %s could not accept a request", self._service.name)
-            self._answers.append(encode({"status": "refused", "id": request_id, "reason": "message",
-                                         "message": f"{type(error).__name__}: {shortened(text_of(error), 2000)}"}))
+            self._answers.append(encode_refusal(request_id, "message", f"{type(error).__name__}: {text_of(error)}",
+                                                self._server.max_message))
         else:
             if not call.ended:
                 self._calls.add(request_id)
@@ -236,19 +236,20 @@ class Connection(LineProtocol):
         if self._closed:
             return          # and nobody looks at its error: the log will have it
         task = call.task
-        outcome = task._outcome
+        outcome, most = task._outcome, self._server.max_message
         try:
             if task._status == CANCELED:
-                line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "")
+                line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "", most)
             elif type(outcome) is Failure:
                 outcome.seen = True
                 error = outcome.error
-                line = encode_error(call.request_id, type(error).__name__, text_of(error), _traceback_of(error))
+                line = encode_error(call.request_id, type(error).__name__, text_of(error), _traceback_of(error), most)
             else:
-                line = encode_result(call.request_id, outcome, self._server.max_message)
+                line = encode_result(call.request_id, outcome, most)
         except BaseException:       # such as a lack of memory: what was accepted is answered
             log.exception("service %s could not tell how task %s ended", self._service.name, task.id)
-            line = encode_error(call.request_id, "RuntimeError", "how the task ended cannot be told; the service's log has why", "")
+            line = encode_error(call.request_id, "RuntimeError", "how the task ended cannot be told; the service's log has why",
+                                "", most)
         self._answers.append(line)
         if len(line) > _LARGE:
             self._flush()           # at once, to see whether the client reads
@@ -316,7 +317,8 @@ class Connection(LineProtocol):
         self._flush()
         self._lines.clear()
         self._rest.clear()
-        self._transport.write(encode({"status": "closed", "reason": reason, "message": shortened(why, 2000)}))
+        self._transport.write(encode_fitting({"status": "closed", "reason": reason, "message": shortened(why, 2000)},
+                                             self._server.max_message, "message"))
         self._close()
 
     def _close(self) -> None:

@@ -11,7 +11,8 @@
                                               <───      {"status": "refused", "id", "reason", "message"}
                                               <───      {"status": "closed", "reason", "message"}      and it closes
 
-What comes in is not trusted: its length is bounded by who reads the lines, its depth and its numbers here.
+What comes in is not trusted: its length is bounded by who reads the lines, its depth and its numbers here. What goes out keeps
+to the same bounds, since past them the other end would close the connection, with all that it has in flight.
 """
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ import datetime
 import decimal
 import enum
 import json
+import re
+import sys
 import uuid
 from itertools import accumulate
 
@@ -31,8 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, NoReturn, Optional
 
-__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_request",
-           "encode_result", "result_of", "shortened", "text_of", "value_of"]
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_fitting", "encode_refusal",
+           "encode_request", "encode_result", "result_of", "shortened", "text_of", "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
@@ -45,6 +48,9 @@ MAX_DIGITS = 4300
 
 #: Characters of an id, and of the names of a task's type and of a service.
 MAX_NAME = 200
+
+#: A request's priority, at most, to either side of 0.
+MAX_PRIORITY = 1 << 31
 
 #: Characters of an error's text and of its traceback that are sent.
 MAX_TEXT = 10_000
@@ -59,7 +65,9 @@ def _no_constant(text: str) -> "NoReturn":
 
 def _bounded_int(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"an integer of {len(text)} digits; {MAX_DIGITS} are the most")
+        digits = len(text) - text.startswith("-")
+        if digits > MAX_DIGITS:
+            raise ValueError(f"an integer of {digits} digits; {MAX_DIGITS} are the most")
     return int(text)
 
 
@@ -73,7 +81,7 @@ def decode(line: bytes) -> "Dict[str, Any]":
 
     :raises ValueError: it is something else.
     """
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+    if len(line) > _SHALLOW and line.count(b"[") + line.count(b"{") > MAX_DEPTH:
         _check_depth(line)
     text = line.decode("utf-8")
     message = _decoded(text) if len(text) <= MAX_DIGITS else _decode_long(text)
@@ -105,20 +113,32 @@ def _check_depth(line: bytes) -> None:
     """Refuse what is nested too deep before the parser descends into it: how deep that may go is the application's
     setting, and past the stack's end is the end of the process.
 
-    In C, since a line may be long, and no further than to where it is too deep.
+    In C, since a line may be long. What has few levels goes by levels, the innermost first; what has many, step by step, and
+    no further than to where it is too deep.
     """
-    outside_of_strings = b"".join(line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    steps = memoryview(outside_of_strings.translate(_AS_STEPS, _NO_BRACKETS)).cast("b")
+    brackets = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ONE_KIND, _NO_BRACKETS).replace(b'""', b"")
+    brackets = b"".join(brackets.split(b'"')[::2])          # those outside of strings
+    most = MAX_DEPTH
+    while brackets:
+        outer = brackets.replace(b"[]", b"")
+        if 2 * len(outer) > len(brackets):
+            break
+        brackets, most = outer, most - 1
+    steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")
     depth = 0
     for start in range(0, len(steps), 1000):
         depths = list(accumulate(steps[start:start + 1000], initial=depth))
-        if max(depths) > MAX_DEPTH:
+        if max(depths) > most:
             raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
         depth = depths[-1]
 
 
-_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")      # as signed bytes: one level in, one out
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+#: Bytes of JSON up to which it cannot be too deep: each level has a bracket at both ends.
+_SHALLOW = 2 * MAX_DEPTH
+
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")        # as signed bytes: one level in, one out
 
 
 def check_request(message: "Dict[str, Any]") -> str:
@@ -138,7 +158,7 @@ def check_request(message: "Dict[str, Any]") -> str:
         if type(metadata) is not dict:
             raise TaskRefusedError("the \"metadata\" of a request is an object")
         priority = metadata.get("priority")
-        if priority is not None and (type(priority) is not int or abs(priority) > 1 << 31):
+        if priority is not None and (type(priority) is not int or abs(priority) > MAX_PRIORITY):
             raise TaskRefusedError("the \"priority\" of a request is an integer of 32 bits, or null")
     return request_id
 
@@ -219,31 +239,89 @@ def encode(message: "Dict[str, Any]") -> bytes:
 
 def encode_request(request_id: str, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
                    tell: bool) -> bytes:
-    """Return the line of a request. Errors as :func:`encode`."""
-    return (f'{{"id":{_quoted(request_id)},"target":{"null" if target is None else _quoted(target)},"type":{_quoted(name)},'
-            f'"payload":{_in_words(payload)},"metadata":{_in_words(metadata)}{_TELL if tell else ""}}}\n').encode("ascii")
+    """Return the line of a request. Errors as :func:`encode`, also for what no service takes."""
+    if len(name) > MAX_NAME or (target is not None and len(target) > MAX_NAME):
+        raise ValueError(f"the names of a type and of a service have {MAX_NAME} characters at most")
+    priority = metadata.get("priority")
+    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY):
+        raise ValueError(f"its priority is an integer of 32 bits, not {priority!r:.60}")
+    text = _in_words(payload)
+    line = (f'{{"id":{_quoted(request_id)},"target":{"null" if target is None else _quoted(target)},"type":{_quoted(name)},'
+            f'"payload":{text},"metadata":{_in_words(metadata)}{_TELL if tell else ""}}}\n').encode("ascii")
+    if len(text) >= _SHALLOW:
+        _check_bounds(line)
+    return line
 
 
 _TELL = ',"tell":true'
 
 
+def _check_bounds(line: bytes) -> None:
+    """Refuse what :func:`decode` would at the other end."""
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+        _check_depth(line)
+    if len(line) > MAX_DIGITS and not 0 < _most_digits() <= MAX_DIGITS and _MANY_DIGITS.search(line):
+        _decode_long(line.decode("ascii"))      # which tells an integer from digits in a string
+
+
+#: How many digits of an integer Python writes; 0 stands for any number.
+_most_digits: "Callable[[], int]" = getattr(sys, "get_int_max_str_digits", lambda: 0)
+_MANY_DIGITS = re.compile(b"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+
+
 def encode_result(request_id: str, value: "Any", most: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
-        line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{_in_words(value)}}}\n'.encode("ascii")
+        text = _in_words(value)
+        line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{text}}}\n'.encode("ascii")
+        if len(line) <= most:
+            if len(text) >= _SHALLOW:
+                _check_bounds(line)
+            return line
     except BaseException as error:          # reading the value ran code of its own: no reason for the loop to end
         return encode_error(request_id, type(error).__name__,
-                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "")
-    if len(line) > most:
-        return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
-                            f"a message has {most} at most: raise max_message on both sides, or return less", "")
+                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "", most)
+    return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
+                        f"a message has {most} at most: raise max_message on both sides, or return less", "", most)
+
+
+def encode_error(request_id: str, ename: str, evalue: str, traceback: str, most: int = MAX_MESSAGE) -> bytes:
+    """Return the line that says that a task failed."""
+    return encode_fitting({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
+                           "traceback": traceback[-MAX_TEXT:]}, most, "traceback", "evalue", "ename")
+
+
+def encode_refusal(request_id: str, reason: str, why: str, most: int) -> bytes:
+    """Return the line that says that a task is not accepted."""
+    return encode_fitting({"status": "refused", "id": request_id, "reason": reason, "message": shortened(why, 2000)}, most,
+                          "message")
+
+
+def encode_fitting(message: "Dict[str, Any]", most: int, *texts: str) -> bytes:
+    """Return a message as a line of at most so many bytes.
+
+    :param texts: the names of those that are cut for it, one after the other.
+    """
+    line = encode(message)
+    for name in texts:
+        if len(line) <= most:
+            break
+        text = message[name]
+        message[name] = _cut(text, most - len(line) + len(_quoted(text)) - 2, name == "traceback")
+        line = encode(message)
     return line
 
 
-def encode_error(request_id: str, ename: str, evalue: str, traceback: str) -> bytes:
-    """Return the line that says that a task failed."""
-    return encode({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
-                   "traceback": traceback[-MAX_TEXT:]})
+def _cut(text: str, room: int, keep_end: bool) -> str:
+    """Return as much of a text as takes that many bytes in JSON."""
+    room -= len("...")
+    if room <= 0:
+        return ""
+    characters = text[:-room - 1:-1] if keep_end else text[:room]
+    count = sum(size <= room for size in accumulate(len(_quoted(character)) - 2 for character in characters))
+    if keep_end:
+        return f"...{text[len(text) - count:]}"
+    return f"{text[:count]}..."
 
 
 def shortened(text: str, most: int) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TaskRefusedError
-from atasker_like.service.messages import (MAX_DEPTH, check_request, decode, encode, encode_error, encode_result,
-                                           value_of)
+from atasker_like.service.messages import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode, encode_error, encode_fitting,
+                                           encode_refusal, encode_request, encode_result, value_of)
 
 
 def test_a_message_is_one_line_of_ascii():
@@ -84,6 +84,26 @@ def test_what_contains_itself_is_told_whatever_the_recursion_limit():
     assert encode({"value": [value[0]]}) == b'{"value":[1]}\n'
 
 
+@pytest.mark.parametrize("wide", [[], [[]] * 10_000, [{"a": [{}]}] * 3000, ["[[", "]", '"', "\\", '\\"', "}{"] * 1000, [[1], "["] * 999])
+@pytest.mark.parametrize("first", [False, True])
+def test_depth_is_counted_beside_what_is_wide(wide, first):
+    """Levels are taken off from within as long as many go at once."""
+    def message(depth):
+        deep = b"[" * (depth - 1) + b"]" * (depth - 1)
+        line = encode({"a": wide, "b": 0})[:-1]
+        return line.replace(b"{", b'{"x":%s,' % deep, 1) if first else line.replace(b'"b":0', b'"b":%s' % deep)
+
+    assert decode(message(MAX_DEPTH))["a"] == wide
+    with pytest.raises(ValueError, match="levels"):
+        decode(message(MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("closing", [b"", b"]" * 20, b"}" * 100, b'"' + b"]" * 100, b"[]" * 1000, b"[]" * 1000 + b"]" * 100])
+def test_what_is_too_deep_is_refused_before_what_is_wrong_behind_it(closing):
+    with pytest.raises(ValueError, match="levels"):
+        decode(b'{"x":' + b"[" * 100 + closing + b" " * 200)
+
+
 def test_brackets_in_strings_are_no_levels():
     text = '[{"\\' * 1000
     assert decode(encode({"a": text, "b": "\\", "c": '"', "d": "[" * 999})) == {"a": text, "b": "\\", "c": '"', "d": "[" * 999}
@@ -95,6 +115,69 @@ def test_integers_are_bounded():
     assert decode(b'{"a": %s}' % (b"9" * 4000))["a"] == int("9" * 4000)
     with pytest.raises(ValueError, match="an integer of 10000000 digits"):
         decode(b'{"a": %s}' % (b"9" * 10_000_000))      # it would be an hour where Python has no limit of its own
+
+
+def test_the_sign_of_an_integer_is_no_digit():
+    for number in (10 ** MAX_DIGITS - 1, -10 ** (MAX_DIGITS - 1)):
+        assert decode(encode_result("1", number, 1 << 20))["result"] == number
+    for sign in (b"", b"-"):
+        with pytest.raises(ValueError, match=f"an integer of {MAX_DIGITS + 1} digits"):
+            decode(b'{"a": %s%s}' % (sign, b"9" * (MAX_DIGITS + 1)))
+
+
+@pytest.fixture
+def any_digits():
+    """Python writes integers of any length, as it did before it had a limit, or as an application may have told it."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        yield
+        return
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def request(payload):
+    return encode_request("1", None, "Give", payload, {}, True)
+
+
+def result(value):
+    line = encode_result("1", value, 1 << 20)
+    if b'"error"' in line:
+        raise ValueError(line)
+    return line
+
+
+@pytest.mark.parametrize("write", [request, result])
+@pytest.mark.parametrize("make, most", [(nested, MAX_DEPTH - 1), (lambda levels: {"a": nested(levels - 1)}, MAX_DEPTH - 1),
+                                        (lambda digits: 10 ** digits - 1, MAX_DIGITS),
+                                        (lambda digits: [1, {"a": 1 - 10 ** digits}], MAX_DIGITS)])
+def test_what_the_other_end_would_not_read_is_not_written(write, make, most, any_digits):
+    assert make(most) in decode(write(make(most))).values()
+    with pytest.raises(ValueError, match="levels" if most < MAX_DEPTH else "digits"):
+        write(make(most + 1))
+    assert decode(write("9" * (most + 1))) and decode(write("[" * (most + 1)))
+
+
+@pytest.mark.parametrize("name, target, metadata", [
+    ("x" * 201, None, {}), ("A", "x" * 201, {}), ("A", None, {"priority": 1 << 40}), ("A", None, {"priority": -1 << 40}),
+    ("A", None, {"priority": True}), ("A", None, {"priority": "high"}), ("A", None, {"priority": 1.5}), (3, None, {}), ("A", 3, {}),
+])
+def test_what_would_be_no_request_is_not_written(name, target, metadata):
+    with pytest.raises((TypeError, ValueError)):
+        encode_request("1", target, name, {}, metadata, False)
+
+
+def test_a_request_at_the_bounds():
+    line = encode_request("1", "x" * 200, "y" * 200, {}, {"priority": -(1 << 31)}, False)
+    assert check_request(decode(line)) == "1"
 
 
 @pytest.mark.parametrize("message, why", [
@@ -165,6 +248,32 @@ def test_a_result_whose_reading_raises():
 def test_long_texts_of_errors_are_cut():
     line = encode_error("1", "E", "x" * 10 ** 6, "y" * 10 ** 6)
     assert len(line) < 30_000
+
+
+@pytest.mark.parametrize("most", [256, 1000, 3000, 50_000])
+@pytest.mark.parametrize("text", ["x" * 20_000, "\u00e9" * 3000, "\U0001f600\n\"" * 500, "\ud83d", "short"])
+def test_errors_and_refusals_fit_into_a_message(most, text):
+    id = "7" * 20
+    traceback = f"{text}the end"
+    line = encode_error(id, "E", text, traceback, most)
+    message = decode(line)
+    assert len(line) <= most and message["ename"] == "E"
+    assert message["evalue"][:3] == text[:3]
+    assert message["traceback"] in ("", traceback) or message["traceback"].endswith("the end")
+    assert len(encode_error(id, text, text, text, most)) <= most
+    assert len(encode_result(id, text * 3, most)) <= most
+    line = encode_refusal(id, "busy", text, most)
+    assert len(line) <= most and decode(line)["message"][:3] == text[:3]
+
+
+def test_texts_are_cut_no_more_than_they_must():
+    message = {"a": "\u00e9" * 100, "traceback": "\u00e8" * 100}
+    assert decode(encode_fitting(dict(message), 2000, "traceback", "a")) == message
+    line = encode_fitting(dict(message), 800, "traceback", "a")
+    assert 800 - 6 < len(line) <= 800
+    assert decode(line)["a"] == message["a"] and set(decode(line)["traceback"][3:]) == {"\u00e8"}
+    line = encode_fitting(dict(message), 400, "traceback", "a")
+    assert 400 - 6 < len(line) <= 400 and decode(line)["traceback"] == "" and decode(line)["a"].startswith("\u00e9")
 
 
 @pytest.mark.parametrize("text, value", [

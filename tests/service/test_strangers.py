@@ -1,17 +1,18 @@
 """Who does not behave at the local server, or is gone: told so and closed where that helps, and in nobody's way."""
 import asyncio
+import functools
 import json
 import socket
 import struct
 
 import pytest
 
-from atasker_like import ServiceConnectionError, service
+from atasker_like import InvalidArgumentError, ServiceConnectionError, TaskRefusedError, service
 from atasker_like.service import connection
 from atasker_like.service.messages import encode_result
 
 from .conftest import PATIENCE, TOKEN, add, wait_until
-from .declared import Add
+from .declared import Add, Give, WaitAtOnce
 
 
 HOSTILE = [
@@ -402,3 +403,43 @@ def test_an_end_that_cannot_be_told_is_answered_all_the_same(server, connect, mo
     message = wire.hear()
     assert (message["status"], message["id"]) == ("error", "1")
     assert "MemoryError" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["failure", "deep", "refusal", "deep request", "long name", "long target", "priority"])
+def test_what_does_not_fit_costs_no_other_request_of_the_client(serve, connect, supervisor, lab, crossing, what):
+    class Tell(service.Task):
+        parallel = True
+        what: str
+
+        def __post_init__(self):
+            if self.what == "refused by its check":
+                raise RuntimeError("x" * 2500)
+
+    @lab.handler(Tell)
+    async def tell(task):
+        if task.what == "failure":
+            raise ValueError("x" * 3000)
+        return functools.reduce(lambda value, _: [value], range(70), 1)
+
+    server = serve(max_message=2000)
+    with service.SyncClient(server.address, max_message=2000, supervisor=supervisor) as client:
+        other = client.request(WaitAtOnce())
+        if what == "failure":
+            assert "xxx" in client.execute(Tell("failure"), check=False).evalue
+        elif what == "deep":
+            assert "levels" in client.execute(Tell("deep"), check=False).evalue
+        elif what == "refusal":
+            with pytest.raises(TaskRefusedError, match="RuntimeError: xxx"):
+                client.send("Tell", {"what": "refused by its check"})
+        else:
+            with pytest.raises(InvalidArgumentError):
+                if what == "deep request":
+                    client.execute(Give(functools.reduce(lambda value, _: [value], range(70), 1)))
+                elif what == "long name":
+                    client.send("x" * 300, {})
+                elif what == "long target":
+                    client.execute("x" * 300, Add(1))
+                else:
+                    client.execute(Add(1), priority=1 << 40)
+        crossing.open()
+        assert other.result(PATIENCE).result == 0
