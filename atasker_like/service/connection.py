@@ -187,9 +187,8 @@ class Connection(LineProtocol):
             message = decode(line)
             if not self._trusted:
                 self._look_at_token(message)
-                return
-            if "token" in message:
-                return                  # nobody asked for it
+            if self._closed or ("token" in message and len(message) == 1):
+                return                  # it is nothing but a token, whether anybody asked for it or not
             request_id = check_request(message)
         except (ValueError, RecursionError) as error:       # whoever sends this does not speak the language
             self._break("message", f"{error}")

@@ -113,6 +113,22 @@ def test_a_token_that_nobody_asked_for(server, connect, supervisor):
         assert client.execute(Add(1)).result == 2
 
 
+def test_only_what_is_nothing_but_a_token_has_no_answer(server, connect, lab):
+    wire = connect(server)
+    wire.say({"token": TOKEN}, add(1, token=TOKEN))
+    assert wire.hear() == {"status": "ok", "id": "1", "result": 2}
+    tcp = lab.serve("127.0.0.1:0", token=TOKEN)
+    try:
+        wire = connect(tcp)
+        wire.say(add(1, token=TOKEN), {"token": "another"}, add(2, token="another"))
+        assert [wire.hear()["result"] for _ in range(2)] == [2, 3]
+        wire = connect(tcp)
+        wire.say(add(1, token="another"), add(2))
+        assert wire.hear()["reason"] == "token" and wire.hear() is None
+    finally:
+        tcp.close()
+
+
 def test_too_many_clients(serve, connect):
     server = serve(max_clients=2)
     wires = [connect(server) for _ in range(2)]
