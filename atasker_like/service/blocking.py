@@ -15,6 +15,7 @@ from ..supervisor import TaskSupervisor
 from ..tasks import task_supervisor
 from .client import Client
 from .handling import own_loop
+from .lines import leave_to_parent
 from .link import TaskFuture
 from .messages import MAX_MESSAGE
 from .typed import Task, TaskResult
@@ -34,7 +35,7 @@ class SyncTaskFuture:
     def __init__(self, future: TaskFuture) -> None:
         self._future = future
         self._settled = threading.Event()
-        self._gone = False                  # its loop ended before it was done
+        self._lost = ""                     # why it cannot come any more
         future.add_done_callback(lambda _: self._settled.set())     # in the loop's thread, as this is
 
     @property
@@ -53,21 +54,22 @@ class SyncTaskFuture:
         :raises WaitTimeoutError: (a TimeoutError) it is not there in time; the task goes on.
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` was not False.
         :raises ServiceConnectionError: (a ConnectionError) the service went away.
-        :raises SupervisorStoppedError: (a RuntimeError) the client's supervisor has been stopped before it came.
+        :raises SupervisorStoppedError: (a RuntimeError) the client's supervisor has been stopped before it came; or this is
+            a forked process, and its parent's task.
         """
         def acquire(wait: bool, seconds: float = -1.0) -> bool:
             return self._settled.wait(0 if not wait else None if seconds < 0 else seconds)
 
         if not self._settled.is_set() and not block(acquire, deadline_of(timeout)):
             raise WaitTimeoutError(f"no result of task {self.task_id} after {timeout:g} s of waiting; it goes on")
-        if self._gone:
-            raise SupervisorStoppedError(f"the supervisor was stopped before the result of task {self.task_id} came")
+        if self._lost:
+            raise SupervisorStoppedError(f"{self._lost} before the result of task {self.task_id} came")
         result: TaskResult = self._future.result()
         return result
 
-    def _lose(self) -> None:
+    def _lose(self, why: str) -> None:
         if not self._future.done():
-            self._gone = True
+            self._lost = why
         self._settled.set()
 
     def __repr__(self) -> str:
@@ -189,8 +191,12 @@ class SyncClient:
         self._supervisor.unregister_sync_scheduler(self)
         self._client._link = None       # a connection that still waits for answers is closed with its last reference
         for future in list(self._futures):
-            future._lose()
+            future._lose("the supervisor was stopped")
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the connection is the parent's."""
-        self._client._link = None
+        """In a forked process: the connection is the parent's, and so is what it waits for."""
+        leave_to_parent(self._client._link, self._client._connecting)
+        self._client._link = self._client._connecting = None
+        for future in list(self._futures):
+            future._settled = threading.Event()         # of the other one, a thread of the parent's may have the lock
+            future._lose("the process was forked")

@@ -11,6 +11,8 @@ itself where it is of that kind; else a thread, which lends its place, or a coro
 """
 from __future__ import annotations
 
+import os
+import weakref
 from contextvars import copy_context
 from threading import Lock
 
@@ -86,6 +88,7 @@ class Service:
         self._lock = Lock()         # guards what follows, in sections that call nothing
         self._alive = 0             # tasks accepted and not ended
         self._local: "Optional[Server]" = None      # for clients of this process that were given the service itself
+        _services.add(self)
 
     @property
     def lane(self) -> "Lane":
@@ -229,8 +232,26 @@ class Service:
                 self._local = Server(self, None, None)
             return self._local
 
+    def reset_after_fork(self) -> None:
+        """In a forked process: what runs is the parent's, and so are its clients."""
+        self._lock = Lock()
+        self._alive = 0
+        self._local = None
+
     def __repr__(self) -> str:
         return f"<Service {self.name}: {', '.join(sorted(self._handlers)) or 'no handlers'}>"
+
+
+_services: "weakref.WeakSet[Service]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for service in list(_services):
+        service.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def own_loop(supervisor: TaskSupervisor) -> "ALoop":

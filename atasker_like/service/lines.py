@@ -1,13 +1,24 @@
-"""Lines: what both ends of a connection read, a message each."""
+"""Lines: what both ends of a connection read, a message each; and what becomes of it in a forked process."""
 from __future__ import annotations
 
 import asyncio
+import os
+import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List
+    from typing import Any, List
 
-__all__ = ["LineProtocol"]
+__all__ = ["LineProtocol", "leave_to_parent"]
+
+#: What is a parent process's, after a fork. A loop shares with its copy in the child what it watches: were the copy of a
+#: transport, or of a coroutine that closes one, to be collected here, the parent would hear no more of its connection.
+_of_the_parent: "List[Any]" = []
+
+
+def leave_to_parent(*things: "Any") -> None:
+    """In a forked process: these are the parent's, and stay as they are."""
+    _of_the_parent.extend(things)
 
 #: Bytes of the buffer into which a connection reads. asyncio's other way makes one of 256 KiB each time that it reads, which
 #: the C library has the system map, shrink and unmap, for each small request in a loop's thread.
@@ -17,7 +28,10 @@ _BUFFER = 1 << 15
 class LineProtocol(asyncio.BufferedProtocol):
     """One end of a connection, as far as it reads."""
 
+    _transport: "Any" = None
+
     def __init__(self) -> None:
+        _ends.add(self)
         self._buffer = memoryview(bytearray(_BUFFER))
         self._rest = bytearray()        # the beginning of a line
 
@@ -37,3 +51,32 @@ class LineProtocol(asyncio.BufferedProtocol):
             self._rest.clear()
         self._rest += rest
         return lines
+
+    # -- without the loop ----------------------------------------------------------------------------
+
+    def forsake(self) -> None:
+        """Close the socket without the loop, which does not run any more, or runs in the parent process only."""
+        transport, self._transport = self._transport, None
+        end = getattr(transport, "_sock", None)         # asyncio's own have no other way
+        if end is not None:
+            transport._sock = None                      # or the transport's finalizer warns of it
+            end.close()
+
+    def reset_after_fork(self) -> None:
+        """In a forked process: the connection is the parent's. Were it open here, too, the other end would not be told when
+        the parent closes it."""
+        leave_to_parent(self, self._transport)
+        self.forsake()
+
+
+#: The ends of connections, for a fork. In the child no other thread adds to them.
+_ends: "weakref.WeakSet[LineProtocol]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for end in list(_ends):
+        end.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

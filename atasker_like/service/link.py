@@ -49,7 +49,6 @@ class Link(LineProtocol):
         self.is_full = False                        # the service does not read as fast as we write
         self._place = place
         self._max_message = max_message
-        self._transport: "Any" = None
         self._results: "Dict[str, TaskFuture]" = {}
         self._accepted: "Dict[str, asyncio.Future[None]]" = {}
         self._requests: "List[bytes]" = []          # to be written together
@@ -115,6 +114,10 @@ class Link(LineProtocol):
             self._flush()
             self._transport.close() if not self.is_full else self._transport.abort()
             await asyncio.shield(self._gone)
+
+    def forsake(self) -> None:
+        self.is_open = False
+        super().forsake()
 
     def _flush(self) -> None:
         if self._requests and not self._transport.is_closing():

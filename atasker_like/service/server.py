@@ -17,6 +17,7 @@ from ..options import unknown_option
 from .addresses import BACKLOG, Address, bind
 from .connection import Connection
 from .handling import check_number, own_loop
+from .lines import leave_to_parent
 from .messages import MAX_MESSAGE
 
 TYPE_CHECKING = False
@@ -127,9 +128,12 @@ class Server:
 
     def reset_after_fork(self) -> None:
         """In a forked process: the clients are the parent's, and so is the place where they come in."""
+        leave_to_parent(self._loop, self._guardian, self._listening)
         if self._socket is not None:
             self._socket.close()
-        self._guardian = None
+        self._loop = self._guardian = self._listening = self._close_asked = self._all_gone = None
+        self._closing = True
+        self._connections, self._leaving = set(), {}
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
@@ -177,20 +181,22 @@ class Server:
 
     async def _guard(self) -> None:
         """Until it is asked to close; then until the last answer is out."""
-        assert self._close_asked is not None and self._all_gone is not None
+        asked, all_gone = self._close_asked, self._all_gone
+        assert asked is not None and all_gone is not None
         try:
-            await self._close_asked.wait()
+            await asked.wait()
             self._stop_listening()
             for connection in list(self._connections):
                 connection.finish()
             if self.clients:
-                await self._all_gone.wait()
+                await all_gone.wait()
         finally:            # cancelled: the loop is about to end
-            self._closing = True
-            self._stop_listening()
-            for connection in [*self._connections, *self._leaving]:
-                connection.abort()
-            self.service.supervisor.unregister_sync_scheduler(self)
+            if self._close_asked is asked:          # else this is collected in a forked process
+                self._closing = True
+                self._stop_listening()
+                for connection in [*self._connections, *self._leaving]:
+                    connection.abort()
+                self.service.supervisor.unregister_sync_scheduler(self)
 
     def _stop_listening(self) -> None:
         if self._listening is not None:
