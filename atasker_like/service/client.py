@@ -11,7 +11,7 @@ import os
 import socket
 from itertools import count
 
-from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionError
+from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionError, SupervisorStoppedError
 from .addresses import Address
 from .handling import Service, check_number, own_loop
 from .link import Link, TaskFuture
@@ -152,6 +152,8 @@ class Client:
         except asyncio.TimeoutError:
             raise ServiceConnectionError(f"the service at {self.place} did not take the connection within "
                                          f"{CONNECT_TIMEOUT:g} s") from None
+        except SupervisorStoppedError as error:
+            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error}") from error
         except OSError as error:
             if isinstance(error, ServiceConnectionError):
                 raise
@@ -182,19 +184,23 @@ class Client:
 
 async def _socket_pair(service: Service) -> socket.socket:
     """Connect with a service of this process, by a pair of sockets: what works here works between processes."""
+    home = own_loop(service.supervisor).get_loop()
     ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    taking = service.local_server().take(theirs)        # which closes it if it does not take it
     try:
-        for end in (ours, theirs):
-            end.setblocking(False)
-        home = own_loop(service.supervisor).get_loop()
-        taking = service.local_server().take(theirs)
         if home is asyncio.get_running_loop():
             await taking
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(taking, home))
-    except BaseException:
+    except BaseException as error:
         ours.close()
-        theirs.close()
+        if home.is_closed():            # with the supervisor, and nobody looks at the other end
+            taking.close()
+            theirs.close()
+            if isinstance(error, RuntimeError):
+                raise SupervisorStoppedError(f"supervisor {service.supervisor.id} has been stopped") from error
         raise
     return ours
 

@@ -12,7 +12,7 @@ import hmac
 import os
 
 from ..engine.waiting import deadline_of, remaining
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
 from .addresses import BACKLOG, Address, bind
 from .connection import Connection
@@ -143,16 +143,30 @@ class Server:
         return self
 
     async def take(self, end: "socket.socket") -> None:
-        """In the loop: one end of a pair of sockets is a client."""
-        if self._closing or self._loop is not asyncio.get_running_loop():
-            await self.open()
-        assert self._loop is not None
-        await self._loop.connect_accepted_socket(lambda: Connection(self), end)
+        """In the loop: one end of a pair of sockets is a client. It is closed when it is not taken.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
+        """
+        try:
+            if self._guardian is None or self._guardian.done() or self._loop is not asyncio.get_running_loop():
+                await self.open()
+            elif self._closing:
+                raise self._stopped()
+            assert self._loop is not None
+            await self._loop.connect_accepted_socket(lambda: Connection(self), end)
+        except BaseException:
+            end.close()
+            raise
 
     async def open(self) -> None:
-        """In the loop: begin."""
+        """In the loop, which is there as long as the supervisor finishes what it has accepted: begin.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
+        """
         from concurrent.futures import Future
 
+        if not self.service.supervisor.is_active:
+            raise self._stopped()
         loop = self._loop = asyncio.get_running_loop()
         self._close_asked, self._all_gone = asyncio.Event(), asyncio.Event()
         self._closing = False
@@ -173,6 +187,14 @@ class Server:
         self._guardian = loop.create_task(self._guard())
         self._guardian.add_done_callback(lambda _: over.set_result(None))
         self.service.supervisor.register_sync_scheduler(self)
+        if not self.service.supervisor.is_active:       # it may have told all that were registered
+            self._ask_to_close()
+            await asyncio.wait([self._guardian])
+            raise self._stopped()
+
+    def _stopped(self) -> SupervisorStoppedError:
+        return SupervisorStoppedError(f"service {self.service.name!r} takes no requests: supervisor {self.service.supervisor.id} "
+                                      "has been stopped; call start() to go on")
 
     def _ask_to_close(self) -> None:
         self._closing = True
