@@ -131,7 +131,7 @@ class SyncClient:
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
         self._supervisor.unregister_sync_scheduler(self)
-        if self._client._link is not None:
+        if self._client._link is not None or self._client._connecting is not None:
             try:
                 self._supervisor._loops.own().run(self._client.close())
             except SupervisorStoppedError:
@@ -189,7 +189,8 @@ class SyncClient:
     def end(self) -> None:
         """Its loop has ended."""
         self._supervisor.unregister_sync_scheduler(self)
-        self._client._link = None       # a connection that still waits for answers is closed with its last reference
+        # A connection that still waits for answers is closed with its last reference.
+        self._client._link = self._client._connecting = None
         for future in list(self._futures):
             future._lose("the supervisor was stopped")
 

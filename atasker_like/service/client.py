@@ -29,7 +29,8 @@ CONNECT_TIMEOUT = 10.0
 
 
 class Client:
-    """Sends tasks to a service, from coroutines of one loop. Not for other threads: see :class:`SyncClient`.
+    """Sends tasks to a service, from coroutines of one loop, and of another one when that has been closed. Not for other
+    threads: see :class:`SyncClient`.
 
     :param place: the address of a service, see :class:`Address`; or a :class:`Service` of this process.
     :param token: what the service asks for, over TCP.
@@ -87,8 +88,17 @@ class Client:
         return await self._execute(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
 
     async def close(self) -> None:
-        """Close the connection. Tasks that were accepted run; who waits for their results is told that none will come."""
-        link, self._link = self._link, None
+        """Close the connection. Tasks that were accepted run; who waits for their results is told that none will come.
+
+        :raises InvalidArgumentError: (a ValueError) it is connected in another loop, which has not been closed.
+        """
+        connecting, link = self._connecting, self._link
+        if link is not None and not link.is_of_this_loop():
+            raise self._elsewhere()
+        self._connecting = self._link = None
+        if connecting is not None and not connecting.done() and connecting.get_loop() is asyncio.get_running_loop():
+            connecting.cancel()
+            await asyncio.wait([connecting])
         if link is not None:
             await link.close()
 
@@ -136,7 +146,9 @@ class Client:
         if link is None or not link.is_open:
             link = await self._connect()
         elif link.loop is not asyncio.get_running_loop():
-            raise InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
+            if not link.is_of_this_loop():
+                raise self._elsewhere()
+            link = await self._connect()
         if link.is_full:
             await link.room()
         return link, link.send(line, task_id, check, tell)
@@ -147,8 +159,12 @@ class Client:
         connecting = self._connecting
         if connecting is None or connecting.done() or connecting.get_loop() is not loop:
             connecting = self._connecting = loop.create_task(self._connect_now())
+            connecting.add_done_callback(_look_at)
+        await asyncio.wait([connecting])        # which goes on for the others when this request is cancelled
+        if connecting.cancelled():
+            raise ServiceConnectionError(f"the connection with the service at {self.place} was given up: the client was closed")
         try:
-            return await asyncio.shield(connecting)
+            return connecting.result()
         except asyncio.TimeoutError:
             raise ServiceConnectionError(f"the service at {self.place} did not take the connection within "
                                          f"{CONNECT_TIMEOUT:g} s") from None
@@ -161,25 +177,36 @@ class Client:
                                          "it runs") from error
 
     async def _connect_now(self) -> "Link":
-        loop = asyncio.get_running_loop()
-
-        def make() -> "Link":
-            return Link(str(self.place), self._max_message)
-
-        place = self.place
-        if isinstance(place, Service):
-            ours = await _socket_pair(place)
-            connecting = loop.create_connection(make, sock=ours)
-        elif place.path is not None:
-            connecting = loop.create_unix_connection(make, place.path)
-        else:
-            connecting = loop.create_connection(make, place.host, place.port)
-        _, link = await asyncio.wait_for(connecting, CONNECT_TIMEOUT)
-        assert isinstance(link, Link)
+        link = Link(str(self.place), self._max_message)
+        try:
+            await asyncio.wait_for(self._reach(link), CONNECT_TIMEOUT)
+            if self._connecting is not asyncio.current_task():      # before 3.12, wait_for() may have missed the cancelling
+                raise asyncio.CancelledError
+        except BaseException:
+            link.abort()                # and it may have connected all the same
+            raise
         if self._token is not None:
             link.write(encode({"token": self._token}))
         self._link = link
         return link
+
+    async def _reach(self, link: "Link") -> None:
+        loop, place = asyncio.get_running_loop(), self.place
+        if isinstance(place, Service):
+            await loop.create_connection(lambda: link, sock=await _socket_pair(place))
+        elif place.path is not None:
+            await loop.create_unix_connection(lambda: link, place.path)
+        else:
+            await loop.create_connection(lambda: link, place.host, place.port)
+
+    def _elsewhere(self) -> InvalidArgumentError:
+        return InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
+
+
+def _look_at(connecting: "asyncio.Future[Link]") -> None:
+    """Whoever connected may have been cancelled: then nobody sees the error, which is no matter."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 async def _socket_pair(service: Service) -> socket.socket:

@@ -106,21 +106,35 @@ class Link(LineProtocol):
             self._flush()
             self._transport.close()
 
+    def is_of_this_loop(self) -> bool:
+        """Say whether it can be dealt with here: in its loop; or since it is lost, as it is with its loop."""
+        if self.loop is asyncio.get_running_loop():
+            return True
+        if self.loop.is_closed():
+            self.forsake()
+        return self._transport is None
+
     async def close(self) -> None:
         """Close the connection, and wait until it is."""
-        if self._transport is not None and not self._gone.done():
+        if self._transport is not None:
             self._why = "the client was closed"
             self.is_open = False
             self._flush()
             self._transport.close() if not self.is_full else self._transport.abort()
             await asyncio.shield(self._gone)
 
+    def abort(self) -> None:
+        """Close the connection now, if there is one."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+
     def forsake(self) -> None:
         self.is_open = False
         super().forsake()
 
     def _flush(self) -> None:
-        if self._requests and not self._transport.is_closing():
+        if self._requests and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._requests))
         self._requests.clear()
 
@@ -147,6 +161,7 @@ class Link(LineProtocol):
 
     def connection_lost(self, error: "Optional[BaseException]") -> None:
         self.is_open = False
+        self._transport = None
         if error is not None:
             self._why = str(error) or type(error).__name__
         self._let_in()
@@ -200,8 +215,7 @@ class Link(LineProtocol):
 
     def _give_up(self, why: str) -> None:
         self._why = why
-        self.is_open = False
-        self._transport.abort()
+        self.abort()
 
     def _let_in(self) -> None:
         waiting, self._room = self._room, []

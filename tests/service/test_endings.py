@@ -1,10 +1,13 @@
 """Servers and clients that begin or end while something else does."""
+import asyncio
+import gc
 import os
 import threading
+import warnings
 
 import pytest
 
-from atasker_like import ServiceConnectionError, SupervisorStoppedError, service
+from atasker_like import InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError, service
 
 from .conftest import PATIENCE, wait_until
 from .declared import Add, WaitAtOnce, fill
@@ -90,3 +93,77 @@ def test_a_stop_that_begins_while_a_server_does(ending, path, monkeypatch):
     with pytest.raises(SupervisorStoppedError, match="takes no requests"):
         lab.serve(path)
     assert not os.path.exists(path)
+
+
+# -- clients ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab, server, local):
+    place, taker = (lab, lab.local_server()) if local else (server.address, server)
+
+    async def leave(turns):
+        client = service.Client(place)
+        request = asyncio.ensure_future(client.execute(Add(1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        request.cancel()
+        await asyncio.wait([request])
+        await client.close()
+        assert client._link is None
+
+    async def main():
+        for turns in range(15):
+            await leave(turns)
+        async with service.Client(place) as client:
+            assert (await client.execute(Add(1))).result == 2       # the others have been taken before
+            wait_until(lambda: taker.clients == 1)
+
+    asyncio.run(main())
+
+
+def test_closing_tells_who_waits_for_the_connection(lab, server):
+    async def main():
+        client = service.Client(server.address)
+        waiting = [asyncio.ensure_future(client.execute(Add(number))) for number in range(3)]
+        await asyncio.sleep(0)
+        await client.close()
+        for request in waiting:
+            with pytest.raises(ServiceConnectionError, match="closed"):
+                await request
+        assert (await client.execute(Add(1))).result == 2       # as it does after any close
+        await client.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_goes_on_in_another_loop_when_its_own_is_closed(server):
+    client = service.Client(server.address)
+
+    async def main():
+        return (await client.execute(Add(1))).result
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        assert [asyncio.run(main()) for _ in range(3)] == [2] * 3
+        gc.collect()
+        asyncio.run(client.close())
+        gc.collect()
+    assert not [str(warning.message) for warning in caught if "transport" in str(warning.message)]
+    wait_until(lambda: server.clients == 0)
+    assert asyncio.run(main()) == 2
+    asyncio.run(client.close())
+
+
+def test_a_client_is_not_closed_in_another_loop(server):
+    client = service.Client(server.address)
+    first = asyncio.new_event_loop()
+    try:
+        first.run_until_complete(client.execute(Add(1)))
+        with pytest.raises(InvalidArgumentError, match="another loop"):
+            asyncio.run(client.close())
+        assert first.run_until_complete(client.execute(Add(1))).result == 2
+        first.run_until_complete(client.close())
+        asyncio.run(client.close())
+    finally:
+        first.close()
