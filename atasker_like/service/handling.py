@@ -17,7 +17,7 @@ from contextvars import copy_context
 from threading import Lock
 
 from ..constants import TT_COROUTINE, TT_THREAD
-from ..engine.task import Task
+from ..engine.task import Task, current_task
 from ..engine.waiting import at_once
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
                       SupervisorStoppedError, TaskRefusedError)
@@ -210,6 +210,11 @@ class Service:
             if isinstance(error, SupervisorStoppedError):
                 raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}", "stopped") from error
             raise
+
+    def runs_here(self) -> bool:
+        """Say whether this is called by a handler."""
+        spec = getattr(current_task(), "_spec", None)
+        return spec is not None and any(spec.target is handler.spec.target for handler in list(self._handlers.values()))
 
     def ended(self) -> None:
         """A task that was accepted has ended."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+from threading import Lock
 
-from ..engine.waiting import deadline_of, remaining
+from ..engine.waiting import block, deadline_of
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
 from .addresses import BACKLOG, Address, bind
@@ -88,24 +89,24 @@ class Server:
         """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
         whose clients have gone end behind it.
 
-        :param wait: True waits for ever, False not at all, a number so many seconds. In the server's own loop it does
-            not wait.
+        :param wait: True waits for ever, False not at all, a number so many seconds. A handler of the service does not wait
+            for itself, nor does the server's own loop: there it is as if it had said False.
         :return: True when it is closed.
         """
         loop, guardian, over = self._loop, self._guardian, self._over
+        deadline = deadline_of(None if isinstance(wait, bool) else wait)
         if loop is None or guardian is None or loop.is_closed():
             return True
         try:
             loop.call_soon_threadsafe(self._ask_to_close)
         except RuntimeError:                # closed meanwhile
             return True
-        if wait is False or asyncio._get_running_loop() is loop:
-            return bool(over.done())
-        try:
-            over.result(remaining(deadline_of(None if wait is True else wait)))
-        except Exception:                   # a timeout
-            return False
-        return True
+        if wait is not False and asyncio._get_running_loop() is not loop and not self.service.runs_here():
+            gate = Lock()                   # what this thread sleeps on
+            gate.acquire()
+            over.add_done_callback(lambda _: gate.release())
+            return block(gate.acquire, deadline)
+        return bool(over.done())
 
     def __enter__(self) -> "Server":
         return self

@@ -95,6 +95,57 @@ def test_a_stop_that_begins_while_a_server_does(ending, path, monkeypatch):
     assert not os.path.exists(path)
 
 
+# -- close() -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_thread_that_closes_a_server_lends_its_place(lab, server, supervisor, crossing):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    crossing.open()
+    begun, accepted = threading.Event(), threading.Event()
+
+    def close():
+        begun.set()
+        assert accepted.wait(PATIENCE)
+        return server.close(PATIENCE)
+
+    task = supervisor.put_task(close)
+    assert begun.wait(PATIENCE)
+    with service.SyncClient(server.address, supervisor=supervisor) as client:
+        future = client.request(WaitAtOnce(1))      # behind the task that waits for it
+        accepted.set()
+        assert task.value(2 * PATIENCE) is True
+        assert future.result(PATIENCE).result == 1
+
+
+@pytest.mark.parametrize("kind", ["thread", "coroutine", "elsewhere"])
+@pytest.mark.parametrize("in_parallel", [True, False])
+def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervisor, path, kind, in_parallel):
+    supervisor = make_supervisor()
+    lab = service.Service("lab", supervisor)
+
+    class Shut(service.Task):
+        parallel = in_parallel
+
+    if kind != "coroutine":
+        @lab.handler(Shut)
+        def shut(task):
+            return server.close()
+    else:
+        @lab.handler(Shut)
+        async def co_shut(task):
+            return server.close()
+
+    if kind == "elsewhere":             # the lane is the coroutine pool's
+        @lab.handler(Add)
+        async def add(task):
+            return task.a
+
+    server = lab.serve(path)
+    with service.SyncClient(path, supervisor=make_supervisor()) as client:
+        assert client.execute(Shut(), timeout=PATIENCE).result is False
+    assert server.close(PATIENCE) is True
+
+
 # -- clients ---------------------------------------------------------------------------------------------------------
 
 
