@@ -76,11 +76,74 @@ class SyncTaskFuture:
         return f"<SyncTaskFuture {self.task_id} {'done' if self.done() else 'pending'}>"
 
 
+class _Kept:
+    """A :class:`SyncClient` as the supervisor knows it, which must not keep the client itself: one that is dropped without
+    a ``close()`` leaves nothing behind."""
+
+    is_worker = True            # the supervisor stops it before its loops
+
+    def __init__(self, client: Client, supervisor: TaskSupervisor) -> None:
+        self.client = client
+        self.supervisor = supervisor
+        self.futures: "weakref.WeakSet[SyncTaskFuture]" = weakref.WeakSet()         # added to in the loop's thread
+
+    def stop(self, wait: "Union[bool, float]" = False) -> None:
+        """The supervisor is being stopped: the connection is closed when what it has in flight is answered, or cannot be."""
+        link = self.client._link
+        if link is not None:
+            try:
+                link.loop.call_soon_threadsafe(link.close_when_idle)
+            except RuntimeError:            # the loop is closed
+                pass
+
+    def end(self) -> None:
+        """Its loop has ended."""
+        self.supervisor.unregister_sync_scheduler(self)
+        # A connection that still waits for answers is closed with its last reference.
+        self.client._link = self.client._connecting = None
+        for future in list(self.futures):
+            future._lose("the supervisor was stopped")
+
+    def reset_after_fork(self) -> None:
+        """In a forked process: the connection is the parent's, and so is what it waits for."""
+        leave_to_parent(self.client._link, self.client._connecting)
+        self.client._link = self.client._connecting = None
+        for future in list(self.futures):
+            future._settled = threading.Event()         # of the other one, a thread of the parent's may have the lock
+            future._lose("the process was forked")
+
+    def drop(self) -> None:
+        """The client is gone. A finalizer: at any line of any thread."""
+        link, connecting = self.client._link, self.client._connecting
+        if link is not None or connecting is not None:
+            try:
+                loop = link.loop if link is not None else connecting.get_loop()     # type: ignore[union-attr]
+                loop.call_soon_threadsafe(self._leave)
+                return
+            except RuntimeError:            # the loop is closed
+                pass
+        self.supervisor.unregister_sync_scheduler(self)
+
+    def _leave(self) -> None:
+        """In the loop: close the connection when what is in flight is answered. Until then futures rely on :meth:`end`."""
+        link, connecting = self.client._link, self.client._connecting
+        if connecting is not None:
+            connecting.cancel()             # nobody waits for it any more
+        if link is None:
+            self.supervisor.unregister_sync_scheduler(self)
+        else:
+            link.close_when_idle()
+            link.when_lost(lambda: self.supervisor.unregister_sync_scheduler(self))
+
+    def __repr__(self) -> str:
+        return f"<SyncClient of {self.client.place}>"
+
+
 class SyncClient:
     """Sends tasks to a service and blocks. May be used from any thread, but for loops of its supervisor.
 
     It is a :class:`Client` in the supervisor's own loop: a context manager, or to be closed with :meth:`close`. The stop of
-    the supervisor closes it, too.
+    the supervisor closes it, too; and so does dropping it, once what it has sent is answered.
 
     :param place: the address of a service, see :class:`Address`; or a :class:`Service` of this process.
     :param token: what the service asks for, over TCP.
@@ -88,15 +151,14 @@ class SyncClient:
     :param supervisor: the supervisor whose loop is used; ``task_supervisor`` unless told.
     """
 
-    is_worker = True            # the supervisor stops it before its loops
-
     def __init__(self, place: "Any", token: "Optional[str]" = None, max_message: int = MAX_MESSAGE,
                  supervisor: "Optional[TaskSupervisor]" = None) -> None:
         self._client = Client(place, token, max_message)
         self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self._supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
-        self._futures: "weakref.WeakSet[SyncTaskFuture]" = weakref.WeakSet()        # added to in the loop's thread
+        self._kept = _Kept(self._client, self._supervisor)
+        weakref.finalize(self, self._kept.drop).atexit = False
 
     def request(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
                 priority: "Optional[int]" = None, timeout: "Optional[float]" = None) -> SyncTaskFuture:
@@ -130,7 +192,7 @@ class SyncClient:
 
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
-        self._supervisor.unregister_sync_scheduler(self)
+        self._supervisor.unregister_sync_scheduler(self._kept)
         if self._client._link is not None or self._client._connecting is not None:
             try:
                 self._supervisor._loops.own().run(self._client.close())
@@ -148,14 +210,14 @@ class SyncClient:
 
     async def _sync(self, request: "Coroutine[Any, Any, TaskFuture]") -> SyncTaskFuture:
         future = SyncTaskFuture(await request)
-        self._futures.add(future)
+        self._kept.futures.add(future)
         return future
 
     def _run(self, call: "Coroutine[Any, Any, R]", timeout: "Optional[float]") -> "R":
         try:
             deadline = deadline_of(timeout)
             own = own_loop(self._supervisor)
-            self._supervisor.register_sync_scheduler(self)
+            self._supervisor.register_sync_scheduler(self._kept)
         except BaseException:
             call.close()
             raise
@@ -174,30 +236,3 @@ class SyncClient:
                 raise
             raise WaitTimeoutError(f"no answer of the service at {self._client.place} within {timeout:g} s; what it has accepted "
                                    "goes on") from None
-
-    # -- for the supervisor --------------------------------------------------------------------------
-
-    def stop(self, wait: "Union[bool, float]" = False) -> None:
-        """The supervisor is being stopped: the connection is closed when what it has in flight is answered, or cannot be."""
-        link = self._client._link
-        if link is not None:
-            try:
-                link.loop.call_soon_threadsafe(link.close_when_idle)
-            except RuntimeError:            # the loop is closed
-                pass
-
-    def end(self) -> None:
-        """Its loop has ended."""
-        self._supervisor.unregister_sync_scheduler(self)
-        # A connection that still waits for answers is closed with its last reference.
-        self._client._link = self._client._connecting = None
-        for future in list(self._futures):
-            future._lose("the supervisor was stopped")
-
-    def reset_after_fork(self) -> None:
-        """In a forked process: the connection is the parent's, and so is what it waits for."""
-        leave_to_parent(self._client._link, self._client._connecting)
-        self._client._link = self._client._connecting = None
-        for future in list(self._futures):
-            future._settled = threading.Event()         # of the other one, a thread of the parent's may have the lock
-            future._lose("the process was forked")

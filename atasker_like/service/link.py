@@ -10,7 +10,7 @@ from .typed import TaskResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
     _Future = asyncio.Future[Any]
 else:
@@ -113,6 +113,10 @@ class Link(LineProtocol):
         if self.loop.is_closed():
             self.forsake()
         return self._transport is None
+
+    def when_lost(self, call: "Callable[[], object]") -> None:
+        """Have a function called in the loop when the connection is closed."""
+        self._gone.add_done_callback(lambda _: call())
 
     async def close(self) -> None:
         """Close the connection, and wait until it is."""

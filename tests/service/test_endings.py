@@ -218,3 +218,36 @@ def test_a_client_is_not_closed_in_another_loop(server):
         asyncio.run(client.close())
     finally:
         first.close()
+
+
+def test_clients_that_are_dropped_leave_nothing(serve, supervisor):
+    server = serve(max_clients=20)
+    before = supervisor.get_schedulers()
+    for _ in range(60):
+        assert service.SyncClient(server.address, supervisor=supervisor).execute(Add(1), timeout=PATIENCE).result == 2
+        gc.collect(0)
+    gc.collect()
+    wait_until(lambda: server.clients == 0 and supervisor.get_schedulers() == before)
+
+
+def test_a_client_that_is_dropped_while_its_task_runs(lab, server, supervisor, crossing):
+    before = supervisor.get_schedulers()
+    future = service.SyncClient(server.address, supervisor=supervisor).request(WaitAtOnce(3), timeout=PATIENCE)
+    gc.collect()
+    crossing.wait_begun(1)
+    assert server.clients == 1
+    crossing.open()
+    assert future.result(PATIENCE).result == 3
+    wait_until(lambda: server.clients == 0 and supervisor.get_schedulers() == before)
+
+
+def test_the_future_of_a_client_that_was_dropped_is_told_of_the_end(make_supervisor, lab, server, crossing):
+    home = make_supervisor()
+    future = service.SyncClient(server.address, supervisor=home).request(WaitAtOnce(3), timeout=PATIENCE)
+    gc.collect()
+    crossing.wait_begun(1)
+    home.stop(wait=0)
+    with pytest.raises((SupervisorStoppedError, ServiceConnectionError)):
+        future.result(PATIENCE)
+    assert home.get_schedulers() == {}
+    crossing.open()
