@@ -106,12 +106,10 @@ class Lane:
         self.name: str = name or "unnamed"
         self.limit: "Optional[int]" = None
         self.rate: "Optional[float]" = None
-        self.burst = 1
         self.size: "Optional[int]" = None
-        self.on_full = "block"
+        self.burst, self.on_full = 1, "block"
         self.paused = False
-        #: Whether a task in a thread lends its place here, too, while it waits for others.
-        self.lends = True
+        self.lends = True       # the place of a task in a thread, while that waits for others
         #: Places in use: its tasks that run; of the process pool, processes that have any.
         self.running = 0
         #: Each task that waits, those withdrawn not counted, has a turn.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
-from contextvars import Context
 from traceback import format_exception
 
 from ..engine.result import Failure, log
@@ -199,7 +198,8 @@ class Connection(LineProtocol):
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
             if self._finishing and self._server.is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
-            Context().run(self._service.accept, message, call)      # in a context of its own: not of whose end led here
+            # In a context of its own: not in that of the task whose end has led here.
+            self._server.context.copy().run(self._service.accept, message, call)
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answers.append(encode_refusal(request_id, error.reason, str(error), self._server.max_message))

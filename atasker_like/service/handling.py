@@ -7,7 +7,7 @@
 
 A lane belongs to one kind of pool, and the handlers of a service may be of any. It stands before the thread pool where all
 of them run in threads when the first task comes, else before the coroutine pool. What runs in the lane is the handler
-itself where it is of that kind; else a thread, which lends its place, or a coroutine, that waits for the handler.
+itself where it is of that kind; else a thread, which lends its place in the pool, or a coroutine, that waits for the handler.
 """
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ class Service:
     @property
     def lane(self) -> "Lane":
         """The lane of the tasks that run one at a time: they wait in it while it is paused."""
-        return self.supervisor.lane(f"service {self.name}", limit=1)
+        lane = self.supervisor.lane(f"service {self.name}", limit=1)
+        lane.lends = False      # one at a time, also while the one waits for something
+        return lane
 
     @property
     def alive(self) -> int:

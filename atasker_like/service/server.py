@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+from contextvars import Context, copy_context
 from threading import Lock
 
 from ..engine.waiting import block, deadline_of
@@ -54,6 +55,9 @@ class Server:
         self.max_clients = check_number("max_clients", chosen["max_clients"], 1)
         self.message_timeout = _seconds("message_timeout", chosen["message_timeout"])
         self._token = _token(token)
+        #: That of who serves, as it is now; an empty one where clients of this process made it necessary. Each request is
+        #: handled in a copy.
+        self.context = Context() if address is None else copy_context()
         if self._address is not None and self._address.path is None and self._token is None:
             raise InvalidArgumentError(f"{self._address} can be reached by every program of this machine: give a token, such as "
                                        "secrets.token_urlsafe(), or use a Unix domain socket")

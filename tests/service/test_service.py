@@ -110,6 +110,26 @@ def test_a_service_of_threads_alone(supervisor, crossing):
         assert crossing.begun == crossing.ended == [0, 2, 1, "add"]
 
 
+def test_a_handler_that_waits_keeps_its_place_in_the_lane(supervisor, crossing):
+    """And lends that in the pool, in which what it waits for runs."""
+    made = service.Service("threads", supervisor)
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+
+    @made.handler(Wait)
+    def handle(task):
+        crossing.begun.append(task.number)
+        background_task(crossing.enter, supervisor=supervisor)(f"for {task.number}").value(10)
+        crossing.begun.append(f"after {task.number}")
+
+    with service.SyncClient(made, supervisor=supervisor) as client:
+        futures = [client.request(Wait(number)) for number in range(2)]
+        crossing.wait_begun(2)
+        crossing.open()
+        for future in futures:
+            future.result(10)
+    assert crossing.begun == [0, "for 0", "after 0", 1, "for 1", "after 1"]
+
+
 @pytest.mark.parametrize("kind, handler", [(WaitInThread, "thread"), (Wait, "mixed")])
 def test_what_waits_in_the_lane_ends_in_a_stop(make_supervisor, crossing, kind, handler):
     supervisor = make_supervisor()
@@ -542,7 +562,7 @@ class VisitInThreadInLane(Visit):
 @pytest.mark.parametrize("in_flight", [1, 2, 100])
 @pytest.mark.parametrize("pauses", [False, True])
 def test_each_request_has_a_context_of_its_own(serve, connect, lab, kind, in_flight, pauses):
-    """Neither that of another one, nor of who began to serve: but what its own check has set is there."""
+    """A copy of that of who began to serve, and nothing of another one's; what its own check has set is there."""
     def handle(task):
         seen = VISITOR.get()
         VISITOR.set(f"task {task.number}")
@@ -562,7 +582,7 @@ def test_each_request_has_a_context_of_its_own(serve, connect, lab, kind, in_fli
         seen = {message["id"]: message["result"] for message in (wire.hear() for _ in range(10))}
     finally:
         VISITOR.set("nobody")
-    assert seen == {str(number): ["nobody", f"the check of {number}"] for number in range(10)}
+    assert seen == {str(number): ["who serves", f"the check of {number}"] for number in range(10)}
 
 
 @pytest.mark.parametrize("kind", [Visit, VisitInThread])
