@@ -12,6 +12,7 @@ and writes at that moment, and the next use, on both sides, opens the file again
 from __future__ import annotations
 
 import os
+import sys
 from itertools import count
 from threading import RLock, local
 from time import monotonic
@@ -24,7 +25,7 @@ from .backend import Backend
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar, Union
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
 
     T = TypeVar("T")
 
@@ -44,6 +45,10 @@ SWEEP_EVERY, SWEEP_MOST = 5.0, 20000
 
 #: Seconds that a fork waits at most for those that read and write just then.
 FORK_PATIENCE = 3.0
+
+#: In a free-threaded build a statement ends in the thread that made it, maybe some time after its connection was closed, and
+#: only then is the file closed: so none is kept for its next use.
+_cache: "Dict[str, Any]" = {"cached_statements": 0} if "t" in getattr(sys, "abiflags", "") else {}
 
 #: Connections of a parent process that a fork found in use: nothing may be done with them here, not even closing them.
 _of_the_parent: "List[Any]" = []
@@ -157,7 +162,9 @@ class SQLiteBackend(Backend):
         import sqlite3
 
         # Transactions are begun and ended here, and threads are kept apart by the locks.
-        return sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+        connection: "sqlite3.Connection" = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None,
+                                                           check_same_thread=False, **_cache)
+        return connection
 
     def _writing(self, work: "Callable[[sqlite3.Connection], T]", patient: bool = True) -> "T":
         """Do something in a transaction; who is not patient does not wait for another process."""
