@@ -155,8 +155,7 @@ class _AsyncioQueue:
     _unfinished_tasks: int
 
     def __init__(self, *args: "Any", **kwargs: "Any") -> None:
-        # Guards the queue and who waits here; whoever holds it runs no code but the queue's.
-        self._worker_lock = RLock()
+        self._worker_lock = RLock()         # guards the queue and what follows; whoever holds it runs no code but the queue's
         self._worker_putters: "Deque[Future[None]]" = deque()
         self._worker_joiners: "Deque[Future[None]]" = deque()
         super().__init__(*args, **kwargs)
