@@ -114,7 +114,7 @@ class TaskQueue(Submitting):
         if task._spec.timeout is not None and task.options.retries:
             return              # its timeout, and another attempt, may come in between: that one must be able to start
         with self._lock:
-            if not self._halting and self._holder is None and task._status == STARTED:
+            if not self._halting and self._holder is None:
                 self._holder = task
                 self._hold(1)
         if task._status != STARTED:

@@ -411,3 +411,29 @@ def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_sup
     gate.set()
     waited.value(20)
     assert lane.running == lane.waiting == 0
+
+
+@pytest.mark.parametrize("lends", [True, False])
+def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_supervisor, lends):
+    supervisor = make_supervisor()
+    lane = supervisor.lane("one at a time", limit=1)
+    lane.lends = lends
+    gate, begun = threading.Event(), threading.Event()
+    waited = background_task(lambda: (begun.set(), gate.wait(20)), supervisor=supervisor)()
+    counted = []
+
+    def recount():
+        assert begun.wait(20)
+        pool = supervisor._threads
+        with pool.lock:
+            chores = pool._repair(set())        # as after an interrupt
+            counted.append(lane.running)
+        for chore in chores:
+            chore()
+        gate.set()
+
+    waiting = background_task(lambda: (background_task(recount, supervisor=supervisor)(), waited.value(20)), supervisor=supervisor,
+                              lane=lane)()
+    waiting.value(20)
+    assert counted == [0 if lends else 1]
+    assert settled(lane) == (0, 0, 0, 0)

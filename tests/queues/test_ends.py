@@ -176,6 +176,35 @@ def test_a_bounded_pool_does_not_hide_tasks_either():
             Aside(fill).result()
 
 
+def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, monkeypatch):
+    """Those that are left have been looked up, and it is not closed yet: the moment in which nobody else would see it."""
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.start()
+    accepted, looked_up = threading.Event(), threading.Event()
+    enter, has_closed = queue._enter, queue._has_closed
+
+    def late(tasks):
+        accepted.set()
+        assert looked_up.wait(PATIENCE)
+        enter(tasks)
+
+    def close():
+        looked_up.set()
+        submitted.result()
+        has_closed()
+
+    gate = threading.Event()
+    busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE) for _ in range(40)]     # it does not start
+    monkeypatch.setattr(queue, "_enter", late)
+    monkeypatch.setattr(queue, "_has_closed", close)
+    submitted = Aside(queue.submit, abs, -1)
+    assert accepted.wait(PATIENCE)
+    queue.cancel()
+    assert submitted.result().cancelled()
+    gate.set()
+    assert all(task.value(PATIENCE) for task in busy)
+
+
 # -- refusals ----------------------------------------------------------------------------------------
 
 
@@ -292,6 +321,17 @@ def test_hooks_of_before_a_reset_are_not_those_of_the_next_run(inside, policy):
         inside.do(queue.submit, same(inside), 1)
         assert inside.run(queue, timeout=PATIENCE).values == (1,)
         inside.do(queue.reset)
+
+
+def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervisor):
+    queue = ThreadQueue(fail_policy="fail_first", supervisor=supervisor)
+    failed = queue.submit(boom, 1)
+    assert queue.run(timeout=PATIENCE).failed
+    told = queue._aftermath
+    queue.reset()
+    told.expect(1)
+    queue._has_ended(told, failed.task)
+    queue.submit(abs, -1)       # which a queue that gives up refuses
 
 
 def test_a_map_that_goes_on_after_a_reset_is_refused(supervisor):
@@ -501,6 +541,23 @@ def test_join_tells_of_hooks_that_are_unfinished(supervisor):
     gate.set()
     queue.join(PATIENCE)
     queue.shutdown()
+
+
+def test_hooks_that_are_on_their_way_into_the_loop_are_waited_for(supervisor):
+    async def main():
+        told = []
+        queue = AsyncQueue(supervisor=supervisor, on_complete=told.append)
+        await queue.start()
+        for number in range(1, 21):
+            await queue.submit(co_one)
+            deadline = time.monotonic() + PATIENCE
+            while queue._pool._calling and time.monotonic() < deadline:     # the loop stands still meanwhile
+                time.sleep(0.001)
+            await queue.join()
+            assert len(told) == number
+        await queue.shutdown()
+
+    asyncio.run(main())
 
 
 def test_join_of_a_queue_of_coroutines_keeps_its_time(supervisor):
