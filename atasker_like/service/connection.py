@@ -151,7 +151,7 @@ class Connection(LineProtocol):
         if self._working:
             return                      # a request has ended as it was taken
         lines, server = self._lines, self._server
-        ending = self._finishing and server.is_closing      # each of them is refused: nothing is to be waited for
+        ending = server.is_closing      # each of them is refused: nothing is to be waited for
         full = False
         self._working = True
         try:
@@ -196,7 +196,7 @@ class Connection(LineProtocol):
         try:
             if request_id in self._calls:
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
-            if self._finishing and self._server.is_closing:
+            if self._server.is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
             # In a context of its own: not in that of the task whose end has led here.
             self._server.context.copy().run(self._service.accept, message, call)

@@ -334,6 +334,7 @@ def test_what_waits_behind_answers_that_are_read_late_is_refused_as_the_server_c
     wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
     wait_until(lambda: is_stuck(server))
     server.close(False)
+    wait_until(lambda: server.is_closing)       # it is asked in its loop: who reads before may be served
     heard = [wire.hear() for _ in range(100)]
     assert {message["status"] for message in heard} == {"ok", "refused"}
     assert {message["reason"] for message in heard if message["status"] == "refused"} == {"stopped"}
