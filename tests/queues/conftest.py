@@ -10,6 +10,10 @@ from . import functions
 
 PATIENCE = 20
 
+#: How a queue is ended.
+ENDS = {"cancel": lambda queue: queue.cancel(), "shutdown": lambda queue: queue.shutdown(),
+        "force": lambda queue: queue.shutdown(force=True), "timeout": lambda queue: queue.run(timeout=0.05)}
+
 
 class Face:
     """A queue of any kind, as seen from a thread: what is a coroutine in an AsyncQueue is waited for here."""
@@ -46,6 +50,28 @@ class Face:
     @property
     def is_async(self):
         return self._loop is not None
+
+
+class Aside:
+    """A call in a thread of its own, with what came of it."""
+
+    def __init__(self, call, *args, **kwargs):
+        self._call = lambda: call(*args, **kwargs)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self.value, self.error = self._call(), None
+        except BaseException as error:
+            self.value, self.error = None, error
+
+    def result(self):
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "it goes on"
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 @pytest.fixture

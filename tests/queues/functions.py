@@ -27,6 +27,14 @@ def fail_at(number, at):
     return number
 
 
+def fail_at_one(number):
+    return fail_at(number, 1)
+
+
+def same(x):
+    return x
+
+
 def succeed_at(attempt):
     """Fail until this is the attempt of the number."""
     now = current_task().attempts
@@ -76,3 +84,11 @@ async def co_succeed_at(attempt):
 
 async def co_get_setting():
     return setting
+
+
+async def co_same(x):
+    return x
+
+
+async def co_one():
+    return 1

@@ -277,3 +277,11 @@ def test_only_what_is_missing_is_submitted(threads, checkpoint, supervisor):
     assert supervisor.stats().submitted - before == 1500
     assert [handle.done() for handle in handles] == [True, False] * 1500
     assert queue.run().values == tuple(range(0, 6000, 2))
+
+
+def test_calls_of_one_function_in_a_group_look_at_it_once(threads, checkpoint, monkeypatch):
+    queue, pages, make = threads.make(), [], checkpoint.page
+    monkeypatch.setattr(checkpoint, "page", lambda function: pages.append(function) or make(function))
+    queue.group([(abs, -1), (abs, -2), (str, 3)], checkpoint=checkpoint)
+    assert threads.run(queue).values == (1, 2, "3")
+    assert len(pages) == 2

@@ -82,3 +82,8 @@ def test_the_queues_of_threads_load_no_asyncio():
             "{'asyncio', 'sqlite3', 'multiprocessing'} & set(sys.modules))")
     out = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, timeout=30, check=True).stdout.decode()
     assert out.strip() == "(1,) set()"
+
+
+def test_one_call_has_no_mode():
+    with pytest.raises(InvalidTypeError, match="mode"):
+        tmap(abs, [1], mode="infinite")

@@ -621,3 +621,18 @@ def test_progress_of_an_async_queue_and_of_join(coroutines, capsys):
     coroutines.do(main)
     shown = capsys.readouterr().err
     assert "5/5 100%" in shown and "1/1 100%" in shown and "1 failed" in shown
+
+
+def test_a_task_of_a_queue_may_be_a_method(supervisor):
+    queue = ThreadQueue(supervisor=supervisor)
+
+    class Counter:
+        start = 40
+
+        @queue.task()
+        def add(self, number):
+            return self.start + number
+
+    Counter().add(2)
+    Counter().add.map([3])
+    assert queue.run(timeout=PATIENCE).values == (42, 43)

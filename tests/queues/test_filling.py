@@ -1,0 +1,223 @@
+"""Queues that are ended, or that refuse, while calls are being submitted: nothing is lost, and nothing confused."""
+import asyncio
+import itertools
+import threading
+import time
+
+import pytest
+
+from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor, ThreadQueue, background_task,
+                          tmap)
+
+from .conftest import ENDS, PATIENCE, Aside
+from .functions import fail_at_one
+
+# -- while calls are being submitted -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["cancel", "shutdown"])
+def test_a_map_that_is_under_way_when_the_queue_is_closed_is_refused(supervisor, end):
+    """Its chunks go into a lane that the pool must not have forgotten meanwhile."""
+    queue = ThreadQueue(workers=1, supervisor=supervisor)
+    queue.start()
+    at_chunk, go_on = threading.Event(), threading.Event()
+
+    def items():
+        yield from range(512)
+        at_chunk.set()
+        go_on.wait(PATIENCE)
+        yield from range(600)
+
+    mapped = Aside(queue.map, abs, items())
+    assert at_chunk.wait(PATIENCE)
+    ENDS[end](queue)
+    go_on.set()
+    with pytest.raises(ClosedError):
+        mapped.result()
+    queue.join(PATIENCE)
+    assert len(queue) == 0
+    assert supervisor.stats().thread.active == supervisor.stats().thread.waiting == 0
+
+
+def test_a_queue_is_closed_from_the_items_of_its_own_map(supervisor):
+    for _ in range(50):
+        queue = ThreadQueue(workers=1, supervisor=supervisor)
+        queue.start()
+
+        def items(queue=queue):
+            yield from range(512)
+            queue.cancel()
+            yield from range(512)
+
+        with pytest.raises(ClosedError):
+            queue.map(abs, items())
+    assert background_task(abs, supervisor=supervisor)(-1).value(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("size", [0, 10])
+def test_endless_items_end_with_the_queue(supervisor, end, size):
+    queue = ThreadQueue(workers=2, size=size, supervisor=supervisor)
+    queue.start()
+    some = threading.Event()
+
+    def items():
+        for number in itertools.count():
+            if number == 1000:
+                some.set()
+            yield number
+
+    mapped = Aside(queue.map, abs, items())
+    assert some.wait(PATIENCE)
+    Aside(ENDS[end], queue).result()
+    if end == "timeout":
+        queue.shutdown(force=True)      # the run is over, and the queue is open again for who did not look meanwhile
+    with pytest.raises(ClosedError):
+        mapped.result()
+    queue.join(PATIENCE)
+    assert len(queue) == 0
+
+
+@pytest.mark.parametrize("hooks", [{}, {"on_complete": lambda result: None}])
+def test_a_failure_ends_a_bounded_queue_that_is_being_filled(supervisor, hooks):
+    """Who submits waits for room, in a lane that the failure holds."""
+
+    def fill():
+        with ThreadQueue(workers=1, size=2, fail_policy="fail_first", supervisor=supervisor, **hooks) as queue:
+            queue.map(fail_at_one, range(10))
+
+    with pytest.raises(ClosedError, match="giving up"):
+        Aside(fill).result()
+
+
+def test_a_bounded_tmap_tells_which_call_failed():
+    with pytest.raises(ExecutionError) as caught:
+        Aside(tmap, fail_at_one, range(100), workers=1, size=2, fail_policy="fail_first").result()
+    assert any(isinstance(result.exception, ValueError) for result in caught.value.results)
+
+
+def test_what_a_bounded_map_has_submitted_is_in_the_ledger(supervisor):
+    queue = ThreadQueue(workers=1, size=2, supervisor=supervisor)
+    queue.start()
+    running, gate = threading.Event(), threading.Event()
+
+    def body(_):
+        running.set()
+        gate.wait(PATIENCE)
+
+    mapped = Aside(queue.map, body, range(100))
+    assert running.wait(PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while len(queue) < 3 and time.monotonic() < deadline:       # the one that runs, and those for which there was room
+        time.sleep(0.001)
+    assert queue.active_count == 1 and queue.pending_count == 2
+    assert queue.cancel() == 3
+    gate.set()
+    with pytest.raises(ClosedError):
+        mapped.result()
+    queue.join(PATIENCE)
+    assert queue.stats["succeeded"] <= 1        # the one that ran, which threads cannot be made to end
+
+
+def test_a_bounded_pool_does_not_hide_tasks_either():
+    with TaskSupervisor(pool_size=1, reserve_normal=0, reserve_high=0) as small:
+        small.set_thread_pool(max_queued=2, on_full="block")
+
+        def fill():
+            with ThreadQueue(workers=1, fail_policy="fail_first", supervisor=small) as queue:
+                queue.map(fail_at_one, range(10))
+
+        with pytest.raises(ClosedError, match="giving up"):
+            Aside(fill).result()
+
+
+def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, monkeypatch):
+    """Those that are left have been looked up, and it is not closed yet: the moment in which nobody else would see it."""
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.start()
+    accepted, looked_up = threading.Event(), threading.Event()
+    enter, has_closed = queue._enter, queue._has_closed
+
+    def late(tasks):
+        accepted.set()
+        assert looked_up.wait(PATIENCE)
+        enter(tasks)
+
+    def close():
+        looked_up.set()
+        submitted.result()
+        has_closed()
+
+    gate = threading.Event()
+    busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE) for _ in range(40)]     # it does not start
+    monkeypatch.setattr(queue, "_enter", late)
+    monkeypatch.setattr(queue, "_has_closed", close)
+    submitted = Aside(queue.submit, abs, -1)
+    assert accepted.wait(PATIENCE)
+    queue.cancel()
+    assert submitted.result().cancelled()
+    gate.set()
+    assert all(task.value(PATIENCE) for task in busy)
+
+
+# -- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("items", [range(4), [{"number": number} for number in range(4)]], ids=["plain", "keywords"])
+@pytest.mark.parametrize("hooks", [False, True])
+def test_a_map_that_finds_no_room_leaves_nothing(supervisor, items, hooks):
+    async def co_number(number):
+        return number
+
+    async def main():
+        told = []
+        queue = AsyncQueue(size=2, supervisor=supervisor, on_complete=told.append if hooks else None)
+        with pytest.raises(QueueFullError):
+            queue.map(co_number, items)
+        queue.submit(co_number, 7)
+        queue.submit(co_number, 8)
+        summary = await asyncio.wait_for(queue.run(), PATIENCE)
+        assert summary.values == (7, 8)
+        assert not hooks or [result.value for result in told][-2:] == [7, 8]
+
+    asyncio.run(main())
+
+
+def test_a_group_of_several_functions_that_finds_no_room_leaves_nothing(supervisor):
+    ran = []
+
+    async def co_note(number):
+        ran.append(number)
+
+    async def main():
+        queue = AsyncQueue(size=2, supervisor=supervisor)
+        with pytest.raises(QueueFullError):
+            queue.group([(co_note, number) for number in range(4)])
+        await queue.run()
+
+    asyncio.run(main())
+    assert ran == []
+
+
+def test_a_pool_that_finds_no_room_does_not_confuse_the_hooks():
+    with TaskSupervisor(pool_size=1, reserve_normal=0, reserve_high=0) as small:
+        small.set_thread_pool(max_queued=3, on_full="raise")
+        gate = threading.Event()
+        queue = ThreadQueue(supervisor=small, on_complete=lambda result: None)
+        queue.start()
+        with pytest.raises(QueueFullError):
+            queue.map(lambda _: gate.wait(PATIENCE), range(10))
+        gate.set()
+        Aside(queue.shutdown).result()
+
+
+def test_items_that_raise_do_not_confuse_the_hooks(inside):
+    queue = inside.make(on_complete=lambda result: None)
+
+    def items():
+        yield from [(0,)] * 600
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        inside.do(queue.map, inside.function("same"), items())
+    assert inside.run(queue, timeout=PATIENCE).timed_out is False
