@@ -60,7 +60,7 @@ def gathered(side: Side, params: Dict[str, Any]) -> Rounds:
 def row_7(settings: Settings) -> List[Line]:
     count = settings.pick(5000, 2000)
     contest = Contest('coroutines:gathered', {'kind': 'process', 'size': 2, 'count': count})
-    outcomes = run_contest(settings, contest, settings.sides((OURS, 'PPE'), ('loky',)))
+    outcomes = run_contest(settings, contest, (OURS, 'PPE'), shown=('loky',))
     return compare(7, 'co_mp_apply, {} at once'.format(count), 'tasks/s', outcomes, 'rate',
                    {'PPE': faster(10)}, 'peers: loop.run_in_executor, gathered')
 

@@ -16,6 +16,9 @@ from tests.benchmarks.peers import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: Rounds of those that no budget speaks of.
+ROUNDS_SHOWN = 3
+
 
 class Settings(NamedTuple):
     quick: bool
@@ -26,10 +29,6 @@ class Settings(NamedTuple):
 
     def pick(self, full: int, quick: int) -> int:
         return quick if self.quick else full
-
-    def sides(self, needed: Sequence[str], shown: Sequence[str] = ()) -> List[str]:
-        """Those that a budget speaks of; the others are for information, when there is time."""
-        return [*needed] if self.quick else [*needed, *shown]
 
 
 class SideFailed(Exception):
@@ -162,12 +161,15 @@ class Outcome:
         return [found[key] for found in self.rounds if found.get(key) is not None]
 
 
-def run_contest(settings: Settings, contest: Contest, sides: Sequence[str],
-                rounds: Optional[int] = None) -> Dict[str, Outcome]:
+def run_contest(settings: Settings, contest: Contest, sides: Sequence[str], rounds: Optional[int] = None,
+                shown: Sequence[str] = ()) -> Dict[str, Outcome]:
     """Opens the sides, runs the rounds A B C, A B C, ... and closes the sides.
 
-    A side that fails leaves the contest; the others go on.
+    A side that fails leaves the contest; the others go on. ``shown`` are further ones, which no budget speaks of: they
+    play the first rounds only, and none when there is little time.
     """
+    if not settings.quick:
+        sides = [*sides, *shown]
     outcomes = {side: Outcome() for side in sides}
     sessions: Dict[str, Session] = {}
 
@@ -198,8 +200,10 @@ def run_contest(settings: Settings, contest: Contest, sides: Sequence[str],
         if not contest.fresh:
             for side in sides:
                 attempt(side, enter)
-        for _ in range(rounds or settings.rounds):
+        for number in range(rounds or settings.rounds):
             for side in sides:
+                if side in shown and number >= ROUNDS_SHOWN:
+                    continue
                 if contest.fresh:
                     attempt(side, enter)
                 attempt(side, play)

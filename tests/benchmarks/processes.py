@@ -4,7 +4,7 @@ from time import perf_counter
 from typing import Any, Dict, List
 
 from tests.benchmarks import work
-from tests.benchmarks.harness import Contest, Outcome, Settings, run_contest
+from tests.benchmarks.harness import ROUNDS_SHOWN, Contest, Outcome, Settings, run_contest
 from tests.benchmarks.peers import OURS, Side
 from tests.benchmarks.report import Budget, Line, at_most, compare, faster
 from tests.benchmarks.threads import Rounds
@@ -15,10 +15,10 @@ POOL = {'kind': 'process', 'size': 2}
 def row_4(settings: Settings) -> List[Line]:
     # Peers at some thousands a second get fewer tasks: their rate does not depend on how many there are.
     few = {'count': settings.pick(3000, 1500)}
-    sides = settings.sides((OURS, 'Pool', 'PPE', 'pebble'), ('loky', 'joblib'))
+    judged, shown = (OURS, 'Pool', 'PPE', 'pebble'), ('loky', 'joblib')
     contest = Contest('threads:burst', dict(POOL, count=settings.pick(20000, 10000)),
-                      special={peer: few for peer in sides if peer != OURS})
-    return compare(4, 'processes, burst', 'tasks/s', run_contest(settings, contest, sides), 'rate',
+                      special={peer: few for peer in judged + shown if peer != OURS})
+    return compare(4, 'processes, burst', 'tasks/s', run_contest(settings, contest, judged, shown=shown), 'rate',
                    {'Pool': faster(8), 'PPE': faster(15), 'pebble': faster(10)},
                    'peers with {count} tasks a round'.format(**few))
 
@@ -26,8 +26,8 @@ def row_4(settings: Settings) -> List[Line]:
 def row_5(settings: Settings) -> List[Line]:
     # a new subprocess for each round, for the same reason as with threads
     contest = Contest('threads:round_trip', dict(POOL, count=settings.pick(1000, 300)), fresh=True)
-    sides = settings.sides((OURS, 'Pool', 'PPE'), ('pebble',))
-    outcomes = run_contest(settings, contest, sides, settings.rounds + settings.pick(4, 0))
+    outcomes = run_contest(settings, contest, (OURS, 'Pool', 'PPE'), settings.rounds + settings.pick(4, 0),
+                           shown=('pebble',))
     return compare(5, 'processes, one round trip', 'us p50', outcomes, 'us',
                    {'Pool': at_most(0.35), 'PPE': at_most(0.35)})
 
@@ -43,8 +43,7 @@ def row_6(settings: Settings) -> List[Line]:
         contest = Contest('threads:burst',
                           dict(POOL, count=count, function=function, args=(seconds,)))
         judged = function == 'sleep_for'
-        outcomes = run_contest(settings, contest, (OURS, 'Pool', 'PPE', 'pebble'),
-                               rounds=None if judged else 3)
+        outcomes = run_contest(settings, contest, (OURS, 'Pool', 'PPE'), None if judged else ROUNDS_SHOWN, shown=('pebble',))
         fastest = _fastest(outcomes)
         # Against equals, who is first is chance: two per cent are taken for a draw.
         budgets: Dict[str, Budget] = {}
@@ -82,6 +81,5 @@ def carrying(side: Side, params: Dict[str, Any]) -> Rounds:
 def row_16(settings: Settings) -> List[Line]:
     # two for ours, which is expected to be twice as fast: a round of either side takes as long
     contest = Contest('processes:carrying', dict(POOL, megabytes=64, count=1), special={OURS: {'count': 2}})
-    sides = settings.sides((OURS, 'PPE'), ('Pool',))
     return compare(16, '64 MB bytes there and back', 'round trips/s',
-                   run_contest(settings, contest, sides), 'rate', {'PPE': faster(2)})
+                   run_contest(settings, contest, (OURS, 'PPE'), shown=('Pool',)), 'rate', {'PPE': faster(2)})

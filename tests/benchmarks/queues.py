@@ -98,7 +98,7 @@ def row_24(settings: Settings) -> List[Line]:
     found = run_contest(settings, contest, (OURS, QUEUED), min(settings.rounds, 3))
     lines = compare(24, 'AsyncQueue, 100 at a time', 'tasks/s', {OURS: found[QUEUED], 'asyncio': found[OURS]}, 'rate',
                     {'asyncio': faster(0.5)})
-    contest = Contest('queues:growth', {'kind': 'thread', 'size': 4, 'count': settings.pick(100000, 10000)}, limit=240)
+    contest = Contest('queues:growth', {'kind': 'thread', 'size': 4, 'count': settings.pick(50000, 10000)}, limit=240)
     found = run_contest(settings, contest, (OURS, QUEUED), 1)       # bytes do not depend on what else the machine does
     return lines + compare(24, 'the same: memory of running', 'bytes each', {OURS: found[QUEUED], 'asyncio': found[OURS]},
                            'bytes', {'asyncio': at_most(0.05)})

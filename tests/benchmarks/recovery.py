@@ -57,7 +57,7 @@ def row_17(settings: Settings) -> List[Line]:
                 for title, budget in zip(what, budgets)]
     contest = Contest('recovery:killed', {'kind': 'process', 'size': 1})
     # Pool is left out: it never reports a killed task, its caller would wait for ever.
-    outcomes = run_contest(settings, contest, settings.sides((OURS, 'PPE', 'pebble'), ('loky',)))
+    outcomes = run_contest(settings, contest, (OURS, 'PPE', 'pebble'), shown=('loky',))
     lines: List[Line] = []
     for title, budget, key in zip(what, budgets, ('error_ms', 'next_ms')):
         lines.append(alone(17, title, 'ms', outcomes[OURS], key, budget))

@@ -68,16 +68,15 @@ POOL = {'kind': 'thread', 'size': 4}
 def row_1(settings: Settings) -> List[Line]:
     contest = Contest('threads:burst', dict(POOL, count=settings.pick(20000, 10000)),
                       special={'joblib threads': {'count': 5000}})
-    sides = settings.sides((OURS, 'TPE', 'ThreadPool'), ('pebble threads', 'joblib threads'))
-    outcomes = run_contest(settings, contest, sides, settings.rounds + 2)
+    outcomes = run_contest(settings, contest, (OURS, 'TPE', 'ThreadPool'), settings.rounds + 2,
+                           shown=('pebble threads', 'joblib threads'))
     return compare(1, 'threads, burst', 'tasks/s', outcomes, 'rate',
                    {'TPE': faster(4), 'ThreadPool': faster(2.5)})
 
 
 def row_2(settings: Settings) -> List[Line]:
     contest = Contest('threads:mapped', dict(POOL, count=settings.pick(20000, 10000)))
-    sides = settings.sides((OURS, 'TPE'), ('ThreadPool', 'pebble threads'))
-    outcomes = run_contest(settings, contest, sides, settings.rounds + 2)
+    outcomes = run_contest(settings, contest, (OURS, 'TPE'), settings.rounds + 2, shown=('ThreadPool', 'pebble threads'))
     return compare(2, 'threads, map', 'tasks/s', outcomes, 'rate', {'TPE': faster(6)},
                    'ThreadPool and pebble with chunksize=1')
 
@@ -86,6 +85,6 @@ def row_3(settings: Settings) -> List[Line]:
     # Many rounds, and a new subprocess for each: whether the kernel keeps two threads on one core or on two
     # decides whether a hand-over takes 5 or 40 us, and it sticks to its choice.
     contest = Contest('threads:round_trip', dict(POOL, count=settings.pick(1000, 500)), fresh=True)
-    sides = settings.sides((OURS, 'TPE'), ('ThreadPool', 'pebble threads'))
-    outcomes = run_contest(settings, contest, sides, settings.rounds + settings.pick(10, 2))
+    outcomes = run_contest(settings, contest, (OURS, 'TPE'), settings.rounds + settings.pick(10, 2),
+                           shown=('ThreadPool', 'pebble threads'))
     return compare(3, 'threads, one round trip', 'us p50', outcomes, 'us', {'TPE': at_most(0.6)})
