@@ -52,7 +52,7 @@ class Link(LineProtocol):
         self._results: "Dict[str, TaskFuture]" = {}
         self._accepted: "Dict[str, asyncio.Future[None]]" = {}
         self._requests: "List[bytes]" = []          # to be written together
-        self._room: "List[asyncio.Future[None]]" = []       # who waits until it is not full
+        self._room: "Optional[asyncio.Future[None]]" = None     # done when it is not full any more
         self._why = "it closed the connection"
         self._closing = False                       # as soon as nobody waits for an answer
         self._gone: "asyncio.Future[None]" = self.loop.create_future()
@@ -94,17 +94,15 @@ class Link(LineProtocol):
     async def room(self) -> None:
         """Wait until the service has read what was sent."""
         while self.is_full and self.is_open:
-            future = self.loop.create_future()
-            self._room.append(future)
-            await future
+            if self._room is None:
+                self._room = self.loop.create_future()
+            await asyncio.wait([self._room])        # which goes on for the others when this request is cancelled
 
     def close_when_idle(self) -> None:
         """Close the connection as soon as nobody waits for an answer."""
         self._closing = True
         if not self._results and self.is_open:
-            self.is_open = False
-            self._flush()
-            self._transport.close()
+            self._leave()
 
     def is_of_this_loop(self) -> bool:
         """Say whether it can be dealt with here: in its loop; or since it is lost, as it is with its loop."""
@@ -122,10 +120,18 @@ class Link(LineProtocol):
         """Close the connection, and wait until it is."""
         if self._transport is not None:
             self._why = "the client was closed"
-            self.is_open = False
-            self._flush()
-            self._transport.close() if not self.is_full else self._transport.abort()
+            self._leave()
             await asyncio.shield(self._gone)
+
+    def _leave(self) -> None:
+        """Close the connection. What the service does not read just now, it may not read for long; and it has accepted none of
+        that."""
+        self.is_open = False
+        self._flush()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close the connection now, if there is one."""
@@ -222,10 +228,9 @@ class Link(LineProtocol):
         self.abort()
 
     def _let_in(self) -> None:
-        waiting, self._room = self._room, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
 
     def _lost(self) -> ServiceConnectionError:
         return ServiceConnectionError(f"the connection with the service at {self._place} is lost: {self._why}. A task without "

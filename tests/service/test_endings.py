@@ -2,15 +2,21 @@
 import asyncio
 import gc
 import os
+import socket
 import threading
 import warnings
 
 import pytest
 
-from atasker_like import InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError, service
+from atasker_like import InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError, WaitTimeoutError, service
 
 from .conftest import PATIENCE, wait_until
 from .declared import Add, WaitAtOnce, fill
+
+
+class Shout(service.Task):
+    text: str
+
 
 # -- a stop that has begun -------------------------------------------------------------------------------------------
 
@@ -184,6 +190,69 @@ def test_closing_tells_who_waits_for_the_connection(lab, server):
                 await request
         assert (await client.execute(Add(1))).result == 2       # as it does after any close
         await client.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def deaf(path):
+    """The address of one that takes connections, and never reads."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(path)
+        listening.listen(5)
+        yield path
+
+
+def is_waiting_to_write(client):
+    """Say whether some of what was sent has not left, but not so much that the client would stop sending."""
+    return client._link._transport.get_write_buffer_size() > 0 and not client._link.is_full
+
+
+def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
+    async def main():
+        client = service.Client(deaf)
+        sent = [asyncio.ensure_future(client.execute(Add(1)))]
+        while client._link is None:
+            await asyncio.sleep(0)
+        while not is_waiting_to_write(client):
+            sent.append(asyncio.ensure_future(client.execute(Shout("x" * 20000))))
+            await asyncio.sleep(0)
+        await asyncio.wait_for(client.close(), PATIENCE)
+        for one in sent:
+            with pytest.raises(ServiceConnectionError, match="the client was closed"):
+                await asyncio.wait_for(one, PATIENCE)
+
+    asyncio.run(main())
+
+
+def test_a_client_that_is_dropped_does_not_wait_for_a_service_that_does_not_read(deaf, supervisor):
+    client = service.SyncClient(deaf, supervisor=supervisor)
+    while client._client._link is None:
+        with pytest.raises(WaitTimeoutError):
+            client.execute(Add(1), timeout=0.1)
+    while not is_waiting_to_write(client._client):
+        with pytest.raises(WaitTimeoutError):
+            client.execute(Shout("x" * 20000), timeout=0.01)
+    link = client._client._link
+    del client
+    gc.collect()
+    wait_until(lambda: link._transport is None)
+
+
+def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
+    async def main():
+        client = service.Client(deaf)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.execute(Shout("x" * 500000)), 0.05)
+        room = None
+        for _ in range(100):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.execute(Add(1)), 0.001)
+            assert room is None or client._link._room is room
+            room = client._link._room
+        assert not room._callbacks
+        await client.close()
+        assert room.done()
 
     asyncio.run(main())
 
