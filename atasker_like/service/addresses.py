@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "bind"]
 
+#: Bytes of a path at most: the kernel's limit is 108 on Linux and 104 elsewhere, with the zero at the end.
+_LONGEST = 103
+
 #: Connections that may wait to be accepted: with a few hundred clients at once, none is turned away.
 BACKLOG = 512
 
@@ -23,6 +26,9 @@ class Address:
 
     ``'/run/lab.sock'``, ``'./lab.sock'``, ``'unix:lab.sock'`` or a :class:`pathlib.Path` for a Unix domain socket;
     ``'127.0.0.1:8500'``, ``'localhost:8500'``, ``'[::1]:8500'``, ``'tcp://...'`` or a tuple of both for TCP.
+
+    A path is what it is when the address is made, whatever folder the process changes to later; unless it is so long that
+    only as a relative one it is no longer than the system allows.
 
     :raises InvalidTypeError: (a TypeError) it is none of these.
     :raises InvalidArgumentError: (a ValueError) it does not say where, or there are no Unix domain sockets here.
@@ -53,11 +59,12 @@ class Address:
         else:
             self._split(address, address)
         if self.path is not None:
+            self.path = _wherever_we_go(self.path)
             self._check_path(self.path)
 
     def _split(self, text: str, address: str) -> None:
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or not host:
+        if not colon or not (port.isascii() and port.isdigit() and len(port) < 10) or not host:     # isdigit() alone takes '²'
             raise InvalidArgumentError(f"{address!r} is no address; write '/run/lab.sock' or './lab.sock' for a Unix domain "
                                        "socket, '127.0.0.1:8500' for TCP")
         self._set_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port))
@@ -67,14 +74,19 @@ class Address:
             raise InvalidTypeError("the host of an address is a string, its port an integer")
         if not 0 <= port <= 65535:
             raise InvalidArgumentError(f"the port of an address is a number from 0 to 65535, not {port}")
+        try:
+            host.encode("idna")
+        except UnicodeError as error:
+            raise InvalidArgumentError(f"{host!r} is no name of a host: {error}") from None
+        if "\0" in host:
+            raise InvalidArgumentError(f"{host!r} is no name of a host")
         # What localhost stands for is the system's setting, which may be anything.
         self.host, self.port = "127.0.0.1" if host == "localhost" else host, port
 
     def _check_path(self, path: str) -> None:
         if not hasattr(socket, "AF_UNIX"):
             raise InvalidArgumentError("this system has no Unix domain sockets; use '127.0.0.1:8500' and a token")
-        # The kernel's limit: 108 bytes on Linux, 104 elsewhere, with the zero at the end.
-        if not path or "\0" in path or len(os.fsencode(path)) > 103:
+        if not path or "\0" in path or len(os.fsencode(path)) > _LONGEST:
             raise InvalidArgumentError(f"the path of a socket has 1 to 103 bytes, not {len(os.fsencode(path))}: {path!r}")
 
     @property
@@ -94,6 +106,18 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
+
+
+def _wherever_we_go(path: str) -> str:
+    """Make a relative path an absolute one, if there is room."""
+    if not path or os.path.isabs(path):
+        return path
+    try:
+        # Nothing else of it is changed: what '..' means depends on links.
+        whole = os.path.join(os.getcwd(), path[2:] if path.startswith("./") else path)
+    except OSError:                         # the folder has been removed
+        return path
+    return whole if len(os.fsencode(whole)) <= _LONGEST else path
 
 
 def bind(address: Address) -> socket.socket:

@@ -7,6 +7,7 @@ to decide.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from itertools import count
@@ -195,7 +196,10 @@ class Client:
         if isinstance(place, Service):
             await loop.create_connection(lambda: link, sock=await _socket_pair(place))
         elif place.path is not None:
-            await loop.create_unix_connection(lambda: link, place.path)
+            transport, _ = await loop.create_unix_connection(lambda: link, place.path)
+            if transport.get_extra_info("peername") is None:
+                # asyncio takes the answer of a full backlog for that of a connection which is on its way.
+                raise BlockingIOError(errno.EAGAIN, "it has too many connections to take just now")
         else:
             await loop.create_connection(lambda: link, place.host, place.port)
 

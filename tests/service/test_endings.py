@@ -3,6 +3,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 import threading
 import warnings
 
@@ -253,6 +254,22 @@ def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
         assert not room._callbacks
         await client.close()
         assert room.done()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a full backlog is a refusal")
+def test_a_service_that_does_not_get_round_to_taking_connections(deaf):
+    async def main():
+        clients = [service.Client(deaf) for _ in range(10)]
+        sent = [asyncio.ensure_future(client.execute(Add(1))) for client in clients]
+        await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        with pytest.raises(ServiceConnectionError, match="cannot be reached: it has too many connections to take just now"):
+            await next(one for one in sent if one.done())
+        for client in clients:
+            await client.close()
+        for error in await asyncio.gather(*sent, return_exceptions=True):
+            assert isinstance(error, ServiceConnectionError)
 
     asyncio.run(main())
 

@@ -95,11 +95,13 @@ def test_what_a_server_cannot_be(lab, path, options, error, text):
 
 
 @pytest.mark.parametrize("address, shown", [
-    ("/a/b.sock", "unix:/a/b.sock"), ("./b.sock", "unix:./b.sock"), ("unix:b.sock", "unix:b.sock"),
+    ("/a/b.sock", "unix:/a/b.sock"), ("./b.sock", "unix:/b.sock"), ("unix:b.sock", "unix:/b.sock"),
+    ("../a/b.sock", "unix:/../a/b.sock"),
     ("127.0.0.1:80", "tcp://127.0.0.1:80"), ("tcp://localhost:80", "tcp://127.0.0.1:80"), ("[::1]:80", "tcp://[::1]:80"),
     (("::1", 80), "tcp://[::1]:80"), (service.Address("/a/b"), "unix:/a/b"),
 ])
-def test_addresses(address, shown):
+def test_addresses(address, shown, monkeypatch):
+    monkeypatch.chdir("/")
     assert str(service.Address(address)) == shown
     assert str(service.Address(shown)) == shown
 
@@ -107,11 +109,34 @@ def test_addresses(address, shown):
 @pytest.mark.parametrize("address, error", [
     ("lab", InvalidArgumentError), ("lab:http", InvalidArgumentError), (":80", InvalidArgumentError), ("unix:", InvalidArgumentError),
     ("a:65536", InvalidArgumentError), ("/" + "x" * 200, InvalidArgumentError), ("/a\0b", InvalidArgumentError),
+    ("a:²", InvalidArgumentError), ("a:" + "8" * 5000, InvalidArgumentError), ("a..b:80", InvalidArgumentError),
+    ("a" * 64 + ".b:80", InvalidArgumentError), (("a\0b", 80), InvalidArgumentError),
     (3, InvalidTypeError), (("a", "b"), InvalidTypeError), (None, InvalidTypeError),
 ])
 def test_what_is_no_address(address, error):
     with pytest.raises(error):
         service.Address(address)
+
+
+def test_a_path_is_what_it_was_when_it_was_given(lab, supervisor, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with service.SyncClient("./lab.sock", supervisor=supervisor) as client:
+        server = lab.serve("unix:lab.sock")
+        assert os.path.exists("lab.sock")
+        monkeypatch.chdir("/")
+        assert client.execute(Add(1)).result == 2
+        server.close(PATIENCE)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_path_that_is_short_only_as_a_relative_one(lab, supervisor, tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    with lab.serve("./lab.sock") as server, service.SyncClient("unix:lab.sock", supervisor=supervisor) as client:
+        assert server.address == "unix:./lab.sock"
+        assert client.execute(Add(1)).result == 2
+    assert not os.listdir(deep)
 
 
 def test_an_address_that_is_taken(server, lab, path, tmp_path):
