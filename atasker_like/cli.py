@@ -175,7 +175,11 @@ def main(argv: "Optional[List[str]]" = None) -> int:
     name = _program()
     try:
         parser = _parser(name)
-        arguments = parser.parse_args(argv)
+        arguments, others = parser.parse_known_args(argv)
+        if arguments.command == "send" and not any(other.startswith("-") for other in others):
+            arguments.fields += others      # argparse takes those in front of the first option only
+        elif others:
+            parser.error("unrecognized arguments: " + " ".join(others))
         if arguments.command is None:
             parser.print_help(sys.stderr)
             return 2

@@ -18,7 +18,7 @@ from threading import RLock, local
 from time import monotonic
 from weakref import WeakValueDictionary
 
-from ..errors import ResultBackendError
+from ..errors import InvalidArgumentError, ResultBackendError
 from ..wal import keep_log
 from .backend import Backend
 
@@ -76,6 +76,8 @@ class SQLiteBackend(Backend):
     def __init__(self, path: "Union[str, os.PathLike[str]]", ttl: "Optional[float]" = None, serializer: str = "json",
                  timeout: float = 5.0) -> None:
         super().__init__(ttl, serializer)
+        if os.fspath(path) == ":memory:":
+            raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; use a MemoryBackend")
         self.path = os.path.abspath(os.fspath(path))
         self.timeout = timeout
         # They may be entered again, by a finalizer or a signal handler that asks for a result.

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-#: Bytes of a message at most, of a client that has not shown its token.
-_MAX_GREETING = 4096
+#: Bytes of a message at most, of a client that has not shown its token: the longest one has 12 000 as JSON.
+_MAX_GREETING = 1 << 14
 
 #: Answers of so many times ``max_message`` bytes may wait for a client that does not read them.
 _UNREAD = 8

@@ -504,6 +504,13 @@ def test_impossible_options(path, options, error):
         MemoryBackend(**options)
 
 
+def test_a_file_is_no_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="use a MemoryBackend"):
+        SQLiteBackend(":memory:")
+    assert not os.listdir(tmp_path)
+
+
 def test_impossible_sizes():
     with pytest.raises(ValueError, match="max_results takes an integer 1 or more, not 0"):
         MemoryBackend(0)

@@ -30,6 +30,7 @@ def send(lab, path, capsys, monkeypatch):
 def test_the_result_is_json(send):
     assert send("Add", "a=2") == (0, "3\n", "")
     assert send("Add", "a=2", "b=5", "--target", "lab", "--priority", "-3") == (0, "7\n", "")
+    assert send("Add", "a=2", "--target", "lab", "b=5") == send("Add", "--target", "lab", "a=2", "b=5") == (0, "7\n", "")
     status, out, err = send("Give", 'value={"a": [1, null, "x"]}')
     assert (status, json.loads(out), err) == (0, {"a": [1, None, "x"]}, "")
     assert send("Give", "value=some text = here") == (0, '"some text = here"\n', "")
@@ -54,6 +55,14 @@ def test_what_is_refused_is_one_line_and_status_2(send, arguments, said):
     status, out, err = send(*arguments)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+@pytest.mark.parametrize("arguments", [["--tagret", "lab"], ["-t", "b=2"], ["--priority", "1", "--wait"]])
+def test_an_option_that_there_is_not(send, capsys, arguments):
+    with pytest.raises(SystemExit) as refused:
+        send("Add", "a=1", *arguments)
+    assert refused.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_no_service(send, tmp_path):

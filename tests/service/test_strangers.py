@@ -40,7 +40,7 @@ def test_a_message_that_is_too_long(serve, connect, newline):
     server = serve(max_message=1000)
     wire = connect(server)
     try:
-        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 5000 + b'"}}' + newline)
+        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 20000 + b'"}}' + newline)
     except (BrokenPipeError, ConnectionResetError):
         pass
     message = wire.hear()
@@ -78,7 +78,7 @@ def test_half_a_line_has_its_time(serve, connect):
 
 @pytest.mark.parametrize("first", [
     {"token": "wrong"}, {"token": TOKEN + "x"}, {"token": None}, {"token": 3}, {"token": "\ud800"}, {}, add(1), b"GET / HTTP/1.1\r\n",
-    b'{"token": "' + b"x" * 5000 + b'"}\n',
+    b'{"token": "' + b"x" * 20000 + b'"}\n',
 ])
 def test_a_wrong_token(serve, connect, first, lab, caplog):
     server = serve("127.0.0.1:0", token=TOKEN)
