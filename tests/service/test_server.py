@@ -35,6 +35,12 @@ def test_over_tcp_with_a_token(serve, supervisor, host):
         assert client.execute(Add(1)).result == 2
 
 
+@pytest.mark.parametrize("token", ["\u00e9" * 1000, "\U0001f511" * 1000], ids=["two bytes", "four bytes"])
+def test_the_longest_token(serve, supervisor, token):
+    with service.SyncClient(serve("127.0.0.1:0", token=token).address, token, supervisor=supervisor) as client:
+        assert client.execute(Add(1)).result == 2
+
+
 def test_the_socket_is_its_users_alone(serve, path):
     seen = []
     bind = socket.socket.bind
