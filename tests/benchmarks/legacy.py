@@ -88,7 +88,7 @@ def interval_drift(side: Side, params: Dict[str, Any]) -> Rounds:
 
 def _workers(settings: Settings) -> List[Line]:
     pool = {'kind': 'thread', 'size': 4}
-    few = {'atasker': {'count': settings.pick(20, 10), 'abandon': True}}
+    few = {'atasker': {'count': 10, 'abandon': True}}
     burst = Contest('legacy:queue_burst', dict(pool, count=settings.pick(20000, 10000)), special=few)
     lines = compare(18, 'atasker, queue worker, burst', 'items/s', run_contest(settings, burst, SIDES), 'rate',
                     {'atasker': faster(100)}, 'atasker with few tasks, at its default poll delay')
