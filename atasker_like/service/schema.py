@@ -6,7 +6,6 @@
 """
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import enum
 import sys
@@ -14,11 +13,12 @@ import threading
 import typing
 
 from ..errors import InvalidTypeError
+from .arrays import ARRAYS, OBJECTS, array_form, object_form, tuple_form
 from .forms import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+    from typing import Any, Dict, List, Sequence, Tuple, Type
 
 __all__ = ["Form", "Misfit", "form_of"]
 
@@ -119,105 +119,6 @@ def _optional_form(form: Form) -> Form:
     return Form(f"{form.name} or None", read, write, rank=form.rank)
 
 
-def _array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
-    def read(value: "Any") -> "Any":
-        if type(value) is not list:
-            expected("an array", value)
-        items = _each(item.read, value)
-        try:
-            return items if make is list else make(items)
-        except TypeError:                   # what is to be in a set has no hash
-            return expected(f"an array of what can be in a {kind.__name__}", value)
-
-    def write(value: "Any") -> "Any":
-        if not isinstance(value, kind) or isinstance(value, (str, bytes, bytearray)):
-            expected(f"a {kind.__name__}", value)
-        return _each(item.write, value)
-
-    return Form(f"{kind.__name__} of {item.name}", read, write)
-
-
-def _each(convert: "Callable[[Any], Any]", values: "Any") -> "List[Any]":
-    converted: "List[Any]" = []
-    try:
-        for value in values:
-            converted.append(convert(value))
-    except Misfit as misfit:
-        raise misfit.below(f"[{len(converted)}]")
-    return converted
-
-
-def _tuple_form(members: "Sequence[Any]") -> Form:
-    forms = [form_of(member) for member in members]
-    what = f"an array of {len(forms)}"
-
-    def each(value: "Any", reading: bool) -> "List[Any]":
-        converted: "List[Any]" = []
-        try:
-            for form, inner in zip(forms, value):
-                converted.append(form.read(inner) if reading else form.write(inner))
-        except Misfit as misfit:
-            raise misfit.below(f"[{len(converted)}]")
-        return converted
-
-    def read(value: "Any") -> "Any":
-        if type(value) is not list or len(value) != len(forms):
-            expected(what, value)
-        return tuple(each(value, True))
-
-    def write(value: "Any") -> "Any":
-        if not isinstance(value, tuple) or len(value) != len(forms):
-            expected(f"a tuple of {len(forms)}", value)
-        return each(value, False)
-
-    return Form(f"tuple of {', '.join(form.name for form in forms)}", read, write)
-
-
-def _object_form(key: Form, value_form: Form) -> Form:
-    if key.name in ("int", "float", "bool"):
-        key = _number_as_text(key)
-
-    def each(convert_key: "Callable[[Any], Any]", convert: "Callable[[Any], Any]", value: "Any") -> "Dict[Any, Any]":
-        converted = {}
-        for name, inner in value.items():
-            try:
-                converted[convert_key(name)] = convert(inner)
-            except Misfit as misfit:
-                raise misfit.below(f"[{name!r:.{SHOWN}}]")
-            except TypeError:
-                raise Misfit(f"takes keys that have a hash, which {name!r:.{SHOWN}} has not") from None
-        return converted
-
-    def read(value: "Any") -> "Any":
-        if type(value) is not dict:
-            expected("an object", value)
-        return each(key.read, value_form.read, value)
-
-    def write(value: "Any") -> "Any":
-        if not isinstance(value, collections.abc.Mapping):
-            expected("a dict", value)
-        written = each(key.write, value_form.write, value)
-        for name in written:
-            if type(name) is not str:
-                raise Misfit(f"takes keys that are text in JSON, not {name!r:.{SHOWN}}")
-        return written
-
-    return Form(f"dict of {key.name} to {value_form.name}", read, write)
-
-
-def _number_as_text(form: Form) -> Form:
-    """Keys of a JSON object are strings: these are numbers in strings."""
-    from json import dumps, loads
-
-    def read(value: "Any") -> "Any":
-        try:
-            return form.read(loads(value) if type(value) is str and len(value) <= 400 else value)
-        except ValueError:
-            return expected(f"{form.name} keys", value)
-
-    return Form(form.name, read, lambda value: dumps(form.write(value)))
-
-
 # -- dataclasses -------------------------------------------------------------------------------------------
 
 
@@ -305,17 +206,6 @@ def _known_dataclass(kind: "Any") -> Form:
 
 # -- one door ----------------------------------------------------------------------------------------------
 
-_ARRAYS: "Dict[Any, Tuple[Any, Callable[[Any], Any]]]" = {
-    list: (list, list), set: (set, set), frozenset: (frozenset, frozenset),
-    collections.abc.Sequence: (collections.abc.Sequence, list),
-    collections.abc.MutableSequence: (collections.abc.MutableSequence, list),
-    collections.abc.Iterable: (collections.abc.Iterable, list),
-    collections.abc.Collection: (collections.abc.Collection, list),
-    collections.abc.Set: (collections.abc.Set, frozenset),
-    collections.abc.MutableSet: (collections.abc.MutableSet, set),
-}
-_OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-
 
 def _is_union(origin: "Any") -> bool:
     if origin is typing.Union:
@@ -347,15 +237,15 @@ def form_of(annotation: "Any") -> Form:
     plain = origin or annotation
     if plain is tuple:
         if arguments and arguments[-1] is not Ellipsis:
-            return _tuple_form(() if arguments == ((),) else arguments)
+            return tuple_form([form_of(argument) for argument in arguments if argument != ()])
         if origin is not None and annotation == typing.Tuple[()]:
-            return _tuple_form(())
-        return _array_form(tuple, tuple, form_of(arguments[0]) if arguments else ANY)
+            return tuple_form(())
+        return array_form(tuple, tuple, form_of(arguments[0]) if arguments else ANY)
     arguments = tuple(argument for argument in arguments if not isinstance(argument, typing.TypeVar))   # a bare List, on 3.8
-    if plain in _ARRAYS:
-        return _array_form(*_ARRAYS[plain], form_of(arguments[0]) if arguments else ANY)
-    if plain in _OBJECTS:
-        return _object_form(*(map(form_of, arguments) if arguments else (SIMPLE[str], ANY)))
+    if plain in ARRAYS:
+        return array_form(*ARRAYS[plain], form_of(arguments[0]) if arguments else ANY)
+    if plain in OBJECTS:
+        return object_form(*(map(form_of, arguments) if arguments else (SIMPLE[str], ANY)))
     if isinstance(plain, type):
         if issubclass(plain, enum.Enum):
             return _enum_form(plain)
