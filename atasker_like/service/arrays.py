@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import collections.abc
 
-from .forms import SHOWN, Form, Misfit, expected
+from .forms import SHOWN, SIMPLE, Form, Misfit, expected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +25,25 @@ ARRAYS: "Dict[Any, Tuple[Any, Callable[[Any], Any]]]" = {
 #: The types that are objects in JSON.
 OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
+#: How many different values of one set or dict may have the same hash: making it compares each of them with all of these.
+MOST_ALIKE = 50
+
+#: Hashes of these are salted. All others can be chosen by who sends the values: that of an integer is a remainder. What
+#: agrees in some bits of its hash only costs little, since all the bits decide where a set or a dict looks next.
+_SALTED = (SIMPLE[str], SIMPLE[bytes])
+
 
 def array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
     """Return the form of what holds any number of items of one form: see :data:`ARRAYS`."""
+    hashed = make in (set, frozenset) and item not in _SALTED
+
     def read(value: "Any") -> "Any":
         if type(value) is not list:
             expected("an array", value)
         items = _each(item.read, value)
         try:
+            if hashed and len(items) > MOST_ALIKE:
+                _check_hashes(items)
             return items if make is list else make(items)
         except TypeError:                   # what is to be in a set has no hash
             return expected(f"an array of what can be in a {kind.__name__}", value)
@@ -53,6 +64,38 @@ def _each(convert: "Callable[[Any], Any]", values: "Any") -> "List[Any]":
     except Misfit as misfit:
         raise misfit.below(f"[{len(converted)}]")
     return converted
+
+
+def _check_hashes(items: "List[Any]") -> None:
+    """Refuse the items of a set that would take long to make; in a time that grows with their number alone."""
+    hashes = list(map(hash, items))
+    if len(items) - len(set(hashes)) < MOST_ALIKE:
+        return
+    alike: "Dict[int, List[Any]]" = {}
+    for item, number in zip(items, hashes):
+        same = alike.setdefault(number, [])
+        if item not in same:                # the same value again costs nothing
+            if len(same) == MOST_ALIKE:
+                raise Misfit(_TOO_ALIKE)
+            same.append(item)
+
+
+def _counted(convert: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
+    """Return what converts the keys of a dict as ``convert`` does, and refuses those of which it would take long to make."""
+    counts: "Dict[int, int]" = {}
+
+    def convert_counted(value: "Any") -> "Any":
+        converted = convert(value)
+        number = hash(converted)
+        counts[number] = count = counts.get(number, 0) + 1
+        if count > MOST_ALIKE:
+            raise Misfit(_TOO_ALIKE)
+        return converted
+
+    return convert_counted
+
+
+_TOO_ALIKE = f"takes values of different hashes, of which no more than {MOST_ALIKE} are the same"
 
 
 def tuple_form(forms: "Sequence[Form]") -> Form:
@@ -85,6 +128,7 @@ def object_form(key: Form, value_form: Form) -> Form:
     """Return the form of dicts and their kin."""
     if key.name in ("int", "float", "bool"):
         key = _number_as_text(key)
+    hashed = key not in _SALTED
 
     def each(convert_key: "Callable[[Any], Any]", convert: "Callable[[Any], Any]", value: "Any") -> "Dict[Any, Any]":
         converted = {}
@@ -100,7 +144,7 @@ def object_form(key: Form, value_form: Form) -> Form:
     def read(value: "Any") -> "Any":
         if type(value) is not dict:
             expected("an object", value)
-        return each(key.read, value_form.read, value)
+        return each(_counted(key.read) if hashed and len(value) > MOST_ALIKE else key.read, value_form.read, value)
 
     def write(value: "Any") -> "Any":
         if not isinstance(value, collections.abc.Mapping):
