@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, NoReturn
 
-__all__ = ["ANY", "SCALARS", "SHOWN", "SIMPLE", "Form", "Misfit", "expected"]
+__all__ = ["ANY", "SCALARS", "SHOWN", "SIMPLE", "Form", "Misfit", "expected", "in_one_line"]
 
 #: JSON's own types that hold no others.
 SCALARS = (str, int, float, bool, type(None))
@@ -76,6 +76,11 @@ def _shown(value: "Any") -> str:
         return f"a {_json_name(value)}"     # long, or of a repr that may do anything
     shown = repr(value)
     return shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."
+
+
+def in_one_line(text: str) -> str:
+    """Return a text that may hold what strangers sent, with escapes for what is not printed as a character of a line."""
+    return text if text.isprintable() else "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
 
 
 def _json_name(value: "Any") -> str:

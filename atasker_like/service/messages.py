@@ -86,7 +86,7 @@ def decode(line: bytes) -> "Dict[str, Any]":
     text = line.decode("utf-8")
     message = _decoded(text) if len(text) <= MAX_DIGITS else _decode_long(text)
     if type(message) is not dict:
-        raise ValueError(f"a JSON object is expected, not {shortened(text, 40)}")
+        raise ValueError(f"a JSON object is expected, not {shortened(text, 40)!r}")
     return message
 
 

@@ -14,7 +14,7 @@ import typing
 
 from ..errors import InvalidTypeError
 from .arrays import ARRAYS, OBJECTS, array_form, object_form, tuple_form
-from .forms import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected
+from .forms import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected, in_one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
         try:
             return kind(**values)
         except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
-            raise Misfit(f"is refused: {error}") from error     # by its __post_init__
+            raise Misfit(f"is refused: {in_one_line(str(error))}") from error     # by its __post_init__
 
     def write(value: "Any") -> "Any":
         if not isinstance(value, kind):
@@ -179,9 +179,10 @@ def _unknown(where: str, names: "List[str]", value: "Dict[str, Any]") -> Misfit:
     from difflib import get_close_matches
 
     name = next(name for name in value if name not in names)
+    step = f".{name:.{SHOWN}}" if name.isidentifier() and name.isprintable() else f"[{name!r:.{SHOWN}}]"     # a stranger's
     near = get_close_matches(name[:SHOWN], names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names) or 'none'}"
-    return Misfit(f"is no field of {where}; {hint}").below(f".{name:.{SHOWN}}")
+    return Misfit(f"is no field of {where}; {hint}").below(step)
 
 
 _forms: "Dict[Any, Form]" = {}      # of dataclasses; guarded by _making

@@ -30,6 +30,13 @@ def test_what_is_no_json_object(line):
         decode(line)
 
 
+@pytest.mark.parametrize("text", ['["\x9b31m\u2028FAKE\x85line"]', '[\r"disk gone"]', '["\u202e"]\r', '"' + "\x85" * 100 + '"'])
+def test_what_a_stranger_sends_instead_is_told_in_escapes(text):
+    with pytest.raises(ValueError, match="a JSON object is expected, not") as raised:
+        decode(text.encode())
+    assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
 def test_depth_is_bounded_before_the_parser_descends(opening, closing):
     levels = opening.count(b"[") + opening.count(b"{")

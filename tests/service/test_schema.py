@@ -114,7 +114,8 @@ REFUSED = [
     (Dict[str, int], {"a": "x"}, "['a']", "integer"), (Dict[int, int], {"a": 1}, "['a']", "int keys"),
     (Dict[int, int], {"9" * 5000: 1}, None, "int"), (dict, [], "", "object"),
     (Span, {"high": 1}, "low", "is missing"), (Span, {"low": 1, "hihg": 2}, "hihg", "did you mean 'high'?"),
-    (Span, [1, 2], "", "fields of Span"), (Tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]}, "children[1].value", "integer"),
+    (Span, {"low": 1, "a\n\x9b": 2}, "['a\\n\\x9b']", "no field"),
+    (Span, {"low": 1, "\u2028" * 200: 2}, None, "no field"), (Dict[str, int], {"\r": "\x85"}, r"['\r']", r"not '\x85'"), (Span, [1, 2], "", "fields of Span"), (Tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]}, "children[1].value", "integer"),
 ]
 
 
@@ -125,6 +126,7 @@ def test_what_does_not_fit_is_refused_with_the_way_to_it(annotation, value, wher
     assert why in raised.value.why
     if where is not None:
         assert raised.value.where == where
+    assert (raised.value.where + raised.value.why).isprintable()
     assert len(raised.value.why) < 300
 
 
@@ -219,6 +221,19 @@ def test_a_check_of_the_class_itself():
     assert form_of(Even).read({"number": 2}) == Even(2)
     with pytest.raises(Misfit, match="is refused: it is odd"):
         form_of(Even).read({"number": 3})
+
+
+def test_what_a_class_says_of_what_a_stranger_sent_is_one_line():
+    @dataclass
+    class Known:
+        name: str
+
+        def __post_init__(self):
+            raise ValueError(f"nobody is called {self.name}")
+
+    with pytest.raises(Misfit) as raised:
+        form_of(Known).read({"name": "x\n2026 CRITICAL \x9b31m\u2028é"})
+    assert raised.value.why == r"is refused: nobody is called x\n2026 CRITICAL \x9b31m\u2028é"
 
 
 def test_what_a_subclass_adds_is_not_lost_silently():
