@@ -138,7 +138,7 @@ def object_form(key: Form, value_form: Form) -> Form:
             except Misfit as misfit:
                 raise misfit.below(f"[{name!r:.{SHOWN}}]")
             except TypeError:
-                raise Misfit(f"takes keys that have a hash, which {name!r:.{SHOWN}} has not") from None
+                raise Misfit("takes keys that have a hash", f", which {name!r:.{SHOWN}} has not") from None
         return converted
 
     def read(value: "Any") -> "Any":
@@ -152,7 +152,7 @@ def object_form(key: Form, value_form: Form) -> Form:
         written = each(key.write, value_form.write, value)
         for name in written:
             if type(name) is not str:
-                raise Misfit(f"takes keys that are text in JSON, not {name!r:.{SHOWN}}")
+                raise Misfit("takes keys that are text in JSON", f", not {name!r:.{SHOWN}}")
         return written
 
     return Form(f"dict of {key.name} to {value_form.name}", read, write)

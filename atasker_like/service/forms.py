@@ -34,17 +34,30 @@ SHOWN = 60
 
 
 class Misfit(Exception):
-    """A value does not fit its form: ``where`` is the way to it, ``why`` the reason."""
+    """A value does not fit its form: ``where`` is the way to it, ``why`` the reason.
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
+    The reason is in two parts, of which the second shows what there was: a field whose values are hidden does without it.
+    """
+
+    def __init__(self, wanted: str, shown: str = "") -> None:
+        super().__init__(wanted + shown)
+        self._wanted = wanted
         self._way: "List[str]" = []
 
     def below(self, step: str) -> "Misfit":
         """Add a step in front of the way, and return the error to be raised on."""
         self._way.append(step)
         return self
+
+    def hide(self) -> None:
+        """Forget what there was, and the way inside of it, which may go by keys."""
+        self.args = (self._wanted,)
+        self._way.clear()
+        self.__cause__ = self.__context__ = None
+
+    @property
+    def why(self) -> str:
+        return str(self)
 
     @property
     def where(self) -> str:
@@ -68,7 +81,7 @@ class Form:
 
 def expected(what: str, value: "Any") -> "NoReturn":
     """Raise :class:`Misfit`: something else was expected than this value."""
-    raise Misfit(f"takes {what}, not {_shown(value)}")
+    raise Misfit(f"takes {what}", f", not {_shown(value)}")
 
 
 def _shown(value: "Any") -> str:
@@ -196,7 +209,7 @@ def _write_seconds(value: "Any") -> "Any":
         return value.days * 86400 + value.seconds
     seconds = value.total_seconds()
     if datetime.timedelta(seconds=seconds) != value:
-        raise Misfit(f"takes a timedelta that is exact in seconds as a float, not {value!r}")
+        raise Misfit("takes a timedelta that is exact in seconds as a float", f", not {value!r}")
     return seconds
 
 
@@ -225,18 +238,18 @@ def _write_any(value: "Any") -> "Any":
     while left:
         thing, depth = left.pop()
         if type(thing) is float and not math.isfinite(thing):
-            raise Misfit(f"takes JSON values, which {thing!r} is not")
+            raise Misfit("takes JSON values", f", which {thing!r} is not")
         if depth > 100:
             raise Misfit("takes JSON values, and is nested too deep, or contains itself")
         if type(thing) is dict:
             for key in thing:
                 if type(key) is not str:
-                    raise Misfit(f"takes JSON values, whose keys are strings, not {type(key).__name__}")
+                    raise Misfit("takes JSON values, whose keys are strings", f", not {type(key).__name__}")
             left.extend((inner, depth + 1) for inner in thing.values())
         elif type(thing) is list:
             left.extend((inner, depth + 1) for inner in thing)
         elif type(thing) not in SCALARS:
-            raise Misfit(f"takes JSON values, which a {type(thing).__name__} is not")
+            raise Misfit("takes JSON values", f", which a {type(thing).__name__} is not")
     return value
 
 

@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import enum
 import sys
@@ -44,7 +45,7 @@ def _enum_form(kind: "Type[enum.Enum]") -> Form:
             expected(f"a {kind.__name__}", value)
         written = value.value if by_value else value.name
         if _key(written) not in known:          # a combination of flags
-            raise Misfit(f"takes a member of {kind.__name__}, which {value!r} is not")
+            raise Misfit(f"takes a member of {kind.__name__}", f", which {value!r} is not")
         return written
 
     return Form(kind.__name__, read, write, rank=1)
@@ -89,8 +90,8 @@ def _union_form(members: "Sequence[Any]") -> Form:
         # Two members may look alike in JSON. What would arrive as something else is not sent.
         back = read(written)
         if type(back) is not type(value) and not isinstance(value, type(back)) or (back != value and back == back):
-            raise Misfit(f"takes {name}, and {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}; use a dataclass with a "
-                         "Literal field that tells them apart")
+            raise Misfit(f"takes {name}, and nothing that would arrive as another of them; use a dataclass with a Literal field "
+                         "that tells them apart", f": {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}")
         return written
 
     return Form(name, read, write, rank=max(form.rank for form in forms))
@@ -149,7 +150,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
                 try:
                     values[name] = form.read(value[name])
                 except Misfit as misfit:
-                    raise misfit.below(f".{name}")
+                    raise _of_field(misfit, kind, name)
             elif required:
                 raise Misfit(f"is missing: {kind.__name__} has no default for it").below(f".{name}")
         if len(values) != len(value):
@@ -157,7 +158,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
         try:
             return kind(**values)
         except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
-            raise Misfit(f"is refused: {in_one_line(str(error))}") from error     # by its __post_init__
+            raise Misfit("is refused", f": {in_one_line(str(error))}") from error     # by its __post_init__
 
     def write(value: "Any") -> "Any":
         if not isinstance(value, kind):
@@ -169,10 +170,22 @@ def _form_of_dataclass(kind: "Any") -> Form:
             try:
                 written[name] = form.write(getattr(value, name))
             except Misfit as misfit:
-                raise misfit.below(f".{name}")
+                raise _of_field(misfit, value, name)
         return written
 
     return Form(kind.__name__, read, write)
+
+
+def _of_field(misfit: Misfit, owner: "Any", name: str) -> Misfit:
+    """Return the error of a field of an instance, or of a class where there is no instance yet, to be raised on; without
+    what there was where the owner hides it, or might: a property says so only of an instance."""
+    try:
+        hidden = getattr(owner, "hidden_fields", ())
+        if not isinstance(hidden, collections.abc.Collection) or name in hidden:
+            misfit.hide()
+    except Exception:                       # its property relies on what does not fit, perhaps
+        misfit.hide()
+    return misfit.below(f".{name}")
 
 
 def _unknown(where: str, names: "List[str]", value: "Dict[str, Any]") -> Misfit:

@@ -52,7 +52,9 @@ class Task:
     parallel = False
     #: Among those that wait, lower runs first; any integer. A request may say otherwise.
     priority = int(TASK_NORMAL)
-    #: Names of fields whose values are shown nowhere: in no ``repr`` and no display name. A set, or a property.
+    #: Names of fields whose values are shown in no ``repr``, no display name and no :class:`InvalidFieldError`, which says what
+    #: such a field takes, and not what it was given. A set, or a property that gives one: that is asked of the instance, and
+    #: where there is none yet, in :meth:`from_payload`, such a class has all fields hidden.
     hidden_fields = frozenset()
 
     def __init_subclass__(cls, **options: "Any") -> None:
@@ -79,7 +81,8 @@ class Task:
     def payload(self) -> "Dict[str, Any]":
         """Return the fields as JSON holds them.
 
-        :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow, or JSON cannot.
+        :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow, or JSON cannot. It does not
+            show what is in a hidden field.
         """
         try:
             written: "Dict[str, Any]" = _form(type(self)).write(self)
@@ -94,7 +97,8 @@ class Task:
     def from_payload(cls: "Type[T]", payload: "Any") -> "T":
         """Make a task of its fields as JSON holds them.
 
-        :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type; ``.field`` names it.
+        :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type; ``.field`` names it. It does not
+            show what there is for a hidden one; the text of a ``ValueError`` of the class's own is shown as it is.
         """
         try:
             task: "T" = _form(cls).read(payload)

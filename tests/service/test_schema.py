@@ -115,7 +115,9 @@ REFUSED = [
     (Dict[int, int], {"9" * 5000: 1}, None, "int"), (dict, [], "", "object"),
     (Span, {"high": 1}, "low", "is missing"), (Span, {"low": 1, "hihg": 2}, "hihg", "did you mean 'high'?"),
     (Span, {"low": 1, "a\n\x9b": 2}, "['a\\n\\x9b']", "no field"),
-    (Span, {"low": 1, "\u2028" * 200: 2}, None, "no field"), (Dict[str, int], {"\r": "\x85"}, r"['\r']", r"not '\x85'"), (Span, [1, 2], "", "fields of Span"), (Tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]}, "children[1].value", "integer"),
+    (Span, {"low": 1, "\u2028" * 200: 2}, None, "no field"), (Dict[str, int], {"\r": "\x85"}, r"['\r']", r"not '\x85'"),
+    (Span, [1, 2], "", "fields of Span"),
+    (Tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]}, "children[1].value", "integer"),
 ]
 
 

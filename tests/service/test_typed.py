@@ -3,8 +3,11 @@ import dataclasses
 import json
 import pickle
 import sys
+import traceback
 from dataclasses import field
-from typing import ClassVar, List, Optional
+from datetime import date
+from typing import Any, ClassVar, Dict, List, Optional, Union
+from uuid import UUID
 
 import pytest
 
@@ -81,6 +84,114 @@ def test_hidden_fields_may_be_a_property():
 
     assert Careful("k", False).display_name == "Careful: public=False"
     assert Careful("k", True).display_name == "Careful: key='k', public=True"
+
+
+@dataclasses.dataclass
+class Card:
+    number: int
+    owners: Dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.number == 4711:
+            raise ValueError(f"the number is {self.number}")
+
+
+class Pay(service.Task):
+    hidden_fields = {"key", "pins", "card", "either", "when", "any"}
+    key: UUID = UUID(int=0)
+    pins: Dict[str, List[int]] = field(default_factory=dict)
+    card: Optional[Card] = None
+    either: Union[str, date] = ""
+    when: date = date(2024, 1, 1)
+    any: Any = None
+    note: int = 0
+
+
+class CarefulPay(Pay):
+    public: bool = False
+
+    @property
+    def hidden_fields(self):
+        return set() if self.public else Pay.hidden_fields
+
+
+class Both(service.Task):
+    pay: Pay
+    others: List[Pay] = field(default_factory=list)
+
+
+def everything_of(error):
+    """All the text that a log or a debugger finds at an error."""
+    text = "".join(traceback.format_exception(type(error), error, None)) + repr(error.args)
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            text += everything_of(other)
+    return text
+
+
+@pytest.mark.parametrize("kind", [Pay, CarefulPay])
+@pytest.mark.parametrize("values, where, why", [
+    ({"key": "4711"}, "key", "takes a UUID"), ({"pins": {"4711": [1, "2"]}}, "pins", "takes an integer"),
+    ({"pins": {"a": [4711.5]}}, "pins", "takes an integer"), ({"card": {"number": "4711"}}, "card", "takes an integer"),
+    ({"card": {"number": 4711}}, "card", "is refused"),
+    ({"card": {"number": 1, "owners": {"4711": "b"}}}, "card", "takes an integer"),
+    ({"either": 4711}, "either", "takes date or str"), ({"when": "4711"}, "when", "takes a date in ISO 8601"),
+])
+def test_what_is_hidden_is_not_shown_when_it_is_read(kind, values, where, why):
+    name = kind.__name__
+    with pytest.raises(InvalidFieldError) as raised:
+        kind.from_payload(values)
+    assert (str(raised.value), raised.value.field) == (f"field {where} of {name} {why}", where)
+    assert "4711" not in everything_of(raised.value)
+    for both, way in (({"pay": values}, "pay."), ({"pay": {}, "others": [{}, values]}, "others[1].")):
+        if kind is Pay:
+            with pytest.raises(InvalidFieldError) as raised:
+                Both.from_payload(both)
+            assert str(raised.value) == f"field {way}{where} of Both {why}"
+            assert "4711" not in everything_of(raised.value)
+
+
+@pytest.mark.parametrize("values, where, why", [
+    ({"key": "4711"}, "key", "takes a UUID"), ({"pins": {"4711": [1, "2"]}}, "pins", "takes an integer"),
+    ({"card": Card("4711")}, "card", "takes an integer"), ({"card": "4711"}, "card", "takes a Card"),
+    ({"either": "4711-01-01"}, "either", "takes date or str, and nothing that would arrive as another of them; use a dataclass "
+                                         "with a Literal field that tells them apart"),
+    ({"any": {4711}}, "any", "takes JSON values"), ({"any": [{4711: 1}]}, "any", "takes JSON values, whose keys are strings"),
+])
+def test_what_is_hidden_is_not_shown_when_it_is_written(values, where, why):
+    for kind in (Pay, CarefulPay):
+        with pytest.raises(InvalidFieldError) as raised:
+            kind(**values).payload()
+        assert (str(raised.value), raised.value.field) == (f"field {where} of {kind.__name__} {why}", where)
+        assert "4711" not in everything_of(raised.value)
+    with pytest.raises(InvalidFieldError) as raised:
+        Both(Pay(), [Pay(**values)]).payload()
+    assert str(raised.value) == f"field others[0].{where} of Both {why}"
+
+
+def test_what_is_not_hidden_is_shown():
+    with pytest.raises(InvalidFieldError, match="field note of Pay takes an integer, not 'x'"):
+        Pay(note="x").payload()
+    with pytest.raises(InvalidFieldError, match="field note of Pay takes an integer, not 'x'"):
+        Pay.from_payload({"note": "x"})
+    with pytest.raises(InvalidFieldError, match="field note of CarefulPay takes an integer, not 'x'"):
+        CarefulPay(note="x").payload()
+    with pytest.raises(InvalidFieldError, match="field key of CarefulPay takes a UUID, not 'x'"):
+        CarefulPay(key="x", public=True).payload()
+    with pytest.raises(InvalidFieldError, match="field note of CarefulPay takes an integer$"):
+        CarefulPay.from_payload({"note": "x", "public": True})      # there is no task that could be asked
+
+
+def test_what_may_be_hidden_is_not_shown_where_that_cannot_be_had():
+    class Odd(service.Task):
+        key: int
+
+        @property
+        def hidden_fields(self):
+            return {"key"} if self.key > 3 else set()
+
+    with pytest.raises(InvalidFieldError, match="field key of Odd takes an integer$"):
+        Odd("4711").payload()
 
 
 def test_a_task_without_fields():
