@@ -120,7 +120,7 @@ def _write_int(value: "Any") -> int:
         return value
     if type(value) is bool or not hasattr(value, "__index__"):
         expected("an integer", value)
-    return operator.index(value)
+    return int(operator.index(value))       # which before Python 3.10 is still an IntEnum
 
 
 def _write_str(value: "Any") -> str:

@@ -83,31 +83,49 @@ def _union_form(members: "Sequence[Any]") -> Form:
         return _optional_form(forms[1])
 
     def read(value: "Any") -> "Any":
-        return _first_fitting(forms, value, reading=True)
+        return _first_fitting(forms, value, reading=True)[1]
 
     def write(value: "Any") -> "Any":
-        written = _first_fitting(forms, value, reading=False)
-        # Two members may look alike in JSON. What would arrive as something else is not sent.
-        back = read(written)
-        if type(back) is not type(value) and not isinstance(value, type(back)) or (back != value and back == back):
-            raise Misfit(f"takes {name}, and nothing that would arrive as another of them; use a dataclass with a Literal field "
-                         "that tells them apart", f": {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}")
-        return written
+        writer, written = _first_fitting(forms, value, reading=False)
+        reader, back = _first_fitting(forms, written, reading=True)
+        if _is_kept(value, back) or reader is writer and not any(_keeps(form, value) for form in forms):
+            return written
+        # Two members look alike in JSON. What would arrive as something else is not sent.
+        raise Misfit(f"takes {name}, and nothing that would arrive as another of them; use a dataclass with a Literal field "
+                     "that tells them apart", f": {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}")
 
     return Form(name, read, write, rank=max(form.rank for form in forms))
 
 
-def _first_fitting(forms: "Sequence[Form]", value: "Any", reading: bool) -> "Any":
+def _is_kept(value: "Any", back: "Any") -> bool:
+    """Tell whether a value comes back as it was."""
+    if type(back) is not type(value) and not isinstance(value, type(back)):
+        return False
+    try:
+        return bool(back == value or back != back)
+    except (ArithmeticError, TypeError, ValueError):        # a signaling NaN; a comparison of the application's own
+        return False
+
+
+def _keeps(form: Form, value: "Any") -> bool:
+    try:
+        return _is_kept(value, form.read(form.write(value)))
+    except Misfit:
+        return False
+
+
+def _first_fitting(forms: "Sequence[Form]", value: "Any", reading: bool) -> "Tuple[Form, Any]":
+    """Return the first form that takes a value, and what it makes of it."""
     deepest: "List[Misfit]" = []
     for form in forms:
         try:
-            return form.read(value) if reading else form.write(value)
+            return form, form.read(value) if reading else form.write(value)
         except Misfit as misfit:
             if misfit.where:
                 deepest.append(misfit)
     if len(deepest) == 1:           # one member nearly fits: what is wrong inside it says more
         raise deepest[0]
-    return expected(" or ".join(form.name for form in forms), value)
+    expected(" or ".join(form.name for form in forms), value)
 
 
 def _optional_form(form: Form) -> Form:
