@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Sequence, Tuple, Type
 
-__all__ = ["Form", "Misfit", "form_of"]
+__all__ = ["Form", "Misfit", "check_fields", "form_of"]
 
 
 # -- what is made of other types ---------------------------------------------------------------------------
@@ -141,7 +141,22 @@ def _optional_form(form: Form) -> Form:
 # -- dataclasses -------------------------------------------------------------------------------------------
 
 
+def check_fields(kind: "Any") -> None:
+    """Refuse a dataclass of which a part would be lost on the way.
+
+    :raises InvalidTypeError: it has a field that it is given and does not keep.
+    """
+    for name, field in kind.__dataclass_fields__.items():
+        if field._field_type is _GIVEN_ONLY:
+            raise InvalidTypeError(f"field {name!r} of {kind.__qualname__} is an InitVar, which the class does not keep: it would be "
+                                   "lost on the way; make it a field like the others")
+
+
+_GIVEN_ONLY: "Any" = getattr(dataclasses, "_FIELD_INITVAR", object())       # dataclasses.fields() leaves them out
+
+
 def _form_of_dataclass(kind: "Any") -> Form:
+    check_fields(kind)
     try:
         hints = typing.get_type_hints(kind, localns={kind.__name__: kind})
     except Exception as error:

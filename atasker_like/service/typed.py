@@ -5,7 +5,7 @@ import dataclasses
 
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidFieldError, TaskExecutionError
-from .schema import Form, Misfit, form_of
+from .schema import Form, Misfit, check_fields, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ __all__ = ["Task", "TaskResult", "TaskResultError", "TaskResultOk"]
 class Task:
     """A task of a service: subclasses declare its fields, as those of a dataclass, which they are without a decorator.
 
-    Arguments of :func:`dataclasses.dataclass` go behind the name of the base: ``class Move(Task, frozen=True)``.
+    Arguments of :func:`dataclasses.dataclass` go behind the name of the base: ``class Move(Task, frozen=True)``. Only ``slots``
+    and ``weakref_slot`` are refused.
 
-    :raises InvalidArgumentError: (a ValueError) where the class is defined: a field has the name of something that tasks
-        have themselves.
+    :raises InvalidArgumentError: (a ValueError) where the class is defined: it is to have slots, or a field has the name of
+        something that tasks have themselves.
+    :raises InvalidTypeError: (a TypeError) where the class is defined: a field is an ``InitVar``, which would be lost on the way.
 
     >>> class Calibrate(Task):
     ...     qubit: int
@@ -59,8 +61,13 @@ class Task:
 
     def __init_subclass__(cls, **options: "Any") -> None:
         super().__init_subclass__()
+        for name in ("slots", "weakref_slot"):
+            if options.get(name):
+                raise InvalidArgumentError(f"{cls.__qualname__} cannot have {name}: a class with slots is another one, made after "
+                                           "this one; leave it out")
         options.setdefault("repr", False)
         dataclasses.dataclass(**options)(cls)
+        check_fields(cls)
         reserved = _RESERVED.intersection(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
         if reserved:
             raise InvalidArgumentError(f"{cls.__qualname__} has a field named {min(reserved)!r}, which tasks have themselves; "

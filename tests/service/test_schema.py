@@ -1,7 +1,7 @@
 """Types and JSON, both ways: what fits comes back as it was, what does not is refused with the way to it."""
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
@@ -162,8 +162,10 @@ TAKEN_ALONE = [
     (float, 5, [str, Literal["auto"], bool, None, List[int]]), (Sequence[int], (1, 2), [str, int, Tuple[str, ...]]),
     (Iterable[int], range(2), [str, float]), (List[float], [math.nan], [str, List[int]]), (List[float], [1, math.nan], [str]),
     (Span, Span(math.nan), [str, Other, float]), (bytes, bytearray(b"x"), [int, str]),
-    (Mapping[str, int], MappingProxyType({"a": 1}), [int]), (Decimal, Decimal("sNaN"), [int, str, Any]), (List[Decimal], [Decimal("sNaN")], [int, str]),
-    (Tuple[float, float], (1, math.nan), [float]), (int, Level.HIGH, [str, float]), (float, 5, [date, datetime, UUID, Decimal, Span]),
+    (Mapping[str, int], MappingProxyType({"a": 1}), [int]), (Decimal, Decimal("sNaN"), [int, str, Any]),
+    (List[Decimal], [Decimal("sNaN")], [int, str]),
+    (Tuple[float, float], (1, math.nan), [float]), (int, Level.HIGH, [str, float]),
+    (float, 5, [date, datetime, UUID, Decimal, Span]),
 ]
 
 
@@ -229,6 +231,21 @@ def test_the_field_with_such_a_type_is_named():
         form_of(Broken)
     with pytest.raises(InvalidTypeError):
         form_of(Broken)         # it is not half known since the first time
+
+
+@pytest.mark.parametrize("annotation", [InitVar[int], "InitVar[int]"])
+def test_what_is_given_to_a_class_and_not_kept_has_no_form(annotation):
+    @dataclass
+    class Scaled:
+        number: int
+        factor: annotation = 1
+
+        def __post_init__(self, factor):
+            self.number *= factor
+
+    for kind in (Scaled, List[Scaled]):
+        with pytest.raises(InvalidTypeError, match="field 'factor' of .*Scaled is an InitVar"):
+            form_of(kind)
 
 
 def test_an_annotation_that_cannot_be_resolved():

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from atasker_like import InvalidArgumentError, InvalidFieldError, TaskExecutionError, service
+from atasker_like import InvalidArgumentError, InvalidFieldError, InvalidTypeError, TaskExecutionError, service
 
 from .declared import Add, AddAtOnce
 
@@ -53,6 +53,30 @@ def test_arguments_of_the_dataclass():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Move(1).to = 2
     assert hash(Move(1)) == hash(Move(1))
+
+
+@pytest.mark.parametrize("option", ["slots", "weakref_slot"])
+@pytest.mark.parametrize("base", [service.Task, Add])
+def test_a_task_class_has_no_slots(option, base):
+    with pytest.raises(InvalidArgumentError, match=f"Tight.*{option}.*leave it out"):
+        class Tight(base, **{option: True}):
+            to: int = 0
+
+
+def test_slots_below_a_frozen_class_are_refused_as_slots():
+    class Move(service.Task, frozen=True):
+        to: int
+
+    with pytest.raises(InvalidArgumentError, match="leave it out"):
+        class Tight(Move, frozen=True, slots=True):
+            pass
+
+
+def test_what_is_given_to_a_task_and_not_kept_is_refused_where_it_is_declared():
+    with pytest.raises(InvalidTypeError, match="field 'factor' of .*Scaled is an InitVar"):
+        class Scaled(service.Task):
+            number: int
+            factor: dataclasses.InitVar[int] = 3
 
 
 def test_type_and_parallel():
