@@ -27,7 +27,7 @@ import uuid
 from itertools import accumulate
 
 from ..errors import TaskRefusedError
-from .schema import Misfit, form_of
+from .schema import Misfit, form_of, is_by_value
 from .typed import TaskResult, TaskResultError, TaskResultOk
 
 TYPE_CHECKING = False
@@ -178,9 +178,9 @@ def result_of(message: "Dict[str, Any]") -> "Optional[TaskResult]":
 
 
 def _stand_in(value: "Any") -> "Any":
-    """Return what stands in JSON for a value of a handler's result; JSON's own types do not come here."""
+    """Return what stands in JSON for a value of a handler's result, as it does in a field; JSON's own types do not come here."""
     if isinstance(value, enum.Enum):
-        return value.value
+        return value.value if is_by_value(type(value)) else value.name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, (set, frozenset)):
@@ -197,6 +197,7 @@ def _stand_in(value: "Any") -> "Any":
 
 #: ASCII only, so that no character but the newline at the end is taken for the end of a line by anyone.
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in)
+_lenient = json.JSONEncoder(separators=(",", ":"), default=_stand_in)
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -220,13 +221,23 @@ _SAMPLE = {"a": [1, -2.5, "\u2028\"", None, True, {}, b""]}
 _text = _prepared()
 
 
-def _in_words(value: "Any") -> str:
+def _in_words(value: "Any", encode: "Callable[[Any], str]" = _text) -> str:
     try:
-        return _text(value)
+        return encode(value)
     except Misfit as misfit:
         raise ValueError(str(misfit)) from None
     except RecursionError:
         raise ValueError("it is nested too deep, or contains itself") from None
+
+
+def _result_in_words(value: "Any") -> str:
+    """Return a result as JSON, in which a float that JSON has no number for is text, as in a field."""
+    try:
+        return _text(value)
+    except (Misfit, RecursionError, ValueError):        # this may be why; what else is wrong comes up again
+        text = _in_words(value, _lenient.encode)
+    _check_bounds(text.encode("ascii"))
+    return _text(json.loads(text, parse_constant=str))
 
 
 def encode(message: "Dict[str, Any]") -> bytes:
@@ -272,7 +283,7 @@ _MANY_DIGITS = re.compile(b"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 def encode_result(request_id: str, value: "Any", most: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
-        text = _in_words(value)
+        text = _result_in_words(value)
         line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{text}}}\n'.encode("ascii")
         if len(line) <= most:
             if len(text) >= _SHALLOW:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import functools
 import sys
 import threading
 import typing
@@ -21,15 +22,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Sequence, Tuple, Type
 
-__all__ = ["Form", "Misfit", "check_fields", "form_of"]
+__all__ = ["Form", "Misfit", "check_fields", "form_of", "is_by_value"]
 
 
 # -- what is made of other types ---------------------------------------------------------------------------
 
 
+@functools.lru_cache(256)
+def is_by_value(kind: "Type[enum.Enum]") -> bool:
+    """Tell whether the members of a class stand in JSON as their values; else they do as their names."""
+    return all(type(member.value) in SCALARS for member in kind)
+
+
 def _enum_form(kind: "Type[enum.Enum]") -> Form:
     members = list(kind)
-    by_value = all(type(member.value) in SCALARS for member in members)
+    by_value = is_by_value(kind)
     # True == 1 and 1.0 == 1, but they are not the same in JSON.
     known = {_key(member.value if by_value else member.name): member for member in members}
     what = f"one of {', '.join(repr(member.value if by_value else member.name) for member in members)}"
@@ -148,8 +155,8 @@ def check_fields(kind: "Any") -> None:
     """
     for name, field in kind.__dataclass_fields__.items():
         if field._field_type is _GIVEN_ONLY:
-            raise InvalidTypeError(f"field {name!r} of {kind.__qualname__} is an InitVar, which the class does not keep: it would be "
-                                   "lost on the way; make it a field like the others")
+            raise InvalidTypeError(f"field {name!r} of {kind.__qualname__} is an InitVar, which the class does not keep: it would "
+                                   "be lost on the way; make it a field like the others")
 
 
 _GIVEN_ONLY: "Any" = getattr(dataclasses, "_FIELD_INITVAR", object())       # dataclasses.fields() leaves them out

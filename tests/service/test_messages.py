@@ -3,6 +3,7 @@ import datetime
 import decimal
 import enum
 import json
+import math
 import sys
 import uuid
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from atasker_like import TaskRefusedError
 from atasker_like.service.messages import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode, encode_error, encode_fitting,
                                            encode_refusal, encode_request, encode_result, value_of)
+from atasker_like.service.schema import form_of
 
 
 def test_a_message_is_one_line_of_ascii():
@@ -208,6 +210,17 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Shape(enum.Enum):
+    SQUARE = (1, 1)
+    WIDE = (2, 1)
+    NONE = None
+
+
+class Mode(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
 @dataclass
 class Point:
     x: int
@@ -221,14 +234,17 @@ UNIT = uuid.UUID(int=7)
     (None, None), ([1, "a", {"b": 2.5}], [1, "a", {"b": 2.5}]), ((1, 2), [1, 2]), ({3}, [3]), (Point(1, 2.0), {"x": 1, "y": 2.0}),
     ([Point(1, 2.0)], [{"x": 1, "y": 2.0}]), (Colour.RED, "red"), (b"\xff", "/w=="), (bytearray(b"\xff"), "/w=="),
     (decimal.Decimal("1.10"), "1.10"), (UNIT, str(UNIT)), (datetime.date(2024, 2, 29), "2024-02-29"),
-    (datetime.timedelta(seconds=1.5), 1.5), (datetime.datetime(2024, 2, 29, 1), "2024-02-29T01:00:00"),
+    (datetime.timedelta(seconds=1.5), 1.5), (Shape.WIDE, "WIDE"), ({"a": [Shape.WIDE, Mode.READ | Mode.WRITE]}, {"a": ["WIDE", 3]}),
+    (math.nan, "NaN"), ([1.5, {"NaN": (math.inf, "NaN")}, Point(1, -math.inf), {math.nan}, Shape.WIDE],
+                        [1.5, {"NaN": ["Infinity", "NaN"]}, {"x": 1, "y": "-Infinity"}, ["NaN"], "WIDE"]),
+    (datetime.datetime(2024, 2, 29, 1), "2024-02-29T01:00:00"),
 ])
 def test_what_handlers_return(value, there):
     assert json.loads(encode_result("1", value, 10_000)) == {"status": "ok", "id": "1", "result": there}
 
 
 @pytest.mark.parametrize("value, why", [
-    (object(), "object has no form in JSON"), (lambda: 1, "function"), (float("nan"), "not JSON compliant"),
+    (object(), "object has no form in JSON"), (lambda: 1, "function"), 
     ({(1, 2): 3}, "keys must be"), ("x" * 1000, "has 1037 bytes"), (Point, "type has no form"),
 ])
 def test_a_result_that_cannot_be_sent_is_an_error(value, why):
@@ -236,6 +252,21 @@ def test_a_result_that_cannot_be_sent_is_an_error(value, why):
     assert (message["status"], message["id"]) == ("error", "1")
     assert "the task succeeded, but its result" in message["evalue"]
     assert why in message["evalue"]
+
+
+@pytest.mark.parametrize("value", [Colour.RED, Shape.WIDE, Mode.WRITE, math.nan, -math.inf, 2.5, UNIT, b"a",
+                                   datetime.date(2024, 2, 29)])
+def test_a_result_stands_as_a_field_does(value):
+    assert json.loads(encode_result("1", [value], 10_000))["result"] == [form_of(type(value)).write(value)]
+
+
+@pytest.mark.parametrize("beside, why", [
+    (nested(MAX_DEPTH + 1), "levels"), (nested(100_000), "too deep"),
+    (datetime.timedelta(days=200000, microseconds=1), "exact in seconds"), (object(), "object has no form"),
+])
+def test_what_else_is_wrong_with_a_result_that_holds_no_number_is_told(beside, why):
+    message = json.loads(encode_result("1", [math.nan, beside], 10_000))
+    assert message["ename"] in ("ValueError", "TypeError") and why in message["evalue"]
 
 
 def test_a_result_that_contains_itself():
