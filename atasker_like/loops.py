@@ -14,8 +14,8 @@ from time import monotonic, perf_counter
 from .constants import TaskType
 from .engine.admission import Admission
 from .engine.result import log, with_traceback
-from .engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task, TaskSpec, current_coroutine_task
-from .engine.waiting import block, mailbox_of, remaining
+from .engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task, TaskSpec, coroutine_inside, current_coroutine_task
+from .engine.waiting import block, current, mailbox_of, remaining
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from .options import TaskOptions
 from .pools.base import Pool
@@ -476,6 +476,10 @@ class LoopPool(Pool):
                 running.remove_done_callback(unstarted)     # a turn of the loop less
             del running, unstarted          # the first would be a cycle
         current_coroutine_task.set(task)
+        member = current.member
+        if member is not None and member.task is not None:      # a loop in a task's thread
+            coroutine_inside.set((member.task, task))
+        del member
         value: "Any" = None
         error: "Optional[BaseException]" = None
         cancelled = False

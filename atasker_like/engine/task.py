@@ -74,7 +74,7 @@ else:
         def __class_getitem__(cls, item):
             return cls
 
-__all__ = ["Progress", "Task", "TaskSpec", "current_coroutine_task", "current_task", "takes_keyword",
+__all__ = ["Progress", "Task", "TaskSpec", "coroutine_inside", "current_coroutine_task", "current_task", "takes_keyword",
            "takes_task_id"]
 
 QUEUED = int(TaskStatus.QUEUED)
@@ -86,6 +86,9 @@ FINAL = (COMPLETED, CANCELED)
 
 #: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
 current_coroutine_task: "ContextVar[Optional[Task[Any]]]" = ContextVar("atasker_like.task", default=None)
+
+#: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
+coroutine_inside: "ContextVar[Optional[Tuple[Task[Any], Task[Any]]]]" = ContextVar("atasker_like.inside", default=None)
 
 
 class TaskSpec:
@@ -675,7 +678,9 @@ def current_task() -> "Optional[Union[Task[Any], Any]]":
     """
     member = current.member
     if member is not None:
-        return member.task
+        # A thread's context may be a copy of one in which a coroutine ran, here or elsewhere, in another task.
+        inside = coroutine_inside.get()
+        return member.task if inside is None or inside[0] is not member.task else inside[1]
     task = current_coroutine_task.get()
     if task is None:
         child = modules.get(_CHILD)         # looked up, not imported: it is there in a pool process

@@ -47,6 +47,42 @@ def test_nested_coroutines_of_one_loop_have_a_task_each(supervisor):
     assert [task.value(10) for task in tasks] == [task.id for task in tasks]
 
 
+def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
+    """It is in two tasks, and the inner one is its own; what it starts in a thread is in that alone, whatever its context."""
+    @background_task(supervisor=supervisor)
+    def within():
+        return current_task().id
+
+    async def body():
+        await asyncio.sleep(0)
+        task = within()
+        return current_task().id, (await task) == task.id
+
+    async def main():
+        outside = current_task().id
+        tasks = [background_task(body, loop=asyncio.get_running_loop(), supervisor=supervisor)() for _ in range(3)]
+        return outside, [(await task) == (task.id, True) for task in tasks], current_task().id
+
+    @background_task(supervisor=supervisor)
+    def outer():
+        found = asyncio.run(main())
+        # In a copy of a coroutine's context that has come from this very loop, as asyncio.to_thread() makes one.
+        contexts = []
+
+        async def copy():
+            contexts.append(contextvars.copy_context())
+
+        async def copied():
+            await background_task(copy, loop=asyncio.get_running_loop(), supervisor=supervisor)()
+
+        asyncio.run(copied())
+        return (*found, background_task(contexts[0].run, supervisor=supervisor)(lambda: current_task().name).value(10),
+                current_task().id)
+
+    task = outer()
+    assert task.value(10) == (task.id, [True] * 3, task.id, "Context.run", task.id)
+
+
 def test_progress(kind, gate):
     task = kind.bind(f.report)(gate)
     gate.wait_entered()
