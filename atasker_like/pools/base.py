@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from _thread import start_new_thread
+from _thread import get_ident, start_new_thread
 from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter, time
@@ -335,6 +335,19 @@ class Pool(Intake):
         if self.busy_here():
             self.elsewhere(self.lane_changed, lane)
             return
+        if (lane.waiting or lane.outside) and get_ident() == threading.main_thread().ident:
+            # An interrupt may come at any line here, and whoever has been given a task would not be told to run it. In the
+            # timer's thread none comes.
+            try:
+                self.timer.start()
+            except (RuntimeError, MemoryError):
+                pass                        # there is no such thread
+            else:
+                self.timer.call_at(0.0, self._start_what_may, lane)
+                return
+        self._start_what_may(lane)
+
+    def _start_what_may(self, lane: "Lane") -> None:
         with self.lock:
             self.admission.reopen(lane)
             self._let_in()

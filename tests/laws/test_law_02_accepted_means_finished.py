@@ -399,19 +399,13 @@ def test_what_was_accepted_is_finished_at_the_exit_of_the_interpreter(tmp_path):
     assert (noted.count("thread"), noted.count("process"), noted.count("delayed")) == (20, 20, 0)
 
 
-INTERRUPTED = """
+INTERRUPTING = """
 import linecache, sys, time
-from atasker_like import TaskSupervisor, background_task
+from atasker_like import Lane, TaskSupervisor, background_task
 
-def attempt(line, options):
-    supervisor = TaskSupervisor(pool_size=1)
-    supervisor.start()
-    ran, seen = [], [0]
-    bound = background_task(lambda: ran.append(1), supervisor=supervisor, **options)
-    bound().value(10) if line % 2 else None         # with an idle thread, and without
-    del ran[:]
-
-    blocks = set()
+def interrupted(call, line):
+    # Make a call with an interrupt at its line of this number; return where that was, if it is as long, and whether it raised.
+    seen, blocks = [0], set()
 
     def trace(frame, event, argument):
         if "atasker_like" not in frame.f_code.co_filename:
@@ -432,46 +426,84 @@ def attempt(line, options):
     raised = False
     sys.settrace(trace)
     try:
-        bound()
+        call()
     except KeyboardInterrupt:
         raised = True
     finally:
         sys.settrace(None)
-    problems = []
+    return seen[1:], raised
+
+def look(supervisor):
     pool = supervisor._threads
     for lock in (pool.lock, supervisor._timer._start_lock):
         if not lock.acquire(timeout=10):
-            return seen, ["a lock is held for ever"]
+            return ["a lock is held for ever"]
         lock.release()
     if not pool.drain(time.monotonic() + 10):
-        return seen, ["a task never ends"]
+        return ["a task never ends"]
     supervisor.stop()
+    return ["a place is lost"] if pool.admission.active else []
+
+def at_any_line(attempt, *more):
+    line = 0
+    while True:
+        line += 1
+        where, problems = attempt(line, *more)
+        if problems:
+            print(line, where, problems, *more)
+        if problems or not where:
+            break
+    print("looked at", line > 10)
+"""
+
+SUBMITTING = INTERRUPTING + """
+def attempt(line, options):
+    supervisor = TaskSupervisor(pool_size=1)
+    supervisor.start()
+    ran = []
+    bound = background_task(lambda: ran.append(1), supervisor=supervisor, **options)
+    bound().value(10) if line % 2 else None         # with an idle thread, and without
+    del ran[:]
+    where, raised = interrupted(bound, line)
+    problems = look(supervisor)
     if raised and ran:
         problems.append("raised, and ran")
     if not raised and not ran:
         problems.append("accepted, and never ran")
-    if pool.admission.active:
-        problems.append("a place is lost")
-    return seen, problems
+    return where, problems
 
-bad = []
 for options in ({}, {"retries": 1}, {"delay": 0.0001}):
-    line = 0
-    while True:
-        line += 1
-        seen, problems = attempt(line, options)
-        if problems:
-            bad.append((options, line, seen[1:], problems))
-            break
-        if len(seen) == 1:
-            break
-print(bad)
+    at_any_line(attempt, options)
+"""
+
+OPENING = INTERRUPTING + """
+def attempt(line):
+    supervisor = TaskSupervisor(pool_size=2)
+    supervisor.start()
+    background_task(abs, supervisor=supervisor)(1).value(10) if line % 2 else None      # with an idle thread, and without
+    lane = Lane(limit=2)
+    lane.pause()
+    ran = []
+    tasks = background_task(ran.append, supervisor=supervisor, lane=lane).map(range(5))
+    where, raised = interrupted(lane.resume, line)
+    lane.resume()
+    problems = look(supervisor)
+    if sorted(ran) != list(range(5)) or lane.running:
+        problems.append("ran: %s, and %s run" % (ran, lane.running))
+    return where, problems
+
+at_any_line(attempt)
 """
 
 
 @pytest.mark.slow
 def test_an_interrupt_at_any_line_of_a_submission_loses_nothing():
-    assert run_script(INTERRUPTED).strip() == "[]"
+    assert run_script(SUBMITTING).splitlines() == ["looked at True"] * 3
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_loses_nothing():
+    assert run_script(OPENING).splitlines() == ["looked at True"]
 
 
 def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_path):
