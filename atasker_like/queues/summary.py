@@ -34,12 +34,12 @@ class RunSummary:
     used from any thread. The results are made when they are first asked for.
 
     >>> queue = ThreadQueue()
-    >>> _ = queue.map(divmod, [(7, 2), (7, 0)])
+    >>> _ = queue.map(int, ['7', 'seven'])
     >>> summary = queue.run()
     >>> summary.succeeded, summary.failed, summary.values
-    (1, 1, ((3, 1),))
+    (1, 1, (7,))
     >>> summary.errors[0].message
-    'ZeroDivisionError: integer division or modulo by zero'
+    "ValueError: invalid literal for int() with base 10: 'seven'"
     """
 
     def __init__(self, tasks: "Iterable[Task[Any]]", duration: float, timed_out: bool = False) -> None:
