@@ -30,6 +30,7 @@ class Scene:
         self.seed = seed
         self.random = random.Random(seed)
         self.patience = patience
+        self._missed = ""       # how the pool was when a census did not come to its end
         self.grace = 20.0 if side.strict else 3.0       # seconds that closing may take, and what is left behind to go
         self.minutes = 1.0                              # how long to go on, where that is a matter of taste
         self.journal = oracle.journal
@@ -221,7 +222,9 @@ class Scene:
         """The pids of all pool processes, each of which is seen to run a task: as many at once as there are places."""
         gate = self.gate()
         handles = [self.submit(work.enter_and_give_pid, gate) for _ in range(self.size)]
-        gate.wait(sum(1 for handle in handles if handle.refused is None), self.patience)
+        expected = sum(1 for handle in handles if handle.refused is None)
+        entered = gate.wait(expected, self.patience)
+        self._missed = "" if len(entered) == expected else ", of a pool that was %s" % self.side.state()
         gate.open()
         self.wait(*handles)
         outcomes = [handle.outcome for handle in handles if handle.outcome is not None]
@@ -230,7 +233,7 @@ class Scene:
     def replaced(self, *dead):
         """Others must have taken the place of these processes, and all places must be taken again."""
         pids = self.census()
-        self.check(len(set(pids)) == self.size, "%d of %d processes run tasks" % (len(set(pids)), self.size))
+        self.check(len(set(pids)) == self.size, "%d of %d processes run tasks%s" % (len(set(pids)), self.size, self._missed))
         for pid in dead:
             if pid is not None:
                 self.check(pid not in pids, "process %d is still used" % pid)

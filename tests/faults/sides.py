@@ -52,6 +52,10 @@ class Side:
         """Wait for the end of a task; return (state, value or error), or None if it has not come in time."""
         raise NotImplementedError
 
+    def state(self):
+        """Say how the pool is, for somebody who has to find out why it does not go on."""
+        return "not to be looked into"
+
     def cancel(self, native):
         """Cancel a task."""
         native.cancel()
@@ -109,6 +113,14 @@ class Ours(Side):
         self.native.set_mp_pool(pool_size=size, reserve_normal=0, reserve_high=0, start_method=method, **options)
         if like_a_pool:
             self.native.create_mp_pool(size, context=method, **like_a_pool)
+
+    def state(self):
+        pool = self.native.mp_pool
+        with pool.lock:
+            return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
+                pool._starting, pool._start_running, pool._pausing, pool.admission.active, pool.admission.waiting,
+                ["%s ready %s, ending %s, closed %s, in flight %s" % (
+                    one.pid, one.ready, one.ending is not None, one.closed, len(one.inflight)) for one in pool._processes])
 
     def submit(self, kind, function, args, options):
         # One spec for all calls that have the same options, as a decorated function has it: what the supervisor
