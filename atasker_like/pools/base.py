@@ -335,19 +335,32 @@ class Pool(Intake):
         if self.busy_here():
             self.elsewhere(self.lane_changed, lane)
             return
-        if (lane.waiting or lane.outside) and get_ident() == threading.main_thread().ident:
-            # An interrupt may come at any line here, and whoever has been given a task would not be told to run it. In the
-            # timer's thread none comes.
+        if lane.waiting or lane.outside:
+            self._uninterrupted(self._reopen, lane)
+        else:
+            self._reopen(lane)
+
+    def _uninterrupted(self, call: "Callable[..., None]", *arguments: "Any") -> None:
+        """Make a call that starts tasks; if this is the main thread, have the timer's make it. Here, an interrupt may come at
+        any line, and whoever has been given a task would not be told to run it."""
+        if get_ident() == threading.main_thread().ident:
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
                 pass                        # there is no such thread
             else:
-                self.timer.call_at(0.0, self._start_what_may, lane)
+                self.timer.call_at(0.0, call, *arguments)
                 return
-        self._start_what_may(lane)
+        call(*arguments)
 
-    def _start_what_may(self, lane: "Lane") -> None:
+    def _start_more(self) -> None:
+        """More tasks may start than could before."""
+        with self.lock:
+            chores = self._risen()
+        for chore in chores:
+            chore()
+
+    def _reopen(self, lane: "Lane") -> None:
         with self.lock:
             self.admission.reopen(lane)
             self._let_in()

@@ -442,9 +442,9 @@ class ExternalPool(Pool):
         """Change how many calls the executor is given at a time; those that it has are not touched."""
         with self.lock:
             self.admission.resize(pool_size, reserve_normal, reserve_high)
-            chores = self._dispatch_chores() if self.accepting else []
-        for chore in chores:
-            chore()
+            more = self.accepting and self.admission.waiting > 0
+        if more:
+            self._uninterrupted(self._start_more)
 
     def drain(self, deadline: "Optional[float]") -> bool:
         self._desert()

@@ -870,10 +870,9 @@ class ProcessPool(Upkeep):
             self.min_size = min_size
             while self._idle and self._alive() > self.admission.places:
                 self._dismiss(self._idle[0])
-            self._feed_idle()
-            chores = self._grow() if self.accepting else []
-        for chore in chores:
-            chore()
+            more = self.admission.waiting > 0 or (self.accepting and self._lacking())
+        if more:
+            self._uninterrupted(self._start_more)
 
     def configure(self, initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]",
                   maxtasksperchild: "Optional[int]") -> None:

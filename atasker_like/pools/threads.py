@@ -691,13 +691,14 @@ class ThreadPool(Pool):
             self.admission.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
             self._keeps = self._keep(max_size)
-            members = self._dispatch() if self.accepting else []
+            more = self.accepting and self.admission.waiting > 0
             while len(self._idle) > max(self._keeps, min_size):
                 member = self._idle.pop(0)
                 member.gone = True
                 self._threads.discard(member)
                 leaving.append(member)
-        self._launch(members)
+        if more:
+            self._uninterrupted(self._start_more)
         for member in leaving:
             member.wake.release()
         if self.accepting:

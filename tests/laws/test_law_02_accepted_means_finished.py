@@ -400,7 +400,8 @@ def test_what_was_accepted_is_finished_at_the_exit_of_the_interpreter(tmp_path):
 
 
 INTERRUPTING = """
-import linecache, sys, time
+import linecache, sys, threading, time
+from functools import partial
 from atasker_like import Lane, TaskSupervisor, background_task
 
 def interrupted(call, line):
@@ -477,22 +478,35 @@ for options in ({}, {"retries": 1}, {"delay": 0.0001}):
 """
 
 OPENING = INTERRUPTING + """
-def attempt(line):
+def attempt(line, resized):
     supervisor = TaskSupervisor(pool_size=2)
     supervisor.start()
     background_task(abs, supervisor=supervisor)(1).value(10) if line % 2 else None      # with an idle thread, and without
-    lane = Lane(limit=2)
-    lane.pause()
-    ran = []
-    tasks = background_task(ran.append, supervisor=supervisor, lane=lane).map(range(5))
-    where, raised = interrupted(lane.resume, line)
-    lane.resume()
+    lane = None
+    ran, gate, held = [], threading.Event(), []
+    if resized:
+        held = [background_task(gate.wait, supervisor=supervisor)() for _ in range(2)]
+        deed = partial(supervisor.set_thread_pool, pool_size=4)
+    else:
+        lane = Lane(limit=2)
+        lane.pause()
+        deed = lane.resume
+    bound = background_task(ran.append, supervisor=supervisor, lane=lane)
+    tasks = [bound(number) for number in range(5)]
+    where, raised = interrupted(deed, line)
+    deed()
+    for task in tasks:
+        task.wait(10)
+    gate.set()
     problems = look(supervisor)
-    if sorted(ran) != list(range(5)) or lane.running:
-        problems.append("ran: %s, and %s run" % (ran, lane.running))
+    if sorted(ran) != list(range(5)):
+        problems.append("ran: %s" % ran)
+    if lane is not None and lane.running:
+        problems.append("a place of the lane is lost")
     return where, problems
 
-at_any_line(attempt)
+for resized in (False, True):
+    at_any_line(attempt, resized)
 """
 
 
@@ -502,8 +516,8 @@ def test_an_interrupt_at_any_line_of_a_submission_loses_nothing():
 
 
 @pytest.mark.slow
-def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_loses_nothing():
-    assert run_script(OPENING).splitlines() == ["looked at True"]
+def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_or_of_more_places_loses_nothing():
+    assert run_script(OPENING).splitlines() == ["looked at True"] * 2
 
 
 def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_path):
