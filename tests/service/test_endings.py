@@ -243,17 +243,23 @@ def test_a_client_that_is_dropped_does_not_wait_for_a_service_that_does_not_read
 def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
     async def main():
         client = service.Client(deaf)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(client.execute(Shout("x" * 500000)), 0.05)
-        room = None
+        first = asyncio.ensure_future(client.execute(Shout("x" * 500000)))
+        while client._link is None or not client._link.is_full:
+            await asyncio.sleep(0)
+        link, rooms = client._link, set()
         for _ in range(100):
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.execute(Add(1)), 0.001)
-            assert room is None or client._link._room is room
-            room = client._link._room
-        assert not room._callbacks
+            waiting = asyncio.ensure_future(client.execute(Add(1)))
+            await asyncio.sleep(0)
+            rooms.add(link._room)
+            assert link._room._callbacks
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        room, = rooms
+        assert not room._callbacks and len(link._results) == 1
         await client.close()
         assert room.done()
+        with pytest.raises(ServiceConnectionError):
+            await first
 
     asyncio.run(main())
 
