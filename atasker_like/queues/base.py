@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from functools import partial
 from operator import attrgetter, countOf
 from time import perf_counter
@@ -19,7 +20,7 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task, current_task
 from ..errors import ClosedError, QueueStateError
 from .aftermath import Aftermath
-from .fronts import make_lane
+from .fronts import call_first, make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .settings import FAIL_POLICIES, one_of
@@ -48,6 +49,7 @@ class TaskQueue(Submitting):
         self._key = os.urandom(12).hex()        # of the initializer, in threads and processes that many queues use
         self._lock = threading.RLock()          # guards the state below, but for the ledger; no user code runs under it
         self._begin_anew()
+        _queues.add(self)
 
     def _begin_anew(self) -> None:
         super()._begin_anew()
@@ -61,7 +63,7 @@ class TaskQueue(Submitting):
         self._aftermath = Aftermath()   # of callbacks, which come after the end of their tasks; hooks come as these do
         self._policy = self.fail_policy
         self._started = False           # by start(): it goes on beyond the end of a run
-        self._running = False           # a run is under way
+        self._running: "Optional[object]" = None        # the run that is under way
         self._halting = False           # it is giving up: no more tasks in this run
         self._closing = False           # no more tasks, ever
         self._discarding = False        # those that are left are cancelled, and none is to start
@@ -76,27 +78,47 @@ class TaskQueue(Submitting):
 
     # -- giving up -----------------------------------------------------------------------------------
 
-    def _watch_failures(self, tasks: "Iterable[Task[Any]]") -> None:
+    def _watch_new(self, tasks: "Iterable[Task[Any]]") -> None:
+        """Tasks are about to be submitted: have their ends looked at."""
         aftermath = self._aftermath
         ended = partial(self._has_ended, aftermath)
         for task in tasks:
-            aftermath.expect(1)
-            task.add_done_callback(ended)
+            extra = task._more()            # nobody else knows it, so no lock is needed
+            extra.callbacks = [ended, *(extra.callbacks or ())]
+            aftermath.expect_of_new(task)
+
+    def _watch_failures(self, tasks: "Sequence[Task[Any]]") -> None:
+        """The same for those that have been submitted already."""
+        aftermath = self._aftermath
+        ended = partial(self._has_ended, aftermath)
+        try:
+            for task in tasks:
+                aftermath.expect(task)
+                call_first(task, ended)
+        except BaseException:           # interrupted: the last one may not have come to know of it
+            for task in tasks:
+                aftermath.made(task)
+            raise
 
     def _has_ended(self, aftermath: Aftermath, task: "Task[Any]") -> None:
         """With fail_first: a task is final. Called by whoever ended it, with no lock held."""
         try:
-            if aftermath is not self._aftermath:
-                return              # the queue has been reset since
-            if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
-                with self._lock:
-                    first = not self._halting
-                    self._halting = True
-                if first:
-                    self._stop_rest(spare=True)
-            self._let_go(task)
-        finally:
-            aftermath.made()
+            try:
+                if aftermath is not self._aftermath:
+                    return              # the queue has been reset since
+                aftermath.begin(task)   # callbacks of those that are cancelled here may wait for the queue
+                if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
+                    with self._lock:
+                        first = not self._halting
+                        self._halting = True
+                    if first:
+                        self._stop_rest(spare=True)
+                self._let_go(task)
+            finally:
+                aftermath.made(task)
+        except BaseException:           # interrupted, perhaps just then
+            aftermath.made(task)
+            raise
 
     def _let_go(self, task: "Task[Any]") -> None:
         """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
@@ -161,8 +183,8 @@ class TaskQueue(Submitting):
 
     # -- the steps of a run --------------------------------------------------------------------------
 
-    def _begin_run(self, fail_policy: "Optional[str]") -> None:
-        """Open the lane for a run.
+    def _begin_run(self, run: object, fail_policy: "Optional[str]") -> None:
+        """Begin a run, which is ended by whoever called this, also when it raises.
 
         :raises ClosedError: the queue is closed.
         :raises QueueStateError: a run is under way.
@@ -171,10 +193,10 @@ class TaskQueue(Submitting):
         if self._closing:
             raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
         with self._lock:
-            if self._running:
+            if self._running is not None:
                 raise QueueStateError(f"this {type(self).__name__} is running already: wait for that run, or make another "
                                       "queue for what runs inside its tasks")
-            self._running = True
+            self._running = run
             self._halting = False
         if policy != self._policy:
             self._specs.clear()
@@ -185,16 +207,23 @@ class TaskQueue(Submitting):
                     spec.target = self._guard(spec.target)
                 self._watch_failures(waiting)
 
-    def _end_run(self) -> None:
+    def _end_run(self, run: object) -> None:
+        """End a run, if it has begun. Who is interrupted in here does so again."""
         with self._lock:
-            self._running = False
+            if self._running is not run:
+                return
+            if self._policy != self.fail_policy:
+                self._policy = self.fail_policy
+                self._specs.clear()
             self._halting = False
             if self._holder is not None and self._holder.done():
                 self._let_go(self._holder)
-            self._steer()
-        if self._policy != self.fail_policy:
-            self._policy = self.fail_policy
-            self._specs.clear()
+            self._running = None
+            try:
+                self._steer()
+            except BaseException:
+                self._steer()
+                raise
 
     def _unfinished(self, seen: int) -> "Iterator[Task[Any]]":
         """Yield tasks of the beginning of the ledger which may not have ended: the last one first, since when it has there
@@ -268,10 +297,11 @@ class TaskQueue(Submitting):
     def reset(self) -> None:
         """Cancel what waits, forget all tasks and results, and open the queue again.
 
-        :raises QueueStateError: (a RuntimeError) it is running, was started and not shut down, or has tasks that run.
+        :raises QueueStateError: (a RuntimeError) it is running, was started and not shut down, or has tasks that run; or a
+            signal handler asks that came in between two steps of a submission.
         """
         with self._lock:
-            busy = self._running or self._started and not self._closed
+            busy = self._running or self._started and not self._closed or self._entering.is_mine()
         if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
             raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset; call shutdown(), and wait for the "
                                   "tasks that still run")
@@ -279,6 +309,19 @@ class TaskQueue(Submitting):
         self._entering.wait()
         self._has_closed()
         self._begin_anew()
+
+    def _reset_after_fork(self) -> None:
+        """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
+        it or are submitting: nobody here goes on with that."""
+        self._lock = threading.RLock()
+        self._entering = Aftermath()
+        self._aftermath = Aftermath()
+        self._running = self._holder = None
+        self._halting = False
+        self._holds = 0
+        self._ends = []
+        self._settled = 0
+        self._steer()
 
     # -- looking at it -------------------------------------------------------------------------------
 
@@ -346,3 +389,15 @@ class TaskQueue(Submitting):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self._running else "started" if self._started else "waiting"
         return f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} active>"
+
+
+_queues: "weakref.WeakSet[TaskQueue]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for queue in list(_queues):
+        queue._reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

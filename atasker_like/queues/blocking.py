@@ -63,24 +63,29 @@ class _BlockingQueue(TaskQueue):
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
-        self._begin_run(fail_policy)
+        run = object()
         try:
-            self._steer()
-            if progress:
-                _watch_progress(self._tasks[self._reported:], deadline)
-            timed_out = self.mode != "finite" and not self._wait_end(deadline)
-            while True:
-                seen = None if timed_out else self._settle(deadline)
-                if seen is None:
-                    timed_out = self._halting = True
-                    self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
-                    seen = self._settle(None) or 0
-                self._wait_aftermath(None)
-                if len(self._tasks) <= seen:
-                    break               # else hooks have submitted more
-            summary = self._summarise(seen, began, timed_out)
-        finally:
-            self._end_run()
+            try:
+                self._begin_run(run, fail_policy)
+                self._steer()
+                if progress:
+                    _watch_progress(self._tasks[self._reported:], deadline)
+                timed_out = self.mode != "finite" and not self._wait_end(deadline)
+                while True:
+                    seen = None if timed_out else self._settle(deadline)
+                    if seen is None:
+                        timed_out = self._halting = True
+                        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+                        seen = self._settle(None) or 0
+                    self._wait_aftermath(None)
+                    if len(self._tasks) <= seen:
+                        break               # else hooks have submitted more
+                summary = self._summarise(seen, began, timed_out)
+            finally:
+                self._end_run(run)
+        except BaseException:           # interrupted, perhaps just then
+            self._end_run(run)
+            raise
         if strict:
             summary.raise_for_errors()
         return summary

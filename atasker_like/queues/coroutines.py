@@ -118,8 +118,9 @@ class AsyncQueue(TaskQueue):
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
         self._bind_loop()
-        self._begin_run(fail_policy)
+        run = object()
         try:
+            self._begin_run(run, fail_policy)
             await self._initialize()
             self._steer()
             if progress:
@@ -136,10 +137,11 @@ class AsyncQueue(TaskQueue):
                     break               # else hooks have submitted more
             summary = self._summarise(seen, began, timed_out)
         except BaseException:
-            self._stop_rest(spare=False)
+            if self._running is run:
+                self._stop_rest(spare=False)
             raise
         finally:
-            self._end_run()
+            self._end_run(run)
         if strict:
             summary.raise_for_errors()
         return summary

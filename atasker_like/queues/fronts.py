@@ -1,23 +1,25 @@
 """What a queue asks of the supervisor, in one place: a lane, and specs for it."""
 from __future__ import annotations
 
+from contextvars import copy_context
 from sys import maxsize
 
 from ..constants import TT_MP
 from ..engine.lanes import Lane
+from ..engine.task import Task
 from .calls import Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional
+    from typing import Any, Callable, List, Optional, Sequence, Tuple
 
     from ..constants import TaskType
-    from ..engine.task import Task, TaskSpec
+    from ..engine.task import TaskSpec
     from ..options import TaskOptions
     from ..supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["make_lane", "make_spec", "may_wait", "start_each", "tell_behind"]
+__all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_behind"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -42,17 +44,37 @@ def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., A
     return spec
 
 
-def start_each(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
-    """Submit calls one by one, since some have keywords: all or none."""
-    started: "List[Task[Any]]" = []
-    try:
-        for call in calls:
-            started.append(spec.pool.start(spec, (), call) if type(call) is dict else spec.pool.start(spec, call, None))
-    except BaseException:
-        for task in reversed(started):
-            task.cancel()
-        raise
-    return started
+def make_tasks(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
+    """Make tasks of calls, which are still to be submitted."""
+    context = copy_context()        # each attempt has a copy of its own
+    return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context) for call in calls]
+
+
+def take_back(tasks: "Sequence[Task[Any]]") -> "Tuple[List[Task[Any]], List[Task[Any]]]":
+    """Their submission is about to raise: cancel those that have been accepted, from the last to the first. Return them,
+    and those that have not been, in order."""
+    accepted: "List[Task[Any]]" = []
+    others: "List[Task[Any]]" = []
+    for task in tasks:
+        live = task._spec.pool.registry.live            # type: ignore[attr-defined]
+        (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task else others).append(task)
+    for task in reversed(accepted):
+        task.cancel()
+    return accepted, others
+
+
+def call_first(task: "Task[Any]", callback: "Callable[[Task[Any]], Any]") -> None:
+    """:meth:`Task.add_done_callback`, before those of others: these may wait for what this one does."""
+    pool: "Any" = task._spec.pool
+    if pool.busy_here():
+        pool.elsewhere(call_first, task, callback)
+        return
+    with pool.lock:
+        if not task.done():
+            extra = task._more()
+            extra.callbacks = [callback, *(extra.callbacks or ())]
+            return
+    task._call_back(callback)
 
 
 def may_wait(spec: "TaskSpec") -> bool:

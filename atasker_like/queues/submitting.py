@@ -1,7 +1,9 @@
 """How calls become tasks of a queue: submit, map, group, and the decorator."""
 from __future__ import annotations
 
-from itertools import count
+from contextvars import copy_context
+from itertools import chain, count
+from threading import get_ident
 from time import perf_counter
 
 from ..engine.calling import is_coroutine_function
@@ -11,7 +13,7 @@ from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
-from .fronts import make_spec, may_wait, start_each
+from .fronts import make_spec, make_tasks, may_wait, take_back
 from .handles import views_of
 from .settings import Settings
 
@@ -52,7 +54,8 @@ class Submitting(Settings):
         _aftermath: Aftermath
         on_full: str
 
-        def _watch_failures(self, tasks: Iterable[Task[Any]]) -> None: ...
+        def _watch_failures(self, tasks: Sequence[Task[Any]]) -> None: ...
+        def _watch_new(self, tasks: Iterable[Task[Any]]) -> None: ...
         def _is_failing(self, error: BaseException) -> None: ...
         def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
 
@@ -109,28 +112,26 @@ class Submitting(Settings):
         if group_id is None:
             group_id = f"group-{next(self._groups)}"
         merged = merged.replace(group_id=group_id)
+        calls: "List[Any]" = []         # functions, and for each the calls that are submitted together
         if items is not None:
-            spec = self._spec(tasks, merged, {})
-            page = None if checkpoint is None else checkpoint.page(spec.target)
-            return self._group(group_id, self._submit_all(spec, calls_of(items, "group"), page))
-        calls = []
-        for position, call in enumerate(_several(tasks)):
+            calls.append((self._spec(tasks, merged, {}), calls_of(items, "group")))
+        for position, call in enumerate(() if items is not None else _several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {call!r}")
-            calls.append((self._spec(call[0], merged, {}), call[1:]))
+            calls.append((self._spec(call[0], merged, {}), [[call[1:]]]))
         handles: "List[Any]" = []
         pages: "Dict[Any, Page]" = {}
         try:
-            for spec, args in calls:
+            for spec, chunks in calls:
                 if checkpoint is not None and spec.target not in pages:
                     pages[spec.target] = checkpoint.page(spec.target)
-                handles += self._submit_all(spec, [[args]], pages.get(spec.target))
+                handles += self._submit_all(spec, chunks, pages.get(spec.target))
+            return self._group(group_id, handles)
         except BaseException:
             for handle in reversed(handles):
                 handle.cancel()
             raise
-        return self._group(group_id, handles)
 
     def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
         """Decorate a function, so that calling it submits and returns a handle.
@@ -228,16 +229,7 @@ class Submitting(Settings):
                 # who cancels them, must find them.
                 waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
-                    entering = self._begin_entering(spec)
-                    try:
-                        if page is None:
-                            tasks = self._start(spec, calls)
-                            self._enter(tasks)
-                        else:
-                            tasks = self._resume(spec, calls, page)
-                    finally:
-                        entering.made()
-                    accepted += tasks
+                    self._submit_together(spec, calls, page, accepted)
             # Not before: meanwhile the garbage collector would go through them again and again.
             return views_of(accepted, self._handle)
         except BaseException:
@@ -246,69 +238,120 @@ class Submitting(Settings):
                 task.cancel()
             raise
 
+    # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
+
+    def _submit_together(self, spec: "TaskSpec", calls: "List[Call]", page: "Optional[Page]",
+                         accepted: "List[Task[Any]]") -> None:
+        """Submit calls of one function together, and append their tasks to those that have been accepted."""
+        entering, entry = self._entering, object()
+        tasks: "List[Task[Any]]" = []       # that are being submitted
+        expected: "List[Any]" = []          # calls that they expect
+        try:
+            entering.calls[entry] = get_ident()
+            self._check_entry(spec)
+            entered = tasks
+            watched = self._policy == "fail_first"
+            if page is None and not watched and dict not in map(type, calls):
+                # One call of C, so that no interrupt comes between having the tasks run and knowing them.
+                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,))))
+            else:
+                tasks += make_tasks(spec, calls)
+                if page is not None:
+                    entered, tasks = self._resume(spec, calls, tasks, page, expected)
+                if watched:
+                    expected += tasks
+                    self._watch_new(tasks)
+                spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
+            self._enter(entered, watched)
+            accepted += entered
+            if expected:
+                self._aftermath.entered(expected)
+            entering.made(entry)
+        except BaseException:
+            self._leave(entering, entry, tasks, expected)
+            raise
+
     def _submit_call(self, function: "Callable[..., Any]", options: "Optional[TaskOptions]", args: "Tuple[Any, ...]",
                      keywords: "Optional[Dict[str, Any]]") -> "Any":
         """Submit one call, with keywords of the function's own, and return its handle."""
         self._check_open()
         spec = self._spec(function, options, {})
-        entering = self._begin_entering(spec)
+        tasks: "Tuple[Task[Any]]" = (Task(spec, args, keywords, copy_context()),)
+        handle = self._handle(tasks[0])
+        entering = self._entering
         try:
-            task = spec.pool.start(spec, args, keywords)
-            self._enter((task,))
-        finally:
-            entering.made()
-        return self._handle(task)
+            entering.calls[tasks] = get_ident()
+            self._check_entry(spec)
+            watched = self._policy == "fail_first"
+            if watched:
+                self._watch_new(tasks)
+            spec.pool.submit(tasks[0])
+            self._enter(tasks, watched)
+            if watched:
+                self._aftermath.entered(tasks)
+            entering.made(tasks)
+            return handle
+        except BaseException:
+            self._leave(entering, tasks, tasks, tasks)
+            raise
 
-    def _begin_entering(self, spec: "TaskSpec") -> Aftermath:
+    def _check_entry(self, spec: "TaskSpec") -> None:
         """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
 
         :raises ClosedError: it is closed, or was since the function was looked at.
         """
-        entering = self._entering
-        entering.expect(1)
-        try:
-            self._check_open()
-            if spec.lane is not self._lane:
-                raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
-        except BaseException:
-            entering.made()
-            raise
-        return entering
+        self._check_open()
+        if spec.lane is not self._lane:
+            raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
 
-    def _start(self, spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
-        """Submit calls of one function together."""
-        if dict in map(type, calls):
-            return start_each(spec, calls)
-        return spec.pool.start_many(spec, calls)
-
-    def _resume(self, spec: "TaskSpec", calls: "List[Call]", page: "Page") -> "List[Task[Any]]":
-        """Submit those calls that a checkpoint does not know; return the tasks of all of them, in order."""
+    def _resume(self, spec: "TaskSpec", calls: "List[Call]", tasks: "List[Task[Any]]", page: "Page",
+                expected: "List[Any]") -> "Tuple[List[Task[Any]], List[Task[Any]]]":
+        """Return the tasks of some calls, where a checkpoint knows them ended ones; and those that are to be submitted, of
+        which calls of others are expected from then on."""
         keys = [page.key(call) for call in calls]
         # First what is known: a value that cannot be read is an error before anything has been submitted.
-        tasks: "List[Any]" = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else None
-                              for key in keys]
-        missing = [call for call, task in zip(calls, tasks) if task is None]
-        if missing:
-            started = iter(self._start(spec, missing))
-            self._aftermath.expect(len(missing))
-            for position, key in enumerate(keys):
-                if tasks[position] is None:
-                    tasks[position] = task = next(started)
-                    task.add_done_callback(_Noting(page, key, self._aftermath))
-        self._enter(tasks)
-        return tasks
+        tasks = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else task
+                 for key, task in zip(keys, tasks)]
+        missing = [task for task in tasks if not task.done()]
+        for key, task in zip(keys, tasks):
+            if not task.done():
+                noting = _Noting(page, key, self._aftermath)
+                expected.append(noting)
+                task._more().callbacks = [noting]       # nobody else knows it, so no lock is needed
+                self._aftermath.expect_of_new(noting)
+        return tasks, missing
 
-    def _enter(self, tasks: "Sequence[Task[Any]]") -> None:
+    def _enter(self, tasks: "Sequence[Task[Any]]", watched: bool) -> None:
         """Note tasks that have just been accepted, or come from a checkpoint."""
         self._tasks += tasks
         if self._pool is None and tasks:
             self._pool = tasks[0]._spec.pool
-        if self._policy == "fail_first":
-            self._watch_failures(tasks)
+        if self._policy == "fail_first" and not watched:
+            self._watch_failures(tasks)         # a run has begun meanwhile, and may have come too early to find them
         if self._halting or self._discarding or self._closed:
             # They came in while the queue gave up. They are accepted, so they end: as the others do.
             spare = not (self._discarding or self._closed)
             self._cancel([task for task in tasks if not (spare and task.options.must_complete)])
+
+    def _leave(self, entering: Aftermath, entry: "Any", tasks: "Sequence[Task[Any]]", expected: "Sequence[Any]"
+               ) -> None:
+        """A submission is about to raise, refused or interrupted anywhere: undo it."""
+        try:
+            accepted, others = take_back(tasks)
+            begun = [task for task in accepted if task._has_started()]
+            if begun:
+                # Too late: they are counted, and waited for.
+                known = set(self._tasks)
+                self._tasks += [task for task in begun if task not in known]
+            for task in others:
+                extra = task._extra
+                if extra is not None and extra.callbacks:
+                    callbacks, extra.callbacks = extra.callbacks, None
+                    for callback in callbacks:
+                        callback(task)          # nobody else will
+        finally:
+            self._aftermath.entered(expected)
+            entering.made(entry)
 
 
 class _Noting:
@@ -326,7 +369,7 @@ class _Noting:
             if task._status == COMPLETED and type(task._outcome) is not Failure:
                 self._page.keep(self._key, task._outcome)
         finally:
-            self._aftermath.made()
+            self._aftermath.made(self)
 
 
 def _ended(spec: "TaskSpec", task_id: str, value: "Any") -> "Task[Any]":

@@ -75,7 +75,7 @@ def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervi
     assert queue.run(timeout=PATIENCE).failed
     told = queue._aftermath
     queue.reset()
-    told.expect(1)
+    told.expect(failed.task)
     queue._has_ended(told, failed.task)
     queue.submit(abs, -1)       # which a queue that gives up refuses
 

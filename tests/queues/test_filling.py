@@ -138,10 +138,10 @@ def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, mon
     accepted, looked_up = threading.Event(), threading.Event()
     enter, has_closed = queue._enter, queue._has_closed
 
-    def late(tasks):
+    def late(*entering):
         accepted.set()
         assert looked_up.wait(PATIENCE)
-        enter(tasks)
+        enter(*entering)
 
     def close():
         looked_up.set()
