@@ -7,13 +7,17 @@ call takes it away first and rings then. So one of them sees the other.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from threading import get_ident
 
 from ..engine.waiting import _ORDERED, FutureWatcher, block
+from .fronts import call_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+
+    from ..engine.task import Task
 
 __all__ = ["Aftermath"]
 
@@ -41,6 +45,26 @@ class Aftermath:
         """Their tasks have been submitted, or will not be."""
         for call in calls:
             self.fresh.pop(call, None)
+
+    def expect_ends(self, tasks: "Sequence[Task[Any]]", ended: "Callable[[Aftermath, Task[Any]], None]", new: bool) -> None:
+        """Have ended(self, task) called when a task is final, before other callbacks, which may wait for what that does.
+
+        :param new: they are about to be submitted, by this thread.
+        """
+        callback = partial(ended, self)
+        try:
+            for task in tasks:
+                if new:
+                    extra = task._more()        # nobody else knows it, so no lock is needed
+                    extra.callbacks = [callback, *(extra.callbacks or ())]
+                    self.expect_of_new(task)
+                else:
+                    self.expect(task)
+                    call_first(task, callback)
+        except BaseException:       # interrupted: the last one may not know what is expected of it
+            for task in tasks:
+                self.made(task)
+            raise
 
     def begin(self, call: "Any") -> None:
         """It is being made now, by this thread."""

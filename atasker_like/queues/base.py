@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from functools import partial
 from operator import attrgetter, countOf
 from time import perf_counter
 
@@ -20,7 +19,7 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task, current_task
 from ..errors import ClosedError, QueueStateError
 from .aftermath import Aftermath
-from .fronts import call_first, make_lane
+from .fronts import make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .settings import FAIL_POLICIES, one_of
@@ -29,7 +28,7 @@ from .summary import RunSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
     from ..engine.result import TaskResult
 
@@ -78,27 +77,8 @@ class TaskQueue(Submitting):
 
     # -- giving up -----------------------------------------------------------------------------------
 
-    def _watch_new(self, tasks: "Iterable[Task[Any]]") -> None:
-        """Tasks are about to be submitted: have their ends looked at."""
-        aftermath = self._aftermath
-        ended = partial(self._has_ended, aftermath)
-        for task in tasks:
-            extra = task._more()            # nobody else knows it, so no lock is needed
-            extra.callbacks = [ended, *(extra.callbacks or ())]
-            aftermath.expect_of_new(task)
-
-    def _watch_failures(self, tasks: "Sequence[Task[Any]]") -> None:
-        """The same for those that have been submitted already."""
-        aftermath = self._aftermath
-        ended = partial(self._has_ended, aftermath)
-        try:
-            for task in tasks:
-                aftermath.expect(task)
-                call_first(task, ended)
-        except BaseException:           # interrupted: the last one may not have come to know of it
-            for task in tasks:
-                aftermath.made(task)
-            raise
+    def _watch_failures(self, tasks: "Sequence[Task[Any]]", new: bool = False) -> None:
+        self._aftermath.expect_ends(tasks, self._has_ended, new)
 
     def _has_ended(self, aftermath: Aftermath, task: "Task[Any]") -> None:
         """With fail_first: a task is final. Called by whoever ended it, with no lock held."""

@@ -54,8 +54,7 @@ class Submitting(Settings):
         _aftermath: Aftermath
         on_full: str
 
-        def _watch_failures(self, tasks: Sequence[Task[Any]]) -> None: ...
-        def _watch_new(self, tasks: Iterable[Task[Any]]) -> None: ...
+        def _watch_failures(self, tasks: Sequence[Task[Any]], new: bool = False) -> None: ...
         def _is_failing(self, error: BaseException) -> None: ...
         def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
 
@@ -260,7 +259,7 @@ class Submitting(Settings):
                     entered, tasks = self._resume(spec, calls, tasks, page, expected)
                 if watched:
                     expected += tasks
-                    self._watch_new(tasks)
+                    self._watch_failures(tasks, new=True)
                 spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
             self._enter(entered, watched)
             accepted += entered
@@ -284,7 +283,7 @@ class Submitting(Settings):
             self._check_entry(spec)
             watched = self._policy == "fail_first"
             if watched:
-                self._watch_new(tasks)
+                self._watch_failures(tasks, new=True)
             spec.pool.submit(tasks[0])
             self._enter(tasks, watched)
             if watched:
