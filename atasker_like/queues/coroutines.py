@@ -256,13 +256,20 @@ class AsyncQueue(TaskQueue):
         """Take no more tasks, finish those that were accepted, and return when they have ended.
 
         :param force: cancel them instead, also those that must complete.
+
+        What the initializer raises, if that is still to be called, cancels them, too, and is raised here.
         """
         if force:
             self._discard()
         else:
             with self._lock:
                 self._closing = True
-            await self._initialize()
+            try:
+                if self._entering.watch(lambda: None) or len(self):     # else there is nothing to call it for
+                    await self._initialize()
+            except BaseException:       # as those of a run: nobody runs them any more
+                self.cancel()
+                raise
             with self._lock:
                 if not self._closed:
                     self._steer()

@@ -34,6 +34,34 @@ def test_the_initializer_is_called_again_until_it_has_come_to_its_end(supervisor
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("how", ["raises", "cancelled"])
+def test_a_shutdown_whose_initializer_does_not_come_to_its_end_leaves_no_task(supervisor, how):
+    async def main():
+        begun, calls = asyncio.Event(), []
+
+        async def initialize():
+            calls.append(1)
+            begun.set()
+            if how == "raises":
+                raise OSError("no")
+            await asyncio.sleep(PATIENCE)
+
+        queue = AsyncQueue(initializer=initialize, supervisor=supervisor)
+        handle = queue.submit(co_one, must_complete=True)
+        shut = asyncio.ensure_future(queue.shutdown())
+        await begun.wait()
+        if how == "cancelled":
+            shut.cancel()
+        with pytest.raises(OSError if how == "raises" else asyncio.CancelledError):
+            await shut
+        assert (await asyncio.wait_for(handle.wait(), PATIENCE)).status == "cancelled"
+        assert queue.closed
+        await queue.shutdown()          # there is nothing left to call the initializer for
+        assert calls == [1]
+
+    asyncio.run(main())
+
+
 def test_who_starts_while_the_initializer_runs_waits_for_it(supervisor):
     async def main():
         gate, ready = asyncio.Event(), []
