@@ -64,12 +64,13 @@ class TaskQueue(Submitting):
         self._started = False           # by start(): it goes on beyond the end of a run
         self._running: "Optional[object]" = None        # the run that is under way
         self._halting = False           # it is giving up: no more tasks in this run
+        self._halts = 0                 # so many times it has given up; what was being submitted then is refused
         self._closing = False           # no more tasks, ever
         self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
         self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
         self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
-        self._ends: "List[Callable[[], None]]" = []     # called when the queue has been shut down
+        self._ends: "List[Callable[[], None]]" = []     # called when it has been shut down, or a run gives up
 
     def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
         """Call one of the hooks, where hooks of this queue are called."""
@@ -88,10 +89,7 @@ class TaskQueue(Submitting):
                     return              # the queue has been reset since
                 aftermath.begin(task)   # callbacks of those that are cancelled here may wait for the queue
                 if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
-                    with self._lock:
-                        first = not self._halting
-                        self._halting = True
-                    if first:
+                    if self._give_up():
                         self._stop_rest(spare=True)
                 self._let_go(task)
             finally:
@@ -99,6 +97,21 @@ class TaskQueue(Submitting):
         except BaseException:           # interrupted, perhaps just then
             aftermath.made(task)
             raise
+
+    def _give_up(self) -> bool:
+        """What is there is about to be cancelled: take no more of what is being submitted, nor, in a run, anything until
+        that has ended, which it does soon, in infinite mode, too. False when the run gives up already."""
+        with self._lock:
+            if self._halting:
+                return False
+            self._halts += 1
+            self._halting = self._running is not None       # a queue that was started goes on with what comes later
+            ends: "List[Callable[[], None]]" = []
+            if self._halting:
+                ends, self._ends = self._ends, ends
+        for end in ends:
+            end()
+        return True
 
     def _let_go(self, task: "Task[Any]") -> None:
         """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
@@ -263,11 +276,13 @@ class TaskQueue(Submitting):
             end()
 
     def _watch_end(self, watcher: "Callable[[], None]") -> bool:
-        """Have watcher() called when the queue has been shut down; False, and no call, when it is already."""
+        """Have watcher() called when the queue has been shut down, or its run gives up; False, and no call, when that is so
+        already."""
         with self._lock:
-            if not self._closed:
+            goes_on = not self._closed and not self._halting
+            if goes_on:
                 self._ends.append(watcher)
-            return not self._closed
+            return goes_on
 
     def _unwatch_end(self, watcher: "Callable[[], None]") -> None:
         with self._lock:

@@ -74,7 +74,8 @@ class _BlockingQueue(TaskQueue):
                 while True:
                     seen = None if timed_out else self._settle(deadline)
                     if seen is None:
-                        timed_out = self._halting = True
+                        timed_out = True
+                        self._give_up()
                         self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
                         seen = self._settle(None) or 0
                     self._wait_aftermath(None)

@@ -129,7 +129,8 @@ class AsyncQueue(TaskQueue):
             while True:
                 seen = None if timed_out else await self._settle(deadline)
                 if seen is None:
-                    timed_out = self._halting = True
+                    timed_out = True
+                    self._give_up()
                     self._stop_rest(spare=self.on_timeout == "complete")
                     seen = await self._settle(None) or 0
                 await self._wait_aftermath(None)

@@ -46,6 +46,7 @@ class Submitting(Settings):
         _key: str
         _policy: str
         _halting: bool
+        _halts: int
         _closing: bool
         _discarding: bool
         _closed: bool
@@ -121,11 +122,12 @@ class Submitting(Settings):
             calls.append((self._spec(call[0], merged, {}), [[call[1:]]]))
         handles: "List[Any]" = []
         pages: "Dict[Any, Page]" = {}
+        halts = self._halts
         try:
             for spec, chunks in calls:
                 if checkpoint is not None and spec.target not in pages:
                     pages[spec.target] = checkpoint.page(spec.target)
-                handles += self._submit_all(spec, chunks, pages.get(spec.target))
+                handles += self._submit_all(spec, chunks, pages.get(spec.target), halts)
             return self._group(group_id, handles)
         except BaseException:
             for handle in reversed(handles):
@@ -220,15 +222,18 @@ class Submitting(Settings):
         """Have a function tell of its failure at once."""
         return watch_errors(function, self._is_failing)
 
-    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", page: "Optional[Page]") -> "List[Any]":
+    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", page: "Optional[Page]",
+                    halts: "Optional[int]" = None) -> "List[Any]":
         accepted: "List[Task[Any]]" = []
+        if halts is None:
+            halts = self._halts
         try:
             for chunk in chunks:
                 # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
                 # who cancels them, must find them.
                 waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
-                    self._submit_together(spec, calls, page, accepted)
+                    self._submit_together(spec, calls, page, accepted, halts)
             # Not before: meanwhile the garbage collector would go through them again and again.
             return views_of(accepted, self._handle)
         except BaseException:
@@ -240,14 +245,15 @@ class Submitting(Settings):
     # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
 
     def _submit_together(self, spec: "TaskSpec", calls: "List[Call]", page: "Optional[Page]",
-                         accepted: "List[Task[Any]]") -> None:
-        """Submit calls of one function together, and append their tasks to those that have been accepted."""
+                         accepted: "List[Task[Any]]", halts: int) -> None:
+        """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
+        _check_entry()."""
         entering, entry = self._entering, object()
         tasks: "List[Task[Any]]" = []       # that are being submitted
         expected: "List[Any]" = []          # calls that they expect
         try:
             entering.calls[entry] = get_ident()
-            self._check_entry(spec)
+            self._check_entry(spec, halts)
             entered = tasks
             watched = self._policy == "fail_first"
             if page is None and not watched and dict not in map(type, calls):
@@ -261,7 +267,7 @@ class Submitting(Settings):
                     expected += tasks
                     self._watch_failures(tasks, new=True)
                 spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
-            self._enter(entered, watched)
+            self._enter(entered, watched, halts)
             accepted += entered
             if expected:
                 self._aftermath.entered(expected)
@@ -294,14 +300,18 @@ class Submitting(Settings):
             self._leave(entering, tasks, tasks, tasks)
             raise
 
-    def _check_entry(self, spec: "TaskSpec") -> None:
+    def _check_entry(self, spec: "TaskSpec", halts: "Optional[int]" = None) -> None:
         """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
 
-        :raises ClosedError: it is closed, or was since the function was looked at.
+        :param halts: how often the queue had given up when the first of those was submitted that belong together.
+        :raises ClosedError: it is closed, or was since the function was looked at, or has given up since.
         """
         self._check_open()
         if spec.lane is not self._lane:
             raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
+        if halts is not None and halts != self._halts:
+            raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
+                              "fail_policy='fail_first', or at the end of its time")
 
     def _resume(self, spec: "TaskSpec", calls: "List[Call]", tasks: "List[Task[Any]]", page: "Page",
                 expected: "List[Any]") -> "Tuple[List[Task[Any]], List[Task[Any]]]":
@@ -320,14 +330,14 @@ class Submitting(Settings):
                 self._aftermath.expect_of_new(noting)
         return tasks, missing
 
-    def _enter(self, tasks: "Sequence[Task[Any]]", watched: bool) -> None:
-        """Note tasks that have just been accepted, or come from a checkpoint."""
+    def _enter(self, tasks: "Sequence[Task[Any]]", watched: bool, halts: "Optional[int]" = None) -> None:
+        """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_entry()."""
         self._tasks += tasks
         if self._pool is None and tasks:
             self._pool = tasks[0]._spec.pool
         if self._policy == "fail_first" and not watched:
             self._watch_failures(tasks)         # a run has begun meanwhile, and may have come too early to find them
-        if self._halting or self._discarding or self._closed:
+        if self._halting or self._discarding or self._closed or halts is not None and halts != self._halts:
             # They came in while the queue gave up. They are accepted, so they end: as the others do.
             spare = not (self._discarding or self._closed)
             self._cancel([task for task in tasks if not (spare and task.options.must_complete)])

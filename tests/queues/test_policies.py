@@ -6,10 +6,11 @@ from time import perf_counter
 
 import pytest
 
-from atasker_like import ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task, service
+from atasker_like import Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task, service
+from atasker_like.engine.waiting import deadline_of
 
 from . import functions
-from .conftest import PATIENCE
+from .conftest import PATIENCE, Aside
 
 
 # -- fail_first ----------------------------------------------------------------------------------------------------
@@ -111,6 +112,103 @@ def test_fail_first_of_a_block(threads):
         failed = queue.submit(functions.fail)
         failed.wait(PATIENCE)
     assert failed.status == "failed"
+
+
+def test_a_started_queue_goes_on_after_a_failure(inside, make_gate):
+    """Each failure cancels what is there; what is submitted later runs."""
+    queue = inside.make(workers=1, mode="infinite", fail_policy="fail_first")
+    inside.do(queue.start)
+    for _ in range(2):
+        gate = make_gate()
+        held = inside.do(queue.submit, inside.function("enter"), gate)
+        failed = inside.do(queue.submit, inside.function("fail"))
+        left = inside.do(queue.map, inside.function("double"), range(5))
+        gate.open()
+        failed.task.wait(PATIENCE)
+        inside.do(queue.join, PATIENCE)
+        assert [handle.status for handle in [held, failed, *left]] == ["succeeded", "failed"] + ["cancelled"] * 5
+        assert inside.do(queue.submit, inside.function("double"), 4).task.wait(PATIENCE).value == 8
+        inside.do(queue.start)
+    inside.do(queue.shutdown)
+
+
+@pytest.mark.parametrize("how", ["submitted", "late", "started"])
+def test_an_infinite_run_ends_with_the_first_failure(inside, how):
+    queue = inside.make(workers=1, mode="infinite", fail_policy="fail_first")
+    watch, watching = queue._watch_end, threading.Event()
+    queue._watch_end = lambda watcher: (watch(watcher), watching.set())[0]
+    calls = [(n, 1) for n in range(4)]
+    if how == "submitted":
+        handles = inside.do(queue.map, inside.function("fail_at"), calls)
+        spared = inside.do(partial(queue.submit, inside.function("double"), 1, must_complete=True, priority=9))
+        run = Aside(inside.run, queue)
+    else:
+        if how == "started":
+            inside.do(queue.start)
+        run = Aside(inside.run, queue)
+        assert watching.wait(PATIENCE)
+        handles = inside.do(queue.map, inside.function("fail_at"), calls)
+        spared = None
+    summary = run.result()
+    assert [handle.status for handle in handles] == ["succeeded", "failed", "cancelled", "cancelled"]
+    assert not summary.timed_out and summary.failed == 1 and (spared is None or spared.value() == 2)
+    handle = inside.do(queue.submit, inside.function("double"), 2)      # it is not closed
+    if how != "started":
+        inside.do(queue.start)
+    assert handle.task.wait(PATIENCE).value == 4
+    inside.do(queue.shutdown)
+
+
+def test_a_map_that_is_under_way_at_a_failure_in_a_started_queue_is_refused(threads):
+    queue = threads.make(workers=1, fail_policy="fail_first")
+    queue.start()
+
+    def items():
+        yield from range(512)
+        queue.submit(functions.fail).wait(PATIENCE)
+        queue.join(PATIENCE)        # others may submit again
+        yield 1
+
+    with pytest.raises(ClosedError, match="giving up"):
+        queue.map(functions.double, items())
+    assert queue.submit(functions.double, 1).wait(PATIENCE).value == 2
+    queue.shutdown()
+
+
+def test_a_group_that_is_under_way_at_a_failure_in_a_started_queue_is_refused(threads):
+    queue = threads.make(workers=1, fail_policy="fail_first")
+    queue.start()
+
+    class Fails(Checkpoint):
+        """Between the first call and the second there is a failure."""
+
+        def page(self, function):
+            if function.__name__ == "add":
+                queue.submit(functions.fail).wait(PATIENCE)
+                queue.join(PATIENCE)
+            return super().page(function)
+
+    with Fails(":memory:") as checkpoint, pytest.raises(ClosedError, match="giving up"):
+        queue.group([(functions.double, 1), (functions.add, 1)], checkpoint=checkpoint)
+    assert queue.stats["submitted"] == 2
+    queue.shutdown()
+
+
+def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch):
+    """It is not in the ledger yet when what is left is looked up."""
+    queue = threads.make(fail_policy="fail_first")
+    queue.start()
+    enter = queue._enter
+
+    def late(*arguments):
+        monkeypatch.undo()
+        queue.submit(functions.fail).wait(PATIENCE)
+        assert queue._aftermath.wait(deadline_of(PATIENCE))
+        enter(*arguments)
+
+    monkeypatch.setattr(queue, "_enter", late)
+    assert queue.map(functions.double, [1], delay=1000)[0].cancelled()
+    queue.shutdown()
 
 
 # -- the time of a run -----------------------------------------------------------------------------------------------
