@@ -75,8 +75,7 @@ class _BlockingQueue(TaskQueue):
                     seen = None if timed_out else self._settle(deadline)
                     if seen is None:
                         timed_out = True
-                        self._give_up()
-                        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+                        self._run_out()
                         seen = self._settle(None) or 0
                     self._wait_aftermath(None)
                     if len(self._tasks) <= seen:
@@ -90,6 +89,11 @@ class _BlockingQueue(TaskQueue):
         if strict:
             summary.raise_for_errors()
         return summary
+
+    def _run_out(self) -> None:
+        """The time is over."""
+        self._give_up()
+        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
 
     def _settle(self, deadline: "Optional[float]") -> "Optional[int]":
         """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it

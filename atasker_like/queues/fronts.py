@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_behind"]
+__all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_at", "tell_behind"]
 
 
 def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
@@ -80,6 +80,20 @@ def call_first(task: "Task[Any]", callback: "Callable[[Task[Any]], Any]") -> Non
 def may_wait(spec: "TaskSpec") -> bool:
     """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
     return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
+
+
+def tell_at(supervisor: "TaskSupervisor", deadline: float, call: "Callable[[], None]") -> "Callable[[], None]":
+    """Have a pool thread make a call at a point of the monotonic clock; return what takes that back, unless it is under
+    way.
+
+    :raises SupervisorStoppedError: the supervisor has been stopped.
+    """
+    if not supervisor.is_active:
+        supervisor._wake_up()       # as the first task does
+    timer = supervisor._timer
+    timer.start()
+    entry = timer.call_at(deadline, supervisor._threads.beside, call)
+    return lambda: timer.cancel(entry)
 
 
 def tell_behind(pool: "Any", call: "Callable[[], Any]") -> bool:

@@ -1,10 +1,13 @@
 """A queue for one call: amap, tmap, pmap; and what scripts written with queues need beside: iter_completed, run."""
 from __future__ import annotations
 
+from ..engine.waiting import deadline_of, remaining
 from ..errors import ClosedError, InvalidTypeError
 from ..tasks import as_completed
 from .blocking import ProcessQueue, ThreadQueue
+from .calls import merge
 from .coroutines import AsyncQueue
+from .fronts import tell_at
 from .settings import ARGUMENTS
 
 TYPE_CHECKING = False
@@ -35,16 +38,25 @@ def _map(kind: "Type[Any]", fn: "Callable[..., Any]", items: "Iterable[Any]", pr
          options: "Dict[str, Any]") -> "Tuple[Any, ...]":
     arguments, options = _split(options)
     queue = kind(**arguments)
-    if arguments.get("size"):
-        queue.start()           # a bounded queue takes more only when it runs
+    deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
+    take_back = None
     try:
+        checkpoint = options.pop("checkpoint", None)
+        opts = merge(options.pop("opts", None), options, queue._where())
+        if queue.size:
+            queue.start()           # it takes more only when it runs
+            if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
+                take_back = tell_at(queue.supervisor, deadline, queue._run_out)
         try:
-            handles = queue.map(fn, items, **options)
+            handles = queue.map(fn, items, opts=opts, checkpoint=checkpoint)
         except ClosedError:
-            if not queue.closed:        # a call has failed before all were submitted: that is what is to be told
-                queue.run().raise_for_errors(include_cancelled=True)
+            if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
+                queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
             raise
-        summary = queue.run(progress=progress)
+        finally:
+            if take_back is not None:
+                take_back()
+        summary = queue.run(remaining(deadline), progress=progress)
     except BaseException:
         queue.cancel()
         raise
@@ -57,7 +69,7 @@ def tmap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = F
 
     :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one argument.
     :param progress: show how far it is: a bar on a terminal, lines elsewhere.
-    :param timeout: seconds for all of them; when they are over the rest is cancelled.
+    :param timeout: seconds for all of them, submitting included; when they are over the rest is cancelled.
 
     All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint`` may be given as well.
 
@@ -89,9 +101,10 @@ async def amap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bo
     """
     arguments, options = _split(options)
     queue = AsyncQueue(**arguments)
+    deadline = deadline_of(queue.timeout)
     try:
         handles = queue.map(fn, items, **options)
-        summary = await queue.run(progress=progress)
+        summary = await queue.run(remaining(deadline), progress=progress)
     except BaseException:
         queue.cancel()
         raise

@@ -2,12 +2,15 @@
 import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from atasker_like import ExecutionError, InvalidTypeError, amap, pmap, run, tmap
+from atasker_like import AsyncQueue, ExecutionError, InvalidTypeError, ProcessQueue, TaskOptions, ThreadQueue, amap, pmap, run, tmap
 
+from ..contract.functions import enter
 from . import functions
+from .conftest import PATIENCE, Aside
 
 
 @pytest.fixture(params=["tmap", pytest.param("pmap", marks=pytest.mark.slow), "amap"])
@@ -56,6 +59,41 @@ def test_progress(mapped, capsys):
 
 def test_a_bounded_queue(supervisor):
     assert tmap(functions.double, range(50), workers=2, size=3, supervisor=supervisor) == tuple(range(0, 100, 2))
+
+
+@pytest.mark.parametrize("kind", [tmap, pytest.param(pmap, marks=pytest.mark.slow)])
+def test_a_bounded_queue_keeps_its_time(supervisor, gate, kind):
+    """Also while it is being filled: the first call does not end by itself, and those behind it wait for room."""
+    mapped = Aside(kind, enter, [gate] * 10, workers=1, size=1, timeout=0.1, supervisor=supervisor)
+    with pytest.raises(ExecutionError) as caught:
+        mapped.result()
+    assert {result.status for result in caught.value.results} == {"cancelled"} and len(caught.value.results) < 10
+    gate.open()
+
+
+def test_a_bounded_queue_out_of_time_finishes_what_must_complete(supervisor):
+    options = dict(workers=1, size=1, timeout=0.01, delay=0.05, supervisor=supervisor)
+    assert tmap(functions.double, range(4), must_complete=True, **options) == (0, 2, 4, 6)
+    assert tmap(functions.double, range(4), opts=TaskOptions(must_complete=True), **options) == (0, 2, 4, 6)
+    with pytest.raises(ExecutionError):
+        tmap(functions.double, range(4), must_complete=True, on_timeout="cancel", **options)
+
+
+def test_the_time_is_that_of_the_items_too(mapped, monkeypatch):
+    left = []
+    for kind in (ThreadQueue, ProcessQueue, AsyncQueue):
+        def note(queue, timeout, progress, run=kind.run):
+            left.append(timeout)
+            return run(queue, PATIENCE, progress=progress)
+
+        monkeypatch.setattr(kind, "run", note)
+
+    def items():
+        yield 1
+        threading.Event().wait(0.02)
+
+    assert mapped("double", items(), timeout=0.01) == (2,)
+    assert left == [0]
 
 
 def test_detached_tasks_too(supervisor):
