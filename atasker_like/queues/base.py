@@ -72,8 +72,8 @@ class TaskQueue(Submitting):
         self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
         self._ends: "List[Callable[[], None]]" = []     # called when it has been shut down, or a run gives up
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
-        """Call one of the hooks, where hooks of this queue are called."""
+    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
+        """Call one of the hooks, where hooks of this queue are called: in the loop of its task, if there is one."""
         raise NotImplementedError
 
     # -- giving up -----------------------------------------------------------------------------------

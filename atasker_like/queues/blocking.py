@@ -177,7 +177,7 @@ class _BlockingQueue(TaskQueue):
         self._wait_aftermath(None)
         self._has_closed()
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
+    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
         log_hook(name, call)
 
     def _check_kind(self, function: "Any", coroutine: bool) -> None:

@@ -104,9 +104,9 @@ class AsyncQueue(TaskQueue):
             raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is not a coroutine function, and would block "
                                    "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]") -> None:
-        assert self._loop is not None
-        if not mailbox_of(self._loop).post(lambda _: log_hook(name, call), None):
+    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
+        # Not the queue's own loop: that may be another one by now, or none after a reset().
+        if not mailbox_of(loop).post(lambda _: log_hook(name, call), None):
             log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
 
     async def run(self, timeout: "Optional[float]" = None, strict: bool = False, fail_policy: "Optional[str]" = None,
@@ -195,7 +195,7 @@ class AsyncQueue(TaskQueue):
         if self._hooks is None or self._pool is None:
             return True
         watcher = FutureWatcher()
-        behind = partial(self._call_hook, "a hook", watcher)
+        behind = partial(self._call_hook, "a hook", watcher, self._loop)
         if not tell_behind(self._pool, behind):
             behind()            # they may be on their way into the loop, which calls them in their order
         return await watcher.wait(deadline)

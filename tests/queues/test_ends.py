@@ -6,6 +6,7 @@ import time
 import pytest
 
 from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ThreadQueue, WaitTimeoutError, background_task, current_task)
+from atasker_like.queues import coroutines
 
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import co_one, fail_at_one
@@ -67,6 +68,41 @@ def test_hooks_of_before_a_reset_are_not_those_of_the_next_run(inside, policy):
         inside.do(queue.submit, inside.function("same"), 1)
         assert inside.run(queue, timeout=PATIENCE).values == (1,)
         inside.do(queue.reset)
+
+
+def test_a_reset_tells_the_hooks_of_what_it_cancels(supervisor, caplog):
+    async def main():
+        told, all_told = [], asyncio.Event()
+
+        def tell(result):
+            told.append((result.status, asyncio.get_running_loop()))
+            if len(told) == 3:
+                all_told.set()
+
+        queue = AsyncQueue(supervisor=supervisor, on_complete=tell)
+        queue.map(asyncio.sleep, [0] * 3)
+        queue.reset()
+        await asyncio.wait_for(all_told.wait(), PATIENCE)
+        assert told == [("cancelled", asyncio.get_running_loop())] * 3
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+def test_a_reset_does_not_hold_up_who_waits_for_hooks(supervisor, monkeypatch):
+    async def main():
+        queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)
+        queue.submit(co_one)
+        await queue.run()
+        behind = []
+        monkeypatch.setattr(coroutines, "tell_behind", lambda pool, call: (behind.append(call), True)[1])
+        joined = asyncio.ensure_future(queue.join())
+        await asyncio.sleep(0)
+        queue.reset()
+        behind[0]()             # those that were on their way have been called
+        await asyncio.wait_for(joined, PATIENCE)
+
+    asyncio.run(main())
 
 
 def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervisor):
