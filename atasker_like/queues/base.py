@@ -180,11 +180,14 @@ class TaskQueue(Submitting):
         """Begin a run, which is ended by whoever called this, also when it raises.
 
         :raises ClosedError: the queue is closed.
-        :raises QueueStateError: a run is under way.
+        :raises QueueStateError: a run is under way, or a task of this queue asks for one, whose end it would wait for.
         """
         policy = self.fail_policy if fail_policy is None else one_of("fail_policy", fail_policy, FAIL_POLICIES)
         if self._closing:
             raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
+        if not self._running and self._own() is not None:
+            raise QueueStateError(f"a task cannot run its own {type(self).__name__}, and be in the summary: use join(), which "
+                                  "waits for the others, or another queue")
         with self._lock:
             if self._running is not None:
                 raise QueueStateError(f"this {type(self).__name__} is running already: wait for that run, or make another "

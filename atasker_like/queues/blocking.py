@@ -57,7 +57,7 @@ class _BlockingQueue(TaskQueue):
         :param progress: show how far it is: a bar on a terminal, lines elsewhere.
         :raises ExecutionError: with ``strict``: a task failed.
         :raises ClosedError: the queue was shut down before.
-        :raises QueueStateError: a run is under way.
+        :raises QueueStateError: a run is under way, or a task of the queue calls it.
 
         Called by one thread at a time.
         """

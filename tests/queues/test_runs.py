@@ -400,6 +400,20 @@ def test_run_inside_run(threads):
     assert isinstance(queue.run().errors[0].exception, QueueStateError)
 
 
+def test_run_inside_a_task_of_a_started_queue(inside):
+    queue = inside.make()
+    inside.do(queue.start)
+
+    async def co_run():
+        await queue.run()
+
+    handle = inside.do(queue.submit, co_run if inside.is_async else lambda: queue.run())
+    handle.task.wait(PATIENCE)
+    assert isinstance(handle.exception(), QueueStateError) and "join" in str(handle.exception())
+    assert inside.run(queue).failed == 1        # from elsewhere
+    inside.do(queue.shutdown)
+
+
 def test_clear_results(face):
     queue = face.make()
     face.do(queue.submit, face.function("double"), 1)
