@@ -26,9 +26,9 @@ class QueueTask:
     is_bound_task = True
 
     def __init__(self, queue: "Submitting", function: "Callable[..., Any]", options: TaskOptions) -> None:
-        self.queue = queue
-        self.options = options
         update_wrapper(self, function)
+        self.queue = queue          # last: the function may have attributes of these names
+        self.options = options
 
     if TYPE_CHECKING:
         __wrapped__: Callable[..., Any]
@@ -54,4 +54,5 @@ class QueueTask:
         return self.queue.group(self.__wrapped__, items, **{"opts": self.options, **options})
 
     def __repr__(self) -> str:
-        return f"<task {self.__wrapped__.__qualname__} of {self.queue!r}>"
+        name = getattr(self.__wrapped__, "__qualname__", None) or type(self.__wrapped__).__qualname__
+        return f"<task {name} of {self.queue!r}>"

@@ -95,10 +95,11 @@ class Prepared:
 
     def __init__(self, function: "Callable[..., Any]", initializer: "Callable[..., Any]", initargs: "Tuple[Any, ...]",
                  key: str) -> None:
+        _look_like(self, function)
+        # After what has been copied: an object that can be called may have attributes of the same names.
         self.initializer = initializer
         self.initargs = initargs
         self.key = key
-        update_wrapper(self, function)
 
     if TYPE_CHECKING:
         __wrapped__: Callable[..., Any]
@@ -111,6 +112,12 @@ class Prepared:
 
     def __reduce__(self) -> "Tuple[Any, ...]":
         return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.key)
+
+
+def _look_like(wrapper: "Any", function: "Any") -> None:
+    """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
+    update_wrapper(wrapper, function)
+    wrapper.__qualname__ = getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def watch_errors(function: "Callable[..., Any]", fails: "Callable[[BaseException], None]") -> "Callable[..., Any]":
@@ -130,4 +137,5 @@ def watch_errors(function: "Callable[..., Any]", fails: "Callable[[BaseException
             except BaseException as error:
                 fails(error)
                 raise
-    return update_wrapper(watched, function)
+    _look_like(watched, function)
+    return watched

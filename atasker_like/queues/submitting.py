@@ -92,7 +92,7 @@ class Submitting(Settings):
         """
         self._check_open()
         spec = self._spec(fn, opts, options)
-        return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(spec.target))
+        return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(fn))
 
     def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
               opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
@@ -114,20 +114,20 @@ class Submitting(Settings):
         merged = merged.replace(group_id=group_id)
         calls: "List[Any]" = []         # functions, and for each the calls that are submitted together
         if items is not None:
-            calls.append((self._spec(tasks, merged, {}), calls_of(items, "group")))
+            calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group")))
         for position, call in enumerate(() if items is not None else _several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {call!r}")
-            calls.append((self._spec(call[0], merged, {}), [[call[1:]]]))
+            calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
         handles: "List[Any]" = []
         pages: "Dict[Any, Page]" = {}
         halts = self._halts
         try:
-            for spec, chunks in calls:
-                if checkpoint is not None and spec.target not in pages:
-                    pages[spec.target] = checkpoint.page(spec.target)
-                handles += self._submit_all(spec, chunks, pages.get(spec.target), halts)
+            for function, spec, chunks in calls:
+                if checkpoint is not None and spec not in pages:
+                    pages[spec] = checkpoint.page(function)
+                handles += self._submit_all(spec, chunks, pages.get(spec), halts)
             return self._group(group_id, handles)
         except BaseException:
             for handle in reversed(handles):

@@ -57,6 +57,16 @@ def get_setting():
     return setting
 
 
+class Scale:
+    """An object that can be called, with attributes of its own."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __call__(self, x):
+        return self.key[0] * x
+
+
 def refuse():
     raise RuntimeError("the initializer does not like it here")
 

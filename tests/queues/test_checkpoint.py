@@ -116,14 +116,20 @@ def test_spelling_is_the_same_in_another_process():
         assert out.strip() == spell(value).hex()
 
 
-def test_what_cannot_be_known_again(threads, checkpoint):
-    queue = threads.make()
+@pytest.mark.parametrize("settings", [{}, {"fail_policy": "fail_first"}, {"fail_policy": "fail_first", "initializer": int}],
+                         ids=["plain", "fail_first", "both"])
+def test_what_cannot_be_known_again(threads, checkpoint, settings):
+    queue = threads.make(**settings)
     with pytest.raises(InvalidTypeError, match="pickled"):
         queue.map(functions.double, [lambda: 1], checkpoint=checkpoint)
     with pytest.raises(InvalidTypeError, match="def"):
         queue.map(lambda x: x, [1], checkpoint=checkpoint)
     with pytest.raises(InvalidTypeError, match="def"):
         queue.map(partial(functions.add, 1), [1], checkpoint=checkpoint)
+    with pytest.raises(InvalidTypeError, match="def"):
+        queue.group(partial(functions.add, 1), [1], checkpoint=checkpoint)
+    with pytest.raises(InvalidTypeError, match="def"):
+        queue.group([(functions.Scale(key=[1]), 1)], checkpoint=checkpoint)
     queue.cancel()
 
 

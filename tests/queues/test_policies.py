@@ -389,6 +389,36 @@ def test_an_initializer_is_called_once_in_each_place(inside, unset):
     assert unset == ["red", "blue"]
 
 
+def test_an_initializer_before_an_object_with_attributes_of_all_names(blocking, unset):
+    for setting in ("red", "blue"):
+        queue = blocking.make(workers=1, initializer=functions.configure, initargs=(setting,))
+        scale = functions.Scale(key=[3], initializer=1, initargs=2, ready=4, __wrapped__=5)
+        assert queue.submit(scale, 2).name == "Scale"
+        queue.submit(functions.get_setting)
+        assert blocking.run(queue).values == (6, setting)
+
+
+@pytest.mark.parametrize("settings", [{}, {"fail_policy": "fail_first"}, {"initializer": int},
+                                      {"fail_policy": "fail_first", "initializer": int}],
+                         ids=["plain", "fail_first", "initializer", "both"])
+def test_names_of_what_has_none(inside, settings):
+    """They do not depend on what a queue puts in front of a function."""
+    queue = inside.make(**settings)
+
+    class Twice:
+        if inside.is_async:
+            async def __call__(self, x):
+                return 2 * x
+        else:
+            def __call__(self, x):
+                return 2 * x
+
+    functions_of = partial(inside.function("add"), 1), Twice(), inside.function("double")
+    names = [inside.do(queue.submit, function, 2).name for function in functions_of]
+    assert [name.split(".")[-1] for name in names] == ["partial", "Twice", functions_of[2].__name__]
+    assert inside.run(queue).values == (3, 4, 4)
+
+
 def test_an_initializer_that_raises_fails_the_tasks(blocking):
     queue = blocking.make(initializer=functions.refuse)
     queue.map(functions.double, [1, 2])

@@ -197,6 +197,13 @@ def test_a_bound_task(face):
     assert bound.__wrapped__ is face.function("add")
 
 
+def test_a_bound_task_of_a_function_without_a_name(threads):
+    queue = threads.make()
+    assert repr(queue.task()(partial(functions.add, 1))).startswith("<task partial of <ThreadQueue")
+    scaled = queue.task(priority=1)(functions.Scale(key=[3], queue=1, options=2))(2)
+    assert queue.run().values == (6,) and scaled.priority == 1 and scaled.name == "Scale"
+
+
 def test_a_function_that_is_decorated_already(threads):
     queue = threads.make()
     queue.submit(background_task(functions.double), 4)
