@@ -19,6 +19,7 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task, current_task
 from ..errors import ClosedError, QueueStateError
 from .aftermath import Aftermath
+from .calls import Ready
 from .fronts import make_lane
 from .handles import result_of
 from .hooks import Hooks
@@ -45,7 +46,8 @@ class TaskQueue(Submitting):
     def _set_up(self) -> None:
         wanted = self.on_start or self.on_complete or self.on_retry
         self._hooks = Hooks(self) if wanted else None
-        self._key = os.urandom(12).hex()        # of the initializer, in threads and processes that many queues use
+        self._key = os.urandom(12).hex()        # in other processes, and of tasks that come from a checkpoint
+        self._ready = None if self.initializer is None else Ready(self._key)
         self._lock = threading.RLock()          # guards the state below, but for the ledger; no user code runs under it
         self._begin_anew()
         _queues.add(self)
@@ -359,6 +361,7 @@ class TaskQueue(Submitting):
             kept = [task for task in tasks[:seen] if not task.done()]
             self._reported -= sum(task.done() for task in tasks[:self._reported])
             tasks[:seen] = kept
+            self._specs.clear()         # which hold functions, and what these hold
             self._settled = 0
             self._cleared += 1
 

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from functools import update_wrapper
 from itertools import islice
+from weakref import WeakValueDictionary
 
 from ..engine.calling import is_coroutine_function
 from ..errors import InvalidTypeError
@@ -11,11 +13,11 @@ from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+    from typing import Any, Callable, Deque, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Tuple
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "calls_of", "merge", "unwrap", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "merge", "unwrap", "watch_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -78,13 +80,31 @@ def _calls_of(items: "Iterator[Any]", mapping: "Any") -> "Iterator[List[Call]]":
                    for item in chunk]
 
 
-class _Ready(threading.local):
-    def __init__(self) -> None:
-        self.keys: "Dict[str, bool]" = {}
+class Ready(threading.local):
+    """Whether the initializer of a queue has been called: in this thread, which in a pool process runs all tasks. That is
+    forgotten with the queue; in another process, when nothing of the queue is kept there, and many others have followed."""
+
+    called = False
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __reduce__(self) -> "Tuple[Any, ...]":
+        return _ready_of, (self.key,)
 
 
-#: Which initializers have been called: in this thread, and in this process, which runs tasks in one thread only.
-_ready = _Ready()
+#: What this process knows of the queues of others: those whose functions it keeps, and the last ones in any case. Shared
+#: without a lock: a pool process runs tasks in one thread only, and in an executor's an initializer may be called once more.
+_known: "MutableMapping[str, Ready]" = WeakValueDictionary()
+_last: "Deque[Ready]" = deque(maxlen=256)
+
+
+def _ready_of(key: str) -> Ready:
+    ready = _known.get(key)
+    if ready is None:
+        ready = _known[key] = Ready(key)
+    _last.append(ready)
+    return ready
 
 
 class Prepared:
@@ -94,24 +114,24 @@ class Prepared:
     """
 
     def __init__(self, function: "Callable[..., Any]", initializer: "Callable[..., Any]", initargs: "Tuple[Any, ...]",
-                 key: str) -> None:
+                 ready: Ready) -> None:
         _look_like(self, function)
         # After what has been copied: an object that can be called may have attributes of the same names.
         self.initializer = initializer
         self.initargs = initargs
-        self.key = key
+        self.ready = ready
 
     if TYPE_CHECKING:
         __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
-        if self.key not in _ready.keys:
+        if not self.ready.called:
             self.initializer(*self.initargs)
-            _ready.keys[self.key] = True
+            self.ready.called = True
         return self.__wrapped__(*args, **kwargs)
 
     def __reduce__(self) -> "Tuple[Any, ...]":
-        return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.key)
+        return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.ready)
 
 
 def _look_like(wrapper: "Any", function: "Any") -> None:

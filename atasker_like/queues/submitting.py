@@ -12,7 +12,7 @@ from ..engine.task import COMPLETED, Task
 from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
 from .bound import QueueTask
-from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, calls_of, merge, unwrap, watch_errors
+from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, unwrap, watch_errors
 from .fronts import make_spec, make_tasks, may_wait, take_back
 from .handles import views_of
 from .settings import Settings
@@ -44,6 +44,7 @@ class Submitting(Settings):
         _lane: Any
         _hooks: Any
         _key: str
+        _ready: Optional[Ready]
         _policy: str
         _halting: bool
         _halts: int
@@ -214,9 +215,9 @@ class Submitting(Settings):
 
     def _prepare(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
         """Put the initializer in front of a function, if there is one."""
-        if self.initializer is None:
+        if self.initializer is None or self._ready is None:
             return function
-        return Prepared(function, self.initializer, self.initargs, self._key)
+        return Prepared(function, self.initializer, self.initargs, self._ready)
 
     def _guard(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
         """Have a function tell of its failure at once."""

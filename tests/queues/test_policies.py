@@ -1,6 +1,9 @@
 """Failures, timeouts, retries, hooks, initializers, rates: how a queue gives up, and what it tells."""
 import asyncio
+import gc
+import pickle
 import threading
+import weakref
 from functools import partial
 from time import perf_counter
 
@@ -8,6 +11,7 @@ import pytest
 
 from atasker_like import Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task, service
 from atasker_like.engine.waiting import deadline_of
+from atasker_like.queues.calls import Prepared, Ready, _known
 
 from . import functions
 from .conftest import PATIENCE, Aside
@@ -387,6 +391,50 @@ def test_an_initializer_is_called_once_in_each_place(inside, unset):
     inside.do(other.map, inside.function("get_setting"), [()] * 2)
     assert inside.run(other).values == ("blue", "blue")
     assert unset == ["red", "blue"]
+
+
+def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor, unset):
+    queue = threads.make(initializer=functions.configure, initargs=("red",))
+    for _ in range(2):
+        queue.submit(functions.get_setting)
+        assert queue.run().values == ("red",)
+        queue.clear_results()
+        queue.reset()
+    assert len(unset) <= 2      # once in each of the threads that there were
+    ready = weakref.ref(queue._ready)
+    del queue
+    supervisor.stop(wait=PATIENCE)      # the thread that ran it has let go of it
+    gc.collect()
+    assert ready() is None
+
+
+def test_what_a_process_knows_of_initializers_is_bounded():
+    first, second = [pickle.loads(pickle.dumps(Prepared(function, int, (), Ready("a queue")))) for function in (abs, len)]
+    assert first.ready is second.ready and not first.ready.called
+    assert first(-1) == 1 and second.ready.called
+    for number in range(2000):
+        assert pickle.loads(pickle.dumps(Ready(f"queue {number}"))).key == f"queue {number}"
+    gc.collect()
+    assert len(_known) <= 300 and first.ready is pickle.loads(pickle.dumps(first.ready))
+
+
+def test_clear_results_forgets_functions_too(threads):
+    class Argument:
+        pass
+
+    queue = threads.make(mode="infinite")
+    queue.start()
+    kept = Argument()
+    here = weakref.ref(kept)
+    queue.submit(partial(isinstance, kept, int)).wait(PATIENCE)
+    queue.submit(functions.double, 1).wait(PATIENCE)
+    queue.join(PATIENCE)
+    del kept
+    queue.clear_results()
+    queue.shutdown()
+    threads._supervisor.stop(wait=PATIENCE)
+    gc.collect()
+    assert here() is None and not queue.results
 
 
 def test_an_initializer_before_an_object_with_attributes_of_all_names(blocking, unset):
