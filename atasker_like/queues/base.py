@@ -100,14 +100,18 @@ class TaskQueue(Submitting):
             aftermath.made(task)
             raise
 
-    def _give_up(self) -> bool:
+    def _give_up(self, halt: bool = False) -> bool:
         """What is there is about to be cancelled: take no more of what is being submitted, nor, in a run, anything until
-        that has ended, which it does soon, in infinite mode, too. False when the run gives up already."""
+        that has ended, which it does soon, in infinite mode, too. False when the run gives up already.
+
+        :param halt: without a run, take nothing until there is one.
+        """
         with self._lock:
             if self._halting:
                 return False
             self._halts += 1
-            self._halting = self._running is not None       # a queue that was started goes on with what comes later
+            # Without a run, one that was started goes on with what comes later.
+            self._halting = halt or self._running is not None
             ends: "List[Callable[[], None]]" = []
             if self._halting:
                 ends, self._ends = self._ends, ends

@@ -92,7 +92,7 @@ class _BlockingQueue(TaskQueue):
 
     def _run_out(self) -> None:
         """The time is over."""
-        self._give_up()
+        self._give_up(halt=True)
         self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
 
     def _settle(self, deadline: "Optional[float]") -> "Optional[int]":

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ..engine.waiting import deadline_of, remaining
-from ..errors import ClosedError, InvalidTypeError
+from ..errors import ClosedError, ExecutionError, InvalidTypeError
 from ..tasks import as_completed
 from .blocking import ProcessQueue, ThreadQueue
 from .calls import merge
@@ -52,6 +52,9 @@ def _map(kind: "Type[Any]", fn: "Callable[..., Any]", items: "Iterable[Any]", pr
         except ClosedError:
             if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
                 queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
+                if remaining(deadline) == 0:
+                    raise ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those "
+                                         "that had been have succeeded", ()) from None
             raise
         finally:
             if take_back is not None:
