@@ -112,9 +112,7 @@ class TaskQueue(Submitting):
             self._halts += 1
             # Without a run, one that was started goes on with what comes later.
             self._halting = halt or self._running is not None
-            ends: "List[Callable[[], None]]" = []
-            if self._halting:
-                ends, self._ends = self._ends, ends
+            ends, self._ends = (self._ends, []) if self._halting else ([], self._ends)
         for end in ends:
             end()
         return True
@@ -161,8 +159,7 @@ class TaskQueue(Submitting):
         :param spare: not the tasks that must complete.
         """
         self._hold(1)
-        rest = [task for task in self._tasks[self._settled:]
-                if not task.done() and not (spare and task.options.must_complete)]
+        rest = [task for task in self._tasks[self._settled:] if not task.done() and not (spare and task.options.must_complete)]
         try:
             self._cancel(rest)
         finally:
@@ -175,9 +172,8 @@ class TaskQueue(Submitting):
 
     def _abandon(self, tasks: "Sequence[Task[Any]]") -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
-        own = current_task()
         for task in tasks:
-            if task._status == STARTED and task is not own:
+            if task._status == STARTED and task is not current_task():
                 task._spec.pool.abandon(task)
 
     # -- the steps of a run --------------------------------------------------------------------------
@@ -318,13 +314,9 @@ class TaskQueue(Submitting):
         """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
         it or are submitting: nobody here goes on with that."""
         self._lock = threading.RLock()
-        self._entering = Aftermath()
-        self._aftermath = Aftermath()
+        self._entering, self._aftermath = Aftermath(), Aftermath()
         self._running = self._holder = None
-        self._halting = False
-        self._holds = 0
-        self._ends = []
-        self._settled = 0
+        self._halting, self._holds, self._settled, self._ends = False, 0, 0, []
         self._steer()
 
     # -- looking at it -------------------------------------------------------------------------------
