@@ -26,10 +26,10 @@ WAYS = {"submit": (lambda queue, run: queue.submit(run, 1), 1),
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 5])
-@pytest.mark.parametrize("started", [False, True])
-@pytest.mark.parametrize("policy", ["continue", "fail_first"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way, policy, started, size", [
+    *[(way, *setting) for way in WAYS for setting in [("continue", False, 0), ("fail_first", True, 5)]],
+    *[(way, *setting) for way in ("submit", "map") for setting in [("continue", True, 0), ("fail_first", False, 5)]],
+])
 def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way, policy, started, size):
     submit, count = WAYS[way]
     ran = []
