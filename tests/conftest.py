@@ -20,6 +20,20 @@ apart = set()
 pytest_plugins = ["tests.ahead", "tests.tardiness"]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--gate", action="store_true", help="run the tests marked gate, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests marked ``gate``: they start programs, and only the project's gate runs them."""
+    if config.getoption("--gate"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("gate")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("gate")]
+
+
 def pytest_collection_finish():
     """What there is by now stays: tests that have the collector run do not have it go through thousands of tests."""
     gc.collect()
