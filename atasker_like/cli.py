@@ -12,14 +12,14 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from typing import Callable, Dict, List, NamedTuple, Optional, Union
+    from typing import Callable, NamedTuple
 
     class Command(NamedTuple):
         """A subcommand. What it returns is the exit status, or what is to be called with nothing around it."""
 
         summary: str
         add_arguments: Callable[[ArgumentParser], None]
-        run: Callable[[Namespace], Union[int, Callable[[], None]]]
+        run: Callable[[Namespace], int | Callable[[], None]]
 else:
     from collections import namedtuple
 
@@ -45,7 +45,7 @@ class CommandError(Exception):
 # -- the subcommands ---------------------------------------------------------------------------------------
 
 
-def _demo_arguments(parser: "ArgumentParser") -> None:
+def _demo_arguments(parser: ArgumentParser) -> None:
     parser.description = ("Index Python source files: threads read them and processes parse them, an urgent task "
                           "overtakes a backlog, one is delayed, and a coroutine asks a process. Progress goes to "
                           "stderr, the outcome to stdout.")
@@ -55,7 +55,7 @@ def _demo_arguments(parser: "ArgumentParser") -> None:
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 
 
-def _demo(arguments: "Namespace") -> int:
+def _demo(arguments: Namespace) -> int:
     from .demo.run import DemoError, run
     from .errors import SupervisorError
 
@@ -67,7 +67,7 @@ def _demo(arguments: "Namespace") -> int:
         raise CommandError(str(error), status=1) from None
 
 
-def _exec_arguments(parser: "ArgumentParser") -> None:
+def _exec_arguments(parser: ArgumentParser) -> None:
     from argparse import REMAINDER
 
     parser.usage = "%(prog)s [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]"
@@ -80,7 +80,7 @@ def _exec_arguments(parser: "ArgumentParser") -> None:
                         help="run a file, or a folder or archive that holds a __main__.py")
 
 
-def _exec(arguments: "Namespace") -> "Callable[[], None]":
+def _exec(arguments: Namespace) -> Callable[[], None]:
     from . import legacy
 
     program = arguments.script if arguments.module is None else arguments.module
@@ -100,7 +100,7 @@ def _exec(arguments: "Namespace") -> "Callable[[], None]":
     return program_alone
 
 
-def _send_arguments(parser: "ArgumentParser") -> None:
+def _send_arguments(parser: ArgumentParser) -> None:
     parser.description = ("Send a task to a service, wait for its end, and print its result as JSON. Exit status: 0, 1 when "
                           "the task failed or the service is not there, 2 when the service refused the task.")
     parser.add_argument("address", metavar="ADDRESS",
@@ -117,7 +117,7 @@ def _send_arguments(parser: "ArgumentParser") -> None:
                              "command line others could read it")
 
 
-def _send(arguments: "Namespace") -> int:
+def _send(arguments: Namespace) -> int:
     from json import dumps
 
     from .errors import (InvalidArgumentError, ServiceConnectionError, TaskExecutionError, TaskRefusedError,
@@ -155,7 +155,7 @@ def _send(arguments: "Namespace") -> int:
     return 0
 
 
-COMMANDS: "Dict[str, Command]" = {
+COMMANDS: dict[str, Command] = {
     "demo": Command("index source files with threads and processes, and show how it went", _demo_arguments, _demo),
     "exec": Command("run a program that was written for atasker", _exec_arguments, _exec),
     "send": Command("send a task to a service, and print what it returns", _send_arguments, _send),
@@ -165,7 +165,7 @@ COMMANDS: "Dict[str, Command]" = {
 # -- the command line --------------------------------------------------------------------------------------
 
 
-def main(argv: "Optional[List[str]]" = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, 1 for a failure, 2 for wrong arguments, 130 for Ctrl-C.
 
     :param argv: the arguments; those of the process unless told.
@@ -209,7 +209,7 @@ def _program() -> str:
     return "atasker-like" if script.startswith("atasker-like") else "python -m atasker_like"
 
 
-def _parser(name: str) -> "ArgumentParser":
+def _parser(name: str) -> ArgumentParser:
     from argparse import ArgumentParser
 
     from . import __version__

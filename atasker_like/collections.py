@@ -16,7 +16,7 @@ from .tasks import task_supervisor, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+    from typing import Any, Callable, Mapping, Union
 
     from .engine.task import Task
 
@@ -49,21 +49,21 @@ class FunctionCollection:
     [1, 2]
     """
 
-    def __init__(self, on_error: "Optional[Callable[..., Any]]" = None,
-                 on_error_kwargs: "Optional[Mapping[str, Any]]" = None, include_exceptions: bool = False) -> None:
+    def __init__(self, on_error: Callable[..., Any] | None = None,
+                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False) -> None:
         if on_error is not None and not callable(on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(on_error).__name__}")
         try:
-            self.on_error_kwargs: "Dict[str, Any]" = dict(on_error_kwargs or {})
+            self.on_error_kwargs: dict[str, Any] = dict(on_error_kwargs or {})
         except (TypeError, ValueError):
             raise InvalidTypeError(f"on_error_kwargs takes a mapping, not {type(on_error_kwargs).__name__}") from None
         self.on_error = on_error
         self.include_exceptions = bool(include_exceptions)
-        self.default_priority: "Number" = TASK_NORMAL
+        self.default_priority: Number = TASK_NORMAL
         self._lock = Lock()     # guards _entries, which is replaced and never changed
-        self._entries: "Tuple[Tuple[Number, Function], ...]" = ()       # in the order of their arrival
+        self._entries: tuple[tuple[Number, Function], ...] = ()       # in the order of their arrival
 
-    def __call__(self, f: "Optional[Function]" = None, priority: "Optional[Number]" = None) -> "Any":
+    def __call__(self, f: Function | None = None, priority: Number | None = None) -> Any:
         """Add a function and return it: ``@collection``, ``@collection(priority=50)``. ``collection()`` runs it."""
         if f is not None:
             self.append(f, priority)
@@ -72,13 +72,13 @@ class FunctionCollection:
             return self.run()
         _check_priority(priority)
 
-        def add(function: "Function") -> "Function":
+        def add(function: Function) -> Function:
             self.append(function, priority)
             return function
 
         return add
 
-    def append(self, f: "Function", priority: "Optional[Number]" = None) -> None:
+    def append(self, f: Function, priority: Number | None = None) -> None:
         """Add a function; one that is there already stays as it is.
 
         :param f: a function that can be called without arguments.
@@ -97,7 +97,7 @@ class FunctionCollection:
             if not any(other is f for _, other in entries):
                 self._entries = (*entries, (urgency, f))
 
-    def remove(self, f: "Function") -> None:
+    def remove(self, f: Function) -> None:
         """Take a function out.
 
         :raises InvalidArgumentError: (a ValueError) it is not there; ``on_error`` is called instead if there is one.
@@ -115,13 +115,13 @@ class FunctionCollection:
                     raise
                 self.error()
 
-    def run(self) -> "Dict[str, Any]":
+    def run(self) -> dict[str, Any]:
         """Run all functions; return their results by ``'module.name'``, in the order of their priority."""
         return self.execute()[0]
 
-    def execute(self) -> "Tuple[Dict[str, Any], bool]":
+    def execute(self) -> tuple[dict[str, Any], bool]:
         """Run all functions; return what :meth:`run` returns, and whether none raised."""
-        results: "Dict[str, Any]" = {}
+        results: dict[str, Any] = {}
         all_ok = True
         for _, function in self._in_order():
             result, ok = self._call(function)
@@ -140,16 +140,16 @@ class FunctionCollection:
         else:
             self.on_error(**self.on_error_kwargs)
 
-    def _in_order(self) -> "List[Tuple[Number, Function]]":
+    def _in_order(self) -> list[tuple[Number, Function]]:
         return sorted(self._entries, key=lambda entry: entry[0])        # stable: ties as they came
 
-    def _call(self, function: "Function") -> "Tuple[Any, bool]":
+    def _call(self, function: Function) -> tuple[Any, bool]:
         try:
             return function(), True
         except Exception as error:
             return self._failed(function, error), False
 
-    def _failed(self, function: "Function", error: BaseException) -> "Any":
+    def _failed(self, function: Function, error: BaseException) -> Any:
         """Tell of an error that is being handled; return what stands for the result. What on_error raises is logged."""
         result = None
         if self.include_exceptions:
@@ -182,23 +182,23 @@ class TaskCollection(FunctionCollection):
     (['ok'], True)
     """
 
-    def __init__(self, supervisor: "Optional[TaskSupervisor]" = None, poll_delay: "Optional[float]" = None,
-                 on_error: "Optional[Callable[..., Any]]" = None,
-                 on_error_kwargs: "Optional[Mapping[str, Any]]" = None, include_exceptions: bool = False) -> None:
+    def __init__(self, supervisor: TaskSupervisor | None = None, poll_delay: float | None = None,
+                 on_error: Callable[..., Any] | None = None,
+                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False) -> None:
         super().__init__(on_error, on_error_kwargs, include_exceptions)
         if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         self.supervisor = task_supervisor if supervisor is None else supervisor
         self.poll_delay = poll_delay
 
-    def execute(self) -> "Tuple[Dict[str, Any], bool]":
+    def execute(self) -> tuple[dict[str, Any], bool]:
         """Run all functions in pool threads and wait for them; return what :meth:`run` returns, and whether none raised.
 
         A pool thread that calls this lends its place meanwhile.
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped; none of them runs any more.
         """
-        tasks: "List[Tuple[Function, Task[Any]]]" = []
+        tasks: list[tuple[Function, Task[Any]]] = []
         try:
             for priority, function in self._in_order():
                 options = TaskOptions(name=_key(function), priority=ceil(priority))
@@ -209,7 +209,7 @@ class TaskCollection(FunctionCollection):
             for _, task in reversed(tasks):
                 task.cancel()
             raise
-        results: "Dict[str, Any]" = {}
+        results: dict[str, Any] = {}
         all_ok = True
         for function, task in tasks:
             try:
@@ -221,13 +221,13 @@ class TaskCollection(FunctionCollection):
         return results, all_ok
 
 
-def _key(function: "Any") -> str:
+def _key(function: Any) -> str:
     """Return ``'module.name'``; of an object without a name, that of its class."""
     named = function if hasattr(function, "__name__") else type(function)
     return f"{named.__module__}.{named.__name__}"
 
 
-def _check_priority(priority: "Any") -> "Number":
+def _check_priority(priority: Any) -> Number:
     if isinstance(priority, bool) or not isinstance(priority, (int, float)):
         raise InvalidTypeError(f"priority takes a number, not {type(priority).__name__}")
     if not isfinite(priority):

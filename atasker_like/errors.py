@@ -15,7 +15,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence
+    from typing import Any, Sequence
 
 __all__ = [
     "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
@@ -71,7 +71,7 @@ class ProcessDiedError(SupervisorError, BrokenExecutor):
     the number of the signal that ended it, or None.
     """
 
-    def __init__(self, message: str, pid: "Optional[int]" = None, exitcode: "Optional[int]" = None) -> None:
+    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
         super().__init__(message, pid, exitcode)
         self.message = message
         self.pid = pid
@@ -120,7 +120,7 @@ class TaskPicklingError(SupervisorError, PicklingError):
 class ExecutionError(SupervisorError, RuntimeError):
     """Some tasks failed or were cancelled. ``results`` holds the TaskResult of every task, in order."""
 
-    def __init__(self, message: str, results: "Sequence[Any]" = ()) -> None:
+    def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.results = list(results)
 
@@ -161,7 +161,7 @@ class TaskRefusedError(SupervisorError, ValueError):
 class TaskExecutionError(SupervisorError, RuntimeError):
     """A task that a service accepted has failed there. ``error`` is its TaskResultError."""
 
-    def __init__(self, error: "Any") -> None:
+    def __init__(self, error: Any) -> None:
         super().__init__(error)
         self.error = error
 
@@ -193,7 +193,7 @@ class TaskPendingError(SupervisorError, RuntimeError):
 class CheckpointError(SupervisorError, OSError):
     """A file is not a checkpoint, or cannot be used as one. ``filename`` is the file."""
 
-    def __init__(self, message: str, filename: "Optional[str]" = None) -> None:
+    def __init__(self, message: str, filename: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.filename = filename
@@ -201,7 +201,7 @@ class CheckpointError(SupervisorError, OSError):
     def __str__(self) -> str:
         return self.message         # an OSError with a file's name would speak of an errno
 
-    def __reduce__(self) -> "Any":
+    def __reduce__(self) -> Any:
         return type(self), (self.message, self.filename)
 
 

@@ -16,7 +16,7 @@ from .errors import InvalidTypeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future
-    from typing import Any, Callable, Deque, Generator, Tuple, Type
+    from typing import Any, Callable, Generator
 
     Notify = Callable[[], None]
 
@@ -28,7 +28,7 @@ class _Put:
 
     __slots__ = ()
 
-    def __await__(self) -> "Generator[Any, None, None]":
+    def __await__(self) -> Generator[Any, None, None]:
         return
         yield
 
@@ -44,23 +44,23 @@ class Inbox:
 
     __slots__ = ("_items", "_notify")
 
-    def __init__(self, notify: "Notify") -> None:
+    def __init__(self, notify: Notify) -> None:
         # Shared without a lock: appending to a deque and taking from it are each one step, on every build.
-        self._items: "Deque[Any]" = deque()
+        self._items: deque[Any] = deque()
         self._notify = notify
 
-    def put_nowait(self, item: "Any") -> None:
+    def put_nowait(self, item: Any) -> None:
         """Add an item; never blocks."""
         self._items.append(item)
         self._notify()
 
-    def put(self, item: "Any") -> _Put:
+    def put(self, item: Any) -> _Put:
         """Add an item; never blocks. The result may be awaited, and need not be."""
         self._items.append(item)
         self._notify()
         return _PUT
 
-    def get_nowait(self) -> "Any":
+    def get_nowait(self) -> Any:
         """Take the first item.
 
         :raises queue.Empty: there is none.
@@ -83,13 +83,13 @@ class Inbox:
         return False
 
 
-def is_asyncio_queue(kind: "Any") -> bool:
+def is_asyncio_queue(kind: Any) -> bool:
     """Say whether a class is a queue for coroutines, without importing asyncio."""
     asyncio_queues = sys.modules.get("asyncio.queues")
     return asyncio_queues is not None and isinstance(kind, type) and issubclass(kind, asyncio_queues.Queue)
 
 
-def check_queue_class(kind: "Any") -> None:
+def check_queue_class(kind: Any) -> None:
     """Refuse what a queue worker cannot take items from.
 
     :raises InvalidTypeError: (a TypeError) neither True nor a queue class.
@@ -106,9 +106,9 @@ def check_queue_class(kind: "Any") -> None:
         raise InvalidTypeError(f"q takes True or a queue class, and {kind.__name__} has no {', '.join(lacking)}")
 
 
-def make_queue(kind: "Type[Any]", notify: "Notify") -> "Any":
+def make_queue(kind: type[Any], notify: Notify) -> Any:
     """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it."""
-    made: "Any"
+    made: Any
     if is_asyncio_queue(kind):
         from asyncio import Queue
 
@@ -126,9 +126,9 @@ def make_queue(kind: "Type[Any]", notify: "Notify") -> "Any":
 class _NotifyingQueue:
     """In front of a queue class for threads: its own put comes first, then the notification, with no lock held."""
 
-    _worker_notify: "Notify"
+    _worker_notify: Notify
 
-    def put(self, *args: "Any", **kwargs: "Any") -> "Any":
+    def put(self, *args: Any, **kwargs: Any) -> Any:
         put = super().put           # type: ignore[misc]
         if is_coroutine_function(put):
             return self._put_later(put, args, kwargs)
@@ -136,12 +136,12 @@ class _NotifyingQueue:
         self._worker_notify()
         return result
 
-    async def _put_later(self, put: "Callable[..., Any]", args: "Tuple[Any, ...]", kwargs: "Any") -> "Any":
+    async def _put_later(self, put: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         result = await put(*args, **kwargs)
         self._worker_notify()
         return result
 
-    def put_nowait(self, *args: "Any", **kwargs: "Any") -> "Any":
+    def put_nowait(self, *args: Any, **kwargs: Any) -> Any:
         result = super().put_nowait(*args, **kwargs)        # type: ignore[misc]
         self._worker_notify()
         return result
@@ -151,21 +151,21 @@ class _AsyncioQueue:
     """In front of asyncio's queues, which any thread may use here: a lock guards them, and whoever waits for room, or for
     the end of all items, is woken in a loop of his own. So the queue belongs to no loop."""
 
-    _worker_notify: "Notify"
+    _worker_notify: Notify
     _unfinished_tasks: int
 
-    def __init__(self, *args: "Any", **kwargs: "Any") -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._worker_lock = RLock()         # guards the queue and what follows; whoever holds it runs no code but the queue's
-        self._worker_putters: "Deque[Future[None]]" = deque()
-        self._worker_joiners: "Deque[Future[None]]" = deque()
+        self._worker_putters: deque[Future[None]] = deque()
+        self._worker_joiners: deque[Future[None]] = deque()
         super().__init__(*args, **kwargs)
 
-    def put_nowait(self, item: "Any") -> None:
+    def put_nowait(self, item: Any) -> None:
         with self._worker_lock:
             super().put_nowait(item)        # type: ignore[misc]
         self._worker_notify()
 
-    def get_nowait(self) -> "Any":
+    def get_nowait(self) -> Any:
         with self._worker_lock:
             item = super().get_nowait()     # type: ignore[misc]
         if self._worker_putters:            # whoever comes later has seen the room
@@ -188,14 +188,14 @@ class _AsyncioQueue:
             if is_last:
                 self._worker_wake_all(self._worker_joiners)
 
-    def _wakeup_next(self, waiters: "Deque[Future[None]]") -> None:
+    def _wakeup_next(self, waiters: deque[Future[None]]) -> None:
         while True:
             with self._worker_lock:
                 waiter = waiters.popleft() if waiters else None
             if waiter is None or _wake(waiter):
                 return
 
-    def _worker_wake_all(self, waiters: "Deque[Future[None]]") -> None:
+    def _worker_wake_all(self, waiters: deque[Future[None]]) -> None:
         with self._worker_lock:
             woken = list(waiters)
             waiters.clear()
@@ -206,7 +206,7 @@ class _AsyncioQueue:
 class _Patience:
     """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for."""
 
-    async def put(self: "Any", item: "Any") -> None:
+    async def put(self: Any, item: Any) -> None:
         is_new = True
         while True:
             with self._worker_lock:
@@ -223,7 +223,7 @@ class _Patience:
             is_new = False                  # someone else was quicker: he keeps his turn
         self._worker_notify()
 
-    async def join(self: "Any") -> None:
+    async def join(self: Any) -> None:
         with self._worker_lock:
             if not self._unfinished_tasks:
                 return
@@ -233,15 +233,15 @@ class _Patience:
         finally:
             self._worker_give_up(self._worker_joiners, waiter)
 
-    def _worker_wait(self, waiters: "Deque[Future[None]]", at_the_end: bool) -> "Future[None]":
+    def _worker_wait(self, waiters: deque[Future[None]], at_the_end: bool) -> Future[None]:
         """Be one of those who wait; the lock is held."""
         from asyncio import get_running_loop
 
-        waiter: "Future[None]" = get_running_loop().create_future()
+        waiter: Future[None] = get_running_loop().create_future()
         (waiters.append if at_the_end else waiters.appendleft)(waiter)
         return waiter
 
-    def _worker_give_up(self: "Any", waiters: "Deque[Future[None]]", waiter: "Future[None]") -> bool:
+    def _worker_give_up(self: Any, waiters: deque[Future[None]], waiter: Future[None]) -> bool:
         """Wait no longer; say whether nobody has woken the waiter yet."""
         with self._worker_lock:
             waits = waiter in waiters
@@ -250,7 +250,7 @@ class _Patience:
         return waits
 
 
-def _wake(waiter: "Future[None]") -> bool:
+def _wake(waiter: Future[None]) -> bool:
     """Wake someone who waits in a loop; say whether that reaches him soon."""
     loop = waiter.get_loop()
     if waiter.done():                       # cancelled
@@ -262,12 +262,12 @@ def _wake(waiter: "Future[None]") -> bool:
     return loop.is_running()                # else it may run again, but who knows when
 
 
-def _resolve(waiter: "Future[None]") -> None:
+def _resolve(waiter: Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
 
 
-def task_done(queue: "Any") -> None:
+def task_done(queue: Any) -> None:
     """Tell a queue that counts that one of its items has been dealt with."""
     done = getattr(queue, "task_done", None)
     if done is not None:

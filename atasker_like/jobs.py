@@ -21,7 +21,7 @@ from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedErr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Coroutine, Deque, Dict, List, Mapping, Optional, Sequence, Set, Union
+    from typing import Any, Callable, Coroutine, Mapping, Sequence
 
     from .engine.timer import Timer, TimerEntry
 
@@ -31,7 +31,7 @@ __all__ = ["AsyncJob", "AsyncJobScheduler"]
 LEAST_INTERVAL = 0.001
 
 
-def _seconds(name: str, value: "Any") -> float:
+def _seconds(name: str, value: Any) -> float:
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -41,7 +41,7 @@ def _seconds(name: str, value: "Any") -> float:
     return float(value)
 
 
-def _made_of(kind: "Callable[[Any], Any]", name: str, what: str, value: "Any") -> "Any":
+def _made_of(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> Any:
     try:
         return kind(() if value is None else value)
     except (TypeError, ValueError):
@@ -54,9 +54,9 @@ class AsyncJob:
     ``id`` is its own, ``number`` how many starts are left (0: no end), ``missed`` how many there were no time for.
     """
 
-    def __init__(self, target: "Callable[..., Coroutine[Any, Any, Any]]", args: "Sequence[Any]" = (),
-                 kwargs: "Optional[Mapping[str, Any]]" = None, interval: "Optional[float]" = 0,
-                 timer: "Optional[float]" = 0, number: "Optional[int]" = 0) -> None:
+    def __init__(self, target: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any] = (),
+                 kwargs: Mapping[str, Any] | None = None, interval: float | None = 0,
+                 timer: float | None = 0, number: int | None = 0) -> None:
         if not callable(target) or not is_coroutine_function(target):
             raise InvalidTypeError("target of an async job takes a coroutine function, not "
                                    f"{getattr(target, '__qualname__', type(target).__name__)}; for a plain function use "
@@ -69,16 +69,16 @@ class AsyncJob:
         self.id = os.urandom(12).hex()
         self.target = target
         self.args = _made_of(tuple, "args", "a sequence", args)
-        self.kwargs: "Dict[str, Any]" = _made_of(dict, "kwargs", "a mapping", kwargs)
+        self.kwargs: dict[str, Any] = _made_of(dict, "kwargs", "a mapping", kwargs)
         self.interval = max(_seconds("interval", interval), LEAST_INTERVAL)
         self.timer = _seconds("timer", timer)
         self.number = number
         self.missed = 0
         self._cancelled = False
         self._exhausted = False             # all of its number of starts have been asked for
-        self._scheduler: "Optional[AsyncJobScheduler]" = None
+        self._scheduler: AsyncJobScheduler | None = None
         self._deadline = 0.0
-        self._entry: "Optional[TimerEntry]" = None
+        self._entry: TimerEntry | None = None
         self._under_way = False             # the loop has been told to start it, and has not yet
 
     @property
@@ -105,7 +105,7 @@ class AsyncJobScheduler:
     :param loop: where the coroutines run.
     """
 
-    def __init__(self, name: str, timer: "Timer", loop: "asyncio.AbstractEventLoop") -> None:
+    def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop) -> None:
         self.id = self.name = name
         self._timer = timer
         self._loop = loop
@@ -113,10 +113,10 @@ class AsyncJobScheduler:
         self._started = False
         self._stopped = False
         # Shared without a lock: adding to a dict and taking from it are each one step, on a free-threaded build too.
-        self._jobs: "Dict[str, AsyncJob]" = {}          # those that will be started again
-        self._unscheduled: "Dict[str, AsyncJob]" = {}   # of these, those that the timer has yet to be told of
-        self._running: "Set[asyncio.Task[Any]]" = set()     # the loop's own
-        self._idle: "Deque[Callable[[], None]]" = deque()   # gates of those who wait for what runs
+        self._jobs: dict[str, AsyncJob] = {}          # those that will be started again
+        self._unscheduled: dict[str, AsyncJob] = {}   # of these, those that the timer has yet to be told of
+        self._running: set[asyncio.Task[Any]] = set()     # the loop's own
+        self._idle: deque[Callable[[], None]] = deque()   # gates of those who wait for what runs
 
     @property
     def active(self) -> bool:
@@ -131,7 +131,7 @@ class AsyncJobScheduler:
             for job in list(self._jobs.values()):
                 self._schedule(job)
 
-    def create_threadsafe(self, target: "Callable[..., Coroutine[Any, Any, Any]]", **options: "Any") -> AsyncJob:
+    def create_threadsafe(self, target: Callable[..., Coroutine[Any, Any, Any]], **options: Any) -> AsyncJob:
         """Make a job, with the arguments of ``create_async_job``, and have it started at its time."""
         if self._stopped:
             raise SupervisorStoppedError(f"async job scheduler {self.name} has been stopped and takes no jobs; make "
@@ -150,7 +150,7 @@ class AsyncJobScheduler:
             job.cancel()
         return job
 
-    async def create(self, target: "Callable[..., Coroutine[Any, Any, Any]]", **options: "Any") -> AsyncJob:
+    async def create(self, target: Callable[..., Coroutine[Any, Any, Any]], **options: Any) -> AsyncJob:
         """:meth:`create_threadsafe`, for coroutines."""
         return self.create_threadsafe(target, **options)
 
@@ -158,11 +158,11 @@ class AsyncJobScheduler:
         """Start a job no more."""
         return job.cancel()
 
-    def jobs(self) -> "List[AsyncJob]":
+    def jobs(self) -> list[AsyncJob]:
         """Return the jobs that will be started again."""
         return [job for job in list(self._jobs.values()) if job.active]
 
-    def stop(self, wait: "Union[bool, float]" = True) -> bool:
+    def stop(self, wait: bool | float = True) -> bool:
         """Start no job any more.
 
         :param wait: True waits until those coroutines that run have ended, a number so many seconds, False not at all.
@@ -242,7 +242,7 @@ class AsyncJobScheduler:
         except Exception:
             log.exception("async job %r raised; it goes on", job)
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         self._tell()
 

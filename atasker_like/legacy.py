@@ -24,7 +24,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Sequence
 
 __all__ = ["ProgramNotFoundError", "install", "run_module", "run_script", "uninstall"]
 
@@ -56,9 +56,9 @@ _PACKAGE = __name__.rpartition(".")[0]
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))     # now: the program may change its folder
 
 _lock = RLock()         # guards what follows; an import in between may come back here
-_finder: "Optional[_Finder]" = None
-_replaced: "Dict[str, ModuleType]" = {}         # modules of another atasker, imported before install()
-_plain_preparation: "Optional[Callable[[str], Dict[str, Any]]]" = None
+_finder: _Finder | None = None
+_replaced: dict[str, ModuleType] = {}         # modules of another atasker, imported before install()
+_plain_preparation: Callable[[str], dict[str, Any]] | None = None
 
 
 # -- import atasker ----------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def uninstall() -> None:
         _send_no_more()
 
 
-def _log() -> "Any":
+def _log() -> Any:
     from logging import getLogger
 
     return getLogger(_PACKAGE)
@@ -124,7 +124,7 @@ class _Finder:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
 
-    def find_spec(self, name: str, path: "Any" = None, target: "Optional[ModuleType]" = None) -> "Optional[ModuleSpec]":
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """As the import system wants it."""
         if name not in _NAMES:
             return None
@@ -140,7 +140,7 @@ class _Finder:
         names = _NAMES[name]
         inner = _SUBMODULES if name == "atasker" else ()
 
-        def find(wanted: str) -> "Any":
+        def find(wanted: str) -> Any:
             # From the package, at the time when it is asked for: nothing is loaded that a program does not use.
             if wanted in inner:
                 return _submodule(name, wanted)
@@ -185,8 +185,8 @@ def _send_along() -> None:
         return
     plain = spawn.get_preparation_data
 
-    def get_preparation_data(name: str) -> "Dict[str, Any]":
-        data: "Dict[str, Any]" = plain(name)
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = plain(name)
         data["sys_path"] = _SearchPath(data["sys_path"])
         return data
 
@@ -216,11 +216,11 @@ class _SearchPath(list):        # type: ignore[type-arg]
         return (f"(__import__('sys').path.insert(0, {_HOME!r}), "
                 f"__import__({__name__!r}, fromlist=['_arrive'])._arrive({list(self)!r}))[1]")
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return eval, (repr(self),)
 
 
-def _arrive(path: "List[str]") -> "List[str]":
+def _arrive(path: list[str]) -> list[str]:
     """Called in a new process, with the search path of the one that started it."""
     del sys.path[0]             # was put there to find this module
     _install(quiet=True)
@@ -234,7 +234,7 @@ class ProgramNotFoundError(Exception):
     """There is no program to run. The message names the file and says why."""
 
 
-def run_script(path: str, arguments: "Sequence[str]" = ()) -> None:
+def run_script(path: str, arguments: Sequence[str] = ()) -> None:
     """Run a file as ``python3 PATH ARGUMENTS`` would, with :func:`install` before its first line.
 
     It becomes ``__main__`` for good, so that functions of it can be sent to pool processes until the end. To be called
@@ -269,7 +269,7 @@ def run_script(path: str, arguments: "Sequence[str]" = ()) -> None:
         _show_as_if_alone(lambda: _compiled(file, name), vars(main))
 
 
-def run_module(name: str, arguments: "Sequence[str]" = ()) -> None:
+def run_module(name: str, arguments: Sequence[str] = ()) -> None:
     """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; otherwise the same as :func:`run_script`.
 
     :raises SystemExit: there is no such module; the message says so, as that of the interpreter does.
@@ -305,10 +305,10 @@ def _new_main() -> ModuleType:
     return main
 
 
-_former_main: "Optional[ModuleType]" = None
+_former_main: ModuleType | None = None
 
 
-def _compiled(file: "Any", name: str) -> "Any":
+def _compiled(file: Any, name: str) -> Any:
     from importlib.util import MAGIC_NUMBER
 
     content = file.read()       # at once: it may be a pipe
@@ -320,7 +320,7 @@ def _compiled(file: "Any", name: str) -> "Any":
     return compile(content, name, "exec", dont_inherit=True)
 
 
-def _show_as_if_alone(compiled: "Callable[[], Any]", namespace: "Dict[str, Any]") -> None:
+def _show_as_if_alone(compiled: Callable[[], Any], namespace: dict[str, Any]) -> None:
     try:
         code = compiled()
     except BaseException as error:
@@ -347,13 +347,13 @@ def _run_by_name(name: str, alter_argv: bool) -> None:
         raise
 
 
-def _leave_out(error: BaseException, trace: "Any") -> None:
+def _leave_out(error: BaseException, trace: Any) -> None:
     """Have an error that ends the program shown without the frames of whoever runs the program."""
     if isinstance(error, SystemExit):       # is not shown
         return
     hook = sys.excepthook
 
-    def excepthook(kind: "Any", value: "Any", whole: "Any") -> None:
+    def excepthook(kind: Any, value: Any, whole: Any) -> None:
         sys.excepthook = hook
         if value is error:
             whole = value.__traceback__ = sys.last_traceback = trace

@@ -11,7 +11,7 @@ from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Optional, Type, TypeVar, Union
+    from typing import Any, Callable, TypeVar
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ class LocalProxy(threading.local):
     False
     """
 
-    def get(self, attr: str, default: "Any" = None) -> "Any":
+    def get(self, attr: str, default: Any = None) -> Any:
         """Return an attribute of this thread's, or the default when there is none."""
         return getattr(self, attr, default) if self.has(attr) else default
 
@@ -44,7 +44,7 @@ class LocalProxy(threading.local):
         """Say whether this thread has an attribute."""
         return attr not in _METHODS and hasattr(self, attr)
 
-    def set(self, attr: str, value: "Any") -> None:
+    def set(self, attr: str, value: Any) -> None:
         """Set an attribute of this thread's.
 
         :raises InvalidArgumentError: (a ValueError) it is the name of a method.
@@ -56,7 +56,7 @@ class LocalProxy(threading.local):
         if self.has(attr):
             delattr(self, attr)
 
-    def __setattr__(self, attr: str, value: "Any") -> None:
+    def __setattr__(self, attr: str, value: Any) -> None:
         if attr in _METHODS:
             raise InvalidArgumentError(f"{attr!r} is a method of the namespace; choose another name")
         super().__setattr__(attr, value)
@@ -90,18 +90,18 @@ class Locker:
     1
     """
 
-    def __init__(self, mod: str = "main", timeout: "Optional[float]" = 5, relative: bool = True) -> None:
+    def __init__(self, mod: str = "main", timeout: float | None = 5, relative: bool = True) -> None:
         if timeout is not None:
             if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
                 raise InvalidTypeError(f"timeout of a Locker takes seconds or None, not {type(timeout).__name__}")
             if not timeout >= 0:
                 raise InvalidArgumentError(f"timeout of a Locker takes seconds from 0 on, not {timeout!r}")
-        self.lock: "Union[threading.Lock, Any]" = threading.RLock() if relative else threading.Lock()
+        self.lock: threading.Lock | Any = threading.RLock() if relative else threading.Lock()
         self.mod = mod
         self.relative = relative
         self.timeout = timeout
 
-    def __call__(self, f: "Function") -> "Function":
+    def __call__(self, f: Function) -> Function:
         """Decorate a function: it runs with the lock held, or not at all, and returns None then.
 
         :raises InvalidTypeError: (a TypeError) not callable; or a coroutine function, which would run when the lock
@@ -114,7 +114,7 @@ class Locker:
                                    "lock, and waiting for it would hold up the loop; use an asyncio.Lock")
 
         @wraps(f)
-        def locked(*args: "Any", **kwargs: "Any") -> "Any":
+        def locked(*args: Any, **kwargs: Any) -> Any:
             if not self._acquire():
                 self._give_up(f"{self.mod}/{getattr(f, '__name__', type(f).__name__)}", "it does not run")
                 return None
@@ -125,7 +125,7 @@ class Locker:
 
         return locked       # type: ignore[return-value]
 
-    def __enter__(self) -> "Locker":
+    def __enter__(self) -> Locker:
         """Take the lock.
 
         :raises WaitTimeoutError: (a TimeoutError) it was not free in time; after :meth:`critical`.
@@ -136,8 +136,8 @@ class Locker:
                                    "(task_supervisor.dump() shows where tasks are), or raise the timeout")
         return self
 
-    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
-                 traceback: "Optional[TracebackType]") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         self.lock.release()
 
     def critical(self) -> None:

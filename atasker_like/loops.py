@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, Set, TypeVar, Union
+    from typing import Any, Callable, Coroutine, Iterable, Sequence, TypeVar
 
     from .engine.timer import Timer
     from .engine.waiting import LoopMailbox
@@ -51,17 +51,17 @@ class ALoop:
     :param pool: where its coroutines are tasks.
     """
 
-    def __init__(self, name: str, supervisor_id: str = "", ended: "Optional[Callable[[], None]]" = None,
-                 pool: "Optional[LoopPool]" = None) -> None:
+    def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
+                 pool: LoopPool | None = None) -> None:
         self.name = name
         self._pool = pool
         self._ended = ended                 # called in the loop's thread when the loop has been closed
-        self.thread: "Optional[threading.Thread]" = None
+        self.thread: threading.Thread | None = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
-        self._loop: "Optional[asyncio.AbstractEventLoop]" = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
-        self._coming: "Optional[threading.Thread]" = None       # the thread, until the loop runs
+        self._coming: threading.Thread | None = None       # the thread, until the loop runs
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
@@ -72,7 +72,7 @@ class ALoop:
     def _start(self) -> None:
         running = threading.Lock()
         running.acquire()
-        refused: "List[BaseException]" = []
+        refused: list[BaseException] = []
         self._coming = threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
                                         daemon=True)
         self._coming.start()
@@ -80,7 +80,7 @@ class ALoop:
         if refused:
             raise refused.pop()
 
-    def _run(self, ready: "Callable[[], None]", refused: "List[BaseException]") -> None:
+    def _run(self, ready: Callable[[], None], refused: list[BaseException]) -> None:
         import asyncio
 
         me = threading.current_thread()
@@ -114,7 +114,7 @@ class ALoop:
                 if self._ended is not None:
                     self._ended()
 
-    def _has_come(self, ready: "Callable[[], None]") -> None:
+    def _has_come(self, ready: Callable[[], None]) -> None:
         ready()
         self._coming = None
 
@@ -133,7 +133,7 @@ class ALoop:
         """Say whether the loop runs."""
         return self._loop is not None and self.thread is not None and self.thread.is_alive()
 
-    def get_loop(self) -> "asyncio.AbstractEventLoop":
+    def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop.
 
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
@@ -143,7 +143,7 @@ class ALoop:
             raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
         return loop
 
-    def background_task(self, coro: "Coroutine[Any, Any, T]") -> "Task[T]":
+    def background_task(self, coro: Coroutine[Any, Any, T]) -> Task[T]:
         """Run a coroutine in the loop; return its :class:`Task`.
 
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor has been stopped.
@@ -159,7 +159,7 @@ class ALoop:
             coro.close()
             raise
 
-    def _future(self, coro: "Coroutine[Any, Any, T]") -> "Future[T]":
+    def _future(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
         import asyncio
 
         try:
@@ -169,7 +169,7 @@ class ALoop:
             raise
         return asyncio.run_coroutine_threadsafe(coro, loop)
 
-    def run(self, coro: "Coroutine[Any, Any, T]") -> "T":
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and block for its result.
 
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own thread.
@@ -185,7 +185,7 @@ class ALoop:
             block(gate.acquire, None)
         return future.result()
 
-    def stop(self, wait: "Union[bool, float]" = True, cancel_tasks: bool = False) -> None:
+    def stop(self, wait: bool | float = True, cancel_tasks: bool = False) -> None:
         """Stop the loop once its tasks have ended.
 
         :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
@@ -234,16 +234,16 @@ async def _cancel_others(grace: float) -> None:
 class _Made:
     """The target of a task whose coroutine has been made already."""
 
-    def __init__(self, coro: "Coroutine[Any, Any, Any]") -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self.__qualname__: str = getattr(coro, "__qualname__", type(coro).__qualname__)
-        self._coro: "Optional[Coroutine[Any, Any, Any]]" = coro
+        self._coro: Coroutine[Any, Any, Any] | None = coro
 
-    def __call__(self) -> "Coroutine[Any, Any, Any]":
+    def __call__(self) -> Coroutine[Any, Any, Any]:
         coro, self._coro = self._coro, None
         assert coro is not None
         return coro
 
-    def close(self, _: "Task[Any]") -> None:
+    def close(self, _: Task[Any]) -> None:
         """The task has ended: a coroutine that never ran is closed, or Python would warn of it."""
         if self._coro is not None:
             self._coro.close()
@@ -254,41 +254,41 @@ class LoopPool(Pool):
 
     tt = TaskType.COROUTINE
 
-    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
-                 beside: "Callable[[Callable[[], None]], None]",
-                 loops: "LoopRegistry") -> None:
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None],
+                 loops: LoopRegistry) -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
         #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
-        self._places: "Dict[Task[Any], LoopMailbox]" = {}
+        self._places: dict[Task[Any], LoopMailbox] = {}
 
     def busy_here(self) -> bool:
         return Pool.busy_here(self) or self._loops.is_coming_here()
 
-    def start_coroutine(self, coro: "Coroutine[Any, Any, Any]", loop: ALoop) -> "Task[Any]":
+    def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]:
         """Accept a coroutine as a task, and return it. Errors as :meth:`submit`."""
         made = _Made(coro)
-        task: "Task[Any]" = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
+        task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
         task._more().callbacks = [made.close]
         return self.submit(task) or task            # type: ignore[func-returns-value]
 
-    def submit(self, task: "Task[Any]") -> None:
+    def submit(self, task: Task[Any]) -> None:
         if not self.busy_here():        # else the thread that submits it will choose
             self._choose_loop(task)
         return Pool.submit(self, task)
 
-    def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
+    def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         if not self.busy_here():
             for task in tasks:
                 self._choose_loop(task)
         Pool.submit_many(self, tasks)
 
-    def admit(self, task: "Task[Any]") -> bool:
+    def admit(self, task: Task[Any]) -> bool:
         """See :meth:`Pool.admit`. The task names a loop that runs."""
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
-    def begin_here(self, task: "Task[Any]", mailbox: "LoopMailbox") -> bool:
+    def begin_here(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
         """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
         returning, unless others of its lane come before it. False, and nothing, when it is for another loop, or the pool
         takes none.
@@ -320,19 +320,19 @@ class LoopPool(Pool):
                 chore()
         return True
 
-    def _choose_loop(self, task: "Task[Any]") -> None:
+    def _choose_loop(self, task: Task[Any]) -> None:
         if not self.accepting:
             self._wake_up()         # before a loop is started for a task that will be refused
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
 
-    def _ready(self, task: "Task[Any]") -> "Chores":
+    def _ready(self, task: Task[Any]) -> Chores:
         if task._spec.lane is None:
             return [lambda: self._post(task)]
         self.admission.push(task)
         return self._dispatch_chores()
 
-    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
-        chores: "Chores" = []
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
+        chores: Chores = []
         for task in tasks:
             if task._spec.lane is None:
                 chores.append(partial(self._post, task))
@@ -340,12 +340,12 @@ class LoopPool(Pool):
                 self.admission.push(task)
         return chores + self._dispatch_chores()
 
-    def _dispatch_chores(self, here: "Optional[asyncio.AbstractEventLoop]" = None) -> "Chores":
+    def _dispatch_chores(self, here: asyncio.AbstractEventLoop | None = None) -> Chores:
         """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on.
 
         :param here: the loop that makes this call: it begins with those of its own in its next turn.
         """
-        chores: "Chores" = []
+        chores: Chores = []
         while self.admission.waiting:
             task = self.admission.pop()
             if task is None:
@@ -361,10 +361,10 @@ class LoopPool(Pool):
         self._let_in()
         return chores
 
-    def _risen(self) -> "Chores":
+    def _risen(self) -> Chores:
         return self._dispatch_chores()
 
-    def _post(self, task: "Task[Any]") -> None:
+    def _post(self, task: Task[Any]) -> None:
         extra = task._extra
         payload = None if extra is None else extra.payload
         if payload is not None and not payload[0].post(self._begin, task):
@@ -374,11 +374,11 @@ class LoopPool(Pool):
         """End the tasks whose loop has been closed: nothing else will."""
         self._give_up(all_loops=False)
 
-    def give_up(self) -> "List[str]":
+    def give_up(self) -> list[str]:
         """See :meth:`Pool.give_up`."""
         return self._give_up(all_loops=True)
 
-    def _give_up(self, all_loops: bool) -> "List[str]":
+    def _give_up(self, all_loops: bool) -> list[str]:
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
@@ -410,7 +410,7 @@ class LoopPool(Pool):
             chore()
         return [task.id for task, _, _ in ended]
 
-    def _begin(self, task: "Task[Any]", at_once: bool = True) -> None:
+    def _begin(self, task: Task[Any], at_once: bool = True) -> None:
         """In the loop: start the coroutine.
 
         :param at_once: False where a coroutine is ending: its followers would run inside of one another.
@@ -427,7 +427,7 @@ class LoopPool(Pool):
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
         self._launch(task, call, payload, attempt, at_once)
 
-    def _launch(self, task: "Task[Any]", call: "Any", payload: "Any", attempt: int, at_once: bool) -> None:
+    def _launch(self, task: Task[Any], call: Any, payload: Any, attempt: int, at_once: bool) -> None:
         """In the loop: run the coroutine of a task that has been marked as started.
 
         From Python 3.12 on, the first step is made here where it may be: a turn of the loop less, and a coroutine that
@@ -437,11 +437,11 @@ class LoopPool(Pool):
 
         loop = payload[0].loop
         context = copy_context() if call[2] is None else call[2].copy()
-        drive: "Optional[Coroutine[Any, Any, None]]" = None
+        drive: Coroutine[Any, Any, None] | None = None
         try:
             if at_once and _AT_ONCE and _makes_plain_tasks(loop):
                 drive = self._drive(task, call, attempt, None)
-                make: "Any" = asyncio.Task      # whose arguments are not the same in every version
+                make: Any = asyncio.Task      # whose arguments are not the same in every version
                 running = make(drive, loop=loop, context=context, eager_start=True)
                 if running.done():
                     return
@@ -461,13 +461,13 @@ class LoopPool(Pool):
         if too_late:
             running.cancel()
 
-    def _cut_short_run(self, task: "Task[Any]", attempt: int, running: "Any") -> None:
+    def _cut_short_run(self, task: Task[Any], attempt: int, running: Any) -> None:
         """An asyncio task has ended: when it was cancelled before its first step, it never got into its coroutine."""
         if task._more().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
-    async def _drive(self, task: "Task[Any]", call: "Any", attempt: int,
-                     unstarted: "Optional[Callable[[Any], None]]") -> None:
+    async def _drive(self, task: Task[Any], call: Any, attempt: int,
+                     unstarted: Callable[[Any], None] | None) -> None:
         import asyncio
 
         if unstarted is not None:
@@ -480,8 +480,8 @@ class LoopPool(Pool):
         if member is not None and member.task is not None:      # a loop in a task's thread
             coroutine_inside.set((member.task, task))
         del member
-        value: "Any" = None
-        error: "Optional[BaseException]" = None
+        value: Any = None
+        error: BaseException | None = None
         cancelled = False
         try:
             value = await task._spec.target(*call[0], **(call[1] or {}))
@@ -496,7 +496,7 @@ class LoopPool(Pool):
         finally:
             del call, value, error
 
-    def _end_run(self, task: "Task[Any]", attempt: int, value: "Any", error: "Optional[BaseException]",
+    def _end_run(self, task: Task[Any], attempt: int, value: Any, error: BaseException | None,
                  cancelled: bool) -> None:
         pause = None
         outcome = value
@@ -507,7 +507,7 @@ class LoopPool(Pool):
         elif not cancelled and task._spec.callback is not None and not task.done():
             self.run_callback(task, value)
         watchers = None
-        chores: "Chores" = []
+        chores: Chores = []
         with self.lock:
             extra = task._more()
             first = extra.running == attempt
@@ -531,11 +531,11 @@ class LoopPool(Pool):
             chore()
         self._announce(task, watchers, inline=False)
 
-    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+    def _withdrawn(self, task: Task[Any]) -> Chores:
         self._leave_line(task)
         return self._dispatch_chores()
 
-    def _leave_line(self, task: "Task[Any]") -> None:
+    def _leave_line(self, task: Task[Any]) -> None:
         """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
         if task._spec.lane is not None:
             if task in self._places:
@@ -543,11 +543,11 @@ class LoopPool(Pool):
             else:
                 self.admission.withdrawn(task)
 
-    def _leave(self, task: "Task[Any]") -> None:
+    def _leave(self, task: Task[Any]) -> None:
         if self._places.pop(task, None) is not None:
             self.admission.leave(task)
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for task in tasks:
             if not task._more().running:
                 self._places.pop(task, None)
@@ -557,20 +557,20 @@ class LoopPool(Pool):
         self.admission.recount(len(self._places), [task._spec.lane for task in self._places
                                                    if task._spec.lane is not None])
         # Whether these were posted nobody knows; once more does no harm.
-        again: "Chores" = [partial(self._post, task) for task in self._places if task._status == QUEUED]
+        again: Chores = [partial(self._post, task) for task in self._places if task._status == QUEUED]
         return again + self._dispatch_chores()
 
-    def _stop(self, task: "Task[Any]") -> "Chores":
+    def _stop(self, task: Task[Any]) -> Chores:
         payload = task._more().payload
         if payload is None or payload[1] is None:
             return []
         mailbox, running = payload
         return [lambda: mailbox.post(_cancel, running)]
 
-    def _interrupt(self, task: "Task[Any]") -> "Chores":
+    def _interrupt(self, task: Task[Any]) -> Chores:
         return self._stop(task)
 
-    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         chores = self._stop(task)
         if pause is not None and self._may_retry(task):
             return chores + self._retry(task, pause, error)
@@ -584,7 +584,7 @@ class LoopPool(Pool):
 
         return [*chores, announce]
 
-    def _done_early(self, task: "Task[Any]") -> "Chores":
+    def _done_early(self, task: Task[Any]) -> Chores:
         return self._stop(task)
 
     def reset_after_fork(self) -> None:
@@ -592,18 +592,18 @@ class LoopPool(Pool):
         super().reset_after_fork()
         self._places = {}
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         """Nothing to end: the loops belong to the supervisor or to the application."""
 
 
-def _makes_plain_tasks(loop: "asyncio.AbstractEventLoop") -> bool:
+def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return loop.get_task_factory() is None
     except (AttributeError, NotImplementedError):       # it is none of asyncio's own, and need not have it
         return False
 
 
-def _cancel(running: "asyncio.Task[Any]") -> None:
+def _cancel(running: asyncio.Task[Any]) -> None:
     running.cancel()
 
 
@@ -612,21 +612,21 @@ class LoopRegistry:
 
     RESERVED = "__supervisor__"
 
-    def __init__(self, supervisor_id: str, ended: "Callable[[], None]") -> None:
+    def __init__(self, supervisor_id: str, ended: Callable[[], None]) -> None:
         self._id = supervisor_id
         self._ended = ended
         self.closed = False                 # no loop is started for a task
         self._lock = threading.RLock()      # guards what follows
-        self._aloops: "Dict[str, ALoop]" = {}
-        self._default: "Optional[ALoop]" = None
+        self._aloops: dict[str, ALoop] = {}
+        self._default: ALoop | None = None
         self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
-        self._pool: "Optional[LoopPool]" = None
+        self._pool: LoopPool | None = None
 
-    def serve(self, pool: "LoopPool") -> None:
+    def serve(self, pool: LoopPool) -> None:
         """The coroutines of these loops are tasks of that pool."""
         self._pool = self._own._pool = pool
 
-    def create(self, name: str, start: bool, default: bool) -> "Union[ALoop, bool]":
+    def create(self, name: str, start: bool, default: bool) -> ALoop | bool:
         """Make a loop; False, and an error in the log, when the name is taken."""
         if not isinstance(name, str):
             raise InvalidTypeError(f"a loop's name is a string, not {type(name).__name__}")
@@ -645,7 +645,7 @@ class LoopRegistry:
             aloop.start()
         return aloop
 
-    def get(self, name: "Optional[str]", default: bool) -> "Optional[ALoop]":
+    def get(self, name: str | None, default: bool) -> ALoop | None:
         """Return the loop of a name; without a name, the default one if asked for."""
         with self._lock:
             if name is not None:
@@ -654,7 +654,7 @@ class LoopRegistry:
                 return self._aloops.get(name)
             return self._default if default else None
 
-    def set_default(self, aloop: "Union[ALoop, str]") -> None:
+    def set_default(self, aloop: ALoop | str) -> None:
         """Choose the loop of tasks that name none."""
         if isinstance(aloop, str):
             found = self.get(aloop, False)
@@ -665,7 +665,7 @@ class LoopRegistry:
             self._default = aloop
 
     @property
-    def default(self) -> "Optional[ALoop]":
+    def default(self) -> ALoop | None:
         """The default loop, or None."""
         return self._default
 
@@ -688,12 +688,12 @@ class LoopRegistry:
         for name in self._aloops:
             self._aloops[name].reset_after_fork()
 
-    def names(self) -> "Dict[str, ALoop]":
+    def names(self) -> dict[str, ALoop]:
         """Return the loops by name."""
         with self._lock:
             return dict(self._aloops)
 
-    def resolve(self, loop: "Any") -> "asyncio.AbstractEventLoop":
+    def resolve(self, loop: Any) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop that a task is to run in: a name, an ALoop, an asyncio loop, or None."""
         if isinstance(loop, str):
             found = self.get(loop, False)
@@ -707,20 +707,20 @@ class LoopRegistry:
         if not hasattr(loop, "call_soon_threadsafe"):
             raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
                                    f"{type(loop).__name__}")
-        asyncio_loop: "asyncio.AbstractEventLoop" = loop
+        asyncio_loop: asyncio.AbstractEventLoop = loop
         return asyncio_loop
 
-    def leads_to(self, named: "Any", loop: "asyncio.AbstractEventLoop") -> bool:
+    def leads_to(self, named: Any, loop: asyncio.AbstractEventLoop) -> bool:
         """Say whether a task that is to run in a loop, or names none, is to run in this one, which runs. False also where
         that takes a closer look."""
         if named is None:
             named = self._default or self._own
         return named is loop or (type(named) is ALoop and named._loop is loop)
 
-    def stop_all(self, deadline: "Optional[float]", cancel: bool) -> None:
+    def stop_all(self, deadline: float | None, cancel: bool) -> None:
         """Stop every loop; they can be started again."""
         with self._lock:
-            loops: "List[ALoop]" = [*self._aloops.values(), self._own]
+            loops: list[ALoop] = [*self._aloops.values(), self._own]
             self.closed = True
         for aloop in loops:
             left = remaining(deadline)

@@ -11,13 +11,13 @@ from .errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type, Union
+    from typing import Any, Iterable, Mapping, Tuple, Type, Union
 
     Errors = Union[Type[BaseException], Tuple[Type[BaseException], ...]]
 
 __all__ = ["ON_FULL", "TaskOptions", "check_lane", "unknown_option"]
 
-_DEFAULTS: "Dict[str, Any]" = {
+_DEFAULTS: dict[str, Any] = {
     "priority": None,
     "delay": None,
     "run_at": None,
@@ -40,7 +40,7 @@ _DEFAULTS: "Dict[str, Any]" = {
 _BACKOFFS = ("fixed", "linear", "exponential")
 
 
-def unknown_option(name: str, known: "Iterable[str]", where: str) -> InvalidTypeError:
+def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeError:
     """The error for an option that does not exist; it names the nearest one that does."""
     from difflib import get_close_matches
 
@@ -50,7 +50,7 @@ def unknown_option(name: str, known: "Iterable[str]", where: str) -> InvalidType
     return InvalidTypeError(f"{where} has no option {name!r}; {hint}")
 
 
-def _number(name: str, value: "Any", least: float, exclusive: bool = False) -> float:
+def _number(name: str, value: Any, least: float, exclusive: bool = False) -> float:
     """Return value as it is when it is a finite number in range, or raise naming the option."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidTypeError(f"{name} takes a number, not {type(value).__name__}")
@@ -60,13 +60,13 @@ def _number(name: str, value: "Any", least: float, exclusive: bool = False) -> f
     return value
 
 
-def _integer(name: str, value: "Any") -> int:
+def _integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTypeError(f"{name} takes an integer, not {type(value).__name__}")
     return int(value)
 
 
-def _errors(name: str, value: "Any") -> "Tuple[Type[BaseException], ...]":
+def _errors(name: str, value: Any) -> tuple[type[BaseException], ...]:
     members = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     for member in members:
         if not (isinstance(member, type) and issubclass(member, BaseException)):
@@ -107,25 +107,25 @@ class TaskOptions:
     __slots__ = tuple(_DEFAULTS)
 
     if TYPE_CHECKING:
-        priority: Optional[int]
-        delay: Optional[float]
-        run_at: Optional[float]
-        timeout: Optional[float]
+        priority: int | None
+        delay: float | None
+        run_at: float | None
+        timeout: float | None
         retries: int
         retry_delay: float
-        backoff: Union[float, str]
-        max_retry_delay: Optional[float]
+        backoff: float | str
+        max_retry_delay: float | None
         jitter: float
-        retry_on: Tuple[Type[BaseException], ...]
-        ignore_on: Tuple[Type[BaseException], ...]
-        name: Optional[str]
+        retry_on: tuple[type[BaseException], ...]
+        ignore_on: tuple[type[BaseException], ...]
+        name: str | None
         group_id: Any
         must_complete: bool
         detached: bool
         ignore_result: bool
         metadata: Mapping[str, Any]
 
-    def __init__(self, **options: "Any") -> None:
+    def __init__(self, **options: Any) -> None:
         for name in options:
             if name not in _DEFAULTS:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
@@ -169,19 +169,19 @@ class TaskOptions:
             raise InvalidTypeError(
                 f"metadata takes a mapping, not {type(self.metadata).__name__}") from None
 
-    def __setattr__(self, name: str, value: "Any") -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed copy")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("TaskOptions do not change; use replace() for a changed copy")
 
-    def replace(self, **changes: "Any") -> "TaskOptions":
+    def replace(self, **changes: Any) -> TaskOptions:
         """Return a copy with some options changed. The same errors as the constructor's."""
         if not changes:
             return self
         return type(self)(**{**self.as_dict(), **changes})
 
-    def as_dict(self) -> "Dict[str, Any]":
+    def as_dict(self) -> dict[str, Any]:
         """Return all options by name, in a new dict."""
         return {name: getattr(self, name) for name in _DEFAULTS}
 
@@ -222,11 +222,11 @@ class TaskOptions:
                           if getattr(self, name) != default and (name != "metadata" or self.metadata))
         return f"TaskOptions({shown})"
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self.as_dict(),))
 
 
-def _rebuild(options: "Dict[str, Any]") -> TaskOptions:
+def _rebuild(options: dict[str, Any]) -> TaskOptions:
     return TaskOptions(**options)
 
 
@@ -234,7 +234,7 @@ def _rebuild(options: "Dict[str, Any]") -> TaskOptions:
 ON_FULL = ("block", "raise", "drop")
 
 
-def check_lane(lane: str, **settings: "Any") -> "Dict[str, Any]":
+def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
     """Return the settings of a :class:`Lane`, when all are right.
 
     :raises InvalidTypeError: (a TypeError) a setting has the wrong type, or does not exist.

@@ -7,7 +7,7 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, TextIO
+    from typing import Any, TextIO
 
 __all__ = ["ProgressBar"]
 
@@ -28,12 +28,12 @@ class ProgressBar:
     :param stream: where to; stderr unless told.
     """
 
-    def __init__(self, total: int, label: str = "tasks", stream: "Optional[TextIO]" = None) -> None:
+    def __init__(self, total: int, label: str = "tasks", stream: TextIO | None = None) -> None:
         self.total = total
         self.label = label
-        self._stream: "Any" = sys.stderr if stream is None else stream
+        self._stream: Any = sys.stderr if stream is None else stream
         self._began = monotonic()
-        self._drawn_at: "Optional[float]" = None
+        self._drawn_at: float | None = None
         self._drawn = 0             # columns that the bar occupies on the terminal's last line
         try:
             self._open = self._stream is not None and not getattr(self._stream, "closed", False)

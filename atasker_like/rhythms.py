@@ -10,7 +10,7 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Deque, Optional
+    from typing import Callable
 
     from .engine.timer import TimerEntry
     from .shifts import Shift
@@ -32,7 +32,7 @@ _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 class Rhythm:
     """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the shift's key."""
 
-    def begin(self, shift: "Shift") -> None:
+    def begin(self, shift: Shift) -> None:
         """The shift begins."""
 
     def has_news(self) -> bool:
@@ -53,10 +53,10 @@ class Rhythm:
     def restarted(self, now: float, number: int, seconds: float) -> None:
         """The run of this number failed after so many seconds, and the worker goes on all the same."""
 
-    def rest(self, shift: "Shift") -> None:
+    def rest(self, shift: Shift) -> None:
         """There is nothing to do now: say when there will be."""
 
-    def leave(self, shift: "Shift") -> None:
+    def leave(self, shift: Shift) -> None:
         """The shift is over."""
 
 
@@ -67,8 +67,8 @@ class Ceaseless(Rhythm):
     def __init__(self) -> None:
         self._failed = -1                   # the number of the last run that did
         self._pause = 0.0
-        self._until: "Optional[float]" = None       # it pauses
-        self._entry: "Optional[TimerEntry]" = None
+        self._until: float | None = None       # it pauses
+        self._entry: TimerEntry | None = None
 
     def is_next(self) -> bool:
         return self._until is None
@@ -85,16 +85,16 @@ class Ceaseless(Rhythm):
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
         self._until = now + self._pause
 
-    def rest(self, shift: "Shift") -> None:
+    def rest(self, shift: Shift) -> None:
         if self._entry is None and self._until is not None:
             self._entry = shift.timer.call_at(self._until, self._go_on, shift)
 
-    def _go_on(self, shift: "Shift") -> None:
+    def _go_on(self, shift: Shift) -> None:
         """The timer's call."""
         self._entry = self._until = None
         shift.look()
 
-    def leave(self, shift: "Shift") -> None:
+    def leave(self, shift: Shift) -> None:
         shift.timer.cancel(self._entry)
 
 
@@ -102,7 +102,7 @@ class OnCall(Rhythm):
     """When it is triggered. Several triggers before the run starts are one."""
 
     def __init__(self) -> None:
-        self.calls: "Deque[bool]" = deque()     # True for a trigger, False for the timer
+        self.calls: deque[bool] = deque()     # True for a trigger, False for the timer
 
     def call(self) -> None:
         """Any thread, at any line: ask for a run."""
@@ -126,7 +126,7 @@ class FromQueue(Rhythm):
     """When there is an item. The queue itself is not asked here: its class may be anyone's, and block."""
 
     def __init__(self) -> None:
-        self._notes: "Deque[None]" = deque()    # one at least, when something was put since it was last cleared
+        self._notes: deque[None] = deque()    # one at least, when something was put since it was last cleared
 
     def note(self) -> None:
         """Any thread, at any line: an item has been put."""
@@ -154,19 +154,19 @@ class Periodic(OnCall):
     runs: what it missed is worked out when it has ended.
     """
 
-    def __init__(self, interval: "Optional[float]", pause: float, first: float, overlap: str,
-                 missed: "Callable[[int], None]") -> None:
+    def __init__(self, interval: float | None, pause: float, first: float, overlap: str,
+                 missed: Callable[[int], None]) -> None:
         super().__init__()
         self._interval = interval
         self._pause = pause
         self._first = first
         self._overlap = overlap
         self._deadline = float("inf")       # of the next run
-        self._entry: "Optional[TimerEntry]" = None
+        self._entry: TimerEntry | None = None
         self._armed_for = float("inf")
         self._missed = missed               # told how many ticks
 
-    def begin(self, shift: "Shift") -> None:
+    def begin(self, shift: Shift) -> None:
         self._deadline = shift.clock() + self._first
 
     def is_due(self, now: float) -> bool:
@@ -186,16 +186,16 @@ class Periodic(OnCall):
             self._missed(over)
             self._deadline += over * self._interval
 
-    def rest(self, shift: "Shift") -> None:
+    def rest(self, shift: Shift) -> None:
         if self._armed_for != self._deadline:
             shift.timer.cancel(self._entry)
             self._armed_for = self._deadline
             self._entry = shift.timer.call_at(self._deadline, self._tick, shift, self._deadline)
 
-    def _tick(self, shift: "Shift", deadline: float) -> None:
+    def _tick(self, shift: Shift, deadline: float) -> None:
         """The timer's call."""
         self.calls.append(False)
         shift.look()
 
-    def leave(self, shift: "Shift") -> None:
+    def leave(self, shift: Shift) -> None:
         shift.timer.cancel(self._entry)

@@ -13,7 +13,7 @@ from .jobs import AsyncJob, AsyncJobScheduler
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+    from typing import Any, Callable
 
     from .constants import TaskType
     from .engine.task import Task
@@ -38,30 +38,30 @@ class Schedulers:
     """The part of the supervisor that knows them."""
 
     id: str
-    _timer: "Timer"
-    _threads: "ThreadPool"
-    _loops: "LoopRegistry"
+    _timer: Timer
+    _threads: ThreadPool
+    _loops: LoopRegistry
 
     #: Called with a task that started later than ``timeout_warning`` after it was queued, or than ``timeout_critical``.
-    timeout_warning_func: "Optional[Callable[[Task[Any]], Any]]" = None
-    timeout_critical_func: "Optional[Callable[[Task[Any]], Any]]" = None
+    timeout_warning_func: Callable[[Task[Any]], Any] | None = None
+    timeout_critical_func: Callable[[Task[Any]], Any] | None = None
 
     def __init__(self) -> None:
         # Shared without a lock: setting an entry of a dict and taking it are each one step, on a free-threaded build
         # too; workers take themselves out in whatever thread they end.
-        self._schedulers: "Dict[Any, Tuple[Future[Any], ...]]" = {}
-        self._job_schedulers: "Dict[str, AsyncJobScheduler]" = {}
+        self._schedulers: dict[Any, tuple[Future[Any], ...]] = {}
+        self._job_schedulers: dict[str, AsyncJobScheduler] = {}
         self._making = threading.RLock()            # guards the making of job schedulers
-        self._default_job_scheduler: "Optional[AsyncJobScheduler]" = None
-        self._timeout_warning: "Optional[float]" = TIMEOUT_WARNING
-        self._timeout_critical: "Optional[float]" = TIMEOUT_CRITICAL
+        self._default_job_scheduler: AsyncJobScheduler | None = None
+        self._timeout_warning: float | None = TIMEOUT_WARNING
+        self._timeout_critical: float | None = TIMEOUT_CRITICAL
 
     @property
     def is_active(self) -> bool:
         """True between start and stop."""
         raise NotImplementedError
 
-    def _pools(self) -> "Dict[TaskType, Pool]":
+    def _pools(self) -> dict[TaskType, Pool]:
         raise NotImplementedError
 
     def _wake_up(self) -> None:
@@ -69,7 +69,7 @@ class Schedulers:
 
     # -- workers, and schedulers of the application's own --------------------------------------------
 
-    def register_sync_scheduler(self, scheduler: "Any") -> bool:
+    def register_sync_scheduler(self, scheduler: Any) -> bool:
         """Have ``scheduler.stop()`` called when the supervisor is stopped. Workers register themselves.
 
         :raises InvalidTypeError: (a TypeError) it has no ``stop()``.
@@ -78,11 +78,11 @@ class Schedulers:
         self._schedulers[scheduler] = ()
         return True
 
-    def unregister_sync_scheduler(self, scheduler: "Any") -> bool:
+    def unregister_sync_scheduler(self, scheduler: Any) -> bool:
         """Forget a scheduler; False when it is not known."""
         return self._schedulers.pop(scheduler, None) is not None
 
-    def register_scheduler(self, scheduler: "Any") -> bool:
+    def register_scheduler(self, scheduler: Any) -> bool:
         """Run the coroutine ``scheduler.loop()``, and those methods that ``scheduler.extra_loops`` names, in
         ``scheduler.worker_loop``, else the supervisor's default loop; its ``stop()`` is called when the supervisor is
         stopped. False when the supervisor is not active, and, with an error in the log, when it is registered already.
@@ -103,14 +103,14 @@ class Schedulers:
             for name in ("loop", *getattr(scheduler, "extra_loops", ())))
         return True
 
-    def unregister_scheduler(self, scheduler: "Any") -> bool:
+    def unregister_scheduler(self, scheduler: Any) -> bool:
         """Forget a scheduler, and cancel what still runs of its loops; False when it is not known."""
         loops = self._schedulers.pop(scheduler, None)
         for future in loops or ():
             future.cancel()
         return loops is not None
 
-    def get_schedulers(self) -> "Dict[Any, Any]":
+    def get_schedulers(self) -> dict[Any, Any]:
         """Return the active workers and the schedulers that are registered, each with the futures of its loops."""
         return dict(self._schedulers)
 
@@ -120,7 +120,7 @@ class Schedulers:
             if getattr(scheduler, "is_worker", False):
                 self._stop_one(scheduler, {"wait": False})
 
-    def _stop_schedulers(self, deadline: "Optional[float]", wait: bool) -> None:
+    def _stop_schedulers(self, deadline: float | None, wait: bool) -> None:
         """In the thread that finishes: stop those of the application's own, and async jobs."""
         own = [(scheduler, loops) for scheduler, loops in list(self._schedulers.items())
                if not getattr(scheduler, "is_worker", False)]
@@ -138,7 +138,7 @@ class Schedulers:
         for job_scheduler in jobs.values():
             job_scheduler.stop(wait=False)
 
-    def _stop_one(self, scheduler: "Any", keywords: "Dict[str, Any]") -> None:
+    def _stop_one(self, scheduler: Any, keywords: dict[str, Any]) -> None:
         try:
             scheduler.stop(**keywords)
         except Exception:
@@ -162,8 +162,8 @@ class Schedulers:
 
     # -- async jobs ----------------------------------------------------------------------------------
 
-    def create_async_job_scheduler(self, name: str, aloop: "Any" = None, start: bool = True,
-                                   default: bool = False) -> "Union[AsyncJobScheduler, bool]":
+    def create_async_job_scheduler(self, name: str, aloop: Any = None, start: bool = True,
+                                   default: bool = False) -> AsyncJobScheduler | bool:
         """Make a scheduler of light periodic coroutines; False, and an error in the log, when the name is taken.
 
         :param aloop: where they run: the name of a loop, an :class:`ALoop` or an asyncio loop; the default loop unless
@@ -178,8 +178,8 @@ class Schedulers:
             raise InvalidArgumentError(f"the job scheduler name {name!r} is reserved; choose another one")
         return self._create_job_scheduler(name, aloop, start, default)
 
-    def _create_job_scheduler(self, name: str, aloop: "Any", start: bool,
-                              default: bool) -> "Union[AsyncJobScheduler, bool]":
+    def _create_job_scheduler(self, name: str, aloop: Any, start: bool,
+                              default: bool) -> AsyncJobScheduler | bool:
         if not self.is_active:
             self._wake_up()
         loop = self._loops.resolve(aloop)
@@ -197,11 +197,11 @@ class Schedulers:
             scheduler.start()
         return scheduler
 
-    def set_default_async_job_scheduler(self, scheduler: "Union[AsyncJobScheduler, str]") -> None:
+    def set_default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str) -> None:
         """Choose the scheduler of jobs that name none."""
         self._default_job_scheduler = self._job_scheduler(scheduler)
 
-    def create_async_job(self, scheduler: "Union[AsyncJobScheduler, str, None]" = None, **options: "Any") -> AsyncJob:
+    def create_async_job(self, scheduler: AsyncJobScheduler | str | None = None, **options: Any) -> AsyncJob:
         """Have a coroutine started again and again.
 
         :param scheduler: a scheduler or its name; the default one unless told, which is made if there is none.
@@ -219,8 +219,8 @@ class Schedulers:
             raise InvalidTypeError("create_async_job takes a coroutine function as target=, which is missing")
         return self._job_scheduler(scheduler).create_threadsafe(**options)
 
-    def cancel_async_job(self, scheduler: "Union[AsyncJobScheduler, str, None]" = None,
-                         job: "Optional[AsyncJob]" = None) -> bool:
+    def cancel_async_job(self, scheduler: AsyncJobScheduler | str | None = None,
+                         job: AsyncJob | None = None) -> bool:
         """Start a job no more; the same as ``job.cancel()``. False when it has ended already, or none is given."""
         if job is None:
             log.warning("supervisor %s: cancel_async_job was called without a job", self.id)
@@ -229,7 +229,7 @@ class Schedulers:
             raise InvalidTypeError(f"job takes what create_async_job returned, not {type(job).__name__}")
         return job.cancel()
 
-    def _job_scheduler(self, scheduler: "Any") -> AsyncJobScheduler:
+    def _job_scheduler(self, scheduler: Any) -> AsyncJobScheduler:
         if scheduler is None:
             with self._making:
                 default = self._default_job_scheduler
@@ -250,22 +250,22 @@ class Schedulers:
     # -- tasks that start late -----------------------------------------------------------------------
 
     @property
-    def timeout_warning(self) -> "Optional[float]":
+    def timeout_warning(self) -> float | None:
         """Seconds: a task that starts later than this after it was queued is logged; None is never."""
         return self._timeout_warning
 
     @timeout_warning.setter
-    def timeout_warning(self, seconds: "Optional[float]") -> None:
+    def timeout_warning(self, seconds: float | None) -> None:
         self._timeout_warning = _limit("timeout_warning", seconds)
         self._watch_for_late()
 
     @property
-    def timeout_critical(self) -> "Optional[float]":
+    def timeout_critical(self) -> float | None:
         """Seconds, as :attr:`timeout_warning`: then it is logged as an error."""
         return self._timeout_critical
 
     @timeout_critical.setter
-    def timeout_critical(self, seconds: "Optional[float]") -> None:
+    def timeout_critical(self, seconds: float | None) -> None:
         self._timeout_critical = _limit("timeout_critical", seconds)
         self._watch_for_late()
 
@@ -273,12 +273,12 @@ class Schedulers:
         for pool in self._pools().values():
             self._watch_pool(pool)
 
-    def _watch_pool(self, pool: "Pool") -> None:
+    def _watch_pool(self, pool: Pool) -> None:
         limits = [seconds for seconds in (self._timeout_warning, self._timeout_critical) if seconds is not None]
         pool.tell_late = self._tell_late
         pool.late_after = min(limits) if limits else float("inf")
 
-    def _tell_late(self, late: "List[Tuple[Task[Any], float]]") -> None:
+    def _tell_late(self, late: list[tuple[Task[Any], float]]) -> None:
         """In a pool thread: tasks have been started late."""
         for number, (task, waited) in enumerate(late):
             critical = self._timeout_critical is not None and waited > self._timeout_critical
@@ -296,13 +296,13 @@ class Schedulers:
             log.warning("supervisor %s: and %d tasks more started late", self.id, len(late) - LATE_MOST)
 
 
-def _check(scheduler: "Any", *methods: str) -> None:
+def _check(scheduler: Any, *methods: str) -> None:
     for method in methods:
         if not callable(getattr(scheduler, method, None)):
             raise InvalidTypeError(f"a scheduler needs a method {method}(), which {type(scheduler).__name__} has not")
 
 
-def _limit(name: str, seconds: "Any") -> "Optional[float]":
+def _limit(name: str, seconds: Any) -> float | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
@@ -312,7 +312,7 @@ def _limit(name: str, seconds: "Any") -> "Optional[float]":
     return float(seconds)
 
 
-async def _watched(loop: "Callable[[], Any]", name: str) -> None:
+async def _watched(loop: Callable[[], Any], name: str) -> None:
     try:
         await loop()
     except Exception:

@@ -33,7 +33,7 @@ from .rhythms import Ceaseless, FromQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Deque, Dict, Generator, Optional, Tuple
+    from typing import Any, Callable, Generator
 
     from .constants import TaskType
     from .rhythms import Rhythm
@@ -61,7 +61,7 @@ class Token:
     __slots__ = ("_there",)
 
     def __init__(self) -> None:
-        self._there: "Deque[None]" = deque((None,))
+        self._there: deque[None] = deque((None,))
 
     def take(self) -> bool:
         """Say whether the caller has it from now on."""
@@ -87,7 +87,7 @@ class _Run:
     __slots__ = ("_beginning", "_end", "task", "accepted")
 
     def __init__(self) -> None:
-        self.task: "Optional[Task[Any]]" = None
+        self.task: Task[Any] | None = None
         self._beginning = Token()
         self._end = Token()
         self.accepted = False       # by the pool: its task can be cancelled
@@ -104,22 +104,22 @@ class _Run:
 class _Yield:
     """Awaited, it lets others in the loop have their turn."""
 
-    def __await__(self) -> "Generator[None, None, None]":
+    def __await__(self) -> Generator[None, None, None]:
         yield
 
 
 class Shift:
     """One start of a worker. Methods may be called from any thread, unless they say who may."""
 
-    def __init__(self, worker: "BackgroundWorker", rhythm: Rhythm, tt: TaskType, function: "Callable[..., Any]",
-                 args: "Tuple[Any, ...]", kwargs: "Dict[str, Any]", wants_id: bool,
-                 to_result: "Optional[Callable[[Any], Any]]", loop: "Optional[asyncio.AbstractEventLoop]") -> None:
+    def __init__(self, worker: BackgroundWorker, rhythm: Rhythm, tt: TaskType, function: Callable[..., Any],
+                 args: tuple[Any, ...], kwargs: dict[str, Any], wants_id: bool,
+                 to_result: Callable[[Any], Any] | None, loop: asyncio.AbstractEventLoop | None) -> None:
         supervisor = worker.supervisor
         self._worker = worker
         self.rhythm = rhythm
         self._supervisor = supervisor
-        self._threads: "Any" = supervisor.pool_for(TT_THREAD)
-        self._pool: "Any" = supervisor.pool_for(tt)
+        self._threads: Any = supervisor.pool_for(TT_THREAD)
+        self._pool: Any = supervisor.pool_for(tt)
         self.timer = self._pool.timer
         self._function = function
         self._args = args
@@ -137,17 +137,17 @@ class Shift:
         self._standing = Token()            # taken by who ends the shift: there is one who does
         #: Taken by the one shift that follows: a handler may start the worker in the middle of a start of it.
         self.heir = Token()
-        self.previous: "Optional[Shift]" = None     # while that is not over
+        self.previous: Shift | None = None     # while that is not over
         self.active = True                  # it is to go on
         self.begun = False                  # the shift before it is over
         self.over = False
         self.busy = False                   # the function runs, or is about to
-        self.task: "Optional[Task[Any]]" = None
-        self._run: "Optional[_Run]" = None      # where the function runs in this process
-        self._caller: "Optional[int]" = None    # the thread that is in code of the worker's own
-        self.starter: "Optional[int]" = threading.get_ident()   # the thread that is in start(), until it has begun
-        self._followers: "Deque[Callable[[], None]]" = deque()
-        self._restarts: "Deque[float]" = deque()    # when the last ones were, where they are bounded
+        self.task: Task[Any] | None = None
+        self._run: _Run | None = None      # where the function runs in this process
+        self._caller: int | None = None    # the thread that is in code of the worker's own
+        self.starter: int | None = threading.get_ident()   # the thread that is in start(), until it has begun
+        self._followers: deque[Callable[[], None]] = deque()
+        self._restarts: deque[float] = deque()    # when the last ones were, where they are bounded
 
     # -- the key -------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Shift:
             self._threads.beside(self._send)
             return True
         run = _Run()
-        task: "Task[Any]" = Task(self._spec, (run,), None, self._context.copy())
+        task: Task[Any] = Task(self._spec, (run,), None, self._context.copy())
         task._watchers = [lambda: self._task_ended(run, task)]
         self.task = run.task = task
         self._run = run
@@ -230,7 +230,7 @@ class Shift:
             task.cancel()
             self._function_ended(run)
 
-    def _task_ended(self, run: _Run, task: "Task[Any]") -> None:
+    def _task_ended(self, run: _Run, task: Task[Any]) -> None:
         """The task is final. Called with no lock held, by whoever made it so."""
         never_ran = run.begin()
         if task._status == CANCELED:
@@ -337,7 +337,7 @@ class Shift:
     def _was_asked_to_end(self) -> bool:
         return bool(getattr(getattr(self.task, "_extra", None), "cancel_requested", False))
 
-    def _keywords(self) -> "Dict[str, Any]":
+    def _keywords(self) -> dict[str, Any]:
         task = self.task
         return dict(self._kwargs, _task_id=task.id) if self._wants_id and task is not None else self._kwargs
 
@@ -371,7 +371,7 @@ class Shift:
         self.task = task
         task.add_done_callback(lambda task: self._process_ended(task, began))
 
-    def _process_ended(self, task: "Task[Any]", began: float) -> None:
+    def _process_ended(self, task: Task[Any], began: float) -> None:
         self._caller = threading.get_ident()
         try:
             result = task.value(0)
@@ -392,7 +392,7 @@ class Shift:
 
     # -- what came of it -----------------------------------------------------------------------------
 
-    def _returned(self, result: "Any", began: float) -> None:
+    def _returned(self, result: Any, began: float) -> None:
         self._worker._count(perf_counter() - began)
         if result is False and (self._worker.restart_policy != "always"
                                 or not self._may_go_on("returned False", began)):
@@ -523,13 +523,13 @@ class Shift:
                 return
             follower()
 
-    def when_over(self, follower: "Callable[[], None]") -> None:
+    def when_over(self, follower: Callable[[], None]) -> None:
         """Have a short call made when the shift is over, or now."""
         self._followers.append(follower)
         if self.over:
             self._tell()
 
-    def wait(self, deadline: "Optional[float]") -> bool:
+    def wait(self, deadline: float | None) -> bool:
         """Block until the shift is over, at the latest until the deadline; say whether it is."""
         gate = threading.Lock()
         gate.acquire()

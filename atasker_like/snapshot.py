@@ -6,7 +6,7 @@ from .engine.task import DELAYED, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+    from typing import Any, Iterable, Sequence
 
     from .engine.task import Task
     from .pools.base import Pool
@@ -17,13 +17,13 @@ __all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentil
 class _Frozen:
     """Attributes that are given once and shown in the repr."""
 
-    def __init__(self, **fields: "Any") -> None:
+    def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 
-    def __setattr__(self, name: str, value: "Any") -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is a snapshot; it does not change")
 
-    def as_dict(self) -> "Dict[str, Any]":
+    def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return {name: value.as_dict() if isinstance(value, _Frozen) else
                 {key: item.as_dict() if isinstance(item, _Frozen) else item for key, item in value.items()}
@@ -45,21 +45,21 @@ class Info(_Frozen):
     if TYPE_CHECKING:
         id: str
         active: bool
-        started: Optional[float]
+        started: float | None
         thread_pool_size: int
         thread_reserve_normal: int
         thread_reserve_high: int
-        mp_pool_size: Optional[int]
-        mp_reserve_normal: Optional[int]
-        mp_reserve_high: Optional[int]
+        mp_pool_size: int | None
+        mp_reserve_normal: int | None
+        mp_reserve_high: int | None
         thread_tasks: Sequence[str]
         mp_tasks: Sequence[str]
         thread_tasks_count: int
         mp_tasks_count: int
-        aloops: Dict[str, Any]
-        schedulers: Dict[str, Any]
-        async_job_schedulers: Dict[str, Any]
-        tasks: Dict[str, Task[Any]]
+        aloops: dict[str, Any]
+        schedulers: dict[str, Any]
+        async_job_schedulers: dict[str, Any]
+        tasks: dict[str, Task[Any]]
 
 
 class PoolStats(_Frozen):
@@ -71,7 +71,7 @@ class PoolStats(_Frozen):
     """
 
     if TYPE_CHECKING:
-        depth: Dict[int, int]
+        depth: dict[int, int]
         waiting: int
         delayed: int
         active: int
@@ -82,8 +82,8 @@ class PoolStats(_Frozen):
         cancelled: int
         retried: int
         dropped: int
-        wait: Dict[str, Optional[float]]
-        run: Dict[str, Optional[float]]
+        wait: dict[str, float | None]
+        run: dict[str, float | None]
 
 
 class Stats(_Frozen):
@@ -91,7 +91,7 @@ class Stats(_Frozen):
 
     if TYPE_CHECKING:
         thread: PoolStats
-        process: Optional[PoolStats]
+        process: PoolStats | None
         coroutine: PoolStats
         submitted: int
         succeeded: int
@@ -137,11 +137,11 @@ class WorkerStats(_Frozen):
         missed: int
         restarts: int
         waiting: int
-        last_executed: Optional[float]
-        last_duration: Optional[float]
+        last_executed: float | None
+        last_duration: float | None
 
 
-def ended(pools: "Iterable[Pool]") -> "Tuple[int, int, int]":
+def ended(pools: Iterable[Pool]) -> tuple[int, int, int]:
     """Return how many tasks of some pools have ended by themselves and been cancelled, and how many processes have
     been killed."""
     finished = cancelled = killed = 0
@@ -154,24 +154,24 @@ def ended(pools: "Iterable[Pool]") -> "Tuple[int, int, int]":
     return finished, cancelled, killed
 
 
-def percentile(ordered: "Sequence[float]", share: float) -> "Optional[float]":
+def percentile(ordered: Sequence[float], share: float) -> float | None:
     """Return the value at a share (0.5 is the median) of an ascending sequence; None for an empty one."""
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _spread(values: "Iterable[float]") -> "Dict[str, Optional[float]]":
+def _spread(values: Iterable[float]) -> dict[str, float | None]:
     ordered = sorted(values)
     return {"p50": percentile(ordered, 0.5), "p90": percentile(ordered, 0.9), "p99": percentile(ordered, 0.99),
             "max": ordered[-1] if ordered else None}
 
 
-def pool_stats(pool: "Pool") -> PoolStats:
+def pool_stats(pool: Pool) -> PoolStats:
     """Take the snapshot of a pool; any thread may."""
     registry, admission = pool.registry, pool.admission
     with pool.lock:
-        history: "Tuple[Tuple[float, float, float], ...]" = tuple(registry.history)
+        history: tuple[tuple[float, float, float], ...] = tuple(registry.history)
         fields = {
             "depth": admission.depths(), "waiting": admission.in_all(),
             "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
@@ -183,7 +183,7 @@ def pool_stats(pool: "Pool") -> PoolStats:
                      run=_spread(completed - started for _, started, completed in history))
 
 
-def running_ids(pool: "Optional[Pool]") -> "Tuple[str, ...]":
+def running_ids(pool: Pool | None) -> tuple[str, ...]:
     """Return the ids of the tasks that a pool runs now."""
     if pool is None:
         return ()
@@ -195,9 +195,9 @@ def running_ids(pool: "Optional[Pool]") -> "Tuple[str, ...]":
 KINDS = {TaskType.THREAD: "thread", TaskType.MP: "process", TaskType.COROUTINE: "coroutine"}
 
 
-def take_stats(pools: "Dict[TaskType, Pool]") -> Stats:
+def take_stats(pools: dict[TaskType, Pool]) -> Stats:
     """Take the snapshot of all pools of a supervisor."""
-    parts: "Dict[str, Any]" = {KINDS[tt]: pool_stats(pool) for tt, pool in pools.items()}
+    parts: dict[str, Any] = {KINDS[tt]: pool_stats(pool) for tt, pool in pools.items()}
     parts.setdefault("process", None)
     taken = [part for part in parts.values() if part is not None]
     sums = {name: sum(getattr(part, name) for part in taken)

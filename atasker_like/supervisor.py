@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
     from types import TracebackType
-    from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Type, Union
+    from typing import Any, Callable, Mapping, Protocol, Sequence
 
     from .pools.base import Pool
     from .pools.base import Recorder as Told
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         backend: Any
 
         def open(self) -> None: ...
-        def close(self, deadline: Optional[float]) -> None: ...
+        def close(self, deadline: float | None) -> None: ...
 
 __all__ = ["TaskSupervisor"]
 
@@ -60,14 +60,14 @@ _NEW, _RUNNING, _STOPPING, _STOPPED = "new", "running", "stopping", "stopped"
 LAST_GRACE = 2.5
 
 _numbers = count(1)
-_supervisors: "weakref.WeakSet[TaskSupervisor]" = weakref.WeakSet()
+_supervisors: weakref.WeakSet[TaskSupervisor] = weakref.WeakSet()
 
 
 def _default_size() -> int:
     return min(32, (os.cpu_count() or 1) + 4)
 
 
-def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
+def _places(pool: str, **sizes: Any) -> dict[str, int]:
     """Check numbers of places; those that are None are left out."""
     checked = {}
     for name, size in sizes.items():
@@ -81,7 +81,7 @@ def _places(pool: str, **sizes: "Any") -> "Dict[str, int]":
     return checked
 
 
-def _refuse_for(pool: "ExternalPool", **options: "Any") -> None:
+def _refuse_for(pool: ExternalPool, **options: Any) -> None:
     """Refuse what can only be asked of processes of the supervisor's own."""
     for name, value in options.items():
         if value is not None:
@@ -89,12 +89,12 @@ def _refuse_for(pool: "ExternalPool", **options: "Any") -> None:
                                        "starts its processes itself; set it there")
 
 
-def _check_callable(name: str, function: "Any") -> None:
+def _check_callable(name: str, function: Any) -> None:
     if function is not None and not callable(function):
         raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
 
 
-def _seconds(pool: str, **durations: "Any") -> float:
+def _seconds(pool: str, **durations: Any) -> float:
     """Check one duration of a pool, and return it as a float."""
     (name, seconds), = durations.items()
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
@@ -121,21 +121,21 @@ class TaskSupervisor(Schedulers):
     1024
     """
 
-    def __init__(self, supervisor_id: "Optional[str]" = None, pool_size: "Optional[int]" = None,
-                 reserve_normal: "Optional[int]" = None, reserve_high: "Optional[int]" = None) -> None:
+    def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
+                 reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
         super().__init__()
         self.id = supervisor_id or f"supervisor-{next(_numbers)}"
         self.daemon = False
         self.poll_delay = 0.1       # accepted for old applications: nothing here polls
-        self.started: "Optional[float]" = None
+        self.started: float | None = None
         self._lifecycle = threading.RLock()     # guards _state, and the making of the process pool
         self._state = _NEW
         self._stopped = threading.Event()
-        self._thread_sizes: "Dict[str, Any]" = {"pool_size": _default_size(), "reserve_normal": 2,
+        self._thread_sizes: dict[str, Any] = {"pool_size": _default_size(), "reserve_normal": 2,
                                                 "reserve_high": 2}
         self._thread_sizes.update(_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
                                           reserve_high=reserve_high))
-        self._mp_sizes: "Dict[str, Any]" = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
+        self._mp_sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
                                             "reserve_high": 0}
         self._timer = Timer(f"supervisor_{self.id}_timer")
         self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up,
@@ -145,22 +145,22 @@ class TaskSupervisor(Schedulers):
                                     self._threads.beside, self._loops)
         self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
-        self._processes: "Union[ProcessPool, ExternalPool, None]" = None
-        self._retired: "List[Pool]" = []        # what has been in its place: functions decorated then come by there
+        self._processes: ProcessPool | ExternalPool | None = None
+        self._retired: list[Pool] = []        # what has been in its place: functions decorated then come by there
         self._mp_size_asked = False             # the application has said how many places it wants
-        self._specs: "Dict[Any, TaskSpec]" = {}
-        self._lanes: "Dict[str, Lane]" = {}
+        self._specs: dict[Any, TaskSpec] = {}
+        self._lanes: dict[str, Lane] = {}
         self._before_stop = 0, 0, 0     # what had ended when the stop began
         self._finishing = False         # a thread is about to bring everything to an end
-        self._finish_until: "Optional[float]" = None    # the deadline that it keeps
+        self._finish_until: float | None = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
-        self._recorder: "Optional[Recorder]" = None     # brings results to where they outlive their tasks
+        self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
         self._watch_for_late()
         _supervisors.add(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
-    def start(self, daemon: "Optional[bool]" = None) -> None:
+    def start(self, daemon: bool | None = None) -> None:
         """Accept and run tasks. Nothing happens if it does already; after :meth:`stop` it starts again.
 
         :param daemon: accepted for old applications; kept in ``self.daemon``.
@@ -206,7 +206,7 @@ class TaskSupervisor(Schedulers):
         """True between start and stop."""
         return self._state == _RUNNING
 
-    def stop(self, wait: "Union[bool, float]" = True, stop_schedulers: bool = True,
+    def stop(self, wait: bool | float = True, stop_schedulers: bool = True,
              cancel_tasks: bool = False) -> StopReport:
         """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
 
@@ -250,7 +250,7 @@ class TaskSupervisor(Schedulers):
             self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
         return self._report()
 
-    def _begin_to_finish(self, *how: "Any") -> None:
+    def _begin_to_finish(self, *how: Any) -> None:
         """Have a thread of its own finish: the main thread may be interrupted at any line, and that one may not."""
         finisher = threading.Thread(target=self._finish, args=how, daemon=True,
                                     name=f"supervisor_{self.id}_stop")
@@ -274,7 +274,7 @@ class TaskSupervisor(Schedulers):
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()
 
-    def _finish(self, deadline: "Optional[float]", cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
+    def _finish(self, deadline: float | None, cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
         with self._lifecycle:
             if self._finishing or self._state != _STOPPING:
                 return                      # two were begun, of which the first was thought not to be
@@ -293,7 +293,7 @@ class TaskSupervisor(Schedulers):
             log.debug("supervisor %s stopped", self.id)
             self._stopped.set()
 
-    def _end_all(self, deadline: "Optional[float]", cancel_tasks: bool) -> None:
+    def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
         pools = self._pools().values()
         delayed = sum(pool.cancel_delayed() for pool in pools)
         if delayed:
@@ -348,21 +348,21 @@ class TaskSupervisor(Schedulers):
         """Wait until the supervisor has been stopped."""
         self._stopped.wait()
 
-    def __enter__(self) -> "TaskSupervisor":
+    def __enter__(self) -> TaskSupervisor:
         self.start()
         return self
 
-    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
-                 traceback: "Optional[TracebackType]") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         self.stop(cancel_tasks=error is not None)
 
     # -- pools ---------------------------------------------------------------------------------------
 
-    def set_thread_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
-                        reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
-                        max_size: "Optional[int]" = None, max_queued: "Optional[int]" = None,
-                        on_full: "Optional[str]" = None, aging: "Optional[float]" = None,
-                        max_abandoned: "Optional[int]" = None) -> None:
+    def set_thread_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
+                        reserve_high: int | None = None, min_size: int | str | None = None,
+                        max_size: int | None = None, max_queued: int | None = None,
+                        on_full: str | None = None, aging: float | None = None,
+                        max_abandoned: int | None = None) -> None:
         """Set the places of the thread pool. What is left out keeps its value; running tasks are not touched.
 
         :param pool_size: places for tasks of any priority; 0 is unlimited.
@@ -398,13 +398,13 @@ class TaskSupervisor(Schedulers):
         self._threads.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
                              sizes.get("min_size", 0), sizes.get("max_size"))
 
-    def set_mp_pool(self, pool_size: "Optional[int]" = None, reserve_normal: "Optional[int]" = None,
-                    reserve_high: "Optional[int]" = None, min_size: "Union[int, str, None]" = None,
-                    start_method: "Optional[str]" = None, max_queued: "Optional[int]" = None,
-                    on_full: "Optional[str]" = None, aging: "Optional[float]" = None,
-                    initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
-                    initializer_timeout: "Optional[float]" = None, maxtasksperchild: "Optional[int]" = None,
-                    max_age: "Optional[float]" = None, max_memory: "Optional[int]" = None) -> None:
+    def set_mp_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
+                    reserve_high: int | None = None, min_size: int | str | None = None,
+                    start_method: str | None = None, max_queued: int | None = None,
+                    on_full: str | None = None, aging: float | None = None,
+                    initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                    initializer_timeout: float | None = None, maxtasksperchild: int | None = None,
+                    max_age: float | None = None, max_memory: int | None = None) -> None:
         """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
 
         Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
@@ -471,8 +471,8 @@ class TaskSupervisor(Schedulers):
         pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
 
     @staticmethod
-    def _limit(pool: "Pool", kind: str, max_queued: "Optional[int]", on_full: "Optional[str]",
-               aging: "Optional[float]") -> None:
+    def _limit(pool: Pool, kind: str, max_queued: int | None, on_full: str | None,
+               aging: float | None) -> None:
         """Check and set what submissions to a pool have to meet; None leaves it as it is."""
         most, seconds = pool.max_queued, pool.aging
         if max_queued is not None:
@@ -484,10 +484,10 @@ class TaskSupervisor(Schedulers):
         if (most, on_full or pool.on_full, seconds) != (pool.max_queued, pool.on_full, pool.aging):
             pool.limit(most, on_full or pool.on_full, seconds)
 
-    def create_mp_pool(self, processes: "Optional[int]" = None,
-                       initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
-                       maxtasksperchild: "Optional[int]" = None, context: "Any" = None,
-                       executor: "Any" = None) -> None:
+    def create_mp_pool(self, processes: int | None = None,
+                       initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                       maxtasksperchild: int | None = None, context: Any = None,
+                       executor: Any = None) -> None:
         """Make the process pool, with the arguments of :class:`multiprocessing.Pool`; or put an executor in its place.
 
         :param processes: places for tasks of any priority; one a CPU unless told.
@@ -519,7 +519,7 @@ class TaskSupervisor(Schedulers):
         self._own_process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
 
     @property
-    def mp_pool(self) -> "Any":
+    def mp_pool(self) -> Any:
         """Where process tasks run: the supervisor's own pool (None before one was made), or the executor that the
         application has put in its place.
 
@@ -536,7 +536,7 @@ class TaskSupervisor(Schedulers):
         return self._processes if external is None else external.executor
 
     @mp_pool.setter
-    def mp_pool(self, executor: "Any") -> None:
+    def mp_pool(self, executor: Any) -> None:
         old = self._processes
         if executor is old or executor is not None and executor is getattr(old, "executor", None):
             return
@@ -567,12 +567,12 @@ class TaskSupervisor(Schedulers):
         elif old is not None:
             old.close(None)
 
-    def _external(self) -> "Optional[ExternalPool]":
+    def _external(self) -> ExternalPool | None:
         """The pool over an executor of the application's, if there is one in place."""
-        pool: "Any" = self._processes
+        pool: Any = self._processes
         return pool if hasattr(pool, "outlet") else None
 
-    def _succeed(self, old: "Union[ProcessPool, ExternalPool, None]", new: "Union[ProcessPool, ExternalPool]") -> None:
+    def _succeed(self, old: ProcessPool | ExternalPool | None, new: ProcessPool | ExternalPool) -> None:
         """Put a pool in the place of the process pool; the lifecycle is locked."""
         new.neighbours += [self._threads, self._coroutines]
         self._watch_pool(new)
@@ -592,31 +592,31 @@ class TaskSupervisor(Schedulers):
         self._specs.clear()
         self._processes = new
 
-    def _new_process_pool(self) -> "ProcessPool":
+    def _new_process_pool(self) -> ProcessPool:
         from .pools.processes import ProcessPool
 
         sizes = self._mp_sizes
         return ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
                            sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
 
-    def _process_pool(self) -> "Union[ProcessPool, ExternalPool]":
+    def _process_pool(self) -> ProcessPool | ExternalPool:
         with self._lifecycle:
             if self._processes is None:
                 self._succeed(None, self._new_process_pool())
             assert self._processes is not None
             return self._processes
 
-    def _own_process_pool(self) -> "ProcessPool":
-        pool: "Any" = self._process_pool()
+    def _own_process_pool(self) -> ProcessPool:
+        pool: Any = self._process_pool()
         return pool     # type: ignore[no-any-return]
 
-    def _pools(self) -> "Dict[TaskType, Pool]":
-        pools: "Dict[TaskType, Pool]" = {TT_THREAD: self._threads, TT_COROUTINE: self._coroutines}
+    def _pools(self) -> dict[TaskType, Pool]:
+        pools: dict[TaskType, Pool] = {TT_THREAD: self._threads, TT_COROUTINE: self._coroutines}
         if self._processes is not None:
             pools[TT_MP] = self._processes
         return pools
 
-    def pool_for(self, tt: TaskType) -> "Pool":
+    def pool_for(self, tt: TaskType) -> Pool:
         """Return the pool that runs tasks of a kind; the process pool is made on first use."""
         if tt == TT_THREAD:
             return self._threads
@@ -624,8 +624,8 @@ class TaskSupervisor(Schedulers):
             return self._process_pool()
         return self._coroutines
 
-    def spawn_thread(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
-                     kwargs: "Optional[Mapping[str, Any]]" = None) -> "Future[Any]":
+    def spawn_thread(self, target: Callable[..., Any], args: Sequence[Any] = (),
+                     kwargs: Mapping[str, Any] | None = None) -> Future[Any]:
         """Run a function in a pool thread at once, beside the places and the queues. It is not a task; what is
         returned is a :class:`concurrent.futures.Future`, and what the function raises is logged as well."""
         from concurrent.futures import Future
@@ -633,7 +633,7 @@ class TaskSupervisor(Schedulers):
         if not callable(target):
             raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
         keywords = dict(kwargs or {})
-        future: "Future[Any]" = Future()
+        future: Future[Any] = Future()
 
         def run() -> None:
             if future.set_running_or_notify_cancel():
@@ -648,11 +648,11 @@ class TaskSupervisor(Schedulers):
 
     # -- tasks ---------------------------------------------------------------------------------------
 
-    def put_task(self, target: "Callable[..., Any]", args: "Sequence[Any]" = (),
-                 kwargs: "Optional[Mapping[str, Any]]" = None,
-                 callback: "Optional[Callable[[Any], Any]]" = None, priority: int = TASK_NORMAL,
-                 delay: "Optional[float]" = None, tt: TaskType = TT_THREAD, task_id: "Optional[str]" = None,
-                 worker: "Any" = None) -> "Task[Any]":
+    def put_task(self, target: Callable[..., Any], args: Sequence[Any] = (),
+                 kwargs: Mapping[str, Any] | None = None,
+                 callback: Callable[[Any], Any] | None = None, priority: int = TASK_NORMAL,
+                 delay: float | None = None, tt: TaskType = TT_THREAD, task_id: str | None = None,
+                 worker: Any = None) -> Task[Any]:
         """Submit a call and return its task.
 
         :param target: the function; it gets ``_task_id`` when its signature takes it.
@@ -666,7 +666,7 @@ class TaskSupervisor(Schedulers):
         keywords = dict(kwargs) if kwargs else None
         spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
                               worker=worker)
-        task: "Task[Any]" = Task(spec, tuple(args), keywords, _context(spec))
+        task: Task[Any] = Task(spec, tuple(args), keywords, _context(spec))
         wants_id = spec.tt == TT_THREAD and takes_task_id(spec.target)
         if task_id is None and wants_id:
             task_id = os.urandom(12).hex()
@@ -681,10 +681,10 @@ class TaskSupervisor(Schedulers):
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
         return spec.pool.submit(task) or task       # type: ignore[func-returns-value]
 
-    def make_spec(self, target: "Any", tt: "Optional[TaskType]", options: TaskOptions,
-                  callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None,
-                  worker: "Any" = None, lane: "Union[Lane, str, None]" = None, rank: "Optional[int]" = None,
-                  hooks: "Any" = None) -> TaskSpec:
+    def make_spec(self, target: Any, tt: TaskType | None, options: TaskOptions,
+                  callback: Callable[[Any], Any] | None = None, loop: Any = None,
+                  worker: Any = None, lane: Lane | str | None = None, rank: int | None = None,
+                  hooks: Any = None) -> TaskSpec:
         """Check what a function's calls will have in common, and put it in one place.
 
         :param lane: a lane, or the name of one of this supervisor's.
@@ -725,7 +725,7 @@ class TaskSupervisor(Schedulers):
         return TaskSpec(pool, target, options, tt, callback, loop, worker, tt == TT_MP and takes_task_id(target),
                         lane, rank, hooks)
 
-    def lane(self, name: str, **settings: "Any") -> Lane:
+    def lane(self, name: str, **settings: Any) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.
 
         It is made at the first call. Settings, those of :class:`Lane`, may be given then and later; those left out stay.
@@ -744,12 +744,12 @@ class TaskSupervisor(Schedulers):
             lane.configure(**settings)
         return lane
 
-    def get_lanes(self) -> "Dict[str, Lane]":
+    def get_lanes(self) -> dict[str, Lane]:
         """Return the lanes that have been asked for by name."""
         with self._lifecycle:
             return dict(self._lanes)
 
-    def kept_spec(self, target: "Any", tt: TaskType, priority: "Optional[int]") -> TaskSpec:
+    def kept_spec(self, target: Any, tt: TaskType, priority: int | None) -> TaskSpec:
         """Return the spec for bare calls of a function, the same one each time, so that what is learnt of the
         function's duration is not lost."""
         key = (target, tt, priority)
@@ -764,19 +764,19 @@ class TaskSupervisor(Schedulers):
             self._specs[key] = spec
         return spec
 
-    def mark_task_completed(self, task: "Optional[Task[Any]]" = None, task_id: "Optional[str]" = None) -> bool:
+    def mark_task_completed(self, task: Task[Any] | None = None, task_id: str | None = None) -> bool:
         """Declare a task completed, without a result, before its target returns.
 
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
         return self._known(task, task_id).mark_completed()
 
-    def mark_task_started(self, task: "Union[Task[Any], str]") -> bool:
+    def mark_task_started(self, task: Task[Any] | str) -> bool:
         """Say whether a task is started; the supervisor itself marks the start. Kept for old callers."""
         return self._known(None if isinstance(task, str) else task,
                            task if isinstance(task, str) else None).mark_started()
 
-    def _known(self, task: "Optional[Task[Any]]", task_id: "Optional[str]") -> "Task[Any]":
+    def _known(self, task: Task[Any] | None, task_id: str | None) -> Task[Any]:
         if task is not None:
             if not isinstance(task, Task):
                 raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
@@ -786,7 +786,7 @@ class TaskSupervisor(Schedulers):
             raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task when it ends")
         return found
 
-    def get_task(self, task_id: str) -> "Optional[Task[Any]]":
+    def get_task(self, task_id: str) -> Task[Any] | None:
         """Return the live task with an id; None for one that has ended or never was."""
         for pool in self._pools().values():
             task = pool.find(task_id)
@@ -794,9 +794,9 @@ class TaskSupervisor(Schedulers):
                 return task
         return None
 
-    def get_tasks(self, tt: "Optional[TaskType]" = None) -> "Dict[str, Task[Any]]":
+    def get_tasks(self, tt: TaskType | None = None) -> dict[str, Task[Any]]:
         """Return the live tasks by id, of all kinds or of one."""
-        found: "Dict[str, Task[Any]]" = {}
+        found: dict[str, Task[Any]] = {}
         for kind, pool in self._pools().items():
             if tt is None or tt == kind:
                 found.update(pool.live_tasks())
@@ -804,7 +804,7 @@ class TaskSupervisor(Schedulers):
 
     # -- results that outlive their tasks ------------------------------------------------------------
 
-    def set_result_backend(self, backend: "Any") -> None:
+    def set_result_backend(self, backend: Any) -> None:
         """Have a backend keep the results of all tasks that end from now on, those with ``ignore_result`` excepted.
 
         What the backend that was there before has been told is stored when this returns.
@@ -819,7 +819,7 @@ class TaskSupervisor(Schedulers):
             old = self._recorder
             if old is not None and old.backend is backend:
                 return
-            new: "Optional[Recorder]" = None if backend is None else backend.attach(self)
+            new: Recorder | None = None if backend is None else backend.attach(self)
             if new is not None and self._state == _RUNNING:
                 new.open()
             self._recorder = new
@@ -831,13 +831,13 @@ class TaskSupervisor(Schedulers):
             old.backend.detach(old)
 
     @property
-    def result_backend(self) -> "Any":
+    def result_backend(self) -> Any:
         """The backend that keeps results, or None."""
         return None if self._recorder is None else self._recorder.backend
 
     # -- looking at it -------------------------------------------------------------------------------
 
-    def get_info(self, tt: "Any" = None, aloops: bool = True, schedulers: bool = True,
+    def get_info(self, tt: Any = None, aloops: bool = True, schedulers: bool = True,
                  async_job_schedulers: bool = True) -> Info:
         """Return what is going on, as a frozen :class:`Info`.
 
@@ -865,7 +865,7 @@ class TaskSupervisor(Schedulers):
         """Return depths, counts and percentiles of waiting and running time, as a frozen :class:`Stats`."""
         return take_stats(self._pools())
 
-    def dump(self, file: "Any" = None) -> None:
+    def dump(self, file: Any = None) -> None:
         """Write where every running task is: the stacks of threads and coroutines at once, those of processes by
         asking them, which works in C code that holds the interpreter as well.
 
@@ -880,7 +880,7 @@ class TaskSupervisor(Schedulers):
             file.write(stacks_text(self.id, self._threads, self._processes, self._coroutines))
             file.flush()
 
-    def dump_on_signal(self, signum: "Optional[int]" = None, file: "Any" = None) -> None:
+    def dump_on_signal(self, signum: int | None = None, file: Any = None) -> None:
         """Call :meth:`dump` whenever a signal comes: ``kill -USR1 PID`` shows what an application is doing.
 
         :param signum: the signal; SIGUSR1 unless told.
@@ -893,7 +893,7 @@ class TaskSupervisor(Schedulers):
     # -- loops ---------------------------------------------------------------------------------------
 
     def create_aloop(self, name: str, daemon: bool = False, start: bool = True,
-                     default: bool = False) -> "Union[ALoop, bool]":
+                     default: bool = False) -> ALoop | bool:
         """Make an event loop in a thread of its own; False when the name is taken.
 
         :param daemon: accepted for old applications.
@@ -902,7 +902,7 @@ class TaskSupervisor(Schedulers):
         """
         return self._loops.create(name, start, default)
 
-    def get_aloop(self, name: "Optional[str]" = None, default: bool = True) -> "Optional[ALoop]":
+    def get_aloop(self, name: str | None = None, default: bool = True) -> ALoop | None:
         """Return a loop by name; without a name, the default loop."""
         return self._loops.get(name, default)
 
@@ -915,7 +915,7 @@ class TaskSupervisor(Schedulers):
         aloop.start()
         return True
 
-    def stop_aloop(self, name: str, wait: "Union[bool, float]" = True, cancel_tasks: bool = False) -> bool:
+    def stop_aloop(self, name: str, wait: bool | float = True, cancel_tasks: bool = False) -> bool:
         """Stop a loop by name; False when there is none."""
         aloop = self._loops.get(name, False)
         if aloop is None:
@@ -924,21 +924,21 @@ class TaskSupervisor(Schedulers):
         aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
         return True
 
-    def set_default_aloop(self, aloop: "Union[ALoop, str]") -> None:
+    def set_default_aloop(self, aloop: ALoop | str) -> None:
         """Choose the loop of coroutine tasks that name none."""
         self._loops.set_default(aloop)
 
-    def get_aloops(self) -> "Dict[str, ALoop]":
+    def get_aloops(self) -> dict[str, ALoop]:
         """Return the loops by name."""
         return self._loops.names()
 
     @property
-    def default_aloop(self) -> "Optional[ALoop]":
+    def default_aloop(self) -> ALoop | None:
         """The default loop, or None."""
         return self._loops.default
 
     @property
-    def event_loop(self) -> "asyncio.AbstractEventLoop":
+    def event_loop(self) -> asyncio.AbstractEventLoop:
         """The supervisor's own event loop, started on first use."""
         return self._loops.own().get_loop()
 
@@ -946,7 +946,7 @@ class TaskSupervisor(Schedulers):
         return f"<{type(self).__name__} {self.id} {self._state}>"
 
 
-def _context(spec: TaskSpec) -> "Any":
+def _context(spec: TaskSpec) -> Any:
     from contextvars import copy_context
 
     return None if spec.tt == TT_MP else copy_context()

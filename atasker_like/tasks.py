@@ -16,8 +16,8 @@ from .supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterator, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence,
-                        Tuple, TypeVar, Union, overload)
+    from typing import (Any, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence,
+                        TypeVar, overload)
 
     T = TypeVar("T")
     R = TypeVar("R")
@@ -49,9 +49,9 @@ class BoundTask:
 
     is_bound_task = True
 
-    def __init__(self, function: "Callable[..., Any]", options: TaskOptions, tt: "Optional[TaskType]",
-                 callback: "Optional[Callable[[Any], Any]]", loop: "Any", supervisor: TaskSupervisor,
-                 lane: "Any" = None) -> None:
+    def __init__(self, function: Callable[..., Any], options: TaskOptions, tt: TaskType | None,
+                 callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
+                 lane: Any = None) -> None:
         if not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane)
@@ -59,10 +59,10 @@ class BoundTask:
         self._supervisor = supervisor
         update_wrapper(self, function)
 
-    def __call__(self, /, *args: "Any", **kwargs: "Any") -> "Task[Any]":
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
         return self._start(self._spec, args, kwargs or None)
 
-    def options(self, **changes: "Any") -> "BoundTask":
+    def options(self, **changes: Any) -> BoundTask:
         """Return a copy whose calls have other options: ``fetch.options(priority=TASK_HIGH)(url)``.
 
         Takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop``, ``lane`` and ``supervisor``.
@@ -79,7 +79,7 @@ class BoundTask:
                          self._supervisor if others.get("supervisor") is None else others["supervisor"],
                          others.get("lane", spec.lane))
 
-    def map(self, items: "Iterable[Any]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
+    def map(self, items: Iterable[Any], buffersize: int | None = None) -> Iterator[Any]:
         """Submit a call for each item, with the item as its one argument; yield the results in order.
 
         :param items: any iterable. Without a buffersize all calls are submitted here and now.
@@ -92,13 +92,13 @@ class BoundTask:
         """
         return self._map(zip(items), buffersize)
 
-    def starmap(self, items: "Iterable[Iterable[Any]]", buffersize: "Optional[int]" = None) -> "Iterator[Any]":
+    def starmap(self, items: Iterable[Iterable[Any]], buffersize: int | None = None) -> Iterator[Any]:
         """The same as :meth:`map`, with each item unpacked into positional arguments."""
         return self._map(map(tuple, items), buffersize)
 
-    def _map(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: "Optional[int]") -> "Iterator[Any]":
+    def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None) -> Iterator[Any]:
         if buffersize is None:
-            tasks: "List[Task[Any]]" = []
+            tasks: list[Task[Any]] = []
             chunk = list(islice(calls, _CHUNK))
             if len(chunk) < _CHUNK:
                 # One line, so that no interrupt comes between having them run and returning.
@@ -118,13 +118,13 @@ class BoundTask:
             raise InvalidArgumentError(f"buffersize takes an integer 1 or more, not {buffersize}")
         return self._map_ahead(calls, buffersize)
 
-    def _map_ahead(self, calls: "Iterator[Tuple[Any, ...]]", buffersize: int) -> "Iterator[Any]":
+    def _map_ahead(self, calls: Iterator[tuple[Any, ...]], buffersize: int) -> Iterator[Any]:
         pending = deque()       # type: Any
         more = True
         try:
             while True:
                 if more and len(pending) < buffersize:
-                    some: "List[Task[Any]]" = []
+                    some: list[Task[Any]] = []
                     more = self._submit_some(calls, min(_CHUNK, buffersize - len(pending)), some)
                     pending.extend(some)
                 if not pending:
@@ -134,14 +134,14 @@ class BoundTask:
             for task in reversed(pending):
                 task.cancel()
 
-    def _submit_some(self, calls: "Iterator[Tuple[Any, ...]]", most: int, tasks: "List[Task[Any]]") -> bool:
+    def _submit_some(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: list[Task[Any]]) -> bool:
         """Submit the next calls together; False when there are no more."""
         chunk = list(islice(calls, most))
         if chunk:
             tasks += self._spec.pool.start_many(self._spec, chunk)
         return len(chunk) == most
 
-    def __get__(self, instance: "Any", owner: "Any" = None) -> "BoundTask":
+    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:
         spec = self._spec
         binder = getattr(spec.target, "__get__", None)
         if binder is None or instance is None:
@@ -149,7 +149,7 @@ class BoundTask:
         return BoundTask(binder(instance, owner), spec.options, spec.tt, spec.callback, spec.loop, self._supervisor,
                          spec.lane)
 
-    def __reduce__(self) -> "Union[str, Tuple[Any, ...]]":
+    def __reduce__(self) -> str | tuple[Any, ...]:
         # By name, as functions are: the other side finds its own decorated function.
         from .pools.child import _lookup
 
@@ -171,11 +171,11 @@ class _ClassTask:
         self._task = task
         update_wrapper(self, task.__wrapped__)     # type: ignore[arg-type]
 
-    def __get__(self, instance: "Any", owner: "Any" = None) -> BoundTask:
+    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:
         return self._task.__get__(type(instance) if owner is None else owner)
 
 
-def _results(tasks: "List[Task[Any]]") -> "Iterator[Any]":
+def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
     """Yield values in order, letting go of each task; whatever is left when the iterator ends is cancelled."""
     tasks.reverse()
     try:
@@ -187,14 +187,14 @@ def _results(tasks: "List[Task[Any]]") -> "Iterator[Any]":
 
 
 @overload
-def background_task(f: "None" = None, **options: "Any") -> "Callable[[Callable[..., Any]], BoundTask]": ...
+def background_task(f: None = None, **options: Any) -> Callable[[Callable[..., Any]], BoundTask]: ...
 
 
 @overload
-def background_task(f: "Callable[..., Any]", **options: "Any") -> BoundTask: ...
+def background_task(f: Callable[..., Any], **options: Any) -> BoundTask: ...
 
 
-def background_task(f: "Any" = None, **options: "Any") -> "Any":
+def background_task(f: Any = None, **options: Any) -> Any:
     """Make the calls of a function tasks. A decorator, with or without parentheses, or called by hand.
 
     :param f: a function, coroutine function, method, static method or class method.
@@ -246,7 +246,7 @@ def background_task(f: "Any" = None, **options: "Any") -> "Any":
 # -- waiting -----------------------------------------------------------------------------------------------
 
 
-def _as_task(thing: "Any", function: str, position: "Optional[int]" = None) -> "Task[Any]":
+def _as_task(thing: Any, function: str, position: int | None = None) -> Task[Any]:
     if type(thing) is Task:
         return thing
     task = getattr(thing, "task", None)         # a handle is a view of a task
@@ -258,14 +258,14 @@ def _as_task(thing: "Any", function: str, position: "Optional[int]" = None) -> "
                               if callable(thing) else ""))
 
 
-def _as_tasks(tasks: "Any", function: str) -> "List[Task[Any]]":
+def _as_tasks(tasks: Any, function: str) -> list[Task[Any]]:
     if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
         raise _refusal(tasks, function)
     return [thing if type(thing) is Task else _as_task(thing, function, position)
             for position, thing in enumerate(tasks)]
 
 
-def _refusal(thing: "Any", function: str) -> InvalidTypeError:
+def _refusal(thing: Any, function: str) -> InvalidTypeError:
     try:
         _as_task(thing, function)
     except InvalidTypeError as error:
@@ -273,11 +273,11 @@ def _refusal(thing: "Any", function: str) -> InvalidTypeError:
     return InvalidTypeError(f"{function} takes an iterable of tasks; put the single one into a list")
 
 
-def _is_single(tasks: "Any") -> bool:
+def _is_single(tasks: Any) -> bool:
     return type(tasks) is Task or isinstance(getattr(tasks, "task", None), Task)
 
 
-def _collect(tasks: "List[Task[Any]]", strict: bool) -> "List[Any]":
+def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
     """Return the values of tasks that have ended: None in the place of a failed or cancelled one."""
     values = [task._outcome if task._status == COMPLETED and type(task._outcome) is not Failure else None
               for task in tasks]
@@ -291,14 +291,14 @@ def _collect(tasks: "List[Task[Any]]", strict: bool) -> "List[Any]":
     return values
 
 
-def _unfinished(tasks: "List[Task[Any]]", timeout: "Optional[float]") -> WaitTimeoutError:
+def _unfinished(tasks: list[Task[Any]], timeout: float | None) -> WaitTimeoutError:
     late = [task for task in tasks if not task.done()]
     return WaitTimeoutError(f"{len(late)} of {len(tasks)} tasks unfinished after {timeout:g} s of waiting; they go on. "
                             "The first: " + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
 
 
-def wait_completed(tasks: "Any", timeout: "Optional[float]" = None, strict: bool = False,
-                   progress: bool = False) -> "Any":
+def wait_completed(tasks: Any, timeout: float | None = None, strict: bool = False,
+                   progress: bool = False) -> Any:
     """Wait until tasks have ended and return their results.
 
     :param tasks: a task, which gives a single result; or any iterable of tasks, which gives a list in its order.
@@ -332,13 +332,13 @@ def wait_completed(tasks: "Any", timeout: "Optional[float]" = None, strict: bool
 class _Arrivals:
     """Tasks in the order in which they end, for one thread that takes them."""
 
-    def __init__(self, tasks: "Iterable[Task[Any]]") -> None:
+    def __init__(self, tasks: Iterable[Task[Any]]) -> None:
         # Shared without a lock, since a signal handler may end a task at any line: appending and taking are each one
         # step, and a gate that was opened for nothing only has the taker look once more.
-        self._ended: "Deque[Task[Any]]" = deque()
+        self._ended: deque[Task[Any]] = deque()
         self._gate = Lock()         # held; released when something has ended
         self._gate.acquire()
-        self._watchers: "List[Tuple[Task[Any], Callable[[], None]]]" = []
+        self._watchers: list[tuple[Task[Any], Callable[[], None]]] = []
         for task in tasks:
             watcher = self._watcher(task)
             if task._watch(watcher):
@@ -346,7 +346,7 @@ class _Arrivals:
             else:
                 self._ended.append(task)
 
-    def _watcher(self, task: "Task[Any]") -> "Callable[[], None]":
+    def _watcher(self, task: Task[Any]) -> Callable[[], None]:
         def ended() -> None:
             self._ended.append(task)
             if self._gate.locked():
@@ -356,10 +356,10 @@ class _Arrivals:
                     pass
         return ended
 
-    def _all(self) -> "List[Task[Any]]":
+    def _all(self) -> list[Task[Any]]:
         return [self._ended.popleft() for _ in range(len(self._ended))]
 
-    def take(self, deadline: "Optional[float]") -> "List[Task[Any]]":
+    def take(self, deadline: float | None) -> list[Task[Any]]:
         """Block until something has ended and return all that has; nothing when the deadline has come."""
         while True:
             ended = self._all()
@@ -374,7 +374,7 @@ class _Arrivals:
         self._watchers.clear()
 
 
-def _watch_progress(tasks: "List[Task[Any]]", deadline: "Optional[float]") -> None:
+def _watch_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
     """Draw until all tasks have ended, or the deadline has come."""
     from time import monotonic
 
@@ -397,7 +397,7 @@ def _watch_progress(tasks: "List[Task[Any]]", deadline: "Optional[float]") -> No
         bar.finish(done, failed)
 
 
-def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "Any":
+def as_completed(tasks: Iterable[Any], timeout: float | None = None) -> Any:
     """Iterate over tasks as they end, the first to end first; with ``for`` in a thread, with ``async for`` in a coroutine.
 
     What is yielded is what was given: tasks for tasks, handles for the handles of a queue.
@@ -415,11 +415,11 @@ def as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "
     return _Completed(pending, things if things != pending else None, deadline, timeout)
 
 
-def _ungrouped(tasks: "Any", function: str) -> "List[Any]":
+def _ungrouped(tasks: Any, function: str) -> list[Any]:
     """Return tasks and handles, with the handles of a group in its place."""
     if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
         raise _refusal(tasks, function)
-    things: "List[Any]" = []
+    things: list[Any] = []
     for thing in tasks:
         if type(thing) is not Task and isinstance(getattr(thing, "handles", None), tuple):
             things += thing.handles
@@ -431,32 +431,32 @@ def _ungrouped(tasks: "Any", function: str) -> "List[Any]":
 class _Completed:
     """What as_completed() returns: an iterator of both kinds, of which one is used."""
 
-    def __init__(self, pending: "List[Task[Any]]", things: "Optional[List[Any]]", deadline: "Optional[float]",
-                 timeout: "Optional[float]") -> None:
+    def __init__(self, pending: list[Task[Any]], things: list[Any] | None, deadline: float | None,
+                 timeout: float | None) -> None:
         self._arguments = pending, deadline, timeout
         # A task may have been given several times, as different handles: each is yielded once.
-        self._given: "Dict[Task[Any], List[Any]]" = {}
+        self._given: dict[Task[Any], list[Any]] = {}
         if things is not None:
             for thing, task in zip(reversed(things), reversed(pending)):
                 self._given.setdefault(task, []).append(thing)
-        self._ended: "Optional[Iterator[Task[Any]]]" = None
-        self._co_ended: "Optional[AsyncIterator[Task[Any]]]" = None
+        self._ended: Iterator[Task[Any]] | None = None
+        self._co_ended: AsyncIterator[Task[Any]] | None = None
 
-    def _as_given(self, task: "Task[Any]") -> "Any":
+    def _as_given(self, task: Task[Any]) -> Any:
         return self._given[task].pop() if self._given else task
 
-    def __iter__(self) -> "_Completed":
+    def __iter__(self) -> _Completed:
         return self
 
-    def __next__(self) -> "Any":
+    def __next__(self) -> Any:
         if self._ended is None:
             self._ended = _as_completed(*self._arguments)
         return self._as_given(next(self._ended))
 
-    def __aiter__(self) -> "_Completed":
+    def __aiter__(self) -> _Completed:
         return self
 
-    async def __anext__(self) -> "Any":
+    async def __anext__(self) -> Any:
         if self._co_ended is None:
             self._co_ended = _co_as_completed(*self._arguments)
         return self._as_given(await self._co_ended.__anext__())
@@ -467,8 +467,8 @@ class _Completed:
             self._ended.close()         # type: ignore[attr-defined]
 
 
-def _as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
-                  timeout: "Optional[float]") -> "Iterator[Task[Any]]":
+def _as_completed(pending: list[Task[Any]], deadline: float | None,
+                  timeout: float | None) -> Iterator[Task[Any]]:
     arrivals = _Arrivals(pending)
     left = len(pending)
     try:
@@ -482,7 +482,7 @@ def _as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
         arrivals.close()
 
 
-async def co_wait_completed(tasks: "Any", timeout: "Optional[float]" = None, strict: bool = False) -> "Any":
+async def co_wait_completed(tasks: Any, timeout: float | None = None, strict: bool = False) -> Any:
     """The same as :func:`wait_completed`, for a coroutine: the loop is not blocked."""
     deadline = deadline_of(timeout)
     single = _is_single(tasks)
@@ -494,7 +494,7 @@ async def co_wait_completed(tasks: "Any", timeout: "Optional[float]" = None, str
     return values[0] if single else values
 
 
-async def _co_end(task: "Task[Any]", deadline: "Optional[float]") -> bool:
+async def _co_end(task: Task[Any], deadline: float | None) -> bool:
     watcher = FutureWatcher()
     if not task._watch(watcher):
         return True
@@ -505,29 +505,29 @@ async def _co_end(task: "Task[Any]", deadline: "Optional[float]") -> bool:
             task._unwatch(watcher)
 
 
-def co_as_completed(tasks: "Iterable[Any]", timeout: "Optional[float]" = None) -> "AsyncIterator[Task[Any]]":
+def co_as_completed(tasks: Iterable[Any], timeout: float | None = None) -> AsyncIterator[Task[Any]]:
     """The same as :func:`as_completed`, for ``async for`` only, and of tasks: a handle's task for a handle."""
     return _co_as_completed(_as_tasks(_ungrouped(tasks, "co_as_completed"), "co_as_completed"), deadline_of(timeout), timeout)
 
 
-async def _co_as_completed(pending: "List[Task[Any]]", deadline: "Optional[float]",
-                           timeout: "Optional[float]") -> "AsyncIterator[Task[Any]]":
+async def _co_as_completed(pending: list[Task[Any]], deadline: float | None,
+                           timeout: float | None) -> AsyncIterator[Task[Any]]:
     from asyncio import get_running_loop
 
     from .engine.waiting import mailbox_of
 
-    come: "Deque[Task[Any]]" = deque()
+    come: deque[Task[Any]] = deque()
     coming = FutureWatcher()
     mailbox = mailbox_of(get_running_loop())
 
-    def arrive(task: "Task[Any]") -> None:
+    def arrive(task: Task[Any]) -> None:
         come.append(task)
         if not coming.future.done():
             coming.future.set_result(None)
 
     watchers = []
     for task in pending:
-        def ended(task: "Task[Any]" = task) -> None:
+        def ended(task: Task[Any] = task) -> None:
             mailbox.post(arrive, task)
 
         if task._watch(ended):
@@ -547,9 +547,9 @@ async def _co_as_completed(pending: "List[Task[Any]]", deadline: "Optional[float
                 task._unwatch(watcher)
 
 
-async def co_mp_apply(f: "Callable[..., Any]", args: "Sequence[Any]" = (),
-                      kwargs: "Optional[Mapping[str, Any]]" = None, priority: "Optional[int]" = None,
-                      delay: "Optional[float]" = None, supervisor: "Optional[TaskSupervisor]" = None) -> "Any":
+async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
+                      kwargs: Mapping[str, Any] | None = None, priority: int | None = None,
+                      delay: float | None = None, supervisor: TaskSupervisor | None = None) -> Any:
     """Run ``f(*args, **kwargs)`` in a pool process and await the result.
 
     :param f: a function that the process can import; it gets ``_task_id`` when its signature takes it.
@@ -565,7 +565,7 @@ async def co_mp_apply(f: "Callable[..., Any]", args: "Sequence[Any]" = (),
         spec = owner.kept_spec(f, TT_MP, priority)
     else:
         spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: "Task[Any]" = spec.pool.start(spec, tuple(args), dict(kwargs) if kwargs else None)
+    task: Task[Any] = spec.pool.start(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
         watcher = FutureWatcher()
         if task._watch(watcher):

@@ -30,7 +30,7 @@ from .tasks import BoundTask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List
+    from typing import Any, Callable
 
     from .results import Backend
 
@@ -71,17 +71,17 @@ class BackendContract:
     #: Whether the backend forgets results after their ``ttl`` (see :meth:`let_pass`).
     expiring = True
 
-    def make_backend(self, **options: "Any") -> "Backend":
+    def make_backend(self, **options: Any) -> Backend:
         """Return a backend over the store of the tests; options are those of :class:`Backend`."""
         raise NotImplementedError
 
-    def let_pass(self, backend: "Backend", seconds: float) -> None:
+    def let_pass(self, backend: Backend, seconds: float) -> None:
         """Let so much time pass for the store; unless told otherwise by putting ``backend.clock`` forward."""
         now = backend.clock()
         backend.clock = lambda: now + seconds
 
     @classmethod
-    def run_all(cls) -> "List[str]":
+    def run_all(cls) -> list[str]:
         """Run all tests, without a framework, and return their names.
 
         :raises Exception: of the first one that fails.
@@ -146,9 +146,9 @@ class BackendContract:
     def test_threads_at_once(self) -> None:
         with _closing(self.make_backend()) as backend:
             ids = [_ids(50) for _ in range(6)]
-            errors: "List[BaseException]" = []
+            errors: list[BaseException] = []
 
-            def work(mine: "List[str]") -> None:
+            def work(mine: list[str]) -> None:
                 try:
                     for task_id in mine:
                         backend.write([(task_id, task_id)])
@@ -307,7 +307,7 @@ class BackendContract:
                   [2 * number for number in range(len(ids))])
 
 
-def _kept(task_id: str, backend: "Backend") -> "Any":
+def _kept(task_id: str, backend: Backend) -> Any:
     """Return the value of a task that has been stored, or raise its error."""
     state = SyncResult(task_id, backend).state()
     if not state.is_final:
@@ -322,14 +322,14 @@ def _double(number: int) -> int:
 class _Supervised:
     """A supervisor whose results go to a backend, stopped at the end of the block."""
 
-    def __init__(self, backend: "Backend") -> None:
+    def __init__(self, backend: Backend) -> None:
         self._supervisor = TaskSupervisor(pool_size=2)
         self._supervisor.set_result_backend(backend)
 
     def __enter__(self) -> TaskSupervisor:
         return self._supervisor
 
-    def __exit__(self, *error: "Any") -> None:
+    def __exit__(self, *error: Any) -> None:
         self._supervisor.stop(wait=PATIENCE)
         self._supervisor.set_result_backend(None)
 
@@ -337,29 +337,29 @@ class _Supervised:
 class _closing:
     """Closes a backend at the end of the block."""
 
-    def __init__(self, backend: "Backend") -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def __enter__(self) -> "Backend":
+    def __enter__(self) -> Backend:
         return self._backend
 
-    def __exit__(self, *error: "Any") -> None:
+    def __exit__(self, *error: Any) -> None:
         self._backend.close()
 
 
-def _ids(count: int) -> "List[str]":
+def _ids(count: int) -> list[str]:
     prefix = "contract-" + os.urandom(8).hex()
     return [f"{prefix}-{number}" for number in range(count)]
 
 
 # In functions of their own, so that `python -O` leaves them in, and a failure says what was found.
 
-def _same(found: "Any", expected: "Any") -> None:
+def _same(found: Any, expected: Any) -> None:
     if found != expected:
         raise AssertionError(f"{str(found)[:500]!r} is not {str(expected)[:500]!r}")
 
 
-def _raises(kind: "Any", words: str, call: "Callable[[], Any]") -> None:
+def _raises(kind: Any, words: str, call: Callable[[], Any]) -> None:
     try:
         value = call()
     except kind as error:

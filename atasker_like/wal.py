@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["keep_log"]
 
 
-def keep_log(database: "sqlite3.Connection", patience: float) -> None:
+def keep_log(database: sqlite3.Connection, patience: float) -> None:
     """Put a file in WAL mode, where it stays.
 
     Nobody else may be writing at that moment, and unlike all others this statement does not wait for the end of that: here

@@ -26,7 +26,7 @@ from .tasks import task_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Optional, Tuple, Type, Union, overload
+    from typing import Any, Callable, overload
 else:
     def overload(function):
         return function
@@ -38,7 +38,7 @@ __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundInterval
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_before", "_loop")
 
 
-def _seconds(name: str, value: "Any", above_zero: bool = False) -> "Optional[float]":
+def _seconds(name: str, value: Any, above_zero: bool = False) -> float | None:
     """Check a duration; None stays None."""
     if value is None:
         return None
@@ -90,12 +90,12 @@ class BackgroundWorker:
     """
 
     #: Options of a class beyond those of all workers.
-    _options: "Tuple[str, ...]" = ()
+    _options: tuple[str, ...] = ()
 
     is_worker = True
 
-    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
-                 **options: "Any") -> None:
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
         known = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop",
                  "restart", "max_restarts", "within", *self._options)
         for option in options:
@@ -108,14 +108,14 @@ class BackgroundWorker:
         self.priority: int = TASK_NORMAL
         self._set_priority(get("priority"))
         self.o = get("o")
-        self.on_error: "Optional[Callable[..., Any]]" = get("on_error")
+        self.on_error: Callable[..., Any] | None = get("on_error")
         if self.on_error is not None and not callable(self.on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
         if is_coroutine_function(self.on_error):
             raise InvalidTypeError("on_error takes a plain function: it is called while the error is being handled; "
                                    "have it submit a background_task instead")
         try:
-            self.on_error_kwargs: "Dict[str, Any]" = dict(get("on_error_kwargs") or {})
+            self.on_error_kwargs: dict[str, Any] = dict(get("on_error_kwargs") or {})
         except (TypeError, ValueError):
             raise InvalidTypeError("on_error_kwargs takes a mapping, not "
                                    f"{type(get('on_error_kwargs')).__name__}") from None
@@ -127,11 +127,11 @@ class BackgroundWorker:
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
-        self._loop: "Any" = get("loop")
+        self._loop: Any = get("loop")
         self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
         if self.restart_policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
-        self.max_restarts: "Optional[int]" = get("max_restarts")
+        self.max_restarts: int | None = get("max_restarts")
         if self.max_restarts is not None and (isinstance(self.max_restarts, bool)
                                               or not isinstance(self.max_restarts, int)):
             raise InvalidTypeError(f"max_restarts takes an integer or None, not {type(self.max_restarts).__name__}")
@@ -140,19 +140,19 @@ class BackgroundWorker:
         self.within = _seconds("within", get("within", 60), above_zero=True) or 60.0
         self.last_executed: float = 0
         self._runs = self._failures = self._missed = self._restarted = 0
-        self._last_duration: "Optional[float]" = None
-        self._shift: "Optional[Shift]" = None
+        self._last_duration: float | None = None
+        self._shift: Shift | None = None
         self._first = Token()               # taken by the first shift
         self._starting = threading.RLock()      # guards _shift, while one follows the other
         self.set_name(name)
 
     # -- for subclasses ------------------------------------------------------------------------------
 
-    def run(self, *args: "Any", **kwargs: "Any") -> "Any":
+    def run(self, *args: Any, **kwargs: Any) -> Any:
         """What the worker runs; to be defined by a subclass. False stops the worker."""
         raise NotImplementedError
 
-    def process_result(self, result: "Any") -> "Any":
+    def process_result(self, result: Any) -> Any:
         """Called with what a static ``run`` returned, in a pool thread; False stops the worker."""
 
     def before_start(self) -> None:
@@ -172,13 +172,13 @@ class BackgroundWorker:
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
-    def set_name(self, name: "Optional[str]") -> None:
+    def set_name(self, name: str | None) -> None:
         """Set the name: ``_background_worker_`` and this one, or one made up. Runs have it from the next start on."""
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
         self.name = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
 
-    def start(self, *args: "Any", **kwargs: "Any") -> bool:
+    def start(self, *args: Any, **kwargs: Any) -> bool:
         """Start the worker; the arguments go to each run of its function.
 
         ``_priority``, ``_interval``, ``_delay``, ``_delay_before`` and ``_loop`` replace the worker's own from now on,
@@ -226,7 +226,7 @@ class BackgroundWorker:
         self.after_start()
         return True
 
-    def stop(self, wait: "Union[bool, float]" = True) -> bool:
+    def stop(self, wait: bool | float = True) -> bool:
         """Stop the worker: the run that is under way ends, and none follows. One that still waits for a place is called
         off; items of a queue wait for the next start.
 
@@ -253,7 +253,7 @@ class BackgroundWorker:
                 shift.cancel()
         return stopped
 
-    def restart(self, *args: "Any", wait: "Union[bool, float]" = True, **kwargs: "Any") -> bool:
+    def restart(self, *args: Any, wait: bool | float = True, **kwargs: Any) -> bool:
         """:meth:`stop`, then :meth:`start` with these arguments. From inside itself: the next run is the first one of
         the new start."""
         self.stop(wait=wait)
@@ -274,7 +274,7 @@ class BackgroundWorker:
         shift = self._shift
         return shift is not None and shift.over
 
-    def wait_until_stop(self, timeout: "Optional[float]" = None) -> bool:
+    def wait_until_stop(self, timeout: float | None = None) -> bool:
         """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
         have been started again by then.
 
@@ -304,7 +304,7 @@ class BackgroundWorker:
 
     # -- what a start is made of ---------------------------------------------------------------------
 
-    def _set_function(self, function: "Callable[..., Any]") -> None:
+    def _set_function(self, function: Callable[..., Any]) -> None:
         while getattr(function, "is_bound_task", False):
             function = function.__wrapped__     # type: ignore[attr-defined]
         if not callable(function):
@@ -312,11 +312,11 @@ class BackgroundWorker:
         self.run = function                     # type: ignore[method-assign]
         self._static = False
 
-    def _set_priority(self, priority: "Any") -> None:
+    def _set_priority(self, priority: Any) -> None:
         if priority is not None:
             self.priority = int(TaskOptions(priority=priority).priority or 0)
 
-    def _override(self, kwargs: "Dict[str, Any]") -> None:
+    def _override(self, kwargs: dict[str, Any]) -> None:
         """Take what is the worker's own out of the arguments of start()."""
         kwargs["_name"] = kwargs.get("_name", self.name)
         self._set_priority(kwargs.pop("_priority", None))
@@ -326,7 +326,7 @@ class BackgroundWorker:
             if name != "_name" and name in kwargs:
                 raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a {type(self).__name__}")
 
-    def _make_shift(self, args: "Tuple[Any, ...]", kwargs: "Dict[str, Any]") -> Shift:
+    def _make_shift(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shift:
         function = self.run
         if getattr(function, "__func__", None) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
@@ -337,7 +337,7 @@ class BackgroundWorker:
             tt = TT_MP
         loop = self.supervisor._loops.resolve(self._loop) if tt == TT_COROUTINE else None
         items = self._items()
-        given: "Dict[str, Any]" = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
+        given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
             del given["_worker"]        # it cannot cross
         taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
@@ -354,11 +354,11 @@ class BackgroundWorker:
     def _rhythm(self) -> Rhythm:
         return Ceaseless()
 
-    def _items(self) -> "Tuple[Any, ...]":
+    def _items(self) -> tuple[Any, ...]:
         """Stand-ins for what the function gets in front of the arguments of start()."""
         return ()
 
-    def _prepare(self, loop: "Any") -> None:
+    def _prepare(self, loop: Any) -> None:
         """The arguments are good; the shift is about to be made."""
 
     def end(self) -> None:
@@ -382,7 +382,7 @@ class BackgroundWorker:
     def _has_hook(self, name: str) -> bool:
         return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
 
-    def _call_hook(self, name: str, *args: "Any", caught: "Type[BaseException]" = Exception) -> None:
+    def _call_hook(self, name: str, *args: Any, caught: type[BaseException] = Exception) -> None:
         """Call a hook, and log what it raises; in threads of the supervisor's own that is whatever it raises."""
         try:
             getattr(self, name)(*args)
@@ -391,11 +391,11 @@ class BackgroundWorker:
 
     # -- what the shift asks of it -------------------------------------------------------------------
 
-    def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
+    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
         """Return what the function gets in front of its arguments; None when it need not run after all."""
         return ()
 
-    def _give_back(self, taken: "Tuple[Any, ...]") -> None:
+    def _give_back(self, taken: tuple[Any, ...]) -> None:
         """What was taken cannot be dealt with: it is for the next start."""
 
     def _dealt_with(self, rhythm: Rhythm) -> None:
@@ -440,18 +440,18 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     (True, ['GO', 'STOP'])
     """
 
-    _options: "Tuple[str, ...]" = ("q", "queue")
+    _options: tuple[str, ...] = ("q", "queue")
 
-    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
-                 **options: "Any") -> None:
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
         super().__init__(name, executor_func, **options)
         kind = options.get("q", options.get("queue"))
         kind = True if kind is None else kind
         check_queue_class(kind)
-        self._queue_class: "Any" = kind
-        self._queue: "Any" = None
+        self._queue_class: Any = kind
+        self._queue: Any = None
         self._wants_task_done = False
-        self._given_back: "Deque[Any]" = deque()        # items that come before those of the queue
+        self._given_back: deque[Any] = deque()        # items that come before those of the queue
         if not self._is_born_at_the_start():
             self._make_queue()
 
@@ -470,7 +470,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                                    f"{error}") from error
         self._wants_task_done = hasattr(self._queue, "task_done")
 
-    def put_threadsafe(self, t: "Any") -> None:
+    def put_threadsafe(self, t: Any) -> None:
         """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
 
         A bounded queue for threads blocks while it is full; one of asyncio's raises :class:`asyncio.QueueFull`.
@@ -481,7 +481,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         else:
             queue.put(t)
 
-    async def put(self, t: "Any") -> None:
+    async def put(self, t: Any) -> None:
         """Put an item into the queue, from a coroutine. A bounded queue of asyncio's is waited for while it is full;
         one for threads raises :class:`queue.Full`."""
         queue = self.get_queue_obj()
@@ -490,7 +490,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         else:
             queue.put_nowait(t)
 
-    def get_queue_obj(self) -> "Any":
+    def get_queue_obj(self) -> Any:
         """Return the queue. What is put into it by its own ``put`` and ``put_nowait`` reaches the function, too."""
         if self._queue is None:
             raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: before Python 3.10 "
@@ -500,7 +500,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def before_queue_get(self) -> None:
         """Called when there is an item, before it is taken."""
 
-    def after_queue_get(self, task: "Any") -> None:
+    def after_queue_get(self, task: Any) -> None:
         """Called with an item that has been taken, before the function gets it."""
 
     def _notify(self) -> None:
@@ -527,10 +527,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         if self._waiting():                 # put before the start, or left by the last stop
             shift.rhythm.note()             # type: ignore[attr-defined]
 
-    def _items(self) -> "Tuple[Any, ...]":
+    def _items(self) -> tuple[Any, ...]:
         return (None,)
 
-    def _prepare(self, loop: "Any") -> None:
+    def _prepare(self, loop: Any) -> None:
         if self._queue is None:
             from asyncio import _get_running_loop, _set_running_loop
 
@@ -542,7 +542,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             finally:
                 _set_running_loop(before)
 
-    def _take(self, rhythm: Rhythm) -> "Optional[Tuple[Any, ...]]":
+    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
         self._call_hook("before_queue_get", caught=BaseException)
         if self._given_back:
             item = self._given_back.popleft()
@@ -556,7 +556,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._call_hook("after_queue_get", item, caught=BaseException)
         return (item,)
 
-    def _give_back(self, taken: "Tuple[Any, ...]") -> None:
+    def _give_back(self, taken: tuple[Any, ...]) -> None:
         self._given_back.extend(taken)
 
     def _dealt_with(self, rhythm: Rhythm) -> None:
@@ -572,7 +572,7 @@ class _WorkerEvent:
 
     __slots__ = ("_worker",)
 
-    def __init__(self, worker: "BackgroundEventWorker") -> None:
+    def __init__(self, worker: BackgroundEventWorker) -> None:
         self._worker = worker
 
     def set(self) -> None:
@@ -607,7 +607,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
     (True, True, True)
     """
 
-    _options: "Tuple[str, ...]" = ("e", "event")
+    _options: tuple[str, ...] = ("e", "event")
 
     def trigger_threadsafe(self, force: bool = False) -> bool:
         """Have the function run, from any thread, signal handlers included. A stop that comes before the run has begun
@@ -629,11 +629,11 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         """:meth:`trigger_threadsafe`, for coroutines; it does not block either."""
         return self.trigger_threadsafe(force)
 
-    def get_event_obj(self) -> "Any":
+    def get_event_obj(self) -> Any:
         """Return an object whose ``set()`` triggers the worker; it has ``clear()`` and ``is_set()``, too."""
         return _WorkerEvent(self)
 
-    def _calls(self) -> "Optional[OnCall]":
+    def _calls(self) -> OnCall | None:
         shift = self._shift
         return None if shift is None else shift.rhythm      # type: ignore[return-value]
 
@@ -663,21 +663,21 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     (True, True, ['tick', 'tick', 'tick'])
     """
 
-    _options: "Tuple[str, ...]" = ("e", "event", "interval", "delay", "delay_after", "delay_before", "overlap")
+    _options: tuple[str, ...] = ("e", "event", "interval", "delay", "delay_after", "delay_before", "overlap")
 
-    def __init__(self, name: "Optional[str]" = None, executor_func: "Optional[Callable[..., Any]]" = None,
-                 **options: "Any") -> None:
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
         super().__init__(name, executor_func, **options)
-        self.interval: "Optional[float]" = None
-        self.delay: "Optional[float]" = None
-        self.delay_before: "Optional[float]" = None
+        self.interval: float | None = None
+        self.delay: float | None = None
+        self.delay_before: float | None = None
         self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
                         options.get("delay_before"))
         self.overlap: str = "skip" if options.get("overlap") is None else options["overlap"]
         if self.overlap not in OVERLAPS:
             raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
 
-    def _set_times(self, interval: "Any", delay: "Any", before: "Any") -> None:
+    def _set_times(self, interval: Any, delay: Any, before: Any) -> None:
         """Check and set the times; what is None stays as it is, but that interval and delay replace one another."""
         interval = _seconds("interval", interval, above_zero=True)
         delay = _seconds("delay", delay)
@@ -692,7 +692,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         if self.interval is None and self.delay is None and self.delay_before is None:
             self.delay = 1.0
 
-    def _override(self, kwargs: "Dict[str, Any]") -> None:
+    def _override(self, kwargs: dict[str, Any]) -> None:
         self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", None), kwargs.pop("_delay_before", None))
         super()._override(kwargs)
 
@@ -704,20 +704,20 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         self._missed += ticks
 
 
-def _name_of(function: "Any") -> str:
+def _name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or repr(function))
 
 
 @overload
-def background_worker(f: "None" = None, **options: "Any"
-                      ) -> "Callable[[Callable[..., Any]], Any]": ...
+def background_worker(f: None = None, **options: Any
+                      ) -> Callable[[Callable[..., Any]], Any]: ...
 
 
 @overload
-def background_worker(f: "Callable[..., Any]", **options: "Any") -> "Any": ...
+def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
 
 
-def background_worker(f: "Any" = None, **options: "Any") -> "Any":
+def background_worker(f: Any = None, **options: Any) -> Any:
     """Make a worker of a function. A decorator, with or without parentheses, or called by hand.
 
     ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
@@ -747,7 +747,7 @@ def background_worker(f: "Any" = None, **options: "Any") -> "Any":
     def given(*names: str) -> bool:
         return any(options.get(name) is not None and options[name] is not False for name in names)
 
-    kind: "Callable[..., BackgroundWorker]"
+    kind: Callable[..., BackgroundWorker]
     if given("q", "queue"):
         kind = BackgroundQueueWorker
     elif given("e", "event"):

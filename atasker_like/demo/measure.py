@@ -11,7 +11,7 @@ from ..snapshot import percentile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any
 
     from ..engine.result import TaskResult
 
@@ -31,9 +31,9 @@ class PoolUse:
     def __init__(self, began: float) -> None:
         self.interval = _INTERVAL
         self._began = began         # a perf_counter reading, as the tasks' times are
-        self._busy: "Dict[str, List[float]]" = {THREADS: [], PROCESSES: []}     # seconds, by interval
+        self._busy: dict[str, list[float]] = {THREADS: [], PROCESSES: []}     # seconds, by interval
 
-    def add(self, pool: str, result: "TaskResult") -> None:
+    def add(self, pool: str, result: TaskResult) -> None:
         """Count the time that a task occupied a place."""
         if result.started_at is None:
             return
@@ -52,7 +52,7 @@ class PoolUse:
         for pool, busy in self._busy.items():
             self._busy[pool] = [sum(busy[entry:entry + 2]) for entry in range(0, len(busy), 2)]
 
-    def places(self, pool: str, until: float) -> "List[float]":
+    def places(self, pool: str, until: float) -> list[float]:
         """Return how many places were occupied in each interval on average.
 
         :param until: the perf_counter reading at which the last interval ends.
@@ -75,23 +75,23 @@ class Waiting:
     def __init__(self) -> None:
         self._seconds = array("d")
 
-    def add(self, result: "TaskResult") -> None:
+    def add(self, result: TaskResult) -> None:
         """Count the wait of a task."""
         seconds = waited(result)
         if seconds is not None:
             self._seconds.append(seconds)
 
-    def add_all(self, other: "Waiting") -> None:
+    def add_all(self, other: Waiting) -> None:
         """Count the waits that another one has counted."""
         self._seconds.extend(other._seconds)
 
-    def spread(self) -> "Dict[str, Optional[float]]":
+    def spread(self) -> dict[str, float | None]:
         """Return the median and the 99th percentile."""
         ordered = sorted(self._seconds)
         return {"p50": percentile(ordered, 0.5), "p99": percentile(ordered, 0.99)}
 
 
-def waited(result: "TaskResult") -> "Optional[float]":
+def waited(result: TaskResult) -> float | None:
     """Return the seconds from a task's submission to its start; None if it never started."""
     return None if result.started_at is None else result.started_at - result.created_at
 
@@ -101,9 +101,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.done = self.lines = self.functions = self.classes = 0
-        self.largest: "Optional[Tuple[str, int]]" = None        # a path, and its lines
-        self.richest: "Optional[Tuple[str, int]]" = None        # a path, and its definitions
-        self.unparsable: "List[Tuple[str, str]]" = []           # paths, and why
+        self.largest: tuple[str, int] | None = None        # a path, and its lines
+        self.richest: tuple[str, int] | None = None        # a path, and its definitions
+        self.unparsable: list[tuple[str, str]] = []           # paths, and why
 
     def add_lines(self, path: str, lines: int) -> None:
         """Count a file that was read."""
@@ -117,20 +117,20 @@ class Tally:
         self.classes += classes
         self.richest = _greater(self.richest, (path, functions + classes))
 
-    def add_failure(self, path: str, error: "Optional[BaseException]") -> None:
+    def add_failure(self, path: str, error: BaseException | None) -> None:
         """Count and name a file that cannot be read or does not parse."""
         self.done += 1
         self.unparsable.append((path, describe(error)))
 
 
-def _greater(one: "Optional[Tuple[str, int]]", other: "Tuple[str, int]") -> "Tuple[str, int]":
+def _greater(one: tuple[str, int] | None, other: tuple[str, int]) -> tuple[str, int]:
     """Return the one with the larger number; of equals the one whose path sorts first, whichever came first."""
     if one is None or (-other[1], other[0]) < (-one[1], one[0]):
         return other
     return one
 
 
-def describe(error: "Any") -> str:
+def describe(error: Any) -> str:
     """Return an error in one line."""
     text = str(error)
     if isinstance(error, SyntaxError):

@@ -11,7 +11,7 @@ from .measure import PROCESSES, THREADS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence
+    from typing import Any, Sequence
 
 __all__ = ["print_json", "print_text"]
 
@@ -26,12 +26,12 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _PLAIN = " .:-=+*#@"
 
 
-def print_json(data: "Dict[str, Any]") -> None:
+def print_json(data: dict[str, Any]) -> None:
     """Print one JSON object, in ASCII whatever the encoding of stdout is."""
     print(json.dumps(_rounded(data), indent=2))
 
 
-def _rounded(value: "Any") -> "Any":
+def _rounded(value: Any) -> Any:
     """Cut floats to microseconds: there is no more in them."""
     if isinstance(value, float):
         return round(value, 6)
@@ -42,7 +42,7 @@ def _rounded(value: "Any") -> "Any":
     return value
 
 
-def print_text(data: "Dict[str, Any]", title: str) -> None:
+def print_text(data: dict[str, Any], title: str) -> None:
     """Print the outcome for a person: as wide as the terminal, in characters that stdout can show."""
     if sys.stdout is None:      # closed
         return
@@ -72,7 +72,7 @@ class _Text:
         self.ramp = ramp
         self.root = root
 
-    def lines(self, data: "Dict[str, Any]", title: str) -> "List[str]":
+    def lines(self, data: dict[str, Any], title: str) -> list[str]:
         """Return all lines."""
         definitions, largest, unparsable = data["definitions"], data["largest"], data["unparsable"]
         files = f"{data['files']:,}"
@@ -98,7 +98,7 @@ class _Text:
             *self._charts(data["pool_use"], data["seconds"]),
         ]
 
-    def _row(self, label: str, value: str) -> "List[str]":
+    def _row(self, label: str, value: str) -> list[str]:
         lines = textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL,
                               break_on_hyphens=False)
         return [line.replace(_JOINT, " ") for line in lines]
@@ -107,7 +107,7 @@ class _Text:
         """A path as it is seen from the root."""
         return _printable(os.path.basename(path) if path == self.root else os.path.relpath(path, self.root))
 
-    def _list(self, heading: str, entries: "Sequence[Dict[str, str]]") -> "List[str]":
+    def _list(self, heading: str, entries: Sequence[dict[str, str]]) -> list[str]:
         """Paths, each with an error."""
         if not entries:
             return []
@@ -125,8 +125,8 @@ class _Text:
     def _fitting(self, line: str) -> str:
         return f"{line[:self.width - 3]}..." if self.cut and len(line) > self.width else line
 
-    def _waiting(self, waiting: "Dict[str, Any]") -> "List[str]":
-        lines: "List[str]" = []
+    def _waiting(self, waiting: dict[str, Any]) -> list[str]:
+        lines: list[str] = []
         for pool in (THREADS, PROCESSES):
             spread = waiting[pool]
             if spread["p50"] is not None:
@@ -134,16 +134,16 @@ class _Text:
                                                                f"{_time(spread['p99'])} for {pool}")
         return lines
 
-    def _overtaking(self, overtaking: "Dict[str, Any]") -> str:
+    def _overtaking(self, overtaking: dict[str, Any]) -> str:
         return (f"a HIGH task came behind {overtaking['backlog']:,} LOW ones, overtook {overtaking['overtaken']:,} "
                 f"and waited {_time(overtaking['high_wait'])}; they waited {_time(overtaking['low_median_wait'])} "
                 f"(median), {_time(overtaking['low_last_wait'])} (last)")
 
-    def _delay(self, delay: "Dict[str, Any]") -> str:
+    def _delay(self, delay: dict[str, Any]) -> str:
         return (f"asked for {_time(delay['asked'])}, started after {_time(delay['actual'])}, "
                 f"when {_many(delay['files'], 'file')} {'was' if delay['files'] == 1 else 'were'} done")
 
-    def _coroutine(self, coroutine: "Any") -> str:
+    def _coroutine(self, coroutine: Any) -> str:
         if coroutine is None:
             return "had nothing to ask: no file parsed"
         longest = coroutine["longest"]
@@ -151,7 +151,7 @@ class _Text:
         return (f"co_mp_apply found the longest function of {self._short(coroutine['path'])} "
                 f"({_many(coroutine['definitions'], 'definition')}) in {_time(coroutine['seconds'])}: {found}")
 
-    def _charts(self, use: "Dict[str, Any]", seconds: float) -> "List[str]":
+    def _charts(self, use: dict[str, Any], seconds: float) -> list[str]:
         means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['places']}" for pool in (THREADS, PROCESSES)}
         width = max(4, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
         lines = [f"{pool.ljust(_LABEL)}|{self._chart(use[pool]['used'], use[pool]['places'], width)}| {means[pool]}"
@@ -159,7 +159,7 @@ class _Text:
         end = f"{seconds:,.1f} s"
         return [*lines, f"{'places used'.ljust(_LABEL)} 0 s{end.rjust(width - 3)}"]
 
-    def _chart(self, used: "Sequence[float]", places: int, width: int) -> str:
+    def _chart(self, used: Sequence[float], places: int, width: int) -> str:
         """One character a stretch of time, the higher the more places were in use; blank only if none was."""
         full = len(self.ramp) - 1
         marks = []
@@ -177,11 +177,11 @@ def _printable(name: str) -> str:
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in name)
 
 
-def _many(count: int, one: str, more: "Any" = None) -> str:
+def _many(count: int, one: str, more: Any = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def _time(seconds: "Any") -> str:
+def _time(seconds: Any) -> str:
     """A duration with three digits that count."""
     if seconds is None:
         return "?"

@@ -26,7 +26,7 @@ from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+    from typing import Any, Iterable, Iterator
 
     from ..engine.task import Task
     from ..tasks import BoundTask
@@ -56,7 +56,7 @@ class DemoError(Exception):
     """There is nothing to index. The message says why and what to do."""
 
 
-def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
+def run(path: str | None = None, as_json: bool = False) -> int:
     """Index source files, show how on stderr and the outcome on stdout; return the exit status.
 
     :param path: a folder or a file; None for the standard library of the running Python.
@@ -86,10 +86,10 @@ def run(path: "Optional[str]" = None, as_json: bool = False) -> int:
 # -- what to index -----------------------------------------------------------------------------------------
 
 
-def _sources(path: "Optional[str]") -> "Tuple[str, str, List[str], List[OSError]]":
+def _sources(path: str | None) -> tuple[str, str, list[str], list[OSError]]:
     """Return the root, the title of the report, the paths of the files, and the errors of folders not listed."""
-    unlisted: "List[OSError]" = []
-    skipped: "Tuple[str, ...]" = ()
+    unlisted: list[OSError] = []
+    skipped: tuple[str, ...] = ()
     if path is None:
         root, skipped = sysconfig.get_path("stdlib"), ("site-packages", "dist-packages")
         title = f"The standard library of Python {python_version()}"
@@ -129,7 +129,7 @@ def _dangles(path: str) -> bool:
         return False
 
 
-def _why_unreadable(paths: "List[str]") -> "Optional[str]":
+def _why_unreadable(paths: list[str]) -> str | None:
     """Return why the first file cannot be read, if none can; usually the first can, and is the only one tried."""
     first = None
     for path in paths:
@@ -149,15 +149,15 @@ def _why_unreadable(paths: "List[str]") -> "Optional[str]":
 class _Demo:
     """One run. All of it happens in the thread that calls :meth:`run`, but for the tasks."""
 
-    def __init__(self, paths: "List[str]") -> None:
+    def __init__(self, paths: list[str]) -> None:
         self.paths = paths
-        self.readable: "List[str]" = []     # those that threads have read, in any order
+        self.readable: list[str] = []     # those that threads have read, in any order
         self.tally = Tally()
         self.began = perf_counter()
         self.use = PoolUse(self.began)
         self.waiting = {THREADS: Waiting(), PROCESSES: Waiting()}
 
-    def run(self) -> "Dict[str, Any]":
+    def run(self) -> dict[str, Any]:
         """Do it all, and return what the report says."""
         delayed = background_task(self._glance, delay=DELAY)()
         self._index()
@@ -193,7 +193,7 @@ class _Demo:
             bar.finish(tally.done, len(tally.unparsable))
         tally.unparsable.sort()
 
-    def _read(self) -> "Iterator[Tuple[str, bytes]]":
+    def _read(self) -> Iterator[tuple[str, bytes]]:
         """Yield paths with their texts, as threads read them."""
         for path, task in _as_they_end(read_source, ((path, path) for path in self.paths), AHEAD):
             result = task.wait()
@@ -206,11 +206,11 @@ class _Demo:
             else:
                 self.tally.add_failure(path, result.exception)
 
-    def _measure(self, pool: str, result: "Any") -> None:
+    def _measure(self, pool: str, result: Any) -> None:
         self.waiting[pool].add(result)
         self.use.add(pool, result)
 
-    def _overtake(self) -> "Tuple[Dict[str, Any], Optional[Dict[str, Any]]]":
+    def _overtake(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Put a backlog of LOW tasks before the processes, and two tasks that are more urgent behind it."""
         paths = sorted(self.readable) or self.paths
         size = min(BACKLOG_MOST, max(BACKLOG_LEAST, len(paths)))
@@ -239,7 +239,7 @@ class _Demo:
             "low_last_wait": waits[-1] if waits else None,
         }, coroutine
 
-    def _ask(self) -> "Optional[Dict[str, Any]]":
+    def _ask(self) -> dict[str, Any] | None:
         """Have a coroutine ask a process which function is the longest in the file with the most definitions."""
         if self.tally.richest is None:
             return None                 # nothing parsed
@@ -248,15 +248,15 @@ class _Demo:
         path, definitions = self.tally.richest
         began = perf_counter()
 
-        async def ask() -> "Any":
+        async def ask() -> Any:
             return await co_mp_apply(source.longest_function, args=(path,))
 
         longest = asyncio.run(ask())
         return {"path": path, "definitions": definitions, "seconds": perf_counter() - began,
                 "longest": longest and dict(zip(("name", "line", "lines"), longest))}
 
-    def _data(self, overtaking: "Dict[str, Any]", coroutine: "Optional[Dict[str, Any]]",
-              delay: "Dict[str, Any]") -> "Dict[str, Any]":
+    def _data(self, overtaking: dict[str, Any], coroutine: dict[str, Any] | None,
+              delay: dict[str, Any]) -> dict[str, Any]:
         tally, now = self.tally, perf_counter()
         info, stats = task_supervisor.get_info(tt=False), task_supervisor.stats()
         places = {
@@ -280,15 +280,15 @@ class _Demo:
         }
 
 
-def _as_they_end(function: "BoundTask", calls: "Iterable[Tuple[str, Any]]",
-                 most: int) -> "Iterator[Tuple[str, Task[Any]]]":
+def _as_they_end(function: BoundTask, calls: Iterable[tuple[str, Any]],
+                 most: int) -> Iterator[tuple[str, Task[Any]]]:
     """Submit calls of a function, keep at most so many of them unfinished, and yield the tasks as they end.
 
     ``map`` with a buffersize is the shorter way where no call fails, and where the order matters.
 
     :param calls: a key, which is yielded with the task, and the one argument of each call.
     """
-    ended: "SimpleQueue[Tuple[str, Task[Any]]]" = SimpleQueue()
+    ended: SimpleQueue[tuple[str, Task[Any]]] = SimpleQueue()
     unfinished = 0
     for key, argument in calls:
         function(argument).add_done_callback(lambda task, key=key: ended.put((key, task)))  # type: ignore[misc]

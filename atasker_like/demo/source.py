@@ -11,7 +11,7 @@ import stat
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from typing import Callable, Collection, Iterator, List, Optional, Tuple
+    from typing import Callable, Collection, Iterator
 
 __all__ = ["count_definitions", "count_names", "find_sources", "longest_function", "read_source"]
 
@@ -20,8 +20,8 @@ __all__ = ["count_definitions", "count_names", "find_sources", "longest_function
 _STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
-def find_sources(root: str, skipped: "Collection[str]" = (),
-                 on_error: "Optional[Callable[[OSError], None]]" = None) -> "List[str]":
+def find_sources(root: str, skipped: Collection[str] = (),
+                 on_error: Callable[[OSError], None] | None = None) -> list[str]:
     """Return the paths of the ``*.py`` files below a folder, sorted. Symbolic links to folders are not followed.
 
     :param skipped: names of folders to leave out.
@@ -34,7 +34,7 @@ def find_sources(root: str, skipped: "Collection[str]" = (),
     return sorted(found)
 
 
-def read_source(path: str) -> "Tuple[bytes, int]":
+def read_source(path: str) -> tuple[bytes, int]:
     """Return the bytes of a file and the number of its lines. Runs in a pool thread.
 
     :raises OSError: the file cannot be read, or is a pipe, a socket or a device, which might never end.
@@ -46,7 +46,7 @@ def read_source(path: str) -> "Tuple[bytes, int]":
     return data, len(data.splitlines())
 
 
-def count_definitions(data: bytes) -> "Tuple[int, int]":
+def count_definitions(data: bytes) -> tuple[int, int]:
     """Return how many functions and how many classes a source text defines. Runs in a pool process.
 
     :raises SyntaxError: it does not parse. (Some Pythons raise ValueError for null bytes, and RecursionError or
@@ -70,7 +70,7 @@ def count_names(path: str) -> int:
     return len(set(re.findall(rb"[^\W\d]\w*", read_source(path)[0])))
 
 
-def longest_function(path: str) -> "Optional[Tuple[str, int, int]]":
+def longest_function(path: str) -> tuple[str, int, int] | None:
     """Return the name, the line and the number of lines of a file's longest function; None if it has none.
 
     Runs in a pool process.
@@ -86,7 +86,7 @@ def longest_function(path: str) -> "Optional[Tuple[str, int, int]]":
     return longest
 
 
-def _parse(data: bytes) -> "ast.Module":
+def _parse(data: bytes) -> ast.Module:
     import ast
     import warnings
 
@@ -95,7 +95,7 @@ def _parse(data: bytes) -> "ast.Module":
         return ast.parse(data)
 
 
-def _statements(tree: "ast.AST") -> "Iterator[ast.AST]":
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
     """Yield the tree and every statement in it. No recursion: sources may be nested deeper than the stack."""
     waiting = [tree]
     while waiting:

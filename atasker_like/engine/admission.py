@@ -27,7 +27,7 @@ from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Set
+    from typing import Any, Iterable, Sequence
 
     from .lanes import Lane
     from .task import Task, TaskSpec
@@ -53,12 +53,12 @@ class Admission:
         #: Tasks that wait, those withdrawn and those of lanes that are closed not counted.
         self.waiting = 0
         #: The lanes in front of the pool; one that nobody knows any more, and has no task, is gone.
-        self.lanes: "WeakSet[Lane]" = WeakSet()
+        self.lanes: WeakSet[Lane] = WeakSet()
         #: A submission that finds fewer waiting needs no further look.
         self.most = maxsize
         # By priority, each first in, first out; of tasks, and turns.
-        self._levels: "Dict[int, Deque[Any]]" = {}
-        self._order: "List[int]" = []                       # a heap of the priorities that have a level
+        self._levels: dict[int, deque[Any]] = {}
+        self._order: list[int] = []                       # a heap of the priorities that have a level
         self._dead = 0                                      # withdrawn tasks that still stand in a level
         self.resize(pool_size, reserve_normal, reserve_high)
 
@@ -68,7 +68,7 @@ class Admission:
         self._normal = self._low + reserve_normal
         self._high = self._normal + reserve_high
 
-    def empty_copy(self) -> "Admission":
+    def empty_copy(self) -> Admission:
         """Return one with the same places, in which nothing waits or runs."""
         fresh = Admission()
         fresh._low, fresh._normal, fresh._high, fresh.most = self._low, self._normal, self._high, self.most
@@ -95,7 +95,7 @@ class Admission:
             return self._high
         return maxsize
 
-    def push(self, task: "Task[Any]") -> None:
+    def push(self, task: Task[Any]) -> None:
         """Add a task behind those of its priority."""
         priority = task._spec.priority
         lane = task._spec.lane
@@ -110,7 +110,7 @@ class Admission:
         level.append(task)
         self.waiting += 1
 
-    def push_run(self, priority: int, tasks: "Sequence[Task[Any]]") -> None:
+    def push_run(self, priority: int, tasks: Sequence[Task[Any]]) -> None:
         """Add many tasks of one function, in their order."""
         if not tasks:
             return
@@ -126,7 +126,7 @@ class Admission:
         level.extend(tasks)
         self.waiting += len(tasks)
 
-    def _add_turns(self, lane: "Lane", count: int, priority: int, since: float) -> None:
+    def _add_turns(self, lane: Lane, count: int, priority: int, since: float) -> None:
         level = self._level(priority)
         last = level[-1] if level else None
         if last is not None and last._status == TURN and last.lane is lane:
@@ -136,14 +136,14 @@ class Admission:
         lane.turns += count
         self.waiting += count
 
-    def _level(self, priority: int) -> "Deque[Any]":
+    def _level(self, priority: int) -> deque[Any]:
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = deque()
             heappush(self._order, priority)
         return level
 
-    def push_back(self, tasks: "Iterable[Task[Any]]") -> None:
+    def push_back(self, tasks: Iterable[Task[Any]]) -> None:
         """Put tasks that were taken, in the order in which they were taken, back where they stood. The places of
         their lanes are given back apart: see :meth:`free`."""
         for task in reversed(list(tasks)):
@@ -164,7 +164,7 @@ class Admission:
 
     # -- lanes -------------------------------------------------------------------------------------
 
-    def _turn(self, level: "Deque[Any]", holder: "Optional[Dict[Lane, int]]" = None) -> "Optional[Task[Any]]":
+    def _turn(self, level: deque[Any], holder: dict[Lane, int] | None = None) -> Task[Any] | None:
         """A turn stands at the head of the first level: return the task whose turn it is, which stays in its lane. Or
         take the turn out of the line, since there is none, and return None."""
         turn: Turn = level[0]
@@ -180,7 +180,7 @@ class Admission:
         level.popleft()
         return None
 
-    def _take_turn(self, level: "Deque[Any]", turn: Turn) -> "Optional[Task[Any]]":
+    def _take_turn(self, level: deque[Any], turn: Turn) -> Task[Any] | None:
         """A turn has just been taken from the head of the first level: take the task whose turn it is, with a place of
         its lane, or return None, since there is none. The price of a lane is paid here: _turn(), written out."""
         lane = turn.lane
@@ -200,47 +200,47 @@ class Admission:
             self._dead = max(0, self._dead - turn.count)
         return None
 
-    def free(self, lane: "Lane") -> None:
+    def free(self, lane: Lane) -> None:
         """A place of a lane is free again."""
         lane.running -= 1
         if lane.parked:
             self.reopen(lane)
 
-    def reopen(self, lane: "Lane") -> None:
+    def reopen(self, lane: Lane) -> None:
         """A lane may have opened: what was parked stands at the head of the line again."""
         self.waiting += lane.parked
         for priority, turn in lane.unpark().items():
             self._level(priority).appendleft(turn)
 
-    def leave(self, task: "Task[Any]") -> None:
+    def leave(self, task: Task[Any]) -> None:
         """A task gives its place back."""
         self.active -= 1
         lane = task._spec.lane
         if lane is not None:
             self.free(lane)
 
-    def enter(self, task: "Task[Any]") -> None:
+    def enter(self, task: Task[Any]) -> None:
         """A task takes a place, whoever waits for one."""
         self.active += 1
         lane = task._spec.lane
         if lane is not None:
             lane.running += 1
 
-    def lend(self, task: "Task[Any]") -> None:
+    def lend(self, task: Task[Any]) -> None:
         """A task lends its place; that in its lane, too, if the lane does."""
         self.active -= 1
         lane = task._spec.lane
         if lane is not None and lane.lends:
             self.free(lane)
 
-    def reclaim(self, task: "Task[Any]") -> None:
+    def reclaim(self, task: Task[Any]) -> None:
         """A task takes back what it had lent, whoever has taken it meanwhile."""
         self.active += 1
         lane = task._spec.lane
         if lane is not None and lane.lends:
             lane.running += 1
 
-    def walk_in(self, task: "Task[Any]") -> bool:
+    def walk_in(self, task: Task[Any]) -> bool:
         """Occupy a place for a task that has just come, where there are places without end and nothing of its lane comes
         before it; say whether it has one. If not, it has not been added either."""
         lane = task._spec.lane
@@ -253,7 +253,7 @@ class Admission:
 
     # -- what is next ------------------------------------------------------------------------------
 
-    def peek(self, holder: "Optional[Dict[Lane, int]]" = None) -> "Optional[Task[Any]]":
+    def peek(self, holder: dict[Lane, int] | None = None) -> Task[Any] | None:
         """Return the task that is next, or None; it stays where it is.
 
         :param holder: the lanes of which the process that asks has tasks.
@@ -279,7 +279,7 @@ class Admission:
         """Return the priority at which the task that :meth:`peek` has just returned stands: it may have risen."""
         return self._order[0]
 
-    def age(self, now: float, interval: float) -> "Optional[float]":
+    def age(self, now: float, interval: float) -> float | None:
         """Let waiting tasks rise one class per interval, up to HIGH.
 
         :param now: a perf_counter reading, as tasks note when they came.
@@ -316,7 +316,7 @@ class Admission:
                     self._dead -= 1
         return soonest
 
-    def offer(self, task: "Task[Any]") -> bool:
+    def offer(self, task: Task[Any]) -> bool:
         """Occupy a place for a task that has just come, or let it wait; say whether it has a place.
 
         A task that may start need not look at those that wait: they may not, or they would have started.
@@ -335,7 +335,7 @@ class Admission:
         self.waiting += 1
         return False
 
-    def exchange_in(self, lane: "Lane") -> "Optional[Task[Any]]":
+    def exchange_in(self, lane: Lane) -> Task[Any] | None:
         """Give a place back that a task of a lane had, and take the task that is next: see :meth:`exchange`.
 
         Most often the turn after it is its lane's own: then the place of the lane, too, passes on.
@@ -361,7 +361,7 @@ class Admission:
             self.reopen(lane)
         return self.exchange()
 
-    def exchange(self) -> "Optional[Task[Any]]":
+    def exchange(self) -> Task[Any] | None:
         """Give a place back and take the task that is next; the place is its own then. None when none may start."""
         if self.waiting:
             order = self._order
@@ -391,14 +391,14 @@ class Admission:
         self.active -= 1
         return None
 
-    def take_run(self, spec: "TaskSpec", most: int, holder: "Dict[Lane, int]") -> "List[Task[Any]]":
+    def take_run(self, spec: TaskSpec, most: int, holder: dict[Lane, int]) -> list[Task[Any]]:
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it in its
         level, up to a number; no place is occupied, but one of their lane.
 
         :param holder: the lanes of which the process that asks has tasks, with their number; brought up to date.
         """
         level = self._levels[self._order[0]]
-        taken: "List[Task[Any]]" = []
+        taken: list[Task[Any]] = []
         lane = spec.lane
         if lane is not None:
             if lane not in holder:
@@ -429,12 +429,12 @@ class Admission:
         self.waiting -= len(taken)
         return taken
 
-    def pop(self) -> "Optional[Task[Any]]":
+    def pop(self) -> Task[Any] | None:
         """Take the task that is next and occupy a place for it; None when none may start."""
         self.active += 1
         return self.exchange()
 
-    def withdrawn(self, task: "Task[Any]") -> None:
+    def withdrawn(self, task: Task[Any]) -> None:
         """A task that waits here has just been given another state; its entry is skipped when met.
 
         Entries of withdrawn tasks are swept out when they are the larger part, so that a caller who submits
@@ -455,9 +455,9 @@ class Admission:
     def _sweep(self) -> None:
         """Keep the tasks that wait, and as many turns of each lane as count."""
         turns = {lane: lane.turns for lane in self.lanes}
-        levels: "Dict[int, Deque[Any]]" = {}
+        levels: dict[int, deque[Any]] = {}
         for priority in sorted(self._levels):
-            kept: "Deque[Any]" = deque()
+            kept: deque[Any] = deque()
             for one in self._levels[priority]:
                 if one._status == QUEUED:
                     kept.append(one)
@@ -473,7 +473,7 @@ class Admission:
         self._order = list(levels)      # a sorted list is a heap
         self._dead = 0
 
-    def recount(self, active: int, lanes: "Iterable[Lane]") -> None:
+    def recount(self, active: int, lanes: Iterable[Lane]) -> None:
         """Set the accounts right after an interrupt that came at any line, from what stands in the levels.
 
         :param active: the places in use.
@@ -494,16 +494,16 @@ class Admission:
         for lane in lanes:
             lane.running += 1
 
-    def standing(self) -> "Set[Task[Any]]":
+    def standing(self) -> set[Task[Any]]:
         """Return the tasks that wait."""
         found = {task for level in self._levels.values() for task in level if task._status == QUEUED}
         for lane in self.lanes:
             found.update(lane.tasks())
         return found
 
-    def take_all(self) -> "List[Task[Any]]":
+    def take_all(self) -> list[Task[Any]]:
         """Take every waiting task, most urgent first and then those of lanes, occupying no place."""
-        taken: "List[Task[Any]]" = []
+        taken: list[Task[Any]] = []
         for priority in sorted(self._order):
             taken += [task for task in self._levels[priority] if task._status == QUEUED]
         self._levels.clear()
@@ -513,7 +513,7 @@ class Admission:
             taken += lane.take_all()
         return taken
 
-    def depths(self) -> "Dict[int, int]":
+    def depths(self) -> dict[int, int]:
         """Return how many tasks wait at each priority."""
         counts = {priority: sum(1 for task in self._levels[priority] if task._status == QUEUED)
                   for priority in self._order}

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+    from typing import Any, Callable, Iterable
 
 __all__ = ["is_coroutine_function", "misfit", "takes", "taken_of"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
 
-def is_coroutine_function(function: "Any") -> bool:
+def is_coroutine_function(function: Any) -> bool:
     """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
     while hasattr(function, "func") and not hasattr(function, "__code__"):
         function = function.func        # functools.partial
@@ -23,7 +23,7 @@ def is_coroutine_function(function: "Any") -> bool:
     return False
 
 
-def taken_of(function: "Callable[..., Any]", names: "Iterable[str]", positional: int = 0) -> "Tuple[str, ...]":
+def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int = 0) -> tuple[str, ...]:
     """Return which of some names a function takes as keywords, by name or as any keyword, when so many positional
     arguments are given beside them. A function that does not show its signature takes none."""
     import inspect
@@ -51,12 +51,12 @@ def taken_of(function: "Callable[..., Any]", names: "Iterable[str]", positional:
     return tuple(name for name in names if name in keywords or (anything and name not in occupied))
 
 
-def takes(function: "Callable[..., Any]", name: str) -> bool:
+def takes(function: Callable[..., Any], name: str) -> bool:
     """Say whether a function takes a keyword."""
     return bool(taken_of(function, (name,)))
 
 
-def misfit(function: "Callable[..., Any]", args: "Tuple[Any, ...]", kwargs: "Dict[str, Any]") -> "Optional[str]":
+def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Return why a function cannot be called with these arguments, or None when it can, or does not show it."""
     import inspect
 

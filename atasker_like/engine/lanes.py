@@ -28,7 +28,7 @@ from .task import QUEUED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Lock
-    from typing import Any, Container, Deque, Dict, Iterator, List, Optional, Protocol, Sequence
+    from typing import Any, Container, Iterator, Protocol, Sequence
 
     from .task import Task, TaskSpec
     from .timer import Timer, TimerEntry
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
         draining: bool
 
         @property
-        def successor(self) -> "Optional[Place]": ...
+        def successor(self) -> Place | None: ...
 
-        def lane_changed(self, lane: "Lane") -> None: ...
-        def lane_opens(self, lane: "Lane") -> None: ...
-        def lane_ends(self, lane: "Lane") -> None: ...
+        def lane_changed(self, lane: Lane) -> None: ...
+        def lane_opens(self, lane: Lane) -> None: ...
+        def lane_ends(self, lane: Lane) -> None: ...
 
 __all__ = ["TURN", "Lane", "Turn"]
 
@@ -66,7 +66,7 @@ class Turn:
     _status = TURN
     _spec = None        # of no function
 
-    def __init__(self, lane: "Lane", count: int, since: float) -> None:
+    def __init__(self, lane: Lane, count: int, since: float) -> None:
         self.lane = lane
         self.count = count          # for so many, at most: see Lane.turns
         self.since = since          # when the first of them came, by perf_counter
@@ -99,14 +99,14 @@ class Lane:
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
                  "_alarm", "__weakref__")
 
-    def __init__(self, name: "Optional[str]" = None, limit: "Optional[int]" = None, rate: "Optional[float]" = None,
-                 burst: int = 1, size: "Optional[int]" = None, on_full: str = "block") -> None:
+    def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
+                 burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"a lane's name is a string, not {type(name).__name__}")
         self.name: str = name or "unnamed"
-        self.limit: "Optional[int]" = None
-        self.rate: "Optional[float]" = None
-        self.size: "Optional[int]" = None
+        self.limit: int | None = None
+        self.rate: float | None = None
+        self.size: int | None = None
         self.burst, self.on_full = 1, "block"
         self.paused = False
         self.lends = True       # the place of a task in a thread, while that waits for others
@@ -117,22 +117,22 @@ class Lane:
         self.parked = 0
         #: So many may run without a further look at the settings; -1 when each has to be looked at.
         self.most = maxsize
-        self.head: "Optional[Turn]" = None          # that stood at the head of the line when one was last taken from it
+        self.head: Turn | None = None          # that stood at the head of the line when one was last taken from it
         #: The level that the most urgent task was last taken from; None when there may be a more urgent one.
-        self.first: "Optional[Deque[Task[Any]]]" = None
-        self.outside: "Deque[Lock]" = deque()       # gates of submitters who wait for room
-        self._parked_turns: "Dict[int, Turn]" = {}              # by priority; as one, since they come back together
-        self._levels: "Dict[int, Deque[Task[Any]]]" = {}        # by rank, each first in, first out
-        self._order: "List[int]" = []                           # a heap of the ranks that have a level
+        self.first: deque[Task[Any]] | None = None
+        self.outside: deque[Lock] = deque()       # gates of submitters who wait for room
+        self._parked_turns: dict[int, Turn] = {}              # by priority; as one, since they come back together
+        self._levels: dict[int, deque[Task[Any]]] = {}        # by rank, each first in, first out
+        self._order: list[int] = []                           # a heap of the ranks that have a level
         self._dead = 0                                          # withdrawn tasks that still stand in a level
-        self.pool: "Optional[Place]" = None                     # that it stands in front of
+        self.pool: Place | None = None                     # that it stands in front of
         self._tokens, self._filled = 0.0, 0.0                   # how many may start, as of then
-        self._alarm: "Optional[TimerEntry]" = None              # the timer's call when the next one may start
+        self._alarm: TimerEntry | None = None              # the timer's call when the next one may start
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
 
     # -- settings: any thread ------------------------------------------------------------------------
 
-    def configure(self, **settings: "Any") -> None:
+    def configure(self, **settings: Any) -> None:
         """Change settings, named as those of the constructor; the others stay. What runs is not touched.
 
         The same errors as the constructor's; then nothing is changed.
@@ -164,7 +164,7 @@ class Lane:
         self.most = -1 if looked_at else maxsize if self.limit is None else self.limit
 
     @contextmanager
-    def _changing(self) -> "Iterator[None]":
+    def _changing(self) -> Iterator[None]:
         pool = self.pool
         if pool is None:        # nobody has used it
             yield
@@ -173,7 +173,7 @@ class Lane:
             yield
         pool.lane_changed(self)
 
-    def bind(self, pool: "Place") -> None:
+    def bind(self, pool: Place) -> None:
         """A function with this lane is about to be called: note the pool that the lane stands in front of.
 
         :raises InvalidArgumentError: it stands in front of another one.
@@ -209,22 +209,22 @@ class Lane:
         """Say whether another task may wait in it."""
         return self.size is None or self.waiting < self.size
 
-    def push(self, task: "Task[Any]") -> None:
+    def push(self, task: Task[Any]) -> None:
         """Add a task behind those of its rank; it needs a turn."""
         self._level(task._spec.rank).append(task)
 
-    def push_run(self, rank: int, tasks: "Sequence[Task[Any]]") -> None:
+    def push_run(self, rank: int, tasks: Sequence[Task[Any]]) -> None:
         """Add many tasks of one rank, in their order; each needs a turn."""
         self._level(rank).extend(tasks)
 
-    def push_back(self, task: "Task[Any]") -> None:
+    def push_back(self, task: Task[Any]) -> None:
         """Put a task that was taken back where it stood, it needs a turn; it may start at once, as far as the rate is
         concerned."""
         self._level(task._spec.rank).appendleft(task)
         if self.rate is not None:
             self._tokens = min(float(self.burst), self._tokens + 1)
 
-    def _level(self, rank: int) -> "Deque[Task[Any]]":
+    def _level(self, rank: int) -> deque[Task[Any]]:
         level = self._levels.get(rank)
         if level is None:
             level = self._levels[rank] = deque()
@@ -232,7 +232,7 @@ class Lane:
             self.first = None
         return level
 
-    def closed(self, holder: "Optional[Container[Lane]]" = None) -> bool:
+    def closed(self, holder: Container[Lane] | None = None) -> bool:
         """Say whether no task of it may start now.
 
         :param holder: the lanes of which a pool process has tasks: another one takes no further place.
@@ -244,7 +244,7 @@ class Lane:
             return True
         return self.rate is not None and not self._has_token(self.rate, pool)
 
-    def _has_token(self, rate: float, pool: "Place") -> bool:
+    def _has_token(self, rate: float, pool: Place) -> bool:
         now = pool.timer.clock()
         self._tokens = min(float(self.burst), self._tokens + (now - self._filled) * rate)
         self._filled = now
@@ -263,7 +263,7 @@ class Lane:
             self.pool.timer.cancel(self._alarm)
         self._alarm = None
 
-    def peek(self) -> "Optional[Task[Any]]":
+    def peek(self) -> Task[Any] | None:
         """Return the most urgent task, or None; it stays where it is."""
         order = self._order
         while order:
@@ -277,7 +277,7 @@ class Lane:
             del self._levels[heappop(order)]
         return None
 
-    def take(self) -> "Task[Any]":
+    def take(self) -> Task[Any]:
         """Take the most urgent task, there is one, whose turn has been taken."""
         order = self._order
         while True:
@@ -292,11 +292,11 @@ class Lane:
                 self._dead -= 1
             del self._levels[heappop(order)]
 
-    def take_run(self, spec: "TaskSpec", most: int) -> "List[Task[Any]]":
+    def take_run(self, spec: TaskSpec, most: int) -> list[Task[Any]]:
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it at its rank,
         up to a number; none when it is of another function. Their turns are still to be taken."""
         level = self._levels[self._order[0]]
-        taken: "List[Task[Any]]" = []
+        taken: list[Task[Any]] = []
         while level and level[0]._spec is spec and len(taken) < most:
             task = level.popleft()
             if task._status == QUEUED:
@@ -351,14 +351,14 @@ class Lane:
             self.parked += count
         return count
 
-    def unpark(self) -> "Dict[int, Turn]":
+    def unpark(self) -> dict[int, Turn]:
         """Let all parked turns stand in line again; return them by priority."""
         back, self._parked_turns = self._parked_turns, {}
         self.turns += self.parked
         self.parked = 0
         return back
 
-    def tasks(self) -> "List[Task[Any]]":
+    def tasks(self) -> list[Task[Any]]:
         """Return the tasks that wait, most urgent first."""
         return [task for rank in sorted(self._levels) for task in self._levels[rank] if task._status == QUEUED]
 
@@ -366,7 +366,7 @@ class Lane:
         """Return when the first of the tasks that wait came, by perf_counter."""
         return min((task._queued for level in self._levels.values() for task in level), default=0.0)
 
-    def take_all(self) -> "List[Task[Any]]":
+    def take_all(self) -> list[Task[Any]]:
         """Forget the tasks that wait, and return them, most urgent first."""
         taken = self.tasks()
         self._levels.clear()
@@ -383,11 +383,11 @@ class Lane:
         self._alarm = None
         self.outside.clear()
 
-    def recount(self) -> "Dict[int, int]":
+    def recount(self) -> dict[int, int]:
         """Set its own accounts right after an interrupt that came at any line; return how many tasks wait at each
         of the pool's priorities. All are to stand in line."""
         self._sweep()
-        counts: "Dict[int, int]" = {}
+        counts: dict[int, int] = {}
         for level in self._levels.values():
             for task in level:
                 counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1

@@ -9,7 +9,7 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Optional, Tuple
+    from typing import Any
 
     from .task import Task
 
@@ -34,14 +34,14 @@ class Registry:
 
     def __init__(self) -> None:
         self.prefix = os.urandom(6).hex()
-        self.live: "Dict[int, Task[Any]]" = {}      # by number
-        self.named: "Dict[str, Task[Any]]" = {}     # those whose id the caller has chosen, by id
+        self.live: dict[int, Task[Any]] = {}      # by number
+        self.named: dict[str, Task[Any]] = {}     # those whose id the caller has chosen, by id
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
         self.failed = self.cancelled = self.retried = 0
         self.dropped = 0    # of the cancelled, those that the queue had no room for
         self._shrunk = 0    # the last number when shrink() last did something
         # When the last tasks were queued, started and completed, by perf_counter.
-        self.history: "Deque[Tuple[float, float, float]]" = deque(maxlen=HISTORY)
+        self.history: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)
 
     @property
     def succeeded(self) -> int:
@@ -52,7 +52,7 @@ class Registry:
         """Return the id of the task with this number."""
         return f"{self.prefix}{number:012x}"
 
-    def find(self, task_id: str) -> "Optional[Task[Any]]":
+    def find(self, task_id: str) -> Task[Any] | None:
         """Return the live task with this id, or None."""
         if self.named:
             task = self.named.get(task_id)
@@ -65,7 +65,7 @@ class Registry:
                 return None
         return None
 
-    def add(self, task: "Task[Any]") -> None:
+    def add(self, task: Task[Any]) -> None:
         """Enter a task and give it its number."""
         task._seq = number = self.last + 1
         self.live[number] = task
@@ -74,7 +74,7 @@ class Registry:
         if extra is not None and extra.task_id is not None:
             self.named[extra.task_id] = task
 
-    def drop(self, task: "Task[Any]") -> None:
+    def drop(self, task: Task[Any]) -> None:
         """Forget a task that has just become final."""
         del self.live[task._seq]
         extra = task._extra

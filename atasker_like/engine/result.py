@@ -7,7 +7,7 @@ from ..errors import TaskCancelledError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping, Optional, Tuple
+    from typing import Any, Mapping
 
 __all__ = ["Failure", "TaskResult", "set_debug", "with_cause", "with_traceback"]
 
@@ -20,19 +20,19 @@ class _Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def warning(self, message: str, *arguments: "Any") -> None:
+    def warning(self, message: str, *arguments: Any) -> None:
         """Log a warning."""
         self._write(logging.WARNING, message, arguments, None)
 
-    def error(self, message: str, *arguments: "Any", exc_info: "Any" = None) -> None:
+    def error(self, message: str, *arguments: Any, exc_info: Any = None) -> None:
         """Log an error."""
         self._write(logging.ERROR, message, arguments, exc_info)
 
-    def critical(self, message: str, *arguments: "Any") -> None:
+    def critical(self, message: str, *arguments: Any) -> None:
         """Log what may be the end of the application."""
         self._write(logging.CRITICAL, message, arguments, None)
 
-    def debug(self, message: str, *arguments: "Any") -> None:
+    def debug(self, message: str, *arguments: Any) -> None:
         """Log what only :func:`set_debug` shows."""
         self._write(logging.DEBUG, message, arguments, None)
 
@@ -42,11 +42,11 @@ class _Log:
         self._logger.setLevel(level)
         return was
 
-    def exception(self, message: str, *arguments: "Any") -> None:
+    def exception(self, message: str, *arguments: Any) -> None:
         """Log an error, with the exception that is being handled."""
         self._write(logging.ERROR, message, arguments, True)
 
-    def _write(self, level: int, message: str, arguments: "Tuple[Any, ...]", exc_info: "Any") -> None:
+    def _write(self, level: int, message: str, arguments: tuple[Any, ...], exc_info: Any) -> None:
         try:
             self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
         except Exception:
@@ -78,7 +78,7 @@ def set_debug(mode: bool = True) -> None:
     _debugging = bool(mode)
 
 
-def with_traceback(error: BaseException, traceback: "Any") -> BaseException:
+def with_traceback(error: BaseException, traceback: Any) -> BaseException:
     """Set an error's traceback, also where its class refuses assignments (a frozen dataclass, say)."""
     return BaseException.with_traceback(error, traceback)
 
@@ -142,25 +142,25 @@ class TaskResult:
         name: str
         status: str
         value: Any
-        exception: Optional[BaseException]
+        exception: BaseException | None
         attempts: int
         priority: int
         must_complete: bool
         group_id: Any
         detached: bool
-        scheduled_for: Optional[float]
+        scheduled_for: float | None
         metadata: Mapping[str, Any]
         created_at: float
-        started_at: Optional[float]
+        started_at: float | None
         finished_at: float
         duration: float
-        message: Optional[str]
+        message: str | None
 
-    def __init__(self, **fields: "Any") -> None:
+    def __init__(self, **fields: Any) -> None:
         for name in self.__slots__:
             object.__setattr__(self, name, fields[name])
 
-    def __setattr__(self, name: str, value: "Any") -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a TaskResult does not change")
 
     def __delattr__(self, name: str) -> None:
@@ -171,7 +171,7 @@ class TaskResult:
         """True when the task succeeded."""
         return self.status == "succeeded"
 
-    def unwrap(self) -> "Any":
+    def unwrap(self) -> Any:
         """Return the value, or raise the task's error, or TaskCancelledError."""
         if self.exception is not None:
             raise self.exception
@@ -190,9 +190,9 @@ class TaskResult:
         outcome = f"exception={self.exception!r}" if self.exception is not None else f"value={self.value!r}"
         return f"<TaskResult {self.name} {self.status} {outcome}>"
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, ({name: getattr(self, name) for name in self.__slots__},))
 
 
-def _rebuild(fields: "Mapping[str, Any]") -> TaskResult:
+def _rebuild(fields: Mapping[str, Any]) -> TaskResult:
     return TaskResult(**fields)

@@ -27,8 +27,7 @@ from .waiting import FutureWatcher, block, current, deadline_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
-    from typing import (Any, Callable, Dict, Generator, Generic, List, NamedTuple, Optional, Protocol, Tuple,
-                        TypeVar, Union)
+    from typing import Any, Callable, Generator, Generic, NamedTuple, Protocol, TypeVar
 
     T = TypeVar("T", covariant=True)
 
@@ -39,17 +38,17 @@ if TYPE_CHECKING:
         gates: Any
 
         def busy_here(self) -> bool: ...
-        def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None: ...
+        def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None: ...
 
-        def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]",
-                  kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]": ...
-        def start_many(self, spec: "TaskSpec", calls: "List[Tuple[Any, ...]]") -> "List[Task[Any]]": ...
-        def submit(self, task: "Task[Any]") -> None: ...
-        def task_id(self, task: "Task[Any]") -> str: ...
-        def cancel(self, task: "Task[Any]") -> bool: ...
-        def abandon(self, task: "Task[Any]") -> None: ...
-        def complete_early(self, task: "Task[Any]") -> bool: ...
-        def report(self, task: "Task[Any]", progress: "Progress") -> None: ...
+        def start(self, spec: TaskSpec, args: tuple[Any, ...],
+                  kwargs: dict[str, Any] | None) -> Task[Any]: ...
+        def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]: ...
+        def submit(self, task: Task[Any]) -> None: ...
+        def task_id(self, task: Task[Any]) -> str: ...
+        def cancel(self, task: Task[Any]) -> bool: ...
+        def abandon(self, task: Task[Any]) -> None: ...
+        def complete_early(self, task: Task[Any]) -> bool: ...
+        def report(self, task: Task[Any], progress: Progress) -> None: ...
 
     class _Subscript(Generic[T]):
         pass
@@ -58,8 +57,8 @@ if TYPE_CHECKING:
         """What a task last reported of itself."""
 
         done: float
-        total: Optional[float]
-        message: Optional[str]
+        total: float | None
+        message: str | None
 else:
     from collections import namedtuple
 
@@ -85,10 +84,10 @@ CANCELED = int(TaskStatus.CANCELED)
 FINAL = (COMPLETED, CANCELED)
 
 #: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
-current_coroutine_task: "ContextVar[Optional[Task[Any]]]" = ContextVar("atasker_like.task", default=None)
+current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
 
 #: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
-coroutine_inside: "ContextVar[Optional[Tuple[Task[Any], Task[Any]]]]" = ContextVar("atasker_like.inside", default=None)
+coroutine_inside: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
 
 
 class TaskSpec:
@@ -97,10 +96,10 @@ class TaskSpec:
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
                  "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob")
 
-    def __init__(self, pool: "Owner", target: "Callable[..., Any]", options: TaskOptions, tt: TaskType = TaskType.THREAD,
-                 callback: "Optional[Callable[[Any], Any]]" = None, loop: "Any" = None, worker: "Any" = None,
-                 takes_id: bool = False, lane: "Any" = None, rank: "Optional[int]" = None,
-                 hooks: "Any" = None) -> None:
+    def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
+                 callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
+                 takes_id: bool = False, lane: Any = None, rank: int | None = None,
+                 hooks: Any = None) -> None:
         self.pool = pool
         self.target = target
         self.options = options
@@ -125,8 +124,8 @@ class TaskSpec:
         #: True when a pool process needs to be told the function and its arguments only.
         self.terse = not takes_id and options.name is None
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
-        self.cost: "Optional[float]" = None
-        self.blob: "Optional[bytes]" = None
+        self.cost: float | None = None
+        self.blob: bytes | None = None
 
 
 class _Extra:
@@ -137,15 +136,15 @@ class _Extra:
 
     def __init__(self) -> None:
         self.attempts = 0
-        self.progress: "Optional[Progress]" = None
-        self.task_id: "Optional[str]" = None
-        self.timer: "Any" = None
-        self.due: "Optional[float]" = None
-        self.callbacks: "Optional[List[Callable[[Task[Any]], Any]]]" = None
-        self.on_start: "Optional[List[Callable[[], None]]]" = None
+        self.progress: Progress | None = None
+        self.task_id: str | None = None
+        self.timer: Any = None
+        self.due: float | None = None
+        self.callbacks: list[Callable[[Task[Any]], Any]] | None = None
+        self.on_start: list[Callable[[], None]] | None = None
         self.cancel_requested = False
-        self.payload: "Any" = None
-        self.armed: "Optional[object]" = None       # of a started task with a timeout: which attempt it is for
+        self.payload: Any = None
+        self.armed: object | None = None       # of a started task with a timeout: which attempt it is for
         self.told = 0           # attempts whose start its hooks have been told of
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
 
@@ -155,7 +154,7 @@ class _Milestone:
 
     __slots__ = ("_task", "_final")
 
-    def __init__(self, task: "Task[Any]", final: bool) -> None:
+    def __init__(self, task: Task[Any], final: bool) -> None:
         self._task = task
         self._final = final
 
@@ -164,7 +163,7 @@ class _Milestone:
         task = self._task
         return task.done() if self._final else task.is_started()
 
-    def wait(self, timeout: "Optional[float]" = None) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Block for at most ``timeout`` seconds; say whether the task has got so far."""
         if self.is_set():
             return True
@@ -184,16 +183,16 @@ class Task(_Subscript[T]):
     __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
                  "_completed", "_seq", "__weakref__")
 
-    def __init__(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]",
-                 context: "Optional[Context]") -> None:
+    def __init__(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
+                 context: Context | None) -> None:
         self._spec = spec
         self._args = args
         self._kwargs = kwargs
         #: The context to run in; the pickled arguments, of a task of the process pool.
-        self._context: "Any" = context
+        self._context: Any = context
         self._status = QUEUED
-        self._watchers: "Optional[List[Callable[[], None]]]" = None
-        self._extra: "Optional[_Extra]" = None
+        self._watchers: list[Callable[[], None]] | None = None
+        self._extra: _Extra | None = None
         self._queued = perf_counter()
         if TYPE_CHECKING:
             self._outcome: Any = None
@@ -203,8 +202,8 @@ class Task(_Subscript[T]):
 
     # -- the state machine ---------------------------------------------------------------------------
 
-    def _advance(self, status: int, now: float, outcome: "Any" = None,
-                 following: "Optional[Task[Any]]" = None) -> bool:
+    def _advance(self, status: int, now: float, outcome: Any = None,
+                 following: Task[Any] | None = None) -> bool:
         """Change the state; the only place where that happens. The pool's lock is held.
 
         The task that follows on the same place, if any, is started with the same step.
@@ -252,11 +251,11 @@ class Task(_Subscript[T]):
                 extra.attempts = 1
         return extra
 
-    def _hold(self) -> "Tuple[Any, ...]":
+    def _hold(self) -> tuple[Any, ...]:
         """Return references to the arguments, for a caller who is about to make the task final under a lock."""
         return self._args, self._kwargs, self._context
 
-    def _watch(self, watcher: "Callable[[], None]") -> bool:
+    def _watch(self, watcher: Callable[[], None]) -> bool:
         """Have watcher() called when the task is final; False, and no call, when it is already."""
         pool = self._spec.pool
         if pool.busy_here():
@@ -273,12 +272,12 @@ class Task(_Subscript[T]):
             pool.gates.wake()
         return not final
 
-    def _unwatch(self, watcher: "Callable[[], None]") -> None:
+    def _unwatch(self, watcher: Callable[[], None]) -> None:
         with self._spec.pool.lock:
             if self._watchers is not None and watcher in self._watchers:
                 self._watchers.remove(watcher)
 
-    def _end(self, deadline: "Optional[float]") -> bool:
+    def _end(self, deadline: float | None) -> bool:
         """Block until the task is final; say whether it is."""
         gate = Lock()
         gate.acquire()
@@ -295,7 +294,7 @@ class Task(_Subscript[T]):
                 self._unwatch(gate.release)
         return ended or self.done()
 
-    def _start(self, deadline: "Optional[float]") -> bool:
+    def _start(self, deadline: float | None) -> bool:
         """Block until the task is started, or has ended; say whether it is."""
         gate = Lock()
         gate.acquire()
@@ -321,7 +320,7 @@ class Task(_Subscript[T]):
         return self._spec.pool.task_id(self)
 
     @property
-    def task(self) -> "Task[T]":
+    def task(self) -> Task[T]:
         """The task itself, for code that unwraps what it was given."""
         return self
 
@@ -331,17 +330,17 @@ class Task(_Subscript[T]):
         return self._spec.name
 
     @property
-    def target(self) -> "Optional[Callable[..., Any]]":
+    def target(self) -> Callable[..., Any] | None:
         """The function; None once the task has ended."""
         return None if self.done() else self._spec.target
 
     @property
-    def args(self) -> "Tuple[Any, ...]":
+    def args(self) -> tuple[Any, ...]:
         """The positional arguments; empty once the task has ended."""
         return self._args
 
     @property
-    def kwargs(self) -> "Dict[str, Any]":
+    def kwargs(self) -> dict[str, Any]:
         """The keyword arguments; empty once the task has ended."""
         return dict(self._kwargs or ())
 
@@ -361,22 +360,22 @@ class Task(_Subscript[T]):
         return self._spec.options
 
     @property
-    def callback(self) -> "Optional[Callable[[Any], Any]]":
+    def callback(self) -> Callable[[Any], Any] | None:
         """What is called with the result before the completion is announced."""
         return self._spec.callback
 
     @property
-    def delay(self) -> "Optional[float]":
+    def delay(self) -> float | None:
         """The seconds it was told to wait before it may start, or None."""
         return self._spec.options.delay
 
     @property
-    def worker(self) -> "Any":
+    def worker(self) -> Any:
         """The worker that produced it, or None."""
         return self._spec.worker
 
     @property
-    def metadata(self) -> "Dict[str, Any]":
+    def metadata(self) -> dict[str, Any]:
         """A copy of the mapping given in the options."""
         return dict(self._spec.options.metadata)
 
@@ -412,7 +411,7 @@ class Task(_Subscript[T]):
         return hasattr(self, "_started")
 
     @property
-    def progress(self) -> "Optional[Progress]":
+    def progress(self) -> Progress | None:
         """What the task last reported: ``(done, total, message)``, or None."""
         extra = self._extra
         return None if extra is None else extra.progress
@@ -423,12 +422,12 @@ class Task(_Subscript[T]):
         return _epoch(self._queued)
 
     @property
-    def time_started(self) -> "Optional[float]":
+    def time_started(self) -> float | None:
         """When its last attempt started, in epoch seconds; None before."""
         return _epoch(self._started) if self._has_started() else None
 
     @property
-    def time_completed(self) -> "Optional[float]":
+    def time_completed(self) -> float | None:
         """When it became final, in epoch seconds; None before."""
         return _epoch(self._completed) if self.done() else None
 
@@ -462,14 +461,14 @@ class Task(_Subscript[T]):
     # -- what came of it -----------------------------------------------------------------------------
 
     @property
-    def result(self) -> "Optional[T]":
+    def result(self) -> T | None:
         """The return value: None until the task has ended, and None when it failed."""
         if self._status != COMPLETED or type(self._outcome) is Failure:
             return None
-        value: "T" = self._outcome
+        value: T = self._outcome
         return value
 
-    def value(self, timeout: "Optional[float]" = None) -> "T":
+    def value(self, timeout: float | None = None) -> T:
         """Return what the function returned, or raise what it raised; block until then.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -484,10 +483,10 @@ class Task(_Subscript[T]):
                 outcome.reraise()
             finally:
                 del self, outcome    # the error's traceback holds this frame: no cycle through it
-        value: "T" = outcome
+        value: T = outcome
         return value
 
-    def exception(self, timeout: "Optional[float]" = None) -> "Optional[BaseException]":
+    def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error that the function raised, or None; block until then.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -503,7 +502,7 @@ class Task(_Subscript[T]):
             return error
         return None
 
-    def wait(self, timeout: "Optional[float]" = None) -> TaskResult:
+    def wait(self, timeout: float | None = None) -> TaskResult:
         """Block until the task has ended and return how, as a :class:`TaskResult`; an error is not raised.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -513,7 +512,7 @@ class Task(_Subscript[T]):
             self._wait_for_end(timeout, cancelled_raises=False)
         return self._summary()
 
-    def _wait_for_end(self, timeout: "Optional[float]", cancelled_raises: bool = True) -> None:
+    def _wait_for_end(self, timeout: float | None, cancelled_raises: bool = True) -> None:
         if self._status != CANCELED and not self._end(None if timeout is None else deadline_of(timeout)):
             raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {timeout:g} s of "
                                    "waiting; it goes on: wait again, or cancel() it")
@@ -538,7 +537,7 @@ class Task(_Subscript[T]):
             duration=0.0 if started is None else self._completed - started,
             message=None if failure is None else f"{type(failure.error).__name__}: {failure.error}")
 
-    def __await__(self) -> "Generator[Any, None, T]":
+    def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine, of any running loop, and return the value or raise the error.
 
         Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
@@ -553,7 +552,7 @@ class Task(_Subscript[T]):
                         self._unwatch(watcher)
         return self.value()
 
-    def add_done_callback(self, callback: "Callable[[Task[T]], Any]") -> None:
+    def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
         """Have ``callback(task)`` called when the task has ended; at once when it has.
 
         Callbacks are called in order, in a thread of the supervisor, with no lock held; what they raise is
@@ -574,7 +573,7 @@ class Task(_Subscript[T]):
                 return
         self._call_back(callback)
 
-    def _call_back(self, callback: "Callable[[Task[Any]], Any]") -> None:
+    def _call_back(self, callback: Callable[[Task[Any]], Any]) -> None:
         try:
             callback(self)
         except BaseException:
@@ -616,8 +615,8 @@ class Task(_Subscript[T]):
         if extra is not None and extra.cancel_requested:
             raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was asked to stop by cancel()")
 
-    def report_progress(self, done: float, total: "Optional[float]" = None,
-                        message: "Optional[str]" = None) -> None:
+    def report_progress(self, done: float, total: float | None = None,
+                        message: str | None = None) -> None:
         """Called by the function that the task runs: say how far it is. Others read ``task.progress``."""
         self._spec.pool.report(self, Progress(done, total, message))
 
@@ -625,7 +624,7 @@ class Task(_Subscript[T]):
         return f"<Task {self.name} {self.id[-8:]} {self.state}>"
 
 
-def _cannot_wait(task: "Task[Any]") -> SupervisorBusyError:
+def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
     return SupervisorBusyError(f"cannot wait for task {task.name} ({task.id[-8:]}) here: this code, a signal handler or a "
                                "finalizer, came in between two steps of the supervisor, which go on when it returns; "
                                "use add_done_callback")
@@ -639,12 +638,12 @@ def _epoch(reading: float) -> float:
     return time() - perf_counter() + reading
 
 
-def takes_task_id(function: "Any") -> bool:
+def takes_task_id(function: Any) -> bool:
     """Say whether a function can be called with a keyword ``_task_id``."""
     return takes_keyword(function, "_task_id")
 
 
-def takes_keyword(function: "Any", name: str) -> bool:
+def takes_keyword(function: Any, name: str) -> bool:
     """Say whether a function can be called with a keyword of a name: it names it, or takes any keyword.
 
     Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
@@ -670,7 +669,7 @@ def takes_keyword(function: "Any", name: str) -> bool:
 _TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS
 
 
-def current_task() -> "Optional[Union[Task[Any], Any]]":
+def current_task() -> Task[Any] | Any | None:
     """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
 
     In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``check_cancelled()`` and

@@ -28,7 +28,7 @@ from .result import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Optional, Tuple
+    from typing import Any, Callable
 
 __all__ = ["Timer", "TimerEntry"]
 
@@ -45,14 +45,14 @@ class TimerEntry:
 
     __slots__ = ("deadline", "number", "call", "arguments")
 
-    def __init__(self, deadline: float, number: int, call: "Callable[..., None]",
-                 arguments: "Tuple[Any, ...]") -> None:
+    def __init__(self, deadline: float, number: int, call: Callable[..., None],
+                 arguments: tuple[Any, ...]) -> None:
         self.deadline = deadline
         self.number = number
-        self.call: "Optional[Callable[..., None]]" = call
+        self.call: Callable[..., None] | None = call
         self.arguments = arguments
 
-    def __lt__(self, other: "TimerEntry") -> bool:
+    def __lt__(self, other: TimerEntry) -> bool:
         if self.deadline != other.deadline:
             return self.deadline < other.deadline
         return self.number < other.number
@@ -64,22 +64,22 @@ class Timer:
     The calls are the engine's own and short; they run with no lock of the timer held.
     """
 
-    def __init__(self, name: str = "timer", clock: "Callable[[], float]" = monotonic) -> None:
+    def __init__(self, name: str = "timer", clock: Callable[[], float] = monotonic) -> None:
         self._name = name
         self.clock = clock
         # Shared without a lock: appending to a deque and taking from it are each one step, on a free-threaded
         # build too. The thread says until when it sleeps and then looks into the inbox once more; a caller puts
         # its entry there and then looks until when the thread sleeps. So one of the two sees the other.
-        self._inbox: "Deque[TimerEntry]" = deque()
+        self._inbox: deque[TimerEntry] = deque()
         self._until = AWAKE
         self._numbers = count(1)
         self._cancelled = 0                 # how many in the heap, about: callers count without a lock
-        self._heap: "List[TimerEntry]" = []
+        self._heap: list[TimerEntry] = []
         self._heap_lock = threading.Lock()  # guards _heap: taken by the thread, and by stop() when it is gone
         self._wake = threading.Lock()       # held while the thread has no reason to look up
         self._wake.acquire()
         self._start_lock = threading.RLock()        # guards _thread and _generation
-        self._thread: "Optional[threading.Thread]" = None
+        self._thread: threading.Thread | None = None
         self._generation = 0                # which thread is the timer's; an older one goes when it sees that
 
     def reset_after_fork(self) -> None:
@@ -104,7 +104,7 @@ class Timer:
             self._thread = thread
             thread.start()      # when it raises there is a thread without ident, as after an interrupt
 
-    def call_at(self, deadline: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
+    def call_at(self, deadline: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
         """Have ``call(*arguments)`` made at a time of the clock; :meth:`start` comes first."""
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
         self._inbox.append(entry)
@@ -112,11 +112,11 @@ class Timer:
             self._look_up()
         return entry
 
-    def call_later(self, seconds: float, call: "Callable[..., None]", *arguments: "Any") -> TimerEntry:
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
         """Have ``call(*arguments)`` made so many seconds from now."""
         return self.call_at(self.clock() + seconds, call, *arguments)
 
-    def cancel(self, entry: "Optional[TimerEntry]") -> None:
+    def cancel(self, entry: TimerEntry | None) -> None:
         """Make sure that a call is not made any more; it may be under way. None is allowed."""
         if entry is None or entry.call is None:
             return

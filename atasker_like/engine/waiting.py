@@ -23,7 +23,7 @@ from ..errors import InvalidTypeError, QueueFullError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Deque, MutableMapping, Optional, Protocol, Tuple, TypeVar
+    from typing import Any, Callable, MutableMapping, Protocol, TypeVar
 
     T = TypeVar("T")
 
@@ -42,8 +42,8 @@ __all__ = ["FutureWatcher", "Gates", "Latch", "LoopMailbox", "at_once", "block",
 class _Current(threading.local):
     """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
 
-    member: "Optional[Lender]" = None
-    mailbox: "Optional[LoopMailbox]" = None
+    member: Lender | None = None
+    mailbox: LoopMailbox | None = None
 
 
 current = _Current()
@@ -60,7 +60,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def deadline_of(timeout: "Optional[float]") -> "Optional[float]":
+def deadline_of(timeout: float | None) -> float | None:
     """Turn a timeout in seconds into a point of the monotonic clock. None is for ever, 0 is now.
 
     Called once, where the timeout enters the library: what is passed on is the deadline.
@@ -72,14 +72,14 @@ def deadline_of(timeout: "Optional[float]") -> "Optional[float]":
     return monotonic() + timeout
 
 
-def remaining(deadline: "Optional[float]") -> "Optional[float]":
+def remaining(deadline: float | None) -> float | None:
     """Return the seconds left until the deadline, never below 0; None for no deadline."""
     if deadline is None:
         return None
     return max(0.0, deadline - monotonic())
 
 
-def block(acquire: "Callable[..., bool]", deadline: "Optional[float]") -> bool:
+def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
     """Call a lock's ``acquire`` and return what it says; a pool thread lends its place meanwhile."""
     timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
     if timeout == 0:
@@ -109,7 +109,7 @@ class _Hurried:
 _hurried = _Hurried()
 
 
-def at_once(call: "Callable[..., T]", *arguments: "Any") -> "T":
+def at_once(call: Callable[..., T], *arguments: Any) -> T:
     """Return ``call(*arguments)``, made in a thread that must not wait, such as a loop's.
 
     :raises QueueFullError: it was about to wait for room in a pool or a lane.
@@ -144,9 +144,9 @@ class Gates:
     def __init__(self) -> None:
         #: The closed gates, first come, first served. Shared without a lock: appending, removing and taking from a
         #: deque are each one step, on a free-threaded build too.
-        self.waiters: "Deque[threading.Lock]" = deque()
+        self.waiters: deque[threading.Lock] = deque()
 
-    def wait(self, acquire: "Callable[..., bool]") -> None:
+    def wait(self, acquire: Callable[..., bool]) -> None:
         """Take the lock that this is its acquire of, after trying has failed."""
         while True:
             gate = threading.Lock()         # guards nothing: it is what the thread sleeps on
@@ -161,7 +161,7 @@ class Gates:
             if acquire(False):
                 return
 
-    def _withdraw(self, gate: "threading.Lock") -> None:
+    def _withdraw(self, gate: threading.Lock) -> None:
         try:
             self.waiters.remove(gate)
         except ValueError:                  # it was opened
@@ -188,7 +188,7 @@ class Latch:
     def __init__(self, count: int = 1) -> None:
         # One fewer than the calls, each of which takes one; the call that finds none is the last. Taking is one step,
         # so no lock is needed, nor would one do: a signal handler may call it in the middle of a call.
-        self._left: "Deque[None]" = deque([None] * (count - 1))
+        self._left: deque[None] = deque([None] * (count - 1))
         self._gate = threading.Lock()
         self._gate.acquire()
 
@@ -198,7 +198,7 @@ class Latch:
         except IndexError:
             self._gate.release()
 
-    def wait(self, deadline: "Optional[float]") -> bool:
+    def wait(self, deadline: float | None) -> bool:
         """Block until it opens, at the latest until the deadline; say whether it opened."""
         return block(self._gate.acquire, deadline)
 
@@ -213,18 +213,18 @@ class LoopMailbox:
 
     __slots__ = ("_loop", "_posts", "_draining", "__weakref__")
 
-    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)      # the mailbox must not keep a loop alive that nobody runs
         # Shared without a lock, since a finalizer may post while its thread does: a post is appended first, then
         # the flag is read; a drain clears the flag first, then takes all posts. A drain too many does no harm.
-        self._posts: "Deque[Tuple[Callable[[Any], None], Any]]" = deque()
+        self._posts: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._draining = False
 
     @property
-    def loop(self) -> "Optional[asyncio.AbstractEventLoop]":
+    def loop(self) -> asyncio.AbstractEventLoop | None:
         return self._loop()
 
-    def post(self, call: "Callable[[Any], None]", argument: "Any") -> bool:
+    def post(self, call: Callable[[Any], None], argument: Any) -> bool:
         """Have ``call(argument)`` run in the loop soon. False when the loop is closed: nobody is left to tell."""
         loop = self._loop()
         self._posts.append((call, argument))
@@ -261,7 +261,7 @@ class LoopMailbox:
                 raise
 
 
-def _running_loop() -> "asyncio.AbstractEventLoop":
+def _running_loop() -> asyncio.AbstractEventLoop:
     """asyncio.get_running_loop(), which takes this one's place at the first call: a loop runs, so asyncio is there."""
     global _running_loop
     from asyncio import get_running_loop
@@ -270,7 +270,7 @@ def _running_loop() -> "asyncio.AbstractEventLoop":
     return get_running_loop()
 
 
-def _wake(future: "asyncio.Future[None]") -> None:
+def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
@@ -283,12 +283,12 @@ class FutureWatcher:
     def __init__(self) -> None:
         loop = _running_loop()
         self._mailbox = mailbox_of(loop)
-        self.future: "asyncio.Future[Any]" = loop.create_future()
+        self.future: asyncio.Future[Any] = loop.create_future()
 
     def __call__(self) -> None:
         self._mailbox.post(_wake, self.future)
 
-    async def wait(self, deadline: "Optional[float]") -> bool:
+    async def wait(self, deadline: float | None) -> bool:
         """Wait until it has been called, at the latest until the deadline; say whether it has.
 
         Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which comes as the future is
@@ -311,16 +311,16 @@ class FutureWatcher:
 _LATE = object()
 
 
-def _give_up(future: "asyncio.Future[Any]") -> None:
+def _give_up(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_result(_LATE)
 
 
-_mailboxes: "MutableMapping[asyncio.AbstractEventLoop, LoopMailbox]" = weakref.WeakKeyDictionary()
+_mailboxes: MutableMapping[asyncio.AbstractEventLoop, LoopMailbox] = weakref.WeakKeyDictionary()
 _mailboxes_lock = threading.RLock()         # guards _mailboxes; a handler that comes in between makes one too many
 
 
-def mailbox_of(loop: "asyncio.AbstractEventLoop") -> LoopMailbox:
+def mailbox_of(loop: asyncio.AbstractEventLoop) -> LoopMailbox:
     """Return the one mailbox of a loop."""
     mailbox = current.mailbox
     if mailbox is not None and mailbox._loop() is loop:

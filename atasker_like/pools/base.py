@@ -33,7 +33,7 @@ from .intake import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence, Set, Tuple
+    from typing import Any, Callable, Iterable, List, Protocol, Sequence
 
     from ..engine.lanes import Lane
     from ..engine.timer import Timer
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     class Recorder(Protocol):
         """Told with the lock held of tasks that begin (or are to begin again) and end. It appends them, and returns."""
 
-        began: Callable[["Task[Any]"], None]
-        ended: Callable[["Task[Any]"], None]
+        began: Callable[[Task[Any]], None]
+        ended: Callable[[Task[Any]], None]
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -55,8 +55,8 @@ class Pool(Intake):
 
     tt: TaskType
 
-    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
-                 beside: "Callable[[Callable[[], None]], None]", admission: Admission) -> None:
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None], admission: Admission) -> None:
         super().__init__()
         self.name = name
         self.timer = timer
@@ -70,14 +70,14 @@ class Pool(Intake):
         self._beside = beside               # runs a call in a pool thread, for threads that must not wait
         #: The pools whose critical sections a finalizer may be in that comes to this one. None for the thread pool: who
         #: is inside another one may wait for it, since nobody inside it waits for another one.
-        self.neighbours: "List[Pool]" = []
-        self._drained: "List[Callable[[], None]]" = []      # opened when the last live task has ended
-        self.recorder: "Optional[Recorder]" = None          # what is told when tasks begin and end, if anything is
-        self._adopted: "Dict[TaskSpec, TaskSpec]" = {}      # of the pools that this one is the successor of
+        self.neighbours: list[Pool] = []
+        self._drained: list[Callable[[], None]] = []      # opened when the last live task has ended
+        self.recorder: Recorder | None = None          # what is told when tasks begin and end, if anything is
+        self._adopted: dict[TaskSpec, TaskSpec] = {}      # of the pools that this one is the successor of
 
     # -- acceptance ----------------------------------------------------------------------------------
 
-    def submit(self, task: "Task[Any]") -> None:
+    def submit(self, task: Task[Any]) -> None:
         """Accept a task: when this returns, the task will end; when it raises, its function never runs.
 
         :raises SupervisorStoppedError: the supervisor has been stopped.
@@ -95,18 +95,18 @@ class Pool(Intake):
             return True
         return any(pool.lock._is_owned() for pool in self.neighbours)
 
-    def elsewhere(self, call: "Callable[..., Any]", *arguments: "Any") -> None:
+    def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
         a finalizer. Not even a pool thread can be asked for here, so a bare one waits for that."""
         start_new_thread(self._beside, (lambda: call(*arguments),))
 
-    def _submit_elsewhere(self, task: "Task[Any]") -> None:
+    def _submit_elsewhere(self, task: Task[Any]) -> None:
         extra = task._more()
         if extra.task_id is None:
             extra.task_id = os.urandom(12).hex()        # it has no number yet, and may be asked for its id
         self.elsewhere(self._submit_late, task)
 
-    def _submit_late(self, task: "Task[Any]") -> None:
+    def _submit_late(self, task: Task[Any]) -> None:
         try:
             self.submit(task)
         except BaseException as error:      # its submission has returned: the task must end
@@ -118,7 +118,7 @@ class Pool(Intake):
                 watchers = self._conclude(task, CANCELED, perf_counter())
             self._announce(task, watchers)
 
-    def _submit(self, task: "Task[Any]") -> None:
+    def _submit(self, task: Task[Any]) -> None:
         spec = task._spec
         admission = self.admission
         while True:
@@ -146,7 +146,7 @@ class Pool(Intake):
         # One line, so that no interrupt comes between having the task run and returning.
         return last()
 
-    def admit(self, task: "Task[Any]") -> bool:
+    def admit(self, task: Task[Any]) -> bool:
         """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
 
         For the runs of workers: there is one of each at most, and it is the timer that submits them; and for a server's
@@ -161,18 +161,18 @@ class Pool(Intake):
             chore()
         return True
 
-    def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
-        task: "Task[Any]" = Task(spec, args, kwargs, copy_context())
+        task: Task[Any] = Task(spec, args, kwargs, copy_context())
         return self.submit(task) or task            # type: ignore[func-returns-value]
 
-    def _undo(self, *tasks: "Task[Any]") -> None:
+    def _undo(self, *tasks: Task[Any]) -> None:
         """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
         an interrupt can come at any line, also of what was to make a task final or to change the pool."""
-        undone: "List[Tuple[Task[Any], Optional[Watchers]]]" = []
+        undone: list[tuple[Task[Any], Watchers | None]] = []
         interrupted = not isinstance(sys.exc_info()[1], SupervisorError)        # a refusal leaves nothing to repair
         self._cut_short()
-        chores: "Chores" = []
+        chores: Chores = []
         with self.lock:
             if interrupted:
                 self._interrupted()
@@ -205,15 +205,15 @@ class Pool(Intake):
         for task, watchers in undone:
             self._announce(task, watchers)
 
-    def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
         """Make a task of each of many calls of one function, accept them all and return them."""
         context = copy_context()
         # Each task has a context of its own, so that what one sets is not seen by another: the plain ones from the start,
         # others by each attempt.
-        tasks: "List[Task[Any]]" = [Task(spec, args, None, context.copy() if spec.plain else context) for args in calls]
+        tasks: list[Task[Any]] = [Task(spec, args, None, context.copy() if spec.plain else context) for args in calls]
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
-    def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
+    def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
         try:
             if self.busy_here():
@@ -225,10 +225,10 @@ class Pool(Intake):
             self._undo(*tasks)
             raise
 
-    def _submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
+    def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         plain = all(task._spec.plain for task in tasks)
         bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None for task in tasks)
-        chores: "Optional[Chores]" = None
+        chores: Chores | None = None
         while True:
             with self.lock:
                 if self.admission.most != maxsize or bounded:
@@ -260,7 +260,7 @@ class Pool(Intake):
             chore()
         return last()       # in one line, as in _submit()
 
-    def _submit_each(self, tasks: "Sequence[Task[Any]]") -> None:
+    def _submit_each(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept tasks one by one, as each has to be looked at; when one is refused, cancel those before it."""
         accepted = 0
         try:
@@ -272,7 +272,7 @@ class Pool(Intake):
                 task.cancel()
             raise
 
-    def retire(self, successor: "Pool") -> bool:
+    def retire(self, successor: Pool) -> bool:
         """Have another pool take the place of this one, and what comes here; False, and nothing, when a task is alive."""
         with self.lock:
             if self.registry.live:
@@ -282,7 +282,7 @@ class Pool(Intake):
             self._let_in()
         return True
 
-    def adopt(self, task: "Task[Any]") -> None:
+    def adopt(self, task: Task[Any]) -> None:
         """Accept a task that was about to be submitted to a pool whose place this one has taken."""
         if self.successor is not None:
             self.successor.adopt(task)
@@ -301,21 +301,21 @@ class Pool(Intake):
         task._context = None                # packed for the other one
         return self.submit(task)
 
-    def _pause(self, spec: "TaskSpec") -> float:
+    def _pause(self, spec: TaskSpec) -> float:
         """Return the seconds until a task that has just come may start; 0 or less is now."""
         options = spec.options
         if options.delay:
             return float(options.delay)
         return 0.0 if options.run_at is None else options.run_at - time()
 
-    def _delay(self, task: "Task[Any]", pause: float) -> None:
+    def _delay(self, task: Task[Any], pause: float) -> None:
         now = perf_counter()
         task._advance(DELAYED, now)
         extra = task._more()
         extra.due = now + pause
         extra.timer = self.timer.call_later(pause, self._due, task)
 
-    def _due(self, task: "Task[Any]") -> None:
+    def _due(self, task: Task[Any]) -> None:
         """The timer's call: the time of a delayed task has come."""
         with self.lock:
             if task._status != DELAYED:
@@ -330,7 +330,7 @@ class Pool(Intake):
 
     # -- lanes ---------------------------------------------------------------------------------------
 
-    def lane_changed(self, lane: "Lane") -> None:
+    def lane_changed(self, lane: Lane) -> None:
         """A lane in front of this pool has other settings: start what may start now, let in whom there is room for."""
         if self.busy_here():
             self.elsewhere(self.lane_changed, lane)
@@ -340,7 +340,7 @@ class Pool(Intake):
         else:
             self._reopen(lane)
 
-    def _uninterrupted(self, call: "Callable[..., None]", *arguments: "Any") -> None:
+    def _uninterrupted(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call that starts tasks; if this is the main thread, have the timer's make it. Here, an interrupt may come at
         any line, and whoever has been given a task would not be told to run it."""
         if get_ident() == threading.main_thread().ident:
@@ -360,7 +360,7 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    def _reopen(self, lane: "Lane") -> None:
+    def _reopen(self, lane: Lane) -> None:
         with self.lock:
             self.admission.reopen(lane)
             self._let_in()
@@ -368,7 +368,7 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    def lane_opens(self, lane: "Lane") -> None:
+    def lane_opens(self, lane: Lane) -> None:
         """The timer's call: by its rate, a lane may start another task."""
         with self.lock:
             lane.opened()
@@ -377,7 +377,7 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    def lane_ends(self, lane: "Lane") -> None:
+    def lane_ends(self, lane: Lane) -> None:
         """No task will come through a lane any more: forget it, unless there are some yet."""
         if self.busy_here():
             self.elsewhere(self.lane_ends, lane)
@@ -389,7 +389,7 @@ class Pool(Intake):
 
     # -- the start of a task -------------------------------------------------------------------------
 
-    def _mark_started(self, task: "Task[Any]", now: float) -> None:
+    def _mark_started(self, task: Task[Any], now: float) -> None:
         """A task begins to run; the lock is held."""
         task._advance(STARTED, now)
         if self.recorder is not None:
@@ -398,7 +398,7 @@ class Pool(Intake):
             self._started_late(task, now)
         self._has_started(task)
 
-    def _has_started(self, task: "Task[Any]") -> None:
+    def _has_started(self, task: Task[Any]) -> None:
         """The rest of it, of a task of which more is asked than to run its function."""
         if task._spec.timeout is not None:
             self._arm(task)
@@ -412,14 +412,14 @@ class Pool(Intake):
 
     # -- the end of a task ---------------------------------------------------------------------------
 
-    def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None
-                  ) -> "Optional[Watchers]":
+    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
+                  ) -> Watchers | None:
         """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
         if not task._advance(status, now, outcome):
             return None
         return self._forget(task, status, now, outcome)
 
-    def _forget(self, task: "Task[Any]", status: int, now: float, outcome: "Any") -> "Watchers":
+    def _forget(self, task: Task[Any], status: int, now: float, outcome: Any) -> Watchers:
         """The rest of :meth:`_conclude`: a task that is final leaves the registry."""
         extra = task._extra
         registry = self.registry
@@ -446,7 +446,7 @@ class Pool(Intake):
         task._watchers = None
         return watchers
 
-    def _announce(self, task: "Task[Any]", watchers: "Optional[Watchers]", inline: bool = True) -> None:
+    def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
         """Tell everyone that a task has ended; no lock is held.
 
         :param inline: the calling thread may run callbacks of others itself; else a pool thread does.
@@ -468,10 +468,10 @@ class Pool(Intake):
             else:
                 self._beside(call)
 
-    def _failure(self, task: "Task[Any]", error: BaseException) -> Failure:
+    def _failure(self, task: Task[Any], error: BaseException) -> Failure:
         return Failure(error, task.name, task.id)
 
-    def _retry_pause(self, task: "Task[Any]", error: BaseException) -> "Optional[float]":
+    def _retry_pause(self, task: Task[Any], error: BaseException) -> float | None:
         """Return the seconds until a failed task's next attempt, or None when it gets none. No lock is held."""
         options = task._spec.options
         if not options.retries:
@@ -482,12 +482,12 @@ class Pool(Intake):
         attempts = max(1, task.attempts)
         return options.retry_pause(attempts) if options.wants_retry(error, attempts) else None
 
-    def _may_retry(self, task: "Task[Any]") -> bool:
+    def _may_retry(self, task: Task[Any]) -> bool:
         """Say whether a failed task may have another attempt after all; the lock is held."""
         return (self.accepting and task._status == STARTED
                 and not (task._extra is not None and task._extra.cancel_requested))
 
-    def _retry(self, task: "Task[Any]", pause: float, error: BaseException) -> "Chores":
+    def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Chores:
         """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
         self.registry.retried += 1
         if task._spec.hooks is not None:
@@ -506,18 +506,18 @@ class Pool(Intake):
             self.recorder.began(task)
         return self._ready(task)
 
-    def _is_cancellation(self, task: "Task[Any]", error: BaseException) -> bool:
+    def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
         """Say whether a task that raised this did so because it was asked to stop."""
         extra = task._extra
         return extra is not None and extra.cancel_requested and isinstance(error, TaskCancelledError)
 
     # -- what callers ask of a task (task.Owner) -----------------------------------------------------
 
-    def task_id(self, task: "Task[Any]") -> str:
+    def task_id(self, task: Task[Any]) -> str:
         """Return the id of a task of this pool."""
         return self.registry.task_id(task._seq)
 
-    def cancel(self, task: "Task[Any]") -> bool:
+    def cancel(self, task: Task[Any]) -> bool:
         """See :meth:`Task.cancel`."""
         if self.busy_here():
             if not task.done():
@@ -525,7 +525,7 @@ class Pool(Intake):
                 return True
             return False
         held = task._hold()     # let go when the lock is free
-        chores: "Chores" = []
+        chores: Chores = []
         watchers = None
         try:
             with self.lock:
@@ -549,13 +549,13 @@ class Pool(Intake):
             raise
         return True
 
-    def abandon(self, task: "Task[Any]") -> None:
+    def abandon(self, task: Task[Any]) -> None:
         """Make a task final, as cancelled, whose function nobody can end: it is not waited for, and goes on by itself.
 
         That is so in threads only, see there; elsewhere cancelling is enough, and nothing happens.
         """
 
-    def complete_early(self, task: "Task[Any]") -> bool:
+    def complete_early(self, task: Task[Any]) -> bool:
         """See :meth:`Task.mark_completed`."""
         if self.busy_here():
             if not task.done():
@@ -563,7 +563,7 @@ class Pool(Intake):
                 return True
             return False
         held = task._hold()
-        chores: "Chores" = []
+        chores: Chores = []
         watchers = None
         try:
             with self.lock:
@@ -589,13 +589,13 @@ class Pool(Intake):
             raise
         return True
 
-    def _carry_on(self, task: "Task[Any]", watchers: "Optional[Watchers]") -> None:
+    def _carry_on(self, task: Task[Any], watchers: Watchers | None) -> None:
         """What was to end a task is interrupted: end it all the same, and tell who has not been told."""
         self._undo(task)
         if watchers:
             self._announce(task, watchers)
 
-    def report(self, task: "Task[Any]", progress: Progress) -> None:
+    def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
         if self.busy_here():
             return                          # a finalizer came in between: the next report will do
@@ -605,7 +605,7 @@ class Pool(Intake):
 
     # -- timeouts ------------------------------------------------------------------------------------
 
-    def _arm(self, task: "Task[Any]") -> None:
+    def _arm(self, task: Task[Any]) -> None:
         """A task with a timeout has just been started; the lock is held."""
         extra = task._more()
         timeout = task._spec.timeout
@@ -613,14 +613,14 @@ class Pool(Intake):
         extra.armed = token = object()
         extra.timer = self.timer.call_later(timeout, self._expired, task, token)
 
-    def _disarm(self, task: "Task[Any]") -> None:
+    def _disarm(self, task: Task[Any]) -> None:
         """The attempt that the timeout was for is over; the lock is held."""
         extra = task._extra
         if extra is not None:
             self.timer.cancel(extra.timer)
             extra.timer = extra.armed = None
 
-    def _expired(self, task: "Task[Any]", token: object) -> None:
+    def _expired(self, task: Task[Any], token: object) -> None:
         """The timer's call: a task has run for its timeout."""
         error = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
@@ -676,7 +676,7 @@ class Pool(Intake):
         # From the last to the first: a cancelled task must not make way for one that is about to be cancelled.
         return sum(self.cancel(task) for task in reversed(live))
 
-    def give_up(self) -> "List[str]":
+    def give_up(self) -> list[str]:
         """Make what is still alive final, as cancelled, without waiting for it; return the ids."""
         ended = []
         with self.lock:
@@ -691,7 +691,7 @@ class Pool(Intake):
             self._announce(task, watchers, inline=False)
         return [task.id for task, _, _ in ended]
 
-    def drain(self, deadline: "Optional[float]") -> bool:
+    def drain(self, deadline: float | None) -> bool:
         """Block until no task is alive, at the latest until the deadline; say whether none is."""
         latch = Latch()
         with self.lock:
@@ -724,13 +724,13 @@ class Pool(Intake):
         self._aging_entry = None
         self._forget_news()
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         """End the places where tasks ran. No task is alive, or the deadline is near."""
         raise NotImplementedError
 
     # -- what a pool does in its own way; the lock is held -------------------------------------------
 
-    def _ready(self, task: "Task[Any]") -> "Chores":
+    def _ready(self, task: Task[Any]) -> Chores:
         """A task may run: start it or let it wait."""
         raise NotImplementedError
 
@@ -740,56 +740,56 @@ class Pool(Intake):
     def _interrupted(self) -> None:
         """A submission has been interrupted, and its tasks are looked at next."""
 
-    def _begun(self, task: "Task[Any]") -> bool:
+    def _begun(self, task: Task[Any]) -> bool:
         """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""
         return True
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
         """Bring the pool's accounts in order after an interrupted submission; the tasks are final."""
         return []
 
-    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
         """Many tasks may run."""
-        chores: "Chores" = []
+        chores: Chores = []
         for task in tasks:
             chores += self._ready(task)
         return chores
 
-    def _standing(self, task: "Task[Any]") -> bool:
+    def _standing(self, task: Task[Any]) -> bool:
         """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
         return True
 
-    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+    def _withdrawn(self, task: Task[Any]) -> Chores:
         """A standing task has just become final."""
         self.admission.withdrawn(task)
         return []
 
-    def _interrupt(self, task: "Task[Any]") -> "Chores":
+    def _interrupt(self, task: Task[Any]) -> Chores:
         """A task that has been handed out is cancelled."""
         raise NotImplementedError
 
-    def _overrun(self, task: "Task[Any]", error: TaskTimeoutError, pause: "Optional[float]") -> "Chores":
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         """A running task has exceeded its timeout; pause is the seconds until its next attempt, if any."""
         raise NotImplementedError
 
-    def _done_early(self, task: "Task[Any]") -> "Chores":
+    def _done_early(self, task: Task[Any]) -> Chores:
         """A task that has been handed out is about to be declared completed."""
         return []
 
     # -- looking at it -------------------------------------------------------------------------------
 
-    def live_tasks(self) -> "Dict[str, Task[Any]]":
+    def live_tasks(self) -> dict[str, Task[Any]]:
         """Return the live tasks by id."""
         with self.lock:
             tasks = list(self.registry.live.values())
         return {task.id: task for task in tasks}
 
-    def find(self, task_id: str) -> "Optional[Task[Any]]":
+    def find(self, task_id: str) -> Task[Any] | None:
         """Return a live task, or None."""
         with self.lock:
             return self.registry.find(task_id)
 
-    def run_callback(self, task: "Task[Any]", value: "Any") -> None:
+    def run_callback(self, task: Task[Any], value: Any) -> None:
         """Call the ``callback`` of a task with its result, before the completion is announced."""
         callback = task._spec.callback
         if callback is not None:

@@ -33,7 +33,7 @@ from . import relay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Iterable, Sequence, Tuple
 
     #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
     #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
@@ -62,17 +62,17 @@ class Parts:
     """A file that keeps what is written to it, in parts. The pickler writes large bytes as they are, uncopied."""
 
     def __init__(self) -> None:
-        self.parts: "List[Any]" = []
+        self.parts: list[Any] = []
 
-    def write(self, data: "Any") -> int:
+    def write(self, data: Any) -> int:
         """Keep the data."""
         self.parts.append(data)
         return len(data)
 
 
-def pickle_parts(value: "Any", members: "Iterable[Any]") -> "Tuple[List[Any], List[memoryview]]":
+def pickle_parts(value: Any, members: Iterable[Any]) -> tuple[list[Any], list[memoryview]]:
     """Pickle a value that has some members; return the parts of its pickle, and the buffers beside it."""
-    buffers: "List[pickle.PickleBuffer]" = []
+    buffers: list[pickle.PickleBuffer] = []
     for member in members:
         if type(member) in _BULKY and len(member) >= LARGE:
             file = Parts()
@@ -94,14 +94,14 @@ class PipeReader:
     """
 
     def __init__(self, fd: int, length: int, first: bytes = b"",
-                 wait: "Optional[Callable[[], object]]" = None) -> None:
+                 wait: Callable[[], object] | None = None) -> None:
         self._fd = fd
         self._left = length - len(first)    # to be read from the pipe still
         self._first = memoryview(first)     # has been read already
         self._wait = wait
         self.torn = False                   # the other end was closed too early
 
-    def readinto(self, target: "Any") -> int:
+    def readinto(self, target: Any) -> int:
         """Fill a buffer.
 
         :raises EOFError: the other end was closed before.
@@ -149,7 +149,7 @@ class PipeReader:
             self.read(min(PIPE_SIZE, len(self._first) + self._left))
 
 
-def load_parts(reader: PipeReader, sizes: "Sequence[int]") -> "Any":
+def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
     """Read buffers and then a pickle that refers to them, and make its value."""
     buffers = []
     for size in sizes:
@@ -166,31 +166,31 @@ class _ByName:
         self.module = module
         self.qualname = qualname
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return _lookup, (self.module, self.qualname)
 
 
-def _lookup(module: str, qualname: str) -> "Any":
+def _lookup(module: str, qualname: str) -> Any:
     __import__(module)
-    found: "Any" = sys.modules[module]
+    found: Any = sys.modules[module]
     for part in qualname.split("."):
         found = getattr(found, part)
     return found
 
 
-def undecorated(function: "Any") -> "Any":
+def undecorated(function: Any) -> Any:
     """Return what a task of this function runs: calling the decorated form would only submit it again."""
     while getattr(function, "is_bound_task", False):
         function = function.__wrapped__
     return function
 
 
-def is_stateless(target: "Any") -> bool:
+def is_stateless(target: Any) -> bool:
     """Say whether a target is a function that is sent by its name, so that it may be kept on both sides."""
     return type(target) in (FunctionType, BuiltinFunctionType, type) and not getattr(target, "__self__", None)
 
 
-def pickle_target(target: "Callable[..., Any]") -> bytes:
+def pickle_target(target: Callable[..., Any]) -> bytes:
     """Pickle a function for a child; one that stands behind its own decorator is sent by name.
 
     :raises Exception: whatever pickle raises for what cannot be sent.
@@ -211,7 +211,7 @@ class TaskInChild:
 
     __slots__ = ("id", "name", "attempts", "_number", "_server")
 
-    def __init__(self, server: "_Server", number: int, task_id: str, name: str, attempts: int) -> None:
+    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int) -> None:
         self.id = task_id
         self.name = name
         self.attempts = attempts
@@ -221,8 +221,8 @@ class TaskInChild:
     def check_cancelled(self) -> None:
         """Does nothing: a task that is cancelled in a process is ended with the process."""
 
-    def report_progress(self, done: float, total: "Optional[float]" = None,
-                        message: "Optional[str]" = None) -> None:
+    def report_progress(self, done: float, total: float | None = None,
+                        message: str | None = None) -> None:
         """Say how far the task is; ``task.progress`` shows it in the parent."""
         if self._server._lock._is_owned():      # type: ignore[attr-defined]
             return                          # a finalizer came in between: the next report will do
@@ -234,7 +234,7 @@ class TaskInChild:
 
 
 #: The server of this process, when it is a pool process.
-server: "Optional[_Server]" = None
+server: _Server | None = None
 
 
 class _Server:
@@ -245,19 +245,19 @@ class _Server:
         self._ticket_fd = ticket_fd
         self._result_fd = result_fd
         self._prefix = prefix
-        self._functions: "Dict[bytes, Callable[..., Any]]" = {}
+        self._functions: dict[bytes, Callable[..., Any]] = {}
         # Progress and log records may come from any thread, and from finalizers and signal handlers in the middle
         # of a result: the lock knows its owner.
         self._lock = threading.RLock()      # guards the writing of results
-        self._held: "Optional[int]" = None  # a ticket taken for a frame that has not been read yet
-        self._running: "Optional[Tuple[int, Optional[str], Callable[..., Any], int, Optional[str]]]" = None
+        self._held: int | None = None  # a ticket taken for a frame that has not been read yet
+        self._running: tuple[int, str | None, Callable[..., Any], int, str | None] | None = None
 
     def serve(self) -> None:
         """Run what comes until the parent closes its end."""
         while True:
             try:
                 raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
-                entries: "List[Entry]" = marshal.loads(self._read(length))
+                entries: list[Entry] = marshal.loads(self._read(length))
             except EOFError:
                 return
             reader = PipeReader(self._task_fd, raw_length) if raw_length else None
@@ -275,7 +275,7 @@ class _Server:
                 except EOFError:
                     return
 
-    def _take_ticket(self) -> "Optional[int]":
+    def _take_ticket(self) -> int | None:
         if self._held is not None:
             ticket, self._held = self._held, None
             return ticket
@@ -284,7 +284,7 @@ class _Server:
         except BlockingIOError:
             return None
 
-    def _read(self, length: int) -> "bytes | bytearray":
+    def _read(self, length: int) -> bytes | bytearray:
         data = os.read(self._task_fd, min(length, PIPE_SIZE))
         if len(data) == length:
             return data
@@ -301,7 +301,7 @@ class _Server:
             filled += count
         return whole
 
-    def _run(self, entry: "Entry", reader: "Optional[PipeReader]") -> None:
+    def _run(self, entry: Entry, reader: PipeReader | None) -> None:
         begin = perf_counter()
         number, blob, payload = entry[:3]
         task_id, takes_id, attempt, name = (None, False, 1, None) if len(entry) == 3 else entry[4:]
@@ -315,8 +315,8 @@ class _Server:
                         self._functions.clear()
                     self._functions[blob] = function
             stage = "arguments"
-            args: "Tuple[Any, ...]" = ()
-            kwargs: "Optional[Dict[str, Any]]" = None
+            args: tuple[Any, ...] = ()
+            kwargs: dict[str, Any] | None = None
             if reader is not None:
                 args, kwargs = load_parts(reader, entry[3])
             elif payload:
@@ -357,7 +357,7 @@ class _Server:
         number, task_id = self._running[:2]
         return task_id if task_id is not None else f"{self._prefix}{number:012x}"
 
-    def current(self) -> "Optional[TaskInChild]":
+    def current(self) -> TaskInChild | None:
         """The running task, or None."""
         running = self._running
         if running is None:
@@ -382,18 +382,18 @@ class _Server:
                 self._write(header)
                 self._write(payload)
 
-    def _send_parts(self, number: int, kind: int, parts: "List[Any]", seconds: float) -> None:
+    def _send_parts(self, number: int, kind: int, parts: list[Any], seconds: float) -> None:
         length = sum(memoryview(part).nbytes for part in parts)
         with self._lock:
             self._write(RESULT.pack(number, length, seconds, kind))
             for part in parts:
                 self._write(part)
 
-    def _send_buffers(self, number: int, parts: "List[Any]", raws: "List[memoryview]", seconds: float) -> None:
+    def _send_buffers(self, number: int, parts: list[Any], raws: list[memoryview], seconds: float) -> None:
         sizes = marshal.dumps([raw.nbytes for raw in raws])
         self._send_parts(number, BUFFERS, [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
 
-    def _write(self, data: "bytes | memoryview") -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         written = os.write(self._result_fd, data)
         if written < len(data):
             view = memoryview(data)
@@ -503,11 +503,11 @@ def _show_stacks_to(fd: int) -> None:
 
 
 #: What asks a pool process for its stacks; None where there is no such thing.
-STACKS_SIGNAL: "Optional[int]" = getattr(signal, "SIGUSR2", None)
+STACKS_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
 
-def main(pipes: "Sequence[Connection]", prefix: str, wanted_logs: "relay.Levels",
-         initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]") -> None:
+def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
+         initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
     """The body of a pool process. The pipes are those of tasks, tickets, results, the parent's life, and stacks."""
     global server
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
@@ -537,7 +537,7 @@ def main(pipes: "Sequence[Connection]", prefix: str, wanted_logs: "relay.Levels"
         supervisors.finish_all()
 
 
-def _forget(*pipes: "Connection") -> None:
+def _forget(*pipes: Connection) -> None:
     global server
     server = None
     for pipe in pipes:

@@ -21,7 +21,7 @@ from .base import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any
 
     from .members import PoolProcess
 
@@ -35,12 +35,12 @@ class Composer(Pool):
     """The part of the process pool that holds frames back."""
 
     _composer: int                      # the main thread's ident while it dispatches what it submits, else 0
-    _held: "List[PoolProcess]"          # processes that have been given tasks of which nothing is written yet
-    _held_fds: "List[int]"              # what is to be written for them, tickets and frame of each: where
-    _held_parts: "List[bytes]"          # and what
-    _committing: "List[None]"           # not empty while that is written
+    _held: list[PoolProcess]          # processes that have been given tasks of which nothing is written yet
+    _held_fds: list[int]              # what is to be written for them, tickets and frame of each: where
+    _held_parts: list[bytes]          # and what
+    _committing: list[None]           # not empty while that is written
 
-    def _commit(self) -> "Any":
+    def _commit(self) -> Any:
         """Write what is held. The last line of a submission that can be interrupted: it is one call of C code."""
         fds = iter(self._held_fds)
         try:
@@ -94,7 +94,7 @@ class Composer(Pool):
             self._unsend(process)
         self._drop_held()
 
-    def _unsend(self, process: "PoolProcess") -> None:
+    def _unsend(self, process: PoolProcess) -> None:
         """Nothing of what a process was given has been written: it is idle."""
         back = list(process.inflight)
         process.inflight.clear()
@@ -110,11 +110,11 @@ class Composer(Pool):
         process.touched = False
         self._becomes_idle(process)
 
-    def _becomes_idle(self, process: "PoolProcess") -> None:
+    def _becomes_idle(self, process: PoolProcess) -> None:
         """A process has nothing in flight any more."""
         raise NotImplementedError
 
-    def _write(self, process: "PoolProcess", parts: "List[Any]") -> None:
+    def _write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write to a process without waiting; what the pipe has no room for goes out later."""
         raise NotImplementedError
 

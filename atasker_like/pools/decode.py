@@ -15,7 +15,7 @@ from .child import BUFFERS, ERROR, LOG, NOT_READY, PROGRESS, TICKET, VALUE, Pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple
+    from typing import Any, Tuple
 
     #: number of the task, kind, seconds, and the value, the error, or whatever the kind brings
     Result = Tuple[int, int, float, Any]
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["death_of", "decode", "decode_large", "wait_readable"]
 
 
-def _loads(kind: int, reader: PipeReader) -> "Any":
+def _loads(kind: int, reader: PipeReader) -> Any:
     sizes = ()
     if kind == BUFFERS:
         sizes = marshal.loads(reader.read(TICKET.unpack(reader.read(TICKET.size))[0]))
@@ -46,7 +46,7 @@ def _not_rebuilt(raised: BaseException) -> BaseException:
     return error
 
 
-def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> "Result":
+def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> Result:
     """:func:`decode`, for what is still on its way."""
     if kind != VALUE and kind != BUFFERS:
         return decode(number, kind, seconds, reader.rest())
@@ -58,9 +58,9 @@ def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> 
         return number, ERROR, seconds, _not_rebuilt(raised)
 
 
-def decode(number: int, kind: int, seconds: float, payload: "Any") -> "Result":
+def decode(number: int, kind: int, seconds: float, payload: Any) -> Result:
     """Make an object of a payload. No lock is held: that may run code of others."""
-    outcome: "Any" = None
+    outcome: Any = None
     if kind == VALUE or kind == BUFFERS:
         try:
             outcome = pickle.loads(payload) if kind == VALUE else _loads(kind, PipeReader(-1, len(payload), payload))
@@ -84,7 +84,7 @@ _NO_MEMORY = f"{MemoryError.__module__}.{MemoryError.__qualname__}"
 def _rebuild(payload: bytes) -> BaseException:
     """Make an exception of what a child says of one; its traceback becomes the cause."""
     kind, message, text, pickled = marshal.loads(payload)
-    error: "Optional[BaseException]" = None
+    error: BaseException | None = None
     if pickled is not None:
         try:
             error = pickle.loads(pickled)
@@ -96,7 +96,7 @@ def _rebuild(payload: bytes) -> BaseException:
     return with_cause(error, RemoteTraceback(text))
 
 
-def death_of(pid: int, exitcode: "Optional[int]", task: "Task[Any]") -> ProcessDiedError:
+def death_of(pid: int, exitcode: int | None, task: Task[Any]) -> ProcessDiedError:
     import signal
 
     how = f"with exit code {exitcode}"

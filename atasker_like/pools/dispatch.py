@@ -24,7 +24,7 @@ from .members import PoolProcess, close_pipe, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Sequence, Tuple
+    from typing import Any, Sequence
 
     from ..engine.lanes import Lane
     from ..engine.task import Task
@@ -43,10 +43,10 @@ AHEAD_MOST = 256
 class Dispatcher(Composer):
     """The part of the process pool that sends tasks and takes them back."""
 
-    _processes: "List[PoolProcess]"     # all there are, those that start or end included
-    _idle: "List[PoolProcess]"          # those that are ready and have nothing in flight
+    _processes: list[PoolProcess]     # all there are, those that start or end included
+    _idle: list[PoolProcess]          # those that are ready and have nothing in flight
     _worst: int                         # no process has anything less urgent than this in flight
-    _watch: "Optional[Watch]"
+    _watch: Watch | None
 
     def _feed_idle(self) -> None:
         while self._idle and self.admission.waiting:
@@ -72,7 +72,7 @@ class Dispatcher(Composer):
         count = len(inflight)
         share = admission.waiting if sharers == 1 else -(-admission.waiting // sharers)
         was_idle = not count
-        batch: "List[Task[Any]]" = []
+        batch: list[Task[Any]] = []
         while share > 0 and process.quota != 0:
             task = admission.peek(process.lanes)
             if task is None:
@@ -107,7 +107,7 @@ class Dispatcher(Composer):
                 self._begin(batch[0], perf_counter())
             self._send(process, batch)      # last: before it, a submission can be undone
 
-    def _allowed(self, cost: "Optional[float]") -> int:
+    def _allowed(self, cost: float | None) -> int:
         """How many tasks that take so long may be in flight to one process."""
         if cost is None:
             return 1
@@ -117,20 +117,20 @@ class Dispatcher(Composer):
             return 1 + int(AHEAD_SECONDS / cost)
         return 2 if cost <= AHEAD_SINGLE else 1
 
-    def _begin(self, task: "Task[Any]", now: float) -> None:
+    def _begin(self, task: Task[Any], now: float) -> None:
         """A task has become the first in flight."""
         if task._status == QUEUED:
             self._mark_started(task, now)
 
-    def _send(self, process: PoolProcess, batch: "List[Task[Any]]") -> None:
+    def _send(self, process: PoolProcess, batch: list[Task[Any]]) -> None:
         """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
         process.touched = True
         process.inflight.extend(batch)
-        entries: "List[Tuple[Any, ...]]" = []
+        entries: list[tuple[Any, ...]] = []
         for task in batch:
             spec = task._spec
             extra = task._extra
-            packed: "Any" = task._context
+            packed: Any = task._context
             large = type(packed) is tuple
             if extra is None and spec.terse and not large:
                 entries.append((task._seq, spec.blob, packed))
@@ -154,7 +154,7 @@ class Dispatcher(Composer):
             self._send_frame(process, entries, ())
         process.touched = False
 
-    def _send_frame(self, process: PoolProcess, entries: "List[Tuple[Any, ...]]", raws: "Sequence[Any]") -> None:
+    def _send_frame(self, process: PoolProcess, entries: list[tuple[Any, ...]], raws: Sequence[Any]) -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
         if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST and not raws
@@ -170,7 +170,7 @@ class Dispatcher(Composer):
         raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
         self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
 
-    def _write(self, process: PoolProcess, parts: "List[Any]") -> None:
+    def _write(self, process: PoolProcess, parts: list[Any]) -> None:
         """Write without waiting; what the pipe has no room for goes out in a thread of its own."""
         if process.outbox:
             process.outbox.extend(memoryview(part).cast("B") for part in parts)
@@ -208,7 +208,7 @@ class Dispatcher(Composer):
                 outbox.popleft()
             return False
 
-    def _recall(self, process: PoolProcess) -> "List[Task[Any]]":
+    def _recall(self, process: PoolProcess) -> list[Task[Any]]:
         """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
         the kernel gives each ticket to one reader."""
         if self._held:
@@ -224,7 +224,7 @@ class Dispatcher(Composer):
                     break
                 taken += len(tickets) // TICKET.size
         inflight = process.inflight
-        back: "List[Task[Any]]" = []
+        back: list[Task[Any]] = []
         now = perf_counter()
         for _ in range(min(taken, len(inflight))):
             process.moving.append(inflight[-1])
@@ -248,7 +248,7 @@ class Dispatcher(Composer):
         process.touched = False
         return back
 
-    def _leave_lane(self, process: PoolProcess, lane: "Lane", count: int) -> None:
+    def _leave_lane(self, process: PoolProcess, lane: Lane, count: int) -> None:
         """A process has so many tasks of a lane less; with the last one, a place of the lane is free."""
         left = process.lanes.get(lane, 0) - count
         if left > 0:
@@ -269,7 +269,7 @@ class Dispatcher(Composer):
 
     def _recall_less_urgent(self, priority: int) -> None:
         """A task has come that must not wait behind those that were sent ahead of it."""
-        back: "List[Task[Any]]" = []
+        back: list[Task[Any]] = []
         for process in self._processes:
             if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
                 back += self._recall(process)

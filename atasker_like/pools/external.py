@@ -36,7 +36,7 @@ from .outside import run_here, run_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Sequence
 
     from ..engine.timer import Timer
     from .base import Chores
@@ -49,10 +49,10 @@ class _Call:
 
     __slots__ = ("task", "outlet", "handle", "given", "over", "abandoned", "unwanted")
 
-    def __init__(self, task: "Task[Any]", outlet: Outlet) -> None:
+    def __init__(self, task: Task[Any], outlet: Outlet) -> None:
         self.task = task
         self.outlet = outlet
-        self.handle: "Any" = None       # what the outlet takes for cancel()
+        self.handle: Any = None       # what the outlet takes for cancel()
         self.given = False              # the giver has taken it up
         self.over = False               # the executor has told its end
         self.abandoned = False          # nobody waits for it any more
@@ -64,18 +64,18 @@ class ExternalPool(Pool):
 
     tt = TaskType.MP
 
-    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
-                 beside: "Callable[[Callable[[], None]], None]", outlet: Outlet, pool_size: int,
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None], outlet: Outlet, pool_size: int,
                  reserve_normal: int = 0, reserve_high: int = 0) -> None:
         super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
         self.outlet = outlet
-        self._calls: "Set[_Call]" = set()           # those that occupy a place
-        self._to_give: "Deque[_Call]" = deque()     # of these, those that wait for the giver
+        self._calls: set[_Call] = set()           # those that occupy a place
+        self._to_give: deque[_Call] = deque()     # of these, those that wait for the giver
         self._giving = False                        # there is a giver, or one is asked for
         self._giver_runs = False
 
     @property
-    def executor(self) -> "Any":
+    def executor(self) -> Any:
         """What the application has put in place."""
         return self.outlet.executor
 
@@ -87,7 +87,7 @@ class ExternalPool(Pool):
                 waiting.outlet = outlet
         self._desert()
 
-    def retire(self, successor: "Pool") -> bool:
+    def retire(self, successor: Pool) -> bool:
         """See :meth:`Pool.retire`. The executor is let go."""
         retired = super().retire(successor)
         if retired:
@@ -96,27 +96,27 @@ class ExternalPool(Pool):
 
     # -- acceptance ----------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
-        task: "Task[Any]" = Task(spec, args, kwargs, None)
+        task: Task[Any] = Task(spec, args, kwargs, None)
         return self.submit(task) or task            # type: ignore[func-returns-value]
 
-    def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`."""
-        tasks: "List[Task[Any]]" = [Task(spec, args, None, None) for args in calls]
+        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
         self.submit_many(tasks)
         return tasks
 
-    def submit(self, task: "Task[Any]") -> None:
+    def submit(self, task: Task[Any]) -> None:
         self._pack(task)
         return Pool.submit(self, task)
 
-    def submit_many(self, tasks: "Sequence[Task[Any]]") -> None:
+    def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         for task in tasks:
             self._pack(task)
         Pool.submit_many(self, tasks)
 
-    def _pack(self, task: "Task[Any]") -> None:
+    def _pack(self, task: Task[Any]) -> None:
         """Pickle a call in the submitter's thread, with no lock held: whatever comes of that is this task's own.
 
         The packed call, or the error, is kept in the task.
@@ -145,13 +145,13 @@ class ExternalPool(Pool):
 
     # -- dispatch: all with the lock held ------------------------------------------------------------
 
-    def _ready(self, task: "Task[Any]") -> "Chores":
+    def _ready(self, task: Task[Any]) -> Chores:
         if isinstance(task._context, TaskPicklingError):
             return self._conclude_chores(task, COMPLETED, self._failure(task, task._context))
         self.admission.push(task)
         return self._dispatch_chores()
 
-    def _conclude_chores(self, task: "Task[Any]", status: int, outcome: "Any" = None) -> "Chores":
+    def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Chores:
         """Make a task final, and let its arguments go when the lock is free."""
         held = task._hold()
         watchers = self._conclude(task, status, perf_counter(), outcome)
@@ -163,7 +163,7 @@ class ExternalPool(Pool):
 
         return [announce]
 
-    def _dispatch_chores(self) -> "Chores":
+    def _dispatch_chores(self) -> Chores:
         """Start what may start, and ask for a giver if there is none."""
         while True:
             task = self.admission.pop()
@@ -184,7 +184,7 @@ class ExternalPool(Pool):
                     watcher()
                 extra.on_start = None
         self._let_in()
-        chores: "Chores" = []
+        chores: Chores = []
         if self.outlet.has_ended():
             chores.append(self._desert)
         if self._to_give and not self._giving:
@@ -210,7 +210,7 @@ class ExternalPool(Pool):
         self._freed(call)
         return True
 
-    def _call_of(self, task: "Task[Any]") -> "Optional[_Call]":
+    def _call_of(self, task: Task[Any]) -> _Call | None:
         extra = task._extra
         payload = None if extra is None else extra.payload
         return payload if isinstance(payload, _Call) else None
@@ -238,11 +238,11 @@ class ExternalPool(Pool):
                 self._returned(call, None, None, True)
             del call, task, args, kwargs, packed
 
-    def _give(self, call: _Call, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]",
-              packed: "Any", attempt: int) -> None:
+    def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
+              packed: Any, attempt: int) -> None:
         task, outlet = call.task, call.outlet
 
-        def told(error: "Optional[BaseException]", value: "Any", thrown_out: bool) -> None:
+        def told(error: BaseException | None, value: Any, thrown_out: bool) -> None:
             self._returned(call, error, value, thrown_out)
 
         try:
@@ -269,7 +269,7 @@ class ExternalPool(Pool):
         if unwanted:
             self._try_cancel(call)
 
-    def _broken(self, task: "Task[Any]", outlet: Outlet, cause: "Optional[BaseException]", what: str
+    def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
                 ) -> PoolBrokenError:
         said = "" if cause is None else f" ({type(cause).__name__}: {cause})"
         error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.id[-8:]}){said}; it is "
@@ -280,7 +280,7 @@ class ExternalPool(Pool):
 
     # -- the end of a call: the executor's threads -----------------------------------------------------
 
-    def _returned(self, call: _Call, error: "Optional[BaseException]", value: "Any", thrown_out: bool) -> None:
+    def _returned(self, call: _Call, error: BaseException | None, value: Any, thrown_out: bool) -> None:
         """The executor says that a call has ended; or the giver, that it was not taken."""
         if self.busy_here():
             self.elsewhere(self._returned, call, error, value, thrown_out)
@@ -311,13 +311,13 @@ class ExternalPool(Pool):
         else:
             self._beside(lambda: self._end_with_callback(call, value))
 
-    def _end_with_callback(self, call: _Call, value: "Any") -> None:
+    def _end_with_callback(self, call: _Call, value: Any) -> None:
         """In a pool thread, since it may block: the ``callback``, and then the end."""
         if not call.task.done():
             self.run_callback(call.task, value)
         self._end(call, None, value, False)
 
-    def _end(self, call: _Call, error: "Optional[BaseException]", value: "Any", cancelled: bool) -> None:
+    def _end(self, call: _Call, error: BaseException | None, value: Any, cancelled: bool) -> None:
         task = call.task
         pause = None
         outcome = value
@@ -325,7 +325,7 @@ class ExternalPool(Pool):
             pause = self._retry_pause(task, error)
             outcome = self._failure(task, error)
         watchers = None
-        chores: "Chores" = []
+        chores: Chores = []
         held = task._hold()
         with self.lock:
             first = not call.over
@@ -356,7 +356,7 @@ class ExternalPool(Pool):
 
     # -- what may be asked of a running task ---------------------------------------------------------
 
-    def _interrupt(self, task: "Task[Any]") -> "Chores":
+    def _interrupt(self, task: Task[Any]) -> Chores:
         call = self._call_of(task)
         if call is None or call.over:
             return []
@@ -381,9 +381,9 @@ class ExternalPool(Pool):
             log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, and its result counts",
                         task.name, task.id[-8:], call.outlet.name)
 
-    def _overrun(self, task: "Task[Any]", error: TaskTimeoutError, pause: "Optional[float]") -> "Chores":
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         call = self._call_of(task)
-        chores: "Chores" = []
+        chores: Chores = []
         if call is not None and not call.over:
             call.abandoned = call.unwanted = True
             abandoned = call
@@ -407,20 +407,20 @@ class ExternalPool(Pool):
         except Exception:               # it was worth a try
             pass
 
-    def _done_early(self, task: "Task[Any]") -> "Chores":
+    def _done_early(self, task: Task[Any]) -> Chores:
         call = self._call_of(task)
         if call is not None and self._withdraw(call):
             return self._dispatch_chores()
         return []                       # its result, when it comes, is ignored
 
-    def _risen(self) -> "Chores":
+    def _risen(self) -> Chores:
         return self._dispatch_chores()
 
-    def _begun(self, task: "Task[Any]") -> bool:
+    def _begun(self, task: Task[Any]) -> bool:
         call = self._call_of(task)
         return call is not None and not self._withdraw(call)
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for call in [call for call in self._calls if call.task in tasks and not call.given]:
             call.over = True
             self._calls.discard(call)
@@ -446,11 +446,11 @@ class ExternalPool(Pool):
         if more:
             self._uninterrupted(self._start_more)
 
-    def drain(self, deadline: "Optional[float]") -> bool:
+    def drain(self, deadline: float | None) -> bool:
         self._desert()
         return super().drain(deadline)
 
-    def give_up(self) -> "List[str]":
+    def give_up(self) -> list[str]:
         """See :meth:`Pool.give_up`. What the executor runs goes on there."""
         with self.lock:
             for call in list(self._calls):
@@ -458,7 +458,7 @@ class ExternalPool(Pool):
                     call.abandoned = call.unwanted = True
         return super().give_up()
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         """Give up what is alive still: the executor is the application's, and it is not shut down."""
         given_up = self.give_up()
         if given_up:

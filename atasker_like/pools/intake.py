@@ -25,7 +25,7 @@ from .telling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Optional, Set
+    from typing import Any, Callable, List
 
     from ..engine.admission import Admission
     from ..engine.lanes import Lane
@@ -44,23 +44,23 @@ class Intake(Telling):
     """The part of a pool in front of its admission queue."""
 
     accepting: bool
-    admission: "Admission"
-    registry: "Registry"
-    _wake_up: "Callable[[], None]"
-    _drained: "List[Callable[[], None]]"
+    admission: Admission
+    registry: Registry
+    _wake_up: Callable[[], None]
+    _drained: list[Callable[[], None]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.max_queued: "Optional[int]" = None     # tasks that may wait; None is any number
+        self.max_queued: int | None = None     # tasks that may wait; None is any number
         self.on_full = "block"
-        self.aging: "Optional[float]" = None        # seconds after which a waiting task rises one class
-        self.successor: "Optional[Pool]" = None     # has taken this one's place, and takes what comes here
+        self.aging: float | None = None        # seconds after which a waiting task rises one class
+        self.successor: Pool | None = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
-        self._outside: "Deque[Lock]" = deque()      # gates of submitters who wait for room
-        self._crowded: "Set[Lane]" = set()          # lanes that submitters wait for
-        self._aging_entry: "Optional[TimerEntry]" = None
+        self._outside: deque[Lock] = deque()      # gates of submitters who wait for room
+        self._crowded: set[Lane] = set()          # lanes that submitters wait for
+        self._aging_entry: TimerEntry | None = None
 
-    def limit(self, max_queued: "Optional[int]", on_full: str, aging: "Optional[float]") -> None:
+    def limit(self, max_queued: int | None, on_full: str, aging: float | None) -> None:
         """Set what submissions have to meet; tasks that wait already stay."""
         with self.lock:
             self.max_queued = max_queued
@@ -76,11 +76,11 @@ class Intake(Telling):
         looked_at = self.aging is not None or self._barred() is not None
         self.admission.most = -1 if looked_at else maxsize if self.max_queued is None else self.max_queued
 
-    def _barred(self) -> "Optional[str]":
+    def _barred(self) -> str | None:
         """Return why no task is taken at all, or None; the lock is held."""
         return None
 
-    def _has_room(self, spec: "TaskSpec") -> bool:
+    def _has_room(self, spec: TaskSpec) -> bool:
         """Say whether a task of this kind may come in, although ``most`` tasks wait; the lock is held.
 
         :raises TaskTimeoutError: too many threads are abandoned.
@@ -94,12 +94,12 @@ class Intake(Telling):
         return (self.max_queued is None or admission.waiting < self.max_queued
                 or admission.active < admission.limit(spec.priority))       # it need not wait
 
-    def _has_room_for(self, spec: "TaskSpec") -> bool:
+    def _has_room_for(self, spec: TaskSpec) -> bool:
         """Say whether a task of this kind may come in, into its lane too; the lock is held. Errors as :meth:`_has_room`."""
         return ((self.admission.waiting < self.admission.most or self._has_room(spec))
                 and (spec.lane is None or spec.lane.has_room()))
 
-    def _turned_away(self, task: "Task[Any]") -> bool:
+    def _turned_away(self, task: Task[Any]) -> bool:
         """A task has not been accepted: start the supervisor, or see to it that there is room, and let the caller
         try again. True when the task has been dropped; no lock is held.
 
@@ -157,9 +157,9 @@ class Intake(Telling):
                         self._let_in()      # it was this one's turn: the next one's, then
         return False
 
-    def _attend(self) -> "Watchers":
+    def _attend(self) -> Watchers:
         """A task has ended or left the queue, and someone waits for that; the lock is held. Return whom to tell."""
-        told: "Watchers" = []
+        told: Watchers = []
         if self._drained and not self.registry.live:
             told, self._drained = self._drained, []
         self._let_in()
@@ -205,14 +205,14 @@ class Intake(Telling):
         for chore in chores:
             chore()
 
-    def _risen(self) -> "Chores":
+    def _risen(self) -> Chores:
         """Some waiting tasks are more urgent than they were; the lock is held."""
         raise NotImplementedError
 
     # -- of the pool ---------------------------------------------------------------------------------
 
-    def _conclude(self, task: "Task[Any]", status: int, now: float, outcome: "Any" = None) -> "Optional[Watchers]":
+    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None) -> Watchers | None:
         raise NotImplementedError
 
-    def _announce(self, task: "Task[Any]", watchers: "Optional[Watchers]", inline: bool = True) -> None:
+    def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
         raise NotImplementedError

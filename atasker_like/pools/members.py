@@ -25,7 +25,7 @@ from .child import PIPE_SIZE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable, Deque, Dict, List, Optional, Protocol, Tuple
+    from typing import Any, Callable, Protocol
 
     from ..engine.lanes import Lane
     from ..engine.task import Task
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
         name: str
 
-        def readable(self, process: "PoolProcess") -> None: ...
-        def writable(self, process: "PoolProcess") -> bool: ...
+        def readable(self, process: PoolProcess) -> None: ...
+        def writable(self, process: PoolProcess) -> bool: ...
 
 __all__ = ["PoolProcess", "Watch", "check_start_method", "close_pipe", "default_start_method", "kill", "launch"]
 
@@ -49,37 +49,37 @@ class PoolProcess:
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
                  "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes")
 
-    def __init__(self, process: "Any", pipes: "List[Connection]", quota: "Optional[int]") -> None:
+    def __init__(self, process: Any, pipes: list[Connection], quota: int | None) -> None:
         self.process = process
         self.pid: int = process.pid
         self.pipes = pipes                  # the parent's ends, to be closed
         self.task_fd, self.ticket_in, self.ticket_out, self.result_fd, _, self.stacks_fd = [
             pipe.fileno() for pipe in pipes]
-        self.inflight: "Deque[Task[Any]]" = deque()
+        self.inflight: deque[Task[Any]] = deque()
         self.frame = 0
         self.worst = -1                     # the least urgent priority in flight
         self.stalled = False                # tasks were taken back: nothing is sent until it is idle
         self.ready = False
         # Why it is being ended: the task that is the reason, if one is, its error, and its pause before a retry.
-        self.ending: "Optional[Tuple[Optional[Task[Any]], Optional[BaseException], Optional[float]]]" = None
-        self.lanes: "Dict[Lane, int]" = {}  # of which it has tasks in flight, and how many
+        self.ending: tuple[Task[Any] | None, BaseException | None, float | None] | None = None
+        self.lanes: dict[Lane, int] = {}  # of which it has tasks in flight, and how many
         self.quota = quota                  # tasks that it may still be sent, or None
         self.retiring = False               # it is replaced when it is idle
-        self.outbox: "Deque[memoryview]" = deque()      # what the task pipe has had no room for
+        self.outbox: deque[memoryview] = deque()      # what the task pipe has had no room for
         self.partial = b""                  # the I/O thread's: a result of which only a part has arrived
         self.born = monotonic()
-        self.expiry: "Optional[TimerEntry]" = None      # the timer's call, should it not get ready in time
+        self.expiry: TimerEntry | None = None      # the timer's call, should it not get ready in time
         self.weighed = self.born            # when its memory was looked at last
-        self.error: "Optional[BaseException]" = None    # why it could not get ready
+        self.error: BaseException | None = None    # why it could not get ready
         self.closed = False                 # its pipes are closed, or its task pipe is
         # An interrupt may come at any line. While touched, what was sent and what is in flight may differ.
         self.touched = False
-        self.moving: "List[Task[Any]]" = []         # tasks that are being taken back
+        self.moving: list[Task[Any]] = []         # tasks that are being taken back
         self.leaving = False                # it ends when it has run what it got: what remains had not begun
 
 
-def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "Optional[Callable[..., Any]]",
-           initargs: "Tuple[Any, ...]", quota: "Optional[int]") -> PoolProcess:
+def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
+           initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
     """Start a pool process and return it; it will say when it is ready.
 
     :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
@@ -87,9 +87,9 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
     import multiprocessing.process
 
     method = start_method or default_start_method()
-    context: "Any" = multiprocessing.get_context(method)
-    theirs: "List[Connection]" = []
-    ours: "List[Connection]" = []
+    context: Any = multiprocessing.get_context(method)
+    theirs: list[Connection] = []
+    ours: list[Connection] = []
     _recall_main()
     with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
         try:
@@ -134,7 +134,7 @@ def launch(name: str, start_method: "Optional[str]", prefix: str, initializer: "
 
 #: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
 #: is started at the exit would not know where the functions of the program are.
-_main_file: "Optional[str]" = getattr(sys.modules.get("__main__"), "__file__", None)
+_main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
 
 
 def _recall_main() -> None:
@@ -144,7 +144,7 @@ def _recall_main() -> None:
         main.__file__ = _main_file
 
 
-def kill(process: "Any") -> None:
+def kill(process: Any) -> None:
     with suppress(OSError, ValueError):
         process.kill()
 
@@ -152,13 +152,13 @@ def kill(process: "Any") -> None:
 class Watch:
     """The thread that watches the result pipes of a pool."""
 
-    def __init__(self, pool: "Watched") -> None:
+    def __init__(self, pool: Watched) -> None:
         self._pool = pool
         # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
-        self._requests: "Deque[Tuple[int, int, PoolProcess]]" = deque()
+        self._requests: deque[tuple[int, int, PoolProcess]] = deque()
         self._stopping = False
         self._selector = selectors.DefaultSelector()
-        self._files: "List[int]" = []
+        self._files: list[int] = []
         self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
         try:
             self._files += os.pipe()        # one step: an interrupt must not come between having and knowing them
@@ -251,17 +251,17 @@ class Watch:
 # -- pipes, and processes forked by others -------------------------------------------------------------
 
 _start_lock = threading.Lock()              # one process at a time is started, of all pools
-_pipes: "Dict[int, Connection]" = {}        # the parent's ends, which no forked process may keep open
+_pipes: dict[int, Connection] = {}        # the parent's ends, which no forked process may keep open
 _pipes_lock = threading.Lock()              # guards _pipes
 _kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
 
 
-def _remember_pipe(pipe: "Connection") -> None:
+def _remember_pipe(pipe: Connection) -> None:
     with _pipes_lock:
         _pipes[id(pipe)] = pipe
 
 
-def _forget_pipe(pipe: "Connection") -> None:
+def _forget_pipe(pipe: Connection) -> None:
     with _pipes_lock:
         _pipes.pop(id(pipe), None)
 
@@ -278,7 +278,7 @@ def _after_fork() -> None:
                 pipe.close()
     _pipes.clear()
     _forget_forkserver()
-    tracker: "Any" = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
     if tracker is not None:
         # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was starting a
         # process held it, and here nobody would ever let go of it.
@@ -288,7 +288,7 @@ def _after_fork() -> None:
 def _forget_forkserver() -> None:
     """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
     (ECHILD). Forgotten, it is started anew when it is wanted."""
-    server: "Any" = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     if server is not None and getattr(server, "_forkserver_pid", None) is not None:
         with suppress(OSError, TypeError):
             os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent
@@ -300,7 +300,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def close_pipe(pipe: "Connection") -> None:
+def close_pipe(pipe: Connection) -> None:
     """Close one of the parent's ends; nothing happens when it is closed."""
     _forget_pipe(pipe)
     with suppress(OSError):
@@ -324,7 +324,7 @@ def default_start_method() -> str:
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
-def check_start_method(method: "Optional[str]") -> None:
+def check_start_method(method: str | None) -> None:
     """Refuse a start method that this system does not have."""
     import multiprocessing
 

@@ -13,7 +13,7 @@ from .base import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple
+    from typing import Any, Callable, Optional
 
     #: Called once for each call that was given away: the error of the executor or None, what the call returned, and
     #: whether the executor has thrown it out.
@@ -25,7 +25,7 @@ __all__ = ["Outlet", "outlet_for"]
 class Outlet:
     """One executor, as far as a pool needs it."""
 
-    def __init__(self, executor: "Any") -> None:
+    def __init__(self, executor: Any) -> None:
         self.executor = executor
         self.name: str = type(executor).__name__
         self.in_process = _is_one_of(executor, ("concurrent.futures.thread", "ThreadPoolExecutor"),
@@ -39,11 +39,11 @@ class Outlet:
                 return size
         return os.cpu_count() or 1
 
-    def give(self, function: "Callable[..., Any]", arguments: "Tuple[Any, ...]", told: "Told") -> "Any":
+    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
         """Give a call away; return what :meth:`cancel` takes. ``told`` may be called before this returns."""
         future = self._submit(function, arguments)
 
-        def done(future: "Any") -> None:
+        def done(future: Any) -> None:
             try:
                 if future.cancelled():
                     told(None, None, True)
@@ -58,10 +58,10 @@ class Outlet:
         future.add_done_callback(done)
         return future
 
-    def _submit(self, function: "Callable[..., Any]", arguments: "Tuple[Any, ...]") -> "Any":
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self.executor.submit(function, *arguments)
 
-    def cancel(self, handle: "Any") -> bool:
+    def cancel(self, handle: Any) -> bool:
         """Try to have a call not run; say whether it will not."""
         return bool(handle.cancel())
 
@@ -73,25 +73,25 @@ class Outlet:
 class _ScheduleOutlet(Outlet):
     """Takes the arguments as one thing, so that none is mistaken for an option; its ``cancel`` ends what runs."""
 
-    def _submit(self, function: "Callable[..., Any]", arguments: "Tuple[Any, ...]") -> "Any":
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self.executor.schedule(function, args=arguments)
 
 
 class _ApplyOutlet(Outlet):
     """A ``multiprocessing.Pool``, which has no futures, and tells nobody of the calls that it has lost."""
 
-    def give(self, function: "Callable[..., Any]", arguments: "Tuple[Any, ...]", told: "Told") -> "Any":
+    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
         return self.executor.apply_async(function, arguments, callback=lambda value: told(None, value, False),
                                          error_callback=lambda error: told(error, None, False))
 
-    def cancel(self, handle: "Any") -> bool:
+    def cancel(self, handle: Any) -> bool:
         return False
 
     def has_ended(self) -> bool:
         return getattr(self.executor, "_state", None) in ("TERMINATE", 2)
 
 
-def _is_one_of(executor: "Any", *classes: "Tuple[str, str]") -> bool:
+def _is_one_of(executor: Any, *classes: tuple[str, str]) -> bool:
     """Say whether an executor is of certain classes, without importing their modules: if it is, they are there."""
     for module, name in classes:
         found = getattr(sys.modules.get(module), name, None)
@@ -100,7 +100,7 @@ def _is_one_of(executor: "Any", *classes: "Tuple[str, str]") -> bool:
     return False
 
 
-def outlet_for(executor: "Any") -> Outlet:
+def outlet_for(executor: Any) -> Outlet:
     """Return the outlet that fits an executor.
 
     :raises InvalidTypeError: it is none.

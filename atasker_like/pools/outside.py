@@ -13,7 +13,7 @@ from .child import ERROR, NONE, VALUE, _describe, undecorated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Tuple
+    from typing import Any, Callable
 
     from ..engine.task import Task
 
@@ -33,16 +33,16 @@ class TaskOutside:
     def check_cancelled(self) -> None:
         """Does nothing: no request crosses to the processes of an external executor."""
 
-    def report_progress(self, done: float, total: "Optional[float]" = None,
-                        message: "Optional[str]" = None) -> None:
+    def report_progress(self, done: float, total: float | None = None,
+                        message: str | None = None) -> None:
         """Does nothing: no report crosses from the processes of an external executor."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.id[-8:]} running>"
 
 
-def run_there(blob: bytes, payload: "Optional[bytes]", takes_id: bool, task_id: str, name: str,
-              attempt: int) -> "Tuple[int, Optional[bytes]]":
+def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
+              attempt: int) -> tuple[int, bytes | None]:
     """In a process of the executor: run a packed call; return the kind of the result, and the result packed."""
     stage = "function"
     token = current_coroutine_task.set(TaskOutside(task_id, name, attempt))     # type: ignore[arg-type]
@@ -64,8 +64,8 @@ def run_there(blob: bytes, payload: "Optional[bytes]", takes_id: bool, task_id: 
         current_coroutine_task.reset(token)
 
 
-def run_here(task: "Task[Any]", function: "Callable[..., Any]", args: "Tuple[Any, ...]",
-             kwargs: "Optional[Dict[str, Any]]") -> "Tuple[int, Any]":
+def run_here(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],
+             kwargs: dict[str, Any] | None) -> tuple[int, Any]:
     """In a thread of the executor, in this process: run a call; return the kind of the result, and the result."""
     token = current_coroutine_task.set(task)
     try:

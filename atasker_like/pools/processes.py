@@ -45,7 +45,7 @@ from .upkeep import Upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.task import TaskSpec
     from ..engine.timer import Timer
@@ -69,7 +69,7 @@ START_TRIES = 3
 START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
 _new_task = Task.__new__
-_NOTHING: "Chores" = []     # nobody adds to it
+_NOTHING: Chores = []     # nobody adds to it
 
 _CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
 
@@ -79,19 +79,19 @@ class ProcessPool(Upkeep):
 
     tt = TaskType.MP
 
-    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]",
-                 beside: "Callable[[Callable[[], None]], None]", pool_size: int, reserve_normal: int = 0,
-                 reserve_high: int = 0, start_method: "Optional[str]" = None,
-                 initializer: "Optional[Callable[..., Any]]" = None, initargs: "Tuple[Any, ...]" = (),
-                 maxtasksperchild: "Optional[int]" = None) -> None:
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None], pool_size: int, reserve_normal: int = 0,
+                 reserve_high: int = 0, start_method: str | None = None,
+                 initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
+                 maxtasksperchild: int | None = None) -> None:
         super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
         self.initializer = initializer
         self.initargs = initargs
         self.maxtasksperchild = maxtasksperchild
         self.min_size = 0
-        self._processes: "List[PoolProcess]" = []
-        self._idle: "List[PoolProcess]" = []
+        self._processes: list[PoolProcess] = []
+        self._idle: list[PoolProcess] = []
         self._worst = -1                    # no process has anything less urgent than this in flight
         self._unfed = 0                     # submissions since a submitter looked whether a process runs low
         self._feed_every = FEED_EVERY
@@ -103,20 +103,20 @@ class ProcessPool(Upkeep):
         self._unfit = False                 # processes do not get ready: none is started ahead of its task
         self._closing = False
         self._composer = 0
-        self._held: "List[PoolProcess]" = []
-        self._held_fds: "List[int]" = []
-        self._held_parts: "List[bytes]" = []
-        self._committing: "List[None]" = []
-        self._gone: "List[Latch]" = []      # opened when the last process is gone
-        self._watch: "Optional[Watch]" = None
+        self._held: list[PoolProcess] = []
+        self._held_fds: list[int] = []
+        self._held_parts: list[bytes] = []
+        self._committing: list[None] = []
+        self._gone: list[Latch] = []      # opened when the last process is gone
+        self._watch: Watch | None = None
         self._count = count(1)              # of one thread at a time
 
     # -- acceptance ----------------------------------------------------------------------------------
 
-    def start(self, spec: "TaskSpec", args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
         # Task(), written out
-        task: "Task[Any]" = _new_task(Task)
+        task: Task[Any] = _new_task(Task)
         task._spec = spec
         task._args = args
         task._kwargs = kwargs
@@ -130,7 +130,7 @@ class ProcessPool(Upkeep):
             return self.submit(task) or task        # type: ignore[func-returns-value]
         return self._accept(task) or task           # type: ignore[func-returns-value]
 
-    def submit(self, task: "Task[Any]") -> None:
+    def submit(self, task: Task[Any]) -> None:
         error = self._pack(task)
         if error is not None:
             self._refused(task, error)
@@ -139,7 +139,7 @@ class ProcessPool(Upkeep):
         else:
             Pool.submit(self, task)
 
-    def _accept(self, task: "Task[Any]") -> None:
+    def _accept(self, task: Task[Any]) -> None:
         """:meth:`Pool.submit`, for a plain task that is packed."""
         if self.busy_here():
             self._submit_elsewhere(task)
@@ -170,12 +170,12 @@ class ProcessPool(Upkeep):
             self._undo(task)
             raise
 
-    def start_many(self, spec: "TaskSpec", calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`. No context crosses to another process."""
-        tasks: "List[Task[Any]]" = [Task(spec, args, None, None) for args in calls]
+        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
-    def submit_many(self, tasks: "Iterable[Task[Any]]") -> None:
+    def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
         good = []
         for task in tasks:
             error = self._pack(task)
@@ -185,7 +185,7 @@ class ProcessPool(Upkeep):
                 self._refused(task, error)
         Pool.submit_many(self, good)
 
-    def _pack(self, task: "Task[Any]") -> "Optional[BaseException]":
+    def _pack(self, task: Task[Any]) -> BaseException | None:
         """Pickle what the child needs, in the submitter's thread, with no lock held."""
         spec = task._spec
         what = "function"
@@ -216,7 +216,7 @@ class ProcessPool(Upkeep):
             error.__cause__ = raised
             return error
 
-    def _refused(self, task: "Task[Any]", error: BaseException) -> None:
+    def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
         if self.busy_here():
             task._more().task_id = os.urandom(12).hex()
@@ -238,7 +238,7 @@ class ProcessPool(Upkeep):
 
     # -- dispatch: all with the lock held ------------------------------------------------------------
 
-    def _ready(self, task: "Task[Any]") -> "Chores":
+    def _ready(self, task: Task[Any]) -> Chores:
         if get_ident() != main_thread().ident:
             return self._let_run(task)
         self._composer = get_ident()
@@ -246,7 +246,7 @@ class ProcessPool(Upkeep):
         self._composer = 0
         return [*chores, self._commit] if self._held else chores
 
-    def _let_run(self, task: "Task[Any]") -> "Chores":
+    def _let_run(self, task: Task[Any]) -> Chores:
         admission = self.admission
         admission.push(task)
         if self._idle:
@@ -270,7 +270,7 @@ class ProcessPool(Upkeep):
             return self._grow()
         return _NOTHING
 
-    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
         if get_ident() == main_thread().ident:
             self._composer = get_ident()
         least = None
@@ -300,7 +300,7 @@ class ProcessPool(Upkeep):
             return
         if process.partial:
             data = process.partial + data
-        results: "List[Result]" = []
+        results: list[Result] = []
         large = None
         position, end = 0, len(data)
         unpack, header = RESULT.unpack_from, RESULT.size
@@ -329,7 +329,7 @@ class ProcessPool(Upkeep):
             arriving = large
             self._beside(lambda: self._take_large(arriving, process))
 
-    def _take_large(self, large: "Tuple[int, int, float, PipeReader]", process: PoolProcess) -> None:
+    def _take_large(self, large: tuple[int, int, float, PipeReader], process: PoolProcess) -> None:
         number, kind, seconds, reader = large
         try:
             result = decode_large(number, kind, seconds, reader)
@@ -342,11 +342,11 @@ class ProcessPool(Upkeep):
             if watch is not None:
                 watch.add(process)
 
-    def _take(self, results: "List[Result]", process: PoolProcess) -> None:
+    def _take(self, results: list[Result], process: PoolProcess) -> None:
         """Enter results into their tasks, give the process more, and tell who waits."""
-        late: "List[Tuple[Task[Any], int, Any]]" = []
-        told: "Watchers" = []
-        held: "List[Any]" = []
+        late: list[tuple[Task[Any], int, Any]] = []
+        told: Watchers = []
+        held: list[Any] = []
         acquire = self.lock.acquire
         if not acquire(False):
             self.gates.wait(acquire)
@@ -384,8 +384,8 @@ class ProcessPool(Upkeep):
         for task, kind, outcome in late:
             self._end_late(task, kind, outcome)
 
-    def _enter(self, process: PoolProcess, results: "List[Result]", late: "List[Tuple[Task[Any], int, Any]]",
-               told: "Watchers", held: "List[Any]") -> None:
+    def _enter(self, process: PoolProcess, results: list[Result], late: list[tuple[Task[Any], int, Any]],
+               told: Watchers, held: list[Any]) -> None:
         """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
         registry = self.registry
         inflight = process.inflight
@@ -438,7 +438,7 @@ class ProcessPool(Upkeep):
             elif process.retiring:
                 self.admission.push_back(self._recall(process))
 
-    def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: "Any") -> None:
+    def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
         """What a process says beside results."""
         if kind == PROGRESS:
             running = self.registry.live.get(number)
@@ -460,7 +460,7 @@ class ProcessPool(Upkeep):
         else:
             process.error = outcome
 
-    def _end_late(self, task: "Task[Any]", kind: int, outcome: "Any") -> None:
+    def _end_late(self, task: Task[Any], kind: int, outcome: Any) -> None:
         """End a task whose result has arrived and that has a callback, retries, or an error."""
         if kind != ERROR:
             if task._spec.callback is None:
@@ -476,10 +476,10 @@ class ProcessPool(Upkeep):
         failure = self._failure(task, outcome)
         self._end(task, failure, pause)
 
-    def _end(self, task: "Task[Any]", outcome: "Any", pause: "Optional[float]" = None) -> None:
+    def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         held = task._hold()
         watchers = None
-        chores: "Chores" = []
+        chores: Chores = []
         with self.lock:
             if pause is not None and self._may_retry(task):
                 outcome.seen = True
@@ -504,7 +504,7 @@ class ProcessPool(Upkeep):
         if process.process.exitcode is None:
             process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
             process.process.join()
-        exitcode: "Optional[int]" = process.process.exitcode
+        exitcode: int | None = process.process.exitcode
         refused = not process.ready and exitcode in (-9, -15) and self.initializer is None
         if refused:
             # KILL or TERM, from someone else: the system, when it is short of memory, for example. It is tried again,
@@ -522,7 +522,7 @@ class ProcessPool(Upkeep):
             process.closed = True
             self.admission.push_back(self._recall(process))
             victims = list(process.inflight)        # one at most, by the protocol of the tickets
-            undone: "List[Task[Any]]" = []
+            undone: list[Task[Any]] = []
             if victims:
                 self.admission.active -= 1
                 process.inflight.clear()
@@ -562,7 +562,7 @@ class ProcessPool(Upkeep):
                     f"process {process.pid} ended with exit code {exitcode} before it was ready", process.pid,
                     exitcode))
         with self.lock:
-            chores: "Chores" = []
+            chores: Chores = []
             if self.accepting or self.admission.waiting:
                 self._feed_idle()
                 chores = self._grow()
@@ -573,7 +573,7 @@ class ProcessPool(Upkeep):
         for latch in gone:
             latch()
 
-    def _take_back(self, tasks: "List[Task[Any]]") -> "List[Task[Any]]":
+    def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
         """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
         now = perf_counter()
         undone = [task for task in tasks if task._extra is not None and task._extra.cancel_requested]
@@ -584,7 +584,7 @@ class ProcessPool(Upkeep):
         self.admission.push_back([task for task in tasks if task._status == QUEUED and task not in undone])
         return undone
 
-    def _cancelled(self, task: "Task[Any]") -> None:
+    def _cancelled(self, task: Task[Any]) -> None:
         held = task._hold()
         with self.lock:
             watchers = self._conclude(task, CANCELED, perf_counter())
@@ -607,7 +607,7 @@ class ProcessPool(Upkeep):
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
 
-    def _end_process(self, process: PoolProcess) -> "Chores":
+    def _end_process(self, process: PoolProcess) -> Chores:
         """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
         if process in self._idle:
             self._idle.remove(process)
@@ -626,13 +626,13 @@ class ProcessPool(Upkeep):
 
     # -- what may be asked of a running task ---------------------------------------------------------
 
-    def _holder(self, task: "Task[Any]") -> "Optional[PoolProcess]":
+    def _holder(self, task: Task[Any]) -> PoolProcess | None:
         for process in self._processes:
             if task in process.inflight:
                 return process
         return None
 
-    def _standing(self, task: "Task[Any]") -> bool:
+    def _standing(self, task: Task[Any]) -> bool:
         process = self._holder(task)
         if process is None:
             return True
@@ -642,7 +642,7 @@ class ProcessPool(Upkeep):
         self._begin(task, perf_counter())   # the child has just taken its ticket
         return False
 
-    def _begun(self, task: "Task[Any]") -> bool:
+    def _begun(self, task: Task[Any]) -> bool:
         process = self._holder(task)
         if process is None:
             return False
@@ -651,9 +651,9 @@ class ProcessPool(Upkeep):
         self.admission.push_back(self._recall(process))
         return task in process.inflight
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
-        flying: "Set[Task[Any]]" = set()
-        moving: "List[Task[Any]]" = []
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+        flying: set[Task[Any]] = set()
+        moving: list[Task[Any]] = []
         for process in self._processes:
             if process.touched:
                 self._let_go(process)
@@ -682,13 +682,13 @@ class ProcessPool(Upkeep):
         if not self._start_running:
             self._starting = False          # nobody may ever do it
         self._feed_idle()
-        chores: "Chores" = []
+        chores: Chores = []
         for process in self._processes:
             if process.ending is not None:
                 chores += self._end_process(process)    # who wanted it ended may not have come to that
         return chores + self._grow()
 
-    def _risen(self) -> "Chores":
+    def _risen(self) -> Chores:
         if self.admission.peek() is not None:
             urgency = self.admission.urgency()
             if urgency < self._worst:
@@ -696,19 +696,19 @@ class ProcessPool(Upkeep):
             self._feed_idle()
         return self._grow()
 
-    def _withdrawn(self, task: "Task[Any]") -> "Chores":
+    def _withdrawn(self, task: Task[Any]) -> Chores:
         self.admission.withdrawn(task)
         self._feed_idle()                   # others may have come back with the task
         return []
 
-    def _interrupt(self, task: "Task[Any]") -> "Chores":
+    def _interrupt(self, task: Task[Any]) -> Chores:
         return self._stop_running(task, None, None)
 
-    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         return self._stop_running(task, error, pause)
 
-    def _stop_running(self, task: "Task[Any]", error: "Optional[BaseException]",
-                      pause: "Optional[float]") -> "Chores":
+    def _stop_running(self, task: Task[Any], error: BaseException | None,
+                      pause: float | None) -> Chores:
         process = self._holder(task)
         if process is None or process.ending is not None:
             return []                       # its result has arrived, or its process is being ended
@@ -727,12 +727,12 @@ class ProcessPool(Upkeep):
         self._feed_idle()
         return self._end_process(process) + self._grow()
 
-    def _done_early(self, task: "Task[Any]") -> "Chores":
+    def _done_early(self, task: Task[Any]) -> Chores:
         return []       # its result, when it comes, is ignored
 
     # -- starting processes --------------------------------------------------------------------------
 
-    def _grow(self) -> "Chores":
+    def _grow(self) -> Chores:
         """Start processes if what waits could use them; the lock is held."""
         if self._starting or self._pausing or self._closing or not self._lacking():
             return []
@@ -827,7 +827,7 @@ class ProcessPool(Upkeep):
         for latch in gone:
             latch()
 
-    def _start_watch_first(self, done: "Callable[[], None]") -> None:
+    def _start_watch_first(self, done: Callable[[], None]) -> None:
         try:
             self._start_watch()
         except OSError as error:
@@ -847,7 +847,7 @@ class ProcessPool(Upkeep):
                 except RuntimeError as error:
                     raise BlockingIOError(EAGAIN, str(error)) from error
 
-    def _all_gone(self) -> "List[Latch]":
+    def _all_gone(self) -> list[Latch]:
         """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
         if self._processes or self._starting:
             return []
@@ -874,8 +874,8 @@ class ProcessPool(Upkeep):
         if more:
             self._uninterrupted(self._start_more)
 
-    def configure(self, initializer: "Optional[Callable[..., Any]]", initargs: "Tuple[Any, ...]",
-                  maxtasksperchild: "Optional[int]") -> None:
+    def configure(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
+                  maxtasksperchild: int | None) -> None:
         """Set what new processes are started with; those that are there finish what they have and are replaced."""
         with self.lock:
             self.initializer = initializer
@@ -919,7 +919,7 @@ class ProcessPool(Upkeep):
             self.accepting = True
             self.draining = False
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         """End all processes: idle ones by themselves, those that do not by force."""
         latch = Latch()
         with self.lock:
@@ -946,7 +946,7 @@ class ProcessPool(Upkeep):
         """How many processes there are, those that start or end included."""
         return len(self._processes)
 
-    def pids(self) -> "List[int]":
+    def pids(self) -> list[int]:
         """The process ids of the pool processes."""
         with self.lock:
             return [process.pid for process in self._processes]

@@ -17,7 +17,7 @@ import marshal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Tuple
+    from typing import Any, Callable, Dict, Tuple
 
     #: level of the root logger, level that is disabled, levels of other loggers by name
     Levels = Tuple[int, int, Dict[str, int]]
@@ -31,7 +31,7 @@ _PLAIN = (str, int, float, bool, type(None))
 _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
-def levels() -> "Levels":
+def levels() -> Levels:
     """In the parent: which records are wanted, for :func:`install`."""
     root = logging.getLogger()
     set_ones = {name: logger.level for name, logger in list(root.manager.loggerDict.items())
@@ -39,7 +39,7 @@ def levels() -> "Levels":
     return root.level, root.manager.disable, set_ones
 
 
-def install(wanted: "Levels", send: "Callable[[bytes], None]") -> None:
+def install(wanted: Levels, send: Callable[[bytes], None]) -> None:
     """In the child: send all records that the parent wants, and write them nowhere here."""
     root = logging.getLogger()
     for logger in [root, *root.manager.loggerDict.values()]:
@@ -56,7 +56,7 @@ def install(wanted: "Levels", send: "Callable[[bytes], None]") -> None:
 class RelayHandler(logging.Handler):
     """Sends records to the parent, as plain data."""
 
-    def __init__(self, send: "Callable[[bytes], None]") -> None:
+    def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self._send = send
 
@@ -74,10 +74,10 @@ class RelayHandler(logging.Handler):
 
 
 def _pack(record: logging.LogRecord) -> bytes:
-    trace: "Optional[str]" = record.exc_text
+    trace: str | None = record.exc_text
     if trace is None and record.exc_info:
         trace = logging.Formatter().formatException(record.exc_info)
-    fields: "Dict[str, Any]" = {
+    fields: dict[str, Any] = {
         "name": _text(record.name), "levelno": int(record.levelno), "levelname": _text(record.levelname),
         "pathname": _text(record.pathname), "filename": _text(record.filename), "module": _text(record.module),
         "lineno": int(record.lineno or 0), "funcName": _text(record.funcName), "msg": _text(record.getMessage()),
@@ -93,12 +93,12 @@ def _pack(record: logging.LogRecord) -> bytes:
     return marshal.dumps(fields)
 
 
-def _text(value: "Any") -> str:
+def _text(value: Any) -> str:
     text = "".join((str(value), ""))    # an exact str, which marshal takes
     return text if len(text) <= LONGEST else text[:LONGEST] + " ... (cut)"
 
 
-def unpack(payload: "Any") -> "Dict[str, Any]":
+def unpack(payload: Any) -> dict[str, Any]:
     """In the parent: the fields of a record."""
     fields = marshal.loads(payload)
     if type(fields) is not dict:
@@ -106,7 +106,7 @@ def unpack(payload: "Any") -> "Dict[str, Any]":
     return fields
 
 
-def handle(fields: "Dict[str, Any]", task_id: "Optional[str]", task_name: "Optional[str]") -> None:
+def handle(fields: dict[str, Any], task_id: str | None, task_name: str | None) -> None:
     """In the parent: give a record to the logger that it is for. Runs the application's handlers."""
     record = logging.makeLogRecord(dict(fields, args=None, exc_info=None, task_id=task_id, task_name=task_name))
     record.relativeCreated = (record.created - _began) * 1000

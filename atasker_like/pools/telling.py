@@ -12,7 +12,7 @@ from ..engine.waiting import Latch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Tuple
+    from typing import Any, Callable
 
     from ..engine.task import Task
     from ..engine.timer import Timer
@@ -24,23 +24,23 @@ class Telling:
     """The part of every pool that tells."""
 
     name: str
-    lock: "Any"
-    timer: "Timer"
-    _beside: "Callable[[Callable[[], None]], None]"
+    lock: Any
+    timer: Timer
+    _beside: Callable[[Callable[[], None]], None]
 
     def __init__(self) -> None:
         self.late_after = float("inf")      # seconds in the queue after which a start is told of
-        self.tell_late: "Callable[[List[Tuple[Task[Any], float]]], None]" = _nothing
-        self._latecomers: "List[Tuple[Task[Any], float]]" = []      # started late, to be told of
-        self._news: "List[Tuple[Callable[..., Any], Tuple[Any, ...]]]" = []    # of hooks, to be made
+        self.tell_late: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
+        self._latecomers: list[tuple[Task[Any], float]] = []      # started late, to be told of
+        self._news: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []    # of hooks, to be made
         self._telling = False               # a thread tells, or is about to
         self._calling = False               # it has calls of hooks to make, or makes them
-        self._told: "List[Callable[[], None]]" = []         # opened when it has made them
+        self._told: list[Callable[[], None]] = []         # opened when it has made them
         self._teller = 0                    # the thread that makes them
 
     # -- noting: the lock is held --------------------------------------------------------------------
 
-    def _started_late(self, task: "Task[Any]", now: float) -> None:
+    def _started_late(self, task: Task[Any], now: float) -> None:
         """A task is started, longer than ``late_after`` after it came. To wait in a lane is what a lane is for."""
         if task._spec.lane is not None:
             return
@@ -51,13 +51,13 @@ class Telling:
             if not self._ask_teller():
                 self._latecomers = []       # it is a warning only
 
-    def _tell(self, call: "Callable[..., Any]", *arguments: "Any") -> None:
+    def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a call of a hook made. The timer has been started."""
         self._news.append((call, arguments))
         self._calling = True
         self._ask_teller()
 
-    def _tell_started(self, task: "Task[Any]") -> None:
+    def _tell_started(self, task: Task[Any]) -> None:
         """A task with hooks has been started; once for each attempt, also when it is moved before it has begun."""
         extra = task._more()
         if extra.told < extra.attempts:
@@ -84,7 +84,7 @@ class Telling:
                 calls, self._news = self._news, []
                 self._telling = bool(late or calls)
                 self._calling = bool(calls)
-                told: "List[Callable[[], None]]" = []
+                told: list[Callable[[], None]] = []
                 if not calls:
                     told, self._told = self._told, []
             for latch in told:
@@ -105,7 +105,7 @@ class Telling:
                 return
             del late, calls                 # they hold tasks
 
-    def _wait_told(self, deadline: "Optional[float]") -> bool:
+    def _wait_told(self, deadline: float | None) -> bool:
         """Block until the calls of hooks have been made, at the latest until the deadline; say whether they have."""
         latch = Latch()
         with self.lock:
@@ -114,7 +114,7 @@ class Telling:
             self._told.append(latch)
         return latch.wait(deadline)
 
-    def tell_behind(self, call: "Callable[[], Any]") -> bool:
+    def tell_behind(self, call: Callable[[], Any]) -> bool:
         """Have a call made behind those of hooks that are to be made by now; False, and no call, when there are none, or
         when this thread is the one that makes them: what follows in it cannot be waited for here."""
         with self.lock:
@@ -130,5 +130,5 @@ class Telling:
         self._telling = self._calling = False
 
 
-def _nothing(late: "List[Tuple[Task[Any], float]]") -> None:
+def _nothing(late: list[tuple[Task[Any], float]]) -> None:
     pass

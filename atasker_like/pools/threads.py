@@ -36,7 +36,7 @@ from .base import Pool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.timer import Timer
     from .base import Chores
@@ -59,8 +59,8 @@ class PoolThread:
     __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "awake",
                  "thread")
 
-    def __init__(self, pool: "ThreadPool", task: "Optional[Task[Any]]" = None,
-                 job: "Optional[Callable[[], None]]" = None) -> None:
+    def __init__(self, pool: ThreadPool, task: Task[Any] | None = None,
+                 job: Callable[[], None] | None = None) -> None:
         self.pool = pool
         self.task = task                    # what it runs and holds a place for
         self.job = job                      # or what it runs beside the places
@@ -71,7 +71,7 @@ class PoolThread:
         self.leaving = False                # it is to go when it has nothing to do any more
         self.gone = False                   # it is no longer in the pool: nobody will wake it but to let it end
         self.awake = False                  # from its rest until it has seen that it was woken
-        self.thread: "Optional[threading.Thread]" = None
+        self.thread: threading.Thread | None = None
 
     def lend(self) -> None:
         """The function that this thread runs is about to wait: others may use its place."""
@@ -87,24 +87,24 @@ class ThreadPool(Pool):
 
     tt = TaskType.THREAD
 
-    def __init__(self, name: str, timer: "Timer", wake_up: "Callable[[], None]", pool_size: int,
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None], pool_size: int,
                  reserve_normal: int, reserve_high: int) -> None:
         super().__init__(name, timer, wake_up, self.beside, Admission(pool_size, reserve_normal, reserve_high))
-        self._idle: "List[PoolThread]" = []         # last idle, first used: its stack is warm
-        self._threads: "Set[PoolThread]" = set()
-        self._abandoned: "Set[PoolThread]" = set()
+        self._idle: list[PoolThread] = []         # last idle, first used: its stack is warm
+        self._threads: set[PoolThread] = set()
+        self._abandoned: set[PoolThread] = set()
         self._number = 0
         self._look_at = 0.0                         # the earliest time of the try that was asked for last
         self.min_size = 0
-        self.max_abandoned: "Optional[int]" = MAX_ABANDONED
+        self.max_abandoned: int | None = MAX_ABANDONED
         self._keeps = self._keep(None)              # idle threads beyond these leave
 
     # -- acceptance ----------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: "Tuple[Any, ...]", kwargs: "Optional[Dict[str, Any]]") -> "Task[Any]":
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. Plain tasks take this short way: the price of a call is paid here."""
         # Task(), written out
-        task: "Task[Any]" = _new_task(Task)
+        task: Task[Any] = _new_task(Task)
         task._spec = spec
         task._args = args
         task._kwargs = kwargs
@@ -144,17 +144,17 @@ class ThreadPool(Pool):
             self._undo(task)
             raise
 
-    def start_many(self, spec: TaskSpec, calls: "Sequence[Tuple[Any, ...]]") -> "List[Task[Any]]":
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
         if not spec.brief or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
             return Pool.start_many(self, spec, calls)
-        tasks: "List[Task[Any]]" = []
+        tasks: list[Task[Any]] = []
         append = tasks.append
         context = copy_context()
         plain = spec.plain
         now = perf_counter()
         for args in calls:
-            task: "Task[Any]" = _new_task(Task)
+            task: Task[Any] = _new_task(Task)
             task._spec = spec
             task._args = args
             task._kwargs = None
@@ -192,26 +192,26 @@ class ThreadPool(Pool):
             self._undo(*tasks)
             raise
 
-    def _ready(self, task: "Task[Any]") -> "Chores":
+    def _ready(self, task: Task[Any]) -> Chores:
         self.admission.push(task)
         return self._dispatch_chores()
 
-    def _ready_many(self, tasks: "Iterable[Task[Any]]") -> "Chores":
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
         push = self.admission.push
         for task in tasks:
             push(task)
         return self._dispatch_chores()
 
-    def _dispatch_chores(self) -> "Chores":
+    def _dispatch_chores(self) -> Chores:
         members = self._dispatch()
-        chores: "Chores" = [member.wake.release for member in members]
+        chores: Chores = [member.wake.release for member in members]
         if any(member.thread is None for member in members):
             chores.insert(0, lambda: self._make_threads(members))
         return chores       # to wake one that could not be started does no harm: nobody sleeps there
 
-    def _dispatch(self) -> "List[PoolThread]":
+    def _dispatch(self) -> list[PoolThread]:
         """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
-        members: "List[PoolThread]" = []
+        members: list[PoolThread] = []
         pop = self.admission.pop
         while True:
             task = pop()
@@ -221,7 +221,7 @@ class ThreadPool(Pool):
             self._mark_started(task, perf_counter())
             members.append(self._give(task))
 
-    def _give(self, task: "Task[Any]") -> PoolThread:
+    def _give(self, task: Task[Any]) -> PoolThread:
         """A task that has a place gets a thread; the lock is held."""
         if self._idle:
             member = self._idle[-1]
@@ -232,10 +232,10 @@ class ThreadPool(Pool):
             self._threads.add(member)
         return member
 
-    def _begun(self, task: "Task[Any]") -> bool:
+    def _begun(self, task: Task[Any]) -> bool:
         return False        # the state settles it: a thread that comes to a cancelled task finds no call to make
 
-    def _repair(self, tasks: "Set[Task[Any]]") -> "Chores":
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for member in list(self._threads):
             if member.task not in tasks:
                 continue
@@ -255,16 +255,16 @@ class ThreadPool(Pool):
                                [lane for member, lane in running if lane is not None and not (member.lent and lane.lends)])
         return self._dispatch_chores()
 
-    def _launch(self, members: "Iterable[PoolThread]") -> None:
+    def _launch(self, members: Iterable[PoolThread]) -> None:
         """Wake or start threads that have been given something; no lock is held."""
         self._make_threads(members)
         # One line, and none of Python's own between two of them: all are woken or none, whatever interrupts.
         deque(map(_release, [member.wake for member in members]), 0)
 
-    def _make_threads(self, members: "Iterable[PoolThread]") -> None:
+    def _make_threads(self, members: Iterable[PoolThread]) -> None:
         """Start threads for those that have none; what one was given that cannot be started waits."""
-        failed: "List[PoolThread]" = []
-        error: "Optional[BaseException]" = None
+        failed: list[PoolThread] = []
+        error: BaseException | None = None
         for member in members:
             if member.thread is None:
                 if error is None:           # once is enough to know that the system has none
@@ -282,7 +282,7 @@ class ThreadPool(Pool):
         self._not_started(member, error)
         return False
 
-    def _make_thread(self, member: PoolThread) -> "Optional[BaseException]":
+    def _make_thread(self, member: PoolThread) -> BaseException | None:
         """Start a thread for a member, which sleeps at first; return the system's refusal, if any."""
         self._number += 1           # a name only: two of the same would do no harm
         thread = threading.Thread(target=self._run, args=(member,), daemon=True, name=f"{self.name}_{self._number}")
@@ -293,9 +293,9 @@ class ThreadPool(Pool):
             return error
         return None
 
-    def _not_started(self, member: PoolThread, error: "Optional[BaseException]") -> None:
+    def _not_started(self, member: PoolThread, error: BaseException | None) -> None:
         """The system has no thread to give. What the thread was to do waits for another one."""
-        members: "List[PoolThread]" = []
+        members: list[PoolThread] = []
         with self.lock:
             self._threads.discard(member)
             member.thread = None
@@ -331,7 +331,7 @@ class ThreadPool(Pool):
                 if alone:           # nobody will ever look
                     self._break(task, error)
 
-    def _break(self, task: "Task[Any]", error: "Optional[BaseException]") -> None:
+    def _break(self, task: Task[Any], error: BaseException | None) -> None:
         """There is no thread, not even for the timer: say so in the task."""
         watchers = None
         broken = self._failure(task, PoolBrokenError(
@@ -376,12 +376,12 @@ class ThreadPool(Pool):
         live = registry.live
         history = registry.history
         exchange, exchange_in = self.admission.exchange, self.admission.exchange_in
-        task: "Optional[Task[Any]]" = None
+        task: Task[Any] | None = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
-        args: "Any"
-        watcher: "Any"
-        value: "Any"
-        error: "Any"
+        args: Any
+        watcher: Any
+        value: Any
+        error: Any
         while True:
             if task is None:
                 if member.gone:
@@ -461,8 +461,8 @@ class ThreadPool(Pool):
             task = value = error = None
             task = self._next(member)
 
-    def _end_run(self, member: PoolThread, task: "Task[Any]", value: "Any",
-                 error: "Optional[BaseException]") -> None:
+    def _end_run(self, member: PoolThread, task: Task[Any], value: Any,
+                 error: BaseException | None) -> None:
         """A task's function has come back, and there is more to do than to note it. The place becomes free."""
         pause = None
         failure = None
@@ -475,7 +475,7 @@ class ThreadPool(Pool):
         held = task._hold()
         watchers = None
         late = False
-        chores: "Chores" = []
+        chores: Chores = []
         with self.lock:
             if member.abandoned:
                 # Its end was told long ago, and its place is another's.
@@ -510,7 +510,7 @@ class ThreadPool(Pool):
             chore()
         self._announce(task, watchers)
 
-    def _next(self, member: PoolThread) -> "Optional[Task[Any]]":
+    def _next(self, member: PoolThread) -> Task[Any] | None:
         """Take the next task, or rest."""
         with self.lock:
             task = self.admission.pop()
@@ -531,7 +531,7 @@ class ThreadPool(Pool):
             self._idle.append(member)
         self.registry.shrink()
 
-    def _run_job(self, member: PoolThread) -> "Optional[Task[Any]]":
+    def _run_job(self, member: PoolThread) -> Task[Any] | None:
         job, member.job = member.job, None
         try:
             assert job is not None
@@ -544,7 +544,7 @@ class ThreadPool(Pool):
     # -- places lent and given up --------------------------------------------------------------------
 
     def _lend(self, member: PoolThread) -> None:
-        members: "List[PoolThread]" = []
+        members: list[PoolThread] = []
         with self.lock:
             member.lent += 1
             if member.lent == 1 and member.task is not None and not member.abandoned:
@@ -558,22 +558,22 @@ class ThreadPool(Pool):
             if member.lent == 0 and member.task is not None and not member.abandoned:
                 self.admission.reclaim(member.task)
 
-    def _runner(self, task: "Task[Any]") -> "Optional[PoolThread]":
+    def _runner(self, task: Task[Any]) -> PoolThread | None:
         for member in self._threads:
             if member.task is task and not member.abandoned:
                 return member
         return None
 
-    def _risen(self) -> "Chores":
+    def _risen(self) -> Chores:
         return self._dispatch_chores()
 
-    def _barred(self) -> "Optional[str]":
+    def _barred(self) -> str | None:
         if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
             return None
         return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up after their timeout "
                 "(max_abandoned); have their functions call current_task().check_cancelled(), or raise max_abandoned")
 
-    def limit_abandoned(self, most: "Optional[int]") -> None:
+    def limit_abandoned(self, most: int | None) -> None:
         """Set how many threads may be abandoned before no task is taken any more; None is any number."""
         with self.lock:
             self.max_abandoned = most
@@ -589,13 +589,13 @@ class ThreadPool(Pool):
                 self.admission.reclaim(member.task)
             self.admission.leave(member.task)
 
-    def abandon(self, task: "Task[Any]") -> None:
+    def abandon(self, task: Task[Any]) -> None:
         """See :meth:`Pool.abandon`. The thread goes on, and its place is another one's."""
         if self.busy_here():
             self.elsewhere(self.abandon, task)
             return
         watchers = None
-        chores: "Chores" = []
+        chores: Chores = []
         with self.lock:
             member = self._runner(task) if task._status == STARTED else None
             if member is not None:
@@ -612,10 +612,10 @@ class ThreadPool(Pool):
         """How many threads still run functions that nobody waits for."""
         return len(self._abandoned)
 
-    def _interrupt(self, task: "Task[Any]") -> "Chores":
+    def _interrupt(self, task: Task[Any]) -> Chores:
         return []       # the request is noted; the function asks for it by check_cancelled()
 
-    def _overrun(self, task: "Task[Any]", error: "TaskTimeoutError", pause: "Optional[float]") -> "Chores":
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         member = self._runner(task)
         if member is not None:
             self._give_up(member)
@@ -626,7 +626,7 @@ class ThreadPool(Pool):
         watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
         return [lambda: self._announce(task, watchers, inline=False)] + self._dispatch_chores()
 
-    def give_up(self) -> "List[str]":
+    def give_up(self) -> list[str]:
         """See :meth:`Pool.give_up`. The functions themselves go on, in threads that nobody waits for."""
         ended = []
         with self.lock:
@@ -644,7 +644,7 @@ class ThreadPool(Pool):
 
     # -- beside the queues ---------------------------------------------------------------------------
 
-    def beside(self, job: "Callable[[], None]") -> None:
+    def beside(self, job: Callable[[], None]) -> None:
         """Run a call in a pool thread at once, beside the places and the queues. It is not a task."""
         with self.lock:
             if self._idle:
@@ -656,16 +656,16 @@ class ThreadPool(Pool):
         self._make_threads((member,))
         _wake(member)
 
-    def call(self, function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> "Future[Any]":
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function as a task of NORMAL priority and return a :class:`concurrent.futures.Future` of it."""
         from concurrent.futures import Future
 
         if not callable(function):
             raise InvalidTypeError(f"thread_pool.submit takes a callable, not {type(function).__name__}")
-        future: "Future[Any]" = Future()
-        task: "Task[Any]" = Task(TaskSpec(self, function, TaskOptions()), args, kwargs, copy_context())
+        future: Future[Any] = Future()
+        task: Task[Any] = Task(TaskSpec(self, function, TaskOptions()), args, kwargs, copy_context())
 
-        def tell(task: "Task[Any]") -> None:
+        def tell(task: Task[Any]) -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
@@ -684,9 +684,9 @@ class ThreadPool(Pool):
     # -- size and end --------------------------------------------------------------------------------
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int,
-               max_size: "Optional[int]") -> None:
+               max_size: int | None) -> None:
         """Change the number of places; may be called while tasks run. Running ones are not touched."""
-        leaving: "List[PoolThread]" = []
+        leaving: list[PoolThread] = []
         with self.lock:
             self.admission.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
@@ -704,7 +704,7 @@ class ThreadPool(Pool):
         if self.accepting:
             self.warm_up()
 
-    def _keep(self, max_size: "Optional[int]") -> int:
+    def _keep(self, max_size: int | None) -> int:
         places = self.admission.places
         return max_size if max_size is not None else UNLIMITED_KEEPS if places >= maxsize else places
 
@@ -716,7 +716,7 @@ class ThreadPool(Pool):
             self._threads.update(members)
         self._launch(members)
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         self._look_at = 0.0
         with self.lock:
             members = list(self._threads)
@@ -760,7 +760,7 @@ class ThreadPoolView:
     def __init__(self, pool: ThreadPool) -> None:
         self._pool = pool
 
-    def submit(self, function: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run ``function(*args, **kwargs)`` in the pool at NORMAL priority; return a Future. Starts the supervisor."""
         return self._pool.call(function, *args, **kwargs)
 
@@ -780,6 +780,6 @@ def _nothing() -> None:
     pass
 
 
-def _without_first(traceback: "Any") -> "Any":
+def _without_first(traceback: Any) -> Any:
     """The traceback without the pool's own frame, which holds the task and would keep it alive."""
     return traceback.tb_next if traceback is not None and traceback.tb_next is not None else traceback

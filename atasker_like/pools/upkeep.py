@@ -20,7 +20,7 @@ from .members import PoolProcess, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Optional, Tuple
+    from typing import Any, Callable
 
     from .base import Chores
 
@@ -39,15 +39,15 @@ STACKS_PATIENCE, STACKS_SILENCE = 1.0, 0.1
 class Upkeep(Dispatcher):
     """The part of the process pool that looks after its processes."""
 
-    _beside: "Callable[[Callable[[], None]], None]"
+    _beside: Callable[[Callable[[], None]], None]
 
-    def __init__(self, *arguments: "Any") -> None:
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.initializer_timeout: "Optional[float]" = INITIALIZER_TIMEOUT
-        self.max_age: "Optional[float]" = None          # seconds
-        self.max_memory: "Optional[int]" = None         # bytes resident
+        self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
+        self.max_age: float | None = None          # seconds
+        self.max_memory: int | None = None         # bytes resident
         self.killed = 0                     # processes that were ended by force
-        self._logs: "Deque[Tuple[Dict[str, Any], Optional[str], Optional[str]]]" = deque()
+        self._logs: deque[tuple[dict[str, Any], str | None, str | None]] = deque()
         self._relaying = False              # a thread gives them to the handlers
         self._lost_logs = 0
 
@@ -97,7 +97,7 @@ class Upkeep(Dispatcher):
 
     # -- log records ---------------------------------------------------------------------------------
 
-    def _enter_log(self, number: int, fields: "Dict[str, Any]") -> None:
+    def _enter_log(self, number: int, fields: dict[str, Any]) -> None:
         """A process has logged something; the lock is held."""
         task = self.registry.live.get(number)
         if len(self._logs) >= LOGS_MOST:
@@ -107,7 +107,7 @@ class Upkeep(Dispatcher):
         else:
             self._logs.append((fields, task.id, task.name))
 
-    def _relay_chores(self) -> "Chores":
+    def _relay_chores(self) -> Chores:
         if not self._logs or self._relaying:
             return []
         self._relaying = True
@@ -133,7 +133,7 @@ class Upkeep(Dispatcher):
 
     # -- stacks --------------------------------------------------------------------------------------
 
-    def stacks(self) -> "Dict[int, Tuple[Optional[str], str]]":
+    def stacks(self) -> dict[int, tuple[str | None, str]]:
         """Ask all processes where their threads are.
 
         :return: by pid, the id of the task that the process runs or None, and its answer as text.
@@ -142,7 +142,7 @@ class Upkeep(Dispatcher):
             asked = [(process, process.inflight[0].id if process.inflight else None)
                      for process in self._processes if not process.closed]
             files = {process.pid: os.dup(process.stacks_fd) for process, _ in asked}
-        answers: "Dict[int, Tuple[Optional[str], str]]" = {}
+        answers: dict[int, tuple[str | None, str]] = {}
         try:
             for process, _ in asked:
                 _read_now(files[process.pid])       # an answer that nobody waited for any more
@@ -157,7 +157,7 @@ class Upkeep(Dispatcher):
         return answers
 
 
-def resident_memory(pid: int) -> "Optional[int]":
+def resident_memory(pid: int) -> int | None:
     """Return the bytes of a process that are in memory; None where nobody can tell."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:

@@ -15,7 +15,7 @@ from .fronts import call_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+    from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.task import Task
 
@@ -27,26 +27,26 @@ class Aftermath:
 
     def __init__(self) -> None:
         #: What is to come, by anything that is unlike the others, with the thread that is in the midst of it, or 0.
-        self.calls: "Dict[Any, int]" = {}
+        self.calls: dict[Any, int] = {}
         #: Of these, what tasks expect that are just being submitted, with the thread that does so.
-        self.fresh: "Dict[Any, int]" = {}
-        self._bells: "List[Callable[[], Any]]" = []     # rung at the end of each call
+        self.fresh: dict[Any, int] = {}
+        self._bells: list[Callable[[], Any]] = []     # rung at the end of each call
 
-    def expect(self, call: "Any" = 1) -> None:
+    def expect(self, call: Any = 1) -> None:
         """A call will be made."""
         self.calls[call] = 0
 
-    def expect_of_new(self, call: "Any") -> None:
+    def expect_of_new(self, call: Any) -> None:
         """A call will be made that a task expects which this thread is submitting."""
         self.fresh[call] = get_ident()
         self.calls[call] = 0
 
-    def entered(self, calls: "Iterable[Any]") -> None:
+    def entered(self, calls: Iterable[Any]) -> None:
         """Their tasks have been submitted, or will not be."""
         for call in calls:
             self.fresh.pop(call, None)
 
-    def expect_ends(self, tasks: "Sequence[Task[Any]]", ended: "Callable[[Aftermath, Task[Any]], None]", new: bool) -> None:
+    def expect_ends(self, tasks: Sequence[Task[Any]], ended: Callable[[Aftermath, Task[Any]], None], new: bool) -> None:
         """Have ended(self, task) called when a task is final, before other callbacks, which may wait for what that does.
 
         :param new: they are about to be submitted, by this thread.
@@ -66,12 +66,12 @@ class Aftermath:
                 self.made(task)
             raise
 
-    def begin(self, call: "Any") -> None:
+    def begin(self, call: Any) -> None:
         """It is being made now, by this thread."""
         if call in self.calls:
             self.calls[call] = get_ident()
 
-    def made(self, call: "Any" = 1) -> None:
+    def made(self, call: Any = 1) -> None:
         """It has been made, or will not be after all. Who is interrupted in here says so again."""
         self.calls.pop(call, None)
         if self._bells or not _ORDERED:
@@ -82,12 +82,12 @@ class Aftermath:
         """Say whether this thread is in the midst of a call."""
         return get_ident() in self.calls.copy().values()
 
-    def _rest(self, calls: "List[Any]") -> "List[Any]":
+    def _rest(self, calls: list[Any]) -> list[Any]:
         """Return which of some calls have not been made."""
         left = self.calls.copy()
         return [call for call in calls if call in left]
 
-    def watch(self, watcher: "Callable[[], None]") -> bool:
+    def watch(self, watcher: Callable[[], None]) -> bool:
         """Have watcher() called when all that are to come now have been made, perhaps more than once; False, and no call,
         when they have been."""
         calls = list(self.calls.copy())
@@ -103,13 +103,13 @@ class Aftermath:
         self._take_down(bell)
         return False
 
-    def _take_down(self, bell: "Callable[[], Any]") -> None:
+    def _take_down(self, bell: Callable[[], Any]) -> None:
         try:
             self._bells.remove(bell)
         except ValueError:
             pass                # another thread has
 
-    def wait(self, deadline: "Optional[float]" = None) -> bool:
+    def wait(self, deadline: float | None = None) -> bool:
         """Block until all have been made that are to come now, at the latest until the deadline; say whether they have.
 
         Not those that this thread is in the midst of, which asks in a callback, or in a signal handler: they go on when it
@@ -139,7 +139,7 @@ class Aftermath:
         finally:
             self._take_down(bell)
 
-    async def co_wait(self, deadline: "Optional[float]" = None) -> bool:
+    async def co_wait(self, deadline: float | None = None) -> bool:
         """The same for a coroutine, which nobody calls in the midst of a call."""
         calls = list(self.calls.copy())
         while calls:

@@ -29,7 +29,7 @@ from .summary import RunSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Iterator, Sequence
 
     from ..engine.result import TaskResult
 
@@ -54,9 +54,9 @@ class TaskQueue(Submitting):
 
     def _begin_anew(self) -> None:
         super()._begin_anew()
-        self._lane: "Any" = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
+        self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
-        self._tasks: "List[Task[Any]]" = []
+        self._tasks: list[Task[Any]] = []
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
         self._cleared = 0               # so many times it has been shortened
         self._reported = 0              # so many are in the summaries of earlier runs
@@ -64,26 +64,26 @@ class TaskQueue(Submitting):
         self._aftermath = Aftermath()   # of callbacks, which come after the end of their tasks; hooks come as these do
         self._policy = self.fail_policy
         self._started = False           # by start(): it goes on beyond the end of a run
-        self._running: "Optional[object]" = None        # the run that is under way
+        self._running: object | None = None        # the run that is under way
         self._halting = False           # it is giving up: no more tasks in this run
         self._halts = 0                 # so many times it has given up; what was being submitted then is refused
         self._closing = False           # no more tasks, ever
         self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
         self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
-        self._holder: "Optional[Task[Any]]" = None      # has failed, which the pool does not know yet; the lane is paused
-        self._ends: "List[Callable[[], None]]" = []     # called when it has been shut down, or a run gives up
+        self._holder: Task[Any] | None = None      # has failed, which the pool does not know yet; the lane is paused
+        self._ends: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         """Call one of the hooks, where hooks of this queue are called: in the loop of its task, if there is one."""
         raise NotImplementedError
 
     # -- giving up -----------------------------------------------------------------------------------
 
-    def _watch_failures(self, tasks: "Sequence[Task[Any]]", new: bool = False) -> None:
+    def _watch_failures(self, tasks: Sequence[Task[Any]], new: bool = False) -> None:
         self._aftermath.expect_ends(tasks, self._has_ended, new)
 
-    def _has_ended(self, aftermath: Aftermath, task: "Task[Any]") -> None:
+    def _has_ended(self, aftermath: Aftermath, task: Task[Any]) -> None:
         """With fail_first: a task is final. Called by whoever ended it, with no lock held."""
         try:
             try:
@@ -117,7 +117,7 @@ class TaskQueue(Submitting):
             end()
         return True
 
-    def _let_go(self, task: "Task[Any]") -> None:
+    def _let_go(self, task: Task[Any]) -> None:
         """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
         with self._lock:
             if self._holder is task:
@@ -153,7 +153,7 @@ class TaskQueue(Submitting):
             else:
                 self._lane.pause()
 
-    def _stop_rest(self, spare: bool) -> "List[Task[Any]]":
+    def _stop_rest(self, spare: bool) -> list[Task[Any]]:
         """Cancel what has not ended; return those that were.
 
         :param spare: not the tasks that must complete.
@@ -166,11 +166,11 @@ class TaskQueue(Submitting):
             self._hold(-1)
         return rest
 
-    def _cancel(self, tasks: "Sequence[Task[Any]]") -> None:
+    def _cancel(self, tasks: Sequence[Task[Any]]) -> None:
         for task in reversed(tasks):
             task.cancel()
 
-    def _abandon(self, tasks: "Sequence[Task[Any]]") -> None:
+    def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
         for task in tasks:
             if task._status == STARTED and task is not current_task():
@@ -178,7 +178,7 @@ class TaskQueue(Submitting):
 
     # -- the steps of a run --------------------------------------------------------------------------
 
-    def _begin_run(self, run: object, fail_policy: "Optional[str]") -> None:
+    def _begin_run(self, run: object, fail_policy: str | None) -> None:
         """Begin a run, which is ended by whoever called this, also when it raises.
 
         :raises ClosedError: the queue is closed.
@@ -223,7 +223,7 @@ class TaskQueue(Submitting):
                 self._steer()
                 raise
 
-    def _unfinished(self, seen: int) -> "Iterator[Task[Any]]":
+    def _unfinished(self, seen: int) -> Iterator[Task[Any]]:
         """Yield tasks of the beginning of the ledger which may not have ended: the last one first, since when it has there
         is little left to wait for."""
         tasks = self._tasks[self._settled:seen]
@@ -240,7 +240,7 @@ class TaskQueue(Submitting):
             tasks = [task for task in tasks if not task._spec.options.detached]
         return RunSummary(tasks, perf_counter() - began, timed_out)
 
-    def _own(self) -> "Optional[Task[Any]]":
+    def _own(self) -> Task[Any] | None:
         """The task of this queue that asks, which does not wait for itself."""
         task = current_task()
         return task if isinstance(task, Task) and task._spec.lane is self._lane and not task.done() else None
@@ -263,7 +263,7 @@ class TaskQueue(Submitting):
         self._has_closed()
         return len(rest)
 
-    def _discard(self) -> "List[Task[Any]]":
+    def _discard(self) -> list[Task[Any]]:
         """Take no more tasks and cancel those that have not ended; return them."""
         with self._lock:
             self._closing = self._discarding = True     # for those, too, who are about to submit: see _enter()
@@ -280,7 +280,7 @@ class TaskQueue(Submitting):
         for end in ends:
             end()
 
-    def _watch_end(self, watcher: "Callable[[], None]") -> bool:
+    def _watch_end(self, watcher: Callable[[], None]) -> bool:
         """Have watcher() called when the queue has been shut down, or its run gives up; False, and no call, when that is so
         already."""
         with self._lock:
@@ -289,7 +289,7 @@ class TaskQueue(Submitting):
                 self._ends.append(watcher)
             return goes_on
 
-    def _unwatch_end(self, watcher: "Callable[[], None]") -> None:
+    def _unwatch_end(self, watcher: Callable[[], None]) -> None:
         with self._lock:
             if watcher in self._ends:
                 self._ends.remove(watcher)
@@ -337,7 +337,7 @@ class TaskQueue(Submitting):
         return sum(not task.done() and task._status != STARTED for task in self._tasks[self._settled:])
 
     @property
-    def results(self) -> "Tuple[TaskResult, ...]":
+    def results(self) -> tuple[TaskResult, ...]:
         """How the tasks ended that have, in the order in which they were submitted; detached ones included."""
         return tuple(result_of(task) for task in self._tasks if task.done())
 
@@ -362,7 +362,7 @@ class TaskQueue(Submitting):
             self._cleared += 1
 
     @property
-    def stats(self) -> "Dict[str, int]":
+    def stats(self) -> dict[str, int]:
         """Numbers of tasks: submitted, pending, scheduled (those of the pending that wait for their time), active,
         succeeded, failed, cancelled; and workers, 0 for as many as the pool takes."""
         counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "succeeded", "failed", "cancelled"), 0)
@@ -388,7 +388,7 @@ class TaskQueue(Submitting):
         return f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} active>"
 
 
-_queues: "weakref.WeakSet[TaskQueue]" = weakref.WeakSet()
+_queues: weakref.WeakSet[TaskQueue] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -17,7 +17,7 @@ from .hooks import log_hook
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Iterable, List, Optional, Type, TypeVar
+    from typing import Any, Callable, Iterable, TypeVar
 
     from ..options import TaskOptions
     from .checkpoint import Checkpoint
@@ -34,18 +34,18 @@ class _BlockingQueue(TaskQueue):
     _group = SyncTaskGroup
 
     if TYPE_CHECKING:
-        def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
-                   **options: "Any") -> SyncTaskHandle: ...
+        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+                   **options: Any) -> SyncTaskHandle: ...
 
-        def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
-                checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[SyncTaskHandle]": ...
+        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+                checkpoint: Checkpoint | None = None, **options: Any) -> list[SyncTaskHandle]: ...
 
-        def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
-                  opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
-                  **options: "Any") -> SyncTaskGroup: ...
+        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                  **options: Any) -> SyncTaskGroup: ...
 
-    def run(self, timeout: "Optional[float]" = None, strict: bool = False, fail_policy: "Optional[str]" = None,
-            progress: bool = False) -> "RunSummary":
+    def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+            progress: bool = False) -> RunSummary:
         """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
 
         In infinite mode it goes on until the queue is shut down. A pool thread that calls it lends its place.
@@ -95,7 +95,7 @@ class _BlockingQueue(TaskQueue):
         self._give_up(halt=True)
         self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
 
-    def _settle(self, deadline: "Optional[float]") -> "Optional[int]":
+    def _settle(self, deadline: float | None) -> int | None:
         """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
         was too late."""
         own = self._own()
@@ -113,7 +113,7 @@ class _BlockingQueue(TaskQueue):
             if len(tasks) == seen:
                 return seen
 
-    def _wait_aftermath(self, deadline: "Optional[float]") -> bool:
+    def _wait_aftermath(self, deadline: float | None) -> bool:
         """Block until what follows the ends of tasks has been done; say whether it has. A task of the queue, and a hook, do
         not wait for what comes after them."""
         if self._own() is not None:
@@ -125,7 +125,7 @@ class _BlockingQueue(TaskQueue):
         latch = Latch()
         return not tell_behind(self._pool, latch) or latch.wait(deadline)
 
-    def _wait_end(self, deadline: "Optional[float]") -> bool:
+    def _wait_end(self, deadline: float | None) -> bool:
         latch = Latch()
         if not self._watch_end(latch) or latch.wait(deadline):
             return True
@@ -142,7 +142,7 @@ class _BlockingQueue(TaskQueue):
             self._started = True
             self._steer()
 
-    def join(self, timeout: "Optional[float]" = None, progress: bool = False) -> None:
+    def join(self, timeout: float | None = None, progress: bool = False) -> None:
         """Block until all tasks have ended, those too that come meanwhile. From any thread.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -177,21 +177,21 @@ class _BlockingQueue(TaskQueue):
         self._wait_aftermath(None)
         self._has_closed()
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         log_hook(name, call)
 
-    def _check_kind(self, function: "Any", coroutine: bool) -> None:
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
         if coroutine:
             raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is a coroutine function, which a "
                                    f"{type(self).__name__} cannot run; use an AsyncQueue, or submit a plain function that calls "
                                    "asyncio.run()")
 
-    def __enter__(self: "Q") -> "Q":
+    def __enter__(self: Q) -> Q:
         self.start()
         return self
 
-    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
-                 traceback: "Optional[TracebackType]") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         try:
             self.shutdown(force=kind is not None)
         except BaseException:           # interrupted: nobody waits for them any more
@@ -247,5 +247,5 @@ class ProcessQueue(_BlockingQueue):
 
     tt = TT_MP
 
-    def _guard(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function         # the failure happens elsewhere

@@ -13,7 +13,7 @@ from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Tuple
+    from typing import Any, Callable, Iterable, Iterator, Mapping, MutableMapping
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
@@ -29,7 +29,7 @@ CHUNK = 512
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
-def merge(options: "Optional[TaskOptions]", changes: "Mapping[str, Any]", where: str) -> TaskOptions:
+def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -> TaskOptions:
     """Return options with some of them changed: the only place where keywords meet ``opts=``.
 
     :raises InvalidTypeError: (a TypeError) no TaskOptions, or an option that does not exist.
@@ -44,14 +44,14 @@ def merge(options: "Optional[TaskOptions]", changes: "Mapping[str, Any]", where:
     return options.replace(**changes)
 
 
-def unwrap(function: "Any") -> "Any":
+def unwrap(function: Any) -> Any:
     """Return the function itself of one that is decorated already."""
     while getattr(function, "is_bound_task", False):
         function = function.__wrapped__
     return function
 
 
-def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[List[Call]]":
+def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
     """Turn items into calls, as many at a time as are submitted together.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
@@ -64,7 +64,7 @@ def calls_of(items: "Iterable[Any]", what: str) -> "Iterator[List[Call]]":
     return _calls_of(iter(items), abc.Mapping)
 
 
-def _calls_of(items: "Iterator[Any]", mapping: "Any") -> "Iterator[List[Call]]":
+def _calls_of(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
     while True:
         chunk = list(islice(items, CHUNK))
         if not chunk:
@@ -89,14 +89,14 @@ class Ready(threading.local):
     def __init__(self, key: str) -> None:
         self.key = key
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return _ready_of, (self.key,)
 
 
 #: What this process knows of the queues of others: those whose functions it keeps, and the last ones in any case. Shared
 #: without a lock: a pool process runs tasks in one thread only, and in an executor's an initializer may be called once more.
-_known: "MutableMapping[str, Ready]" = WeakValueDictionary()
-_last: "Deque[Ready]" = deque(maxlen=256)
+_known: MutableMapping[str, Ready] = WeakValueDictionary()
+_last: deque[Ready] = deque(maxlen=256)
 
 
 def _ready_of(key: str) -> Ready:
@@ -113,7 +113,7 @@ class Prepared:
     A pool's threads and processes are shared by all queues, so that they cannot be started with the initializer of one.
     """
 
-    def __init__(self, function: "Callable[..., Any]", initializer: "Callable[..., Any]", initargs: "Tuple[Any, ...]",
+    def __init__(self, function: Callable[..., Any], initializer: Callable[..., Any], initargs: tuple[Any, ...],
                  ready: Ready) -> None:
         _look_like(self, function)
         # After what has been copied: an object that can be called may have attributes of the same names.
@@ -124,34 +124,34 @@ class Prepared:
     if TYPE_CHECKING:
         __wrapped__: Callable[..., Any]
 
-    def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.ready.called:
             self.initializer(*self.initargs)
             self.ready.called = True
         return self.__wrapped__(*args, **kwargs)
 
-    def __reduce__(self) -> "Tuple[Any, ...]":
+    def __reduce__(self) -> tuple[Any, ...]:
         return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.ready)
 
 
-def _look_like(wrapper: "Any", function: "Any") -> None:
+def _look_like(wrapper: Any, function: Any) -> None:
     """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
     update_wrapper(wrapper, function)
     wrapper.__qualname__ = getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
-def watch_errors(function: "Callable[..., Any]", fails: "Callable[[BaseException], None]") -> "Callable[..., Any]":
+def watch_errors(function: Callable[..., Any], fails: Callable[[BaseException], None]) -> Callable[..., Any]:
     """Return a function that tells of an error before the pool knows of it: there the next task is started in the same
     step in which a failed one ends."""
     if is_coroutine_function(function):
-        async def watched(*args: "Any", **kwargs: "Any") -> "Any":
+        async def watched(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await function(*args, **kwargs)
             except BaseException as error:
                 fails(error)
                 raise
     else:
-        def watched(*args: "Any", **kwargs: "Any") -> "Any":    # type: ignore[misc]
+        def watched(*args: Any, **kwargs: Any) -> Any:    # type: ignore[misc]
             try:
                 return function(*args, **kwargs)
             except BaseException as error:

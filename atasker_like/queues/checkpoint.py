@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from types import TracebackType
-    from typing import Any, Callable, Dict, Optional, Tuple, Type, Union
+    from typing import Any, Callable
 
     from .calls import Call
 
@@ -58,14 +58,14 @@ class Checkpoint:
     (1, 2, 3)
     """
 
-    def __init__(self, path: "Union[str, os.PathLike[str]]") -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         if not isinstance(self.path, str):
             raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")
         self._lock = threading.RLock()      # guards the connection
-        self._connection: "Optional[sqlite3.Connection]" = self._open()
+        self._connection: sqlite3.Connection | None = self._open()
 
-    def _open(self) -> "sqlite3.Connection":
+    def _open(self) -> sqlite3.Connection:
         import sqlite3
 
         if self.path != ":memory:":
@@ -101,7 +101,7 @@ class Checkpoint:
                                       "their code. It must belong to you, and nobody else may write to it (chmod go-w)",
                                       self.path)
 
-    def _check_format(self, connection: "sqlite3.Connection") -> None:
+    def _check_format(self, connection: sqlite3.Connection) -> None:
         """Refuse what is no checkpoint, and make one of a file that is new."""
         if not self._is_checkpoint(connection):
             connection.execute("BEGIN IMMEDIATE")
@@ -115,7 +115,7 @@ class Checkpoint:
         keep_log(connection, _PATIENCE)
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    def _is_checkpoint(self, connection: "sqlite3.Connection") -> bool:
+    def _is_checkpoint(self, connection: sqlite3.Connection) -> bool:
         """Say whether a file is a checkpoint, or nothing yet; refuse anything else."""
         # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
         tables, = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -132,7 +132,7 @@ class Checkpoint:
         return CheckpointError(f"checkpoint {self.path} cannot be used: {error}; if the file is damaged, delete it and begin "
                                "anew", self.path)
 
-    def _execute(self, statement: str, values: "Tuple[Any, ...]" = ()) -> "Any":
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """Execute one statement and return all its rows."""
         import sqlite3
 
@@ -144,11 +144,11 @@ class Checkpoint:
             except sqlite3.Error as error:
                 raise self._unusable(error) from error
 
-    def page(self, function: "Callable[..., Any]") -> "Page":
+    def page(self, function: Callable[..., Any]) -> Page:
         """Return what is known of a function; used by the queues."""
         return Page(self, name_of(function))
 
-    def clear(self, function: "Optional[Callable[..., Any]]" = None) -> int:
+    def clear(self, function: Callable[..., Any] | None = None) -> int:
         """Forget the successes of a function, or all of them; return how many.
 
         :raises CheckpointError: (an OSError) the file cannot be used.
@@ -186,11 +186,11 @@ class Checkpoint:
     def __bool__(self) -> bool:
         return True         # an empty checkpoint is one
 
-    def __enter__(self) -> "Checkpoint":
+    def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
-                 traceback: "Optional[TracebackType]") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -203,10 +203,10 @@ class Page:
     def __init__(self, checkpoint: Checkpoint, function: str) -> None:
         self._checkpoint = checkpoint
         self._function = function
-        self._known: "Dict[bytes, bytes]" = dict(
+        self._known: dict[bytes, bytes] = dict(
             checkpoint._execute("SELECT input, value FROM done WHERE function=?", (function,)))
 
-    def key(self, call: "Call") -> bytes:
+    def key(self, call: Call) -> bytes:
         """Return what an input is known by."""
         try:
             return blake2b(spell(call), digest_size=16).digest()
@@ -218,7 +218,7 @@ class Page:
         """Say whether the call has succeeded before."""
         return key in self._known
 
-    def value(self, key: bytes) -> "Any":
+    def value(self, key: bytes) -> Any:
         """Return what the call returned then."""
         try:
             return pickle.loads(self._known[key])
@@ -226,7 +226,7 @@ class Page:
             raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {error!r}; "
                                   "clear() the function, or delete the file", self._checkpoint.path) from error
 
-    def keep(self, key: bytes, value: "Any") -> None:
+    def keep(self, key: bytes, value: Any) -> None:
         """Keep a success; when that fails the task is not touched, and the log says so."""
         try:
             packed = pickle.dumps(value, protocol=4)        # the same for every Python that this library runs on
@@ -235,7 +235,7 @@ class Page:
             log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, error)
 
 
-def name_of(function: "Any") -> str:
+def name_of(function: Any) -> str:
     """Return the qualified name of a function.
 
     :raises InvalidTypeError: it has none of its own, as a lambda or a partial, so that others could be taken for it.
@@ -253,7 +253,7 @@ def name_of(function: "Any") -> str:
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
-def spell(value: "Any") -> bytes:
+def spell(value: Any) -> bytes:
     """Spell an input, so that equal inputs are spelled equally in every process."""
     kind = type(value)
     if kind in _PLAIN:
@@ -274,6 +274,6 @@ def spell(value: "Any") -> bytes:
     return b"pickle:" + packed.getvalue()
 
 
-def _join(kind: type, parts: "Any") -> bytes:
+def _join(kind: type, parts: Any) -> bytes:
     # With lengths, so that no part can be taken for two.
     return kind.__name__.encode() + b"(" + b"".join(b"%d:%b" % (len(part), part) for part in parts) + b")"

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, Callable, Iterable, List, Optional, Type
+    from typing import Any, Callable, Iterable
 
     from ..engine.task import TaskSpec
     from ..options import TaskOptions
@@ -55,27 +55,27 @@ class AsyncQueue(TaskQueue):
     _group = TaskGroup
 
     if TYPE_CHECKING:
-        def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
-                   **options: "Any") -> TaskHandle: ...
+        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+                   **options: Any) -> TaskHandle: ...
 
-        def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
-                checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[TaskHandle]": ...
+        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+                checkpoint: Checkpoint | None = None, **options: Any) -> list[TaskHandle]: ...
 
-        def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
-                  opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
-                  **options: "Any") -> TaskGroup: ...
+        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                  **options: Any) -> TaskGroup: ...
 
     def _begin_anew(self) -> None:
         super()._begin_anew()
-        self._loop: "Optional[asyncio.AbstractEventLoop]" = None        # the loop that it was first used in
+        self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
         self._initialized = False
-        self._initializing: "Optional[Aftermath]" = None        # the initializer is being called
+        self._initializing: Aftermath | None = None        # the initializer is being called
 
-    def _bind_loop(self) -> "asyncio.AbstractEventLoop":
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
         run more."""
-        module: "Any" = sys.modules.get("asyncio")          # no loop runs where it was never imported
-        running: "Optional[asyncio.AbstractEventLoop]" = None if module is None else module._get_running_loop()
+        module: Any = sys.modules.get("asyncio")          # no loop runs where it was never imported
+        running: asyncio.AbstractEventLoop | None = None if module is None else module._get_running_loop()
         loop = self._loop
         if loop is not None and loop is running:
             return loop
@@ -90,27 +90,27 @@ class AsyncQueue(TaskQueue):
             raise QueueStateError("this AsyncQueue runs in another loop; make one for each loop")
         return loop
 
-    def _usable(self, spec: "TaskSpec") -> bool:
+    def _usable(self, spec: TaskSpec) -> bool:
         return spec.loop is self._bind_loop()
 
-    def _make_spec(self, function: "Callable[..., Any]", options: "TaskOptions", loop: "Any" = None) -> "TaskSpec":
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
         return super()._make_spec(function, options, self._bind_loop())
 
-    def _prepare(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function         # start() has called the initializer
 
-    def _check_kind(self, function: "Any", coroutine: bool) -> None:
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
         if not coroutine:
             raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is not a coroutine function, and would block "
                                    "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
 
-    def _call_hook(self, name: str, call: "Callable[[], Any]", loop: "Any") -> None:
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         # Not the queue's own loop: that may be another one by now, or none after a reset().
         if not mailbox_of(loop).post(lambda _: log_hook(name, call), None):
             log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
 
-    async def run(self, timeout: "Optional[float]" = None, strict: bool = False, fail_policy: "Optional[str]" = None,
-                  progress: bool = False) -> "RunSummary":
+    async def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+                  progress: bool = False) -> RunSummary:
         """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
 
         See :meth:`ThreadQueue.run`. When the coroutine that runs it is cancelled, so are the tasks.
@@ -167,7 +167,7 @@ class AsyncQueue(TaskQueue):
                 self._initializing = None
                 initializing.made()
 
-    async def _settle(self, deadline: "Optional[float]") -> "Optional[int]":
+    async def _settle(self, deadline: float | None) -> int | None:
         """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
         was too late."""
         own = self._own()
@@ -185,7 +185,7 @@ class AsyncQueue(TaskQueue):
             if len(tasks) == seen:
                 return seen
 
-    async def _wait_aftermath(self, deadline: "Optional[float]") -> bool:
+    async def _wait_aftermath(self, deadline: float | None) -> bool:
         """Wait until what follows the ends of tasks has been done; say whether it has. A task of the queue does not wait for
         what comes after it."""
         if self._own() is not None:
@@ -200,7 +200,7 @@ class AsyncQueue(TaskQueue):
             behind()            # they may be on their way into the loop, which calls them in their order
         return await watcher.wait(deadline)
 
-    async def _wait_end(self, deadline: "Optional[float]") -> bool:
+    async def _wait_end(self, deadline: float | None) -> bool:
         watcher = FutureWatcher()
         if not self._watch_end(watcher):
             return True
@@ -209,7 +209,7 @@ class AsyncQueue(TaskQueue):
         finally:
             self._unwatch_end(watcher)
 
-    async def _watch_progress(self, deadline: "Optional[float]") -> None:
+    async def _watch_progress(self, deadline: float | None) -> None:
         """Draw until the tasks that are there have ended, or the deadline has come."""
         from ..engine.result import Failure
         from ..progress import ProgressBar
@@ -241,7 +241,7 @@ class AsyncQueue(TaskQueue):
             self._started = True
             self._steer()
 
-    async def join(self, timeout: "Optional[float]" = None, progress: bool = False) -> None:
+    async def join(self, timeout: float | None = None, progress: bool = False) -> None:
         """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
         deadline = deadline_of(timeout)
         if progress:
@@ -278,12 +278,12 @@ class AsyncQueue(TaskQueue):
         await self._wait_aftermath(None)
         self._has_closed()
 
-    async def __aenter__(self) -> "AsyncQueue":
+    async def __aenter__(self) -> AsyncQueue:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: "Optional[Type[BaseException]]", error: "Optional[BaseException]",
-                        traceback: "Optional[TracebackType]") -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        traceback: TracebackType | None) -> None:
         try:
             await self.shutdown(force=kind is not None)
         except BaseException:           # cancelled: nobody waits for them any more

@@ -11,7 +11,7 @@ from .calls import Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Sequence
 
     from ..constants import TaskType
     from ..engine.task import TaskSpec
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_at", "tell_behind"]
 
 
-def make_lane(limit: "Optional[int]", rate: "Optional[float]", burst: int, size: "Optional[int]", on_full: str) -> Lane:
+def make_lane(limit: int | None, rate: float | None, burst: int, size: int | None, on_full: str) -> Lane:
     """Make a lane that lets nothing through yet."""
     lane = Lane("of a queue", limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
     lane.pause()
     return lane
 
 
-def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., Any]", tt: "TaskType",
-              options: "TaskOptions", rank: int, hooks: "Any", loop: "Any") -> "TaskSpec":
+def make_spec(supervisor: TaskSupervisor, lane: Lane, target: Callable[..., Any], tt: TaskType,
+              options: TaskOptions, rank: int, hooks: Any, loop: Any) -> TaskSpec:
     """Make what the calls of a function through a lane have in common."""
     spec = supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
     if tt == TT_MP and isinstance(target, Prepared):
@@ -44,17 +44,17 @@ def make_spec(supervisor: "TaskSupervisor", lane: Lane, target: "Callable[..., A
     return spec
 
 
-def make_tasks(spec: "TaskSpec", calls: "List[Call]") -> "List[Task[Any]]":
+def make_tasks(spec: TaskSpec, calls: list[Call]) -> list[Task[Any]]:
     """Make tasks of calls, which are still to be submitted."""
     context = copy_context()        # each attempt has a copy of its own
     return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context) for call in calls]
 
 
-def take_back(tasks: "Sequence[Task[Any]]") -> "Tuple[List[Task[Any]], List[Task[Any]]]":
+def take_back(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
     """Their submission is about to raise: cancel those that have been accepted, from the last to the first. Return them,
     and those that have not been, in order."""
-    accepted: "List[Task[Any]]" = []
-    others: "List[Task[Any]]" = []
+    accepted: list[Task[Any]] = []
+    others: list[Task[Any]] = []
     for task in tasks:
         live = task._spec.pool.registry.live            # type: ignore[attr-defined]
         (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task else others).append(task)
@@ -63,9 +63,9 @@ def take_back(tasks: "Sequence[Task[Any]]") -> "Tuple[List[Task[Any]], List[Task
     return accepted, others
 
 
-def call_first(task: "Task[Any]", callback: "Callable[[Task[Any]], Any]") -> None:
+def call_first(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
     """:meth:`Task.add_done_callback`, before those of others: these may wait for what this one does."""
-    pool: "Any" = task._spec.pool
+    pool: Any = task._spec.pool
     if pool.busy_here():
         pool.elsewhere(call_first, task, callback)
         return
@@ -77,12 +77,12 @@ def call_first(task: "Task[Any]", callback: "Callable[[Task[Any]], Any]") -> Non
     task._call_back(callback)
 
 
-def may_wait(spec: "TaskSpec") -> bool:
+def may_wait(spec: TaskSpec) -> bool:
     """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
     return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
 
 
-def tell_at(supervisor: "TaskSupervisor", deadline: float, call: "Callable[[], None]") -> "Callable[[], None]":
+def tell_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None]) -> Callable[[], None]:
     """Have a pool thread make a call at a point of the monotonic clock; return what takes that back, unless it is under
     way.
 
@@ -96,7 +96,7 @@ def tell_at(supervisor: "TaskSupervisor", deadline: float, call: "Callable[[], N
     return lambda: timer.cancel(entry)
 
 
-def tell_behind(pool: "Any", call: "Callable[[], Any]") -> bool:
+def tell_behind(pool: Any, call: Callable[[], Any]) -> bool:
     """Have a call made behind the hooks of tasks of a pool that have ended by now, and of those that have taken its place;
     False, and no call, when none are to be called."""
     while pool is not None:

@@ -10,7 +10,7 @@ from .summary import RunSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Generic, Iterator, List, Optional, Tuple, TypeVar
+    from typing import Any, AsyncIterator, Generic, Iterator, TypeVar
 
     H = TypeVar("H", SyncTaskHandle, TaskHandle)
 
@@ -29,9 +29,9 @@ __all__ = ["SyncTaskGroup", "TaskGroup"]
 class _Group(_Base[H]):
     """Handles in the order in which their tasks were submitted; a sequence of them."""
 
-    def __init__(self, group_id: "Any", handles: "List[H]") -> None:
+    def __init__(self, group_id: Any, handles: list[H]) -> None:
         self.group_id = group_id
-        self.handles: "Tuple[H, ...]" = tuple(handles)
+        self.handles: tuple[H, ...] = tuple(handles)
         self._began = perf_counter()
 
     def cancel(self) -> int:
@@ -40,17 +40,17 @@ class _Group(_Base[H]):
         return sum(handle.cancel() for handle in reversed(self.handles))
 
     def _summary(self) -> RunSummary:
-        ends: "List[float]" = [handle.task._completed for handle in self.handles]
+        ends: list[float] = [handle.task._completed for handle in self.handles]
         # Until the last one ended, whenever that is looked at; what came from a checkpoint may be older than the group.
         return RunSummary((handle.task for handle in self.handles), max([self._began, *ends]) - self._began)
 
     def __len__(self) -> int:
         return len(self.handles)
 
-    def __iter__(self) -> "Iterator[H]":
+    def __iter__(self) -> Iterator[H]:
         return iter(self.handles)
 
-    def __getitem__(self, index: int) -> "H":
+    def __getitem__(self, index: int) -> H:
         return self.handles[index]
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
     (8, 16)
     """
 
-    def wait(self, timeout: "Optional[float]" = None) -> RunSummary:
+    def wait(self, timeout: float | None = None) -> RunSummary:
         """Block until all have ended and return what became of them.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -78,7 +78,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
                 handle.task._wait_for_end(remaining(deadline), cancelled_raises=False)
         return self._summary()
 
-    def values(self, timeout: "Optional[float]" = None) -> "Tuple[Any, ...]":
+    def values(self, timeout: float | None = None) -> tuple[Any, ...]:
         """Block until all have ended and return what they returned, in order.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -88,9 +88,9 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
         self.wait(timeout).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: "Optional[float]" = None) -> "Iterator[SyncTaskHandle]":
+    def as_completed(self, timeout: float | None = None) -> Iterator[SyncTaskHandle]:
         """Yield the handles as their tasks end. See :func:`as_completed`."""
-        completed: "Iterator[SyncTaskHandle]" = as_completed(self.handles, timeout)
+        completed: Iterator[SyncTaskHandle] = as_completed(self.handles, timeout)
         return completed
 
 
@@ -112,7 +112,7 @@ class TaskGroup(_Group["TaskHandle"]):
                 await handle.wait()
         return self._summary()
 
-    async def values(self) -> "Tuple[Any, ...]":
+    async def values(self) -> tuple[Any, ...]:
         """Wait until all have ended and return what they returned, in order.
 
         :raises ExecutionError: a task failed or was cancelled.
@@ -120,7 +120,7 @@ class TaskGroup(_Group["TaskHandle"]):
         (await self.wait()).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: "Optional[float]" = None) -> "AsyncIterator[TaskHandle]":
+    def as_completed(self, timeout: float | None = None) -> AsyncIterator[TaskHandle]:
         """Yield the handles as their tasks end, for ``async for``. See :func:`as_completed`."""
-        completed: "AsyncIterator[TaskHandle]" = as_completed(self.handles, timeout)
+        completed: AsyncIterator[TaskHandle] = as_completed(self.handles, timeout)
         return completed

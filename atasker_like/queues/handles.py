@@ -10,7 +10,7 @@ from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Generator, List, Optional, Sequence, Type, TypeVar
+    from typing import Any, Callable, Generator, Sequence, Type, TypeVar
 
     from ..engine.result import TaskResult
     from ..engine.task import Task
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SyncTaskHandle", "TaskHandle", "result_of", "views_of"]
 
 
-def result_of(task: "Task[Any]") -> "TaskResult":
+def result_of(task: Task[Any]) -> TaskResult:
     """Return how a task of a queue ended; whoever has it has seen its error."""
     result = task._summary()
     # The queue's own priority, and not the one that the pool sees. The result is new: nobody else has it yet.
@@ -36,7 +36,7 @@ class _Handle:
 
     __slots__ = ("task",)
 
-    def __init__(self, task: "Task[Any]") -> None:
+    def __init__(self, task: Task[Any]) -> None:
         #: The task that this is a view of.
         self.task = task
 
@@ -63,7 +63,7 @@ class _Handle:
         return self.task.options.must_complete
 
     @property
-    def group_id(self) -> "Any":
+    def group_id(self) -> Any:
         """What it is grouped by, or None."""
         return self.task.options.group_id
 
@@ -73,7 +73,7 @@ class _Handle:
         return self.task.options.detached
 
     @property
-    def metadata(self) -> "Dict[str, Any]":
+    def metadata(self) -> dict[str, Any]:
         """A copy of the mapping given in the options."""
         return self.task.metadata
 
@@ -83,7 +83,7 @@ class _Handle:
         return self.task._queued
 
     @property
-    def scheduled_for(self) -> "Optional[float]":
+    def scheduled_for(self) -> float | None:
         """When it may start, or may start again, as a :func:`time.perf_counter` reading; None for at once."""
         extra = self.task._extra
         return None if extra is None else extra.due
@@ -112,7 +112,7 @@ class _Handle:
 
     # -- what came of it -----------------------------------------------------------------------------
 
-    def result(self) -> "TaskResult":
+    def result(self) -> TaskResult:
         """Return how the task ended, at once; an error is not raised.
 
         :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
@@ -121,7 +121,7 @@ class _Handle:
             raise self._pending()
         return result_of(self.task)
 
-    def exception(self) -> "Optional[BaseException]":
+    def exception(self) -> BaseException | None:
         """Return the error that the function raised; None when it did not, and for a cancelled task.
 
         :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
@@ -130,7 +130,7 @@ class _Handle:
             raise self._pending()
         return None if self.task.cancelled() else self.task.exception()
 
-    def value(self) -> "Any":
+    def value(self) -> Any:
         """Return what the function returned, or raise what it raised, at once.
 
         :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
@@ -142,7 +142,7 @@ class _Handle:
             return self.task.value()
         raise self._without_result() if status == CANCELED else self._pending()
 
-    def add_done_callback(self, function: "Callable[[Any], Any]") -> None:
+    def add_done_callback(self, function: Callable[[Any], Any]) -> None:
         """Have ``function(handle)`` called when the task has ended; at once when it has.
 
         It is called by a thread of the supervisor, for a :class:`TaskHandle` in the queue's loop. What it raises is
@@ -171,14 +171,14 @@ class _Handle:
         return f"<{type(self).__name__} {self.name} {self.task_id[-8:]} {self.status}>"
 
 
-def views_of(tasks: "Sequence[Task[Any]]", kind: "Type[H]") -> "List[H]":
+def views_of(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
     """Return a handle of each of many tasks: ``[kind(task) for task in tasks]``, at half the price."""
-    handles: "List[H]" = list(map(kind.__new__, repeat(kind, len(tasks))))
+    handles: list[H] = list(map(kind.__new__, repeat(kind, len(tasks))))
     deque(map(_set_task, handles, tasks), 0)
     return handles
 
 
-_set_task: "Callable[[_Handle, Task[Any]], None]" = vars(_Handle)["task"].__set__
+_set_task: Callable[[_Handle, Task[Any]], None] = vars(_Handle)["task"].__set__
 
 
 class SyncTaskHandle(_Handle):
@@ -192,7 +192,7 @@ class SyncTaskHandle(_Handle):
 
     __slots__ = ()
 
-    def wait(self, timeout: "Optional[float]" = None) -> "TaskResult":
+    def wait(self, timeout: float | None = None) -> TaskResult:
         """Block until the task has ended and return how; an error is not raised.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -203,7 +203,7 @@ class SyncTaskHandle(_Handle):
             task._wait_for_end(timeout, cancelled_raises=False)
         return result_of(task)
 
-    def add_done_callback(self, function: "Callable[[SyncTaskHandle], Any]") -> None:
+    def add_done_callback(self, function: Callable[[SyncTaskHandle], Any]) -> None:
         _check_callback(function)
         self.task.add_done_callback(lambda task: function(self))
 
@@ -213,7 +213,7 @@ class SyncTaskHandle(_Handle):
     def _without_result(self) -> BaseException:
         return TaskCancelledError(self._is("was cancelled, so it has no result"))
 
-    def __await__(self) -> "Generator[Any, None, TaskResult]":
+    def __await__(self) -> Generator[Any, None, TaskResult]:
         raise InvalidTypeError(self._is("belongs to a queue of threads or processes, whose handles are not awaited: call "
                                         "wait() in a thread, or await handle.task for the value"))
 
@@ -232,7 +232,7 @@ class TaskHandle(_Handle):
 
     __slots__ = ()
 
-    async def wait(self) -> "TaskResult":
+    async def wait(self) -> TaskResult:
         """Wait until the task has ended and return how; an error is not raised.
 
         Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
@@ -248,10 +248,10 @@ class TaskHandle(_Handle):
                         task._unwatch(watcher)
         return result_of(task)
 
-    def __await__(self) -> "Generator[Any, None, TaskResult]":
+    def __await__(self) -> Generator[Any, None, TaskResult]:
         return self.wait().__await__()
 
-    def add_done_callback(self, function: "Callable[[TaskHandle], Any]") -> None:
+    def add_done_callback(self, function: Callable[[TaskHandle], Any]) -> None:
         _check_callback(function)
         mailbox = mailbox_of(self.task._spec.loop)
 
@@ -271,7 +271,7 @@ class TaskHandle(_Handle):
         return CancelledError(self._is("was cancelled, so it has no result"))
 
 
-def _check_callback(function: "Any") -> None:
+def _check_callback(function: Any) -> None:
     if not callable(function):
         raise InvalidTypeError(f"add_done_callback takes a callable, not {type(function).__name__}")
 

@@ -19,29 +19,29 @@ class Hooks:
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: "TaskQueue") -> None:
+    def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
 
-    def started(self, task: "Task[Any]") -> None:
+    def started(self, task: Task[Any]) -> None:
         """An attempt begins."""
         queue, on_start = self._queue, self._queue.on_start
         if on_start is not None:
             queue._call_hook("on_start", lambda: on_start(queue._handle(task)), task._spec.loop)
 
-    def retried(self, task: "Task[Any]", error: BaseException) -> None:
+    def retried(self, task: Task[Any], error: BaseException) -> None:
         """An attempt has failed, and another one follows."""
         queue, on_retry = self._queue, self._queue.on_retry
         if on_retry is not None:
             queue._call_hook("on_retry", lambda: on_retry(queue._handle(task), error), task._spec.loop)
 
-    def ended(self, task: "Task[Any]") -> None:
+    def ended(self, task: Task[Any]) -> None:
         """The task is final."""
         queue, on_complete = self._queue, self._queue.on_complete
         if on_complete is not None:
             queue._call_hook("on_complete", lambda: on_complete(result_of(task)), task._spec.loop)
 
 
-def log_hook(name: str, call: "Callable[[], Any]") -> None:
+def log_hook(name: str, call: Callable[[], Any]) -> None:
     """Call a hook; what it raises is logged."""
     try:
         call()

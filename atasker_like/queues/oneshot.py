@@ -12,7 +12,7 @@ from .settings import ARGUMENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Coroutine, Dict, Iterable, Iterator, List, Optional, Tuple, Type, TypeVar
+    from typing import Any, Callable, Coroutine, Iterable, Iterator, TypeVar
 
     from .summary import RunSummary
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
 
-def _split(options: "Dict[str, Any]") -> "Tuple[Dict[str, Any], Dict[str, Any]]":
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
     if "mode" in options:
         raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the last item")
@@ -29,13 +29,13 @@ def _split(options: "Dict[str, Any]") -> "Tuple[Dict[str, Any], Dict[str, Any]]"
     return queue, options
 
 
-def _values(summary: "RunSummary", handles: "List[Any]") -> "Tuple[Any, ...]":
+def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
     summary.raise_for_errors(include_cancelled=True)
     return tuple(handle.value() for handle in handles)
 
 
-def _map(kind: "Type[Any]", fn: "Callable[..., Any]", items: "Iterable[Any]", progress: bool,
-         options: "Dict[str, Any]") -> "Tuple[Any, ...]":
+def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
+         options: dict[str, Any]) -> tuple[Any, ...]:
     arguments, options = _split(options)
     queue = kind(**arguments)
     deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
@@ -66,8 +66,8 @@ def _map(kind: "Type[Any]", fn: "Callable[..., Any]", items: "Iterable[Any]", pr
     return _values(summary, handles)
 
 
-def tmap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = False, **options: "Any"
-         ) -> "Tuple[Any, ...]":
+def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+         ) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
 
     :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one argument.
@@ -84,8 +84,8 @@ def tmap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = F
     return _map(ThreadQueue, fn, items, progress, options)
 
 
-def pmap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = False, **options: "Any"
-         ) -> "Tuple[Any, ...]":
+def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+         ) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order. See :func:`tmap`.
 
     >>> pmap(abs, [-1, 2])
@@ -94,8 +94,8 @@ def pmap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = F
     return _map(ProcessQueue, fn, items, progress, options)
 
 
-async def amap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bool = False, **options: "Any"
-               ) -> "Tuple[Any, ...]":
+async def amap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+               ) -> tuple[Any, ...]:
     """Call a coroutine function for each item in the running loop and return the values, in order. See :func:`tmap`.
 
     >>> import asyncio
@@ -114,7 +114,7 @@ async def amap(fn: "Callable[..., Any]", items: "Iterable[Any]", *, progress: bo
     return _values(summary, handles)
 
 
-def iter_completed(handles: "Iterable[Any]", timeout: "Optional[float]" = None) -> "Iterator[Any]":
+def iter_completed(handles: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
     """Yield handles as their tasks end, blocking meanwhile: :func:`as_completed` under the name that queues know.
 
     :param handles: any iterable of handles, groups and tasks.
@@ -125,11 +125,11 @@ def iter_completed(handles: "Iterable[Any]", timeout: "Optional[float]" = None) 
     ...     [handle.value() for handle in iter_completed(queue.map(abs, [-7]))]
     [7]
     """
-    completed: "Iterator[Any]" = as_completed(handles, timeout)
+    completed: Iterator[Any] = as_completed(handles, timeout)
     return completed
 
 
-def run(coro: "Coroutine[Any, Any, T]") -> "T":
+def run(coro: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a loop of its own and return its value: :func:`asyncio.run`, without importing asyncio before.
 
     >>> import asyncio

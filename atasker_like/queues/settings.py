@@ -9,7 +9,7 @@ from ..tasks import task_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Sequence, Tuple
+    from typing import Any, Callable, Sequence
 
     from ..engine.result import TaskResult
 
@@ -26,15 +26,15 @@ ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", 
 class Settings:
     """What a queue was asked for."""
 
-    def __init__(self, workers: "Optional[int]" = None, size: int = 0, timeout: "Optional[float]" = None,
+    def __init__(self, workers: int | None = None, size: int = 0, timeout: float | None = None,
                  mode: str = "finite", fail_policy: str = "continue", on_timeout: str = "complete",
-                 rate: "Optional[float]" = None, burst: int = 1,
-                 initializer: "Optional[Callable[..., Any]]" = None, initargs: "Sequence[Any]" = (),
-                 on_start: "Optional[Callable[[Any], Any]]" = None,
-                 on_complete: "Optional[Callable[[TaskResult], Any]]" = None,
-                 on_retry: "Optional[Callable[[Any, BaseException], Any]]" = None,
-                 supervisor: "Optional[TaskSupervisor]" = None, pool_priority: int = TASK_NORMAL,
-                 **unknown: "Any") -> None:
+                 rate: float | None = None, burst: int = 1,
+                 initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                 on_start: Callable[[Any], Any] | None = None,
+                 on_complete: Callable[[TaskResult], Any] | None = None,
+                 on_retry: Callable[[Any, BaseException], Any] | None = None,
+                 supervisor: TaskSupervisor | None = None, pool_priority: int = TASK_NORMAL,
+                 **unknown: Any) -> None:
         for name in unknown:
             raise unknown_option(name, ARGUMENTS, type(self).__name__)
         self.workers = None if workers is None else int(_above("workers", workers, 0, whole=True))
@@ -65,27 +65,27 @@ class Settings:
         raise NotImplementedError
 
 
-def _number(name: str, value: "Any", whole: bool) -> float:
+def _number(name: str, value: Any, whole: bool) -> float:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise InvalidTypeError(f"{name} takes {'an integer' if whole else 'a number'}, not {type(value).__name__}")
     return float(value)
 
 
-def _above(name: str, value: "Any", least: float, whole: bool = False) -> float:
+def _above(name: str, value: Any, least: float, whole: bool = False) -> float:
     if not _number(name, value, whole) > least:
         raise InvalidArgumentError(f"{name} takes {'an integer' if whole else 'a number'} above {least:g}, or None; "
                                    f"not {value!r}")
     return float(value)
 
 
-def _at_least(name: str, value: "Any", least: float) -> float:
+def _at_least(name: str, value: Any, least: float) -> float:
     if _number(name, value, True) < least:
         raise InvalidArgumentError(f"{name} takes an integer from {least:g} on, not {value!r}")
     return float(value)
 
 
-def one_of(name: str, value: "Any", values: "Tuple[str, ...]") -> str:
+def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
     if value not in values:
         raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not {value!r}")
     return str(value)

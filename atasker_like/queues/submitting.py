@@ -19,7 +19,7 @@ from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+    from typing import Any, Callable, Iterable, Mapping, Sequence
 
     from ..constants import TaskType
     from ..engine.task import TaskSpec
@@ -36,22 +36,22 @@ _KEPT = 256
 class Submitting(Settings):
     """The part of a queue that accepts calls. The ledger is of the class that builds on it."""
 
-    tt: "TaskType"
-    _handle: "Any"
-    _group: "Any"
+    tt: TaskType
+    _handle: Any
+    _group: Any
 
     if TYPE_CHECKING:
         _lane: Any
         _hooks: Any
         _key: str
-        _ready: Optional[Ready]
+        _ready: Ready | None
         _policy: str
         _halting: bool
         _halts: int
         _closing: bool
         _discarding: bool
         _closed: bool
-        _tasks: List[Task[Any]]
+        _tasks: list[Task[Any]]
         _entering: Aftermath
         _aftermath: Aftermath
         on_full: str
@@ -61,14 +61,14 @@ class Submitting(Settings):
         def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
 
     def _begin_anew(self) -> None:
-        self._specs: "Dict[Any, Tuple[TaskSpec, Any, TaskOptions]]" = {}        # see _spec()
+        self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
         self._some_detached = False     # of its tasks, from the first one on
-        self._pool: "Any" = None        # that they are in, or the first of those that have followed each other
+        self._pool: Any = None        # that they are in, or the first of those that have followed each other
         self._groups = count(1)
         self._restored = count(1)       # tasks that a checkpoint has handed back
 
-    def submit(self, fn: "Callable[..., Any]", /, *args: "Any", opts: "Optional[TaskOptions]" = None,
-               **options: "Any") -> "Any":
+    def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+               **options: Any) -> Any:
         """Submit one call and return its handle.
 
         :param args: positional arguments of the call. Keywords are options; use :func:`functools.partial` for the
@@ -81,8 +81,8 @@ class Submitting(Settings):
         """
         return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
 
-    def map(self, fn: "Callable[..., Any]", items: "Iterable[Any]", *, opts: "Optional[TaskOptions]" = None,
-            checkpoint: "Optional[Checkpoint]" = None, **options: "Any") -> "List[Any]":
+    def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+            checkpoint: Checkpoint | None = None, **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order.
 
         :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
@@ -95,9 +95,9 @@ class Submitting(Settings):
         spec = self._spec(fn, opts, options)
         return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(fn))
 
-    def group(self, tasks: "Any", items: "Optional[Iterable[Any]]" = None, *, group_id: "Any" = None,
-              opts: "Optional[TaskOptions]" = None, checkpoint: "Optional[Checkpoint]" = None,
-              **options: "Any") -> "Any":
+    def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+              opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+              **options: Any) -> Any:
         """Submit calls that belong together and return them as a group.
 
         :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
@@ -113,7 +113,7 @@ class Submitting(Settings):
         if group_id is None:
             group_id = f"group-{next(self._groups)}"
         merged = merged.replace(group_id=group_id)
-        calls: "List[Any]" = []         # functions, and for each the calls that are submitted together
+        calls: list[Any] = []         # functions, and for each the calls that are submitted together
         if items is not None:
             calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group")))
         for position, call in enumerate(() if items is not None else _several(tasks)):
@@ -121,8 +121,8 @@ class Submitting(Settings):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {call!r}")
             calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
-        handles: "List[Any]" = []
-        pages: "Dict[Any, Page]" = {}
+        handles: list[Any] = []
+        pages: dict[Any, Page] = {}
         halts = self._halts
         try:
             for function, spec, chunks in calls:
@@ -135,7 +135,7 @@ class Submitting(Settings):
                 handle.cancel()
             raise
 
-    def task(self, opts: "Optional[TaskOptions]" = None, **options: "Any") -> "Callable[[Callable[..., Any]], QueueTask]":
+    def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]:
         """Decorate a function, so that calling it submits and returns a handle.
 
         Option names among the keywords of a call override for that call. See :class:`QueueTask`.
@@ -153,7 +153,7 @@ class Submitting(Settings):
         merged = merge(opts, options, self._where())
         return lambda function: self._bind(function, merged)
 
-    def _bind(self, function: "Any", options: TaskOptions) -> QueueTask:
+    def _bind(self, function: Any, options: TaskOptions) -> QueueTask:
         return QueueTask(self, self._check(function), options)
 
     def _where(self) -> str:
@@ -166,7 +166,7 @@ class Submitting(Settings):
             raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
                               "of its time, and takes no more tasks until its run has ended")
 
-    def _check(self, function: "Any") -> "Any":
+    def _check(self, function: Any) -> Any:
         """Return the function, if tasks of it can run here.
 
         :raises InvalidTypeError: (a TypeError) they cannot.
@@ -182,10 +182,10 @@ class Submitting(Settings):
         self._check_kind(function, is_coroutine_function(function))
         return function
 
-    def _check_kind(self, function: "Any", coroutine: bool) -> None:
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
         raise NotImplementedError
 
-    def _spec(self, function: "Any", options: "Optional[TaskOptions]", changes: "Mapping[str, Any]") -> "TaskSpec":
+    def _spec(self, function: Any, options: TaskOptions | None, changes: Mapping[str, Any]) -> TaskSpec:
         """Return what the calls of a function with some options have in common: the same each time, as long as both
         are the same objects."""
         if changes:
@@ -201,10 +201,10 @@ class Submitting(Settings):
             kept = self._specs[key] = spec, function, chosen
         return kept[0]
 
-    def _usable(self, spec: "TaskSpec") -> bool:
+    def _usable(self, spec: TaskSpec) -> bool:
         return True
 
-    def _make_spec(self, function: "Callable[..., Any]", options: TaskOptions, loop: "Any" = None) -> "TaskSpec":
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
         self._some_detached = self._some_detached or options.detached
         target = self._prepare(function)
@@ -213,19 +213,19 @@ class Submitting(Settings):
         return make_spec(self.supervisor, self._lane, target, self.tt, options.replace(priority=self.pool_priority), rank,
                          self._hooks, loop)
 
-    def _prepare(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Put the initializer in front of a function, if there is one."""
         if self.initializer is None or self._ready is None:
             return function
         return Prepared(function, self.initializer, self.initargs, self._ready)
 
-    def _guard(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Have a function tell of its failure at once."""
         return watch_errors(function, self._is_failing)
 
-    def _submit_all(self, spec: "TaskSpec", chunks: "Iterable[List[Call]]", page: "Optional[Page]",
-                    halts: "Optional[int]" = None) -> "List[Any]":
-        accepted: "List[Task[Any]]" = []
+    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: Page | None,
+                    halts: int | None = None) -> list[Any]:
+        accepted: list[Task[Any]] = []
         if halts is None:
             halts = self._halts
         try:
@@ -245,13 +245,13 @@ class Submitting(Settings):
 
     # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
 
-    def _submit_together(self, spec: "TaskSpec", calls: "List[Call]", page: "Optional[Page]",
-                         accepted: "List[Task[Any]]", halts: int) -> None:
+    def _submit_together(self, spec: TaskSpec, calls: list[Call], page: Page | None,
+                         accepted: list[Task[Any]], halts: int) -> None:
         """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
         _check_entry()."""
         entering, entry = self._entering, object()
-        tasks: "List[Task[Any]]" = []       # that are being submitted
-        expected: "List[Any]" = []          # calls that they expect
+        tasks: list[Task[Any]] = []       # that are being submitted
+        expected: list[Any] = []          # calls that they expect
         try:
             entering.calls[entry] = get_ident()
             self._check_entry(spec, halts)
@@ -277,12 +277,12 @@ class Submitting(Settings):
             self._leave(entering, entry, tasks, expected)
             raise
 
-    def _submit_call(self, function: "Callable[..., Any]", options: "Optional[TaskOptions]", args: "Tuple[Any, ...]",
-                     keywords: "Optional[Dict[str, Any]]") -> "Any":
+    def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None, args: tuple[Any, ...],
+                     keywords: dict[str, Any] | None) -> Any:
         """Submit one call, with keywords of the function's own, and return its handle."""
         self._check_open()
         spec = self._spec(function, options, {})
-        tasks: "Tuple[Task[Any]]" = (Task(spec, args, keywords, copy_context()),)
+        tasks: tuple[Task[Any]] = (Task(spec, args, keywords, copy_context()),)
         handle = self._handle(tasks[0])
         entering = self._entering
         try:
@@ -301,7 +301,7 @@ class Submitting(Settings):
             self._leave(entering, tasks, tasks, tasks)
             raise
 
-    def _check_entry(self, spec: "TaskSpec", halts: "Optional[int]" = None) -> None:
+    def _check_entry(self, spec: TaskSpec, halts: int | None = None) -> None:
         """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
 
         :param halts: how often the queue had given up when the first of those was submitted that belong together.
@@ -314,8 +314,8 @@ class Submitting(Settings):
             raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
                               "fail_policy='fail_first', or at the end of its time")
 
-    def _resume(self, spec: "TaskSpec", calls: "List[Call]", tasks: "List[Task[Any]]", page: "Page",
-                expected: "List[Any]") -> "Tuple[List[Task[Any]], List[Task[Any]]]":
+    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: Page,
+                expected: list[Any]) -> tuple[list[Task[Any]], list[Task[Any]]]:
         """Return the tasks of some calls, where a checkpoint knows them ended ones; and those that are to be submitted, of
         which calls of others are expected from then on."""
         keys = [page.key(call) for call in calls]
@@ -331,7 +331,7 @@ class Submitting(Settings):
                 self._aftermath.expect_of_new(noting)
         return tasks, missing
 
-    def _enter(self, tasks: "Sequence[Task[Any]]", watched: bool, halts: "Optional[int]" = None) -> None:
+    def _enter(self, tasks: Sequence[Task[Any]], watched: bool, halts: int | None = None) -> None:
         """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_entry()."""
         self._tasks += tasks
         if self._pool is None and tasks:
@@ -343,7 +343,7 @@ class Submitting(Settings):
             spare = not (self._discarding or self._closed)
             self._cancel([task for task in tasks if not (spare and task.options.must_complete)])
 
-    def _leave(self, entering: Aftermath, entry: "Any", tasks: "Sequence[Task[Any]]", expected: "Sequence[Any]"
+    def _leave(self, entering: Aftermath, entry: Any, tasks: Sequence[Task[Any]], expected: Sequence[Any]
                ) -> None:
         """A submission is about to raise, refused or interrupted anywhere: undo it."""
         try:
@@ -369,12 +369,12 @@ class _Noting:
 
     __slots__ = ("_page", "_key", "_aftermath")
 
-    def __init__(self, page: "Page", key: bytes, aftermath: Aftermath) -> None:
+    def __init__(self, page: Page, key: bytes, aftermath: Aftermath) -> None:
         self._page = page
         self._key = key
         self._aftermath = aftermath
 
-    def __call__(self, task: "Task[Any]") -> None:
+    def __call__(self, task: Task[Any]) -> None:
         try:
             if task._status == COMPLETED and type(task._outcome) is not Failure:
                 self._page.keep(self._key, task._outcome)
@@ -382,18 +382,18 @@ class _Noting:
             self._aftermath.made(self)
 
 
-def _ended(spec: "TaskSpec", task_id: str, value: "Any") -> "Task[Any]":
+def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
     """Make a task that has succeeded without ever having been submitted."""
-    task: "Task[Any]" = Task(spec, (), None, None)
+    task: Task[Any] = Task(spec, (), None, None)
     task._more().task_id = task_id
     # Nobody else knows it, so no lock is needed.
     task._advance(COMPLETED, perf_counter(), value)
     return task
 
 
-def _several(tasks: "Any") -> "Iterable[Any]":
+def _several(tasks: Any) -> Iterable[Any]:
     if callable(tasks) or isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
         raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
                                + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
-    several: "Iterable[Any]" = tasks
+    several: Iterable[Any] = tasks
     return several

@@ -11,7 +11,7 @@ from .handles import result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Hashable, Iterable, List, Optional, Sequence, TextIO, Tuple
+    from typing import Any, Hashable, Iterable, Sequence, TextIO
 
     from ..engine.result import TaskResult
     from ..engine.task import Task
@@ -42,9 +42,9 @@ class RunSummary:
     "ValueError: invalid literal for int() with base 10: 'seven'"
     """
 
-    def __init__(self, tasks: "Iterable[Task[Any]]", duration: float, timed_out: bool = False) -> None:
-        self._tasks: "Optional[List[Task[Any]]]" = list(tasks)
-        self._results: "Optional[Tuple[TaskResult, ...]]" = None
+    def __init__(self, tasks: Iterable[Task[Any]], duration: float, timed_out: bool = False) -> None:
+        self._tasks: list[Task[Any]] | None = list(tasks)
+        self._results: tuple[TaskResult, ...] | None = None
         self.total_submitted = len(self._tasks)
         self.cancelled = countOf(map(_status, self._tasks), CANCELED)
         self.failed = countOf(map(type, map(_outcome, self._tasks)), Failure)
@@ -58,7 +58,7 @@ class RunSummary:
         return self.succeeded == self.total_submitted and not self.timed_out
 
     @property
-    def results(self) -> "Tuple[TaskResult, ...]":
+    def results(self) -> tuple[TaskResult, ...]:
         """How each task ended."""
         tasks = self._tasks
         if self._results is None:
@@ -68,7 +68,7 @@ class RunSummary:
         return self._results
 
     @property
-    def values(self) -> "Tuple[Any, ...]":
+    def values(self) -> tuple[Any, ...]:
         """What the tasks that succeeded returned."""
         tasks = self._tasks
         if tasks is not None and self.succeeded == self.total_submitted:
@@ -76,32 +76,32 @@ class RunSummary:
         return tuple(result.value for result in self.results if result.status == "succeeded")
 
     @property
-    def errors(self) -> "Tuple[TaskResult, ...]":
+    def errors(self) -> tuple[TaskResult, ...]:
         """The results of those that failed."""
         return tuple(result for result in self.results if result.status == "failed")
 
-    def successes(self) -> "Tuple[TaskResult, ...]":
+    def successes(self) -> tuple[TaskResult, ...]:
         """Return the results of those that succeeded."""
         return tuple(result for result in self.results if result.status == "succeeded")
 
-    def cancellations(self) -> "Tuple[TaskResult, ...]":
+    def cancellations(self) -> tuple[TaskResult, ...]:
         """Return the results of those that were cancelled."""
         return tuple(result for result in self.results if result.status == "cancelled")
 
-    def by_task_id(self) -> "Dict[str, TaskResult]":
+    def by_task_id(self) -> dict[str, TaskResult]:
         """Return the results by the id of their task."""
         return {result.task_id: result for result in self.results}
 
-    def by_name(self) -> "Dict[str, Tuple[TaskResult, ...]]":
+    def by_name(self) -> dict[str, tuple[TaskResult, ...]]:
         """Return the results by the name of their task."""
         return self._by("name")
 
-    def by_group(self) -> "Dict[Hashable, Tuple[TaskResult, ...]]":
+    def by_group(self) -> dict[Hashable, tuple[TaskResult, ...]]:
         """Return the results by group; those of no group under None."""
         return self._by("group_id")
 
-    def _by(self, field: str) -> "Dict[Any, Tuple[TaskResult, ...]]":
-        groups: "Dict[Any, List[TaskResult]]" = {}
+    def _by(self, field: str) -> dict[Any, tuple[TaskResult, ...]]:
+        groups: dict[Any, list[TaskResult]] = {}
         for result in self.results:
             groups.setdefault(getattr(result, field), []).append(result)
         return {key: tuple(members) for key, members in groups.items()}
@@ -122,7 +122,7 @@ class RunSummary:
 
     # -- for people ----------------------------------------------------------------------------------
 
-    def display(self, file: "Optional[TextIO]" = None) -> None:
+    def display(self, file: TextIO | None = None) -> None:
         """Print what became of the tasks, by name, and those that did not succeed; no wider than the terminal.
 
         :param file: where to; stdout unless told.
@@ -152,12 +152,12 @@ class RunSummary:
     def __repr__(self) -> str:
         return f"<RunSummary {self._counts()} in {self.duration:.2f} s{', timed out' if self.timed_out else ''}>"
 
-    def __getstate__(self) -> "Dict[str, Any]":
+    def __getstate__(self) -> dict[str, Any]:
         self.results        # the tasks belong to this process
         return dict(self.__dict__)
 
 
-def _row(name: str, members: "Sequence[TaskResult]") -> "Tuple[str, ...]":
+def _row(name: str, members: Sequence[TaskResult]) -> tuple[str, ...]:
     counts = [sum(result.status == status for result in members) for status in ("succeeded", "failed", "cancelled")]
     # What never ran would only make the mean look better.
     ran = [result.duration for result in members if result.started_at is not None]
@@ -165,8 +165,8 @@ def _row(name: str, members: "Sequence[TaskResult]") -> "Tuple[str, ...]":
             f"{sum(ran) / len(ran):.3f}" if ran else "-", f"{max(ran):.3f}" if ran else "-")
 
 
-def _table(head: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: int,
-           left: "Sequence[int]" = (0,)) -> "List[str]":
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int,
+           left: Sequence[int] = (0,)) -> list[str]:
     """Align columns; the first gives way to a bound, the last to the width."""
     rows = [head, *([_cut(row[0], _NAME), *row[1:]] for row in rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -184,7 +184,7 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[:max(0, width - 3)] + "..."[:width]
 
 
-def _columns(stream: "Any") -> int:
+def _columns(stream: Any) -> int:
     import os
     import shutil
 

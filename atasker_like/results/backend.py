@@ -14,7 +14,7 @@ from .recorder import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Sequence, Tuple, TypeVar, Union
+    from typing import Any, Callable, Sequence, TypeVar
 
     from ..engine.task import Task
     from ..supervisor import TaskSupervisor
@@ -43,9 +43,9 @@ class Backend:
     """
 
     #: What expiry goes by: epoch seconds. Tests put another clock in its place.
-    clock: "Callable[[], float]" = staticmethod(time)
+    clock: Callable[[], float] = staticmethod(time)
 
-    def __init__(self, ttl: "Optional[float]" = None, serializer: str = "json") -> None:
+    def __init__(self, ttl: float | None = None, serializer: str = "json") -> None:
         if ttl is not None:
             if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
                 raise InvalidTypeError(f"ttl takes seconds or None, not {type(ttl).__name__}")
@@ -54,7 +54,7 @@ class Backend:
         self.ttl = ttl
         self.serializer = serializer
         self.coder = Coder(serializer)
-        self._recorders: "List[Recorder]" = []      # replaced, never changed, so that reading it needs no lock
+        self._recorders: list[Recorder] = []      # replaced, never changed, so that reading it needs no lock
 
     # -- what a backend of your own overrides --------------------------------------------------------
 
@@ -64,14 +64,14 @@ class Backend:
     def close(self) -> None:
         """Let go of files and connections. May be called again; the next use opens it again."""
 
-    def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
+    def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """Store texts by id, all of them or none if the store can do that; a later text of an id replaces an earlier one.
 
         Ids are any text that UTF-8 can hold. Texts are JSON in ASCII, most of them short.
         """
         raise NotImplementedError
 
-    def read(self, task_id: str) -> "Optional[str]":
+    def read(self, task_id: str) -> str | None:
         """Return the text stored last for an id; None when there is none, or its time is over."""
         raise NotImplementedError
 
@@ -99,14 +99,14 @@ class Backend:
             text = self._guarded("read", self.read, task_id)
         return self._decoded(task_id, text)
 
-    def _decoded(self, task_id: str, text: "Optional[str]") -> StoredResult:
+    def _decoded(self, task_id: str, text: str | None) -> StoredResult:
         try:
             return self.coder.decode(task_id, text)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ResultBackendError(f"{self!r} holds something for task {task_id[-8:]} that is no result "
                                      f"({type(error).__name__}: {error}); something else has written to it") from error
 
-    def _guarded(self, what: str, call: "Callable[..., T]", *arguments: "Any") -> "T":
+    def _guarded(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
         try:
             return call(*arguments)
         except ResultBackendError:
@@ -114,7 +114,7 @@ class Backend:
         except Exception as error:
             raise ResultBackendError(f"{self!r} failed to {what}: {type(error).__name__}: {error}") from error
 
-    def flush(self, timeout: "Optional[float]" = None) -> None:
+    def flush(self, timeout: float | None = None) -> None:
         """Block until every result of this process that has come by now is stored.
 
         :param timeout: seconds; None waits as long as it takes.
@@ -137,7 +137,7 @@ class Backend:
         """Let go of files and connections; the next use opens them again."""
         await in_thread(self._guarded, "close", self.close)
 
-    async def set_state(self, task_id: str, state: "Union[TaskState, str]") -> None:
+    async def set_state(self, task_id: str, state: TaskState | str) -> None:
         """Store a state that is not final: what was stored for the id is replaced. Stored when this returns.
 
         :raises InvalidArgumentError: (a ValueError) SUCCESS or FAILURE, which come with a result.
@@ -161,7 +161,7 @@ class Backend:
         text = self.coder.encode(result)
         await in_thread(self._guarded, "write", self.write, [(task_id, text)])
 
-    async def get_result(self, task_id: str) -> "Optional[StoredResult]":
+    async def get_result(self, task_id: str) -> StoredResult | None:
         """Return what is in the store for an id, or None.
 
         :raises ResultBackendError: (an OSError) the store cannot be read.
@@ -192,7 +192,7 @@ class Backend:
 
     # -- of the supervisor ---------------------------------------------------------------------------
 
-    def attach(self, supervisor: "TaskSupervisor") -> Recorder:
+    def attach(self, supervisor: TaskSupervisor) -> Recorder:
         """Called by ``set_result_backend``: return what brings a supervisor's results here.
 
         :raises ResultBackendError: (an OSError) the store cannot be used.
@@ -206,7 +206,7 @@ class Backend:
         """The supervisor has another backend now, or none; what was on its way has been stored."""
         self._recorders = [other for other in self._recorders if other is not recorder]
 
-    def find_task(self, task_id: str) -> "Optional[Task[Any]]":
+    def find_task(self, task_id: str) -> Task[Any] | None:
         """Return the task of an id if it is in this process: alive, or ended and not on its way to the store yet."""
         for recorder in self._recorders:
             # In this order: a task is entered there before it leaves the registry.
@@ -215,15 +215,15 @@ class Backend:
                 return task
         return None
 
-    def __enter__(self) -> "Backend":
+    def __enter__(self) -> Backend:
         self.open()
         return self
 
-    def __exit__(self, *error: "Any") -> None:
+    def __exit__(self, *error: Any) -> None:
         self.close()
 
 
-async def in_thread(call: "Callable[..., T]", *arguments: "Any") -> "T":
+async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
     """Make a call that blocks, without blocking the running loop."""
     from asyncio import get_running_loop
 

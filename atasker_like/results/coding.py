@@ -22,7 +22,7 @@ from .record import StoredResult, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any
 
     from ..engine.task import Task
 
@@ -44,7 +44,7 @@ _STATES = {TaskState.STARTED: '{"state":"STARTED"}', TaskState.RETRY: '{"state":
            TaskState.PENDING: '{"state":"PENDING"}'}
 
 
-def state_of(task: "Task[Any]") -> TaskState:
+def state_of(task: Task[Any]) -> TaskState:
     """Return the state of a task at this moment."""
     status = task._status
     if status == COMPLETED:
@@ -66,9 +66,9 @@ class Coder:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    def encode_tasks(self, tasks: "Dict[str, Task[Any]]") -> "Dict[str, str]":
+    def encode_tasks(self, tasks: dict[str, Task[Any]]) -> dict[str, str]:
         """Return the texts of many tasks by id. Most have ended with plain values: those take one step together."""
-        texts: "Dict[str, str]" = {}
+        texts: dict[str, str] = {}
         plain = {task_id: task._outcome for task_id, task in tasks.items()
                  if task._status == COMPLETED and type(task._outcome) in _EXACT}
         if plain:
@@ -86,7 +86,7 @@ class Coder:
                     texts[task_id] = self.encode_task(task)
         return texts
 
-    def encode_task(self, task: "Task[Any]") -> str:
+    def encode_task(self, task: Task[Any]) -> str:
         """Return the text of a task as it is now."""
         state = state_of(task)
         if not state.is_final:
@@ -111,7 +111,7 @@ class Coder:
         return self._encode_error(error, _traceback_text(error, error.__traceback__) if stored.traceback is None
                                   else stored.traceback)
 
-    def _encode_value(self, value: "Any") -> str:
+    def _encode_value(self, value: Any) -> str:
         try:
             if self._pickles and type(value) not in _EXACT:
                 text = f'{{"state":"SUCCESS","pickle":"{_pickled(value)}"}}'
@@ -130,15 +130,15 @@ class Coder:
 
     def _encode_error(self, error: BaseException, text: str) -> str:
         kind = type(error)
-        described: "Dict[str, Any]" = {"module": kind.__module__, "name": kind.__qualname__, "message": _message(error)}
-        stored: "Dict[str, Any]" = {"state": "FAILURE", "error": described, "traceback": text}
+        described: dict[str, Any] = {"module": kind.__module__, "name": kind.__qualname__, "message": _message(error)}
+        stored: dict[str, Any] = {"state": "FAILURE", "error": described, "traceback": text}
         if self._pickles:
             try:
                 return _compact(dict(stored, pickle=_pickled(error)))
             except BaseException:           # its words are kept
                 pass
         try:
-            made: "Any" = error.__reduce__()
+            made: Any = error.__reduce__()
             if made[0] is kind and (len(made) == 2 or isinstance(made[2], dict) and len(made) == 3):
                 return _compact(dict(stored, error=dict(described, args=list(made[1]),
                                                         more=made[2] if len(made) == 3 else {})))
@@ -148,7 +148,7 @@ class Coder:
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def decode(self, task_id: str, text: "Optional[str]") -> StoredResult:
+    def decode(self, task_id: str, text: str | None) -> StoredResult:
         """Return what a text says. None is an id that nobody knows.
 
         :raises ValueError: it is no text of this module's.
@@ -181,9 +181,9 @@ class Coder:
                                              f"({type(raised).__name__}: {_message(raised)})")
         return StoredResult(task_id, state, None, error)
 
-    def _rebuild(self, stored: "Dict[str, Any]", trace: "Optional[str]") -> BaseException:
+    def _rebuild(self, stored: dict[str, Any], trace: str | None) -> BaseException:
         described = stored["error"]
-        error: "Optional[BaseException]" = None
+        error: BaseException | None = None
         try:
             if self._pickles and "pickle" in stored:
                 error = _unpickled(stored["pickle"])
@@ -196,12 +196,12 @@ class Coder:
         return error if trace is None else with_cause(error, RemoteTraceback(trace))
 
 
-def _made_again(described: "Dict[str, Any]") -> "Optional[BaseException]":
+def _made_again(described: dict[str, Any]) -> BaseException | None:
     """Make an exception of a class that is there already: nothing is imported because a file says so.
 
     Of the others, SystemExit and its like, reading a result would end the reader: their words are enough.
     """
-    found: "Any" = sys.modules.get(described["module"])
+    found: Any = sys.modules.get(described["module"])
     for name in described["name"].split("."):
         try:        # in the dict itself: modules and metaclasses may import, or run, what they like when asked for a name
             found = object.__getattribute__(found, "__dict__").get(name)
@@ -215,21 +215,21 @@ def _made_again(described: "Dict[str, Any]") -> "Optional[BaseException]":
     return error if _message(error) == described["message"] else None
 
 
-def _pickled(thing: "Any") -> str:
+def _pickled(thing: Any) -> str:
     import pickle
     from base64 import b64encode
 
     return b64encode(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)).decode("ascii")
 
 
-def _unpickled(text: str) -> "Any":
+def _unpickled(text: str) -> Any:
     import pickle
     from base64 import b64decode
 
     return pickle.loads(b64decode(text))
 
 
-def _traceback_text(error: BaseException, trace: "Any") -> str:
+def _traceback_text(error: BaseException, trace: Any) -> str:
     from traceback import format_exception
 
     try:
@@ -245,7 +245,7 @@ def _message(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _short(value: "Any") -> str:
+def _short(value: Any) -> str:
     """The repr of a value, or its beginning, without making more of it than that where the type is known."""
     from reprlib import Repr
 

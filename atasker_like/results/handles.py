@@ -16,7 +16,7 @@ from .record import TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
 __all__ = ["AsyncResult", "SyncResult"]
 
@@ -24,7 +24,7 @@ __all__ = ["AsyncResult", "SyncResult"]
 class _Result:
     """What the two have in common."""
 
-    def __init__(self, task_id: str, backend: "Optional[Backend]" = None) -> None:
+    def __init__(self, task_id: str, backend: Backend | None = None) -> None:
         if not isinstance(task_id, str):
             raise InvalidTypeError(f"{type(self).__name__} takes the id of a task, not {type(task_id).__name__}"
                                    + ("; pass task.id" if isinstance(task_id, Task) else ""))
@@ -39,20 +39,20 @@ class _Result:
 
         :raises BackendNotConfiguredError: (a RuntimeError) there is none.
         """
-        backend: "Optional[Backend]" = task_supervisor.result_backend if self._backend is None else self._backend
+        backend: Backend | None = task_supervisor.result_backend if self._backend is None else self._backend
         if backend is None:
             raise BackendNotConfiguredError(f"nobody keeps the result of task {self.task_id[-8:]}; call "
                                             "task_supervisor.set_result_backend(), or give this one a backend")
         return backend
 
-    def _task(self) -> "Optional[Task[Any]]":
+    def _task(self) -> Task[Any] | None:
         task = self.backend.find_task(self.task_id)
         if task is not None and task._spec.options.ignore_result:
             raise ResultNotStoredError(f"the result of task {task.name} ({self.task_id[-8:]}) is not kept: it was submitted with "
                                        "ignore_result")
         return task
 
-    def _of(self, task: "Task[Any]") -> "Any":
+    def _of(self, task: Task[Any]) -> Any:
         """Return the value of a task that has just ended, or raise its error, as the backend would have it."""
         coder = self.backend.coder
         try:
@@ -62,7 +62,7 @@ class _Result:
                 task._outcome.seen = True
             del task        # the traceback of what is raised holds this frame
 
-    def _too_late(self, timeout: "Optional[float]") -> WaitTimeoutError:
+    def _too_late(self, timeout: float | None) -> WaitTimeoutError:
         return WaitTimeoutError(f"task {self.task_id[-8:]} had not ended after {timeout:g} s of waiting; it goes on if it has "
                                 "begun, and is waited for in vain if nobody knows its id")
 
@@ -86,7 +86,7 @@ class AsyncResult(_Result):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    async def get(self, timeout: "Optional[float]" = None, poll_interval: float = 0.1) -> "Any":
+    async def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> Any:
         """Wait for the end of the task and return its value.
 
         :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
@@ -117,7 +117,7 @@ class AsyncResult(_Result):
             if left == 0:
                 raise self._too_late(timeout)
             loop = get_running_loop()
-            over: "Any" = loop.create_future()
+            over: Any = loop.create_future()
             timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), _over, over)
             try:
                 await over
@@ -152,7 +152,7 @@ class SyncResult(_Result):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    def get(self, timeout: "Optional[float]" = None, poll_interval: float = 0.1) -> "Any":
+    def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> Any:
         """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`, but
         that a StopIteration is raised as it is."""
         from threading import Lock
@@ -189,7 +189,7 @@ class SyncResult(_Result):
         return self.state() is TaskState.FAILURE
 
 
-def _over(pause: "Any") -> None:
+def _over(pause: Any) -> None:
     if not pause.done():        # who paused may have been cancelled in this very turn of the loop
         pause.set_result(None)
 

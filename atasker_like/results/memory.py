@@ -11,7 +11,7 @@ from .backend import Backend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional, Sequence, Tuple
+    from typing import Sequence
 
 __all__ = ["MemoryBackend"]
 
@@ -31,7 +31,7 @@ class MemoryBackend(Backend):
     (None, '3')
     """
 
-    def __init__(self, max_results: int = 10000, ttl: "Optional[float]" = None, serializer: str = "json") -> None:
+    def __init__(self, max_results: int = 10000, ttl: float | None = None, serializer: str = "json") -> None:
         super().__init__(ttl, serializer)
         if isinstance(max_results, bool) or not isinstance(max_results, int):
             raise InvalidTypeError(f"max_results takes an integer, not {type(max_results).__name__}")
@@ -40,10 +40,10 @@ class MemoryBackend(Backend):
         self.max_results = max_results
         # It may be entered again: a finalizer that asks for a result comes in between any two lines.
         self._lock = RLock()        # guards the texts
-        self._texts: "OrderedDict[str, Tuple[str, float]]" = OrderedDict()     # with the time of writing, oldest first
+        self._texts: OrderedDict[str, tuple[str, float]] = OrderedDict()     # with the time of writing, oldest first
         _backends.add(self)
 
-    def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
+    def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """See :meth:`Backend.write`."""
         now = self.clock()
         with self._lock:
@@ -57,7 +57,7 @@ class MemoryBackend(Backend):
                 while texts and next(iter(texts.values()))[1] + self.ttl <= now:
                     texts.popitem(last=False)
 
-    def read(self, task_id: str) -> "Optional[str]":
+    def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""
         with self._lock:
             found = self._texts.get(task_id)
@@ -77,7 +77,7 @@ class MemoryBackend(Backend):
         return f"<MemoryBackend {len(self)} of {self.max_results}>"
 
 
-_backends: "WeakSet[MemoryBackend]" = WeakSet()
+_backends: WeakSet[MemoryBackend] = WeakSet()
 
 
 def _after_fork() -> None:

@@ -5,7 +5,7 @@ from enum import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple, Optional
+    from typing import Any, NamedTuple
 else:
     from collections import namedtuple
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
         task_id: str
         state: TaskState
         result: Any = None
-        error: Optional[BaseException] = None
-        traceback: Optional[str] = None
+        error: BaseException | None = None
+        traceback: str | None = None
 else:
     _Fields = namedtuple("_Fields", "task_id state result error traceback", defaults=(None, None, None))
 
@@ -57,7 +57,7 @@ class StoredResult(_Fields):
 
     __slots__ = ()
 
-    def value(self) -> "Any":
+    def value(self) -> Any:
         """Return the result, or raise the error."""
         if self.error is not None:
             raise self.error

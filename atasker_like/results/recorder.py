@@ -25,7 +25,7 @@ from ..errors import ResultBackendError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Optional, Union
+    from typing import Any, Callable
 
     from ..supervisor import TaskSupervisor
     from .backend import Backend
@@ -56,7 +56,7 @@ class _Mark:
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
-        self.error: "Optional[BaseException]" = None
+        self.error: BaseException | None = None
 
 
 class Recorder:
@@ -66,26 +66,26 @@ class Recorder:
     when a task is final. They append the task and return; what is to be said of it is looked up later.
     """
 
-    def __init__(self, supervisor: "TaskSupervisor", backend: "Backend") -> None:
+    def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
         self.supervisor = supervisor
         self.backend = backend
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
-        self._queue: "Deque[Task[Any]]" = deque()
-        self._marks: "Deque[_Mark]" = deque()
+        self._queue: deque[Task[Any]] = deque()
+        self._marks: deque[_Mark] = deque()
         self._lock = threading.RLock()      # guards what follows; pools never take it
-        self._waiting: "Dict[str, Task[Any]]" = {}
-        self._writing: "Dict[str, Union[Task[Any], str]]" = {}
+        self._waiting: dict[str, Task[Any]] = {}
+        self._writing: dict[str, Task[Any] | str] = {}
         self._wanted = False                # the supervisor runs: the thread does not end when all is stored
         self._until = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
-        self._thread: "Optional[threading.Thread]" = None
+        self._thread: threading.Thread | None = None
         self._gate = threading.Lock()       # held; what the thread sleeps on
         self._gate.acquire()
         self.given_up = 0                   # results that were not stored, for good
-        self.began: "Callable[[Task[Any]], None]" = self._first
-        self.ended: "Callable[[Task[Any]], None]" = self._first
+        self.began: Callable[[Task[Any]], None] = self._first
+        self.ended: Callable[[Task[Any]], None] = self._first
         _recorders.add(self)
 
-    def _first(self, task: "Task[Any]") -> None:
+    def _first(self, task: Task[Any]) -> None:
         """The first task after a rest: those after it are only appended."""
         self._queue.append(task)
         self.began = self.ended = self._queue.append
@@ -99,26 +99,26 @@ class Recorder:
 
     # -- asked from any thread -----------------------------------------------------------------------
 
-    def _look_up(self, task_id: str) -> "Union[Task[Any], str, None]":
+    def _look_up(self, task_id: str) -> Task[Any] | str | None:
         with self._lock:
             came = self._gather()           # let go when the lock is free
-            found: "Union[Task[Any], str, None]" = self._waiting.get(task_id)
+            found: Task[Any] | str | None = self._waiting.get(task_id)
             if found is None:
                 found = self._writing.get(task_id)
         del came
         return found
 
-    def find(self, task_id: str) -> "Optional[str]":
+    def find(self, task_id: str) -> str | None:
         """Return the text of what is not stored yet of a task; None when there is none."""
         found = self._look_up(task_id)
         return self.backend.coder.encode_task(found) if isinstance(found, Task) else found
 
-    def find_task(self, task_id: str) -> "Optional[Task[Any]]":
+    def find_task(self, task_id: str) -> Task[Any] | None:
         """Return the task of what has not even been encoded yet."""
         found = self._look_up(task_id)
         return found if isinstance(found, Task) else None
 
-    def flush(self, timeout: "Optional[float]" = None) -> None:
+    def flush(self, timeout: float | None = None) -> None:
         """Block until everything that has ended by now is stored.
 
         :raises ResultBackendError: it cannot be stored, for now; it will be tried again.
@@ -155,7 +155,7 @@ class Recorder:
             return
         self._thread = thread
 
-    def close(self, deadline: "Optional[float]") -> None:
+    def close(self, deadline: float | None) -> None:
         """Store what there is, and end the thread; what cannot be stored until the deadline is logged."""
         patience = monotonic() + CLOSE_PATIENCE
         with self._lock:
@@ -186,7 +186,7 @@ class Recorder:
         pause = RETRY_PAUSE
         while True:
             marks = [self._marks.popleft() for _ in range(len(self._marks))]
-            error: "Optional[BaseException]" = None
+            error: BaseException | None = None
             try:
                 self._write_all()
                 if pause > RETRY_PAUSE:
@@ -288,7 +288,7 @@ class Recorder:
             with self._lock:
                 self._writing = {}
 
-    def _encode(self, batch: "Dict[str, Union[Task[Any], str]]") -> "Dict[str, str]":
+    def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
         tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
         if tasks:
             texts = self.backend.coder.encode_tasks(_storable(tasks))
@@ -298,7 +298,7 @@ class Recorder:
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
-    def _gather(self) -> "Dict[Task[Any], None]":
+    def _gather(self) -> dict[Task[Any], None]:
         """Move what has come to where it can be found by id. The lock is held.
 
         Return references to all of it, for the caller to let go when the lock is free: that may run finalizers.
@@ -310,7 +310,7 @@ class Recorder:
         for task in came:
             spec = task._spec
             if spec is not last:
-                pool: "Any" = spec.pool
+                pool: Any = spec.pool
                 last, ignored, prefix = spec, spec.options.ignore_result, pool.registry.prefix
             if not ignored:
                 # task.id, written out: this runs for every task, in competition with those that run
@@ -345,7 +345,7 @@ class Recorder:
             mark.gate.release()
 
 
-def _storable(tasks: "Dict[str, Task[Any]]") -> "Dict[str, Task[Any]]":
+def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
     """Leave out what no store can take: ids that an application chose and that are no text."""
     try:
         "".join(tasks).encode()
@@ -362,7 +362,7 @@ def _storable(tasks: "Dict[str, Task[Any]]") -> "Dict[str, Task[Any]]":
     return good
 
 
-_recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

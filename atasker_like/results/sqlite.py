@@ -25,7 +25,7 @@ from .backend import Backend
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
+    from typing import Any, Callable, Sequence, TypeVar
 
     T = TypeVar("T")
 
@@ -48,10 +48,10 @@ FORK_PATIENCE = 3.0
 
 #: In a free-threaded build a statement ends in the thread that made it, maybe some time after its connection was closed, and
 #: only then is the file closed: so none is kept for its next use.
-_cache: "Dict[str, Any]" = {"cached_statements": 0} if "t" in getattr(sys, "abiflags", "") else {}
+_cache: dict[str, Any] = {"cached_statements": 0} if "t" in getattr(sys, "abiflags", "") else {}
 
 #: Connections of a parent process that a fork found in use: nothing may be done with them here, not even closing them.
-_of_the_parent: "List[Any]" = []
+_of_the_parent: list[Any] = []
 
 
 class SQLiteBackend(Backend):
@@ -73,7 +73,7 @@ class SQLiteBackend(Backend):
     ('1', None)
     """
 
-    def __init__(self, path: "Union[str, os.PathLike[str]]", ttl: "Optional[float]" = None, serializer: str = "json",
+    def __init__(self, path: str | os.PathLike[str], ttl: float | None = None, serializer: str = "json",
                  timeout: float = 5.0) -> None:
         super().__init__(ttl, serializer)
         if os.fspath(path) == ":memory:":
@@ -83,8 +83,8 @@ class SQLiteBackend(Backend):
         # They may be entered again, by a finalizer or a signal handler that asks for a result.
         self._read_lock = RLock()   # guards the reader's connection, and _reading
         self._write_lock = RLock()  # guards the writer's connection, and _busy
-        self._reader: "Optional[sqlite3.Connection]" = None
-        self._writer: "Optional[sqlite3.Connection]" = None
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
         self._reading = False       # the reader's connection is in use
         self._busy = False          # the writer's connection is in use
         self._begun = False         # the writer is inside a transaction
@@ -109,15 +109,15 @@ class SQLiteBackend(Backend):
             with lock:
                 self._drop(name)
 
-    def write(self, entries: "Sequence[Tuple[str, str]]") -> None:
+    def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """See :meth:`Backend.write`. One transaction."""
         now = self.clock()
         expires = None if self.ttl is None else now + self.ttl
 
-        def insert(database: "sqlite3.Connection") -> None:
+        def insert(database: sqlite3.Connection) -> None:
             for start in range(0, len(entries), ROWS):
                 some = entries[start:start + ROWS]
-                values: "List[Any]" = [expires] * (3 * len(some))
+                values: list[Any] = [expires] * (3 * len(some))
                 values[0::3] = [task_id for task_id, _ in some]
                 values[2::3] = [text for _, text in some]
                 database.execute(_INSERT + ",".join(["(?,?,?)"] * len(some)), values)
@@ -130,7 +130,7 @@ class SQLiteBackend(Backend):
 
         self._writing(insert)
 
-    def read(self, task_id: str) -> "Optional[str]":
+    def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""
         with self._read_lock:
             outer, self._reading = self._reading, True
@@ -160,15 +160,15 @@ class SQLiteBackend(Backend):
 
     # -- connections ---------------------------------------------------------------------------------
 
-    def _connect(self) -> "sqlite3.Connection":
+    def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
         # Transactions are begun and ended here, and threads are kept apart by the locks.
-        connection: "sqlite3.Connection" = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None,
+        connection: sqlite3.Connection = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None,
                                                            check_same_thread=False, **_cache)
         return connection
 
-    def _writing(self, work: "Callable[[sqlite3.Connection], T]", patient: bool = True) -> "T":
+    def _writing(self, work: Callable[[sqlite3.Connection], T], patient: bool = True) -> T:
         """Do something in a transaction; who is not patient does not wait for another process."""
         with self._write_lock:
             if self._busy:
@@ -202,7 +202,7 @@ class SQLiteBackend(Backend):
             finally:
                 self._begun = self._busy = False
 
-    def _version_of(self, database: "sqlite3.Connection") -> int:
+    def _version_of(self, database: sqlite3.Connection) -> int:
         """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
         # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
         (tables,), (application,), (version,) = (
@@ -215,7 +215,7 @@ class SQLiteBackend(Backend):
                                      f"knows {SCHEMA_VERSION}); update this one, or use another file")
         return int(version) if application == APPLICATION_ID else 0
 
-    def _prepared(self) -> "sqlite3.Connection":
+    def _prepared(self) -> sqlite3.Connection:
         """Open the file for writing, and make the table if the file is new."""
         database = self._connect()
         try:
@@ -250,7 +250,7 @@ class SQLiteBackend(Backend):
 
     # -- the application forks -----------------------------------------------------------------------
 
-    def _before_fork(self, held: "List[RLock]", deadline: float) -> None:
+    def _before_fork(self, held: list[RLock], deadline: float) -> None:
         """Take the locks, and close what nobody uses: all there is, unless a write takes too long, or this thread itself is
         in the middle of something, and a signal handler forks."""
         for lock, name in ((self._read_lock, "_reader"), (self._write_lock, "_writer")):
@@ -289,7 +289,7 @@ _FORKED = ("; this process was forked while its parent was in the middle of a wr
            "fork again, or have a process that is not forked write there")
 
 #: All backends of this process by age, which is the order in which a fork takes their locks.
-_backends: "WeakValueDictionary[int, SQLiteBackend]" = WeakValueDictionary()
+_backends: WeakValueDictionary[int, SQLiteBackend] = WeakValueDictionary()
 _ages = count()
 
 
@@ -297,14 +297,14 @@ class _Forks(local):
     """The forks that this thread has begun, one inside the other: the locks that each of them holds."""
 
     def __init__(self) -> None:
-        self.held: "List[List[RLock]]" = []
+        self.held: list[list[RLock]] = []
 
 
 _forks = _Forks()
 
 
 def _before_fork() -> None:
-    held: "List[RLock]" = []
+    held: list[RLock] = []
     _forks.held.append(held)
     deadline = monotonic() + FORK_PATIENCE
     for reference in _backends.valuerefs():

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any
 
     from ..errors import InvalidFieldError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
     from .addresses import Address
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> "Any":
+def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -57,5 +57,5 @@ def __getattr__(name: str) -> "Any":
     return value
 
 
-def __dir__() -> "List[str]":
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

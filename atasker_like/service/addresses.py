@@ -10,7 +10,7 @@ from ..errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
 __all__ = ["Address", "bind"]
 
@@ -37,8 +37,8 @@ class Address:
     ('tcp://127.0.0.1:8500', 'unix:/run/lab.sock')
     """
 
-    def __init__(self, address: "Any") -> None:
-        self.path: "Optional[str]" = None
+    def __init__(self, address: Any) -> None:
+        self.path: str | None = None
         self.host = ""
         self.port = 0
         if isinstance(address, Address):
@@ -69,7 +69,7 @@ class Address:
                                        "socket, '127.0.0.1:8500' for TCP")
         self._set_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port))
 
-    def _set_host(self, host: "Any", port: "Any") -> None:
+    def _set_host(self, host: Any, port: Any) -> None:
         if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
             raise InvalidTypeError("the host of an address is a string, its port an integer")
         if not 0 <= port <= 65535:

@@ -7,12 +7,12 @@ from .forms import SHOWN, SIMPLE, Form, Misfit, expected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Sequence, Tuple
+    from typing import Any, Callable, Sequence
 
 __all__ = ["ARRAYS", "OBJECTS", "array_form", "object_form", "tuple_form"]
 
 #: The types that are arrays in JSON: what a value is checked for, and what makes one.
-ARRAYS: "Dict[Any, Tuple[Any, Callable[[Any], Any]]]" = {
+ARRAYS: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
     list: (list, list), set: (set, set), frozenset: (frozenset, frozenset),
     collections.abc.Sequence: (collections.abc.Sequence, list),
     collections.abc.MutableSequence: (collections.abc.MutableSequence, list),
@@ -35,11 +35,11 @@ MOST_ALIKE = 50
 _SALTED = (SIMPLE[str], SIMPLE[bytes])
 
 
-def array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
+def array_form(kind: Any, make: Callable[[Any], Any], item: Form) -> Form:
     """Return the form of what holds any number of items of one form: see :data:`ARRAYS`."""
     hashed = make in (set, frozenset) and item not in _SALTED
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         if type(value) is not list:
             expected("an array", value)
         items = _each(item.read, value)
@@ -50,7 +50,7 @@ def array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
         except TypeError:                   # what is to be in a set has no hash
             return expected(f"an array of what can be in a {kind.__name__}", value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, kind) or isinstance(value, (str, bytes, bytearray)):
             expected(f"a {kind.__name__}", value)
         return _each(item.write, value)
@@ -58,8 +58,8 @@ def array_form(kind: "Any", make: "Callable[[Any], Any]", item: Form) -> Form:
     return Form(f"{kind.__name__} of {item.name}", read, write)
 
 
-def _each(convert: "Callable[[Any], Any]", values: "Any") -> "List[Any]":
-    converted: "List[Any]" = []
+def _each(convert: Callable[[Any], Any], values: Any) -> list[Any]:
+    converted: list[Any] = []
     try:
         for value in values:
             converted.append(convert(value))
@@ -68,12 +68,12 @@ def _each(convert: "Callable[[Any], Any]", values: "Any") -> "List[Any]":
     return converted
 
 
-def _check_hashes(items: "List[Any]") -> None:
+def _check_hashes(items: list[Any]) -> None:
     """Refuse the items of a set that would take long to make; in a time that grows with their number alone."""
     hashes = list(map(hash, items))
     if len(items) - len(set(hashes)) < MOST_ALIKE:
         return
-    alike: "Dict[int, List[Any]]" = {}
+    alike: dict[int, list[Any]] = {}
     for item, number in zip(items, hashes):
         same = alike.setdefault(number, [])
         if item not in same:                # the same value again costs nothing
@@ -82,11 +82,11 @@ def _check_hashes(items: "List[Any]") -> None:
             same.append(item)
 
 
-def _counted(convert: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
+def _counted(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return what converts the keys of a dict as ``convert`` does, and refuses those of which it would take long to make."""
-    counts: "Dict[int, int]" = {}
+    counts: dict[int, int] = {}
 
-    def convert_counted(value: "Any") -> "Any":
+    def convert_counted(value: Any) -> Any:
         converted = convert(value)
         number = hash(converted)
         counts[number] = count = counts.get(number, 0) + 1
@@ -100,12 +100,12 @@ def _counted(convert: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
 _TOO_ALIKE = f"takes values of different hashes, of which no more than {MOST_ALIKE} are the same"
 
 
-def tuple_form(forms: "Sequence[Form]") -> Form:
+def tuple_form(forms: Sequence[Form]) -> Form:
     """Return the form of tuples of one length, with a form for each place."""
     what = f"an array of {len(forms)}"
 
-    def each(value: "Any", reading: bool) -> "List[Any]":
-        converted: "List[Any]" = []
+    def each(value: Any, reading: bool) -> list[Any]:
+        converted: list[Any] = []
         try:
             for form, inner in zip(forms, value):
                 converted.append(form.read(inner) if reading else form.write(inner))
@@ -113,12 +113,12 @@ def tuple_form(forms: "Sequence[Form]") -> Form:
             raise misfit.below(f"[{len(converted)}]")
         return converted
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         if type(value) is not list or len(value) != len(forms):
             expected(what, value)
         return tuple(each(value, True))
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, tuple) or len(value) != len(forms):
             expected(f"a tuple of {len(forms)}", value)
         return each(value, False)
@@ -132,7 +132,7 @@ def object_form(key: Form, value_form: Form) -> Form:
         key = _number_as_text(key)
     hashed = key not in _SALTED
 
-    def each(convert_key: "Callable[[Any], Any]", convert: "Callable[[Any], Any]", value: "Any") -> "Dict[Any, Any]":
+    def each(convert_key: Callable[[Any], Any], convert: Callable[[Any], Any], value: Any) -> dict[Any, Any]:
         converted = {}
         for name, inner in value.items():
             try:
@@ -143,12 +143,12 @@ def object_form(key: Form, value_form: Form) -> Form:
                 raise Misfit("takes keys that have a hash", f", which {name!r:.{SHOWN}} has not") from None
         return converted
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         if type(value) is not dict:
             expected("an object", value)
         return each(_counted(key.read) if hashed and len(value) > MOST_ALIKE else key.read, value_form.read, value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, collections.abc.Mapping):
             expected("a dict", value)
         written = each(key.write, value_form.write, value)
@@ -164,7 +164,7 @@ def _number_as_text(form: Form) -> Form:
     """Keys of a JSON object are strings: these are numbers in strings."""
     from json import dumps, loads
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         try:
             return form.read(loads(value) if type(value) is str and len(value) <= 400 else value)
         except ValueError:

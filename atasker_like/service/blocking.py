@@ -22,7 +22,7 @@ from .typed import Task, TaskResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Coroutine, Dict, Optional, TypeVar, Union
+    from typing import Any, Coroutine, TypeVar
 
     R = TypeVar("R")
 
@@ -47,7 +47,7 @@ class SyncTaskFuture:
         """Say whether the result is there."""
         return self._settled.is_set()
 
-    def result(self, timeout: "Optional[float]" = None) -> TaskResult:
+    def result(self, timeout: float | None = None) -> TaskResult:
         """Return the :class:`TaskResult`; block until it is there.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -85,9 +85,9 @@ class _Kept:
     def __init__(self, client: Client, supervisor: TaskSupervisor) -> None:
         self.client = client
         self.supervisor = supervisor
-        self.futures: "weakref.WeakSet[SyncTaskFuture]" = weakref.WeakSet()         # added to in the loop's thread
+        self.futures: weakref.WeakSet[SyncTaskFuture] = weakref.WeakSet()         # added to in the loop's thread
 
-    def stop(self, wait: "Union[bool, float]" = False) -> None:
+    def stop(self, wait: bool | float = False) -> None:
         """The supervisor is being stopped: the connection is closed when what it has in flight is answered, or cannot be."""
         link = self.client._link
         if link is not None:
@@ -151,8 +151,8 @@ class SyncClient:
     :param supervisor: the supervisor whose loop is used; ``task_supervisor`` unless told.
     """
 
-    def __init__(self, place: "Any", token: "Optional[str]" = None, max_message: int = MAX_MESSAGE,
-                 supervisor: "Optional[TaskSupervisor]" = None) -> None:
+    def __init__(self, place: Any, token: str | None = None, max_message: int = MAX_MESSAGE,
+                 supervisor: TaskSupervisor | None = None) -> None:
         self._client = Client(place, token, max_message)
         self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self._supervisor, TaskSupervisor):
@@ -160,8 +160,8 @@ class SyncClient:
         self._kept = _Kept(self._client, self._supervisor)
         weakref.finalize(self, self._kept.drop).atexit = False
 
-    def request(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
-                priority: "Optional[int]" = None, timeout: "Optional[float]" = None) -> SyncTaskFuture:
+    def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
+                priority: int | None = None, timeout: float | None = None) -> SyncTaskFuture:
         """Send a task; return a :class:`SyncTaskFuture` once the service has accepted it.
 
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.request`.
@@ -169,8 +169,8 @@ class SyncClient:
         """
         return self._run(self._sync(self._client.request(target, task, check=check, priority=priority)), timeout)
 
-    def execute(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
-                priority: "Optional[int]" = None, timeout: "Optional[float]" = None) -> TaskResult:
+    def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
+                priority: int | None = None, timeout: float | None = None) -> TaskResult:
         """Send a task and wait for its end; return its :class:`TaskResult`.
 
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.execute`.
@@ -178,8 +178,8 @@ class SyncClient:
         """
         return self._run(self._client.execute(target, task, check=check, priority=priority), timeout)
 
-    def send(self, name: str, payload: "Dict[str, Any]", *, target: "Optional[str]" = None, check: bool = True,
-             priority: "Optional[int]" = None, wait: bool = True, timeout: "Optional[float]" = None) -> "Any":
+    def send(self, name: str, payload: dict[str, Any], *, target: str | None = None, check: bool = True,
+             priority: int | None = None, wait: bool = True, timeout: float | None = None) -> Any:
         """Send a task of which only the type's name and the fields as JSON are known here; return its
         :class:`TaskResult`.
 
@@ -199,21 +199,21 @@ class SyncClient:
             except SupervisorStoppedError:
                 pass                    # with the loop, its connections have gone
 
-    def __enter__(self) -> "SyncClient":
+    def __enter__(self) -> SyncClient:
         return self
 
-    def __exit__(self, *_: "Any") -> None:
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _sync(self, request: "Coroutine[Any, Any, TaskFuture]") -> SyncTaskFuture:
+    async def _sync(self, request: Coroutine[Any, Any, TaskFuture]) -> SyncTaskFuture:
         future = SyncTaskFuture(await request)
         self._kept.futures.add(future)
         return future
 
-    def _run(self, call: "Coroutine[Any, Any, R]", timeout: "Optional[float]") -> "R":
+    def _run(self, call: Coroutine[Any, Any, R], timeout: float | None) -> R:
         try:
             deadline = deadline_of(timeout)
             own = own_loop(self._supervisor)
@@ -221,7 +221,7 @@ class SyncClient:
         except BaseException:
             call.close()
             raise
-        async def in_time() -> "R":
+        async def in_time() -> R:
             return await asyncio.wait_for(call, remaining(deadline))
 
         try:

@@ -21,7 +21,7 @@ from .typed import Task, TaskResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple, Union
+    from typing import Any
 
 __all__ = ["Client"]
 
@@ -54,19 +54,19 @@ class Client:
     42
     """
 
-    def __init__(self, place: "Any", token: "Optional[str]" = None, max_message: int = MAX_MESSAGE) -> None:
-        self.place: "Union[Service, Address]" = place if isinstance(place, Service) else Address(place)
+    def __init__(self, place: Any, token: str | None = None, max_message: int = MAX_MESSAGE) -> None:
+        self.place: Service | Address = place if isinstance(place, Service) else Address(place)
         if token is not None and not isinstance(token, str):
             raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
         self._token = token
         self._max_message = check_number("max_message", max_message, 256)
-        self._link: "Optional[Link]" = None
-        self._connecting: "Optional[asyncio.Future[Link]]" = None
+        self._link: Link | None = None
+        self._connecting: asyncio.Future[Link] | None = None
         self._prefix = os.urandom(6).hex()
         self._numbers = count(1)
 
-    async def request(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
-                      priority: "Optional[int]" = None) -> TaskFuture:
+    async def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
+                      priority: int | None = None) -> TaskFuture:
         """Send a task; return a :class:`TaskFuture` once the service has accepted it.
 
         :param target: the name of the service; it may be left out: ``request(task)``.
@@ -79,8 +79,8 @@ class Client:
         name, declared = _target(target, task)
         return await self._request(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
 
-    async def execute(self, target: "Union[str, Task, None]", task: "Optional[Task]" = None, *, check: bool = True,
-                      priority: "Optional[int]" = None) -> TaskResult:
+    async def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
+                      priority: int | None = None) -> TaskResult:
         """Send a task and wait for its end; return its :class:`TaskResult`. Arguments and errors as :meth:`request`.
 
         :raises TaskExecutionError: (a RuntimeError) with ``check``: the task failed.
@@ -103,10 +103,10 @@ class Client:
         if link is not None:
             await link.close()
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Client:
         return self
 
-    async def __aexit__(self, *_: "Any") -> None:
+    async def __aexit__(self, *_: Any) -> None:
         await self.close()
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ class Client:
 
     # -- sending -------------------------------------------------------------------------------------
 
-    async def _request(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
+    async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskFuture:
         link, future = await self._send(target, name, payload, metadata, check, tell=True)
         try:
@@ -124,7 +124,7 @@ class Client:
             raise
         return future
 
-    async def _execute(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
+    async def _execute(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskResult:
         link, future = await self._send(target, name, payload, metadata, check, tell=False)
         try:
@@ -133,8 +133,8 @@ class Client:
         finally:
             link.forget(future)
 
-    async def _send(self, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]", check: bool,
-                    tell: bool) -> "Tuple[Link, TaskFuture]":
+    async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any], check: bool,
+                    tell: bool) -> tuple[Link, TaskFuture]:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
             line = encode_request(task_id, target, name, payload, metadata, tell)
@@ -154,7 +154,7 @@ class Client:
             await link.room()
         return link, link.send(line, task_id, check, tell)
 
-    async def _connect(self) -> "Link":
+    async def _connect(self) -> Link:
         """Connect; whoever comes meanwhile waits for the same connection."""
         loop = asyncio.get_running_loop()
         connecting = self._connecting
@@ -177,7 +177,7 @@ class Client:
             raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error.strerror or error}; see whether "
                                          "it runs") from error
 
-    async def _connect_now(self) -> "Link":
+    async def _connect_now(self) -> Link:
         link = Link(str(self.place), self._max_message)
         try:
             await asyncio.wait_for(self._reach(link), CONNECT_TIMEOUT)
@@ -191,7 +191,7 @@ class Client:
         self._link = link
         return link
 
-    async def _reach(self, link: "Link") -> None:
+    async def _reach(self, link: Link) -> None:
         loop, place = asyncio.get_running_loop(), self.place
         if isinstance(place, Service):
             await loop.create_connection(lambda: link, sock=await _socket_pair(place))
@@ -207,7 +207,7 @@ class Client:
         return InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
 
 
-def _look_at(connecting: "asyncio.Future[Link]") -> None:
+def _look_at(connecting: asyncio.Future[Link]) -> None:
     """Whoever connected may have been cancelled: then nobody sees the error, which is no matter."""
     if not connecting.cancelled():
         connecting.exception()
@@ -236,7 +236,7 @@ async def _socket_pair(service: Service) -> socket.socket:
     return ours
 
 
-def _target(target: "Any", task: "Any") -> "Tuple[Optional[str], Task]":
+def _target(target: Any, task: Any) -> tuple[str | None, Task]:
     """Tell ``(target, task)`` from ``(task)`` alone."""
     if task is None and isinstance(target, Task):
         return None, target
@@ -248,7 +248,7 @@ def _target(target: "Any", task: "Any") -> "Tuple[Optional[str], Task]":
     return target, task
 
 
-def _metadata(task: Task, priority: "Optional[int]") -> "Dict[str, Any]":
+def _metadata(task: Task, priority: int | None) -> dict[str, Any]:
     if priority is None:
         priority = task.priority
     elif isinstance(priority, bool) or not isinstance(priority, int):

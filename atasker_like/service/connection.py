@@ -26,7 +26,7 @@ from .messages import (check_request, decode, encode, encode_error, encode_fitti
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Set
+    from typing import Any, Callable
 
     from ..engine.task import Task
     from ..engine.waiting import LoopMailbox
@@ -50,29 +50,29 @@ _GRACE = 2.0
 class Connection(LineProtocol):
     """A client, in the loop's thread."""
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: Server) -> None:
         super().__init__()
         self._server = server
         self._service = server.service
         self._loop = asyncio.get_running_loop()
         self.mailbox = mailbox_of(self._loop)
-        self._transport: "Any" = None
+        self._transport: Any = None
         self._trusted = not server.wants_token
-        self._lines: "Deque[bytes]" = deque()       # read, and not looked at: too much is in flight
-        self._timer: "Optional[asyncio.TimerHandle]" = None     # for the rest of it, or for the token
-        self._calls: "Set[str]" = set()             # the ids in flight
+        self._lines: deque[bytes] = deque()       # read, and not looked at: too much is in flight
+        self._timer: asyncio.TimerHandle | None = None     # for the rest of it, or for the token
+        self._calls: set[str] = set()             # the ids in flight
         self._bytes = 0                             # of their requests
         self._reading = True
         self._working = False                       # the lines are being looked at
         self._unread = False                        # the client does not read its answers
-        self._answers: "List[bytes]" = []           # to be written together
+        self._answers: list[bytes] = []           # to be written together
         self._flushing = False                      # in the next turn of the loop
         self._finishing = False                     # no more requests: closed when all are answered
         self._closed = False
 
     # -- from the transport --------------------------------------------------------------------------
 
-    def connection_made(self, transport: "Any") -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
         reason = self._server.came(self)
         if reason is not None:
@@ -103,7 +103,7 @@ class Connection(LineProtocol):
         if self._timer is None:
             self._start_timer(self._server.message_timeout, self._too_slow)
 
-    def _start_timer(self, seconds: float, call: "Callable[[], None]") -> None:
+    def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
         self._timer = self._loop.call_later(seconds, call)
 
     def _stop_timer(self) -> None:
@@ -132,7 +132,7 @@ class Connection(LineProtocol):
         self._unread = False
         self._work()
 
-    def connection_lost(self, error: "Optional[BaseException]") -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         self._closed = True
         self._lines.clear()
         self._rest.clear()
@@ -214,7 +214,7 @@ class Connection(LineProtocol):
                 if call.tell:
                     self._answers.append(_accepted(request_id))
 
-    def _look_at_token(self, message: "Dict[str, Any]") -> None:
+    def _look_at_token(self, message: dict[str, Any]) -> None:
         if not self._server.is_trusted(message):
             self._break("token", "the token is wrong, or was not the first message")
             return
@@ -223,7 +223,7 @@ class Connection(LineProtocol):
 
     # -- answers -------------------------------------------------------------------------------------
 
-    def ended(self, call: "Call") -> None:
+    def ended(self, call: Call) -> None:
         """The task of a request has ended; in the loop's thread."""
         self._service.ended()
         call.ended = True
@@ -339,7 +339,7 @@ class Call:
 
     __slots__ = ("_connection", "request_id", "task", "size", "tell", "ended")
 
-    task: "Task[Any]"               # before it is called
+    task: Task[Any]               # before it is called
 
     def __init__(self, connection: Connection, request_id: str, size: int, tell: bool) -> None:
         self._connection = connection
@@ -349,7 +349,7 @@ class Call:
         self.ended = False
 
     @property
-    def mailbox(self) -> "LoopMailbox":
+    def mailbox(self) -> LoopMailbox:
         """That of the loop in whose thread the request came."""
         return self._connection.mailbox
 
@@ -371,7 +371,7 @@ def _accepted(request_id: str) -> bytes:
     return encode({"status": "accepted", "id": request_id})
 
 
-def _is_gone(connection: "Any") -> bool:
+def _is_gone(connection: Any) -> bool:
     """Say whether the other end of a connection is known to read no more. Of a Unix domain socket it is, at once; of one
     over TCP, when something has been sent there."""
     if not hasattr(select, "poll"):

@@ -22,7 +22,7 @@ import uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn
+    from typing import Any, Callable, NoReturn
 
 __all__ = ["ANY", "SCALARS", "SHOWN", "SIMPLE", "Form", "Misfit", "expected", "in_one_line"]
 
@@ -42,9 +42,9 @@ class Misfit(Exception):
     def __init__(self, wanted: str, shown: str = "") -> None:
         super().__init__(wanted + shown)
         self._wanted = wanted
-        self._way: "List[str]" = []
+        self._way: list[str] = []
 
-    def below(self, step: str) -> "Misfit":
+    def below(self, step: str) -> Misfit:
         """Add a step in front of the way, and return the error to be raised on."""
         self._way.append(step)
         return self
@@ -72,19 +72,19 @@ class Form:
 
     __slots__ = ("name", "read", "write", "rank")
 
-    def __init__(self, name: str, read: "Callable[[Any], Any]", write: "Callable[[Any], Any]", rank: int = 2) -> None:
+    def __init__(self, name: str, read: Callable[[Any], Any], write: Callable[[Any], Any], rank: int = 2) -> None:
         self.name = name
         self.read = read
         self.write = write
         self.rank = rank
 
 
-def expected(what: str, value: "Any") -> "NoReturn":
+def expected(what: str, value: Any) -> NoReturn:
     """Raise :class:`Misfit`: something else was expected than this value."""
     raise Misfit(f"takes {what}", f", not {_shown(value)}")
 
 
-def _shown(value: "Any") -> str:
+def _shown(value: Any) -> str:
     if not isinstance(value, SCALARS) or isinstance(value, int) and value.bit_length() > 200:
         return f"a {_json_name(value)}"     # long, or of a repr that may do anything
     shown = repr(value)
@@ -96,7 +96,7 @@ def in_one_line(text: str) -> str:
     return text if text.isprintable() else "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])
 
 
-def _json_name(value: "Any") -> str:
+def _json_name(value: Any) -> str:
     if type(value) is dict:
         return "JSON object"
     return "JSON array" if type(value) is list else type(value).__name__
@@ -105,8 +105,8 @@ def _json_name(value: "Any") -> str:
 # -- scalars -----------------------------------------------------------------------------------------------
 
 
-def _exactly(kind: type, what: str) -> "Callable[[Any], Any]":
-    def check(value: "Any") -> "Any":
+def _exactly(kind: type, what: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
         if type(value) is kind:
             return value
         return expected(what, value)
@@ -114,7 +114,7 @@ def _exactly(kind: type, what: str) -> "Callable[[Any], Any]":
     return check
 
 
-def _write_int(value: "Any") -> int:
+def _write_int(value: Any) -> int:
     # Numbers of other libraries, and an IntEnum, are written as the integers that they are.
     if type(value) is int:
         return value
@@ -123,14 +123,14 @@ def _write_int(value: "Any") -> int:
     return int(operator.index(value))       # which before Python 3.10 is still an IntEnum
 
 
-def _write_str(value: "Any") -> str:
+def _write_str(value: Any) -> str:
     return str.__str__(value) if isinstance(value, str) else expected("a string", value)
 
 
 _UNNUMBERED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def _read_float(value: "Any") -> float:
+def _read_float(value: Any) -> float:
     if type(value) is float:
         return value
     if type(value) is int:
@@ -143,7 +143,7 @@ def _read_float(value: "Any") -> float:
     return expected("a number", value)
 
 
-def _write_float(value: "Any") -> "Any":
+def _write_float(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (float, int)):
         expected("a number", value)
     number = _read_float(value if type(value) is int else float(value))
@@ -152,9 +152,9 @@ def _write_float(value: "Any") -> "Any":
     return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
 
 
-def _parsed(kind: type, what: str, parse: "Callable[[str], Any]", text: "Callable[[Any], Any]" = str) -> Form:
+def _parsed(kind: type, what: str, parse: Callable[[str], Any], text: Callable[[Any], Any] = str) -> Form:
     """A form for values that are text in JSON."""
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         if type(value) is not str:
             expected(what, value)
         try:
@@ -162,7 +162,7 @@ def _parsed(kind: type, what: str, parse: "Callable[[str], Any]", text: "Callabl
         except (ValueError, ArithmeticError, OverflowError):
             return expected(what, value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, kind) or (kind is datetime.date and isinstance(value, datetime.datetime)):
             expected(what, value)
         return text(value)
@@ -170,15 +170,15 @@ def _parsed(kind: type, what: str, parse: "Callable[[str], Any]", text: "Callabl
     return Form(kind.__name__, read, write, rank=4)
 
 
-def _read_iso(kind: "Any") -> "Callable[[str], Any]":
-    def read(text: str) -> "Any":
+def _read_iso(kind: Any) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
         # Before 3.11 the Z was not understood; all the world writes it.
         return kind.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
 
     return read
 
 
-def _read_decimal(value: "Any") -> decimal.Decimal:
+def _read_decimal(value: Any) -> decimal.Decimal:
     if type(value) is int or type(value) is str and len(value) <= 4300:
         try:
             return decimal.Decimal(value)
@@ -187,13 +187,13 @@ def _read_decimal(value: "Any") -> decimal.Decimal:
     return expected("a decimal number as text", value)
 
 
-def _write_decimal(value: "Any") -> str:
+def _write_decimal(value: Any) -> str:
     if not isinstance(value, decimal.Decimal):
         expected("a Decimal", value)
     return str(value)
 
 
-def _read_seconds(value: "Any") -> datetime.timedelta:
+def _read_seconds(value: Any) -> datetime.timedelta:
     if type(value) is int or type(value) is float:
         try:
             return datetime.timedelta(seconds=value)
@@ -202,7 +202,7 @@ def _read_seconds(value: "Any") -> datetime.timedelta:
     return expected("a number of seconds", value)
 
 
-def _write_seconds(value: "Any") -> "Any":
+def _write_seconds(value: Any) -> Any:
     if not isinstance(value, datetime.timedelta):
         expected("a timedelta", value)
     if not value.microseconds:
@@ -213,7 +213,7 @@ def _write_seconds(value: "Any") -> "Any":
     return seconds
 
 
-def _read_bytes(value: "Any") -> bytes:
+def _read_bytes(value: Any) -> bytes:
     if type(value) is str:
         try:
             return base64.b64decode(value, validate=True)
@@ -222,17 +222,17 @@ def _read_bytes(value: "Any") -> bytes:
     return expected("bytes as base64 text", value)
 
 
-def _write_bytes(value: "Any") -> str:
+def _write_bytes(value: Any) -> str:
     if not isinstance(value, (bytes, bytearray)):
         expected("bytes", value)
     return base64.b64encode(value).decode("ascii")
 
 
-def _as_it_is(value: "Any") -> "Any":
+def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _write_any(value: "Any") -> "Any":
+def _write_any(value: Any) -> Any:
     """Check that a value is JSON, without descending by recursion: it may be deep, or contain itself."""
     left = [(value, 0)]
     while left:
@@ -256,7 +256,7 @@ def _write_any(value: "Any") -> "Any":
 ANY = Form("Any", _as_it_is, _write_any, rank=6)
 
 #: Of the types that are not made of others, and of those that are anything.
-SIMPLE: "Dict[Any, Form]" = {
+SIMPLE: dict[Any, Form] = {
     int: Form("int", _exactly(int, "an integer"), _write_int),
     str: Form("str", _exactly(str, "a string"), _write_str, rank=5),
     bool: Form("bool", _exactly(bool, "true or false"), _exactly(bool, "True or False")),

@@ -31,7 +31,7 @@ from .typed import Task as TypedTask
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, Dict, Optional, Type, TypeVar
+    from typing import Any, Callable, TypeVar
 
     from ..constants import TaskType
     from ..engine.lanes import Lane
@@ -74,7 +74,7 @@ class Service:
     3
     """
 
-    def __init__(self, name: str, supervisor: "Optional[TaskSupervisor]" = None, max_waiting: int = 10_000) -> None:
+    def __init__(self, name: str, supervisor: TaskSupervisor | None = None, max_waiting: int = 10_000) -> None:
         if not isinstance(name, str):
             raise InvalidTypeError(f"the name of a service is a string, not {type(name).__name__}")
         if not name:
@@ -84,14 +84,14 @@ class Service:
         if not isinstance(self.supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         self.max_waiting = check_number("max_waiting", max_waiting)
-        self._handlers: "Dict[str, Handler]" = {}
+        self._handlers: dict[str, Handler] = {}
         self._lock = Lock()         # guards what follows, in sections that call nothing
         self._alive = 0             # tasks accepted and not ended
-        self._local: "Optional[Server]" = None      # for clients of this process that were given the service itself
+        self._local: Server | None = None      # for clients of this process that were given the service itself
         _services.add(self)
 
     @property
-    def lane(self) -> "Lane":
+    def lane(self) -> Lane:
         """The lane of the tasks that run one at a time: they wait in it while it is paused."""
         lane = self.supervisor.lane(f"service {self.name}", limit=1)
         lane.lends = False      # one at a time, also while the one waits for something
@@ -102,8 +102,8 @@ class Service:
         """How many of its tasks have been accepted and have not ended."""
         return self._alive
 
-    def handler(self, task_class: "Type[TypedTask]", tt: "Optional[TaskType]" = None,
-                **options: "Any") -> "Callable[[F], F]":
+    def handler(self, task_class: type[TypedTask], tt: TaskType | None = None,
+                **options: Any) -> Callable[[F], F]:
         """Decorate the function that handles tasks of a class; it is called with the task.
 
         A coroutine function runs in a loop of the supervisor, another one in a thread, or in a process with
@@ -125,13 +125,13 @@ class Service:
                 raise unknown_option(option, (*_OPTIONS, "tt"), "handler")
         form_of(task_class)             # now, and not when the first request comes
 
-        def register(function: "F") -> "F":
+        def register(function: F) -> F:
             self._register(Handler(self, task_class, function, tt, TaskOptions(**options)))
             return function
 
         return register
 
-    def _register(self, handler: "Handler") -> None:
+    def _register(self, handler: Handler) -> None:
         name = handler.task_class.type()
         with self._lock:
             known = self._handlers.setdefault(name, handler)
@@ -143,7 +143,7 @@ class Service:
                                    f"{known.task_class.__module__}.{known.task_class.__qualname__}; give one of them "
                                    "another type()")
 
-    def serve(self, address: "Any", token: "Optional[str]" = None, **options: "Any") -> "Server":
+    def serve(self, address: Any, token: str | None = None, **options: Any) -> Server:
         """Take requests of other processes, in a loop of the supervisor; return the :class:`Server` when it listens.
 
         :param address: a path for a Unix domain socket, which only programs of the same user can reach; or a host and a
@@ -166,11 +166,11 @@ class Service:
 
         return Server(self, address, token, **options).start()
 
-    def kind_of_lane(self) -> "TaskType":
+    def kind_of_lane(self) -> TaskType:
         """Return which pool the lane stands before; the first task settles it."""
         pool = self.lane.pool
         if pool is not None:
-            kind: "TaskType" = pool.tt      # type: ignore[attr-defined]
+            kind: TaskType = pool.tt      # type: ignore[attr-defined]
             return kind
         in_threads = all(handler.spec.tt == TT_THREAD for handler in list(self._handlers.values())
                          if not handler.task_class.parallel)
@@ -178,7 +178,7 @@ class Service:
 
     # -- for the server ------------------------------------------------------------------------------
 
-    def accept(self, message: "Dict[str, Any]", call: "Call") -> None:
+    def accept(self, message: dict[str, Any], call: Call) -> None:
         """Accept the task of a request that has been checked for its form; in the server's loop, which does not wait.
 
         The call has its task before it is called, once, when that has ended.
@@ -230,7 +230,7 @@ class Service:
         hint = f"did you mean {near[0]!r}?" if near else f"it handles {', '.join(sorted(self._handlers)) or 'none'}"
         return f"service {self.name!r} handles no tasks of type {shortened(name, 60)!r}; {hint}"
 
-    def local_server(self) -> "Server":
+    def local_server(self) -> Server:
         """Return the server of clients in this process; made on first use."""
         from .server import Server
 
@@ -249,7 +249,7 @@ class Service:
         return f"<Service {self.name}: {', '.join(sorted(self._handlers)) or 'no handlers'}>"
 
 
-_services: "weakref.WeakSet[Service]" = weakref.WeakSet()
+_services: weakref.WeakSet[Service] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
@@ -261,7 +261,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def own_loop(supervisor: TaskSupervisor) -> "ALoop":
+def own_loop(supervisor: TaskSupervisor) -> ALoop:
     """Return the supervisor's own loop, started with the supervisor on first use.
 
     :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped. As long as it finishes what it has
@@ -278,16 +278,16 @@ def own_loop(supervisor: TaskSupervisor) -> "ALoop":
 class Handler:
     """How tasks of one class are handled."""
 
-    def __init__(self, service: Service, task_class: "Type[TypedTask]", function: "Callable[[Any], Any]",
-                 tt: "Optional[TaskType]", options: TaskOptions) -> None:
+    def __init__(self, service: Service, task_class: type[TypedTask], function: Callable[[Any], Any],
+                 tt: TaskType | None, options: TaskOptions) -> None:
         self.service = service
         self.task_class = task_class
         if options.name is None and callable(function):
             options = options.replace(name=f"{service.name}.{task_class.type()}")
-        self.spec: "TaskSpec" = service.supervisor.make_spec(function, tt, options)
-        self._by_rank: "Dict[int, TaskSpec]" = {}       # a dict's operations are atomic; an entry lost costs a little time
+        self.spec: TaskSpec = service.supervisor.make_spec(function, tt, options)
+        self._by_rank: dict[int, TaskSpec] = {}       # a dict's operations are atomic; an entry lost costs a little time
 
-    def start(self, task: TypedTask, rank: int, call: "Call") -> None:
+    def start(self, task: TypedTask, rank: int, call: Call) -> None:
         """Accept a task, of whose end the call is told. In a loop, which does not wait. Errors as :meth:`Pool.submit`."""
         spec = self.spec if self.task_class.parallel else self._in_lane(rank)
         lane = spec.lane
@@ -310,7 +310,7 @@ class Handler:
                 mailbox.loop.call_exception_handler(        # type: ignore[union-attr]  # it runs this
                     {"message": f"a call in the loop of service {self.service.name} raised", "exception": error})
 
-    def _in_lane(self, rank: int) -> "TaskSpec":
+    def _in_lane(self, rank: int) -> TaskSpec:
         """Return the spec of tasks that run one at a time; they are made once for each rank."""
         spec = self._by_rank.get(rank)
         if spec is None:
@@ -326,7 +326,7 @@ class Handler:
             self._by_rank[rank] = spec
         return spec
 
-    async def _wait_for(self, task: TypedTask) -> "Any":
+    async def _wait_for(self, task: TypedTask) -> Any:
         """Run the handler in the pool where it belongs, and wait for it, in its place in the lane."""
         spec = self.spec
         try:
@@ -344,7 +344,7 @@ class Handler:
             if not inner.done():        # who waited was cancelled
                 inner.cancel()
 
-    async def _start(self, task: TypedTask) -> "Task[Any]":
+    async def _start(self, task: TypedTask) -> Task[Any]:
         """Start a task in the pool of the handler; where others would wait for room, another thread does."""
         spec = self.spec
         try:
@@ -355,7 +355,7 @@ class Handler:
         from asyncio import CancelledError, wrap_future
         from concurrent.futures import Future
 
-        starting: "Future[Task[Any]]" = Future()
+        starting: Future[Task[Any]] = Future()
         starting.set_running_or_notify_cancel()         # it comes to its end, even when nobody waits for it any more
         context = copy_context()
 
@@ -372,7 +372,7 @@ class Handler:
             starting.add_done_callback(_cancel_started)
             raise
 
-    def _wait_in_thread(self, task: TypedTask) -> "Any":
+    def _wait_in_thread(self, task: TypedTask) -> Any:
         """The same for a lane of threads."""
         spec = self.spec
         try:
@@ -383,13 +383,13 @@ class Handler:
         return own_loop(self.service.supervisor).run(spec.target(task))
 
 
-def _cancel_started(starting: "Future[Task[Any]]") -> None:
+def _cancel_started(starting: Future[Task[Any]]) -> None:
     """Nobody wants the task any more that a thread has started after all."""
     if not starting.cancelled() and starting.exception() is None:
         starting.result().cancel()
 
 
-def check_number(name: str, value: "Any", least: int = 1) -> int:
+def check_number(name: str, value: Any, least: int = 1) -> int:
     """Check an option that is a number of things."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTypeError(f"{name} takes an integer, not {type(value).__name__}")

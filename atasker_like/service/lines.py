@@ -7,16 +7,16 @@ import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List
+    from typing import Any
 
 __all__ = ["LineProtocol", "leave_to_parent"]
 
 #: What is a parent process's, after a fork. A loop shares with its copy in the child what it watches: were the copy of a
 #: transport, or of a coroutine that closes one, to be collected here, the parent would hear no more of its connection.
-_of_the_parent: "List[Any]" = []
+_of_the_parent: list[Any] = []
 
 
-def leave_to_parent(*things: "Any") -> None:
+def leave_to_parent(*things: Any) -> None:
     """In a forked process: these are the parent's, and stay as they are."""
     _of_the_parent.extend(things)
 
@@ -28,7 +28,7 @@ _BUFFER = 1 << 15
 class LineProtocol(asyncio.BufferedProtocol):
     """One end of a connection, as far as it reads."""
 
-    _transport: "Any" = None
+    _transport: Any = None
 
     def __init__(self) -> None:
         _ends.add(self)
@@ -38,7 +38,7 @@ class LineProtocol(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
-    def _read(self, nbytes: int) -> "List[bytes]":
+    def _read(self, nbytes: int) -> list[bytes]:
         """Return the lines that have become whole, and keep the beginning of another one."""
         data = bytes(self._buffer[:nbytes])
         if not self._rest and data.find(b"\n") == nbytes - 1:
@@ -70,7 +70,7 @@ class LineProtocol(asyncio.BufferedProtocol):
 
 
 #: The ends of connections, for a fork. In the child no other thread adds to them.
-_ends: "weakref.WeakSet[LineProtocol]" = weakref.WeakSet()
+_ends: weakref.WeakSet[LineProtocol] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

@@ -10,7 +10,7 @@ from .typed import TaskResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional
+    from typing import Any, Callable
 
     _Future = asyncio.Future[Any]
 else:
@@ -49,13 +49,13 @@ class Link(LineProtocol):
         self.is_full = False                        # the service does not read as fast as we write
         self._place = place
         self._max_message = max_message
-        self._results: "Dict[str, TaskFuture]" = {}
-        self._accepted: "Dict[str, asyncio.Future[None]]" = {}
-        self._requests: "List[bytes]" = []          # to be written together
-        self._room: "Optional[asyncio.Future[None]]" = None     # done when it is not full any more
+        self._results: dict[str, TaskFuture] = {}
+        self._accepted: dict[str, asyncio.Future[None]] = {}
+        self._requests: list[bytes] = []          # to be written together
+        self._room: asyncio.Future[None] | None = None     # done when it is not full any more
         self._why = "it closed the connection"
         self._closing = False                       # as soon as nobody waits for an answer
-        self._gone: "asyncio.Future[None]" = self.loop.create_future()
+        self._gone: asyncio.Future[None] = self.loop.create_future()
 
     # -- for the client ------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Link(LineProtocol):
             self.forsake()
         return self._transport is None
 
-    def when_lost(self, call: "Callable[[], object]") -> None:
+    def when_lost(self, call: Callable[[], object]) -> None:
         """Have a function called in the loop when the connection is closed."""
         self._gone.add_done_callback(lambda _: call())
 
@@ -150,7 +150,7 @@ class Link(LineProtocol):
 
     # -- from the transport --------------------------------------------------------------------------
 
-    def connection_made(self, transport: "Any") -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self.is_open = True
 
@@ -169,7 +169,7 @@ class Link(LineProtocol):
         self.is_full = False
         self._let_in()
 
-    def connection_lost(self, error: "Optional[BaseException]") -> None:
+    def connection_lost(self, error: BaseException | None) -> None:
         self.is_open = False
         self._transport = None
         if error is not None:
@@ -214,7 +214,7 @@ class Link(LineProtocol):
             self._why = f"it said: {message.get('message')}"
             self.is_open = False
 
-    def _refused(self, task_id: "Any", error: TaskRefusedError) -> None:
+    def _refused(self, task_id: Any, error: TaskRefusedError) -> None:
         future = self._results.pop(task_id, None)
         waiting = self._accepted.pop(task_id, None)
         if waiting is not None:

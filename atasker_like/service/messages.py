@@ -32,7 +32,7 @@ from .typed import TaskResult, TaskResultError, TaskResultOk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, NoReturn, Optional
+    from typing import Any, Callable, NoReturn
 
 __all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_fitting", "encode_refusal",
            "encode_request", "encode_result", "result_of", "shortened", "text_of", "value_of"]
@@ -59,7 +59,7 @@ MAX_TEXT = 10_000
 # -- coming in ---------------------------------------------------------------------------------------------
 
 
-def _no_constant(text: str) -> "NoReturn":
+def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
@@ -71,12 +71,12 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-_short: "Any" = json.JSONDecoder(parse_constant=_no_constant)
+_short: Any = json.JSONDecoder(parse_constant=_no_constant)
 _decode_short, _scan_short = _short.decode, _short.scan_once
 _decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
 
 
-def decode(line: bytes) -> "Dict[str, Any]":
+def decode(line: bytes) -> dict[str, Any]:
     """Return the JSON object in a line.
 
     :raises ValueError: it is something else.
@@ -90,7 +90,7 @@ def decode(line: bytes) -> "Dict[str, Any]":
     return message
 
 
-def _decoded(text: str) -> "Any":
+def _decoded(text: str) -> Any:
     """``_decode_short(text)``, which is asked only where there is space around the value, or something wrong with it."""
     try:
         message, end = _scan_short(text, 0)
@@ -101,7 +101,7 @@ def _decoded(text: str) -> "Any":
     return _decode_short(text)
 
 
-def value_of(text: str) -> "Any":
+def value_of(text: str) -> Any:
     """Return the JSON value that a text is; a text that is none stands for itself, as a string."""
     try:
         return _decode_long(text)
@@ -141,7 +141,7 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")        # as signed bytes: one level in, one out
 
 
-def check_request(message: "Dict[str, Any]") -> str:
+def check_request(message: dict[str, Any]) -> str:
     """Return the id of a request.
 
     :raises TaskRefusedError: it is no request.
@@ -163,7 +163,7 @@ def check_request(message: "Dict[str, Any]") -> str:
     return request_id
 
 
-def result_of(message: "Dict[str, Any]") -> "Optional[TaskResult]":
+def result_of(message: dict[str, Any]) -> TaskResult | None:
     """Return the result that a message of a service holds; None when it is about something else."""
     status, task_id = message.get("status"), str(message.get("id"))
     if status == "ok":
@@ -177,7 +177,7 @@ def result_of(message: "Dict[str, Any]") -> "Optional[TaskResult]":
 # -- going out ---------------------------------------------------------------------------------------------
 
 
-def _stand_in(value: "Any") -> "Any":
+def _stand_in(value: Any) -> Any:
     """Return what stands in JSON for a value of a handler's result, as it does in a field; JSON's own types do not come here."""
     if isinstance(value, enum.Enum):
         return value.value if is_by_value(type(value)) else value.name
@@ -201,12 +201,12 @@ _lenient = json.JSONEncoder(separators=(",", ":"), default=_stand_in)
 _quoted = json.encoder.encode_basestring_ascii
 
 
-def _prepared() -> "Callable[[Any], str]":
+def _prepared() -> Callable[[Any], str]:
     """Return ``_encoder.encode``, without what it looks up for each call where the json module is as it is known to be."""
     encode = _encoder.encode
-    make: "Any" = getattr(json.encoder, "c_make_encoder", None)
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
     try:
-        def encode_prepared(value: "Any") -> str:
+        def encode_prepared(value: Any) -> str:
             # The first one is where it notes what it is inside of, to tell what contains itself.
             return "".join(make({}, _stand_in, _quoted, None, ":", ",", False, False, False)(value, 0))
 
@@ -221,7 +221,7 @@ _SAMPLE = {"a": [1, -2.5, "\u2028\"", None, True, {}, b""]}
 _text = _prepared()
 
 
-def _in_words(value: "Any", encode: "Callable[[Any], str]" = _text) -> str:
+def _in_words(value: Any, encode: Callable[[Any], str] = _text) -> str:
     try:
         return encode(value)
     except Misfit as misfit:
@@ -230,7 +230,7 @@ def _in_words(value: "Any", encode: "Callable[[Any], str]" = _text) -> str:
         raise ValueError("it is nested too deep, or contains itself") from None
 
 
-def _result_in_words(value: "Any") -> str:
+def _result_in_words(value: Any) -> str:
     """Return a result as JSON, in which a float that JSON has no number for is text, as in a field."""
     try:
         return _text(value)
@@ -240,7 +240,7 @@ def _result_in_words(value: "Any") -> str:
     return _text(json.loads(text, parse_constant=str))
 
 
-def encode(message: "Dict[str, Any]") -> bytes:
+def encode(message: dict[str, Any]) -> bytes:
     """Return a message as a line.
 
     :raises ValueError: or TypeError: it holds what JSON has no form for.
@@ -248,7 +248,7 @@ def encode(message: "Dict[str, Any]") -> bytes:
     return _in_words(message).encode("ascii") + b"\n"
 
 
-def encode_request(request_id: str, target: "Optional[str]", name: str, payload: "Any", metadata: "Dict[str, Any]",
+def encode_request(request_id: str, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                    tell: bool) -> bytes:
     """Return the line of a request. Errors as :func:`encode`, also for what no service takes."""
     if len(name) > MAX_NAME or (target is not None and len(target) > MAX_NAME):
@@ -276,11 +276,11 @@ def _check_bounds(line: bytes) -> None:
 
 
 #: How many digits of an integer Python writes; 0 stands for any number.
-_most_digits: "Callable[[], int]" = getattr(sys, "get_int_max_str_digits", lambda: 0)
+_most_digits: Callable[[], int] = getattr(sys, "get_int_max_str_digits", lambda: 0)
 _MANY_DIGITS = re.compile(b"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
-def encode_result(request_id: str, value: "Any", most: int) -> bytes:
+def encode_result(request_id: str, value: Any, most: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
         text = _result_in_words(value)
@@ -308,7 +308,7 @@ def encode_refusal(request_id: str, reason: str, why: str, most: int) -> bytes:
                           "message")
 
 
-def encode_fitting(message: "Dict[str, Any]", most: int, *texts: str) -> bytes:
+def encode_fitting(message: dict[str, Any], most: int, *texts: str) -> bytes:
     """Return a message as a line of at most so many bytes.
 
     :param texts: the names of those that are cut for it, one after the other.

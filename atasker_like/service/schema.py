@@ -20,7 +20,7 @@ from .forms import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected, in_one_l
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence, Tuple, Type
+    from typing import Any, Sequence
 
 __all__ = ["Form", "Misfit", "check_fields", "form_of", "is_by_value"]
 
@@ -29,25 +29,25 @@ __all__ = ["Form", "Misfit", "check_fields", "form_of", "is_by_value"]
 
 
 @functools.lru_cache(256)
-def is_by_value(kind: "Type[enum.Enum]") -> bool:
+def is_by_value(kind: type[enum.Enum]) -> bool:
     """Tell whether the members of a class stand in JSON as their values; else they do as their names."""
     return all(type(member.value) in SCALARS for member in kind)
 
 
-def _enum_form(kind: "Type[enum.Enum]") -> Form:
+def _enum_form(kind: type[enum.Enum]) -> Form:
     members = list(kind)
     by_value = is_by_value(kind)
     # True == 1 and 1.0 == 1, but they are not the same in JSON.
     known = {_key(member.value if by_value else member.name): member for member in members}
     what = f"one of {', '.join(repr(member.value if by_value else member.name) for member in members)}"
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         try:
             return known[_key(value)]
         except (KeyError, TypeError):
             return expected(what, value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, kind):
             expected(f"a {kind.__name__}", value)
         written = value.value if by_value else value.name
@@ -58,23 +58,23 @@ def _enum_form(kind: "Type[enum.Enum]") -> Form:
     return Form(kind.__name__, read, write, rank=1)
 
 
-def _key(value: "Any") -> "Tuple[type, Any]":
+def _key(value: Any) -> tuple[type, Any]:
     return type(value), value
 
 
-def _literal_form(values: "Sequence[Any]") -> Form:
+def _literal_form(values: Sequence[Any]) -> Form:
     forms = [(value, form_of(type(value))) for value in values]
     known = {_key(form.write(value)): value for value, form in forms}
     ways_out = {_key(value): form.write(value) for value, form in forms}
     what = f"one of {', '.join(map(repr, values))}"
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         try:
             return known[_key(value)]
         except (KeyError, TypeError):
             return expected(what, value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         try:
             return ways_out[_key(value)]
         except (KeyError, TypeError):
@@ -83,16 +83,16 @@ def _literal_form(values: "Sequence[Any]") -> Form:
     return Form(what, read, write, rank=1)
 
 
-def _union_form(members: "Sequence[Any]") -> Form:
+def _union_form(members: Sequence[Any]) -> Form:
     forms = sorted((form_of(member) for member in members), key=lambda form: form.rank)
     name = " or ".join(form.name for form in forms)
     if len(forms) == 2 and forms[0].name == "None":
         return _optional_form(forms[1])
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         return _first_fitting(forms, value, reading=True)[1]
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         writer, written = _first_fitting(forms, value, reading=False)
         reader, back = _first_fitting(forms, written, reading=True)
         if _is_kept(value, back) or reader is writer and not any(_keeps(form, value) for form in forms):
@@ -104,7 +104,7 @@ def _union_form(members: "Sequence[Any]") -> Form:
     return Form(name, read, write, rank=max(form.rank for form in forms))
 
 
-def _is_kept(value: "Any", back: "Any") -> bool:
+def _is_kept(value: Any, back: Any) -> bool:
     """Tell whether a value comes back as it was."""
     if type(back) is not type(value) and not isinstance(value, type(back)):
         return False
@@ -114,16 +114,16 @@ def _is_kept(value: "Any", back: "Any") -> bool:
         return False
 
 
-def _keeps(form: Form, value: "Any") -> bool:
+def _keeps(form: Form, value: Any) -> bool:
     try:
         return _is_kept(value, form.read(form.write(value)))
     except Misfit:
         return False
 
 
-def _first_fitting(forms: "Sequence[Form]", value: "Any", reading: bool) -> "Tuple[Form, Any]":
+def _first_fitting(forms: Sequence[Form], value: Any, reading: bool) -> tuple[Form, Any]:
     """Return the first form that takes a value, and what it makes of it."""
-    deepest: "List[Misfit]" = []
+    deepest: list[Misfit] = []
     for form in forms:
         try:
             return form, form.read(value) if reading else form.write(value)
@@ -136,10 +136,10 @@ def _first_fitting(forms: "Sequence[Form]", value: "Any", reading: bool) -> "Tup
 
 
 def _optional_form(form: Form) -> Form:
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         return None if value is None else form.read(value)
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         return None if value is None else form.write(value)
 
     return Form(f"{form.name} or None", read, write, rank=form.rank)
@@ -148,7 +148,7 @@ def _optional_form(form: Form) -> Form:
 # -- dataclasses -------------------------------------------------------------------------------------------
 
 
-def check_fields(kind: "Any") -> None:
+def check_fields(kind: Any) -> None:
     """Refuse a dataclass of which a part would be lost on the way.
 
     :raises InvalidTypeError: it has a field that it is given and does not keep.
@@ -159,10 +159,10 @@ def check_fields(kind: "Any") -> None:
                                    "be lost on the way; make it a field like the others")
 
 
-_GIVEN_ONLY: "Any" = getattr(dataclasses, "_FIELD_INITVAR", object())       # dataclasses.fields() leaves them out
+_GIVEN_ONLY: Any = getattr(dataclasses, "_FIELD_INITVAR", object())       # dataclasses.fields() leaves them out
 
 
-def _form_of_dataclass(kind: "Any") -> Form:
+def _form_of_dataclass(kind: Any) -> Form:
     check_fields(kind)
     try:
         hints = typing.get_type_hints(kind, localns={kind.__name__: kind})
@@ -181,7 +181,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
     names = [name for name, _, _ in fields]
     what = f"an object with the fields of {kind.__name__}"
 
-    def read(value: "Any") -> "Any":
+    def read(value: Any) -> Any:
         if type(value) is not dict:
             expected(what, value)
         values = {}
@@ -200,7 +200,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
         except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
             raise Misfit("is refused", f": {in_one_line(str(error))}") from error     # by its __post_init__
 
-    def write(value: "Any") -> "Any":
+    def write(value: Any) -> Any:
         if not isinstance(value, kind):
             expected(f"a {kind.__name__}", value)
         if type(value) is not kind:
@@ -216,7 +216,7 @@ def _form_of_dataclass(kind: "Any") -> Form:
     return Form(kind.__name__, read, write)
 
 
-def _of_field(misfit: Misfit, owner: "Any", name: str) -> Misfit:
+def _of_field(misfit: Misfit, owner: Any, name: str) -> Misfit:
     """Return the error of a field of an instance, or of a class where there is no instance yet, to be raised on; without
     what there was where the owner hides it, or might: a property says so only of an instance."""
     try:
@@ -228,7 +228,7 @@ def _of_field(misfit: Misfit, owner: "Any", name: str) -> Misfit:
     return misfit.below(f".{name}")
 
 
-def _unknown(where: str, names: "List[str]", value: "Dict[str, Any]") -> Misfit:
+def _unknown(where: str, names: list[str], value: dict[str, Any]) -> Misfit:
     from difflib import get_close_matches
 
     name = next(name for name in value if name not in names)
@@ -238,11 +238,11 @@ def _unknown(where: str, names: "List[str]", value: "Dict[str, Any]") -> Misfit:
     return Misfit(f"is no field of {where}; {hint}").below(step)
 
 
-_forms: "Dict[Any, Form]" = {}      # of dataclasses; guarded by _making
+_forms: dict[Any, Form] = {}      # of dataclasses; guarded by _making
 _making = threading.RLock()
 
 
-def _known_dataclass(kind: "Any") -> Form:
+def _known_dataclass(kind: Any) -> Form:
     with _making:
         known = _forms.get(kind)
         if known is None:
@@ -261,13 +261,13 @@ def _known_dataclass(kind: "Any") -> Form:
 # -- one door ----------------------------------------------------------------------------------------------
 
 
-def _is_union(origin: "Any") -> bool:
+def _is_union(origin: Any) -> bool:
     if origin is typing.Union:
         return True
     return sys.version_info >= (3, 10) and origin is getattr(sys.modules["types"], "UnionType", None)
 
 
-def form_of(annotation: "Any") -> Form:
+def form_of(annotation: Any) -> Form:
     """Return the form of values of a type.
 
     :raises InvalidTypeError: (a TypeError) JSON has no form for it.
@@ -308,6 +308,6 @@ def form_of(annotation: "Any") -> Form:
     raise _no_form(annotation)
 
 
-def _no_form(annotation: "Any") -> InvalidTypeError:
+def _no_form(annotation: Any) -> InvalidTypeError:
     return InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, dates, Decimal, UUID, Enum, "
                             "Literal, dataclasses, and lists, tuples, dicts and unions of them")

@@ -25,13 +25,13 @@ from .messages import MAX_MESSAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Dict, Optional, Set, Union
+    from typing import Any
 
     from .handling import Service
 
 __all__ = ["Server"]
 
-_DEFAULTS: "Dict[str, Any]" = {"beyond_loopback": False, "max_message": MAX_MESSAGE, "max_in_flight": 256,
+_DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAGE, "max_in_flight": 256,
                                "max_clients": 256, "message_timeout": 30.0}
 
 
@@ -43,7 +43,7 @@ class Server:
 
     is_worker = True            # the supervisor stops it before it waits for the tasks that it has accepted
 
-    def __init__(self, service: "Service", address: "Any", token: "Optional[str]", **options: "Any") -> None:
+    def __init__(self, service: Service, address: Any, token: str | None, **options: Any) -> None:
         for option in options:
             if option not in _DEFAULTS:
                 raise unknown_option(option, (*_DEFAULTS, "token"), "serve")
@@ -64,18 +64,18 @@ class Server:
         if self._address is not None and not self._address.is_loopback and chosen["beyond_loopback"] is not True:
             raise InvalidArgumentError(f"{self._address} can be reached from other machines, and the token crosses as it is; "
                                        "use 127.0.0.1, or say beyond_loopback=True")
-        self._loop: "Optional[asyncio.AbstractEventLoop]" = None
-        self._socket: "Optional[socket.socket]" = None
-        self._inode: "Optional[int]" = None
-        self._listening: "Optional[asyncio.AbstractServer]" = None
-        self._guardian: "Optional[asyncio.Task[None]]" = None
-        self._over: "Any" = None            # a concurrent future, done when the guardian is
-        self._close_asked: "Optional[asyncio.Event]" = None
-        self._all_gone: "Optional[asyncio.Event]" = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket: socket.socket | None = None
+        self._inode: int | None = None
+        self._listening: asyncio.AbstractServer | None = None
+        self._guardian: asyncio.Task[None] | None = None
+        self._over: Any = None            # a concurrent future, done when the guardian is
+        self._close_asked: asyncio.Event | None = None
+        self._all_gone: asyncio.Event | None = None
         self._closing = True                # not begun, or about to end
         # Of the loop's thread: those who may send requests, and those who only wait for answers, the longest first.
-        self._connections: "Set[Connection]" = set()
-        self._leaving: "Dict[Connection, None]" = {}
+        self._connections: set[Connection] = set()
+        self._leaving: dict[Connection, None] = {}
 
     # -- for applications ----------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class Server:
         """How many connections there are."""
         return len(self._connections) + len(self._leaving)
 
-    def close(self, wait: "Union[bool, float]" = True) -> bool:
+    def close(self, wait: bool | float = True) -> bool:
         """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
         whose clients have gone end behind it.
 
@@ -112,10 +112,10 @@ class Server:
             return block(gate.acquire, deadline)
         return bool(over.done())
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         return self
 
-    def __exit__(self, *_: "Any") -> None:
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -123,7 +123,7 @@ class Server:
 
     # -- for the supervisor --------------------------------------------------------------------------
 
-    def stop(self, wait: "Union[bool, float]" = False) -> None:
+    def stop(self, wait: bool | float = False) -> None:
         """The supervisor is being stopped."""
         self.close(wait)
 
@@ -142,12 +142,12 @@ class Server:
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
-    def start(self) -> "Server":
+    def start(self) -> Server:
         """Listen; return the server itself. Errors as :meth:`Service.serve`."""
         own_loop(self.service.supervisor).run(self.open())
         return self
 
-    async def take(self, end: "socket.socket") -> None:
+    async def take(self, end: socket.socket) -> None:
         """In the loop: one end of a pair of sockets is a client. It is closed when it is not taken.
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
@@ -248,7 +248,7 @@ class Server:
 
     # -- for connections -----------------------------------------------------------------------------
 
-    def is_trusted(self, message: "Dict[str, Any]") -> bool:
+    def is_trusted(self, message: dict[str, Any]) -> bool:
         """Say whether the first message of a connection holds the token."""
         given = message.get("token")
         return (self._token is not None and type(given) is str
@@ -258,7 +258,7 @@ class Server:
     def wants_token(self) -> bool:
         return self._token is not None
 
-    def came(self, connection: "Connection") -> "Optional[str]":
+    def came(self, connection: Connection) -> str | None:
         """A connection has been made; return why it is closed at once, or None."""
         self._connections.add(connection)
         if self.is_closing:
@@ -267,7 +267,7 @@ class Server:
             return f"the service has {self.max_clients} connections already; try again later"
         return None
 
-    def leaves(self, connection: "Connection") -> None:
+    def leaves(self, connection: Connection) -> None:
         """A client sends no more. Most of these have gone, which is not known before something is written to them: they are
         in nobody's way, and there are not more of them than there may be clients."""
         if connection in self._connections:
@@ -276,7 +276,7 @@ class Server:
             if len(self._leaving) > self.max_clients:
                 next(iter(self._leaving)).abort()
 
-    def gone(self, connection: "Connection") -> None:
+    def gone(self, connection: Connection) -> None:
         """A connection has been closed."""
         self._connections.discard(connection)
         self._leaving.pop(connection, None)
@@ -284,7 +284,7 @@ class Server:
             self._all_gone.set()
 
 
-def _seconds(name: str, value: "Any") -> float:
+def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
     if not 0 < value < 1e9:
@@ -292,7 +292,7 @@ def _seconds(name: str, value: "Any") -> float:
     return float(value)
 
 
-def _token(token: "Any") -> "Optional[bytes]":
+def _token(token: Any) -> bytes | None:
     if token is None:
         return None
     if not isinstance(token, str):

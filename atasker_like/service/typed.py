@@ -9,7 +9,7 @@ from .schema import Form, Misfit, check_fields, form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, Dict, Optional, Tuple, Type, TypeVar
+    from typing import Type, Any, ClassVar, TypeVar
 
     from typing_extensions import dataclass_transform
 
@@ -46,7 +46,7 @@ class Task:
         priority: ClassVar[int]
         hidden_fields: Any
         _form: ClassVar[Form]
-        _field_names: ClassVar[Tuple[str, ...]]
+        _field_names: ClassVar[tuple[str, ...]]
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -59,7 +59,7 @@ class Task:
     #: where there is none yet, in :meth:`from_payload`, such a class has all fields hidden.
     hidden_fields = frozenset()
 
-    def __init_subclass__(cls, **options: "Any") -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
         for name in ("slots", "weakref_slot"):
             if options.get(name):
@@ -85,14 +85,14 @@ class Task:
         shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in _names(type(self)) if name not in hidden])
         return f"{self.type()}: {shown}" if shown else self.type()
 
-    def payload(self) -> "Dict[str, Any]":
+    def payload(self) -> dict[str, Any]:
         """Return the fields as JSON holds them.
 
         :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow, or JSON cannot. It does not
             show what is in a hidden field.
         """
         try:
-            written: "Dict[str, Any]" = _form(type(self)).write(self)
+            written: dict[str, Any] = _form(type(self)).write(self)
             return written
         except Misfit as misfit:
             raise _invalid(type(self).type(), misfit) from None
@@ -101,14 +101,14 @@ class Task:
                                     "themselves") from None
 
     @classmethod
-    def from_payload(cls: "Type[T]", payload: "Any") -> "T":
+    def from_payload(cls: Type[T], payload: Any) -> T:
         """Make a task of its fields as JSON holds them.
 
         :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type; ``.field`` names it. It does not
             show what there is for a hidden one; the text of a ``ValueError`` of the class's own is shown as it is.
         """
         try:
-            task: "T" = _form(cls).read(payload)
+            task: T = _form(cls).read(payload)
             return task
         except Misfit as misfit:
             raise _invalid(cls.type(), misfit) from misfit.__cause__
@@ -123,16 +123,16 @@ class Task:
 _RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
 
 
-def _names(kind: "Type[Task]") -> "Tuple[str, ...]":
+def _names(kind: type[Task]) -> tuple[str, ...]:
     """Return the names of a class's fields."""
-    names: "Optional[Tuple[str, ...]]" = kind.__dict__.get("_field_names")      # not a base's
+    names: tuple[str, ...] | None = kind.__dict__.get("_field_names")      # not a base's
     if names is None:
         names = kind._field_names = tuple(field.name for field in dataclasses.fields(kind))     # type: ignore[arg-type]
     return names
 
 
-def _form(kind: "Type[Task]") -> Form:
-    form: "Optional[Form]" = kind.__dict__.get("_form")     # not a base's
+def _form(kind: type[Task]) -> Form:
+    form: Form | None = kind.__dict__.get("_form")     # not a base's
     if form is None:
         form = form_of(kind)
         kind._form = form
@@ -159,7 +159,7 @@ class TaskResult:
         """True when the task succeeded."""
         return self.status == "ok"
 
-    def unwrap(self) -> "Any":
+    def unwrap(self) -> Any:
         """Return what the handler returned, or raise :class:`TaskExecutionError`."""
         raise NotImplementedError
 
@@ -168,9 +168,9 @@ class TaskResult:
 class TaskResultOk(TaskResult):
     """The task succeeded: ``result`` is what its handler returned, as JSON holds it."""
 
-    result: "Any" = None
+    result: Any = None
 
-    def unwrap(self) -> "Any":
+    def unwrap(self) -> Any:
         """Return what the handler returned."""
         return self.result
 
@@ -183,6 +183,6 @@ class TaskResultError(TaskResult):
     evalue: str = ""
     traceback: str = ""
 
-    def unwrap(self) -> "Any":
+    def unwrap(self) -> Any:
         """Raise :class:`TaskExecutionError`."""
         raise TaskExecutionError(self)
