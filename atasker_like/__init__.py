@@ -15,38 +15,45 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .constants import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TASK_STATUS_CANCELED,
-                            TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED, TASK_STATUS_STARTED,
-                            TT_COROUTINE, TT_MP, TT_THREAD, Priority, TaskStatus, TaskType)
+    from ._log import set_debug
     from .collections import FunctionCollection, TaskCollection
+    from .constants import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TASK_STATUS_CANCELED,
+                            TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED,
+                            TASK_STATUS_STARTED, TT_COROUTINE, TT_MP, TT_THREAD, Priority,
+                            TaskStatus, TaskType)
+    from .engine.current import current_task
     from .engine.lanes import Lane
-    from .engine.result import TaskResult, set_debug
-    from .engine.task import Progress, Task, current_task
-    from .errors import (BackendNotConfiguredError, CheckpointError, ClosedError, ExecutionError, InvalidArgumentError,
-                         InvalidFieldError, InvalidTypeError, PoolBrokenError, ProcessDiedError, QueueFullError,
-                         QueueStateError, RemoteError, RemoteTraceback, ResultBackendError, ResultNotStoredError,
-                         ServiceConnectionError, SupervisorBusyError, SupervisorError, SupervisorStoppedError,
-                         TaskCancelledError, TaskExecutionError, TaskNotFoundError, TaskPendingError, TaskPicklingError,
-                         TaskRefusedError, TaskTimeoutError, WaitTimeoutError)
+    from .engine.result import TaskResult
+    from .engine.task import Progress, Task
+    from .errors import (BackendNotConfiguredError, CheckpointError, ClosedError, ExecutionError,
+                         InvalidArgumentError, InvalidFieldError, InvalidTypeError, PoolBrokenError,
+                         ProcessDiedError, QueueFullError, QueueStateError, RemoteError,
+                         RemoteTraceback, ResultBackendError, ResultNotStoredError,
+                         ServiceConnectionError, SupervisorBusyError, SupervisorError,
+                         SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
+                         TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
+                         TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
     from .options import TaskOptions
-    from .queues.blocking import ProcessQueue, ThreadQueue
+    from .queues.async_queue import AsyncQueue
     from .queues.bound import QueueTask
     from .queues.checkpoint import Checkpoint
-    from .queues.coroutines import AsyncQueue
     from .queues.groups import SyncTaskGroup, TaskGroup
     from .queues.handles import SyncTaskHandle, TaskHandle
-    from .queues.oneshot import amap, iter_completed, pmap, run, tmap
+    from .queues.maps import amap, iter_completed, pmap, run, tmap
     from .queues.summary import RunSummary
-    from .results import (AsyncResult, Backend, MemoryBackend, SQLiteBackend, StoredResult, SyncResult, TaskState)
-    from .snapshot import StopReport, WorkerStats
-    from .supervisor import TaskSupervisor
-    from .tasks import (BoundTask, as_completed, background_task, co_as_completed, co_mp_apply, co_wait_completed,
-                        task_supervisor, wait_completed)
-    from .workers import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                          BackgroundQueueWorker, BackgroundWorker, background_worker)
+    from .queues.sync_queue import ProcessQueue, ThreadQueue
+    from .results import (AsyncResult, Backend, MemoryBackend, SQLiteBackend, StoredResult,
+                          SyncResult, TaskState)
+    from .supervisor.stats import StopReport, WorkerStats
+    from .supervisor.supervisor import TaskSupervisor
+    from .tasks import BoundTask, background_task, co_mp_apply, task_supervisor
+    from .waiting import as_completed, co_as_completed, co_wait_completed, wait_completed
+    from .workers.base import BackgroundWorker
+    from .workers.kinds import (BackgroundAsyncWorker, BackgroundEventWorker,
+                                BackgroundIntervalWorker, BackgroundQueueWorker, background_worker)
 
 __version__ = "0.1.0"
 
@@ -63,24 +70,26 @@ _HOMES = {
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
-    "engine.result": ("TaskResult", "set_debug"),
-    "engine.task": ("Progress", "Task", "current_task"),
+    "_log": ("set_debug",),
+    "engine.current": ("current_task",),
+    "engine.result": ("TaskResult",),
+    "engine.task": ("Progress", "Task"),
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
-    "queues.blocking": ("ProcessQueue", "ThreadQueue"),
+    "queues.sync_queue": ("ProcessQueue", "ThreadQueue"),
     "queues.bound": ("QueueTask",),
     "queues.checkpoint": ("Checkpoint",),
-    "queues.coroutines": ("AsyncQueue",),
+    "queues.async_queue": ("AsyncQueue",),
     "queues.groups": ("SyncTaskGroup", "TaskGroup"),
     "queues.handles": ("SyncTaskHandle", "TaskHandle"),
-    "queues.oneshot": ("amap", "iter_completed", "pmap", "run", "tmap"),
+    "queues.maps": ("amap", "iter_completed", "pmap", "run", "tmap"),
     "queues.summary": ("RunSummary",),
     "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"),
-    "snapshot": ("StopReport", "WorkerStats"),
+    "supervisor.stats": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
-    "tasks": ("BoundTask", "as_completed", "background_task", "co_as_completed", "co_mp_apply", "co_wait_completed",
-              "task_supervisor", "wait_completed"),
+    "tasks": ("BoundTask", "background_task", "co_mp_apply", "task_supervisor"),
+    "waiting": ("as_completed", "co_as_completed", "co_wait_completed", "wait_completed"),
     "workers": ("BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
                 "BackgroundWorker", "background_worker"),
 }

@@ -120,10 +120,10 @@ def _send_arguments(parser: ArgumentParser) -> None:
 def _send(arguments: Namespace) -> int:
     from json import dumps
 
-    from .errors import (InvalidArgumentError, ServiceConnectionError, TaskExecutionError, TaskRefusedError,
-                         WaitTimeoutError)
-    from .service.blocking import SyncClient
-    from .service.messages import value_of
+    from .errors import (InvalidArgumentError, ServiceConnectionError, TaskExecutionError,
+                         TaskRefusedError, WaitTimeoutError)
+    from .service.sync_client import SyncClient
+    from .service.wire import value_of
     from .tasks import task_supervisor
 
     fields = {}

@@ -5,14 +5,14 @@ import sys
 from math import ceil, isfinite
 from threading import Lock
 
+from ._inspect import is_coroutine_function, takes_keyword
+from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
-from .engine.calling import is_coroutine_function
-from .engine.result import log
-from .engine.task import takes_keyword
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions
-from .supervisor import TaskSupervisor
-from .tasks import task_supervisor, wait_completed
+from .supervisor.supervisor import TaskSupervisor
+from .tasks import task_supervisor
+from .waiting import wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from concurrent.futures._base import BrokenExecutor, CancelledError
 from queue import Full
 
 try:
-    from _pickle import PicklingError       # the same class, without loading the pickler written in Python
+    from _pickle import \
+        PicklingError  # the same class, without loading the pickler written in Python
 except ImportError:
     from pickle import PicklingError
 

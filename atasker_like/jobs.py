@@ -13,9 +13,10 @@ import os
 import threading
 from collections import deque
 
-from .engine.calling import is_coroutine_function
-from .engine.result import log
-from .engine.waiting import block, deadline_of, mailbox_of
+from ._inspect import is_coroutine_function
+from ._log import log
+from .engine.blocking import block, deadline_of
+from .engine.loop_mailbox import mailbox_of
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 
 TYPE_CHECKING = False

@@ -336,7 +336,7 @@ def _show_as_if_alone(compiled: Callable[[], Any], namespace: dict[str, Any]) ->
 
 def _run_by_name(name: str, alter_argv: bool) -> None:
     # What the interpreter itself calls for -m, for folders and for archives, with all the messages that it has.
-    from runpy import _run_module_as_main      # type: ignore[attr-defined]
+    from runpy import _run_module_as_main  # type: ignore[attr-defined]
 
     _new_main()
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 import threading
 from functools import wraps
 
-from .engine.calling import is_coroutine_function
-from .engine.result import log
+from ._inspect import is_coroutine_function
+from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
 
 TYPE_CHECKING = False

@@ -25,7 +25,7 @@ import threading
 from .errors import RemoteError, ResultNotStoredError, TaskCancelledError
 from .options import TaskOptions
 from .results import AsyncResult, StoredResult, SyncResult, TaskState
-from .supervisor import TaskSupervisor
+from .supervisor.supervisor import TaskSupervisor
 from .tasks import BoundTask
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 
-from ..snapshot import percentile
+from ..supervisor.stats import percentile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

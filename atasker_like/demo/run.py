@@ -17,10 +17,11 @@ from platform import python_version
 from queue import SimpleQueue
 from time import perf_counter
 
+from .._progress import ProgressBar
 from ..constants import TASK_HIGH, TASK_LOW, TT_MP
 from ..errors import PoolBrokenError, ProcessDiedError
-from ..progress import ProgressBar
-from ..tasks import as_completed, background_task, co_mp_apply, task_supervisor
+from ..tasks import background_task, co_mp_apply, task_supervisor
+from ..waiting import as_completed
 from . import report, source
 from .measure import PROCESSES, THREADS, PoolUse, Tally, Waiting, describe, waited
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from threading import Lock
     from typing import Any, Container, Iterator, Protocol, Sequence
 
-    from .task import Task, TaskSpec
+    from .spec import TaskSpec
+    from .task import Task
     from .timer import Timer, TimerEntry
 
     class Place(Protocol):

@@ -13,42 +13,25 @@ finisher wins; later ones are told False.
 """
 from __future__ import annotations
 
-from contextvars import ContextVar
-from sys import modules
 from threading import Lock
 from time import perf_counter, time
 
-from ..constants import Priority, TaskStatus, TaskType
+from .._log import log
+from ..constants import TaskStatus, TaskType
 from ..errors import SupervisorBusyError, TaskCancelledError, TaskTimeoutError, WaitTimeoutError
 from ..options import TaskOptions
-from .result import Failure, TaskResult, log
-from .waiting import FutureWatcher, block, current, deadline_of
+from .blocking import block, deadline_of
+from .current import current
+from .loop_mailbox import FutureWatcher
+from .result import Failure, TaskResult
+from .spec import TaskSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
-    from typing import Any, Callable, Generator, Generic, NamedTuple, Protocol, TypeVar
+    from typing import Any, Callable, Generator, Generic, NamedTuple, TypeVar
 
     T = TypeVar("T", covariant=True)
-
-    class Owner(Protocol):
-        """The pool that a task belongs to, as far as a task must know it."""
-
-        lock: Any
-        gates: Any
-
-        def busy_here(self) -> bool: ...
-        def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None: ...
-
-        def start(self, spec: TaskSpec, args: tuple[Any, ...],
-                  kwargs: dict[str, Any] | None) -> Task[Any]: ...
-        def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]: ...
-        def submit(self, task: Task[Any]) -> None: ...
-        def task_id(self, task: Task[Any]) -> str: ...
-        def cancel(self, task: Task[Any]) -> bool: ...
-        def abandon(self, task: Task[Any]) -> None: ...
-        def complete_early(self, task: Task[Any]) -> bool: ...
-        def report(self, task: Task[Any], progress: Progress) -> None: ...
 
     class _Subscript(Generic[T]):
         pass
@@ -73,8 +56,7 @@ else:
         def __class_getitem__(cls, item):
             return cls
 
-__all__ = ["Progress", "Task", "TaskSpec", "coroutine_inside", "current_coroutine_task", "current_task", "takes_keyword",
-           "takes_task_id"]
+__all__ = ["Progress", "Task"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -82,50 +64,6 @@ STARTED = int(TaskStatus.STARTED)
 COMPLETED = int(TaskStatus.COMPLETED)
 CANCELED = int(TaskStatus.CANCELED)
 FINAL = (COMPLETED, CANCELED)
-
-#: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
-current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
-
-#: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
-coroutine_inside: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
-
-
-class TaskSpec:
-    """What all calls of one function have in common, worked out once: a task holds one reference to it."""
-
-    __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob")
-
-    def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
-                 callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
-                 takes_id: bool = False, lane: Any = None, rank: int | None = None,
-                 hooks: Any = None) -> None:
-        self.pool = pool
-        self.target = target
-        self.options = options
-        self.priority: int = int(Priority.NORMAL) if options.priority is None else options.priority
-        self.name: str = options.name or getattr(target, "__qualname__", None) or type(target).__qualname__
-        self.tt = tt
-        self.callback = callback
-        self.loop = loop
-        self.worker = worker
-        self.takes_id = takes_id
-        self.timeout = options.timeout
-        self.lane = lane
-        #: The order within the lane, lower first.
-        self.rank = self.priority if rank is None else rank
-        #: Has started(task), retried(task, error) and ended(task), called by a pool thread, in order, one at a time.
-        self.hooks = hooks
-        #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
-        self.brief = callback is None and hooks is None and not (options.timeout or options.retries or options.delay
-                                               or options.run_at is not None)
-        #: True when it can take the short way of submissions, too.
-        self.plain = self.brief and lane is None
-        #: True when a pool process needs to be told the function and its arguments only.
-        self.terse = not takes_id and options.name is None
-        # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
-        self.cost: float | None = None
-        self.blob: bytes | None = None
 
 
 class _Extra:
@@ -638,54 +576,3 @@ def _epoch(reading: float) -> float:
     return time() - perf_counter() + reading
 
 
-def takes_task_id(function: Any) -> bool:
-    """Say whether a function can be called with a keyword ``_task_id``."""
-    return takes_keyword(function, "_task_id")
-
-
-def takes_keyword(function: Any, name: str) -> bool:
-    """Say whether a function can be called with a keyword of a name: it names it, or takes any keyword.
-
-    Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
-    """
-    for _ in range(32):
-        wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
-        if wrapped is None or not callable(wrapped):
-            break
-        function = wrapped
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        if isinstance(function, type) or not hasattr(type(function), "__call__"):
-            return False
-        code = getattr(type(function).__call__, "__code__", None)
-        if code is None:
-            return False
-    positional = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount]
-    keyword_only = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
-    return name in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
-
-
-_TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS
-
-
-def current_task() -> Task[Any] | Any | None:
-    """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
-
-    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``check_cancelled()`` and
-    ``report_progress()``.
-    """
-    member = current.member
-    if member is not None:
-        # A thread's context may be a copy of one in which a coroutine ran, here or elsewhere, in another task.
-        inside = coroutine_inside.get()
-        return member.task if inside is None or inside[0] is not member.task else inside[1]
-    task = current_coroutine_task.get()
-    if task is None:
-        child = modules.get(_CHILD)         # looked up, not imported: it is there in a pool process
-        if child is not None and child.server is not None:
-            return child.server.current()
-    return task
-
-
-_CHILD = __name__.rsplit(".", 2)[0] + ".pools.child"

@@ -24,7 +24,7 @@ from itertools import count
 from threading import TIMEOUT_MAX
 from time import monotonic
 
-from .result import log
+from .._log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,14 +22,17 @@ from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter, time
 
+from .._log import log
 from ..constants import TaskType
-from ..engine.admission import Admission
+from ..engine.blocking import Latch
+from ..engine.parking import Gates
 from ..engine.registry import Registry
-from ..engine.result import Failure, log
-from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, TaskSpec
-from ..engine.waiting import Gates, Latch
+from ..engine.result import Failure
+from ..engine.run_queue import Admission
+from ..engine.spec import TaskSpec
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
 from ..errors import SupervisorError, TaskCancelledError, TaskTimeoutError
-from .intake import Intake
+from .backpressure import Intake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,11 +24,14 @@ from operator import methodcaller
 from sys import maxsize
 from time import perf_counter
 
+from .._log import log
 from ..constants import TaskType
-from ..engine.admission import Admission
-from ..engine.result import log, with_traceback
-from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, TaskSpec
-from ..engine.waiting import current, remaining
+from ..engine.blocking import remaining
+from ..engine.current import current
+from ..engine.result import with_traceback
+from ..engine.run_queue import Admission
+from ..engine.spec import TaskSpec
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
 from ..errors import InvalidTypeError, PoolBrokenError, TaskCancelledError, TaskTimeoutError
 from ..options import TaskOptions
 from .base import Pool

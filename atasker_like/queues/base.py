@@ -15,17 +15,18 @@ import weakref
 from operator import attrgetter, countOf
 from time import perf_counter
 
+from ..engine.current import current_task
 from ..engine.result import Failure
-from ..engine.task import COMPLETED, STARTED, Task, current_task
+from ..engine.task import COMPLETED, STARTED, Task
 from ..errors import ClosedError, QueueStateError
-from .aftermath import Aftermath
 from .calls import Ready
+from .config import FAIL_POLICIES, one_of
 from .fronts import make_lane
 from .handles import result_of
 from .hooks import Hooks
-from .settings import FAIL_POLICIES, one_of
-from .submitting import Submitting
+from .submission import Submitting
 from .summary import RunSummary
+from .wait_group import Aftermath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

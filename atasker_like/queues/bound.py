@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-    from .submitting import Submitting
+    from .submission import Submitting
 
 __all__ = ["QueueTask"]
 

@@ -7,7 +7,7 @@ from functools import update_wrapper
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from ..engine.calling import is_coroutine_function
+from .._inspect import is_coroutine_function
 from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
 

@@ -14,9 +14,9 @@ import threading
 from hashlib import blake2b
 from io import BytesIO
 
-from ..engine.result import log
+from .._log import log
+from .._sqlite import keep_log
 from ..errors import CheckpointError, InvalidTypeError
-from ..wal import keep_log
 from .calls import unwrap
 
 TYPE_CHECKING = False

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Sequence
 
     from ..constants import TaskType
-    from ..engine.task import TaskSpec
+    from ..engine.spec import TaskSpec
     from ..options import TaskOptions
-    from ..supervisor import TaskSupervisor
+    from ..supervisor.supervisor import TaskSupervisor
     from .calls import Call
 
 __all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_at", "tell_behind"]
@@ -35,7 +35,7 @@ def make_spec(supervisor: TaskSupervisor, lane: Lane, target: Callable[..., Any]
     spec = supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
     if tt == TT_MP and isinstance(target, Prepared):
         # Pickled once and kept by the processes, as plain functions are: it does not change.
-        from ..pools.child import pickle_target
+        from ..pools.process.child import pickle_target
 
         try:
             spec.blob = pickle_target(target)

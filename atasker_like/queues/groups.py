@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from ..engine.waiting import deadline_of, remaining
-from ..tasks import as_completed
+from ..engine.blocking import deadline_of, remaining
+from ..waiting import as_completed
 from .handles import SyncTaskHandle, TaskHandle
 from .summary import RunSummary
 

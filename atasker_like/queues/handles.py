@@ -4,8 +4,8 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
+from ..engine.loop_mailbox import FutureWatcher, mailbox_of
 from ..engine.task import CANCELED, COMPLETED
-from ..engine.waiting import FutureWatcher, mailbox_of
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
 
 TYPE_CHECKING = False

@@ -1,7 +1,7 @@
 """The hooks of a queue, as a lane calls them."""
 from __future__ import annotations
 
-from ..engine.result import log
+from .._log import log
 from .handles import result_of
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 from .backend import Backend
 from .handles import AsyncResult, SyncResult
 from .memory import MemoryBackend
-from .record import StoredResult, TaskState
 from .sqlite import SQLiteBackend
+from .stored import StoredResult, TaskState
 
 __all__ = ["AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"]

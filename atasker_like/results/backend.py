@@ -8,16 +8,16 @@ from __future__ import annotations
 from time import time
 
 from ..errors import InvalidArgumentError, InvalidTypeError, ResultBackendError
-from .coding import Coder
-from .record import StoredResult, TaskState
-from .recorder import Recorder
+from .serializer import Coder
+from .stored import StoredResult, TaskState
+from .writer import Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence, TypeVar
 
     from ..engine.task import Task
-    from ..supervisor import TaskSupervisor
+    from ..supervisor.supervisor import TaskSupervisor
 
     T = TypeVar("T")
 

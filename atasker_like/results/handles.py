@@ -5,14 +5,16 @@ What they answer is the same in both: what the backend gives back, and not the o
 """
 from __future__ import annotations
 
+from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
-from ..engine.waiting import block, deadline_of, remaining
-from ..errors import BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError, ResultNotStoredError, WaitTimeoutError
-from ..tasks import co_wait_completed, task_supervisor
+from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
+                      ResultNotStoredError, WaitTimeoutError)
+from ..tasks import task_supervisor
+from ..waiting import co_wait_completed
 from .backend import Backend, in_thread
-from .coding import state_of
-from .record import TaskState
+from .serializer import state_of
+from .stored import TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from threading import RLock, local
 from time import monotonic
 from weakref import WeakValueDictionary
 
+from .._sqlite import keep_log
 from ..errors import InvalidArgumentError, ResultBackendError
-from ..wal import keep_log
 from .backend import Backend
 
 TYPE_CHECKING = False

@@ -20,24 +20,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..errors import InvalidFieldError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
+    from ..errors import (InvalidFieldError, ServiceConnectionError, TaskExecutionError,
+                          TaskRefusedError)
     from .addresses import Address
-    from .blocking import SyncClient, SyncTaskFuture
     from .client import Client
-    from .handling import Service
-    from .link import TaskFuture
+    from .client_connection import TaskFuture
     from .server import Server
-    from .typed import Task, TaskResult, TaskResultError, TaskResultOk
+    from .service import Service
+    from .sync_client import SyncClient, SyncTaskFuture
+    from .task import Task, TaskResult, TaskResultError, TaskResultOk
 
 _HOMES = {
     "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError", "TaskRefusedError"),
     ".addresses": ("Address",),
-    ".blocking": ("SyncClient", "SyncTaskFuture"),
+    ".sync_client": ("SyncClient", "SyncTaskFuture"),
     ".client": ("Client",),
-    ".handling": ("Service",),
-    ".link": ("TaskFuture",),
+    ".service": ("Service",),
+    ".client_connection": ("TaskFuture",),
     ".server": ("Server",),
-    ".typed": ("Task", "TaskResult", "TaskResultError", "TaskResultOk"),
+    ".task": ("Task", "TaskResult", "TaskResultError", "TaskResultOk"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

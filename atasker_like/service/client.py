@@ -12,12 +12,14 @@ import os
 import socket
 from itertools import count
 
-from ..errors import InvalidArgumentError, InvalidTypeError, ServiceConnectionError, SupervisorStoppedError
+from .. import _checks
+from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
+                      SupervisorStoppedError)
 from .addresses import Address
-from .handling import Service, check_number, own_loop
-from .link import Link, TaskFuture
-from .messages import MAX_MESSAGE, encode, encode_request, shortened
-from .typed import Task, TaskResult
+from .client_connection import Link, TaskFuture
+from .service import Service
+from .task import Task, TaskResult
+from .wire import MAX_MESSAGE, encode, encode_request, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Client:
         if token is not None and not isinstance(token, str):
             raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
         self._token = token
-        self._max_message = check_number("max_message", max_message, 256)
+        self._max_message = _checks.count("max_message", max_message, 256)
         self._link: Link | None = None
         self._connecting: asyncio.Future[Link] | None = None
         self._prefix = os.urandom(6).hex()
@@ -215,7 +217,7 @@ def _look_at(connecting: asyncio.Future[Link]) -> None:
 
 async def _socket_pair(service: Service) -> socket.socket:
     """Connect with a service of this process, by a pair of sockets: what works here works between processes."""
-    home = own_loop(service.supervisor).get_loop()
+    home = service.supervisor.own_loop().get_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)

@@ -16,20 +16,21 @@ import select
 from collections import deque
 from traceback import format_exception
 
-from ..engine.result import Failure, log
+from .._log import log
+from ..engine.loop_mailbox import mailbox_of
+from ..engine.result import Failure
 from ..engine.task import CANCELED
-from ..engine.waiting import mailbox_of
 from ..errors import TaskRefusedError
-from .lines import LineProtocol
-from .messages import (check_request, decode, encode, encode_error, encode_fitting, encode_refusal, encode_result,
-                       shortened, text_of)
+from .framing import LineProtocol
+from .wire import (check_request, decode, encode, encode_error, encode_fitting, encode_refusal,
+                   encode_result, shortened, text_of)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ..engine.loop_mailbox import LoopMailbox
     from ..engine.task import Task
-    from ..engine.waiting import LoopMailbox
     from .server import Server
 
 __all__ = ["Connection"]

@@ -13,21 +13,21 @@ import os
 from contextvars import Context, copy_context
 from threading import Lock
 
-from ..engine.waiting import block, deadline_of
+from .. import _checks
+from ..engine.blocking import block, deadline_of
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
 from .addresses import BACKLOG, Address, bind
 from .connection import Connection
-from .handling import check_number, own_loop
-from .lines import leave_to_parent
-from .messages import MAX_MESSAGE
+from .framing import leave_to_parent
+from .wire import MAX_MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Any
 
-    from .handling import Service
+    from .service import Service
 
 __all__ = ["Server"]
 
@@ -50,9 +50,9 @@ class Server:
         chosen = {**_DEFAULTS, **options}
         self.service = service
         self._address = None if address is None else Address(address)
-        self.max_message = check_number("max_message", chosen["max_message"], 256)
-        self.max_in_flight = check_number("max_in_flight", chosen["max_in_flight"], 1)
-        self.max_clients = check_number("max_clients", chosen["max_clients"], 1)
+        self.max_message = _checks.count("max_message", chosen["max_message"], 256)
+        self.max_in_flight = _checks.count("max_in_flight", chosen["max_in_flight"], 1)
+        self.max_clients = _checks.count("max_clients", chosen["max_clients"], 1)
         self.message_timeout = _seconds("message_timeout", chosen["message_timeout"])
         self._token = _token(token)
         #: That of who serves, as it is now; an empty one where clients of this process made it necessary. Each request is
@@ -144,7 +144,7 @@ class Server:
 
     def start(self) -> Server:
         """Listen; return the server itself. Errors as :meth:`Service.serve`."""
-        own_loop(self.service.supervisor).run(self.open())
+        self.service.supervisor.own_loop().run(self.open())
         return self
 
     async def take(self, end: socket.socket) -> None:

@@ -8,9 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, PoolBrokenError, RemoteTraceback, SupervisorBusyError,
-                          SupervisorStoppedError, TaskPicklingError, TaskTimeoutError, background_task, co_mp_apply,
-                          wait_completed)
+from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, PoolBrokenError, RemoteTraceback,
+                          SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
+                          TaskTimeoutError, background_task, co_mp_apply, wait_completed)
 
 from tests.laws.tools import Hold, wait_for
 
@@ -584,7 +584,7 @@ def test_nothing_of_it_is_loaded_unless_it_is_used():
 import sys
 from atasker_like import TT_MP, background_task, task_supervisor, wait_completed
 wait_completed(background_task(len)("abc"))
-print("atasker_like.pools.external" in sys.modules, "multiprocessing" in sys.modules)
+print("atasker_like.pools.executor.pool" in sys.modules, "multiprocessing" in sys.modules)
 class Executor:
     def submit(self, function, *args): ...
 task_supervisor.mp_pool = Executor()

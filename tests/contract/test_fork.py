@@ -10,14 +10,14 @@ import os, signal, sys, threading
 from math import factorial
 from multiprocessing import forkserver, resource_tracker
 from atasker_like import TT_MP, task_supervisor
-from atasker_like.pools import members
+from atasker_like.pools.process import spawn
 
 def compute():
     return task_supervisor.put_task(factorial, (5,), tt=TT_MP).value(20)
 
 print(compute())
 locks = {"resource_tracker": lambda: resource_tracker._resource_tracker._lock,
-         "forkserver": lambda: forkserver._forkserver._lock, "start": lambda: members._start_lock}
+         "forkserver": lambda: forkserver._forkserver._lock, "start": lambda: spawn._start_lock}
 held, over = threading.Event(), threading.Event()
 
 def hold():

@@ -4,8 +4,9 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (InvalidArgumentError, InvalidTypeError, Lane,
-                          ProcessDiedError, QueueFullError, TaskOptions, TaskTimeoutError, background_task, wait_completed)
+from atasker_like import (InvalidArgumentError, InvalidTypeError, Lane, ProcessDiedError,
+                          QueueFullError, TaskOptions, TaskTimeoutError, background_task,
+                          wait_completed)
 
 from . import functions as f
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from atasker_like import ALoop, TaskCancelledError, background_task
-from atasker_like.engine.waiting import mailbox_of
+from atasker_like.engine.loop_mailbox import mailbox_of
 
 from ..laws.tools import PATIENCE
 from . import functions as f

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from atasker_like import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED,
-                          TASK_STATUS_STARTED, TaskCancelledError, WaitTimeoutError, wait_completed)
+from atasker_like import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED,
+                          TASK_STATUS_QUEUED, TASK_STATUS_STARTED, TaskCancelledError,
+                          WaitTimeoutError, wait_completed)
 
 from . import functions as f
 

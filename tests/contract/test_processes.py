@@ -10,8 +10,8 @@ from array import array
 import pytest
 
 import atasker_like
-from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError,
-                          wait_completed)
+from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
+                          TaskPicklingError, wait_completed)
 
 from ..laws.tools import without_late
 from . import functions as f
@@ -366,7 +366,7 @@ def test_an_initializer_that_raises_fails_what_waits(processes, trace):
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 1000])
 def test_a_fork_server_that_ends_at_every_start_fails_what_waits(process, monkeypatch, times):
-    from atasker_like.pools import processes
+    from atasker_like.pools.process import pool as processes
 
     launch, calls = processes.launch, []
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, InvalidTypeError, SupervisorStoppedError,
-                          TaskSupervisor, background_worker)
+from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, InvalidTypeError,
+                          SupervisorStoppedError, TaskSupervisor, background_worker)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
 from .test_workers import Runs

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTypeError, SupervisorStoppedError,
-                          background_worker, current_task)
+from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTypeError,
+                          SupervisorStoppedError, background_worker, current_task)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
 from .test_workers import form, held, runs, settled      # noqa: F401
@@ -317,7 +317,7 @@ def test_false_and_restart_always_pauses_too(supervisor, clock, runs):      # no
 
 
 def test_a_failure_after_a_long_run_is_none_of_a_series(supervisor, clock, runs, monkeypatch):      # noqa: F811
-    from atasker_like import shifts
+    from atasker_like.workers import session as shifts
 
     worker = background_worker(fails_then(runs, iter(ValueError(n) for n in range(100))), supervisor=supervisor,
                                on_error=lambda: None)

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from atasker_like import (TASK_HIGH, BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                          BackgroundQueueWorker, BackgroundWorker, InvalidArgumentError, InvalidTypeError,
-                          SupervisorBusyError, SupervisorStoppedError, background_task, background_worker,
-                          current_task)
+from atasker_like import (TASK_HIGH, BackgroundAsyncWorker, BackgroundEventWorker,
+                          BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker,
+                          InvalidArgumentError, InvalidTypeError, SupervisorBusyError,
+                          SupervisorStoppedError, background_task, background_worker, current_task)
 
 from ..laws.tools import PATIENCE, join, merged, run_script, started, wait_for, without_late
 from . import worker_functions as w

@@ -1,5 +1,6 @@
 """What the workers of the tests run in pool processes: importable by name."""
-from atasker_like import BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker
+from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
+                          BackgroundWorker)
 
 
 def _record(path, word):

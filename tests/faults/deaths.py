@@ -85,7 +85,7 @@ class HeldReader:
 
 def killed_after_the_result(scene):
     """A process is killed when it has written the result of a task, and the parent has not read it."""
-    from atasker_like.pools import child
+    from atasker_like.pools.process import child
 
     scene.open(size=1)
     pool = scene.native.mp_pool

@@ -35,7 +35,7 @@ def _ended_by_its_timeout(scene, function, *args):
     the clock forward, the long one lets time pass."""
     timeout = 1.0
     if scene.strict and not scene.slow:
-        from atasker_like.pools import processes
+        from atasker_like.pools.process import pool as processes
 
         processes.TERM_GRACE = 0.1
         clock = Clock.of(scene.native)

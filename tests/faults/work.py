@@ -159,7 +159,7 @@ def arrive_and_end_by_signal(gate, number=signal.SIGKILL):
 
 def die_before_the_next_task():
     """Have this process die when it has read its next task, and not yet begun it."""
-    from atasker_like.pools import child
+    from atasker_like.pools.process import child
 
     child.server._take_ticket = end_by_signal
 
@@ -179,7 +179,7 @@ def give_and_die_midway(size, after):
             end_by_signal()
 
     Connection._send = lambda self, data: torn(self._handle, data)      # that is how the peers write
-    child = sys.modules.get("atasker_like.pools.child")
+    child = sys.modules.get("atasker_like.pools.process.child")
     if child is not None and child.server is not None:
         child.server._write = lambda data: torn(child.server._result_fd, data)
     return bytes(size)

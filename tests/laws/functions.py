@@ -95,7 +95,7 @@ def fail():
 
 def tear_the_result(size):
     """Write the head of a result of so many bytes, and half of the rest at most, then end as a crash would."""
-    from atasker_like.pools import child
+    from atasker_like.pools.process import child
 
     server = child.server
     os.write(server._result_fd, child.RESULT.pack(server._running[0], size, 0.0, child.VALUE) + b"x" * min(50, size))

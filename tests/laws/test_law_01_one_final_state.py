@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, background_task,
-                          current_task)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
+                          background_task, current_task)
 
 from . import functions
 from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, later, lines, pool_thread, pools,

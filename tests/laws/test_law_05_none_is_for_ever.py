@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from atasker_like import WaitTimeoutError, as_completed, background_task, co_as_completed, co_wait_completed, wait_completed
+from atasker_like import (WaitTimeoutError, as_completed, background_task, co_as_completed,
+                          co_wait_completed, wait_completed)
 from atasker_like.engine import task as task_module
-from atasker_like.engine import waiting
+from atasker_like.engine import blocking as waiting
 
 from .tools import PATIENCE, Hold, join, started, wait_for
 

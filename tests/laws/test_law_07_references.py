@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, background_task,
-                          current_task, wait_completed)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
+                          background_task, current_task, wait_completed)
 
 from . import functions
 from .tools import FREE_THREADED, PATIENCE, Hold, merged, wait_for

@@ -14,9 +14,10 @@ import pytest
 
 from atasker_like import (TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
                           background_task, current_task, wait_completed)
-from atasker_like import tasks as tasks_module
+from atasker_like import waiting as waiting_module
 from atasker_like.engine.timer import Timer
-from atasker_like.engine.waiting import Latch, LoopMailbox
+from atasker_like.engine.blocking import Latch
+from atasker_like.engine.loop_mailbox import LoopMailbox
 
 from . import functions
 from .tools import PATIENCE, Hold, Tally, check_oracle, join, lines, settle, sources, started, wait_for
@@ -333,13 +334,13 @@ def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
         assert [each for sender, each in made if sender == number] == list(range(count))
 
 
-class HesitatingArrivals(tasks_module._Arrivals):
+class HesitatingArrivals(waiting_module._Arrivals):
     _ended = hesitating("ended")
     _waiting = hesitating("waiting")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [tasks_module._Arrivals, HesitatingArrivals])
+@pytest.mark.parametrize("kind", [waiting_module._Arrivals, HesitatingArrivals])
 def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     """The one who takes them is told of each, however its looks and their ends are mixed."""
     supervisor = make()

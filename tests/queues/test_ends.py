@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ThreadQueue, WaitTimeoutError, background_task, current_task)
-from atasker_like.queues import coroutines
+from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ThreadQueue, WaitTimeoutError,
+                          background_task, current_task)
+from atasker_like.queues import async_queue as coroutines
 
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import co_one, fail_at_one

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor, ThreadQueue, background_task,
-                          tmap)
+from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor,
+                          ThreadQueue, background_task, tmap)
 
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import fail_at_one

@@ -7,8 +7,9 @@ from time import perf_counter
 
 import pytest
 
-from atasker_like import (InvalidTypeError, SyncTaskHandle, TaskHandle, WaitTimeoutError, as_completed, background_task,
-                          co_as_completed, iter_completed, wait_completed)
+from atasker_like import (InvalidTypeError, SyncTaskHandle, TaskHandle, WaitTimeoutError,
+                          as_completed, background_task, co_as_completed, iter_completed,
+                          wait_completed)
 
 from . import functions
 from .conftest import PATIENCE

@@ -4,10 +4,11 @@ import threading
 
 import pytest
 
-from atasker_like import (Checkpoint, ClosedError, QueueStateError, SupervisorBusyError, SupervisorStoppedError, ThreadQueue)
-from atasker_like.pools import intake
-from atasker_like.queues import aftermath
-from atasker_like.queues.aftermath import Aftermath
+from atasker_like import (Checkpoint, ClosedError, QueueStateError, SupervisorBusyError,
+                          SupervisorStoppedError, ThreadQueue)
+from atasker_like.pools import backpressure as intake
+from atasker_like.queues import wait_group as aftermath
+from atasker_like.queues.wait_group import Aftermath
 
 from ..laws.tools import run_script, wait_for
 from .conftest import PATIENCE, Aside

@@ -3,7 +3,8 @@ import asyncio
 
 import pytest
 
-from atasker_like import AsyncQueue, WaitTimeoutError, background_task, co_as_completed, co_wait_completed
+from atasker_like import (AsyncQueue, WaitTimeoutError, background_task, co_as_completed,
+                          co_wait_completed)
 
 from .conftest import PATIENCE
 from .functions import co_one

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from atasker_like import AsyncQueue, ExecutionError, InvalidTypeError, ProcessQueue, TaskOptions, ThreadQueue, amap, pmap, run, tmap
-from atasker_like.queues import oneshot
+from atasker_like import (AsyncQueue, ExecutionError, InvalidTypeError, ProcessQueue, TaskOptions,
+                          ThreadQueue, amap, pmap, run, tmap)
+from atasker_like.queues import maps as oneshot
 
 from ..contract.functions import enter
 from . import functions

@@ -9,8 +9,9 @@ from time import perf_counter
 
 import pytest
 
-from atasker_like import Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task, current_task, service
-from atasker_like.engine.waiting import deadline_of
+from atasker_like import (Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task,
+                          current_task, service)
+from atasker_like.engine.blocking import deadline_of
 from atasker_like.queues.calls import Prepared, Ready, _known
 
 from . import functions

@@ -8,8 +8,9 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError, InvalidTypeError, ProcessQueue,
-                          QueueFullError, QueueStateError, TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
+from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError,
+                          InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
+                          TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
 
 from .conftest import PATIENCE
 from . import functions

@@ -6,8 +6,9 @@ import types
 
 import pytest
 
-from atasker_like import InvalidArgumentError, RemoteError, ResultNotStoredError, StoredResult, TaskState, wait_completed
-from atasker_like.results.coding import Coder
+from atasker_like import (InvalidArgumentError, RemoteError, ResultNotStoredError, StoredResult,
+                          TaskState, wait_completed)
+from atasker_like.results.serializer import Coder
 
 plain = Coder("json")
 pickling = Coder("pickle")
@@ -135,7 +136,7 @@ def test_many_at_once_are_what_they_are_one_by_one(supervisor):
 
 
 def test_too_long(monkeypatch):
-    from atasker_like.results import coding
+    from atasker_like.results import serializer as coding
 
     monkeypatch.setattr(coding, "LONGEST", 100)
     with pytest.raises(ResultNotStoredError, match="the most is 100"):

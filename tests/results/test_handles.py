@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend, RemoteError, RemoteTraceback,
-                          ResultBackendError, ResultNotStoredError, SQLiteBackend, StoredResult, SyncResult, TaskCancelledError,
-                          TaskState, background_task, task_supervisor)
+from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend, RemoteError,
+                          RemoteTraceback, ResultBackendError, ResultNotStoredError, SQLiteBackend,
+                          StoredResult, SyncResult, TaskCancelledError, TaskState, background_task,
+                          task_supervisor)
 
 PATIENCE = 20
 #: Seconds between two looks that are never waited for: who needs the second look, hangs.

@@ -7,9 +7,9 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskState, TaskSupervisor, WaitTimeoutError,
-                          background_task, wait_completed)
-from atasker_like.results import recorder as module
+from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskState, TaskSupervisor,
+                          WaitTimeoutError, background_task, wait_completed)
+from atasker_like.results import writer as module
 
 from ..laws.tools import wait_for
 

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from atasker_like import (MemoryBackend, ResultBackendError, SQLiteBackend, StoredResult, SyncResult, TaskState, wait_completed)
+from atasker_like import (MemoryBackend, ResultBackendError, SQLiteBackend, StoredResult,
+                          SyncResult, TaskState, wait_completed)
 from atasker_like.results import sqlite as module
 
 PATIENCE = 30

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from atasker_like import service
-from atasker_like.engine.waiting import mailbox_of
+from atasker_like.engine.loop_mailbox import mailbox_of
 
 from .conftest import wait_until
 from .declared import Add, AddAtOnce

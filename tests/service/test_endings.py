@@ -9,7 +9,8 @@ import warnings
 
 import pytest
 
-from atasker_like import InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError, WaitTimeoutError, service
+from atasker_like import (InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError,
+                          WaitTimeoutError, service)
 
 from .conftest import PATIENCE, wait_until
 from .declared import Add, WaitAtOnce, fill

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from atasker_like import InvalidFieldError, service
-from atasker_like.service.arrays import MOST_ALIKE
-from atasker_like.service.schema import Misfit, form_of
+from atasker_like.service.codecs.containers import MOST_ALIKE
+from atasker_like.service.codecs.schema import Misfit, form_of
 
 #: Every multiple of it has the hash 0.
 MODULUS = (1 << 61) - 1

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TaskRefusedError
-from atasker_like.service.messages import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode, encode_error, encode_fitting,
-                                           encode_refusal, encode_request, encode_result, value_of)
-from atasker_like.service.schema import form_of
+from atasker_like.service.wire import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode,
+                                       encode_error, encode_fitting, encode_refusal, encode_request,
+                                       encode_result, value_of)
+from atasker_like.service.codecs.schema import form_of
 
 
 def test_a_message_is_one_line_of_ascii():

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from atasker_like import InvalidTypeError
-from atasker_like.service.schema import Misfit, form_of
+from atasker_like.service.codecs.schema import Misfit, form_of
 
 
 class Colour(Enum):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from atasker_like import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service)
+from atasker_like import InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service
 
 from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, AddAtOnce, Give, Wait

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidFieldError, InvalidTypeError,
-                          ServiceConnectionError,
-                          SupervisorStoppedError, TaskExecutionError, TaskRefusedError, WaitTimeoutError, background_task,
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidFieldError,
+                          InvalidTypeError, ServiceConnectionError, SupervisorStoppedError,
+                          TaskExecutionError, TaskRefusedError, WaitTimeoutError, background_task,
                           service)
 
 from .declared import (Add, AddAtOnce, AddInProcess, AddInThread, Die, Fail, FailInThread, Give, Wait, WaitAtOnce,

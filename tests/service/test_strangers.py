@@ -9,7 +9,7 @@ import pytest
 
 from atasker_like import InvalidArgumentError, ServiceConnectionError, TaskRefusedError, service
 from atasker_like.service import connection
-from atasker_like.service.messages import encode_result
+from atasker_like.service.wire import encode_result
 
 from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce

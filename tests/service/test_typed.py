@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from atasker_like import InvalidArgumentError, InvalidFieldError, InvalidTypeError, TaskExecutionError, service
+from atasker_like import (InvalidArgumentError, InvalidFieldError, InvalidTypeError,
+                          TaskExecutionError, service)
 
 from .declared import Add, AddAtOnce
 

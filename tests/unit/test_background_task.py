@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, TT_THREAD, BoundTask, Task, background_task,
-                          wait_completed)
+from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, TT_THREAD, BoundTask, Task,
+                          background_task, wait_completed)
 
 from . import functions
 from .functions import MoreThings, Things, by_hand, co_double, double, triple

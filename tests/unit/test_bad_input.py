@@ -1,8 +1,8 @@
 """What cannot be is refused where it is passed, and the message says what to do."""
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidTypeError, TaskSupervisor,
-                          background_task)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidTypeError,
+                          TaskSupervisor, background_task)
 
 from ..contract.functions import add, co_nothing
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, SupervisorStoppedError, TaskCollection,
-                          background_task, current_task)
+from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, SupervisorStoppedError,
+                          TaskCollection, background_task, current_task)
 from tests.laws.tools import PATIENCE, Hold, join, started
 
 ME = __name__

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from atasker_like.pools.composing import Composer
+from atasker_like.pools.process.deferred_writer import Composer
 
 
 class Pool(Composer):

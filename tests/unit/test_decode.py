@@ -4,8 +4,8 @@ import marshal
 import pytest
 
 from atasker_like import RemoteError
-from atasker_like.pools.child import ERROR
-from atasker_like.pools.decode import decode
+from atasker_like.pools.process.child import ERROR
+from atasker_like.pools.process.protocol import decode
 
 
 def said(kind, pickled=None):

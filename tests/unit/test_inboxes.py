@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from atasker_like.inboxes import make_queue
+from atasker_like.workers.item_queues import make_queue
 
 PATIENCE = 30
 

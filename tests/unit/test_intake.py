@@ -4,10 +4,12 @@ import threading
 
 import pytest
 
-from atasker_like import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP, TT_THREAD, InvalidArgumentError,
-                          InvalidTypeError, QueueFullError, SupervisorStoppedError, TaskTimeoutError, background_task)
-from atasker_like.engine.admission import Admission
-from atasker_like.engine.task import Task, TaskSpec
+from atasker_like import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP, TT_THREAD,
+                          InvalidArgumentError, InvalidTypeError, QueueFullError,
+                          SupervisorStoppedError, TaskTimeoutError, background_task)
+from atasker_like.engine.run_queue import Admission
+from atasker_like.engine.task import Task
+from atasker_like.engine.spec import TaskSpec
 from atasker_like.options import TaskOptions
 from tests.contract import functions
 

@@ -6,8 +6,9 @@ import weakref
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, Lane, TaskOptions
-from atasker_like.engine.admission import Admission
-from atasker_like.engine.task import CANCELED, Task, TaskSpec
+from atasker_like.engine.run_queue import Admission
+from atasker_like.engine.task import CANCELED, Task
+from atasker_like.engine.spec import TaskSpec
 
 
 class Timer:

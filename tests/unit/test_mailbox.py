@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from atasker_like import QueueFullError
-from atasker_like.engine.waiting import at_once, block, mailbox_of
+from atasker_like.engine.blocking import at_once, block
+from atasker_like.engine.loop_mailbox import mailbox_of
 
 
 def test_a_call_that_raises_does_not_hold_up_the_others():

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from atasker_like import background_task, progress, wait_completed
-from atasker_like.progress import BAR_EVERY, LINE_EVERY, ProgressBar
+from atasker_like import background_task, _progress as progress, wait_completed
+from atasker_like._progress import BAR_EVERY, LINE_EVERY, ProgressBar
 
 
 class Terminal(io.StringIO):

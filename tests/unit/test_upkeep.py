@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBrokenError, TaskTimeoutError,
-                          background_task)
-from atasker_like.pools import relay, upkeep
+from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
+                          TaskTimeoutError, background_task)
+from atasker_like.pools.process import log_relay as relay, process_set as upkeep
 from tests.unit import in_processes
 
 PATIENCE = 30

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from atasker_like import Checkpoint, CheckpointError, ResultBackendError, SQLiteBackend
-from atasker_like.wal import keep_log
+from atasker_like._sqlite import keep_log
 
 PATIENCE = 30
 

@@ -1,0 +1,114 @@
+"""How a thread waits: deadlines, and a pool thread that lends its place while it blocks."""
+from __future__ import annotations
+
+import threading
+from collections import deque
+from threading import TIMEOUT_MAX
+from time import monotonic
+
+from ..errors import InvalidTypeError, QueueFullError
+from .current import current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol, TypeVar
+
+    T = TypeVar("T")
+
+    class Lender(Protocol):
+        """A pool thread, as seen from here."""
+
+        task: Any
+
+        def lend(self) -> None: ...
+        def reclaim(self) -> None: ...
+
+__all__ = ["Latch", "at_once", "block", "deadline_of", "remaining"]
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """Turn a timeout in seconds into a point of the monotonic clock. None is for ever, 0 is now.
+
+    Called once, where the timeout enters the library: what is passed on is the deadline.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidTypeError(f"timeout takes seconds or None, not {type(timeout).__name__}")
+    return monotonic() + timeout
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Return the seconds left until the deadline, never below 0; None for no deadline."""
+    if deadline is None:
+        return None
+    return max(0.0, deadline - monotonic())
+
+
+def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
+    """Call a lock's ``acquire`` and return what it says; a pool thread lends its place meanwhile."""
+    timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
+    if timeout == 0:
+        return acquire(False)
+    member = current.member
+    if member is None:
+        return acquire(True, timeout)
+    member.lend()
+    try:
+        return acquire(True, timeout)
+    finally:
+        member.reclaim()
+
+
+class _Hurried:
+    """Stands for the pool thread that a thread is not, which :func:`block` asks to lend its place before it waits."""
+
+    task = None
+
+    def lend(self) -> None:
+        raise QueueFullError("its queue is full; try again later")
+
+    def reclaim(self) -> None:
+        pass
+
+
+_hurried = _Hurried()
+
+
+def at_once(call: Callable[..., T], *arguments: Any) -> T:
+    """Return ``call(*arguments)``, made in a thread that must not wait, such as a loop's.
+
+    :raises QueueFullError: it was about to wait for room in a pool or a lane.
+    """
+    before, current.member = current.member, _hurried
+    try:
+        return call(*arguments)
+    finally:
+        current.member = before
+
+
+class Latch:
+    """Opens when it has been called ``count`` times; made for one waiting thread.
+
+    The gate is a bare lock, taken at birth and released when the count reaches zero: half the cost of a
+    condition, and it can be waited for with a timeout and interrupted by a signal.
+    """
+
+    __slots__ = ("_left", "_gate")
+
+    def __init__(self, count: int = 1) -> None:
+        # One fewer than the calls, each of which takes one; the call that finds none is the last. Taking is one step,
+        # so no lock is needed, nor would one do: a signal handler may call it in the middle of a call.
+        self._left: deque[None] = deque([None] * (count - 1))
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def __call__(self) -> None:
+        try:
+            self._left.pop()
+        except IndexError:
+            self._gate.release()
+
+    def wait(self, deadline: float | None) -> bool:
+        """Block until it opens, at the latest until the deadline; say whether it opened."""
+        return block(self._gate.acquire, deadline)

@@ -1,0 +1,54 @@
+"""What this thread or coroutine runs: its pool thread, its loop's mailbox and its task."""
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from sys import modules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .blocking import Lender
+    from .loop_mailbox import LoopMailbox
+    from .task import Task
+
+__all__ = ["coroutine_inside", "current", "current_coroutine_task", "current_task"]
+
+
+class _Current(threading.local):
+    """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
+
+    member: Lender | None = None
+    mailbox: LoopMailbox | None = None
+
+
+current = _Current()
+
+#: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
+current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
+
+#: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
+coroutine_inside: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
+
+
+def current_task() -> Task[Any] | Any | None:
+    """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
+
+    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``check_cancelled()`` and
+    ``report_progress()``.
+    """
+    member = current.member
+    if member is not None:
+        # A thread's context may be a copy of one in which a coroutine ran, here or elsewhere, in another task.
+        inside = coroutine_inside.get()
+        return member.task if inside is None or inside[0] is not member.task else inside[1]
+    task = current_coroutine_task.get()
+    if task is None:
+        child = modules.get(_CHILD)         # looked up, not imported: it is there in a pool process
+        if child is not None and child.server is not None:
+            return child.server.current()
+    return task
+
+
+_CHILD = __name__.rsplit(".", 2)[0] + ".pools.process.child"

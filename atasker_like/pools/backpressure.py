@@ -1,0 +1,219 @@
+"""Whether a pool takes another task, who waits outside until it does, and how those inside grow older.
+
+::
+
+    submit ──> room? ──yes──> accepted ──> admission queue ──> rises one class per interval, with aging
+                 │ no
+                 ├── on_full='block': the submitter waits outside ──> a task has left the queue: tries again
+                 ├── on_full='raise': QueueFullError
+                 └── on_full='drop':  the task is accepted and cancelled at once
+
+A pool that nobody has limited pays one comparison for all this: ``Admission.most`` is how many tasks may wait
+before a submission has to be looked at here. Where each has to be, it is -1.
+"""
+from __future__ import annotations
+
+from collections import deque
+from sys import maxsize
+from threading import Lock
+from time import perf_counter
+
+from ..engine.blocking import block
+from ..engine.task import CANCELED
+from ..errors import QueueFullError, TaskTimeoutError
+from .notifier import Telling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List
+
+    from ..engine.lanes import Lane
+    from ..engine.registry import Registry
+    from ..engine.run_queue import Admission
+    from ..engine.spec import TaskSpec
+    from ..engine.task import Task
+    from ..engine.timer import TimerEntry
+    from .base import Pool
+
+    Chores = List[Callable[[], None]]
+    Watchers = List[Callable[[], None]]
+
+__all__ = ["Intake"]
+
+
+class Intake(Telling):
+    """The part of a pool in front of its admission queue."""
+
+    accepting: bool
+    admission: Admission
+    registry: Registry
+    _wake_up: Callable[[], None]
+    _drained: list[Callable[[], None]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_queued: int | None = None     # tasks that may wait; None is any number
+        self.on_full = "block"
+        self.aging: float | None = None        # seconds after which a waiting task rises one class
+        self.successor: Pool | None = None     # has taken this one's place, and takes what comes here
+        self._attentive = False             # someone waits for something rare: see _attend()
+        self._outside: deque[Lock] = deque()      # gates of submitters who wait for room
+        self._crowded: set[Lane] = set()          # lanes that submitters wait for
+        self._aging_entry: TimerEntry | None = None
+
+    def limit(self, max_queued: int | None, on_full: str, aging: float | None) -> None:
+        """Set what submissions have to meet; tasks that wait already stay."""
+        with self.lock:
+            self.max_queued = max_queued
+            self.on_full = on_full
+            self.aging = aging
+            self._set_most()
+            if aging is not None and self.admission.waiting:
+                self._keep_aging()
+            self._let_in()
+
+    def _set_most(self) -> None:
+        """Say from how many waiting tasks on a submission has to be looked at; the lock is held."""
+        looked_at = self.aging is not None or self._barred() is not None
+        self.admission.most = -1 if looked_at else maxsize if self.max_queued is None else self.max_queued
+
+    def _barred(self) -> str | None:
+        """Return why no task is taken at all, or None; the lock is held."""
+        return None
+
+    def _has_room(self, spec: TaskSpec) -> bool:
+        """Say whether a task of this kind may come in, although ``most`` tasks wait; the lock is held.
+
+        :raises TaskTimeoutError: too many threads are abandoned.
+        """
+        barred = self._barred()
+        if barred is not None:
+            raise TaskTimeoutError(f"task {spec.name} was not accepted: {barred}")
+        if self.aging is not None:
+            self._keep_aging()
+        admission = self.admission
+        return (self.max_queued is None or admission.waiting < self.max_queued
+                or admission.active < admission.limit(spec.priority))       # it need not wait
+
+    def _has_room_for(self, spec: TaskSpec) -> bool:
+        """Say whether a task of this kind may come in, into its lane too; the lock is held. Errors as :meth:`_has_room`."""
+        return ((self.admission.waiting < self.admission.most or self._has_room(spec))
+                and (spec.lane is None or spec.lane.has_room()))
+
+    def _turned_away(self, task: Task[Any]) -> bool:
+        """A task has not been accepted: start the supervisor, or see to it that there is room, and let the caller
+        try again. True when the task has been dropped; no lock is held.
+
+        :raises QueueFullError: there is no room, and that is to be raised.
+        :raises SupervisorStoppedError: the supervisor has been stopped.
+        """
+        if self.successor is not None:
+            self.successor.adopt(task)
+            return True
+        if not self.accepting:
+            self._wake_up()
+            return False
+        with self.lock:
+            if self._has_room_for(task._spec):
+                return False                # by now
+            lane = task._spec.lane
+            if lane is not None and lane.has_room():
+                lane = None                 # it is the pool that has none
+        on_full = self.on_full if lane is None else lane.on_full
+        if on_full == "raise":
+            most, where, setting = ((self.max_queued, self.name, "max_queued") if lane is None
+                                    else (lane.size, f"lane {lane.name!r}", "size"))
+            raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
+                                 f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
+        if on_full == "drop":
+            held = task._hold()
+            with self.lock:
+                if not self.accepting or self._has_room_for(task._spec):
+                    return False
+                self.registry.add(task)
+                self.registry.dropped += 1
+                watchers = self._conclude(task, CANCELED, perf_counter())
+            del held
+            self._announce(task, watchers)
+            return True
+        gate = Lock()
+        gate.acquire()
+        with self.lock:
+            if not self.accepting or self._has_room_for(task._spec):
+                return False
+            outside = self._outside if lane is None else lane.outside
+            if lane is not None:
+                self._crowded.add(lane)
+            outside.append(gate)
+            self._attentive = True
+        opened = False
+        try:
+            opened = block(gate.acquire, None)
+        finally:
+            if not opened:
+                with self.lock:
+                    if gate in outside:
+                        outside.remove(gate)
+                    else:
+                        self._let_in()      # it was this one's turn: the next one's, then
+        return False
+
+    def _attend(self) -> Watchers:
+        """A task has ended or left the queue, and someone waits for that; the lock is held. Return whom to tell."""
+        told: Watchers = []
+        if self._drained and not self.registry.live:
+            told, self._drained = self._drained, []
+        self._let_in()
+        self._attentive = bool(self._drained or self._outside or self._crowded)
+        return told
+
+    def _let_in(self) -> None:
+        """Have as many submitters as there is room for try again; the lock is held."""
+        outside = self._outside
+        if outside:
+            admission = self.admission
+            most = maxsize if self.max_queued is None else self.max_queued
+            room = max(0, most - admission.waiting) + max(0, admission.places - admission.active)
+            for _ in range(min(room, len(outside)) if self.accepting else len(outside)):
+                outside.popleft().release()
+        if self._crowded:
+            for lane in list(self._crowded):
+                room = maxsize if lane.size is None or not self.accepting else max(0, lane.size - lane.waiting)
+                for _ in range(min(room, len(lane.outside))):
+                    lane.outside.popleft().release()
+                if not lane.outside:
+                    self._crowded.discard(lane)
+
+    # -- aging ---------------------------------------------------------------------------------------
+
+    def _keep_aging(self) -> None:
+        """Make sure that the timer will look how long tasks have waited; the lock is held."""
+        if self._aging_entry is None:
+            assert self.aging is not None
+            self.timer.start()
+            self._aging_entry = self.timer.call_later(self.aging, self._grow_older)
+
+    def _grow_older(self) -> None:
+        """The timer's call: tasks that have waited long rise."""
+        with self.lock:
+            self._aging_entry = None
+            aging = self.aging
+            if aging is None or not self.registry.live:
+                return                      # the next submission begins anew
+            pause = self.admission.age(perf_counter(), aging)
+            self._aging_entry = self.timer.call_later(aging if pause is None else pause, self._grow_older)
+            chores = self._risen()
+        for chore in chores:
+            chore()
+
+    def _risen(self) -> Chores:
+        """Some waiting tasks are more urgent than they were; the lock is held."""
+        raise NotImplementedError
+
+    # -- of the pool ---------------------------------------------------------------------------------
+
+    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None) -> Watchers | None:
+        raise NotImplementedError
+
+    def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
+        raise NotImplementedError

@@ -1,0 +1,417 @@
+"""The pool of tasks that are coroutines.
+
+Coroutines need no places: a loop interleaves them. So the admission of this pool is unlimited, and a task is
+STARTED when its loop has begun with it.
+"""
+from __future__ import annotations
+
+import sys
+from contextvars import copy_context
+from functools import partial
+from time import perf_counter
+
+from ..constants import TaskType
+from ..engine.current import coroutine_inside, current, current_coroutine_task
+from ..engine.loop_mailbox import mailbox_of
+from ..engine.result import with_traceback
+from ..engine.run_queue import Admission
+from ..engine.spec import TaskSpec
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task
+from ..errors import SupervisorStoppedError
+from ..loops import ALoop, LoopRegistry
+from ..options import TaskOptions
+from .base import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, Coroutine, Iterable, Sequence, TypeVar
+
+    from ..engine.loop_mailbox import LoopMailbox
+    from ..engine.timer import Timer
+    from ..errors import TaskTimeoutError
+    from .base import Chores
+
+    T = TypeVar("T")
+
+__all__ = ["LoopPool"]
+
+
+#: Whether asyncio's tasks can make their first step at once.
+_AT_ONCE = sys.version_info >= (3, 12)
+
+
+class _Made:
+    """The target of a task whose coroutine has been made already."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self.__qualname__: str = getattr(coro, "__qualname__", type(coro).__qualname__)
+        self._coro: Coroutine[Any, Any, Any] | None = coro
+
+    def __call__(self) -> Coroutine[Any, Any, Any]:
+        coro, self._coro = self._coro, None
+        assert coro is not None
+        return coro
+
+    def close(self, _: Task[Any]) -> None:
+        """The task has ended: a coroutine that never ran is closed, or Python would warn of it."""
+        if self._coro is not None:
+            self._coro.close()
+
+
+class LoopPool(Pool):
+    """Tasks that are coroutines, in whichever loop each of them belongs to."""
+
+    tt = TaskType.COROUTINE
+
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None],
+                 loops: LoopRegistry) -> None:
+        super().__init__(name, timer, wake_up, beside, Admission(0))
+        self._loops = loops
+        #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
+        self._places: dict[Task[Any], LoopMailbox] = {}
+
+    def busy_here(self) -> bool:
+        return Pool.busy_here(self) or self._loops.is_coming_here()
+
+    def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]:
+        """Accept a coroutine as a task, and return it. Errors as :meth:`submit`."""
+        made = _Made(coro)
+        task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
+        task._more().callbacks = [made.close]
+        return self.submit(task) or task            # type: ignore[func-returns-value]
+
+    def submit(self, task: Task[Any]) -> None:
+        if not self.busy_here():        # else the thread that submits it will choose
+            self._choose_loop(task)
+        return Pool.submit(self, task)
+
+    def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
+        if not self.busy_here():
+            for task in tasks:
+                self._choose_loop(task)
+        Pool.submit_many(self, tasks)
+
+    def admit(self, task: Task[Any]) -> bool:
+        """See :meth:`Pool.admit`. The task names a loop that runs."""
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
+        return Pool.admit(self, task)
+
+    def begin_here(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
+        """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
+        returning, unless others of its lane come before it. False, and nothing, when it is for another loop, or the pool
+        takes none.
+
+        :param task: one whose function is :attr:`TaskSpec.brief`.
+        :param mailbox: of the running loop.
+        """
+        loop = mailbox.loop
+        if loop is None or not self._loops.leads_to(task._spec.loop, loop):
+            return False
+        extra = task._more()
+        payload = extra.payload = [mailbox, None]
+        with self.lock:
+            if not self.accepting:
+                return False
+            self.registry.add(task)
+            if not self.admission.walk_in(task):
+                self.admission.push(task)
+                chores = self._dispatch_chores(loop)
+            else:
+                chores = None
+                self._places[task] = mailbox
+                self._mark_started(task, perf_counter())
+                extra.running = extra.attempts
+        if chores is None:
+            self._launch(task, task._hold(), payload, extra.attempts, True)
+        else:
+            for chore in chores:
+                chore()
+        return True
+
+    def _choose_loop(self, task: Task[Any]) -> None:
+        if not self.accepting:
+            self._wake_up()         # before a loop is started for a task that will be refused
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
+
+    def _ready(self, task: Task[Any]) -> Chores:
+        if task._spec.lane is None:
+            return [lambda: self._post(task)]
+        self.admission.push(task)
+        return self._dispatch_chores()
+
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
+        chores: Chores = []
+        for task in tasks:
+            if task._spec.lane is None:
+                chores.append(partial(self._post, task))
+            else:
+                self.admission.push(task)
+        return chores + self._dispatch_chores()
+
+    def _dispatch_chores(self, here: asyncio.AbstractEventLoop | None = None) -> Chores:
+        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on.
+
+        :param here: the loop that makes this call: it begins with those of its own in its next turn.
+        """
+        chores: Chores = []
+        while self.admission.waiting:
+            task = self.admission.pop()
+            if task is None:
+                break
+            if task in self._places:        # an earlier attempt, which takes its time to end, has given it up
+                self.admission.leave(task)
+                task._more().running = 0
+            self._places[task] = mailbox = task._more().payload[0]
+            if here is not None and mailbox.loop is here:
+                chores.append(partial(self._begin, task, False))
+            else:
+                chores.append(partial(self._post, task))
+        self._let_in()
+        return chores
+
+    def _risen(self) -> Chores:
+        return self._dispatch_chores()
+
+    def _post(self, task: Task[Any]) -> None:
+        extra = task._extra
+        payload = None if extra is None else extra.payload
+        if payload is not None and not payload[0].post(self._begin, task):
+            self.abandon_closed()
+
+    def abandon_closed(self) -> None:
+        """End the tasks whose loop has been closed: nothing else will."""
+        self._give_up(all_loops=False)
+
+    def give_up(self) -> list[str]:
+        """See :meth:`Pool.give_up`."""
+        return self._give_up(all_loops=True)
+
+    def _give_up(self, all_loops: bool) -> list[str]:
+        ended = []
+        with self.lock:
+            for task in list(self.registry.live.values()):
+                extra = task._extra
+                if extra is None or extra.payload is None or task._status == DELAYED:
+                    continue
+                loop = extra.payload[0].loop
+                if loop is not None and not loop.is_closed() and not all_loops:
+                    continue
+                held = task._hold()
+                if task._status == STARTED:
+                    self._leave(task)
+                    extra.running = 0           # a driver that comes back after all finds that it is not meant
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                else:
+                    error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) was closed; the "
+                                                   "coroutine never ran")
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    self._leave_line(task)
+                ended.append((task, held, watchers))
+            for task, mailbox in list(self._places.items()):
+                if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
+                    task._more().running = 0    # its coroutine was to end, and took its time
+                    self._leave(task)
+            chores = self._dispatch_chores()
+        for task, held, watchers in ended:
+            self._announce(task, watchers, inline=False)
+        for chore in chores:
+            chore()
+        return [task.id for task, _, _ in ended]
+
+    def _begin(self, task: Task[Any], at_once: bool = True) -> None:
+        """In the loop: start the coroutine.
+
+        :param at_once: False where a coroutine is ending: its followers would run inside of one another.
+        """
+        with self.lock:
+            if task._status != QUEUED:
+                return
+            extra = task._more()
+            if task not in self._places:        # with a lane it has its place since it passed
+                self.admission.enter(task)
+                self._places[task] = extra.payload[0]
+            self._mark_started(task, perf_counter())
+            extra.running = extra.attempts
+            call, payload, attempt = task._hold(), extra.payload, extra.attempts
+        self._launch(task, call, payload, attempt, at_once)
+
+    def _launch(self, task: Task[Any], call: Any, payload: Any, attempt: int, at_once: bool) -> None:
+        """In the loop: run the coroutine of a task that has been marked as started.
+
+        From Python 3.12 on, the first step is made here where it may be: a turn of the loop less, and a coroutine that
+        waits for nothing has ended when this returns.
+        """
+        import asyncio  # cheaper than names from it, as it is a package
+
+        loop = payload[0].loop
+        context = copy_context() if call[2] is None else call[2].copy()
+        drive: Coroutine[Any, Any, None] | None = None
+        try:
+            if at_once and _AT_ONCE and _makes_plain_tasks(loop):
+                drive = self._drive(task, call, attempt, None)
+                make: Any = asyncio.Task      # whose arguments are not the same in every version
+                running = make(drive, loop=loop, context=context, eager_start=True)
+                if running.done():
+                    return
+            else:
+                unstarted = partial(self._cut_short_run, task, attempt)
+                drive = self._drive(task, call, attempt, unstarted)
+                running = context.run(loop.create_task, drive)
+                running.add_done_callback(unstarted)
+        except BaseException as error:      # there is no memory, or the loop makes tasks in a way of its own
+            if drive is not None:
+                drive.close()
+            self._end_run(task, attempt, None, error, False)
+            return
+        with self.lock:
+            payload[1] = running
+            too_late = task._status != STARTED or task._more().cancel_requested
+        if too_late:
+            running.cancel()
+
+    def _cut_short_run(self, task: Task[Any], attempt: int, running: Any) -> None:
+        """An asyncio task has ended: when it was cancelled before its first step, it never got into its coroutine."""
+        if task._more().running == attempt:
+            self._end_run(task, attempt, None, None, True)
+
+    async def _drive(self, task: Task[Any], call: Any, attempt: int,
+                     unstarted: Callable[[Any], None] | None) -> None:
+        import asyncio
+
+        if unstarted is not None:
+            running = asyncio.current_task()
+            if running is not None:         # None in a loop whose tasks are not asyncio's own
+                running.remove_done_callback(unstarted)     # a turn of the loop less
+            del running, unstarted          # the first would be a cycle
+        current_coroutine_task.set(task)
+        member = current.member
+        if member is not None and member.task is not None:      # a loop in a task's thread
+            coroutine_inside.set((member.task, task))
+        del member
+        value: Any = None
+        error: BaseException | None = None
+        cancelled = False
+        try:
+            value = await task._spec.target(*call[0], **(call[1] or {}))
+        except asyncio.CancelledError:
+            cancelled = True
+        except BaseException as raised:
+            error = raised
+            if raised.__traceback__ is not None and raised.__traceback__.tb_next is not None:
+                with_traceback(error, raised.__traceback__.tb_next)
+        try:
+            self._end_run(task, attempt, value, error, cancelled)
+        finally:
+            del call, value, error
+
+    def _end_run(self, task: Task[Any], attempt: int, value: Any, error: BaseException | None,
+                 cancelled: bool) -> None:
+        pause = None
+        outcome = value
+        if error is not None:
+            cancelled = cancelled or self._is_cancellation(task, error)
+            pause = self._retry_pause(task, error)
+            outcome = self._failure(task, error)
+        elif not cancelled and task._spec.callback is not None and not task.done():
+            self.run_callback(task, value)
+        watchers = None
+        chores: Chores = []
+        with self.lock:
+            extra = task._more()
+            first = extra.running == attempt
+            here = None
+            if first:
+                here = self._places.pop(task).loop      # which makes this call
+                extra.running = 0
+                self.admission.leave(task)
+            if first and task._status == STARTED:
+                if cancelled:
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                elif pause is not None and self._may_retry(task):
+                    chores = self._retry(task, pause, outcome.error)
+                else:
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
+            if error is not None and (watchers is None or cancelled):
+                outcome.seen = True         # another attempt follows, or its end was told before
+            if task._spec.lane is not None:
+                chores = chores + self._dispatch_chores(here)
+        for chore in chores:
+            chore()
+        self._announce(task, watchers, inline=False)
+
+    def _withdrawn(self, task: Task[Any]) -> Chores:
+        self._leave_line(task)
+        return self._dispatch_chores()
+
+    def _leave_line(self, task: Task[Any]) -> None:
+        """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
+        if task._spec.lane is not None:
+            if task in self._places:
+                self._leave(task)
+            else:
+                self.admission.withdrawn(task)
+
+    def _leave(self, task: Task[Any]) -> None:
+        if self._places.pop(task, None) is not None:
+            self.admission.leave(task)
+
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+        for task in tasks:
+            if not task._more().running:
+                self._places.pop(task, None)
+        standing = self.admission.standing()
+        self.admission.push_back([task for task in self.registry.live.values() if task._spec.lane is not None
+                                  and task._status == QUEUED and task not in standing and task not in self._places])
+        self.admission.recount(len(self._places), [task._spec.lane for task in self._places
+                                                   if task._spec.lane is not None])
+        # Whether these were posted nobody knows; once more does no harm.
+        again: Chores = [partial(self._post, task) for task in self._places if task._status == QUEUED]
+        return again + self._dispatch_chores()
+
+    def _stop(self, task: Task[Any]) -> Chores:
+        payload = task._more().payload
+        if payload is None or payload[1] is None:
+            return []
+        mailbox, running = payload
+        return [lambda: mailbox.post(_cancel, running)]
+
+    def _interrupt(self, task: Task[Any]) -> Chores:
+        return self._stop(task)
+
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+        chores = self._stop(task)
+        if pause is not None and self._may_retry(task):
+            return chores + self._retry(task, pause, error)
+        held = task._hold()
+        watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+
+        def announce() -> None:
+            nonlocal held
+            held = ()
+            self._announce(task, watchers, inline=False)
+
+        return [*chores, announce]
+
+    def _done_early(self, task: Task[Any]) -> Chores:
+        return self._stop(task)
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`."""
+        super().reset_after_fork()
+        self._places = {}
+
+    def close(self, deadline: float | None) -> None:
+        """Nothing to end: the loops belong to the supervisor or to the application."""
+
+
+def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return loop.get_task_factory() is None
+    except (AttributeError, NotImplementedError):       # it is none of asyncio's own, and need not have it
+        return False
+
+
+def _cancel(running: asyncio.Task[Any]) -> None:
+    running.cancel()

@@ -1,0 +1,115 @@
+"""The ways in which executors take calls, behind one face.
+
+A call is given away once, and its end is told once: with what it returned, with the executor's error, or that it was
+thrown out. What tells it comes in the executor's threads. No lock is held when an executor is called.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+from ...errors import InvalidTypeError
+from ..base import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    #: Called once for each call that was given away: the error of the executor or None, what the call returned, and
+    #: whether the executor has thrown it out.
+    Told = Callable[[Optional[BaseException], Any, bool], None]
+
+__all__ = ["Outlet", "outlet_for"]
+
+
+class Outlet:
+    """One executor, as far as a pool needs it."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+        self.name: str = type(executor).__name__
+        self.in_process = _is_one_of(executor, ("concurrent.futures.thread", "ThreadPoolExecutor"),
+                                     ("multiprocessing.pool", "ThreadPool"))
+
+    def size(self) -> int:
+        """Return how many calls it runs at once, as far as it says so; else how many CPUs there are."""
+        for attribute in ("_max_workers", "_processes", "max_workers"):
+            size = getattr(self.executor, attribute, None)
+            if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+                return size
+        return os.cpu_count() or 1
+
+    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
+        """Give a call away; return what :meth:`cancel` takes. ``told`` may be called before this returns."""
+        future = self._submit(function, arguments)
+
+        def done(future: Any) -> None:
+            try:
+                if future.cancelled():
+                    told(None, None, True)
+                    return
+                error = future.exception()
+                value = None if error is not None else future.result()
+            except BaseException as raised:     # an executor of its own kind: whatever it says, the task must end
+                told(raised, None, False)
+                return
+            told(error, value, False)
+
+        future.add_done_callback(done)
+        return future
+
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return self.executor.submit(function, *arguments)
+
+    def cancel(self, handle: Any) -> bool:
+        """Try to have a call not run; say whether it will not."""
+        return bool(handle.cancel())
+
+    def has_ended(self) -> bool:
+        """Say whether it will never tell anything again."""
+        return False
+
+
+class _ScheduleOutlet(Outlet):
+    """Takes the arguments as one thing, so that none is mistaken for an option; its ``cancel`` ends what runs."""
+
+    def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return self.executor.schedule(function, args=arguments)
+
+
+class _ApplyOutlet(Outlet):
+    """A ``multiprocessing.Pool``, which has no futures, and tells nobody of the calls that it has lost."""
+
+    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
+        return self.executor.apply_async(function, arguments, callback=lambda value: told(None, value, False),
+                                         error_callback=lambda error: told(error, None, False))
+
+    def cancel(self, handle: Any) -> bool:
+        return False
+
+    def has_ended(self) -> bool:
+        return getattr(self.executor, "_state", None) in ("TERMINATE", 2)
+
+
+def _is_one_of(executor: Any, *classes: tuple[str, str]) -> bool:
+    """Say whether an executor is of certain classes, without importing their modules: if it is, they are there."""
+    for module, name in classes:
+        found = getattr(sys.modules.get(module), name, None)
+        if found is not None and isinstance(executor, found):
+            return True
+    return False
+
+
+def outlet_for(executor: Any) -> Outlet:
+    """Return the outlet that fits an executor.
+
+    :raises InvalidTypeError: it is none.
+    """
+    if isinstance(executor, Pool):
+        raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another supervisor, which runs that "
+                               "one's tasks only; have this supervisor make one: create_mp_pool()")
+    for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet), ("apply_async", _ApplyOutlet)):
+        if callable(getattr(executor, method, None)) and not isinstance(executor, type):
+            return kind(executor)
+    raise InvalidTypeError("mp_pool takes a concurrent.futures.Executor, a multiprocessing.Pool, or None for the "
+                           f"supervisor's own pool, not {executor!r}")

@@ -1,0 +1,481 @@
+"""A pool over an executor that the application brings: it admits, orders and watches; the executor runs.
+
+::
+
+    submit ──> admission queue ──> place free? ──> the giver, one pool thread at a time ──> executor.submit
+                     ^                                                                           │
+                     └── retry, next task <── place free <── done callback, in the executor's threads
+
+At most as many calls as there are places are with the executor at a time; so what waits, waits here, in order of
+priority, and can be cancelled for good.
+
+Nothing but the giver calls ``submit``. Some executors run done callbacks with a lock of theirs held that ``submit``
+wants, some block in it; and the main thread may be interrupted at any line, which a pool thread is not.
+
+What an executor cannot do, this pool cannot: a call that runs is not ended by anything. After a timeout, or when
+the supervisor has been stopped, it is *abandoned*: its task is final, its result will be dropped, and it keeps its
+place until the executor says that it has ended, since it keeps the executor busy as long.
+"""
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from time import perf_counter
+
+from ..._log import log
+from ...constants import TaskType
+from ...engine.result import Failure
+from ...engine.run_queue import Admission
+from ...engine.spec import TaskSpec
+from ...engine.task import CANCELED, COMPLETED, STARTED, Task
+from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
+from ..base import Pool
+from ..process import child
+from ..process.child import ERROR
+from ..process.protocol import decode
+from .adapters import Outlet
+from .remote_call import run_here, run_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Sequence
+
+    from ...engine.timer import Timer
+    from ..base import Chores
+
+__all__ = ["ExternalPool"]
+
+
+class _Call:
+    """One attempt of a task, from its start until the executor has told its end. Guarded by the pool's lock."""
+
+    __slots__ = ("task", "outlet", "handle", "given", "over", "abandoned", "unwanted")
+
+    def __init__(self, task: Task[Any], outlet: Outlet) -> None:
+        self.task = task
+        self.outlet = outlet
+        self.handle: Any = None       # what the outlet takes for cancel()
+        self.given = False              # the giver has taken it up
+        self.over = False               # the executor has told its end
+        self.abandoned = False          # nobody waits for it any more
+        self.unwanted = False           # the executor is to cancel it, if it still can
+
+
+class ExternalPool(Pool):
+    """Gives tasks to an executor, most urgent first, and a limited number at a time."""
+
+    tt = TaskType.MP
+
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None], outlet: Outlet, pool_size: int,
+                 reserve_normal: int = 0, reserve_high: int = 0) -> None:
+        super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
+        self.outlet = outlet
+        self._calls: set[_Call] = set()           # those that occupy a place
+        self._to_give: deque[_Call] = deque()     # of these, those that wait for the giver
+        self._giving = False                        # there is a giver, or one is asked for
+        self._giver_runs = False
+
+    @property
+    def executor(self) -> Any:
+        """What the application has put in place."""
+        return self.outlet.executor
+
+    def use(self, outlet: Outlet) -> None:
+        """Give what comes, and what waits, to another executor. What the old one has been given stays with it."""
+        with self.lock:
+            self.outlet = outlet
+            for waiting in self._to_give:
+                waiting.outlet = outlet
+        self._desert()
+
+    def retire(self, successor: Pool) -> bool:
+        """See :meth:`Pool.retire`. The executor is let go."""
+        retired = super().retire(successor)
+        if retired:
+            self.outlet = Outlet(None)
+        return retired
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
+        """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
+        task: Task[Any] = Task(spec, args, kwargs, None)
+        return self.submit(task) or task            # type: ignore[func-returns-value]
+
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
+        """See :meth:`Pool.start_many`."""
+        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
+        self.submit_many(tasks)
+        return tasks
+
+    def submit(self, task: Task[Any]) -> None:
+        self._pack(task)
+        return Pool.submit(self, task)
+
+    def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
+        for task in tasks:
+            self._pack(task)
+        Pool.submit_many(self, tasks)
+
+    def _pack(self, task: Task[Any]) -> None:
+        """Pickle a call in the submitter's thread, with no lock held: whatever comes of that is this task's own.
+
+        The packed call, or the error, is kept in the task.
+        """
+        if self.outlet.in_process:
+            task._context = None
+            return
+        spec = task._spec
+        what = "function"
+        try:
+            blob = spec.blob
+            if blob is None:
+                blob = child.pickle_target(spec.target)
+                if child.is_stateless(spec.target):
+                    spec.blob = blob
+            what = "arguments"
+            args, kwargs = task._args, task._kwargs
+            task._context = blob, pickle.dumps((args, kwargs), 5) if args or kwargs else None
+        except (Exception, SystemExit) as raised:
+            advice = ("define it at the top level of a module, where the process can import it"
+                      if what == "function" else "pass plain data, and open files or connections in the function")
+            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to {self.outlet.name} "
+                                      f"({type(raised).__name__}: {raised}); {advice}")
+            error.__cause__ = raised
+            task._context = error
+
+    # -- dispatch: all with the lock held ------------------------------------------------------------
+
+    def _ready(self, task: Task[Any]) -> Chores:
+        if isinstance(task._context, TaskPicklingError):
+            return self._conclude_chores(task, COMPLETED, self._failure(task, task._context))
+        self.admission.push(task)
+        return self._dispatch_chores()
+
+    def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Chores:
+        """Make a task final, and let its arguments go when the lock is free."""
+        held = task._hold()
+        watchers = self._conclude(task, status, perf_counter(), outcome)
+
+        def announce() -> None:
+            nonlocal held
+            held = ()
+            self._announce(task, watchers, inline=False)
+
+        return [announce]
+
+    def _dispatch_chores(self) -> Chores:
+        """Start what may start, and ask for a giver if there is none."""
+        while True:
+            task = self.admission.pop()
+            if task is None:
+                break
+            call = _Call(task, self.outlet)
+            self._calls.add(call)
+            self._to_give.append(call)
+            task._advance(STARTED, perf_counter())
+            if self.recorder is not None:
+                self.recorder.began(task)
+            extra = task._more()
+            extra.payload = call
+            if task._spec.hooks is not None:
+                self._tell_started(task)
+            if extra.on_start:
+                for watcher in extra.on_start:
+                    watcher()
+                extra.on_start = None
+        self._let_in()
+        chores: Chores = []
+        if self.outlet.has_ended():
+            chores.append(self._desert)
+        if self._to_give and not self._giving:
+            self._giving = True
+            chores.append(self._ask_giver)
+        return chores
+
+    def _ask_giver(self) -> None:
+        self._beside(self._give_all)
+
+    def _freed(self, call: _Call) -> None:
+        """A call occupies its place no longer."""
+        if call in self._calls:
+            self._calls.discard(call)
+            self.admission.leave(call.task)
+
+    def _withdraw(self, call: _Call) -> bool:
+        """Take a call back that the giver has not taken up; say whether it was in time."""
+        if call.given or call.over:
+            return False
+        call.over = True
+        self._to_give.remove(call)
+        self._freed(call)
+        return True
+
+    def _call_of(self, task: Task[Any]) -> _Call | None:
+        extra = task._extra
+        payload = None if extra is None else extra.payload
+        return payload if isinstance(payload, _Call) else None
+
+    # -- giving: one pool thread ---------------------------------------------------------------------
+
+    def _give_all(self) -> None:
+        while True:
+            with self.lock:
+                self._giver_runs = True
+                if not self._to_give:
+                    self._giving = self._giver_runs = False
+                    return
+                call = self._to_give.popleft()
+                call.given = True
+                task = call.task
+                args, kwargs, packed = task._hold()
+                spec = task._spec
+                attempt, live = max(1, task.attempts), not task.done()
+                if live and spec.timeout is not None:
+                    self._arm(task)     # not before: what waits for the giver does not run
+            if live:
+                self._give(call, spec, args, kwargs, packed, attempt)
+            else:
+                self._returned(call, None, None, True)
+            del call, task, args, kwargs, packed
+
+    def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
+              packed: Any, attempt: int) -> None:
+        task, outlet = call.task, call.outlet
+
+        def told(error: BaseException | None, value: Any, thrown_out: bool) -> None:
+            self._returned(call, error, value, thrown_out)
+
+        try:
+            if outlet.in_process:
+                if spec.takes_id:
+                    kwargs = dict(kwargs or (), _task_id=task.id)
+                handle = outlet.give(run_here, (task, child.undecorated(spec.target), args, kwargs), told)
+            else:
+                if packed is None:      # it was to run in this process, and another executor has taken the place
+                    self._pack(task)
+                    packed = task._context
+                if isinstance(packed, TaskPicklingError):
+                    self._returned(call, packed, None, False)
+                    return
+                blob, payload = packed
+                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name, attempt), told)
+        except BaseException as error:
+            self._returned(call, self._broken(task, outlet, error, "did not take"), None, False)
+            return
+        with self.lock:
+            if not call.over:
+                call.handle = handle
+            unwanted = call.unwanted
+        if unwanted:
+            self._try_cancel(call)
+
+    def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
+                ) -> PoolBrokenError:
+        said = "" if cause is None else f" ({type(cause).__name__}: {cause})"
+        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.id[-8:]}){said}; it is "
+                                "broken, or has been shut down: put another one in place with "
+                                "task_supervisor.mp_pool = ..., and submit the task again, or give it retries")
+        error.__cause__ = cause
+        return error
+
+    # -- the end of a call: the executor's threads -----------------------------------------------------
+
+    def _returned(self, call: _Call, error: BaseException | None, value: Any, thrown_out: bool) -> None:
+        """The executor says that a call has ended; or the giver, that it was not taken."""
+        if self.busy_here():
+            self.elsewhere(self._returned, call, error, value, thrown_out)
+            return
+        task = call.task
+        if thrown_out:
+            if call.unwanted or task.done():
+                self._end(call, None, None, True)
+                return
+            error = self._broken(task, call.outlet, None, "has thrown out")
+        elif error is None:
+            try:
+                kind, payload = value
+            except (TypeError, ValueError):
+                error = self._broken(task, call.outlet, None, f"returned {type(value).__name__} of its own for")
+            else:
+                if not call.outlet.in_process:
+                    _, kind, _, payload = decode(0, kind, 0.0, payload)
+                if kind == ERROR:
+                    error = payload
+                value = payload
+        elif not isinstance(error, (PoolBrokenError, TaskPicklingError)):
+            error = self._broken(task, call.outlet, error, "lost")
+        if error is not None:
+            self._end(call, error, None, self._is_cancellation(task, error))
+        elif task._spec.callback is None or call.abandoned:
+            self._end(call, None, value, False)
+        else:
+            self._beside(lambda: self._end_with_callback(call, value))
+
+    def _end_with_callback(self, call: _Call, value: Any) -> None:
+        """In a pool thread, since it may block: the ``callback``, and then the end."""
+        if not call.task.done():
+            self.run_callback(call.task, value)
+        self._end(call, None, value, False)
+
+    def _end(self, call: _Call, error: BaseException | None, value: Any, cancelled: bool) -> None:
+        task = call.task
+        pause = None
+        outcome = value
+        if error is not None and not cancelled:
+            pause = self._retry_pause(task, error)
+            outcome = self._failure(task, error)
+        watchers = None
+        chores: Chores = []
+        held = task._hold()
+        with self.lock:
+            first = not call.over
+            call.over = True
+            call.handle = None
+            self._freed(call)
+            if first and not call.abandoned and task._status == STARTED and self._call_of(task) is call:
+                if cancelled:
+                    watchers = self._conclude(task, CANCELED, perf_counter())
+                elif pause is not None and self._may_retry(task):
+                    chores = self._retry(task, pause, outcome.error)
+                else:
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
+            if watchers is None and type(outcome) is Failure:
+                outcome.seen = True         # another attempt follows, or its end was told before
+            chores += self._dispatch_chores()
+        del held, outcome
+        for chore in chores:
+            chore()
+        self._announce(task, watchers, inline=False)
+
+    def _desert(self) -> None:
+        """The executor has been ended, and will not tell of what it was given."""
+        with self.lock:
+            deserted = [call for call in self._calls if call.outlet.has_ended() and call.given]
+        for call in deserted:
+            self._end(call, self._broken(call.task, call.outlet, None, "was terminated with"), None, False)
+
+    # -- what may be asked of a running task ---------------------------------------------------------
+
+    def _interrupt(self, task: Task[Any]) -> Chores:
+        call = self._call_of(task)
+        if call is None or call.over:
+            return []
+        if self._withdraw(call):
+            return [*self._conclude_chores(task, CANCELED), *self._dispatch_chores()]
+        asked, call.unwanted = call.unwanted, True
+        if asked or call.handle is None:
+            return []                   # the giver sees that it is unwanted when the executor has it
+        return [lambda: self._try_cancel(call)]
+
+    def _try_cancel(self, call: _Call) -> None:
+        handle, task = call.handle, call.task
+        if call.over:
+            return
+        try:
+            honoured = call.outlet.cancel(handle)
+        except Exception as error:
+            log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s", call.outlet.name, task.name,
+                        task.id[-8:], type(error).__name__, error)
+            return
+        if not honoured and not call.over and not call.outlet.in_process:
+            log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, and its result counts",
+                        task.name, task.id[-8:], call.outlet.name)
+
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+        call = self._call_of(task)
+        chores: Chores = []
+        if call is not None and not call.over:
+            call.abandoned = call.unwanted = True
+            abandoned = call
+            if call.handle is not None:
+                chores.append(lambda: self._stop_late(abandoned))
+        if pause is not None and self._may_retry(task):
+            task._more().payload = None
+            return chores + self._retry(task, pause, error) + self._dispatch_chores()
+        name = self.outlet.name if call is None else call.outlet.name
+        plain = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
+                                 f"{task._spec.timeout:g} s. The executor {name} cannot end a call that runs: it goes on "
+                                 "there, keeps its place until it ends, and its result is dropped; have the function "
+                                 "watch the time itself, or use the supervisor's own pool, which ends its processes")
+        ended = self._conclude_chores(task, COMPLETED, self._failure(task, plain))
+        return [*chores, *self._dispatch_chores(), *ended]
+
+    def _stop_late(self, call: _Call) -> None:
+        """Nobody waits for a call: if the executor has not begun with it, it need not."""
+        try:
+            call.outlet.cancel(call.handle)
+        except Exception:               # it was worth a try
+            pass
+
+    def _done_early(self, task: Task[Any]) -> Chores:
+        call = self._call_of(task)
+        if call is not None and self._withdraw(call):
+            return self._dispatch_chores()
+        return []                       # its result, when it comes, is ignored
+
+    def _risen(self) -> Chores:
+        return self._dispatch_chores()
+
+    def _begun(self, task: Task[Any]) -> bool:
+        call = self._call_of(task)
+        return call is not None and not self._withdraw(call)
+
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+        for call in [call for call in self._calls if call.task in tasks and not call.given]:
+            call.over = True
+            self._calls.discard(call)
+        self._to_give = deque(call for call in self._to_give if not call.over)
+        self.admission.recount(len(self._calls), [call.task._spec.lane for call in self._calls
+                                                  if call.task._spec.lane is not None])
+        if not self._giver_runs:
+            self._giving = False        # whoever was about to ask for it was interrupted
+        return self._dispatch_chores()
+
+    # -- size and end --------------------------------------------------------------------------------
+
+    @property
+    def abandoned(self) -> int:
+        """How many calls the executor still has that nobody waits for."""
+        return sum(1 for call in list(self._calls) if call.abandoned)
+
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int = 0) -> None:
+        """Change how many calls the executor is given at a time; those that it has are not touched."""
+        with self.lock:
+            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            more = self.accepting and self.admission.waiting > 0
+        if more:
+            self._uninterrupted(self._start_more)
+
+    def drain(self, deadline: float | None) -> bool:
+        self._desert()
+        return super().drain(deadline)
+
+    def give_up(self) -> list[str]:
+        """See :meth:`Pool.give_up`. What the executor runs goes on there."""
+        with self.lock:
+            for call in list(self._calls):
+                if not self._withdraw(call):
+                    call.abandoned = call.unwanted = True
+        return super().give_up()
+
+    def close(self, deadline: float | None) -> None:
+        """Give up what is alive still: the executor is the application's, and it is not shut down."""
+        given_up = self.give_up()
+        if given_up:
+            log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)", self.name,
+                        self.outlet.name, len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`. Whether the executor is of use in the child, it must say itself."""
+        super().reset_after_fork()
+        self._calls, self._to_give = set(), deque()
+        self._giving = self._giver_runs = False
+
+    def warm_up(self) -> None:
+        """Nothing to do: the executor starts its processes itself."""
+
+    def kill_all(self) -> None:
+        """Nothing to do: the processes are the executor's."""
+

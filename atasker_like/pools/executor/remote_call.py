@@ -1,0 +1,80 @@
+"""What an external executor runs: one call, of which everything that comes back can be sent.
+
+The call is packed before it is given away, and its result before it is given back. So nothing that cannot be pickled,
+and no exception that ends a process, ever meets the executor's own machinery, which may break of it.
+"""
+from __future__ import annotations
+
+import pickle
+
+from ...engine.current import current_coroutine_task
+from ...engine.result import with_traceback
+from ..process.child import ERROR, NONE, VALUE, _describe, undecorated
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ...engine.task import Task
+
+__all__ = ["TaskOutside", "run_here", "run_there"]
+
+
+class TaskOutside:
+    """What ``current_task()`` gives in a process of an external executor."""
+
+    __slots__ = ("id", "name", "attempts")
+
+    def __init__(self, task_id: str, name: str, attempts: int) -> None:
+        self.id = task_id
+        self.name = name
+        self.attempts = attempts
+
+    def check_cancelled(self) -> None:
+        """Does nothing: no request crosses to the processes of an external executor."""
+
+    def report_progress(self, done: float, total: float | None = None,
+                        message: str | None = None) -> None:
+        """Does nothing: no report crosses from the processes of an external executor."""
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.id[-8:]} running>"
+
+
+def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
+              attempt: int) -> tuple[int, bytes | None]:
+    """In a process of the executor: run a packed call; return the kind of the result, and the result packed."""
+    stage = "function"
+    token = current_coroutine_task.set(TaskOutside(task_id, name, attempt))     # type: ignore[arg-type]
+    try:
+        function = undecorated(pickle.loads(blob))
+        stage = "arguments"
+        args, kwargs = ((), None) if payload is None else pickle.loads(payload)
+        if takes_id:
+            kwargs = dict(kwargs or (), _task_id=task_id)
+        stage = "run"
+        value = function(*args, **kwargs) if kwargs else function(*args)
+        if value is None:
+            return NONE, None
+        stage = "result"
+        return VALUE, pickle.dumps(value, 5)
+    except BaseException as error:
+        return ERROR, _describe(error, stage)
+    finally:
+        current_coroutine_task.reset(token)
+
+
+def run_here(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],
+             kwargs: dict[str, Any] | None) -> tuple[int, Any]:
+    """In a thread of the executor, in this process: run a call; return the kind of the result, and the result."""
+    token = current_coroutine_task.set(task)
+    try:
+        return VALUE, function(*args, **(kwargs or {}))
+    except BaseException as error:
+        trace = error.__traceback__
+        if trace is not None and trace.tb_next is not None:
+            with_traceback(error, trace.tb_next)
+        return ERROR, error
+    finally:
+        current_coroutine_task.reset(token)
+        del task, args, kwargs

@@ -1,0 +1,544 @@
+"""The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
+
+This module imports nothing of the package but the errors and the relay of log records, so that a child starts fast.
+
+Three pipes connect a pool process to its parent; a fourth tells it that the parent has died, and on a fifth it
+says, when it is sent a signal, where its threads are::
+
+    parent ──── frames of tasks ────> child      FRAME header, marshalled entries, raw buffers
+    parent ──── tickets ────────────> child      one a task: the number of its frame, 4 bytes
+    parent <─── results ───────────── child      RESULT header, payload; one write each
+    parent <─── stacks ────────────── child      text, written by faulthandler whatever the process is doing
+
+A ticket is the right to run one task. The child takes a ticket, then starts the next task of the frame that the
+ticket names. The parent reads tickets back from the same pipe when it wants tasks back: the kernel gives each
+ticket to exactly one of the two. So a task that was sent is run by this child, or taken back, never both; and
+when a child has died, the tickets left in its pipe say exactly how many tasks it had not begun.
+"""
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+from time import perf_counter
+from types import BuiltinFunctionType, FunctionType
+
+from ...errors import TaskPicklingError
+from . import log_relay as relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any, Callable, Iterable, Sequence, Tuple
+
+    #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
+    #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
+    #: to be kept), name if one was given
+    Entry = Tuple[Any, ...]
+
+__all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
+
+#: length of what follows the entries (of one task, then: its buffers and the pickle of its arguments), length of the
+#: entries, number of the frame
+FRAME = struct.Struct("<QII")
+#: number of the task, length of the payload, seconds it took, kind
+RESULT = struct.Struct("<QQdB")
+TICKET = struct.Struct("<I")
+
+NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY, LOG = range(8)
+
+#: From this size on, a pickle travels beside the entries, and bytes are not copied into their pickle.
+LARGE = 1 << 16
+
+#: Asked of the kernel for each pipe; a refusal only costs speed.
+PIPE_SIZE = 1 << 20
+
+
+class Parts:
+    """A file that keeps what is written to it, in parts. The pickler writes large bytes as they are, uncopied."""
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+
+    def write(self, data: Any) -> int:
+        """Keep the data."""
+        self.parts.append(data)
+        return len(data)
+
+
+def pickle_parts(value: Any, members: Iterable[Any]) -> tuple[list[Any], list[memoryview]]:
+    """Pickle a value that has some members; return the parts of its pickle, and the buffers beside it."""
+    buffers: list[pickle.PickleBuffer] = []
+    for member in members:
+        if type(member) in _BULKY and len(member) >= LARGE:
+            file = Parts()
+            pickle.Pickler(file, 5, buffer_callback=buffers.append).dump(value)
+            parts = file.parts
+            break
+    else:
+        parts = [pickle.dumps(value, 5, buffer_callback=buffers.append)]
+    return parts, [buffer.raw() for buffer in buffers]
+
+
+_BULKY = (bytes, bytearray, str)
+
+
+class PipeReader:
+    """A file over the next so many bytes of a pipe, for the unpickler: it reads large bytes straight into place.
+
+    :param wait: called when the pipe, which does not block then, is empty.
+    """
+
+    def __init__(self, fd: int, length: int, first: bytes = b"",
+                 wait: Callable[[], object] | None = None) -> None:
+        self._fd = fd
+        self._left = length - len(first)    # to be read from the pipe still
+        self._first = memoryview(first)     # has been read already
+        self._wait = wait
+        self.torn = False                   # the other end was closed too early
+
+    def readinto(self, target: Any) -> int:
+        """Fill a buffer.
+
+        :raises EOFError: the other end was closed before.
+        """
+        view = memoryview(target).cast("B")
+        filled = min(len(self._first), len(view))
+        view[:filled] = self._first[:filled]
+        self._first = self._first[filled:]
+        if len(view) - filled > self._left:
+            raise EOFError              # a pickle that asks for more than was sent
+        while filled < len(view):
+            try:
+                count = os.readv(self._fd, [view[filled:filled + PIPE_SIZE]])
+            except BlockingIOError:
+                assert self._wait is not None
+                self._wait()
+                continue
+            if not count:
+                self.torn = True
+                raise EOFError
+            filled += count
+            self._left -= count
+        return filled
+
+    def read(self, length: int) -> bytes:
+        """Return exactly so many bytes."""
+        data = bytearray(length)
+        self.readinto(data)
+        return bytes(data)
+
+    def readline(self) -> bytes:
+        """Return bytes up to a line feed; only pickles of the oldest protocols ask for it."""
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self.read(1)
+        return line
+
+    def rest(self) -> bytes:
+        """Return all that is left."""
+        return self.read(len(self._first) + self._left)
+
+    def skip(self) -> None:
+        """Read what is left, and forget it."""
+        while self._first or self._left:
+            self.read(min(PIPE_SIZE, len(self._first) + self._left))
+
+
+def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
+    """Read buffers and then a pickle that refers to them, and make its value."""
+    buffers = []
+    for size in sizes:
+        buffer = bytearray(size)
+        reader.readinto(buffer)
+        buffers.append(buffer)
+    return pickle.Unpickler(reader, buffers=buffers).load()
+
+
+class _ByName:
+    """Stands for a function whose name leads to its decorated form: it is found there again."""
+
+    def __init__(self, module: str, qualname: str) -> None:
+        self.module = module
+        self.qualname = qualname
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _lookup, (self.module, self.qualname)
+
+
+def _lookup(module: str, qualname: str) -> Any:
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def undecorated(function: Any) -> Any:
+    """Return what a task of this function runs: calling the decorated form would only submit it again."""
+    while getattr(function, "is_bound_task", False):
+        function = function.__wrapped__
+    return function
+
+
+def is_stateless(target: Any) -> bool:
+    """Say whether a target is a function that is sent by its name, so that it may be kept on both sides."""
+    return type(target) in (FunctionType, BuiltinFunctionType, type) and not getattr(target, "__self__", None)
+
+
+def pickle_target(target: Callable[..., Any]) -> bytes:
+    """Pickle a function for a child; one that stands behind its own decorator is sent by name.
+
+    :raises Exception: whatever pickle raises for what cannot be sent.
+    """
+    module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    if module and qualname and isinstance(target, FunctionType):
+        try:
+            found = _lookup(module, qualname)
+        except (AttributeError, ImportError, KeyError, ValueError):
+            found = None
+        if found is not target and undecorated(found) is target:
+            return pickle.dumps(_ByName(module, qualname), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
+
+
+class TaskInChild:
+    """What ``current_task()`` gives in a pool process: the running task, as far as it is known here."""
+
+    __slots__ = ("id", "name", "attempts", "_number", "_server")
+
+    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int) -> None:
+        self.id = task_id
+        self.name = name
+        self.attempts = attempts
+        self._number = number
+        self._server = server
+
+    def check_cancelled(self) -> None:
+        """Does nothing: a task that is cancelled in a process is ended with the process."""
+
+    def report_progress(self, done: float, total: float | None = None,
+                        message: str | None = None) -> None:
+        """Say how far the task is; ``task.progress`` shows it in the parent."""
+        if self._server._lock._is_owned():      # type: ignore[attr-defined]
+            return                          # a finalizer came in between: the next report will do
+        self._server.send(self._number, PROGRESS, marshal.dumps(
+            (float(done), None if total is None else float(total), None if message is None else "".join(message))), 0.0)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} {self.id[-8:]} running>"
+
+
+#: The server of this process, when it is a pool process.
+server: _Server | None = None
+
+
+class _Server:
+    """The loop of a pool process."""
+
+    def __init__(self, task_fd: int, ticket_fd: int, result_fd: int, prefix: str) -> None:
+        self._task_fd = task_fd
+        self._ticket_fd = ticket_fd
+        self._result_fd = result_fd
+        self._prefix = prefix
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        # Progress and log records may come from any thread, and from finalizers and signal handlers in the middle
+        # of a result: the lock knows its owner.
+        self._lock = threading.RLock()      # guards the writing of results
+        self._held: int | None = None  # a ticket taken for a frame that has not been read yet
+        self._running: tuple[int, str | None, Callable[..., Any], int, str | None] | None = None
+
+    def serve(self) -> None:
+        """Run what comes until the parent closes its end."""
+        while True:
+            try:
+                raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
+                entries: list[Entry] = marshal.loads(self._read(length))
+            except EOFError:
+                return
+            reader = PipeReader(self._task_fd, raw_length) if raw_length else None
+            for entry in entries:
+                ticket = self._take_ticket()
+                if ticket != frame:
+                    # The rest of this frame was taken back; the ticket, if any, is for a later one.
+                    self._held = ticket
+                    break
+                self._run(entry, reader)
+            del entries
+            if reader is not None:
+                try:
+                    reader.skip()
+                except EOFError:
+                    return
+
+    def _take_ticket(self) -> int | None:
+        if self._held is not None:
+            ticket, self._held = self._held, None
+            return ticket
+        try:
+            return int(TICKET.unpack(os.read(self._ticket_fd, TICKET.size))[0])
+        except BlockingIOError:
+            return None
+
+    def _read(self, length: int) -> bytes | bytearray:
+        data = os.read(self._task_fd, min(length, PIPE_SIZE))
+        if len(data) == length:
+            return data
+        if not data:
+            raise EOFError
+        whole = bytearray(length)
+        view = memoryview(whole)
+        view[:len(data)] = data
+        filled = len(data)
+        while filled < length:
+            count = os.readv(self._task_fd, [view[filled:filled + PIPE_SIZE]])
+            if not count:
+                raise EOFError
+            filled += count
+        return whole
+
+    def _run(self, entry: Entry, reader: PipeReader | None) -> None:
+        begin = perf_counter()
+        number, blob, payload = entry[:3]
+        task_id, takes_id, attempt, name = (None, False, 1, None) if len(entry) == 3 else entry[4:]
+        stage = "function"
+        try:
+            function = self._functions.get(blob)
+            if function is None:
+                function = undecorated(pickle.loads(blob))
+                if attempt > 0:
+                    if len(self._functions) > 4096:
+                        self._functions.clear()
+                    self._functions[blob] = function
+            stage = "arguments"
+            args: tuple[Any, ...] = ()
+            kwargs: dict[str, Any] | None = None
+            if reader is not None:
+                args, kwargs = load_parts(reader, entry[3])
+            elif payload:
+                args, kwargs = pickle.loads(payload)
+            self._running = (number, task_id, function, abs(attempt), name)
+            if takes_id:
+                kwargs = dict(kwargs or (), _task_id=self.current_id())
+            stage = "run"
+            value = function(*args, **kwargs) if kwargs else function(*args)
+            if value is None:
+                header = RESULT.pack(number, 0, perf_counter() - begin, NONE)
+                with self._lock:
+                    os.write(self._result_fd, header)       # all of it or nothing: it is shorter than PIPE_BUF
+                return
+            del args, kwargs
+            stage = "result"
+            parts, raws = pickle_parts(value, value if type(value) in (tuple, list) else (value,))
+            seconds = perf_counter() - begin
+            del value
+            if raws:
+                self._send_buffers(number, parts, raws, seconds)
+            elif len(parts) == 1:
+                self.send(number, VALUE, parts[0], seconds)
+            else:
+                self._send_parts(number, VALUE, parts, seconds)
+        except BaseException as error:
+            try:
+                described = _describe(error, stage)
+            except MemoryError:
+                described = _describe_in_little_memory(error)
+            self.send(number, ERROR, described, perf_counter() - begin)
+        finally:
+            self._running = None
+
+    def current_id(self) -> str:
+        """The id of the running task."""
+        assert self._running is not None
+        number, task_id = self._running[:2]
+        return task_id if task_id is not None else f"{self._prefix}{number:012x}"
+
+    def current(self) -> TaskInChild | None:
+        """The running task, or None."""
+        running = self._running
+        if running is None:
+            return None
+        number, _, function, attempt, name = running
+        name = name or getattr(function, "__qualname__", None) or type(function).__qualname__
+        return TaskInChild(self, number, self.current_id(), name, attempt)
+
+    def log(self, packed: bytes) -> None:
+        """Send a log record of the running task."""
+        if self is server and not self._lock._is_owned():       # type: ignore[attr-defined]
+            running = self._running
+            self.send(0 if running is None else running[0], LOG, packed, 0.0)
+
+    def send(self, number: int, kind: int, payload: bytes, seconds: float) -> None:
+        """Write one result or report; all of it before anything else."""
+        header = RESULT.pack(number, len(payload), seconds, kind)
+        with self._lock:
+            if len(payload) < LARGE:
+                self._write(header + payload)
+            else:
+                self._write(header)
+                self._write(payload)
+
+    def _send_parts(self, number: int, kind: int, parts: list[Any], seconds: float) -> None:
+        length = sum(memoryview(part).nbytes for part in parts)
+        with self._lock:
+            self._write(RESULT.pack(number, length, seconds, kind))
+            for part in parts:
+                self._write(part)
+
+    def _send_buffers(self, number: int, parts: list[Any], raws: list[memoryview], seconds: float) -> None:
+        sizes = marshal.dumps([raw.nbytes for raw in raws])
+        self._send_parts(number, BUFFERS, [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        written = os.write(self._result_fd, data)
+        if written < len(data):
+            view = memoryview(data)
+            while written < len(data):
+                written += os.write(self._result_fd, view[written:])
+
+
+def _describe(error: BaseException, stage: str) -> bytes:
+    """Put an error into bytes that can always be read again."""
+    import traceback
+
+    trace = error.__traceback__
+    if trace is not None and stage == "run":
+        trace = trace.tb_next           # the frame of this module says nothing to the reader
+    cause = ""
+    if stage == "result":
+        cause = f"the task ran, but its result cannot be pickled: {_text(error)}"
+    elif stage == "arguments":
+        cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}"
+    elif stage == "function":
+        cause = f"the function of the task could not be found in the pool process: {_text(error)}"
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:
+        text = f"(the traceback of {type(error).__name__} could not be formatted)"
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    pickled = None
+    try:
+        if cause:
+            pickled = pickle.dumps(TaskPicklingError(cause))
+        else:
+            pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+    except BaseException:               # the parent builds a RemoteError of the text instead
+        pass
+    return marshal.dumps((kind, _text(error), text, pickled))
+
+
+def _describe_in_little_memory(error: BaseException) -> bytes:
+    """The same in as few bytes as can be, when what the failed function still holds has been let go."""
+    global _reserve
+    _reserve = b""
+    trace = error.__traceback__
+    while trace is not None:
+        try:
+            trace.tb_frame.clear()
+        except RuntimeError:            # the frame of this module, which goes on
+            pass
+        trace = trace.tb_next
+    kind = type(error)
+    pickled = pickle.dumps(MemoryError(*error.args)) if kind is MemoryError else None
+    return marshal.dumps((f"{kind.__module__}.{kind.__qualname__}", _text(error),
+                          "(there was no memory for the traceback)", pickled))
+
+
+#: Given back when there is no memory to describe an error.
+_reserve = bytes(1 << 16)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return "".join((str(error), "")) or type(error).__name__     # an exact str, which marshal takes
+    except Exception:
+        return type(error).__name__
+
+
+def _end_with_parent(fd: int) -> None:
+    """Have this process killed when the other end of a pipe, on which nothing is ever sent, is closed.
+
+    On Linux the kernel does it, so that not even C code that holds the interpreter can outlive the parent;
+    elsewhere a thread waits for it.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        if _closed(fd):
+            os._exit(1)                 # it had died before the signal was armed
+        return
+
+    def watch() -> None:
+        try:
+            os.read(fd, 1)
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def _closed(fd: int) -> bool:
+    from select import POLLIN, poll
+
+    waiter = poll()
+    waiter.register(fd, POLLIN)
+    return bool(waiter.poll(0))
+
+
+def _show_stacks_to(fd: int) -> None:
+    """Have the stacks of all threads written to a pipe when :data:`STACKS_SIGNAL` comes, even in C code that holds
+    the interpreter. What the pipe has no room for is left out: nobody may be there to read it."""
+    if STACKS_SIGNAL is not None:
+        import faulthandler
+
+        os.set_blocking(fd, False)
+        faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True, chain=False)
+
+
+#: What asks a pool process for its stacks; None where there is no such thing.
+STACKS_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
+
+
+def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
+         initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    """The body of a pool process. The pipes are those of tasks, tickets, results, the parent's life, and stacks."""
+    global server
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for pipe in pipes:
+        # What a task starts must not hold them open: the parent would not see the end of this process.
+        os.set_inheritable(pipe.fileno(), False)
+    task, ticket, result, alive, stacks = pipes
+    _end_with_parent(alive.fileno())
+    _show_stacks_to(stacks.fileno())
+    server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
+    relay.install(wanted_logs, server.log)
+    if hasattr(os, "register_at_fork"):
+        # A process that a task forks must not hold the pipes open, nor speak for the task.
+        os.register_at_fork(after_in_child=lambda: _forget(*pipes))
+    if initializer is not None:
+        try:
+            initializer(*initargs)
+        except BaseException as error:
+            server.send(0, NOT_READY, _describe(error, "run"), 0.0)
+            return
+    server.send(0, READY, b"", 0.0)
+    server.serve()
+    # Tasks may have submitted others to a supervisor of this process. It is not imported here, only met.
+    supervisors = sys.modules.get(__name__.rsplit(".", 3)[0] + ".supervisor")
+    if supervisors is not None:
+        supervisors.finish_all()
+
+
+def _forget(*pipes: Connection) -> None:
+    global server
+    server = None
+    for pipe in pipes:
+        pipe.close()

@@ -1,0 +1,329 @@
+"""The process pool, parent's side: which process is sent which tasks, and when some are taken back.
+
+The tasks that were sent to a process are in its ``inflight``, in the order of sending: the first one runs, or its
+result is on the way; the last ones, as many as there are tickets in its pipe, have not begun.
+
+Short tasks are sent ahead, about a millisecond of expected work at a time, so that a process need not wait for the
+parent between two of them. They are taken back to let something more urgent pass, to give an idle process work, to
+cancel one of them, and when the process dies.
+
+Everything here is called with the pool's lock held, and waits for nothing.
+"""
+from __future__ import annotations
+
+import marshal
+import os
+from contextlib import suppress
+from threading import get_ident
+from time import perf_counter
+
+from ...engine.task import QUEUED, STARTED
+from .child import FRAME, TICKET
+from .deferred_writer import HELD_MOST, Composer
+from .pool_process import PoolProcess, kill
+from .spawn import close_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+    from ...engine.lanes import Lane
+    from ...engine.task import Task
+    from .io_thread import Watch
+
+__all__ = ["Dispatcher"]
+
+#: Seconds of expected work that are sent ahead of the running task.
+AHEAD_SECONDS = 0.001
+#: A task expected to take no longer than this is sent ahead alone, so that the process need not wait for it.
+AHEAD_SINGLE = 0.02
+#: Tasks in flight to one process at most.
+AHEAD_MOST = 256
+
+
+class Dispatcher(Composer):
+    """The part of the process pool that sends tasks and takes them back."""
+
+    _processes: list[PoolProcess]     # all there are, those that start or end included
+    _idle: list[PoolProcess]          # those that are ready and have nothing in flight
+    _worst: int                         # no process has anything less urgent than this in flight
+    _watch: Watch | None
+
+    def _feed_idle(self) -> None:
+        while self._idle and self.admission.waiting:
+            process = self._idle[-1]
+            self._feed(process, len(self._idle))
+            if not process.inflight:
+                return                      # none may start
+
+    def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
+        """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
+        inflight = process.inflight
+        if self._held:
+            if self._composer != get_ident():
+                self._flush_held()
+            elif process in self._held:
+                return
+        if process.touched:
+            self._let_go(process)
+        if (not process.ready or process.ending is not None or process.closed or process.retiring
+                or (process.stalled and inflight)):
+            return
+        admission = self.admission
+        count = len(inflight)
+        share = admission.waiting if sharers == 1 else -(-admission.waiting // sharers)
+        was_idle = not count
+        batch: list[Task[Any]] = []
+        while share > 0 and process.quota != 0:
+            task = admission.peek(process.lanes)
+            if task is None:
+                break
+            spec = task._spec
+            priority = admission.urgency()
+            limit = admission.limit(priority)
+            if was_idle and not batch:
+                if admission.active >= limit:
+                    break
+                self._idle.remove(process)
+                admission.active += 1
+                process.stalled = False
+            elif admission.active > limit:
+                break
+            most = min(share, max(self._allowed(spec.cost), not (batch or count)) - count - len(batch))
+            if process.quota is not None:
+                most = min(most, process.quota)
+            if most <= 0:
+                break
+            run = admission.take_run(spec, most, process.lanes)
+            batch += run
+            share -= len(run)
+            if process.quota is not None:
+                process.quota -= len(run)
+            if priority > process.worst:
+                process.worst = priority
+                if priority > self._worst:
+                    self._worst = priority
+        if batch:
+            if was_idle:
+                self._begin(batch[0], perf_counter())
+            self._send(process, batch)      # last: before it, a submission can be undone
+
+    def _allowed(self, cost: float | None) -> int:
+        """How many tasks that take so long may be in flight to one process."""
+        if cost is None:
+            return 1
+        if cost * AHEAD_MOST <= AHEAD_SECONDS:
+            return AHEAD_MOST
+        if cost <= AHEAD_SECONDS:
+            return 1 + int(AHEAD_SECONDS / cost)
+        return 2 if cost <= AHEAD_SINGLE else 1
+
+    def _begin(self, task: Task[Any], now: float) -> None:
+        """A task has become the first in flight."""
+        if task._status == QUEUED:
+            self._mark_started(task, now)
+
+    def _send(self, process: PoolProcess, batch: list[Task[Any]]) -> None:
+        """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
+        process.touched = True
+        process.inflight.extend(batch)
+        entries: list[tuple[Any, ...]] = []
+        for task in batch:
+            spec = task._spec
+            extra = task._extra
+            packed: Any = task._context
+            large = type(packed) is tuple
+            if extra is None and spec.terse and not large:
+                entries.append((task._seq, spec.blob, packed))
+                continue
+            if large and entries:
+                self._send_frame(process, entries, ())      # what is large goes in a frame of its own
+                entries = []
+            sizes = packed[0] if large else None
+            if extra is None:
+                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1,
+                                spec.options.name))
+            else:
+                entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
+                                extra.task_id, spec.takes_id,
+                                (extra.attempts + (task._status != STARTED)) * (1 if spec.blob else -1),
+                                spec.options.name))
+            if large:
+                self._send_frame(process, entries, packed[1])
+                entries = []
+        if entries:
+            self._send_frame(process, entries, ())
+        process.touched = False
+
+    def _send_frame(self, process: PoolProcess, entries: list[tuple[Any, ...]], raws: Sequence[Any]) -> None:
+        process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
+        body = marshal.dumps(entries)
+        if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST and not raws
+                and not process.outbox and self._composer == get_ident()):
+            self._held.append(process)
+            self._held_fds += (process.ticket_out, process.task_fd)
+            self._held_parts += (TICKET.pack(frame) * len(entries), FRAME.pack(0, len(body), frame) + body)
+            return
+        try:
+            os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
+        except OSError:
+            return      # it is dead: its end is noticed on the result pipe, and the tasks come back
+        raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
+        self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
+
+    def _write(self, process: PoolProcess, parts: list[Any]) -> None:
+        """Write without waiting; what the pipe has no room for goes out in a thread of its own."""
+        if process.outbox:
+            process.outbox.extend(memoryview(part).cast("B") for part in parts)
+            return
+        for position, part in enumerate(parts):
+            try:
+                written = os.write(process.task_fd, part)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                return
+            if written < memoryview(part).nbytes:
+                process.outbox.append(memoryview(part).cast("B")[written:])
+                process.outbox.extend(memoryview(rest).cast("B") for rest in parts[position + 1:])
+                assert self._watch is not None
+                self._watch.flush(process)
+                return
+
+    def writable(self, process: PoolProcess) -> bool:
+        """The thread of the watch: a task pipe has room again. Say whether there is more to write."""
+        with self.lock:
+            outbox = process.outbox
+            while outbox and not process.closed:
+                data = outbox[0]
+                try:
+                    written = os.write(process.task_fd, data)
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    outbox.clear()      # it is dead: its end is noticed on the result pipe
+                    return False
+                if written < data.nbytes:
+                    outbox[0] = data[written:]
+                    return True
+                outbox.popleft()
+            return False
+
+    def _recall(self, process: PoolProcess) -> list[Task[Any]]:
+        """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
+        the kernel gives each ticket to one reader."""
+        if self._held:
+            self._flush_held()
+        if process.touched:
+            self._let_go(process)
+        process.touched = True
+        taken = 0
+        with suppress(OSError):
+            while True:
+                tickets = os.read(process.ticket_in, 4096)
+                if not tickets:
+                    break
+                taken += len(tickets) // TICKET.size
+        inflight = process.inflight
+        back: list[Task[Any]] = []
+        now = perf_counter()
+        for _ in range(min(taken, len(inflight))):
+            process.moving.append(inflight[-1])
+            task = inflight.pop()
+            if task._spec.lane is not None:
+                self._leave_lane(process, task._spec.lane, 1)
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+            if task._status == QUEUED:
+                back.append(task)
+        if taken:
+            process.stalled = True
+            process.worst = max([task._spec.priority for task in inflight], default=-1)
+            if process.quota is not None:
+                process.quota += taken
+            if not inflight:
+                self._becomes_idle(process)
+        back.reverse()
+        process.moving.clear()
+        process.touched = False
+        return back
+
+    def _leave_lane(self, process: PoolProcess, lane: Lane, count: int) -> None:
+        """A process has so many tasks of a lane less; with the last one, a place of the lane is free."""
+        left = process.lanes.get(lane, 0) - count
+        if left > 0:
+            process.lanes[lane] = left
+        elif process.lanes.pop(lane, None) is not None:
+            self.admission.free(lane)
+
+    def _let_go(self, process: PoolProcess) -> None:
+        """End a process of which an interrupt left unknown how much it was sent: it runs what it has got, and what is
+        in flight when it has ended had not begun. The lock is held."""
+        process.touched = False
+        process.leaving = True
+        process.closed = True
+        if process in self._idle:
+            self._idle.remove(process)
+        process.outbox.clear()
+        close_pipe(process.pipes[0])
+
+    def _recall_less_urgent(self, priority: int) -> None:
+        """A task has come that must not wait behind those that were sent ahead of it."""
+        back: list[Task[Any]] = []
+        for process in self._processes:
+            if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
+                back += self._recall(process)
+        back.sort(key=lambda task: (task._spec.priority, task._seq))
+        self.admission.push_back(back)
+        self._worst = max([process.worst for process in self._processes], default=-1)
+        self._feed_idle()
+
+    def _steal(self) -> None:
+        """A process is idle and nothing waits: take back what stands behind a running task elsewhere."""
+        victim = None
+        for process in self._processes:
+            if len(process.inflight) > 1 and not process.stalled and (
+                    victim is None or len(process.inflight) > len(victim.inflight)):
+                victim = process
+        if victim is not None:
+            back = self._recall(victim)
+            self.admission.push_back(back)
+            if self._idle:
+                # The victim, too, will be idle soon and want its half.
+                self._feed(self._idle[-1], max(2, len(self._idle)))
+                self._feed_idle()
+
+    def _becomes_idle(self, process: PoolProcess) -> None:
+        self.admission.active -= 1
+        self.registry.shrink()
+        process.stalled = False
+        process.worst = -1
+        if process.ending is not None or process.closed:
+            return
+        if process.quota == 0 or process.retiring or (
+                len(self._processes) > self.admission.places < self._alive()):
+            self._dismiss(process)
+        else:
+            self._idle.append(process)
+
+    def _dismiss(self, process: PoolProcess) -> None:
+        """Let an idle process end by itself: it reads the end of its task pipe. The lock is held."""
+        if not process.closed:
+            process.closed = True
+            if process in self._idle:
+                self._idle.remove(process)
+            if process.outbox:
+                kill(process.process)      # it does not read: frozen, or about to read what was taken back
+            else:
+                close_pipe(process.pipes[0])
+
+    def _close_pipes(self, process: PoolProcess) -> None:
+        process.closed = True
+        process.outbox.clear()
+        for pipe in process.pipes:
+            close_pipe(pipe)
+
+    def _alive(self) -> int:
+        """How many processes take tasks, or will when they are ready; the lock is held."""
+        return sum(1 for process in self._processes if process.ending is None and not process.closed)

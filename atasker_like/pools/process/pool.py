@@ -1,0 +1,957 @@
+"""The process pool, parent's side.
+
+::
+
+    submit ──> admission queue ──> feed: frames and tickets into the pipe of a process   (any thread)
+                     ^                                      │
+                     └── recall: tickets taken back <───────┤
+                                                            v
+    waiters <── results read, next tasks fed <── one thread that watches all result pipes
+
+Every process has pipes of its own (see :mod:`.child` for what crosses them). The parent keeps each task in
+``inflight`` of the process it was sent to until its result has arrived, in the order of sending. So
+
+* the first task in flight is the one that runs, or whose result is on its way;
+* the last ones, as many as there are tickets in the pipe, have not begun and can be taken back: to run something
+  more urgent first, to give an idle process work, to cancel one of them, or because the process died;
+* when a process dies, one task at most had begun without a result, and that one fails.
+
+Short tasks are sent ahead, about a millisecond of expected work at a time, so that a process need not wait for the
+parent between two of them. A place is a process that has something in flight.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from _thread import start_new_thread
+from contextlib import suppress
+from errno import EAGAIN
+from itertools import count
+from threading import get_ident, main_thread
+from time import monotonic, perf_counter
+
+from ..._log import log
+from ...constants import TaskType
+from ...engine.blocking import Latch
+from ...engine.result import Failure
+from ...engine.run_queue import Admission
+from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
+from ...errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
+from ..base import Pool
+from . import child
+from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
+from .io_thread import Watch
+from .pool_process import PoolProcess, kill
+from .process_set import Upkeep
+from .protocol import death_of, decode, decode_large, wait_readable
+from .spawn import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Sequence
+
+    from ...engine.spec import TaskSpec
+    from ...engine.timer import Timer
+    from ...errors import TaskTimeoutError
+    from ..base import Chores, Watchers
+    from .protocol import Result
+
+__all__ = ["ProcessPool"]
+
+#: How many submissions to a busy pool go by, at least, before a submitter itself looks whether a process runs low.
+FEED_EVERY = 8
+#: Bytes read from a result pipe at once.
+READ_SIZE = 1 << 16
+#: Seconds between asking a process to end (TERM) and ending it (KILL).
+TERM_GRACE = 1.0
+#: Seconds that a process without a task gets to end by itself when the pool is closed.
+CLOSE_GRACE = 5.0
+#: How often in a row processes may fail to start before what waits is failed.
+START_TRIES = 3
+#: Seconds before a failed start is tried again; doubled each time, up to the second number.
+START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
+
+_new_task = Task.__new__
+_NOTHING: Chores = []     # nobody adds to it
+
+_CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
+
+
+class ProcessPool(Upkeep):
+    """Runs tasks in processes, most urgent first, and survives the death of any of them."""
+
+    tt = TaskType.MP
+
+    def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
+                 beside: Callable[[Callable[[], None]], None], pool_size: int, reserve_normal: int = 0,
+                 reserve_high: int = 0, start_method: str | None = None,
+                 initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
+                 maxtasksperchild: int | None = None) -> None:
+        super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
+        self.start_method = start_method
+        self.initializer = initializer
+        self.initargs = initargs
+        self.maxtasksperchild = maxtasksperchild
+        self.min_size = 0
+        self._processes: list[PoolProcess] = []
+        self._idle: list[PoolProcess] = []
+        self._worst = -1                    # no process has anything less urgent than this in flight
+        self._unfed = 0                     # submissions since a submitter looked whether a process runs low
+        self._feed_every = FEED_EVERY
+        self._starting = False              # a thread is starting processes, or is asked to
+        self._start_running = False         # it has begun with that
+        self._failures = 0                  # processes in a row that did not get ready
+        self._refusals = 0                  # starts in a row that raised
+        self._pausing = False               # the timer will try again to start one
+        self._unfit = False                 # processes do not get ready: none is started ahead of its task
+        self._closing = False
+        self._composer = 0
+        self._held: list[PoolProcess] = []
+        self._held_fds: list[int] = []
+        self._held_parts: list[bytes] = []
+        self._committing: list[None] = []
+        self._gone: list[Latch] = []      # opened when the last process is gone
+        self._watch: Watch | None = None
+        self._count = count(1)              # of one thread at a time
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
+        """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
+        # Task(), written out
+        task: Task[Any] = _new_task(Task)
+        task._spec = spec
+        task._args = args
+        task._kwargs = kwargs
+        task._context = None
+        task._status = QUEUED
+        task._watchers = None
+        task._extra = None
+        task._queued = perf_counter()
+        # Each of these is one line, so that no interrupt comes between having the task run and returning.
+        if args or kwargs or spec.blob is None or not spec.plain:
+            return self.submit(task) or task        # type: ignore[func-returns-value]
+        return self._accept(task) or task           # type: ignore[func-returns-value]
+
+    def submit(self, task: Task[Any]) -> None:
+        error = self._pack(task)
+        if error is not None:
+            self._refused(task, error)
+        elif task._spec.plain:
+            self._accept(task)
+        else:
+            Pool.submit(self, task)
+
+    def _accept(self, task: Task[Any]) -> None:
+        """:meth:`Pool.submit`, for a plain task that is packed."""
+        if self.busy_here():
+            self._submit_elsewhere(task)
+            return
+        try:
+            chores = None
+            admission = self.admission
+            while True:
+                with self.lock:
+                    if self.accepting and (admission.waiting < admission.most or self._has_room(task._spec)):
+                        if task._extra is None:
+                            registry = self.registry
+                            registry.last = task._seq = number = registry.last + 1
+                            registry.live[number] = task
+                        else:
+                            self.registry.add(task)
+                        chores = self._ready(task)
+                if self.gates.waiters:
+                    self.gates.wake()
+                if chores is not None or self._turned_away(task):
+                    break
+            if chores:
+                last = chores.pop()
+                for chore in chores:
+                    chore()
+                last()              # nothing comes after it: see _commit()
+        except BaseException:
+            self._undo(task)
+            raise
+
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
+        """See :meth:`Pool.start_many`. No context crosses to another process."""
+        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
+        return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
+
+    def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
+        good = []
+        for task in tasks:
+            error = self._pack(task)
+            if error is None:
+                good.append(task)
+            else:
+                self._refused(task, error)
+        Pool.submit_many(self, good)
+
+    def _pack(self, task: Task[Any]) -> BaseException | None:
+        """Pickle what the child needs, in the submitter's thread, with no lock held."""
+        spec = task._spec
+        what = "function"
+        try:
+            if spec.blob is None:
+                blob = child.pickle_target(spec.target)
+                if child.is_stateless(spec.target):
+                    spec.blob = blob
+                else:
+                    task._more().payload = blob     # it may be another one at the next call
+            args, kwargs = task._args, task._kwargs
+            if not args and not kwargs:
+                task._context = None        # it may have one, as those that run here do
+                return None
+            what = "arguments"
+            parts, raws = child.pickle_parts((args, kwargs), [*args, *kwargs.values()] if kwargs else args)
+            if not raws and len(parts) == 1 and len(parts[0]) < LARGE:
+                task._context = parts[0]
+            else:
+                # It will follow the entry: the buffers, then the pickle.
+                task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
+            return None
+        except (Exception, SystemExit) as raised:
+            advice = ("define it at the top level of a module, where the process can import it"
+                      if what == "function" else "pass plain data, and open files or connections in the function")
+            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
+                                      f"({type(raised).__name__}: {raised}); {advice}")
+            error.__cause__ = raised
+            return error
+
+    def _refused(self, task: Task[Any], error: BaseException) -> None:
+        """Accept a task that cannot be sent, and fail it: no other task is affected."""
+        if self.busy_here():
+            task._more().task_id = os.urandom(12).hex()
+            self.elsewhere(self._refused, task, error)
+            return
+        held = task._hold()
+        while True:
+            with self.lock:
+                if self.accepting:
+                    self.registry.add(task)
+                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    break
+            if self.successor is not None:
+                self.successor.adopt(task)      # which may be able to take it
+                return
+            self._wake_up()
+        del held
+        self._announce(task, watchers)
+
+    # -- dispatch: all with the lock held ------------------------------------------------------------
+
+    def _ready(self, task: Task[Any]) -> Chores:
+        if get_ident() != main_thread().ident:
+            return self._let_run(task)
+        self._composer = get_ident()
+        chores = self._let_run(task)
+        self._composer = 0
+        return [*chores, self._commit] if self._held else chores
+
+    def _let_run(self, task: Task[Any]) -> Chores:
+        admission = self.admission
+        admission.push(task)
+        if self._idle:
+            self._feed_idle()
+            if not admission.waiting:
+                return _NOTHING
+        priority = task._spec.priority
+        if priority < self._worst:
+            self._recall_less_urgent(priority)
+        else:
+            # The thread that reads results may have to wait for the interpreter while a submitter is busy, so
+            # submitters keep the processes supplied too: rarely, since each write hands the interpreter over.
+            self._unfed += 1
+            if self._unfed >= self._feed_every:
+                self._unfed = 0
+                self._feed_every = max(FEED_EVERY, self._allowed(task._spec.cost))
+                for process in self._processes:
+                    if process.inflight:
+                        self._feed(process)
+        if len(self._processes) < admission._high and not self._starting:
+            return self._grow()
+        return _NOTHING
+
+    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
+        if get_ident() == main_thread().ident:
+            self._composer = get_ident()
+        least = None
+        for task in tasks:
+            self.admission.push(task)
+            if least is None or task._spec.priority < least:
+                least = task._spec.priority
+        if least is not None and least < self._worst:
+            self._recall_less_urgent(least)
+        self._feed_idle()
+        self._composer = 0
+        chores = self._grow()
+        return [*chores, self._commit] if self._held else chores
+
+    # -- results: the I/O thread ---------------------------------------------------------------------
+
+    def readable(self, process: PoolProcess) -> None:
+        """A result pipe has something to read, or its process is gone."""
+        try:
+            data = os.read(process.result_fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._died(process)
+            return
+        if process.partial:
+            data = process.partial + data
+        results: list[Result] = []
+        large = None
+        position, end = 0, len(data)
+        unpack, header = RESULT.unpack_from, RESULT.size
+        while end - position >= header:
+            number, length, seconds, kind = unpack(data, position)
+            start = position + header
+            if length:
+                if end - start < length:
+                    if length >= READ_SIZE:
+                        large = number, kind, seconds, PipeReader(process.result_fd, length, data[start:],
+                                                                  lambda: wait_readable(process.result_fd))
+                        position = end
+                    break
+                position = start + length
+                results.append(decode(number, kind, seconds, data[start:position]))
+            else:
+                position = start
+                results.append((number, kind, seconds, None))
+        process.partial = data[position:] if position < end else b""
+        if results:
+            self._take(results, process)
+        if large is not None:
+            # It is read in a thread of its own, straight into place, while the other processes are served.
+            assert self._watch is not None
+            self._watch.pause(process)
+            arriving = large
+            self._beside(lambda: self._take_large(arriving, process))
+
+    def _take_large(self, large: tuple[int, int, float, PipeReader], process: PoolProcess) -> None:
+        number, kind, seconds, reader = large
+        try:
+            result = decode_large(number, kind, seconds, reader)
+            reader.skip()
+            self._take([result], process)
+        except (EOFError, OSError):
+            pass        # torn by a death, which is noticed as soon as the pipe is watched again
+        finally:
+            watch = self._watch
+            if watch is not None:
+                watch.add(process)
+
+    def _take(self, results: list[Result], process: PoolProcess) -> None:
+        """Enter results into their tasks, give the process more, and tell who waits."""
+        late: list[tuple[Task[Any], int, Any]] = []
+        told: Watchers = []
+        held: list[Any] = []
+        acquire = self.lock.acquire
+        if not acquire(False):
+            self.gates.wait(acquire)
+        try:
+            self._enter(process, results, late, told, held)
+            # Only when it has just ended a task: each process runs one at least, or nothing would ever get done.
+            if (self.max_age is not None or self.max_memory is not None) and results[-1][1] <= ERROR \
+                    and self._outworn(process):
+                self._retire(process)
+            if process.inflight:
+                if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
+                    self._feed(process)
+                if self._idle and self.admission.waiting:
+                    self._feed_idle()           # a lane has a place again
+            elif process.ready and self.admission.waiting:
+                self._feed_idle()
+            elif process.ready and self._idle and len(self._processes) > 1:
+                self._steal()
+            # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere.
+            chores = (self._grow() if self.admission.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
+                      else [])
+            if self._logs:
+                chores = chores + self._relay_chores()
+            if self._attentive:
+                told += self._attend()
+        finally:
+            self.lock.release()
+            if self.gates.waiters:
+                self.gates.wake()
+        del held, results
+        for watcher in told:
+            watcher()
+        for chore in chores:
+            chore()
+        for task, kind, outcome in late:
+            self._end_late(task, kind, outcome)
+
+    def _enter(self, process: PoolProcess, results: list[Result], late: list[tuple[Task[Any], int, Any]],
+               told: Watchers, held: list[Any]) -> None:
+        """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
+        registry = self.registry
+        inflight = process.inflight
+        live, history, recorder = registry.live, registry.history, self.recorder
+        now = perf_counter()
+        timed = None
+        for number, kind, seconds, outcome in results:
+            if kind > ERROR:
+                self._enter_report(process, number, kind, outcome)
+                continue
+            task = inflight.popleft()
+            following = inflight[0] if inflight else None
+            spec = task._spec
+            if spec is not timed:       # one measurement of a function is enough for each batch of results
+                timed = spec
+                spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
+            if task._context is not None:
+                held.append(task._hold())
+            if spec.lane is not None:
+                left = process.lanes[spec.lane] - 1
+                if left:
+                    process.lanes[spec.lane] = left
+                else:
+                    self._leave_lane(process, spec.lane, 1)
+            if task._extra is None and kind != ERROR and spec.brief:
+                # _conclude(), written out for the task that needs nothing else
+                if following is not None and (following._extra is not None or following._status != QUEUED
+                                              or not following._spec.brief
+                                              or now - following._queued > self.late_after):
+                    self._begin(following, now)
+                    task._advance(COMPLETED, now, outcome)
+                else:
+                    task._advance(COMPLETED, now, outcome, following)
+                    if recorder is not None and following is not None:
+                        recorder.began(following)
+                del live[number]
+                history.append((task._queued, task._started, now))
+                if recorder is not None:
+                    recorder.ended(task)
+                if task._watchers is not None:
+                    told += task._watchers
+            else:
+                late.append((task, kind, outcome))
+                if following is not None:
+                    self._begin(following, now)
+                if kind == ERROR and isinstance(outcome, MemoryError):
+                    process.retiring = True     # it may be short of memory from now on
+            if following is None:
+                self._becomes_idle(process)
+            elif process.retiring:
+                self.admission.push_back(self._recall(process))
+
+    def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
+        """What a process says beside results."""
+        if kind == PROGRESS:
+            running = self.registry.live.get(number)
+            if running is not None:
+                running._more().progress = outcome
+        elif kind == LOG:
+            self._enter_log(number, outcome)
+        elif kind == READY:
+            process.ready = True
+            self.timer.cancel(process.expiry)
+            self._refusals = 0
+            self._failures = 0
+            self._unfit = False
+            if not process.closed:
+                if process.retiring:
+                    self._dismiss(process)      # configured anew while it started
+                else:
+                    self._idle.append(process)
+        else:
+            process.error = outcome
+
+    def _end_late(self, task: Task[Any], kind: int, outcome: Any) -> None:
+        """End a task whose result has arrived and that has a callback, retries, or an error."""
+        if kind != ERROR:
+            if task._spec.callback is None:
+                self._end(task, outcome)
+            else:
+                def call_back() -> None:
+                    self.run_callback(task, outcome)
+                    self._end(task, outcome)
+
+                self._beside(call_back)
+            return
+        pause = self._retry_pause(task, outcome)
+        failure = self._failure(task, outcome)
+        self._end(task, failure, pause)
+
+    def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
+        held = task._hold()
+        watchers = None
+        chores: Chores = []
+        with self.lock:
+            if pause is not None and self._may_retry(task):
+                outcome.seen = True
+                chores = self._retry(task, pause, outcome.error)
+            else:
+                watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                if watchers is None and type(outcome) is Failure:
+                    outcome.seen = True         # declared completed or cancelled before it failed
+        del held
+        for chore in chores:
+            chore()
+        self._announce(task, watchers, inline=False)
+
+    # -- the end of a process ------------------------------------------------------------------------
+
+    def _died(self, process: PoolProcess) -> None:
+        """The I/O thread has seen the end of a process: tell whose task it was, keep the others, replace it."""
+        watch = self._watch
+        assert watch is not None
+        watch.forget(process)
+        process.process.join(0.5)
+        if process.process.exitcode is None:
+            process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
+            process.process.join()
+        exitcode: int | None = process.process.exitcode
+        refused = not process.ready and exitcode in (-9, -15) and self.initializer is None
+        if refused:
+            # KILL or TERM, from someone else: the system, when it is short of memory, for example. It is tried again,
+            # however often.
+            try:
+                self.timer.start()
+            except (RuntimeError, MemoryError):
+                refused = False
+        with self.lock:
+            self._processes.remove(process)
+            if process in self._idle:
+                self._idle.remove(process)
+            ending, process.ending = process.ending, None
+            self.timer.cancel(process.expiry)
+            process.closed = True
+            self.admission.push_back(self._recall(process))
+            victims = list(process.inflight)        # one at most, by the protocol of the tickets
+            undone: list[Task[Any]] = []
+            if victims:
+                self.admission.active -= 1
+                process.inflight.clear()
+                for lane in list(process.lanes):
+                    self._leave_lane(process, lane, process.lanes[lane])
+            if process.leaving:
+                # It was let go after an interrupt: if it came to its own end, it had begun none of these.
+                unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
+                undone = self._take_back(unbegun)
+            if not process.ready and not self._closing:
+                if refused:
+                    self._refusals += 1
+                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
+                    if not self._pausing:
+                        self._pausing = True
+                        self.timer.call_later(pause, self._try_again)
+                else:
+                    self._failures += 1
+            failures = self._failures
+            self._close_pipes(process)
+        process.process.close()
+        for task in undone:
+            self._cancelled(task)
+        for victim in victims:
+            if ending is None or ending[0] is not victim:
+                error: BaseException = death_of(process.pid, exitcode, victim)
+                self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
+            elif ending[1] is None:
+                self._cancelled(victim)
+            else:
+                self._end(victim, self._failure(victim, ending[1]), ending[2])
+        if not process.ready and not self._closing:
+            log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
+                        process.error or f"exit code {exitcode}")
+            if failures >= START_TRIES:
+                self._fail_waiting(process.error or ProcessDiedError(
+                    f"process {process.pid} ended with exit code {exitcode} before it was ready", process.pid,
+                    exitcode))
+        with self.lock:
+            chores: Chores = []
+            if self.accepting or self.admission.waiting:
+                self._feed_idle()
+                chores = self._grow()
+            self._let_in()
+            gone = self._all_gone()
+        for chore in chores:
+            chore()
+        for latch in gone:
+            latch()
+
+    def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
+        """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
+        now = perf_counter()
+        undone = [task for task in tasks if task._extra is not None and task._extra.cancel_requested]
+        for task in tasks:
+            if task._status == STARTED:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in tasks if task._status == QUEUED and task not in undone])
+        return undone
+
+    def _cancelled(self, task: Task[Any]) -> None:
+        held = task._hold()
+        with self.lock:
+            watchers = self._conclude(task, CANCELED, perf_counter())
+        del held
+        self._announce(task, watchers, inline=False)
+
+    def _fail_waiting(self, cause: BaseException) -> None:
+        """Processes do not get ready, again and again: fail what waits, each task with an error of its own."""
+        ended = []
+        with self.lock:
+            self._failures = 0
+            self._unfit = True
+            for task in self.admission.take_all():
+                error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
+                                        f"({task.id[-8:]}) in {START_TRIES} tries; the last one said: {cause}")
+                error.__cause__ = cause
+                held = task._hold()
+                ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
+                                                         self._failure(task, error))))
+        for task, held, watchers in ended:
+            self._announce(task, watchers, inline=False)
+
+    def _end_process(self, process: PoolProcess) -> Chores:
+        """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
+        if process in self._idle:
+            self._idle.remove(process)
+        self.killed += 1
+
+        def terminate() -> None:
+            try:
+                self.timer.start()
+                self.timer.call_later(TERM_GRACE, kill, process.process)
+                with suppress(OSError, ValueError):     # it has ended meanwhile
+                    process.process.terminate()
+            except RuntimeError:            # no thread for the timer: no grace
+                kill(process.process)
+
+        return [terminate]
+
+    # -- what may be asked of a running task ---------------------------------------------------------
+
+    def _holder(self, task: Task[Any]) -> PoolProcess | None:
+        for process in self._processes:
+            if task in process.inflight:
+                return process
+        return None
+
+    def _standing(self, task: Task[Any]) -> bool:
+        process = self._holder(task)
+        if process is None:
+            return True
+        self.admission.push_back(self._recall(process))
+        if task not in process.inflight:
+            return True
+        self._begin(task, perf_counter())   # the child has just taken its ticket
+        return False
+
+    def _begun(self, task: Task[Any]) -> bool:
+        process = self._holder(task)
+        if process is None:
+            return False
+        if process.touched:
+            self._let_go(process)
+        self.admission.push_back(self._recall(process))
+        return task in process.inflight
+
+    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+        flying: set[Task[Any]] = set()
+        moving: list[Task[Any]] = []
+        for process in self._processes:
+            if process.touched:
+                self._let_go(process)
+            moving += process.moving
+            process.moving.clear()
+            flying.update(process.inflight)
+        standing = self.admission.standing()
+        now = perf_counter()
+        for task in moving:
+            if task._status == STARTED and task not in flying:
+                task._advance(QUEUED, now)
+                self._disarm(task)
+        self.admission.push_back([task for task in self.registry.live.values()
+                                  if task._status == QUEUED and task not in standing and task not in flying])
+        for process in self._processes:
+            process.lanes = {}
+            for task in process.inflight:
+                if task._spec.lane is not None:
+                    process.lanes[task._spec.lane] = process.lanes.get(task._spec.lane, 0) + 1
+        self.admission.recount(sum(1 for process in self._processes if process.inflight),
+                               [lane for process in self._processes for lane in process.lanes])
+        self._idle = [process for process in self._processes
+                      if process.ready and not process.inflight and not process.closed and process.ending is None
+                      and not process.retiring]
+        self._worst = max([process.worst for process in self._processes], default=-1)
+        if not self._start_running:
+            self._starting = False          # nobody may ever do it
+        self._feed_idle()
+        chores: Chores = []
+        for process in self._processes:
+            if process.ending is not None:
+                chores += self._end_process(process)    # who wanted it ended may not have come to that
+        return chores + self._grow()
+
+    def _risen(self) -> Chores:
+        if self.admission.peek() is not None:
+            urgency = self.admission.urgency()
+            if urgency < self._worst:
+                self._recall_less_urgent(urgency)
+            self._feed_idle()
+        return self._grow()
+
+    def _withdrawn(self, task: Task[Any]) -> Chores:
+        self.admission.withdrawn(task)
+        self._feed_idle()                   # others may have come back with the task
+        return []
+
+    def _interrupt(self, task: Task[Any]) -> Chores:
+        return self._stop_running(task, None, None)
+
+    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+        return self._stop_running(task, error, pause)
+
+    def _stop_running(self, task: Task[Any], error: BaseException | None,
+                      pause: float | None) -> Chores:
+        process = self._holder(task)
+        if process is None or process.ending is not None:
+            return []                       # its result has arrived, or its process is being ended
+        self.admission.push_back(self._recall(process))
+        if task not in process.inflight:
+            if error is None:               # it had not begun after all: no process has to end for it
+                watchers = self._conclude(task, CANCELED, perf_counter())
+                self._withdrawn(task)
+                return [lambda: self._announce(task, watchers)]
+            # It has not even begun in all that time: the process is stuck, and the task goes to another one.
+            task = None     # type: ignore[assignment]
+        elif process.inflight[-1] is not task:
+            self._feed_idle()
+            return []                       # another one runs behind it: its own result is on the way
+        process.ending = (task, error, pause)
+        self._feed_idle()
+        return self._end_process(process) + self._grow()
+
+    def _done_early(self, task: Task[Any]) -> Chores:
+        return []       # its result, when it comes, is ignored
+
+    # -- starting processes --------------------------------------------------------------------------
+
+    def _grow(self) -> Chores:
+        """Start processes if what waits could use them; the lock is held."""
+        if self._starting or self._pausing or self._closing or not self._lacking():
+            return []
+        self._starting = True
+        return [self._start_beside]
+
+    def _start_beside(self) -> None:
+        """Start processes in another thread. The one that watches them is started here and now: at the exit of the
+        interpreter, when what was accepted is finished, it may be too late for new threads."""
+        if self._watch is None:
+            try:
+                self.timer.start()          # it, too, may be too late then
+                begun = threading.Lock()
+                begun.acquire()
+                # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
+                start_new_thread(self._start_watch_first, (begun.release,))
+                begun.acquire()
+            except (RuntimeError, MemoryError):     # it is tried again with a process
+                pass
+        self._beside(self._start_processes)
+
+    def _lacking(self) -> bool:
+        """Whether another process should be there."""
+        alive = self._alive()
+        if alive >= self.admission.places:
+            return False
+        if alive < self.min_size and self.accepting and not self._unfit:
+            return True
+        if self._idle:
+            return False
+        task = self.admission.peek()
+        if task is None:
+            # What was sent ahead of a place may stand behind a task that takes long, or that waits for it: another
+            # process will take it back to run it, and there is room for one.
+            return (self.admission.active < self.admission._high
+                    and any(len(process.inflight) > 1 for process in self._processes)
+                    and all(process.ready or process.ending is not None for process in self._processes))
+        coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
+        return coming < self.admission.waiting and self.admission.active + coming < self.admission.limit(
+            self.admission.urgency())
+
+    def _start_processes(self) -> None:
+        """A thread's body: start processes, one after the other, as long as some are lacking."""
+        self._start_running = True
+        while True:
+            with self.lock:
+                if self._closing or not self._lacking():
+                    self._starting = self._start_running = False
+                    gone = self._all_gone()
+                    break
+            try:
+                self._start_watch()
+                started = launch(f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix,
+                                 self.initializer, self.initargs, self.maxtasksperchild)
+                with self.lock:
+                    watch = self._watch
+                    assert watch is not None
+                    self._processes.append(started)
+                    if self._closing:
+                        self._dismiss(started)
+                watch.add(started)
+                self._expect(started)
+            except BaseException as error:
+                # The system refuses for now: what waits stays. Any other reason will be the same at the next try.
+                # A fork server that ends at every start, since the program cannot be imported there, is no such refusal.
+                temporary = isinstance(error, (OSError, MemoryError)) and not isinstance(error, ConnectionError)
+                with self.lock:
+                    self._starting = self._start_running = False
+                    if not temporary:
+                        self._failures += 1
+                    failures = self._failures
+                    hopeless = failures >= START_TRIES
+                    self._refusals += 1
+                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
+                    self._pausing = not hopeless and not self._closing
+                    gone = self._all_gone()
+                for latch in gone:
+                    latch()
+                log.warning("%s could not start a process: %s: %s; %s", self.name, type(error).__name__, error,
+                            "what waits is failed" if hopeless else f"it is tried again in {pause:g} s")
+                if hopeless:
+                    self._fail_waiting(error)
+                else:
+                    try:
+                        self.timer.start()
+                        self.timer.call_later(pause, self._try_again)
+                    except (RuntimeError, MemoryError):
+                        with self.lock:
+                            self._pausing = False
+                        self._fail_waiting(error)
+                return
+        for latch in gone:
+            latch()
+
+    def _start_watch_first(self, done: Callable[[], None]) -> None:
+        try:
+            self._start_watch()
+        except OSError as error:
+            log.warning("%s could not start its thread: %s", self.name, error)      # it is tried again with a process
+        finally:
+            done()
+
+    def _start_watch(self) -> None:
+        """Make sure that there is a thread that will see the end of a process.
+
+        :raises OSError: the system has none to give, or no file.
+        """
+        with self.lock:
+            if self._watch is None:
+                try:
+                    self._watch = Watch(self)
+                except RuntimeError as error:
+                    raise BlockingIOError(EAGAIN, str(error)) from error
+
+    def _all_gone(self) -> list[Latch]:
+        """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
+        if self._processes or self._starting:
+            return []
+        gone, self._gone = self._gone, []
+        return gone
+
+    def _try_again(self) -> None:
+        with self.lock:
+            self._pausing = False
+            chores = self._grow()
+        for chore in chores:
+            chore()
+
+    # -- size and end --------------------------------------------------------------------------------
+
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
+        """Change the number of processes; may be called while tasks run. Running ones are not touched."""
+        with self.lock:
+            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            self.min_size = min_size
+            while self._idle and self._alive() > self.admission.places:
+                self._dismiss(self._idle[0])
+            more = self.admission.waiting > 0 or (self.accepting and self._lacking())
+        if more:
+            self._uninterrupted(self._start_more)
+
+    def configure(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
+                  maxtasksperchild: int | None) -> None:
+        """Set what new processes are started with; those that are there finish what they have and are replaced."""
+        with self.lock:
+            self.initializer = initializer
+            self.initargs = initargs
+            self.maxtasksperchild = maxtasksperchild
+            for process in self._processes:
+                process.retiring = True
+            for process in list(self._idle):
+                self._dismiss(process)
+
+    def kill_all(self) -> None:
+        """End all processes at once, with what they run."""
+        with self.lock:
+            self._closing = True
+            processes = list(self._processes)
+            self.killed += len(processes)
+        for process in processes:
+            kill(process.process)
+
+    def reset_after_fork(self) -> None:
+        """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
+        super().reset_after_fork()
+        self._processes, self._idle, self._gone = [], [], []
+        self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
+        self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
+        self._watch = None
+        self._logs.clear()
+        self._relaying = False
+
+    def warm_up(self) -> None:
+        """Start ``min_size`` processes ahead of the tasks."""
+        with self.lock:
+            chores = self._grow()
+        for chore in chores:
+            chore()
+
+    def open(self) -> None:
+        with self.lock:
+            self._closing = self._pausing = False
+            self._failures = self._refusals = 0
+            self.accepting = True
+            self.draining = False
+
+    def close(self, deadline: float | None) -> None:
+        """End all processes: idle ones by themselves, those that do not by force."""
+        latch = Latch()
+        with self.lock:
+            self._closing = True
+            for process in list(self._processes):
+                self._dismiss(process)
+            waiting = bool(self._processes or self._starting)
+            if waiting:
+                self._gone.append(latch)
+        if waiting:
+            # None of them has a task, so none has a reason to take longer: one that does is frozen, or stuck in
+            # its initializer.
+            grace = monotonic() + CLOSE_GRACE
+            while not latch.wait(grace if deadline is None else min(grace, deadline)):
+                self.kill_all()
+                deadline = None
+                grace = monotonic() + CLOSE_GRACE
+        watch = self._watch
+        if watch is not None:
+            watch.stop()
+            self._watch = None
+
+    def process_count(self) -> int:
+        """How many processes there are, those that start or end included."""
+        return len(self._processes)
+
+    def pids(self) -> list[int]:
+        """The process ids of the pool processes."""
+        with self.lock:
+            return [process.pid for process in self._processes]
+
+

@@ -1,0 +1,178 @@
+"""The process pool, parent's side: one pool process and its pipes, how it is started, and the thread that watches.
+
+::
+
+    launch() ──> PoolProcess ──> Watch.add ──> readable(process), writable(process), in the thread of the watch
+
+Every end of a pipe that belongs to the parent is known here, so that a process forked by anyone can close it:
+a pipe that someone else holds open never reports the death at its other end.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from ...errors import InvalidArgumentError
+from . import child, log_relay as relay
+from .child import PIPE_SIZE
+from .pool_process import PoolProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any, Callable
+
+__all__ = ["check_start_method", "close_pipe", "default_start_method", "launch"]
+
+
+def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
+           initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
+    """Start a pool process and return it; it will say when it is ready.
+
+    :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
+    """
+    import multiprocessing.process
+
+    method = start_method or default_start_method()
+    context: Any = multiprocessing.get_context(method)
+    theirs: list[Connection] = []
+    ours: list[Connection] = []
+    _recall_main()
+    with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
+        try:
+            for kind in ("task", "ticket", "result", "alive", "stacks"):
+                reader, writer = context.Pipe(duplex=False)
+                _remember_pipe(reader)
+                _remember_pipe(writer)
+                if kind in ("result", "stacks"):
+                    ours.append(reader)
+                    theirs.append(writer)
+                elif kind == "ticket":
+                    ours += (reader, writer)    # the parent reads tickets back
+                    theirs.append(reader)
+                else:
+                    ours.append(writer)
+                    theirs.append(reader)
+            task, ticket, result, alive, stacks = theirs
+            os.set_blocking(ticket.fileno(), False)
+            os.set_blocking(ours[0].fileno(), False)
+            os.set_blocking(ours[3].fileno(), False)
+            os.set_blocking(ours[5].fileno(), False)
+            _enlarge(task.fileno())
+            _enlarge(result.fileno())
+            process = context.Process(
+                target=child.main, name=name,
+                args=(theirs, prefix, relay.levels(), initializer, initargs))
+            _kept.pipes = theirs
+            process.start()
+            # Its end is this pool's business alone: active_children() and the like would take the exit code
+            # away, and the interpreter's exit would wait for it.
+            getattr(multiprocessing.process, "_children", set()).discard(process)
+            _kept.pipes = ()
+        except BaseException:
+            _kept.pipes = ()
+            for pipe in ours + theirs:
+                close_pipe(pipe)
+            raise
+        for pipe in (task, result, alive, stacks):
+            close_pipe(pipe)
+    return PoolProcess(process, ours, quota)
+
+
+#: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
+#: is started at the exit would not know where the functions of the program are.
+_main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
+
+
+def _recall_main() -> None:
+    main = sys.modules.get("__main__")
+    if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
+            and not hasattr(main, "__file__"):
+        main.__file__ = _main_file
+
+
+# -- pipes, and processes forked by others -------------------------------------------------------------
+
+_start_lock = threading.Lock()              # one process at a time is started, of all pools
+_pipes: dict[int, Connection] = {}        # the parent's ends, which no forked process may keep open
+_pipes_lock = threading.Lock()              # guards _pipes
+_kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
+
+
+def _remember_pipe(pipe: Connection) -> None:
+    with _pipes_lock:
+        _pipes[id(pipe)] = pipe
+
+
+def _forget_pipe(pipe: Connection) -> None:
+    with _pipes_lock:
+        _pipes.pop(id(pipe), None)
+
+
+def _after_fork() -> None:
+    """In a forked process, be it the pool's or the application's: close the ends that are the parent's."""
+    global _pipes_lock, _start_lock
+    _pipes_lock = threading.Lock()
+    _start_lock = threading.Lock()
+    own = getattr(_kept, "pipes", ())
+    for pipe in list(_pipes.values()):
+        if not any(pipe is kept for kept in own):
+            with suppress(OSError):
+                pipe.close()
+    _pipes.clear()
+    _forget_forkserver()
+    tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    if tracker is not None:
+        # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was starting a
+        # process held it, and here nobody would ever let go of it.
+        tracker._lock = threading.RLock()
+
+
+def _forget_forkserver() -> None:
+    """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
+    (ECHILD). Forgotten, it is started anew when it is wanted."""
+    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    if server is not None and getattr(server, "_forkserver_pid", None) is not None:
+        with suppress(OSError, TypeError):
+            os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent
+        server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
+        server._lock = threading.RLock()                # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def close_pipe(pipe: Connection) -> None:
+    """Close one of the parent's ends; nothing happens when it is closed."""
+    _forget_pipe(pipe)
+    with suppress(OSError):
+        pipe.close()
+
+
+def _enlarge(fd: int) -> None:
+    """Ask for a larger pipe, where the system has such a thing; a refusal only costs speed."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
+    except (ImportError, OSError):
+        pass
+
+
+def default_start_method() -> str:
+    """``forkserver`` where there is one, else ``spawn``: a process with threads must not fork."""
+    import multiprocessing
+
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def check_start_method(method: str | None) -> None:
+    """Refuse a start method that this system does not have."""
+    import multiprocessing
+
+    methods = multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise InvalidArgumentError(f"start_method takes one of {', '.join(methods)}, not {method!r}")

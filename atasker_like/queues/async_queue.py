@@ -1,0 +1,292 @@
+"""AsyncQueue: the queue whose callers are coroutines, and whose tasks run in their loop."""
+from __future__ import annotations
+
+import sys
+from functools import partial
+from time import perf_counter
+
+from ..constants import TT_COROUTINE
+from ..engine.blocking import deadline_of
+from ..engine.loop_mailbox import FutureWatcher, mailbox_of
+from ..engine.task import FINAL
+from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
+from ..waiting import _co_as_completed, _co_end
+from .base import TaskQueue
+from .fronts import tell_behind
+from .groups import TaskGroup
+from .handles import TaskHandle
+from .hooks import log_hook
+from .wait_group import Aftermath
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+    from typing import Any, Callable, Iterable
+
+    from ..engine.spec import TaskSpec
+    from ..options import TaskOptions
+    from .checkpoint import Checkpoint
+    from .summary import RunSummary
+
+__all__ = ["AsyncQueue"]
+
+
+class AsyncQueue(TaskQueue):
+    """Coroutines that run in the caller's loop, so many at a time, with a summary at the end.
+
+    The parameters are those of a :class:`ThreadQueue`, with these differences: submitting to a full queue raises
+    QueueFullError, as a coroutine cannot block; the initializer, a plain or a coroutine function, is called once, by
+    ``start`` or ``run``; hooks are called in the loop. Submit from coroutines; from other threads once it has started.
+
+    ``run``, ``start``, ``join`` and ``shutdown`` are coroutines.
+
+    >>> async def main():
+    ...     queue = AsyncQueue(workers=100)
+    ...     queue.map(asyncio.sleep, [(0, 'a'), (0, 'b')])
+    ...     return (await queue.run()).values
+    >>> import asyncio
+    >>> asyncio.run(main())
+    ('a', 'b')
+    """
+
+    tt = TT_COROUTINE
+    on_full = "raise"
+    _handle = TaskHandle
+    _group = TaskGroup
+
+    if TYPE_CHECKING:
+        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+                   **options: Any) -> TaskHandle: ...
+
+        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+                checkpoint: Checkpoint | None = None, **options: Any) -> list[TaskHandle]: ...
+
+        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                  **options: Any) -> TaskGroup: ...
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
+        self._initialized = False
+        self._initializing: Aftermath | None = None        # the initializer is being called
+
+    def _bind_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
+        run more."""
+        module: Any = sys.modules.get("asyncio")          # no loop runs where it was never imported
+        running: asyncio.AbstractEventLoop | None = None if module is None else module._get_running_loop()
+        loop = self._loop
+        if loop is not None and loop is running:
+            return loop
+        in_use = self._running or self._started and not self._closed
+        if loop is None or running is not None and (loop.is_closed() or not in_use and not len(self)):
+            if running is None:
+                raise QueueStateError("an AsyncQueue runs its tasks in the loop that it is used in, and no loop runs here; submit "
+                                      "from a coroutine, for example inside asyncio.run()")
+            self._loop = loop = running
+            self._initialized = False
+        elif running is not None and self._running:
+            raise QueueStateError("this AsyncQueue runs in another loop; make one for each loop")
+        return loop
+
+    def _usable(self, spec: TaskSpec) -> bool:
+        return spec.loop is self._bind_loop()
+
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
+        return super()._make_spec(function, options, self._bind_loop())
+
+    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return function         # start() has called the initializer
+
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
+        if not coroutine:
+            raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is not a coroutine function, and would block "
+                                   "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
+
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
+        # Not the queue's own loop: that may be another one by now, or none after a reset().
+        if not mailbox_of(loop).post(lambda _: log_hook(name, call), None):
+            log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
+
+    async def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+                  progress: bool = False) -> RunSummary:
+        """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
+
+        See :meth:`ThreadQueue.run`. When the coroutine that runs it is cancelled, so are the tasks.
+        """
+        deadline = deadline_of(self.timeout if timeout is None else timeout)
+        began = perf_counter()
+        self._bind_loop()
+        run = object()
+        try:
+            self._begin_run(run, fail_policy)
+            await self._initialize()
+            self._steer()
+            if progress:
+                await self._watch_progress(deadline)
+            timed_out = self.mode != "finite" and not await self._wait_end(deadline)
+            while True:
+                seen = None if timed_out else await self._settle(deadline)
+                if seen is None:
+                    timed_out = True
+                    self._give_up()
+                    self._stop_rest(spare=self.on_timeout == "complete")
+                    seen = await self._settle(None) or 0
+                await self._wait_aftermath(None)
+                if len(self._tasks) <= seen:
+                    break               # else hooks have submitted more
+            summary = self._summarise(seen, began, timed_out)
+        except BaseException:
+            if self._running is run:
+                self._stop_rest(spare=False)
+            raise
+        finally:
+            self._end_run(run)
+        if strict:
+            summary.raise_for_errors()
+        return summary
+
+    async def _initialize(self) -> None:
+        """Call the initializer, unless it has been; one at a time, and again when it did not come to its end."""
+        while self.initializer is not None and not self._initialized:
+            initializing = self._initializing
+            if initializing is not None:
+                watcher = FutureWatcher()
+                if initializing.watch(watcher):
+                    await watcher.future
+                continue
+            initializing = self._initializing = Aftermath()
+            initializing.expect(1)
+            try:
+                made = self.initializer(*self.initargs)
+                if hasattr(made, "__await__"):
+                    await made
+                self._initialized = True
+            finally:
+                self._initializing = None
+                initializing.made()
+
+    async def _settle(self, deadline: float | None) -> int | None:
+        """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
+        was too late."""
+        own = self._own()
+        tasks = self._tasks
+        while True:
+            cleared, seen = self._cleared, len(tasks)
+            for task in self._unfinished(seen):
+                if task._status not in FINAL and task is not own and not await _co_end(task, deadline):
+                    return None
+            if own is None:
+                if not self._has_settled(seen, cleared):
+                    continue
+                if not await self._entering.co_wait(deadline):
+                    return None
+            if len(tasks) == seen:
+                return seen
+
+    async def _wait_aftermath(self, deadline: float | None) -> bool:
+        """Wait until what follows the ends of tasks has been done; say whether it has. A task of the queue does not wait for
+        what comes after it."""
+        if self._own() is not None:
+            return True
+        if not await self._aftermath.co_wait(deadline):
+            return False
+        if self._hooks is None or self._pool is None:
+            return True
+        watcher = FutureWatcher()
+        behind = partial(self._call_hook, "a hook", watcher, self._loop)
+        if not tell_behind(self._pool, behind):
+            behind()            # they may be on their way into the loop, which calls them in their order
+        return await watcher.wait(deadline)
+
+    async def _wait_end(self, deadline: float | None) -> bool:
+        watcher = FutureWatcher()
+        if not self._watch_end(watcher):
+            return True
+        try:
+            return await watcher.wait(deadline)
+        finally:
+            self._unwatch_end(watcher)
+
+    async def _watch_progress(self, deadline: float | None) -> None:
+        """Draw until the tasks that are there have ended, or the deadline has come."""
+        from .._progress import ProgressBar
+        from ..engine.result import Failure
+
+        tasks = self._tasks[self._reported:]
+        bar = ProgressBar(len(tasks))
+        done = failed = 0
+        try:
+            bar.update(done, failed)
+            async for task in _co_as_completed(tasks, deadline, 0):
+                done += 1
+                failed += task.cancelled() or type(task._outcome) is Failure
+                bar.update(done, failed)
+        except WaitTimeoutError:
+            pass                # the run says so
+        finally:
+            bar.finish(done, failed)
+
+    async def start(self) -> None:
+        """Run tasks as they come, from now on until the queue is shut down.
+
+        :raises ClosedError: (a RuntimeError) the queue was shut down before.
+        """
+        self._check_open()
+        self._bind_loop()
+        await self._initialize()
+        with self._lock:
+            self._check_open()
+            self._started = True
+            self._steer()
+
+    async def join(self, timeout: float | None = None, progress: bool = False) -> None:
+        """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
+        deadline = deadline_of(timeout)
+        if progress:
+            await self._watch_progress(deadline)
+        if await self._settle(deadline) is None:
+            raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {timeout:g} s of waiting; they go on: "
+                                   "wait again, or cancel()")
+        if not await self._wait_aftermath(deadline):
+            raise WaitTimeoutError(f"hooks or checkpoints of this AsyncQueue unfinished after {timeout:g} s of waiting, though all "
+                                   "its tasks have ended; wait again")
+
+    async def shutdown(self, force: bool = False) -> None:
+        """Take no more tasks, finish those that were accepted, and return when they have ended.
+
+        :param force: cancel them instead, also those that must complete.
+
+        What the initializer raises, if that is still to be called, cancels them, too, and is raised here.
+        """
+        if force:
+            self._discard()
+        else:
+            with self._lock:
+                self._closing = True
+            try:
+                if self._entering.watch(lambda: None) or len(self):     # else there is nothing to call it for
+                    await self._initialize()
+            except BaseException:       # as those of a run: nobody runs them any more
+                self.cancel()
+                raise
+            with self._lock:
+                if not self._closed:
+                    self._steer()
+        await self._settle(None)
+        await self._wait_aftermath(None)
+        self._has_closed()
+
+    async def __aenter__(self) -> AsyncQueue:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        try:
+            await self.shutdown(force=kind is not None)
+        except BaseException:           # cancelled: nobody waits for them any more
+            self.cancel()
+            raise

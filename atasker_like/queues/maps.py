@@ -1,0 +1,141 @@
+"""A queue for one call: amap, tmap, pmap; and what scripts written with queues need beside: iter_completed, run."""
+from __future__ import annotations
+
+from ..engine.blocking import deadline_of, remaining
+from ..errors import ClosedError, ExecutionError, InvalidTypeError
+from ..waiting import as_completed
+from .async_queue import AsyncQueue
+from .calls import merge
+from .config import ARGUMENTS
+from .fronts import tell_at
+from .sync_queue import ProcessQueue, ThreadQueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Coroutine, Iterable, Iterator, TypeVar
+
+    from .summary import RunSummary
+
+    T = TypeVar("T")
+
+__all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
+
+
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
+    if "mode" in options:
+        raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the last item")
+    queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
+    return queue, options
+
+
+def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
+    summary.raise_for_errors(include_cancelled=True)
+    return tuple(handle.value() for handle in handles)
+
+
+def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
+         options: dict[str, Any]) -> tuple[Any, ...]:
+    arguments, options = _split(options)
+    queue = kind(**arguments)
+    deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
+    take_back = None
+    try:
+        checkpoint = options.pop("checkpoint", None)
+        opts = merge(options.pop("opts", None), options, queue._where())
+        if queue.size:
+            queue.start()           # it takes more only when it runs
+            if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
+                take_back = tell_at(queue.supervisor, deadline, queue._run_out)
+        try:
+            handles = queue.map(fn, items, opts=opts, checkpoint=checkpoint)
+        except ClosedError:
+            if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
+                queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
+                if remaining(deadline) == 0:
+                    raise ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those "
+                                         "that had been have succeeded", ()) from None
+            raise
+        finally:
+            if take_back is not None:
+                take_back()
+        summary = queue.run(remaining(deadline), progress=progress)
+    except BaseException:
+        queue.cancel()
+        raise
+    return _values(summary, handles)
+
+
+def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+         ) -> tuple[Any, ...]:
+    """Call a function for each item in pool threads and return the values, in order.
+
+    :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one argument.
+    :param progress: show how far it is: a bar on a terminal, lines elsewhere.
+    :param timeout: seconds for all of them, submitting included; when they are over the rest is cancelled.
+
+    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint`` may be given as well.
+
+    :raises ExecutionError: a call failed or was cancelled; its ``results`` are those that did not succeed.
+
+    >>> tmap(pow, [(2, 3), (2, 4)], workers=2)
+    (8, 16)
+    """
+    return _map(ThreadQueue, fn, items, progress, options)
+
+
+def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+         ) -> tuple[Any, ...]:
+    """Call a function for each item in pool processes and return the values, in order. See :func:`tmap`.
+
+    >>> pmap(abs, [-1, 2])
+    (1, 2)
+    """
+    return _map(ProcessQueue, fn, items, progress, options)
+
+
+async def amap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+               ) -> tuple[Any, ...]:
+    """Call a coroutine function for each item in the running loop and return the values, in order. See :func:`tmap`.
+
+    >>> import asyncio
+    >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
+    ('a', 'b')
+    """
+    arguments, options = _split(options)
+    queue = AsyncQueue(**arguments)
+    deadline = deadline_of(queue.timeout)
+    try:
+        handles = queue.map(fn, items, **options)
+        summary = await queue.run(remaining(deadline), progress=progress)
+    except BaseException:
+        queue.cancel()
+        raise
+    return _values(summary, handles)
+
+
+def iter_completed(handles: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+    """Yield handles as their tasks end, blocking meanwhile: :func:`as_completed` under the name that queues know.
+
+    :param handles: any iterable of handles, groups and tasks.
+    :param timeout: seconds for all of them together; None waits for ever, 0 yields what has ended.
+    :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+
+    >>> with ThreadQueue() as queue:
+    ...     [handle.value() for handle in iter_completed(queue.map(abs, [-7]))]
+    [7]
+    """
+    completed: Iterator[Any] = as_completed(handles, timeout)
+    return completed
+
+
+def run(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own and return its value: :func:`asyncio.run`, without importing asyncio before.
+
+    >>> import asyncio
+    >>> run(asyncio.sleep(0, 'slept'))
+    'slept'
+    """
+    import asyncio
+
+    return asyncio.run(coro)

@@ -1,0 +1,399 @@
+"""How calls become tasks of a queue: submit, map, group, and the decorator."""
+from __future__ import annotations
+
+from contextvars import copy_context
+from itertools import chain, count
+from threading import get_ident
+from time import perf_counter
+
+from .._inspect import is_coroutine_function
+from ..engine.result import Failure
+from ..engine.task import COMPLETED, Task
+from ..errors import ClosedError, InvalidTypeError
+from ..options import TaskOptions
+from .bound import QueueTask
+from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, unwrap, watch_errors
+from .config import Settings
+from .fronts import make_spec, make_tasks, may_wait, take_back
+from .handles import views_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Mapping, Sequence
+
+    from ..constants import TaskType
+    from ..engine.spec import TaskSpec
+    from .calls import Call
+    from .checkpoint import Checkpoint, Page
+    from .wait_group import Aftermath
+
+__all__ = ["Submitting"]
+
+#: Specs that are kept for the next submission of the same function.
+_KEPT = 256
+
+
+class Submitting(Settings):
+    """The part of a queue that accepts calls. The ledger is of the class that builds on it."""
+
+    tt: TaskType
+    _handle: Any
+    _group: Any
+
+    if TYPE_CHECKING:
+        _lane: Any
+        _hooks: Any
+        _key: str
+        _ready: Ready | None
+        _policy: str
+        _halting: bool
+        _halts: int
+        _closing: bool
+        _discarding: bool
+        _closed: bool
+        _tasks: list[Task[Any]]
+        _entering: Aftermath
+        _aftermath: Aftermath
+        on_full: str
+
+        def _watch_failures(self, tasks: Sequence[Task[Any]], new: bool = False) -> None: ...
+        def _is_failing(self, error: BaseException) -> None: ...
+        def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
+
+    def _begin_anew(self) -> None:
+        self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
+        self._some_detached = False     # of its tasks, from the first one on
+        self._pool: Any = None        # that they are in, or the first of those that have followed each other
+        self._groups = count(1)
+        self._restored = count(1)       # tasks that a checkpoint has handed back
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+               **options: Any) -> Any:
+        """Submit one call and return its handle.
+
+        :param args: positional arguments of the call. Keywords are options; use :func:`functools.partial` for the
+            function's own.
+        :param opts: :class:`TaskOptions`; options that are given as keywords win.
+        :raises ClosedError: (a RuntimeError) the queue takes no more tasks; the function will not run.
+        :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run here.
+
+        May be called from any thread.
+        """
+        return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
+
+    def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+            checkpoint: Checkpoint | None = None, **options: Any) -> list[Any]:
+        """Submit a call for each item and return the handles, in order.
+
+        :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
+            argument.
+        :param checkpoint: a :class:`Checkpoint`: what already succeeded is not submitted again, its value is handed back.
+
+        The rest as :meth:`submit`.
+        """
+        self._check_open()
+        spec = self._spec(fn, opts, options)
+        return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(fn))
+
+    def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+              opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+              **options: Any) -> Any:
+        """Submit calls that belong together and return them as a group.
+
+        :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
+        :param group_id: what results are grouped by; ``group-1``, ``group-2``... unless told.
+        :param checkpoint: as for :meth:`map`.
+
+        The rest as :meth:`submit`.
+        """
+        self._check_open()
+        merged = merge(opts, options, self._where())
+        if group_id is None:
+            group_id = merged.group_id
+        if group_id is None:
+            group_id = f"group-{next(self._groups)}"
+        merged = merged.replace(group_id=group_id)
+        calls: list[Any] = []         # functions, and for each the calls that are submitted together
+        if items is not None:
+            calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group")))
+        for position, call in enumerate(() if items is not None else _several(tasks)):
+            if not isinstance(call, tuple) or not call or not callable(call[0]):
+                raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
+                                       f"{position} is {call!r}")
+            calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
+        handles: list[Any] = []
+        pages: dict[Any, Page] = {}
+        halts = self._halts
+        try:
+            for function, spec, chunks in calls:
+                if checkpoint is not None and spec not in pages:
+                    pages[spec] = checkpoint.page(function)
+                handles += self._submit_all(spec, chunks, pages.get(spec), halts)
+            return self._group(group_id, handles)
+        except BaseException:
+            for handle in reversed(handles):
+                handle.cancel()
+            raise
+
+    def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]:
+        """Decorate a function, so that calling it submits and returns a handle.
+
+        Option names among the keywords of a call override for that call. See :class:`QueueTask`.
+
+        >>> queue = ThreadQueue()
+        >>> @queue.task(priority=1)
+        ... def double(x):
+        ...     return 2 * x
+        >>> handle = double(21)
+        >>> queue.run().values, handle.priority
+        ((42,), 1)
+        """
+        if callable(opts):
+            raise InvalidTypeError("task() of a queue takes options only; write @queue.task() with parentheses")
+        merged = merge(opts, options, self._where())
+        return lambda function: self._bind(function, merged)
+
+    def _bind(self, function: Any, options: TaskOptions) -> QueueTask:
+        return QueueTask(self, self._check(function), options)
+
+    def _where(self) -> str:
+        return f"a {type(self).__name__}'s task"
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
+        if self._halting:
+            raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
+                              "of its time, and takes no more tasks until its run has ended")
+
+    def _check(self, function: Any) -> Any:
+        """Return the function, if tasks of it can run here.
+
+        :raises InvalidTypeError: (a TypeError) they cannot.
+        """
+        function = unwrap(function)
+        if not callable(function):
+            close = getattr(function, "close", None)
+            if hasattr(function, "__await__") and close is not None:
+                close()         # a coroutine that will never run, which Python would warn of
+                raise InvalidTypeError(f"a {type(self).__name__} takes a function and its arguments, not a coroutine: submit "
+                                       "the function without calling it")
+            raise InvalidTypeError(f"a {type(self).__name__} takes a function, not {type(function).__name__}")
+        self._check_kind(function, is_coroutine_function(function))
+        return function
+
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
+        raise NotImplementedError
+
+    def _spec(self, function: Any, options: TaskOptions | None, changes: Mapping[str, Any]) -> TaskSpec:
+        """Return what the calls of a function with some options have in common: the same each time, as long as both
+        are the same objects."""
+        if changes:
+            return self._make_spec(self._check(function), merge(options, changes, self._where()))
+        chosen = PLAIN if options is None else options
+        # By their ids, as functions need not be hashable; the entry keeps both alive, so that the ids stay theirs.
+        key = id(function), id(chosen)
+        kept = self._specs.get(key)
+        if kept is None or not self._usable(kept[0]):
+            if len(self._specs) >= _KEPT:
+                self._specs.clear()
+            spec = self._make_spec(self._check(function), merge(chosen, {}, self._where()))
+            kept = self._specs[key] = spec, function, chosen
+        return kept[0]
+
+    def _usable(self, spec: TaskSpec) -> bool:
+        return True
+
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
+        rank = DEFAULT_PRIORITY if options.priority is None else options.priority
+        self._some_detached = self._some_detached or options.detached
+        target = self._prepare(function)
+        if self._policy == "fail_first":
+            target = self._guard(target)
+        return make_spec(self.supervisor, self._lane, target, self.tt, options.replace(priority=self.pool_priority), rank,
+                         self._hooks, loop)
+
+    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Put the initializer in front of a function, if there is one."""
+        if self.initializer is None or self._ready is None:
+            return function
+        return Prepared(function, self.initializer, self.initargs, self._ready)
+
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Have a function tell of its failure at once."""
+        return watch_errors(function, self._is_failing)
+
+    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: Page | None,
+                    halts: int | None = None) -> list[Any]:
+        accepted: list[Task[Any]] = []
+        if halts is None:
+            halts = self._halts
+        try:
+            for chunk in chunks:
+                # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
+                # who cancels them, must find them.
+                waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
+                for calls in ([call] for call in chunk) if waits else (chunk,):
+                    self._submit_together(spec, calls, page, accepted, halts)
+            # Not before: meanwhile the garbage collector would go through them again and again.
+            return views_of(accepted, self._handle)
+        except BaseException:
+            # All or none: nobody has the handles of those that were accepted.
+            for task in reversed(accepted):
+                task.cancel()
+            raise
+
+    # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
+
+    def _submit_together(self, spec: TaskSpec, calls: list[Call], page: Page | None,
+                         accepted: list[Task[Any]], halts: int) -> None:
+        """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
+        _check_entry()."""
+        entering, entry = self._entering, object()
+        tasks: list[Task[Any]] = []       # that are being submitted
+        expected: list[Any] = []          # calls that they expect
+        try:
+            entering.calls[entry] = get_ident()
+            self._check_entry(spec, halts)
+            entered = tasks
+            watched = self._policy == "fail_first"
+            if page is None and not watched and dict not in map(type, calls):
+                # One call of C, so that no interrupt comes between having the tasks run and knowing them.
+                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,))))
+            else:
+                tasks += make_tasks(spec, calls)
+                if page is not None:
+                    entered, tasks = self._resume(spec, calls, tasks, page, expected)
+                if watched:
+                    expected += tasks
+                    self._watch_failures(tasks, new=True)
+                spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
+            self._enter(entered, watched, halts)
+            accepted += entered
+            if expected:
+                self._aftermath.entered(expected)
+            entering.made(entry)
+        except BaseException:
+            self._leave(entering, entry, tasks, expected)
+            raise
+
+    def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None, args: tuple[Any, ...],
+                     keywords: dict[str, Any] | None) -> Any:
+        """Submit one call, with keywords of the function's own, and return its handle."""
+        self._check_open()
+        spec = self._spec(function, options, {})
+        tasks: tuple[Task[Any]] = (Task(spec, args, keywords, copy_context()),)
+        handle = self._handle(tasks[0])
+        entering = self._entering
+        try:
+            entering.calls[tasks] = get_ident()
+            self._check_entry(spec)
+            watched = self._policy == "fail_first"
+            if watched:
+                self._watch_failures(tasks, new=True)
+            spec.pool.submit(tasks[0])
+            self._enter(tasks, watched)
+            if watched:
+                self._aftermath.entered(tasks)
+            entering.made(tasks)
+            return handle
+        except BaseException:
+            self._leave(entering, tasks, tasks, tasks)
+            raise
+
+    def _check_entry(self, spec: TaskSpec, halts: int | None = None) -> None:
+        """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
+
+        :param halts: how often the queue had given up when the first of those was submitted that belong together.
+        :raises ClosedError: it is closed, or was since the function was looked at, or has given up since.
+        """
+        self._check_open()
+        if spec.lane is not self._lane:
+            raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
+        if halts is not None and halts != self._halts:
+            raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
+                              "fail_policy='fail_first', or at the end of its time")
+
+    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: Page,
+                expected: list[Any]) -> tuple[list[Task[Any]], list[Task[Any]]]:
+        """Return the tasks of some calls, where a checkpoint knows them ended ones; and those that are to be submitted, of
+        which calls of others are expected from then on."""
+        keys = [page.key(call) for call in calls]
+        # First what is known: a value that cannot be read is an error before anything has been submitted.
+        tasks = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else task
+                 for key, task in zip(keys, tasks)]
+        missing = [task for task in tasks if not task.done()]
+        for key, task in zip(keys, tasks):
+            if not task.done():
+                noting = _Noting(page, key, self._aftermath)
+                expected.append(noting)
+                task._more().callbacks = [noting]       # nobody else knows it, so no lock is needed
+                self._aftermath.expect_of_new(noting)
+        return tasks, missing
+
+    def _enter(self, tasks: Sequence[Task[Any]], watched: bool, halts: int | None = None) -> None:
+        """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_entry()."""
+        self._tasks += tasks
+        if self._pool is None and tasks:
+            self._pool = tasks[0]._spec.pool
+        if self._policy == "fail_first" and not watched:
+            self._watch_failures(tasks)         # a run has begun meanwhile, and may have come too early to find them
+        if self._halting or self._discarding or self._closed or halts is not None and halts != self._halts:
+            # They came in while the queue gave up. They are accepted, so they end: as the others do.
+            spare = not (self._discarding or self._closed)
+            self._cancel([task for task in tasks if not (spare and task.options.must_complete)])
+
+    def _leave(self, entering: Aftermath, entry: Any, tasks: Sequence[Task[Any]], expected: Sequence[Any]
+               ) -> None:
+        """A submission is about to raise, refused or interrupted anywhere: undo it."""
+        try:
+            accepted, others = take_back(tasks)
+            begun = [task for task in accepted if task._has_started()]
+            if begun:
+                # Too late: they are counted, and waited for.
+                known = set(self._tasks)
+                self._tasks += [task for task in begun if task not in known]
+            for task in others:
+                extra = task._extra
+                if extra is not None and extra.callbacks:
+                    callbacks, extra.callbacks = extra.callbacks, None
+                    for callback in callbacks:
+                        callback(task)          # nobody else will
+        finally:
+            self._aftermath.entered(expected)
+            entering.made(entry)
+
+
+class _Noting:
+    """A done callback that keeps a success in a checkpoint."""
+
+    __slots__ = ("_page", "_key", "_aftermath")
+
+    def __init__(self, page: Page, key: bytes, aftermath: Aftermath) -> None:
+        self._page = page
+        self._key = key
+        self._aftermath = aftermath
+
+    def __call__(self, task: Task[Any]) -> None:
+        try:
+            if task._status == COMPLETED and type(task._outcome) is not Failure:
+                self._page.keep(self._key, task._outcome)
+        finally:
+            self._aftermath.made(self)
+
+
+def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
+    """Make a task that has succeeded without ever having been submitted."""
+    task: Task[Any] = Task(spec, (), None, None)
+    task._more().task_id = task_id
+    # Nobody else knows it, so no lock is needed.
+    task._advance(COMPLETED, perf_counter(), value)
+    return task
+
+
+def _several(tasks: Any) -> Iterable[Any]:
+    if callable(tasks) or isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+        raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
+                               + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
+    several: Iterable[Any] = tasks
+    return several

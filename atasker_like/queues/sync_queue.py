@@ -1,0 +1,251 @@
+"""ThreadQueue and ProcessQueue: the queues whose callers are threads, which can wait."""
+from __future__ import annotations
+
+from time import perf_counter
+
+from ..constants import TT_MP, TT_THREAD
+from ..engine.blocking import Latch, deadline_of
+from ..engine.task import FINAL
+from ..errors import InvalidTypeError, WaitTimeoutError
+from ..waiting import _watch_progress
+from .base import TaskQueue
+from .fronts import tell_behind
+from .groups import SyncTaskGroup
+from .handles import SyncTaskHandle
+from .hooks import log_hook
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Callable, Iterable, TypeVar
+
+    from ..options import TaskOptions
+    from .checkpoint import Checkpoint
+    from .summary import RunSummary
+
+    Q = TypeVar("Q", bound="_BlockingQueue")
+
+__all__ = ["ProcessQueue", "ThreadQueue"]
+
+
+class _BlockingQueue(TaskQueue):
+    on_full = "block"
+    _handle = SyncTaskHandle
+    _group = SyncTaskGroup
+
+    if TYPE_CHECKING:
+        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+                   **options: Any) -> SyncTaskHandle: ...
+
+        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+                checkpoint: Checkpoint | None = None, **options: Any) -> list[SyncTaskHandle]: ...
+
+        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
+                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                  **options: Any) -> SyncTaskGroup: ...
+
+    def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+            progress: bool = False) -> RunSummary:
+        """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
+
+        In infinite mode it goes on until the queue is shut down. A pool thread that calls it lends its place.
+
+        :param timeout: seconds; the queue's own unless told. When they are over the rest is cancelled, by ``on_timeout``,
+            and functions that still run in threads are given up: their tasks count as cancelled.
+        :param strict: raise if a task failed.
+        :param fail_policy: for this run, instead of the queue's.
+        :param progress: show how far it is: a bar on a terminal, lines elsewhere.
+        :raises ExecutionError: with ``strict``: a task failed.
+        :raises ClosedError: the queue was shut down before.
+        :raises QueueStateError: a run is under way, or a task of the queue calls it.
+
+        Called by one thread at a time.
+        """
+        deadline = deadline_of(self.timeout if timeout is None else timeout)
+        began = perf_counter()
+        run = object()
+        try:
+            try:
+                self._begin_run(run, fail_policy)
+                self._steer()
+                if progress:
+                    _watch_progress(self._tasks[self._reported:], deadline)
+                timed_out = self.mode != "finite" and not self._wait_end(deadline)
+                while True:
+                    seen = None if timed_out else self._settle(deadline)
+                    if seen is None:
+                        timed_out = True
+                        self._run_out()
+                        seen = self._settle(None) or 0
+                    self._wait_aftermath(None)
+                    if len(self._tasks) <= seen:
+                        break               # else hooks have submitted more
+                summary = self._summarise(seen, began, timed_out)
+            finally:
+                self._end_run(run)
+        except BaseException:           # interrupted, perhaps just then
+            self._end_run(run)
+            raise
+        if strict:
+            summary.raise_for_errors()
+        return summary
+
+    def _run_out(self) -> None:
+        """The time is over."""
+        self._give_up(halt=True)
+        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+
+    def _settle(self, deadline: float | None) -> int | None:
+        """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
+        was too late."""
+        own = self._own()
+        tasks = self._tasks
+        while True:
+            cleared, seen = self._cleared, len(tasks)
+            for task in self._unfinished(seen):
+                if task._status not in FINAL and task is not own and not task._end(deadline):
+                    return None
+            if own is None:
+                if not self._has_settled(seen, cleared):
+                    continue
+                if not self._entering.wait(deadline):
+                    return None
+            if len(tasks) == seen:
+                return seen
+
+    def _wait_aftermath(self, deadline: float | None) -> bool:
+        """Block until what follows the ends of tasks has been done; say whether it has. A task of the queue, and a hook, do
+        not wait for what comes after them."""
+        if self._own() is not None:
+            return True
+        if not self._aftermath.wait(deadline):
+            return False
+        if self._hooks is None:
+            return True
+        latch = Latch()
+        return not tell_behind(self._pool, latch) or latch.wait(deadline)
+
+    def _wait_end(self, deadline: float | None) -> bool:
+        latch = Latch()
+        if not self._watch_end(latch) or latch.wait(deadline):
+            return True
+        self._unwatch_end(latch)
+        return False
+
+    def start(self) -> None:
+        """Run tasks as they come, from now on until the queue is shut down. From any thread.
+
+        :raises ClosedError: (a RuntimeError) the queue was shut down before.
+        """
+        with self._lock:
+            self._check_open()
+            self._started = True
+            self._steer()
+
+    def join(self, timeout: float | None = None, progress: bool = False) -> None:
+        """Block until all tasks have ended, those too that come meanwhile. From any thread.
+
+        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :param progress: show how far it is: a bar on a terminal, lines elsewhere.
+        :raises WaitTimeoutError: (a TimeoutError) some are unfinished, or their hooks; they go on.
+        """
+        deadline = deadline_of(timeout)
+        if progress:
+            _watch_progress(self._tasks[self._reported:], deadline)
+        if self._settle(deadline) is None:
+            raise WaitTimeoutError(f"{len(self)} tasks of this {type(self).__name__} unfinished after {timeout:g} s of "
+                                   "waiting; they go on: wait again, or cancel()")
+        if not self._wait_aftermath(deadline):
+            raise WaitTimeoutError(f"hooks or checkpoints of this {type(self).__name__} unfinished after {timeout:g} s of waiting, "
+                                   "though all its tasks have ended; wait again")
+
+    def shutdown(self, force: bool = False) -> None:
+        """Take no more tasks, finish those that were accepted, and return when they have ended. From any thread.
+
+        :param force: cancel them instead, also those that must complete; functions that run in threads are given up.
+
+        A task that shuts down its own queue does not wait for itself.
+        """
+        if force:
+            self._abandon(self._discard())
+        else:
+            with self._lock:
+                self._closing = True
+                if not self._closed:
+                    self._steer()
+        self._settle(None)
+        self._wait_aftermath(None)
+        self._has_closed()
+
+    def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
+        log_hook(name, call)
+
+    def _check_kind(self, function: Any, coroutine: bool) -> None:
+        if coroutine:
+            raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is a coroutine function, which a "
+                                   f"{type(self).__name__} cannot run; use an AsyncQueue, or submit a plain function that calls "
+                                   "asyncio.run()")
+
+    def __enter__(self: Q) -> Q:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        try:
+            self.shutdown(force=kind is not None)
+        except BaseException:           # interrupted: nobody waits for them any more
+            self.cancel()
+            raise
+
+
+class ThreadQueue(_BlockingQueue):
+    """Calls that run in pool threads, so many at a time, with a summary at the end.
+
+    :param workers: how many run at once; as many as the pool takes, unless told.
+    :param size: how many may wait; who submits more blocks until there is room, so let it run: with :meth:`start`, or
+        ``with``. 0 is any number.
+    :param timeout: seconds that a run may take; None is any time.
+    :param mode: ``'finite'``: :meth:`run` ends with the last task; ``'infinite'``: when the queue is shut down.
+    :param fail_policy: ``'continue'``; or ``'fail_first'``: the first failure cancels the rest, but those that must complete.
+    :param on_timeout: ``'complete'``: when the time is over those that must complete do; ``'cancel'``: they do not.
+    :param rate: how many may start a second, retries included.
+    :param burst: how many of these may start at once after a pause.
+    :param initializer: called with ``*initargs`` once in each thread, before the first task of this queue there; if it
+        raises, the task fails.
+    :param on_start: called with the handle when an attempt begins.
+    :param on_complete: called with the TaskResult of every task that has ended, cancelled ones included.
+    :param on_retry: called with the handle and the error when an attempt has failed and another one follows.
+    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :param pool_priority: the priority of its tasks in the pool; that of a task orders it within the queue.
+
+    Hooks are called one at a time, by threads of the supervisor; what they raise is logged. Tasks wait until
+    :meth:`run` or :meth:`start`. As a context manager it starts; at the end of the block it finishes what was
+    submitted, or cancels it if the block raised. Methods may be called from any thread.
+
+    >>> queue = ThreadQueue(workers=4)
+    >>> handles = queue.map(abs, [-1, 2, -3])
+    >>> queue.run().values
+    (1, 2, 3)
+    """
+
+    tt = TT_THREAD
+
+
+class ProcessQueue(_BlockingQueue):
+    """Calls that run in pool processes, so many at a time, with a summary at the end.
+
+    The parameters are those of a :class:`ThreadQueue`; ``workers`` runs as many at once as the process pool has places,
+    unless told, and the initializer is called once in each process. Functions, arguments and results are pickled. With
+    ``fail_policy='fail_first'`` a task that was on its way to a process may still run after the failure.
+
+    >>> with ProcessQueue() as queue:
+    ...     handle = queue.submit(divmod, 17, 5)
+    >>> handle.value()
+    (3, 2)
+    """
+
+    tt = TT_MP
+
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return function         # the failure happens elsewhere

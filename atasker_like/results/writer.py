@@ -1,0 +1,374 @@
+"""The writer: one thread that brings what pools tell it of their tasks into a backend.
+
+::
+
+    pool (its lock held) ── began, ended ──> queue ──> waiting: tasks by id ──> texts ──> backend.write
+                             one append                 ^
+                             who asks by id ────────────┘ answered from here until it is stored
+
+The pools must not feel it. What they call is an append; only the first after a rest is more, and wakes the thread.
+Awake, it lets tasks run as long as many of them end, two seconds at most, and then writes all that has come together: a
+thread that encodes takes the interpreter from those that run tasks, and fewer, larger batches take less of it.
+"""
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from time import monotonic
+
+from .._log import log
+from ..engine.blocking import block, deadline_of, remaining
+from ..engine.task import Task
+from ..errors import ResultBackendError, WaitTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ..supervisor.supervisor import TaskSupervisor
+    from .backend import Backend
+
+__all__ = ["Recorder"]
+
+#: Seconds that the writer lets pass before it looks whether as many tasks end as before.
+LINGER = 0.02
+#: Tasks that end in that time while much is going on: 10 000 a second.
+MANY = 200
+#: Seconds after which it writes although much is going on, and how much may have come by then.
+LINGER_MOST, QUEUE_MOST = 2.0, 200000
+#: Results of one transaction at most.
+BATCH = 20000
+#: Results that are held while the store cannot be written; beyond it the oldest are given up.
+HELD_MOST = 250000
+#: Seconds until a write that failed is tried again; doubled each time, up to the second number.
+RETRY_PAUSE, RETRY_PAUSE_MOST = 0.1, 5.0
+#: Seconds that the end of a supervisor waits for a store that cannot be written.
+CLOSE_PATIENCE = 5.0
+
+
+class _Mark:
+    """Someone waits until all that has ended by now is stored."""
+
+    __slots__ = ("gate", "error")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.error: BaseException | None = None
+
+
+class Recorder:
+    """Brings the results of one supervisor into one backend.
+
+    ``began`` and ``ended`` are called by pools with their lock held, when an attempt starts or is to be repeated and
+    when a task is final. They append the task and return; what is to be said of it is looked up later.
+    """
+
+    def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
+        self.supervisor = supervisor
+        self.backend = backend
+        # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
+        self._queue: deque[Task[Any]] = deque()
+        self._marks: deque[_Mark] = deque()
+        self._lock = threading.RLock()      # guards what follows; pools never take it
+        self._waiting: dict[str, Task[Any]] = {}
+        self._writing: dict[str, Task[Any] | str] = {}
+        self._wanted = False                # the supervisor runs: the thread does not end when all is stored
+        self._until = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
+        self._thread: threading.Thread | None = None
+        self._gate = threading.Lock()       # held; what the thread sleeps on
+        self._gate.acquire()
+        self.given_up = 0                   # results that were not stored, for good
+        self.began: Callable[[Task[Any]], None] = self._first
+        self.ended: Callable[[Task[Any]], None] = self._first
+        _recorders.add(self)
+
+    def _first(self, task: Task[Any]) -> None:
+        """The first task after a rest: those after it are only appended."""
+        self._queue.append(task)
+        self.began = self.ended = self._queue.append
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._gate.release()
+        except RuntimeError:        # someone else has, and the thread has not been there yet
+            pass
+
+    # -- asked from any thread -----------------------------------------------------------------------
+
+    def _look_up(self, task_id: str) -> Task[Any] | str | None:
+        with self._lock:
+            came = self._gather()           # let go when the lock is free
+            found: Task[Any] | str | None = self._waiting.get(task_id)
+            if found is None:
+                found = self._writing.get(task_id)
+        del came
+        return found
+
+    def find(self, task_id: str) -> str | None:
+        """Return the text of what is not stored yet of a task; None when there is none."""
+        found = self._look_up(task_id)
+        return self.backend.coder.encode_task(found) if isinstance(found, Task) else found
+
+    def find_task(self, task_id: str) -> Task[Any] | None:
+        """Return the task of what has not even been encoded yet."""
+        found = self._look_up(task_id)
+        return found if isinstance(found, Task) else None
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Block until everything that has ended by now is stored.
+
+        :raises ResultBackendError: it cannot be stored, for now; it will be tried again.
+        :raises WaitTimeoutError: it has not been by then.
+        """
+        deadline = deadline_of(timeout)
+        mark = _Mark()
+        self._marks.append(mark)
+        with self._lock:
+            self._start_thread()            # of a supervisor that does not run there is none: for this once
+        self._wake()
+        if not block(mark.gate.acquire, deadline):
+            raise WaitTimeoutError(f"results were not stored within {timeout:g} s; the writer goes on")
+        if mark.error is not None:
+            raise ResultBackendError(f"results are held in memory, since they cannot be stored: {mark.error}") from mark.error
+
+    def open(self) -> None:
+        """Have a thread write from now on."""
+        with self._lock:
+            self._wanted = True             # one that is about to end goes on
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        """Start the thread if there is none; the lock is held. Without one, results are held in memory."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor.id}_results", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
+                      self.supervisor.id, error)
+            self._answer(error)
+            return
+        self._thread = thread
+
+    def close(self, deadline: float | None) -> None:
+        """Store what there is, and end the thread; what cannot be stored until the deadline is logged."""
+        patience = monotonic() + CLOSE_PATIENCE
+        with self._lock:
+            self._until = patience if deadline is None else min(deadline, patience)
+            self._wanted = False
+            if self._has_work() or self._writing:
+                self._start_thread()
+            thread = self._thread
+        self._wake()
+        if thread is not None:
+            thread.join(remaining(deadline))
+
+    def reset_after_fork(self) -> None:
+        """In a forked process: the thread is the parent's, and so is what it was about to store."""
+        self._queue.clear()
+        self._marks.clear()
+        self._lock = threading.RLock()
+        self._waiting, self._writing = {}, {}
+        self._wanted = False                # the supervisor is new, too
+        self._thread = None
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self.began = self.ended = self._first
+
+    # -- the writer's thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = RETRY_PAUSE
+        while True:
+            marks = [self._marks.popleft() for _ in range(len(self._marks))]
+            error: BaseException | None = None
+            try:
+                self._write_all()
+                if pause > RETRY_PAUSE:
+                    log.warning("results of supervisor %s are stored again", self.supervisor.id)
+                pause = RETRY_PAUSE
+            except BaseException as raised:
+                error = raised
+            for mark in marks:
+                mark.error = error
+                mark.gate.release()
+            if error is None:
+                if self._has_ended():
+                    return
+                if self._rest():
+                    self._linger()
+                continue
+            if self._gives_up(error):
+                return
+            if pause == RETRY_PAUSE:
+                log.error("results of supervisor %s cannot be stored, and are held in memory until they can: %s",
+                          self.supervisor.id, error)
+            # A mark, or the end, has it try at once.
+            self._gate.acquire(True, pause if self._wanted else max(0.0, min(pause, self._until - monotonic())))
+            pause = min(2 * pause, RETRY_PAUSE_MOST)
+
+    def _has_work(self) -> bool:
+        """Whether something is to be done; the lock is held, or it could be on its way from the queue just now."""
+        return bool(self._queue or self._waiting or self._marks)
+
+    def _has_ended(self) -> bool:
+        """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
+        with self._lock:
+            if self._wanted or self._has_work():
+                return False
+            self._thread = None
+            return True
+
+    def _gives_up(self, error: BaseException) -> bool:
+        """Whether the thread is to end although something is not stored; settled in the same way."""
+        with self._lock:
+            if self._wanted or self._until > monotonic():
+                return False
+            self._thread = None
+            self._answer(error)
+        log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory and were not stored: %s",
+                  self._held(), self.supervisor.id, error)
+        return True
+
+    def _rest(self) -> bool:
+        """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
+        if not self._queue:                 # else there is no time to rest
+            self.began = self.ended = self._first
+            for pool in self.supervisor._pools().values():
+                # Whoever had found the other call there has made it by now, so its task is seen below.
+                with pool.lock:
+                    pass
+            while self._wanted:
+                with self._lock:
+                    if self._has_work():
+                        break
+                self._gate.acquire()
+        return self._wanted and not self._marks
+
+    def _linger(self) -> None:
+        """Let tasks run as long as many of them end."""
+        self._gate.acquire(False)           # it may have been opened for what has been seen since
+        most = monotonic() + LINGER_MOST
+        came = None
+        while self._wanted and not self._marks and monotonic() < most:
+            before = len(self._queue)
+            if came is not None and before - came < MANY or before > QUEUE_MOST:
+                return
+            came = before
+            self._gate.acquire(True, LINGER)
+
+    def _write_all(self) -> None:
+        """Store all that has come by now. What cannot be stays in ``_writing``, and is the first next time."""
+        left = True
+        while left:
+            with self._lock:
+                came = self._gather()
+                if not self._writing:
+                    left = len(self._waiting) > BATCH
+                    if left:
+                        keys = list(self._waiting)[:BATCH]
+                        self._writing = {key: self._waiting.pop(key) for key in keys}
+                    else:
+                        self._writing, self._waiting = dict(self._waiting), {}
+                batch = self._writing
+            del came                        # with the lock free, like everything that may be the last reference
+            if not batch:
+                return
+            try:
+                texts = self._encode(batch)
+                self.backend.write(list(texts.items()))
+            except BaseException:
+                self._let_go_of_the_oldest()
+                raise
+            with self._lock:
+                self._writing = {}
+
+    def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
+        tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
+        if tasks:
+            texts = self.backend.coder.encode_tasks(_storable(tasks))
+            with self._lock:
+                for task_id in tasks:   # so that a second try need not encode again; the tasks are let go
+                    batch.pop(task_id)
+                batch.update(texts)
+        return batch        # type: ignore[return-value]
+
+    def _gather(self) -> dict[Task[Any], None]:
+        """Move what has come to where it can be found by id. The lock is held.
+
+        Return references to all of it, for the caller to let go when the lock is free: that may run finalizers.
+        """
+        take, waiting = self._queue.popleft, self._waiting
+        # Once each: of a short task the queue holds both the begin and the end.
+        came = dict.fromkeys([take() for _ in range(len(self._queue))])
+        last = None
+        for task in came:
+            spec = task._spec
+            if spec is not last:
+                pool: Any = spec.pool
+                last, ignored, prefix = spec, spec.options.ignore_result, pool.registry.prefix
+            if not ignored:
+                # task.id, written out: this runs for every task, in competition with those that run
+                extra = task._extra
+                waiting[f"{prefix}{task._seq:012x}" if extra is None or extra.task_id is None else extra.task_id] = task
+        return came
+
+    def _held(self) -> int:
+        """How many tasks have something that is not stored."""
+        with self._lock:
+            came = self._gather()
+            held = len(self._writing.keys() | self._waiting.keys())
+        del came
+        return held
+
+    def _let_go_of_the_oldest(self) -> None:
+        """The store cannot be written: the memory must not fill up with what it should have taken."""
+        with self._lock:
+            came = self._gather()
+            over = len(self._waiting) - HELD_MOST
+            gone = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
+        del came, gone
+        if over > 0:
+            self.given_up += over
+            log.error("%d result(s) of supervisor %s are given up: more than %d wait for a store that cannot be written",
+                      over, self.supervisor.id, HELD_MOST)
+
+    def _answer(self, error: BaseException) -> None:
+        for _ in range(len(self._marks)):
+            mark = self._marks.popleft()
+            mark.error = error
+            mark.gate.release()
+
+
+def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
+    """Leave out what no store can take: ids that an application chose and that are no text."""
+    try:
+        "".join(tasks).encode()
+        return tasks
+    except UnicodeEncodeError:
+        pass
+    good = {}
+    for task_id, task in tasks.items():
+        try:
+            task_id.encode()
+            good[task_id] = task
+        except UnicodeEncodeError:
+            log.error("the result of task %s is not stored: its id, %r, cannot be written as UTF-8", task.name, task_id)
+    return good
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

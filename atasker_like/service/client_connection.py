@@ -1,0 +1,237 @@
+"""Link: a client's connection with a service, in its loop's thread; and the futures of what it waits for."""
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import ServiceConnectionError, TaskExecutionError, TaskRefusedError
+from .framing import LineProtocol
+from .task import TaskResult
+from .wire import decode, result_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    _Future = asyncio.Future[Any]
+else:
+    _Future = asyncio.Future
+
+__all__ = ["Link", "TaskFuture"]
+
+
+class TaskFuture(_Future):
+    """An asyncio future of a :class:`TaskResult`, with the id of its task as ``task_id``.
+
+    Cancelling it ends the waiting only: the task has been accepted, and runs.
+    """
+
+    if TYPE_CHECKING:
+        task_id: str
+        _check: bool            # whether a failure is raised
+
+    def settle(self, result: TaskResult) -> None:
+        """The task has ended; called by the client."""
+        if self.done():
+            return
+        if self._check and not result.ok:
+            self.set_exception(TaskExecutionError(result))
+        else:
+            self.set_result(result)
+
+
+class Link(LineProtocol):
+    """A connection, in its loop's thread."""
+
+    def __init__(self, place: str, max_message: int) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.is_open = False
+        self.is_full = False                        # the service does not read as fast as we write
+        self._place = place
+        self._max_message = max_message
+        self._results: dict[str, TaskFuture] = {}
+        self._accepted: dict[str, asyncio.Future[None]] = {}
+        self._requests: list[bytes] = []          # to be written together
+        self._room: asyncio.Future[None] | None = None     # done when it is not full any more
+        self._why = "it closed the connection"
+        self._closing = False                       # as soon as nobody waits for an answer
+        self._gone: asyncio.Future[None] = self.loop.create_future()
+
+    # -- for the client ------------------------------------------------------------------------------
+
+    def send(self, line: bytes, task_id: str, check: bool, tell: bool) -> TaskFuture:
+        """Send a request; return the future of its result."""
+        if not self.is_open:
+            raise self._lost()
+        results = self._results
+        future = results[task_id] = TaskFuture(loop=self.loop)
+        future.task_id, future._check = task_id, check
+        if tell:
+            self._accepted[task_id] = self.loop.create_future()
+        if len(results) == 1 and not self._requests:
+            self._transport.write(line)     # nothing is on its way: no other request is near that could go with it
+        else:
+            self.write(line)
+        return future
+
+    async def accepted(self, future: TaskFuture) -> None:
+        """Wait until the service has accepted the task of a future."""
+        await self._accepted[future.task_id]
+
+    def forget(self, future: TaskFuture) -> None:
+        """Nobody waits for a future any more."""
+        self._results.pop(future.task_id, None)
+        self._accepted.pop(future.task_id, None)
+        if future.done() and not future.cancelled():
+            future.exception()          # it has been seen, or is about another request's end
+
+    def write(self, line: bytes) -> None:
+        """Have a line written with all others of this turn of the loop."""
+        if not self._requests:
+            self.loop.call_soon(self._flush)
+        self._requests.append(line)
+
+    async def room(self) -> None:
+        """Wait until the service has read what was sent."""
+        while self.is_full and self.is_open:
+            if self._room is None:
+                self._room = self.loop.create_future()
+            await asyncio.wait([self._room])        # which goes on for the others when this request is cancelled
+
+    def close_when_idle(self) -> None:
+        """Close the connection as soon as nobody waits for an answer."""
+        self._closing = True
+        if not self._results and self.is_open:
+            self._leave()
+
+    def is_of_this_loop(self) -> bool:
+        """Say whether it can be dealt with here: in its loop; or since it is lost, as it is with its loop."""
+        if self.loop is asyncio.get_running_loop():
+            return True
+        if self.loop.is_closed():
+            self.forsake()
+        return self._transport is None
+
+    def when_lost(self, call: Callable[[], object]) -> None:
+        """Have a function called in the loop when the connection is closed."""
+        self._gone.add_done_callback(lambda _: call())
+
+    async def close(self) -> None:
+        """Close the connection, and wait until it is."""
+        if self._transport is not None:
+            self._why = "the client was closed"
+            self._leave()
+            await asyncio.shield(self._gone)
+
+    def _leave(self) -> None:
+        """Close the connection. What the service does not read just now, it may not read for long; and it has accepted none of
+        that."""
+        self.is_open = False
+        self._flush()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection now, if there is one."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def forsake(self) -> None:
+        self.is_open = False
+        super().forsake()
+
+    def _flush(self) -> None:
+        if self._requests and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(self._requests))
+        self._requests.clear()
+
+    # -- from the transport --------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.is_open = True
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for line in self._read(nbytes):
+            self._take(line)
+        if self._closing:
+            self.close_when_idle()
+        if len(self._rest) > self._max_message:
+            self._give_up(f"an answer is longer than {self._max_message} bytes; raise max_message")
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        self._let_in()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.is_open = False
+        self._transport = None
+        if error is not None:
+            self._why = str(error) or type(error).__name__
+        self._let_in()
+        accepted, self._accepted = self._accepted, {}
+        results, self._results = self._results, {}
+        for waiting in accepted.values():
+            if not waiting.done():
+                waiting.set_exception(self._lost())
+        for task_id, future in results.items():
+            if not future.done():
+                future.set_exception(self._lost())
+                if task_id in accepted:
+                    future.exception()      # told already, to who waits for its being accepted
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    # -- answers -------------------------------------------------------------------------------------
+
+    def _take(self, line: bytes) -> None:
+        try:
+            if len(line) > self._max_message:
+                raise ValueError(f"an answer is longer than {self._max_message} bytes; raise max_message")
+            message = decode(line)
+        except ValueError as error:
+            self._give_up(f"what came is no answer of a service: {error}")
+            return
+        status, task_id = message.get("status"), message.get("id")
+        result = result_of(message)
+        if result is not None:
+            future = self._results.pop(task_id, None)       # type: ignore[arg-type]
+            if future is not None:
+                future.settle(result)
+        elif status == "accepted":
+            waiting = self._accepted.pop(task_id, None)     # type: ignore[arg-type]
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+        elif status == "refused":
+            self._refused(task_id, TaskRefusedError(str(message.get("message")), str(message.get("reason"))))
+        elif status == "closed":
+            self._why = f"it said: {message.get('message')}"
+            self.is_open = False
+
+    def _refused(self, task_id: Any, error: TaskRefusedError) -> None:
+        future = self._results.pop(task_id, None)
+        waiting = self._accepted.pop(task_id, None)
+        if waiting is not None:
+            if not waiting.done():
+                waiting.set_exception(error)
+        elif future is not None and not future.done():
+            future.set_exception(error)
+
+    def _give_up(self, why: str) -> None:
+        self._why = why
+        self.abort()
+
+    def _let_in(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
+
+    def _lost(self) -> ServiceConnectionError:
+        return ServiceConnectionError(f"the connection with the service at {self._place} is lost: {self._why}. A task without "
+                                      "an answer may have run, or may still; the next request connects again")

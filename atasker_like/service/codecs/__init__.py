@@ -1,0 +1,1 @@
+"""How values of declared types cross as JSON."""

@@ -1,0 +1,348 @@
+"""What crosses between a client and a service: one JSON object a line.
+
+    client                                              service
+    {"token": "..."}                      first, over TCP
+    {"id", "target", "type", "payload",
+     "metadata": {"parallel", "display_name",
+                  "priority"}, "tell": true}  ───>
+                                              <───      {"status": "accepted", "id"}       where "tell" asks for it
+                                              <───      {"status": "ok", "id", "result"}
+                                              <───      {"status": "error", "id", "ename", "evalue", "traceback"}
+                                              <───      {"status": "refused", "id", "reason", "message"}
+                                              <───      {"status": "closed", "reason", "message"}      and it closes
+
+What comes in is not trusted: its length is bounded by who reads the lines, its depth and its numbers here. What goes out keeps
+to the same bounds, since past them the other end would close the connection, with all that it has in flight.
+"""
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import re
+import sys
+import uuid
+from itertools import accumulate
+
+from ..errors import TaskRefusedError
+from .codecs.schema import Misfit, form_of, is_by_value
+from .task import TaskResult, TaskResultError, TaskResultOk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, NoReturn
+
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_fitting", "encode_refusal",
+           "encode_request", "encode_result", "result_of", "shortened", "text_of", "value_of"]
+
+#: Bytes of a message at most, unless told.
+MAX_MESSAGE = 1 << 20
+
+#: Levels of arrays and objects in one another, at most.
+MAX_DEPTH = 64
+
+#: Digits of an integer, at most: reading one takes time that grows with the square of their number.
+MAX_DIGITS = 4300
+
+#: Characters of an id, and of the names of a task's type and of a service.
+MAX_NAME = 200
+
+#: A request's priority, at most, to either side of 0.
+MAX_PRIORITY = 1 << 31
+
+#: Characters of an error's text and of its traceback that are sent.
+MAX_TEXT = 10_000
+
+
+# -- coming in ---------------------------------------------------------------------------------------------
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        digits = len(text) - text.startswith("-")
+        if digits > MAX_DIGITS:
+            raise ValueError(f"an integer of {digits} digits; {MAX_DIGITS} are the most")
+    return int(text)
+
+
+_short: Any = json.JSONDecoder(parse_constant=_no_constant)
+_decode_short, _scan_short = _short.decode, _short.scan_once
+_decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the JSON object in a line.
+
+    :raises ValueError: it is something else.
+    """
+    if len(line) > _SHALLOW and line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+        _check_depth(line)
+    text = line.decode("utf-8")
+    message = _decoded(text) if len(text) <= MAX_DIGITS else _decode_long(text)
+    if type(message) is not dict:
+        raise ValueError(f"a JSON object is expected, not {shortened(text, 40)!r}")
+    return message
+
+
+def _decoded(text: str) -> Any:
+    """``_decode_short(text)``, which is asked only where there is space around the value, or something wrong with it."""
+    try:
+        message, end = _scan_short(text, 0)
+        if end == len(text):
+            return message
+    except (StopIteration, ValueError):
+        pass
+    return _decode_short(text)
+
+
+def value_of(text: str) -> Any:
+    """Return the JSON value that a text is; a text that is none stands for itself, as a string."""
+    try:
+        return _decode_long(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _check_depth(line: bytes) -> None:
+    """Refuse what is nested too deep before the parser descends into it: how deep that may go is the application's
+    setting, and past the stack's end is the end of the process.
+
+    In C, since a line may be long. What has few levels goes by levels, the innermost first; what has many, step by step, and
+    no further than to where it is too deep.
+    """
+    brackets = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ONE_KIND, _NO_BRACKETS).replace(b'""', b"")
+    brackets = b"".join(brackets.split(b'"')[::2])          # those outside of strings
+    most = MAX_DEPTH
+    while brackets:
+        outer = brackets.replace(b"[]", b"")
+        if 2 * len(outer) > len(brackets):
+            break
+        brackets, most = outer, most - 1
+    steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")
+    depth = 0
+    for start in range(0, len(steps), 1000):
+        depths = list(accumulate(steps[start:start + 1000], initial=depth))
+        if max(depths) > most:
+            raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
+        depth = depths[-1]
+
+
+#: Bytes of JSON up to which it cannot be too deep: each level has a bracket at both ends.
+_SHALLOW = 2 * MAX_DEPTH
+
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
+_AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")        # as signed bytes: one level in, one out
+
+
+def check_request(message: dict[str, Any]) -> str:
+    """Return the id of a request.
+
+    :raises TaskRefusedError: it is no request.
+    """
+    request_id, name, target = message.get("id"), message.get("type"), message.get("target")
+    if type(request_id) is not str or not 0 < len(request_id) <= MAX_NAME:
+        raise TaskRefusedError(f"a request needs an \"id\", a string of 1 to {MAX_NAME} characters")
+    if type(name) is not str or len(name) > MAX_NAME:
+        raise TaskRefusedError(f"a request needs a \"type\", a string of at most {MAX_NAME} characters")
+    if target is not None and (type(target) is not str or len(target) > MAX_NAME):
+        raise TaskRefusedError(f"the \"target\" of a request is a string of at most {MAX_NAME} characters, or null")
+    metadata = message.get("metadata")
+    if metadata is not None:
+        if type(metadata) is not dict:
+            raise TaskRefusedError("the \"metadata\" of a request is an object")
+        priority = metadata.get("priority")
+        if priority is not None and (type(priority) is not int or abs(priority) > MAX_PRIORITY):
+            raise TaskRefusedError("the \"priority\" of a request is an integer of 32 bits, or null")
+    return request_id
+
+
+def result_of(message: dict[str, Any]) -> TaskResult | None:
+    """Return the result that a message of a service holds; None when it is about something else."""
+    status, task_id = message.get("status"), str(message.get("id"))
+    if status == "ok":
+        return TaskResultOk("ok", task_id, message.get("result"))
+    if status == "error":
+        return TaskResultError("error", task_id, str(message.get("ename")), str(message.get("evalue")),
+                               str(message.get("traceback")))
+    return None
+
+
+# -- going out ---------------------------------------------------------------------------------------------
+
+
+def _stand_in(value: Any) -> Any:
+    """Return what stands in JSON for a value of a handler's result, as it does in a field; JSON's own types do not come here."""
+    if isinstance(value, enum.Enum):
+        return value.value if is_by_value(type(value)) else value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value)
+    for kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, bytes):
+        if isinstance(value, kind):
+            return form_of(kind).write(value)
+    if hasattr(value, "__index__"):
+        return value.__index__()
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+#: ASCII only, so that no character but the newline at the end is taken for the end of a line by anyone.
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in)
+_lenient = json.JSONEncoder(separators=(",", ":"), default=_stand_in)
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def _prepared() -> Callable[[Any], str]:
+    """Return ``_encoder.encode``, without what it looks up for each call where the json module is as it is known to be."""
+    encode = _encoder.encode
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        def encode_prepared(value: Any) -> str:
+            # The first one is where it notes what it is inside of, to tell what contains itself.
+            return "".join(make({}, _stand_in, _quoted, None, ":", ",", False, False, False)(value, 0))
+
+        if encode_prepared(_SAMPLE) == encode(_SAMPLE):
+            return encode_prepared
+    except Exception:                       # it is no part of the module's documentation
+        pass
+    return encode
+
+
+_SAMPLE = {"a": [1, -2.5, "\u2028\"", None, True, {}, b""]}
+_text = _prepared()
+
+
+def _in_words(value: Any, encode: Callable[[Any], str] = _text) -> str:
+    try:
+        return encode(value)
+    except Misfit as misfit:
+        raise ValueError(str(misfit)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deep, or contains itself") from None
+
+
+def _result_in_words(value: Any) -> str:
+    """Return a result as JSON, in which a float that JSON has no number for is text, as in a field."""
+    try:
+        return _text(value)
+    except (Misfit, RecursionError, ValueError):        # this may be why; what else is wrong comes up again
+        text = _in_words(value, _lenient.encode)
+    _check_bounds(text.encode("ascii"))
+    return _text(json.loads(text, parse_constant=str))
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return a message as a line.
+
+    :raises ValueError: or TypeError: it holds what JSON has no form for.
+    """
+    return _in_words(message).encode("ascii") + b"\n"
+
+
+def encode_request(request_id: str, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
+                   tell: bool) -> bytes:
+    """Return the line of a request. Errors as :func:`encode`, also for what no service takes."""
+    if len(name) > MAX_NAME or (target is not None and len(target) > MAX_NAME):
+        raise ValueError(f"the names of a type and of a service have {MAX_NAME} characters at most")
+    priority = metadata.get("priority")
+    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY):
+        raise ValueError(f"its priority is an integer of 32 bits, not {priority!r:.60}")
+    text = _in_words(payload)
+    line = (f'{{"id":{_quoted(request_id)},"target":{"null" if target is None else _quoted(target)},"type":{_quoted(name)},'
+            f'"payload":{text},"metadata":{_in_words(metadata)}{_TELL if tell else ""}}}\n').encode("ascii")
+    if len(text) >= _SHALLOW:
+        _check_bounds(line)
+    return line
+
+
+_TELL = ',"tell":true'
+
+
+def _check_bounds(line: bytes) -> None:
+    """Refuse what :func:`decode` would at the other end."""
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+        _check_depth(line)
+    if len(line) > MAX_DIGITS and not 0 < _most_digits() <= MAX_DIGITS and _MANY_DIGITS.search(line):
+        _decode_long(line.decode("ascii"))      # which tells an integer from digits in a string
+
+
+#: How many digits of an integer Python writes; 0 stands for any number.
+_most_digits: Callable[[], int] = getattr(sys, "get_int_max_str_digits", lambda: 0)
+_MANY_DIGITS = re.compile(b"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+
+
+def encode_result(request_id: str, value: Any, most: int) -> bytes:
+    """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
+    try:
+        text = _result_in_words(value)
+        line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{text}}}\n'.encode("ascii")
+        if len(line) <= most:
+            if len(text) >= _SHALLOW:
+                _check_bounds(line)
+            return line
+    except BaseException as error:          # reading the value ran code of its own: no reason for the loop to end
+        return encode_error(request_id, type(error).__name__,
+                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "", most)
+    return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
+                        f"a message has {most} at most: raise max_message on both sides, or return less", "", most)
+
+
+def encode_error(request_id: str, ename: str, evalue: str, traceback: str, most: int = MAX_MESSAGE) -> bytes:
+    """Return the line that says that a task failed."""
+    return encode_fitting({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
+                           "traceback": traceback[-MAX_TEXT:]}, most, "traceback", "evalue", "ename")
+
+
+def encode_refusal(request_id: str, reason: str, why: str, most: int) -> bytes:
+    """Return the line that says that a task is not accepted."""
+    return encode_fitting({"status": "refused", "id": request_id, "reason": reason, "message": shortened(why, 2000)}, most,
+                          "message")
+
+
+def encode_fitting(message: dict[str, Any], most: int, *texts: str) -> bytes:
+    """Return a message as a line of at most so many bytes.
+
+    :param texts: the names of those that are cut for it, one after the other.
+    """
+    line = encode(message)
+    for name in texts:
+        if len(line) <= most:
+            break
+        text = message[name]
+        message[name] = _cut(text, most - len(line) + len(_quoted(text)) - 2, name == "traceback")
+        line = encode(message)
+    return line
+
+
+def _cut(text: str, room: int, keep_end: bool) -> str:
+    """Return as much of a text as takes that many bytes in JSON."""
+    room -= len("...")
+    if room <= 0:
+        return ""
+    characters = text[:-room - 1:-1] if keep_end else text[:room]
+    count = sum(size <= room for size in accumulate(len(_quoted(character)) - 2 for character in characters))
+    if keep_end:
+        return f"...{text[len(text) - count:]}"
+    return f"{text[:count]}..."
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of others, cut when it is too long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error, which may be of a class of the application's, in a thread that nothing may end."""
+    try:
+        return str(error)
+    except BaseException as raised:
+        return f"(its text cannot be had: {type(raised).__name__})"

@@ -1,0 +1,319 @@
+"""What produces tasks by itself, as the supervisor knows it: workers, schedulers of the application's own, and async
+job schedulers. And the warnings about tasks that start late."""
+from __future__ import annotations
+
+import threading
+
+from .._inspect import takes
+from .._log import log
+from ..engine.blocking import remaining
+from ..errors import InvalidArgumentError, InvalidTypeError
+from ..jobs import AsyncJob, AsyncJobScheduler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any, Callable
+
+    from ..constants import TaskType
+    from ..engine.task import Task
+    from ..engine.timer import Timer
+    from ..loops import LoopRegistry
+    from ..pools.base import Pool
+    from ..pools.threads import ThreadPool
+
+__all__ = ["Schedulers"]
+
+#: Seconds that the loops of an own scheduler get to end after its stop(), before they are cancelled.
+GRACE = 2.5
+
+#: Seconds from a task's submission to its start after which it is warned of, unless told.
+TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5.0, 10.0
+
+#: Of so many tasks that start late about the same time each is logged; the others are counted.
+LATE_MOST = 10
+
+
+class Schedulers:
+    """The part of the supervisor that knows them."""
+
+    id: str
+    _timer: Timer
+    _threads: ThreadPool
+    _loops: LoopRegistry
+
+    #: Called with a task that started later than ``timeout_warning`` after it was queued, or than ``timeout_critical``.
+    timeout_warning_func: Callable[[Task[Any]], Any] | None = None
+    timeout_critical_func: Callable[[Task[Any]], Any] | None = None
+
+    def __init__(self) -> None:
+        # Shared without a lock: setting an entry of a dict and taking it are each one step, on a free-threaded build
+        # too; workers take themselves out in whatever thread they end.
+        self._schedulers: dict[Any, tuple[Future[Any], ...]] = {}
+        self._job_schedulers: dict[str, AsyncJobScheduler] = {}
+        self._making = threading.RLock()            # guards the making of job schedulers
+        self._default_job_scheduler: AsyncJobScheduler | None = None
+        self._timeout_warning: float | None = TIMEOUT_WARNING
+        self._timeout_critical: float | None = TIMEOUT_CRITICAL
+
+    @property
+    def is_active(self) -> bool:
+        """True between start and stop."""
+        raise NotImplementedError
+
+    def _pools(self) -> dict[TaskType, Pool]:
+        raise NotImplementedError
+
+    def _wake_up(self) -> None:
+        raise NotImplementedError
+
+    # -- workers, and schedulers of the application's own --------------------------------------------
+
+    def register_sync_scheduler(self, scheduler: Any) -> bool:
+        """Have ``scheduler.stop()`` called when the supervisor is stopped. Workers register themselves.
+
+        :raises InvalidTypeError: (a TypeError) it has no ``stop()``.
+        """
+        _check(scheduler, "stop")
+        self._schedulers[scheduler] = ()
+        return True
+
+    def unregister_sync_scheduler(self, scheduler: Any) -> bool:
+        """Forget a scheduler; False when it is not known."""
+        return self._schedulers.pop(scheduler, None) is not None
+
+    def register_scheduler(self, scheduler: Any) -> bool:
+        """Run the coroutine ``scheduler.loop()``, and those methods that ``scheduler.extra_loops`` names, in
+        ``scheduler.worker_loop``, else the supervisor's default loop; its ``stop()`` is called when the supervisor is
+        stopped. False when the supervisor is not active, and, with an error in the log, when it is registered already.
+
+        :raises InvalidTypeError: (a TypeError) it has no ``stop()`` or no ``loop()``.
+        """
+        import asyncio
+
+        _check(scheduler, "stop", "loop", *getattr(scheduler, "extra_loops", ()))
+        if not self.is_active:
+            return False
+        if scheduler in self._schedulers:
+            log.error("supervisor %s knows the scheduler %r already; it was not registered again", self.id, scheduler)
+            return False
+        loop = self._loops.resolve(getattr(scheduler, "worker_loop", None))
+        self._schedulers[scheduler] = tuple(
+            asyncio.run_coroutine_threadsafe(_watched(getattr(scheduler, name), name), loop)
+            for name in ("loop", *getattr(scheduler, "extra_loops", ())))
+        return True
+
+    def unregister_scheduler(self, scheduler: Any) -> bool:
+        """Forget a scheduler, and cancel what still runs of its loops; False when it is not known."""
+        loops = self._schedulers.pop(scheduler, None)
+        for future in loops or ():
+            future.cancel()
+        return loops is not None
+
+    def get_schedulers(self) -> dict[Any, Any]:
+        """Return the active workers and the schedulers that are registered, each with the futures of its loops."""
+        return dict(self._schedulers)
+
+    def _stop_workers(self) -> None:
+        """In the thread that finishes: tell all of them. They are waited for as their tasks are."""
+        for scheduler in list(self._schedulers):
+            if getattr(scheduler, "is_worker", False):
+                self._stop_one(scheduler, {"wait": False})
+
+    def _stop_schedulers(self, deadline: float | None, wait: bool) -> None:
+        """In the thread that finishes: stop those of the application's own, and async jobs."""
+        own = [(scheduler, loops) for scheduler, loops in list(self._schedulers.items())
+               if not getattr(scheduler, "is_worker", False)]
+        for scheduler, loops in own:
+            self._stop_one(scheduler, {"wait": wait and not loops} if takes(scheduler.stop, "wait") else {})
+        for scheduler, loops in own:
+            if loops:
+                from concurrent.futures import wait as wait_for
+
+                left = remaining(deadline)
+                wait_for(loops, GRACE if left is None else min(left, GRACE))
+            self.unregister_scheduler(scheduler)
+        jobs, self._job_schedulers = self._job_schedulers, {}
+        self._default_job_scheduler = None
+        for job_scheduler in jobs.values():
+            job_scheduler.stop(wait=False)
+
+    def _stop_one(self, scheduler: Any, keywords: dict[str, Any]) -> None:
+        try:
+            scheduler.stop(**keywords)
+        except Exception:
+            log.exception("supervisor %s: the stop() of scheduler %r raised", self.id, scheduler)
+
+    def _end_workers(self) -> None:
+        """Nothing runs any more, and the timer is about to end: no worker goes on."""
+        for scheduler in list(self._schedulers):
+            if getattr(scheduler, "is_worker", False):
+                scheduler.end()
+
+    def _forget_schedulers(self) -> None:
+        """In a forked process: they are the parent's."""
+        for scheduler in list(self._schedulers):
+            if getattr(scheduler, "is_worker", False):
+                scheduler.reset_after_fork()
+        self._schedulers.clear()
+        self._job_schedulers.clear()
+        self._default_job_scheduler = None
+        self._making = threading.RLock()
+
+    # -- async jobs ----------------------------------------------------------------------------------
+
+    def create_async_job_scheduler(self, name: str, aloop: Any = None, start: bool = True,
+                                   default: bool = False) -> AsyncJobScheduler | bool:
+        """Make a scheduler of light periodic coroutines; False, and an error in the log, when the name is taken.
+
+        :param aloop: where they run: the name of a loop, an :class:`ALoop` or an asyncio loop; the default loop unless
+            told.
+        :param start: False has its jobs wait for ``start()``.
+        :param default: jobs that name no scheduler are for this one.
+        :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved, or no such loop.
+        """
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"a job scheduler's name is a string, not {type(name).__name__}")
+        if name == "__supervisor__":
+            raise InvalidArgumentError(f"the job scheduler name {name!r} is reserved; choose another one")
+        return self._create_job_scheduler(name, aloop, start, default)
+
+    def _create_job_scheduler(self, name: str, aloop: Any, start: bool,
+                              default: bool) -> AsyncJobScheduler | bool:
+        if not self.is_active:
+            self._wake_up()
+        loop = self._loops.resolve(aloop)
+        with self._making:
+            before = self._job_schedulers.get(name)
+            taken = before is not None and not before._stopped
+            if not taken:
+                scheduler = self._job_schedulers[name] = AsyncJobScheduler(name, self._timer, loop)
+                if default:
+                    self._default_job_scheduler = scheduler
+        if taken:
+            log.error("supervisor %s has a job scheduler named %r already; it was not made again", self.id, name)
+            return False
+        if start:
+            scheduler.start()
+        return scheduler
+
+    def set_default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str) -> None:
+        """Choose the scheduler of jobs that name none."""
+        self._default_job_scheduler = self._job_scheduler(scheduler)
+
+    def create_async_job(self, scheduler: AsyncJobScheduler | str | None = None, **options: Any) -> AsyncJob:
+        """Have a coroutine started again and again.
+
+        :param scheduler: a scheduler or its name; the default one unless told, which is made if there is none.
+        :param target: a coroutine function.
+        :param args: positional arguments for it.
+        :param kwargs: keyword arguments for it.
+        :param interval: seconds from one start to the next; 0.001 at least.
+        :param number: how many times; 0, as it is at first, is for ever.
+        :param timer: seconds until the first start; 0 unless told.
+        :return: the job, which has ``id``, ``active`` and ``cancel()``.
+        :raises InvalidTypeError: (a TypeError) target is no coroutine function, or another argument of a wrong type.
+        :raises InvalidArgumentError: (a ValueError) an impossible value, or no scheduler of that name.
+        """
+        if "target" not in options:
+            raise InvalidTypeError("create_async_job takes a coroutine function as target=, which is missing")
+        return self._job_scheduler(scheduler).create_threadsafe(**options)
+
+    def cancel_async_job(self, scheduler: AsyncJobScheduler | str | None = None,
+                         job: AsyncJob | None = None) -> bool:
+        """Start a job no more; the same as ``job.cancel()``. False when it has ended already, or none is given."""
+        if job is None:
+            log.warning("supervisor %s: cancel_async_job was called without a job", self.id)
+            return False
+        if not isinstance(job, AsyncJob):
+            raise InvalidTypeError(f"job takes what create_async_job returned, not {type(job).__name__}")
+        return job.cancel()
+
+    def _job_scheduler(self, scheduler: Any) -> AsyncJobScheduler:
+        if scheduler is None:
+            with self._making:
+                default = self._default_job_scheduler
+                if default is None or default._stopped:
+                    self._create_job_scheduler("__supervisor__", None, True, True)
+                assert self._default_job_scheduler is not None
+                return self._default_job_scheduler
+        if isinstance(scheduler, str):
+            found = self._job_schedulers.get(scheduler)
+            if found is None:
+                raise InvalidArgumentError(f"no job scheduler is named {scheduler!r}; make it with "
+                                           "create_async_job_scheduler()")
+            return found
+        if not isinstance(scheduler, AsyncJobScheduler):
+            raise InvalidTypeError(f"scheduler takes a job scheduler or its name, not {type(scheduler).__name__}")
+        return scheduler
+
+    # -- tasks that start late -----------------------------------------------------------------------
+
+    @property
+    def timeout_warning(self) -> float | None:
+        """Seconds: a task that starts later than this after it was queued is logged; None is never."""
+        return self._timeout_warning
+
+    @timeout_warning.setter
+    def timeout_warning(self, seconds: float | None) -> None:
+        self._timeout_warning = _limit("timeout_warning", seconds)
+        self._watch_for_late()
+
+    @property
+    def timeout_critical(self) -> float | None:
+        """Seconds, as :attr:`timeout_warning`: then it is logged as an error."""
+        return self._timeout_critical
+
+    @timeout_critical.setter
+    def timeout_critical(self, seconds: float | None) -> None:
+        self._timeout_critical = _limit("timeout_critical", seconds)
+        self._watch_for_late()
+
+    def _watch_for_late(self) -> None:
+        for pool in self._pools().values():
+            self._watch_pool(pool)
+
+    def _watch_pool(self, pool: Pool) -> None:
+        limits = [seconds for seconds in (self._timeout_warning, self._timeout_critical) if seconds is not None]
+        pool.tell_late = self._tell_late
+        pool.late_after = min(limits) if limits else float("inf")
+
+    def _tell_late(self, late: list[tuple[Task[Any], float]]) -> None:
+        """In a pool thread: tasks have been started late."""
+        for number, (task, waited) in enumerate(late):
+            critical = self._timeout_critical is not None and waited > self._timeout_critical
+            if number < LATE_MOST:
+                write = log.error if critical else log.warning
+                write("supervisor %s: task %s (%s) started %.1f s after it was queued; give the pool more places, or the "
+                      "task a more urgent priority", self.id, task.name, task.id[-8:], waited)
+            call = self.timeout_critical_func if critical else self.timeout_warning_func
+            if call is not None:
+                try:
+                    call(task)
+                except Exception:
+                    log.exception("supervisor %s: what is called with tasks that started late raised", self.id)
+        if len(late) > LATE_MOST:
+            log.warning("supervisor %s: and %d tasks more started late", self.id, len(late) - LATE_MOST)
+
+
+def _check(scheduler: Any, *methods: str) -> None:
+    for method in methods:
+        if not callable(getattr(scheduler, method, None)):
+            raise InvalidTypeError(f"a scheduler needs a method {method}(), which {type(scheduler).__name__} has not")
+
+
+def _limit(name: str, seconds: Any) -> float | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise InvalidTypeError(f"{name} takes seconds or None, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise InvalidArgumentError(f"{name} takes seconds from 0 on, not {seconds!r}")
+    return float(seconds)
+
+
+async def _watched(loop: Callable[[], Any], name: str) -> None:
+    try:
+        await loop()
+    except Exception:
+        log.exception("%s() of a registered scheduler raised", name)

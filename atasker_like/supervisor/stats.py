@@ -1,0 +1,205 @@
+"""Frozen answers to "what is going on" and "what became of it": get_info(), stats() and stop()."""
+from __future__ import annotations
+
+from ..constants import TaskType
+from ..engine.task import DELAYED, STARTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Sequence
+
+    from ..engine.task import Task
+    from ..pools.base import Pool
+
+__all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile"]
+
+
+class _Frozen:
+    """Attributes that are given once and shown in the repr."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is a snapshot; it does not change")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return {name: value.as_dict() if isinstance(value, _Frozen) else
+                {key: item.as_dict() if isinstance(item, _Frozen) else item for key, item in value.items()}
+                if isinstance(value, dict) else value for name, value in self.__dict__.items()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+
+class Info(_Frozen):
+    """What ``get_info()`` answers.
+
+    ``id``, ``active``, ``started`` (epoch seconds or None); ``thread_pool_size``, ``thread_reserve_normal``,
+    ``thread_reserve_high`` and the same with ``mp_`` (None without a process pool); ``thread_tasks`` and
+    ``mp_tasks`` (ids of running tasks), ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``,
+    ``schedulers``, ``async_job_schedulers``, and ``tasks``, the live tasks by id.
+    """
+
+    if TYPE_CHECKING:
+        id: str
+        active: bool
+        started: float | None
+        thread_pool_size: int
+        thread_reserve_normal: int
+        thread_reserve_high: int
+        mp_pool_size: int | None
+        mp_reserve_normal: int | None
+        mp_reserve_high: int | None
+        thread_tasks: Sequence[str]
+        mp_tasks: Sequence[str]
+        thread_tasks_count: int
+        mp_tasks_count: int
+        aloops: dict[str, Any]
+        schedulers: dict[str, Any]
+        async_job_schedulers: dict[str, Any]
+        tasks: dict[str, Task[Any]]
+
+
+class PoolStats(_Frozen):
+    """One pool: what waits, what runs, and how long both took lately.
+
+    ``depth`` maps priority to the number of waiting tasks; ``waiting``, ``delayed``, ``active`` and
+    ``abandoned`` are counts of now; ``submitted``, ``succeeded``, ``failed``, ``cancelled`` and ``retried``
+    count since the start, and so does ``dropped``, those of the cancelled that a full queue had no room for; ``wait`` and ``run`` hold p50, p90, p99 and max in seconds over the last tasks.
+    """
+
+    if TYPE_CHECKING:
+        depth: dict[int, int]
+        waiting: int
+        delayed: int
+        active: int
+        abandoned: int
+        submitted: int
+        succeeded: int
+        failed: int
+        cancelled: int
+        retried: int
+        dropped: int
+        wait: dict[str, float | None]
+        run: dict[str, float | None]
+
+
+class Stats(_Frozen):
+    """All pools of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums."""
+
+    if TYPE_CHECKING:
+        thread: PoolStats
+        process: PoolStats | None
+        coroutine: PoolStats
+        submitted: int
+        succeeded: int
+        failed: int
+        cancelled: int
+        waiting: int
+        active: int
+        abandoned: int
+
+
+class StopReport(_Frozen):
+    """What became of the tasks that were alive when a supervisor was stopped: what ``stop()`` returns.
+
+    ``finished`` tasks came to their end, ``cancelled`` ones were ended by the stop or asked to; ``abandoned`` is how
+    many threads, and calls that an executor of the application's has, still run functions that nobody waits for,
+    ``killed`` how many processes were ended by force.
+    ``complete`` is False when the stop goes on behind the caller's back: then the others count until now.
+    """
+
+    if TYPE_CHECKING:
+        finished: int
+        cancelled: int
+        abandoned: int
+        killed: int
+        complete: bool
+
+
+class WorkerStats(_Frozen):
+    """What a worker has done since it was made: what ``worker.stats()`` returns.
+
+    ``runs`` of its function, of which ``failures`` raised; ``missed`` ticks of an interval; ``restarts`` after a run that
+    failed, or returned False; ``waiting`` items in its queue; ``last_executed``, a perf_counter reading, and
+    ``last_duration`` in seconds, or None; ``active`` as ``is_active()`` says, and ``running``: its function runs, or is
+    about to.
+    """
+
+    if TYPE_CHECKING:
+        name: str
+        active: bool
+        running: bool
+        runs: int
+        failures: int
+        missed: int
+        restarts: int
+        waiting: int
+        last_executed: float | None
+        last_duration: float | None
+
+
+def ended(pools: Iterable[Pool]) -> tuple[int, int, int]:
+    """Return how many tasks of some pools have ended by themselves and been cancelled, and how many processes have
+    been killed."""
+    finished = cancelled = killed = 0
+    for pool in pools:
+        with pool.lock:
+            registry = pool.registry
+            cancelled += registry.cancelled
+            finished += registry.last - len(registry.live) - registry.cancelled
+            killed += getattr(pool, "killed", 0)
+    return finished, cancelled, killed
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the value at a share (0.5 is the median) of an ascending sequence; None for an empty one."""
+    if not ordered:
+        return None
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _spread(values: Iterable[float]) -> dict[str, float | None]:
+    ordered = sorted(values)
+    return {"p50": percentile(ordered, 0.5), "p90": percentile(ordered, 0.9), "p99": percentile(ordered, 0.99),
+            "max": ordered[-1] if ordered else None}
+
+
+def pool_stats(pool: Pool) -> PoolStats:
+    """Take the snapshot of a pool; any thread may."""
+    registry, admission = pool.registry, pool.admission
+    with pool.lock:
+        history: tuple[tuple[float, float, float], ...] = tuple(registry.history)
+        fields = {
+            "depth": admission.depths(), "waiting": admission.in_all(),
+            "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
+            "active": admission.active, "abandoned": getattr(pool, "abandoned", 0),
+            "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,
+            "cancelled": registry.cancelled, "retried": registry.retried, "dropped": registry.dropped,
+        }
+    return PoolStats(**fields, wait=_spread(started - queued for queued, started, _ in history),
+                     run=_spread(completed - started for _, started, completed in history))
+
+
+def running_ids(pool: Pool | None) -> tuple[str, ...]:
+    """Return the ids of the tasks that a pool runs now."""
+    if pool is None:
+        return ()
+    with pool.lock:
+        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+    return tuple(task.id for task in running)
+
+
+KINDS = {TaskType.THREAD: "thread", TaskType.MP: "process", TaskType.COROUTINE: "coroutine"}
+
+
+def take_stats(pools: dict[TaskType, Pool]) -> Stats:
+    """Take the snapshot of all pools of a supervisor."""
+    parts: dict[str, Any] = {KINDS[tt]: pool_stats(pool) for tt, pool in pools.items()}
+    parts.setdefault("process", None)
+    taken = [part for part in parts.values() if part is not None]
+    sums = {name: sum(getattr(part, name) for part in taken)
+            for name in ("submitted", "succeeded", "failed", "cancelled", "waiting", "active", "abandoned")}
+    return Stats(**parts, **sums)

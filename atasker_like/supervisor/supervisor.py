@@ -1,0 +1,1022 @@
+"""TaskSupervisor: composes pools, timer and loops. It holds policy, not mechanism.
+
+The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's exit alike::
+
+    refuse new tasks ─> stop schedulers ─> cancel what is delayed ─> wait for the rest, until the deadline
+        ─> past it: cancel what is queued, end processes, give up threads
+        ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
+"""
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from _thread import start_new_thread
+from itertools import count
+from time import monotonic, time
+
+from .._inspect import is_coroutine_function, takes_task_id
+from .._log import log
+from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from ..engine.blocking import deadline_of, remaining
+from ..engine.current import current, current_coroutine_task
+from ..engine.lanes import Lane
+from ..engine.spec import TaskSpec
+from ..engine.task import Task
+from ..engine.timer import Timer
+from ..errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyError,
+                      SupervisorStoppedError, TaskNotFoundError)
+from ..loops import ALoop, LoopRegistry
+from ..options import ON_FULL, TaskOptions
+from ..pools.coroutines import LoopPool
+from ..pools.threads import ThreadPool, ThreadPoolView
+from .schedulers import Schedulers
+from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+    from types import TracebackType
+    from typing import Any, Callable, Mapping, Protocol, Sequence
+
+    from ..pools.base import Pool, Recorder as Told
+    from ..pools.executor.pool import ExternalPool
+    from ..pools.process.pool import ProcessPool
+
+    class Recorder(Told, Protocol):
+        """What brings results to a backend; see ``results/``."""
+
+        backend: Any
+
+        def open(self) -> None: ...
+        def close(self, deadline: float | None) -> None: ...
+
+__all__ = ["TaskSupervisor"]
+
+_NEW, _RUNNING, _STOPPING, _STOPPED = "new", "running", "stopping", "stopped"
+
+#: Seconds that ended processes and cancelled coroutines get when a stop's deadline has passed.
+LAST_GRACE = 2.5
+
+_numbers = count(1)
+_supervisors: weakref.WeakSet[TaskSupervisor] = weakref.WeakSet()
+
+
+def _default_size() -> int:
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+def _places(pool: str, **sizes: Any) -> dict[str, int]:
+    """Check numbers of places; those that are None are left out."""
+    checked = {}
+    for name, size in sizes.items():
+        if size is None:
+            continue
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise InvalidTypeError(f"{name} of the {pool} pool takes an integer, not {type(size).__name__}")
+        if size < 0:
+            raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
+        checked[name] = size
+    return checked
+
+
+def _refuse_for(pool: ExternalPool, **options: Any) -> None:
+    """Refuse what can only be asked of processes of the supervisor's own."""
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the place of the process pool, and "
+                                       "starts its processes itself; set it there")
+
+
+def _check_callable(name: str, function: Any) -> None:
+    if function is not None and not callable(function):
+        raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
+
+
+def _seconds(pool: str, **durations: Any) -> float:
+    """Check one duration of a pool, and return it as a float."""
+    (name, seconds), = durations.items()
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise InvalidTypeError(f"{name} of the {pool} pool takes seconds, not {type(seconds).__name__}")
+    if not 0 <= seconds < 1e9:
+        raise InvalidArgumentError(f"{name} of the {pool} pool takes seconds from 0 on, not {seconds}")
+    return float(seconds)
+
+
+class TaskSupervisor(Schedulers):
+    """Admits, orders, starts, watches and finishes tasks.
+
+    Applications use the process-wide ``task_supervisor``; others may be made beside it and subclassed. All
+    methods may be called from any thread. A supervisor starts with its first task, or with :meth:`start`; as a
+    context manager it stops at the end of the block and waits for its tasks.
+
+    :param supervisor_id: a name for threads and logs.
+    :param pool_size: places of the thread pool for LOW tasks; 0 is unlimited. See :meth:`set_thread_pool`.
+    :param reserve_normal: more places, for NORMAL and more urgent tasks.
+    :param reserve_high: more again, for HIGH ones.
+
+    >>> with TaskSupervisor(pool_size=2) as supervisor:
+    ...     supervisor.put_task(pow, (2, 10)).value()
+    1024
+    """
+
+    def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
+                 reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
+        super().__init__()
+        self.id = supervisor_id or f"supervisor-{next(_numbers)}"
+        self.daemon = False
+        self.poll_delay = 0.1       # accepted for old applications: nothing here polls
+        self.started: float | None = None
+        self._lifecycle = threading.RLock()     # guards _state, and the making of the process pool
+        self._state = _NEW
+        self._stopped = threading.Event()
+        self._thread_sizes: dict[str, Any] = {"pool_size": _default_size(), "reserve_normal": 2,
+                                                "reserve_high": 2}
+        self._thread_sizes.update(_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
+                                          reserve_high=reserve_high))
+        self._mp_sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
+                                            "reserve_high": 0}
+        self._timer = Timer(f"supervisor_{self.id}_timer")
+        self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up,
+                                   **self._thread_sizes)
+        self._loops = LoopRegistry(self.id, self._loop_ended)
+        self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
+                                    self._threads.beside, self._loops)
+        self._loops.serve(self._coroutines)
+        self._coroutines.neighbours.append(self._threads)
+        self._processes: ProcessPool | ExternalPool | None = None
+        self._retired: list[Pool] = []        # what has been in its place: functions decorated then come by there
+        self._mp_size_asked = False             # the application has said how many places it wants
+        self._specs: dict[Any, TaskSpec] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._before_stop = 0, 0, 0     # what had ended when the stop began
+        self._finishing = False         # a thread is about to bring everything to an end
+        self._finish_until: float | None = None    # the deadline that it keeps
+        self.thread_pool = ThreadPoolView(self._threads)
+        self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
+        self._watch_for_late()
+        _supervisors.add(self)
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+
+    def start(self, daemon: bool | None = None) -> None:
+        """Accept and run tasks. Nothing happens if it does already; after :meth:`stop` it starts again.
+
+        :param daemon: accepted for old applications; kept in ``self.daemon``.
+        """
+        with self._lifecycle:
+            if daemon is not None:
+                self.daemon = daemon
+            if self._state == _RUNNING:
+                return
+            if self._state == _STOPPING:
+                raise SupervisorStoppedError(f"supervisor {self.id} is being stopped; start it when stop() is done")
+            _arm_exit()
+            self._state = _RUNNING
+            self.started = time()
+            self._stopped.clear()
+            self._loops.closed = False
+            if self._recorder is not None:
+                self._recorder.open()
+            for pool in self._pools().values():
+                pool.open()
+            processes = self._processes
+        log.debug("supervisor %s started", self.id)
+        self._threads.warm_up()
+        if processes is not None:
+            processes.warm_up()
+
+    def _wake_up(self) -> None:
+        """A task came to a pool that does not accept: the first one starts the supervisor."""
+        with self._lifecycle:
+            if self._state == _NEW:
+                self.start()
+            elif self._state == _RUNNING:
+                # It is being started right now, by this very thread, and a signal handler or a finalizer came in
+                # between; or it has just been started by another.
+                for pool in self._pools().values():
+                    pool.open()
+            else:
+                raise SupervisorStoppedError(
+                    f"supervisor {self.id} has been stopped and takes no tasks; call start() to go on")
+
+    @property
+    def is_active(self) -> bool:
+        """True between start and stop."""
+        return self._state == _RUNNING
+
+    def stop(self, wait: bool | float = True, stop_schedulers: bool = True,
+             cancel_tasks: bool = False) -> StopReport:
+        """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
+
+        The stages: refuse new tasks; cancel those that are delayed, or wait for a retry; wait for the others, until
+        the deadline. Past it, cancel what is queued, end the processes of what runs (TERM, and KILL a second later),
+        give up the threads that still run: their tasks count as cancelled; 2.5 s more at most, and everything is
+        closed. Without a deadline a task that never ends holds the stop for ever.
+
+        :param wait: True waits for ever, a number so many seconds, False returns at once and goes on behind.
+            A task that stops its own supervisor does not wait for itself: it is as if it had said False.
+        :param stop_schedulers: False leaves registered schedulers and async jobs to themselves; workers end in any case,
+            since their tasks are not taken any more.
+        :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
+        :return: how many tasks finished and were cancelled, threads were abandoned and processes killed.
+        """
+        deadline = None if isinstance(wait, bool) else deadline_of(wait)
+        if self._is_busy_here():
+            # A signal handler or a finalizer came in between two lines of this thread's that must come to an end.
+            def stop_behind() -> None:
+                self.stop(False, stop_schedulers, cancel_tasks)
+
+            start_new_thread(self._threads.beside, (stop_behind,))
+            return self._report()
+        own = (getattr(current.member, "pool", None) is self._threads
+               or current_coroutine_task.get() is not None)
+        with self._lifecycle:
+            # A new one may have loops that were started by hand. A stop that was interrupted before it got going is
+            # begun again.
+            begin = self._state != _STOPPED and not self._finishing
+            if begin:
+                if self._state != _STOPPING:
+                    self._before_stop = ended(self._pools().values())
+                self._state = _STOPPING
+                self._finish_until = deadline
+                for pool in self._pools().values():
+                    pool.refuse()
+        if begin:
+            self._begin_to_finish(deadline, cancel_tasks, stop_schedulers, wait is not False)
+        if wait is not False and not own:
+            # The thread that finishes keeps the deadline that it was given; a later caller has one of its own.
+            self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
+        return self._report()
+
+    def _begin_to_finish(self, *how: Any) -> None:
+        """Have a thread of its own finish: the main thread may be interrupted at any line, and that one may not."""
+        finisher = threading.Thread(target=self._finish, args=how, daemon=True,
+                                    name=f"supervisor_{self.id}_stop")
+        try:
+            finisher.start()
+        except RuntimeError:                # the system has no thread to give
+            self._finish(*how)
+
+    def _report(self) -> StopReport:
+        finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
+                                                                           self._before_stop))
+        abandoned = self._threads.abandoned + getattr(self._processes, "abandoned", 0)
+        return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned, killed=killed,
+                          complete=self._state == _STOPPED)
+
+    def _is_busy_here(self) -> bool:
+        """Say whether the calling thread is inside a critical section of the supervisor."""
+        return (self._lifecycle._is_owned()         # type: ignore[attr-defined]
+                or any(pool.lock._is_owned() for pool in self._pools().values()))
+
+    def _loop_ended(self) -> None:
+        self._coroutines.abandon_closed()
+
+    def _finish(self, deadline: float | None, cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
+        with self._lifecycle:
+            if self._finishing or self._state != _STOPPING:
+                return                      # two were begun, of which the first was thought not to be
+            self._finishing = True
+        try:
+            self._stop_workers()
+            if stop_schedulers:
+                self._stop_schedulers(deadline, wait)
+            self._end_all(deadline, cancel_tasks)
+        except Exception:
+            log.exception("supervisor %s could not be stopped in order", self.id)
+        finally:
+            with self._lifecycle:
+                self._state = _STOPPED
+                self._finishing = False
+            log.debug("supervisor %s stopped", self.id)
+            self._stopped.set()
+
+    def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
+        pools = self._pools().values()
+        delayed = sum(pool.cancel_delayed() for pool in pools)
+        if delayed:
+            log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled", self.id, delayed)
+        if cancel_tasks:
+            for pool in pools:
+                pool.cancel_all()
+        self._coroutines.abandon_closed()       # loops of the application's own may be gone
+        # All pools to the end before any is closed: a task of one may wait for one of another.
+        drained = [pool.drain(deadline) for pool in pools]
+        if not all(drained):
+            for pool in pools:
+                pool.cancel_all()
+            given_up = self._threads.give_up()
+            if given_up:
+                log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
+                            len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+            deadline = monotonic() + LAST_GRACE
+        processes = self._processes
+        if processes is not None:
+            processes.close(deadline)
+        self._loops.stop_all(deadline, cancel=not all(drained))
+        for pool in pools:
+            if not pool.drain(deadline):
+                pool.give_up()
+        # The timer before the threads: it has jobs run beside the places, and may not when they are being closed.
+        self._timer.stop()
+        self._end_workers()
+        self._threads.close(deadline)
+        self._timer.stop()
+        if self._recorder is not None:      # last: all that has ended is stored, if a second is enough for it
+            self._recorder.close(None if deadline is None else max(deadline, monotonic() + 1))
+
+    def reset_after_fork(self) -> None:
+        """Called in a forked process: what runs is the parent's; this one is new and starts with its first task."""
+        self._lifecycle = threading.RLock()
+        self._state = _NEW
+        self._stopped = threading.Event()
+        self._finishing = False
+        self.started = None
+        self._timer.reset_after_fork()
+        self._loops.reset_after_fork()
+        self._forget_schedulers()
+        for pool in [*self._pools().values(), *self._retired]:
+            pool.reset_after_fork()
+
+    def cancel_waiting(self) -> int:
+        """Cancel every task that has not started; return how many."""
+        return sum(pool.cancel_waiting() for pool in self._pools().values())
+
+    def block(self) -> None:
+        """Wait until the supervisor has been stopped."""
+        self._stopped.wait()
+
+    def __enter__(self) -> TaskSupervisor:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.stop(cancel_tasks=error is not None)
+
+    # -- pools ---------------------------------------------------------------------------------------
+
+    def set_thread_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
+                        reserve_high: int | None = None, min_size: int | str | None = None,
+                        max_size: int | None = None, max_queued: int | None = None,
+                        on_full: str | None = None, aging: float | None = None,
+                        max_abandoned: int | None = None) -> None:
+        """Set the places of the thread pool. What is left out keeps its value; running tasks are not touched.
+
+        :param pool_size: places for tasks of any priority; 0 is unlimited.
+        :param reserve_normal: further places, for NORMAL and more urgent tasks.
+        :param reserve_high: further ones, for HIGH and CRITICAL tasks. (CRITICAL tasks start in any case.)
+        :param min_size: threads made ahead; ``'max'`` for as many as there are places.
+        :param max_size: idle threads kept at most; as many as there are places unless told.
+        :param max_queued: tasks that may wait for a place; 0 is any number, as it is at first. Tasks that need not
+            wait, and those that are delayed, do not count.
+        :param on_full: what a submission meets when so many wait: ``'block'`` (the submitter waits, as it does at
+            first; a coroutine holds up its loop by that), ``'raise'`` (:class:`QueueFullError`) or ``'drop'`` (the
+            task is cancelled at once).
+        :param aging: seconds after which a waiting task rises one class, from LOW to NORMAL to HIGH; 0 is never, as
+            it is at first.
+        :param max_abandoned: threads that may still run functions whose timeout is over; as long as there are so
+            many, submitting raises :class:`TaskTimeoutError`. 0 is any number; at first it is 1000.
+        :raises InvalidArgumentError: (a ValueError) a size below zero, or min_size above max_size.
+        """
+        self._limit(self._threads, "thread", max_queued, on_full, aging)
+        if max_abandoned is not None:
+            self._threads.limit_abandoned(_places("thread", max_abandoned=max_abandoned)["max_abandoned"] or None)
+        sizes = dict(self._thread_sizes, **_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
+                                                   reserve_high=reserve_high, max_size=max_size))
+        if min_size == "max":
+            sizes["min_size"] = sizes.get("max_size") or (
+                sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"])
+        elif min_size is not None:
+            sizes.update(_places("thread", min_size=min_size))
+        if sizes.get("max_size") is not None and sizes.get("min_size", 0) > sizes["max_size"]:
+            raise InvalidArgumentError(f"min_size ({sizes['min_size']}) of the thread pool is above max_size "
+                                       f"({sizes['max_size']})")
+        self._thread_sizes = sizes
+        self._threads.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
+                             sizes.get("min_size", 0), sizes.get("max_size"))
+
+    def set_mp_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
+                    reserve_high: int | None = None, min_size: int | str | None = None,
+                    start_method: str | None = None, max_queued: int | None = None,
+                    on_full: str | None = None, aging: float | None = None,
+                    initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                    initializer_timeout: float | None = None, maxtasksperchild: int | None = None,
+                    max_age: float | None = None, max_memory: int | None = None) -> None:
+        """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
+
+        Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
+
+        :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'``; ``'forkserver'`` where there is one.
+            ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why.
+        :param max_queued: tasks that may wait, as for threads; those sent ahead to a process do not count.
+        :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads.
+        :param aging: seconds after which a waiting task rises one class, as for threads.
+        :param initializer: called in every new process, with ``*initargs``, before its first task. When it fails
+            three times in a row, what waits fails with its error.
+        :param initializer_timeout: seconds until a new process must be ready, its initializer included; 0 is never,
+            at first it is 120.
+        :param maxtasksperchild: a process is replaced after so many tasks; 0 is never, as it is at first.
+        :param max_age: a process is replaced when it is so many seconds old and has ended its task; 0 is never.
+        :param max_memory: a process is replaced when it has so many bytes in memory after a task; 0 is never. Where
+            the system does not tell (there is no ``/proc``) nothing happens.
+
+        With an executor of the application's in its place (see :attr:`mp_pool`), the places are how many calls the
+        executor is given at a time, and what concerns the processes is refused.
+        """
+        external = self._external()
+        if external is not None:
+            _refuse_for(external, min_size=min_size, start_method=start_method, initializer=initializer,
+                        initializer_timeout=initializer_timeout, maxtasksperchild=maxtasksperchild, max_age=max_age,
+                        max_memory=max_memory)
+        sizes = dict(self._mp_sizes, **_places("process", pool_size=pool_size, reserve_normal=reserve_normal,
+                                               reserve_high=reserve_high))
+        if pool_size == 0:
+            sizes["pool_size"] = (os.cpu_count() or 1) if external is None else external.outlet.size()
+        if min_size == "max":
+            sizes["min_size"] = sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"]
+        elif min_size is not None:
+            sizes.update(_places("process", min_size=min_size))
+        if external is not None:
+            self._limit(external, "process", max_queued, on_full, aging)
+            self._mp_sizes = sizes
+            external.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
+            return
+        self._mp_size_asked = self._mp_size_asked or bool(pool_size)
+        pool = self._own_process_pool()
+        self._limit(pool, "process", max_queued, on_full, aging)
+        if start_method is not None:
+            from ..pools.process.spawn import check_start_method
+
+            check_start_method(start_method)
+            pool.start_method = start_method
+        if initializer_timeout is not None:
+            pool.initializer_timeout = _seconds("process", initializer_timeout=initializer_timeout) or None
+        if max_age is not None:
+            pool.max_age = _seconds("process", max_age=max_age) or None
+        if max_memory is not None:
+            pool.max_memory = _places("process", max_memory=max_memory)["max_memory"] or None
+        if initializer is not None or maxtasksperchild is not None:
+            _check_callable("initializer", initializer)
+            quota = pool.maxtasksperchild
+            if maxtasksperchild is not None:
+                quota = _places("process", maxtasksperchild=maxtasksperchild)["maxtasksperchild"] or None
+            started, arguments = pool.initializer, pool.initargs
+            if initializer is not None:
+                started, arguments = initializer, tuple(initargs)
+            pool.configure(started, arguments, quota)
+        self._mp_sizes = sizes
+        pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
+
+    @staticmethod
+    def _limit(pool: Pool, kind: str, max_queued: int | None, on_full: str | None,
+               aging: float | None) -> None:
+        """Check and set what submissions to a pool have to meet; None leaves it as it is."""
+        most, seconds = pool.max_queued, pool.aging
+        if max_queued is not None:
+            most = _places(kind, max_queued=max_queued)["max_queued"] or None
+        if on_full is not None and on_full not in ON_FULL:
+            raise InvalidArgumentError(f"on_full of the {kind} pool takes one of {', '.join(ON_FULL)}, not {on_full!r}")
+        if aging is not None:
+            seconds = _seconds(kind, aging=aging) or None
+        if (most, on_full or pool.on_full, seconds) != (pool.max_queued, pool.on_full, pool.aging):
+            pool.limit(most, on_full or pool.on_full, seconds)
+
+    def create_mp_pool(self, processes: int | None = None,
+                       initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                       maxtasksperchild: int | None = None, context: Any = None,
+                       executor: Any = None) -> None:
+        """Make the process pool, with the arguments of :class:`multiprocessing.Pool`; or put an executor in its place.
+
+        :param processes: places for tasks of any priority; one a CPU unless told.
+        :param initializer: called in every new process, with ``*initargs``, before its first task.
+        :param maxtasksperchild: a process is replaced after so many tasks.
+        :param context: a multiprocessing context, or the name of a start method.
+        :param executor: see :attr:`mp_pool`; with it, ``processes`` is how many calls it is given at a time, and the
+            others of these arguments are refused.
+        """
+        if executor is not None:
+            sizes = _places("process", processes=processes)
+            for name, value in (("initializer", initializer), ("maxtasksperchild", maxtasksperchild),
+                                ("context", context)):
+                if value is not None:
+                    raise InvalidArgumentError(f"{name} and executor exclude each other: the executor starts its "
+                                               "processes itself")
+            self.mp_pool = executor
+            if processes:
+                self.set_mp_pool(pool_size=sizes["processes"])
+            return
+        if self._external() is not None:
+            self.mp_pool = None
+        _check_callable("initializer", initializer)
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
+            raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
+        if context is not None and not isinstance(context, str):
+            context = context.get_start_method()
+        self.set_mp_pool(pool_size=processes, start_method=context)
+        self._own_process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
+
+    @property
+    def mp_pool(self) -> Any:
+        """Where process tasks run: the supervisor's own pool (None before one was made), or the executor that the
+        application has put in its place.
+
+        Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a :class:`multiprocessing.Pool`
+        to have it run the tasks; the supervisor goes on to order, delay, retry and watch them. It gives as many at a
+        time as ``set_mp_pool`` was told, else as many as the executor runs at once. The executor stays the
+        application's: it is never shut down here. None puts the supervisor's own pool back.
+
+        :raises InvalidTypeError: (a TypeError) it is no such thing.
+        :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an executor that the own
+            pool is to follow; an executor may follow another one at any time.
+        """
+        external = self._external()
+        return self._processes if external is None else external.executor
+
+    @mp_pool.setter
+    def mp_pool(self, executor: Any) -> None:
+        old = self._processes
+        if executor is old or executor is not None and executor is getattr(old, "executor", None):
+            return
+        from ..pools.executor.adapters import outlet_for
+        from ..pools.executor.pool import ExternalPool
+
+        with self._lifecycle:
+            external = self._external()
+            if executor is None:
+                if external is not None:
+                    self._succeed(external, self._new_process_pool())
+                return
+            outlet = outlet_for(executor)
+            sizes = self._mp_sizes
+            if not self._mp_size_asked:
+                sizes = dict(sizes, pool_size=outlet.size())
+            places = sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]
+            if external is None:
+                old = self._processes
+                self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up,
+                                                self._threads.beside, outlet, *places))
+            self._mp_sizes = sizes
+        # Before the executor's own at the exit, which would have it take no more: they go from the last to the first.
+        _arm_exit(again=True)
+        if external is not None:
+            external.use(outlet)        # first: what the new size lets start is not for the old one
+            external.resize(*places)
+        elif old is not None:
+            old.close(None)
+
+    def _external(self) -> ExternalPool | None:
+        """The pool over an executor of the application's, if there is one in place."""
+        pool: Any = self._processes
+        return pool if hasattr(pool, "outlet") else None
+
+    def _succeed(self, old: ProcessPool | ExternalPool | None, new: ProcessPool | ExternalPool) -> None:
+        """Put a pool in the place of the process pool; the lifecycle is locked."""
+        new.neighbours += [self._threads, self._coroutines]
+        self._watch_pool(new)
+        new.recorder = self._recorder
+        if old is not None:
+            new.max_queued, new.on_full, new.aging = old.max_queued, old.on_full, old.aging
+            new._set_most()
+        if self._state == _RUNNING:
+            new.open()
+        if old is not None and not old.retire(new):
+            raise SupervisorBusyError(f"supervisor {self.id} has process tasks that have not ended: wait for them, or stop "
+                                      "the supervisor, before you put something else in the place of mp_pool")
+        if old is not None:
+            self._retired.append(old)
+            self._coroutines.neighbours.remove(old)
+        self._coroutines.neighbours.append(new)
+        self._specs.clear()
+        self._processes = new
+
+    def _new_process_pool(self) -> ProcessPool:
+        from ..pools.process.pool import ProcessPool
+
+        sizes = self._mp_sizes
+        return ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
+                           sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
+
+    def _process_pool(self) -> ProcessPool | ExternalPool:
+        with self._lifecycle:
+            if self._processes is None:
+                self._succeed(None, self._new_process_pool())
+            assert self._processes is not None
+            return self._processes
+
+    def _own_process_pool(self) -> ProcessPool:
+        pool: Any = self._process_pool()
+        return pool     # type: ignore[no-any-return]
+
+    def _pools(self) -> dict[TaskType, Pool]:
+        pools: dict[TaskType, Pool] = {TT_THREAD: self._threads, TT_COROUTINE: self._coroutines}
+        if self._processes is not None:
+            pools[TT_MP] = self._processes
+        return pools
+
+    def pool_for(self, tt: TaskType) -> Pool:
+        """Return the pool that runs tasks of a kind; the process pool is made on first use."""
+        if tt == TT_THREAD:
+            return self._threads
+        if tt == TT_MP:
+            return self._process_pool()
+        return self._coroutines
+
+    def spawn_thread(self, target: Callable[..., Any], args: Sequence[Any] = (),
+                     kwargs: Mapping[str, Any] | None = None) -> Future[Any]:
+        """Run a function in a pool thread at once, beside the places and the queues. It is not a task; what is
+        returned is a :class:`concurrent.futures.Future`, and what the function raises is logged as well."""
+        from concurrent.futures import Future
+
+        if not callable(target):
+            raise InvalidTypeError(f"spawn_thread takes a callable, not {type(target).__name__}")
+        keywords = dict(kwargs or {})
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(target(*args, **keywords))
+                except BaseException as error:
+                    future.set_exception(error)
+                    raise
+
+        self._threads.beside(run)
+        return future
+
+    # -- tasks ---------------------------------------------------------------------------------------
+
+    def put_task(self, target: Callable[..., Any], args: Sequence[Any] = (),
+                 kwargs: Mapping[str, Any] | None = None,
+                 callback: Callable[[Any], Any] | None = None, priority: int = TASK_NORMAL,
+                 delay: float | None = None, tt: TaskType = TT_THREAD, task_id: str | None = None,
+                 worker: Any = None) -> Task[Any]:
+        """Submit a call and return its task.
+
+        :param target: the function; it gets ``_task_id`` when its signature takes it.
+        :param callback: called with the result before the completion is announced.
+        :param priority: any integer; lower runs first.
+        :param delay: seconds until it may start.
+        :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE``.
+        :param task_id: an id of the caller's own, not used by a live task.
+        :raises SupervisorStoppedError: the supervisor has been stopped; the function will not run.
+        """
+        keywords = dict(kwargs) if kwargs else None
+        spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
+                              worker=worker)
+        task: Task[Any] = Task(spec, tuple(args), keywords, _context(spec))
+        wants_id = spec.tt == TT_THREAD and takes_task_id(spec.target)
+        if task_id is None and wants_id:
+            task_id = os.urandom(12).hex()
+        if task_id is not None:
+            if not isinstance(task_id, str) or not task_id:
+                raise InvalidTypeError(f"task_id takes a string that is not empty, not {task_id!r}")
+            task_id = "".join((task_id, ""))        # a plain str, whatever subclass it came as
+            if self.get_task(task_id) is not None:
+                raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose another one")
+            task._more().task_id = task_id
+            if wants_id:
+                task._kwargs = dict(keywords or {}, _task_id=task_id)
+        return spec.pool.submit(task) or task       # type: ignore[func-returns-value]
+
+    def make_spec(self, target: Any, tt: TaskType | None, options: TaskOptions,
+                  callback: Callable[[Any], Any] | None = None, loop: Any = None,
+                  worker: Any = None, lane: Lane | str | None = None, rank: int | None = None,
+                  hooks: Any = None) -> TaskSpec:
+        """Check what a function's calls will have in common, and put it in one place.
+
+        :param lane: a lane, or the name of one of this supervisor's.
+        :param rank: the order within the lane, lower first; the priority unless told.
+        :param hooks: has ``started(task)``, ``retried(task, error)`` and ``ended(task)``, which a pool thread calls, one
+            at a time and in order; what they raise is logged.
+        :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
+        :raises InvalidArgumentError: the lane stands in front of another pool.
+        """
+        while getattr(target, "is_bound_task", False):
+            target = target.__wrapped__
+        if not callable(target):
+            raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
+        if callback is not None and not callable(callback):
+            raise InvalidTypeError(f"callback takes a callable, not {type(callback).__name__}")
+        coroutine = is_coroutine_function(target)
+        if tt is None:
+            tt = TT_COROUTINE if coroutine else TT_THREAD
+        try:
+            tt = TaskType(tt)
+        except ValueError:
+            raise InvalidArgumentError(f"tt takes TT_THREAD, TT_MP or TT_COROUTINE, not {tt!r}") from None
+        name = options.name or getattr(target, "__qualname__", repr(target))
+        if coroutine and tt != TT_COROUTINE:
+            raise InvalidTypeError(f"{name} is a coroutine function: it runs in a loop, not in a "
+                                   f"{'process' if tt == TT_MP else 'thread'}; leave tt out, or call it from a "
+                                   "plain function with asyncio.run()")
+        if tt == TT_COROUTINE and not coroutine:
+            raise InvalidTypeError(f"{name} is not a coroutine function and cannot run in a loop; define it with "
+                                   "'async def', or leave tt out")
+        pool = self.pool_for(tt)
+        if lane is not None:
+            if isinstance(lane, str):
+                lane = self.lane(lane)
+            elif not isinstance(lane, Lane):
+                raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
+            lane.bind(pool)
+        return TaskSpec(pool, target, options, tt, callback, loop, worker, tt == TT_MP and takes_task_id(target),
+                        lane, rank, hooks)
+
+    def lane(self, name: str, **settings: Any) -> Lane:
+        """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.
+
+        It is made at the first call. Settings, those of :class:`Lane`, may be given then and later; those left out stay.
+        Errors as the constructor's of :class:`Lane`.
+
+        >>> task_supervisor.lane('mail', limit=4, rate=10)
+        <Lane mail running 0 waiting 0>
+        """
+        with self._lifecycle:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = Lane(name, **settings)
+                self._lanes[name] = lane
+                return lane
+        if settings:
+            lane.configure(**settings)
+        return lane
+
+    def get_lanes(self) -> dict[str, Lane]:
+        """Return the lanes that have been asked for by name."""
+        with self._lifecycle:
+            return dict(self._lanes)
+
+    def kept_spec(self, target: Any, tt: TaskType, priority: int | None) -> TaskSpec:
+        """Return the spec for bare calls of a function, the same one each time, so that what is learnt of the
+        function's duration is not lost."""
+        key = (target, tt, priority)
+        try:
+            spec = self._specs.get(key)
+        except TypeError:               # not hashable
+            return self.make_spec(target, tt, TaskOptions(priority=priority))
+        if spec is None:
+            spec = self.make_spec(target, tt, TaskOptions(priority=priority))
+            if len(self._specs) >= 512:
+                self._specs.clear()     # dict operations are atomic; losing an entry costs a little time
+            self._specs[key] = spec
+        return spec
+
+    def mark_task_completed(self, task: Task[Any] | None = None, task_id: str | None = None) -> bool:
+        """Declare a task completed, without a result, before its target returns.
+
+        :raises TaskNotFoundError: (a LookupError) no live task has the id.
+        """
+        return self._known(task, task_id).mark_completed()
+
+    def mark_task_started(self, task: Task[Any] | str) -> bool:
+        """Say whether a task is started; the supervisor itself marks the start. Kept for old callers."""
+        return self._known(None if isinstance(task, str) else task,
+                           task if isinstance(task, str) else None).mark_started()
+
+    def _known(self, task: Task[Any] | None, task_id: str | None) -> Task[Any]:
+        if task is not None:
+            if not isinstance(task, Task):
+                raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
+            return task
+        found = None if task_id is None else self.get_task(task_id)
+        if found is None:
+            raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task when it ends")
+        return found
+
+    def get_task(self, task_id: str) -> Task[Any] | None:
+        """Return the live task with an id; None for one that has ended or never was."""
+        for pool in self._pools().values():
+            task = pool.find(task_id)
+            if task is not None:
+                return task
+        return None
+
+    def get_tasks(self, tt: TaskType | None = None) -> dict[str, Task[Any]]:
+        """Return the live tasks by id, of all kinds or of one."""
+        found: dict[str, Task[Any]] = {}
+        for kind, pool in self._pools().items():
+            if tt is None or tt == kind:
+                found.update(pool.live_tasks())
+        return found
+
+    # -- results that outlive their tasks ------------------------------------------------------------
+
+    def set_result_backend(self, backend: Any) -> None:
+        """Have a backend keep the results of all tasks that end from now on, those with ``ignore_result`` excepted.
+
+        What the backend that was there before has been told is stored when this returns.
+
+        :param backend: a :class:`Backend`, such as ``SQLiteBackend(path)``; None keeps none any more.
+        :raises ResultBackendError: (an OSError) its store cannot be used; nothing has changed.
+        :raises InvalidTypeError: (a TypeError) it is no backend.
+        """
+        if backend is not None and not hasattr(backend, "attach"):
+            raise InvalidTypeError(f"set_result_backend takes a Backend or None, not {type(backend).__name__}")
+        with self._lifecycle:
+            old = self._recorder
+            if old is not None and old.backend is backend:
+                return
+            new: Recorder | None = None if backend is None else backend.attach(self)
+            if new is not None and self._state == _RUNNING:
+                new.open()
+            self._recorder = new
+            for pool in self._pools().values():
+                with pool.lock:
+                    pool.recorder = new
+        if old is not None:
+            old.close(None)
+            old.backend.detach(old)
+
+    @property
+    def result_backend(self) -> Any:
+        """The backend that keeps results, or None."""
+        return None if self._recorder is None else self._recorder.backend
+
+    # -- looking at it -------------------------------------------------------------------------------
+
+    def get_info(self, tt: Any = None, aloops: bool = True, schedulers: bool = True,
+                 async_job_schedulers: bool = True) -> Info:
+        """Return what is going on, as a frozen :class:`Info`.
+
+        :param tt: a kind of task to list; None lists all, False none.
+        """
+        lists = tt is not False
+        threads = running_ids(self._threads)
+        processes = running_ids(self._processes)
+        mp = self._mp_sizes if self._processes is not None else {}
+        return Info(
+            id=self.id, active=self.is_active, started=self.started,
+            thread_pool_size=self._thread_sizes["pool_size"],
+            thread_reserve_normal=self._thread_sizes["reserve_normal"],
+            thread_reserve_high=self._thread_sizes["reserve_high"],
+            mp_pool_size=mp.get("pool_size"), mp_reserve_normal=mp.get("reserve_normal"),
+            mp_reserve_high=mp.get("reserve_high"),
+            thread_tasks=threads if lists and tt in (None, TT_THREAD) else (),
+            mp_tasks=processes if lists and tt in (None, TT_MP) else (),
+            thread_tasks_count=len(threads), mp_tasks_count=len(processes),
+            aloops=self.get_aloops() if aloops else {}, schedulers=self.get_schedulers() if schedulers else {},
+            async_job_schedulers=dict(self._job_schedulers) if async_job_schedulers else {},
+            tasks=self.get_tasks(tt) if lists else {})
+
+    def stats(self) -> Stats:
+        """Return depths, counts and percentiles of waiting and running time, as a frozen :class:`Stats`."""
+        return take_stats(self._pools())
+
+    def dump(self, file: Any = None) -> None:
+        """Write where every running task is: the stacks of threads and coroutines at once, those of processes by
+        asking them, which works in C code that holds the interpreter as well.
+
+        Takes up to a second when a process does not answer. A signal handler may call it.
+
+        :param file: what to write to; :data:`sys.stderr` unless told.
+        """
+        from .tracebacks import stacks_text
+
+        file = sys.stderr if file is None else file
+        if file is not None:
+            file.write(stacks_text(self.id, self._threads, self._processes, self._coroutines))
+            file.flush()
+
+    def dump_on_signal(self, signum: int | None = None, file: Any = None) -> None:
+        """Call :meth:`dump` whenever a signal comes: ``kill -USR1 PID`` shows what an application is doing.
+
+        :param signum: the signal; SIGUSR1 unless told.
+        :raises ValueError: it is not the main thread that calls, as :func:`signal.signal` wants.
+        """
+        import signal
+
+        signal.signal(getattr(signal, "SIGUSR1") if signum is None else signum, lambda *_: self.dump(file))
+
+    # -- loops ---------------------------------------------------------------------------------------
+
+    def create_aloop(self, name: str, daemon: bool = False, start: bool = True,
+                     default: bool = False) -> ALoop | bool:
+        """Make an event loop in a thread of its own; False when the name is taken.
+
+        :param daemon: accepted for old applications.
+        :param default: coroutine tasks that name no loop run in this one.
+        :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
+        """
+        return self._loops.create(name, start, default)
+
+    def get_aloop(self, name: str | None = None, default: bool = True) -> ALoop | None:
+        """Return a loop by name; without a name, the default loop."""
+        return self._loops.get(name, default)
+
+    def start_aloop(self, name: str) -> bool:
+        """Start a loop by name; False when there is none."""
+        aloop = self._loops.get(name, False)
+        if aloop is None:
+            log.error("supervisor %s has no loop named %r", self.id, name)
+            return False
+        aloop.start()
+        return True
+
+    def stop_aloop(self, name: str, wait: bool | float = True, cancel_tasks: bool = False) -> bool:
+        """Stop a loop by name; False when there is none."""
+        aloop = self._loops.get(name, False)
+        if aloop is None:
+            log.error("supervisor %s has no loop named %r", self.id, name)
+            return False
+        aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
+        return True
+
+    def set_default_aloop(self, aloop: ALoop | str) -> None:
+        """Choose the loop of coroutine tasks that name none."""
+        self._loops.set_default(aloop)
+
+    def get_aloops(self) -> dict[str, ALoop]:
+        """Return the loops by name."""
+        return self._loops.names()
+
+    @property
+    def default_aloop(self) -> ALoop | None:
+        """The default loop, or None."""
+        return self._loops.default
+
+    def own_loop(self) -> ALoop:
+        """Return the supervisor's own loop. The first use starts it, and the supervisor.
+
+        While a stop finishes what was accepted, the loop is still there.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
+        """
+        if not self.is_active:
+            try:
+                self._wake_up()
+            except SupervisorStoppedError:
+                pass
+        return self._loops.own()
+
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        """The supervisor's own event loop, started on first use."""
+        return self._loops.own().get_loop()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self._state}>"
+
+
+def _context(spec: TaskSpec) -> Any:
+    from contextvars import copy_context
+
+    return None if spec.tt == TT_MP else copy_context()
+
+
+# -- the application forks -------------------------------------------------------------------------------
+
+
+def _after_fork() -> None:
+    for supervisor in list(_supervisors):
+        supervisor.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# -- the exit of the interpreter -------------------------------------------------------------------------
+
+_armed = False
+
+
+def _arm_exit(again: bool = False) -> None:
+    """Have supervisors stopped when the interpreter ends, while threads can still run.
+
+    :param again: also if that has been seen to, so that it comes before what was registered since.
+    """
+    global _armed
+    if not _armed or again:
+        # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
+        try:
+            getattr(threading, "_register_atexit", atexit.register)(finish_all)
+        except RuntimeError as error:
+            raise SupervisorStoppedError("the interpreter is about to exit: nothing that is started now would be "
+                                         "finished; submit earlier") from error
+        _armed = True
+
+
+def finish_all() -> None:
+    """Called when the process is about to end: finish what was accepted. After Ctrl-C only what runs; a second Ctrl-C ends everything at once."""
+    interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+    try:
+        for supervisor in list(_supervisors):
+            if interrupted:
+                supervisor.cancel_waiting()
+            supervisor.stop(wait=True)
+    except KeyboardInterrupt:
+        for supervisor in list(_supervisors):
+            processes = supervisor._processes
+            if processes is not None:
+                processes.kill_all()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:       # closed, or its reader has gone: there is nobody left to tell
+                pass
+        os._exit(130)               # what a shell expects of a program ended by SIGINT

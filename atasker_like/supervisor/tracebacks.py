@@ -1,0 +1,94 @@
+"""Where every running task is: the text that ``dump()`` writes."""
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+from ..engine.task import STARTED
+from ..pools import threads as thread_pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+    from ..engine.task import Task
+    from ..pools.base import Pool
+    from ..pools.executor.pool import ExternalPool
+    from ..pools.process.pool import ProcessPool
+    from ..pools.threads import ThreadPool
+
+__all__ = ["stacks_text"]
+
+
+def stacks_text(supervisor_id: str, threads: ThreadPool, processes: ProcessPool | ExternalPool | None,
+                coroutines: Pool) -> str:
+    """Return the stacks of all running tasks, as text for people; may be called anywhere, in a signal handler too."""
+    parts = _of_threads(threads) + _of_coroutines(coroutines)
+    if processes is not None:
+        external: Any = processes     # by what it has: its module is not loaded unless it is used
+        parts += _of_executor(external) if hasattr(processes, "outlet") else _of_processes(external)
+    count = len(parts)
+    return f"supervisor {supervisor_id}: {count} running {'task' if count == 1 else 'tasks'}\n" + "".join(parts)
+
+
+def _head(task: Task[Any], where: str) -> str:
+    seconds = perf_counter() - task._started if task._has_started() else 0.0
+    return f"task {task.name} ({task.id[-8:]}), {where}, for {seconds:.1f} s:\n"
+
+
+def _of_threads(pool: ThreadPool) -> list[str]:
+    frames = sys._current_frames()
+    parts = []
+    for member in list(pool._threads):
+        task, thread = member.task, member.thread
+        if task is None or thread is None:
+            continue
+        where = f"thread {thread.name}" + (", given up" if member.abandoned else ", waiting" if member.lent else "")
+        parts.append(_head(task, where) + _stack(_walk(frames.get(thread.ident or 0))))
+    return parts
+
+
+def _walk(frame: Any) -> list[tuple[Any, int]]:
+    """Return the frames of a pool thread, oldest first, those of the pool itself left out."""
+    stack: list[tuple[Any, int]] = []
+    while frame is not None and frame.f_code is not thread_pool.ThreadPool._run.__code__:
+        stack.append((frame, frame.f_lineno))
+        frame = frame.f_back
+    stack.reverse()
+    return stack
+
+
+def _stack(frames: Iterable[tuple[Any, int]]) -> str:
+    from traceback import StackSummary
+
+    return "".join(StackSummary.extract(iter(frames)).format()) or "  (between two lines of the pool)\n"
+
+
+def _of_coroutines(pool: Pool) -> list[str]:
+    with pool.lock:
+        running = [(task, task._extra.payload) for task in pool.registry.live.values()
+                   if task._status == STARTED and task._extra is not None and task._extra.payload is not None]
+    parts = []
+    for task, payload in running:
+        frames: list[Any] = []
+        try:
+            frames = payload[1].get_stack() if payload[1] is not None else []
+        except RuntimeError:        # it has moved on in its own thread meanwhile
+            pass
+        parts.append(_head(task, "coroutine") + _stack([(frame, frame.f_lineno) for frame in frames]))
+    return parts
+
+
+def _of_executor(pool: ExternalPool) -> list[str]:
+    with pool.lock:
+        running = [task for task in pool.registry.live.values() if task._status == STARTED]
+    return [_head(task, f"given to {pool.outlet.name}") + "  (which does not say where)\n" for task in running]
+
+
+def _of_processes(pool: ProcessPool) -> list[str]:
+    parts = []
+    for pid, (task_id, text) in pool.stacks().items():
+        task = None if task_id is None else pool.find(task_id)
+        if task is not None:
+            parts.append(_head(task, f"process {pid}") + text)
+    return parts

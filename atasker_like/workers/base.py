@@ -1,0 +1,411 @@
+"""Workers: objects that produce runs of a function, one after the other, when triggered, at an interval, or for each
+item of a queue.
+
+What a worker does from a start to its stop is a :class:`~atasker_like.workers.session.Shift`; here is what applications see.
+"""
+from __future__ import annotations
+
+import os
+import threading
+from types import FunctionType
+
+from .._inspect import is_coroutine_function, misfit, taken_of
+from .._log import log
+from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
+from ..engine.blocking import deadline_of
+from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
+from ..options import TaskOptions, unknown_option
+from ..supervisor.stats import WorkerStats
+from ..supervisor.supervisor import TaskSupervisor
+from ..tasks import task_supervisor
+from .session import RESTARTS, Shift, Token
+from .triggers import Ceaseless, Rhythm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, overload
+else:
+    def overload(function):
+        return function
+
+__all__ = ["BackgroundWorker"]
+
+#: Arguments of start() that are the worker's and not its function's.
+_OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_before", "_loop")
+
+
+def _seconds(name: str, value: Any, above_zero: bool = False) -> float | None:
+    """Check a duration; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
+    if not 0 <= value < 1e9 or (above_zero and value == 0):
+        raise InvalidArgumentError(f"{name} takes seconds {'above 0' if above_zero else 'from 0 on'}, not {value!r}")
+    return float(value)
+
+
+class BackgroundWorker:
+    """Runs its function again and again, one run at a time, until it is stopped.
+
+    Made by :func:`background_worker`, or by a subclass that defines ``run``. A ``run`` that is a static method goes to
+    the process pool when the supervisor has one; a coroutine function goes to a loop, another one to a pool thread.
+    The function gets the arguments of :meth:`start`, and ``_worker``, ``_name``, ``o`` and, in a process, ``_task_id``,
+    as far as its signature takes them. When it returns False the worker stops. What it raises goes to ``on_error``,
+    else to the log, and the worker goes on.
+
+    Methods may be called from any thread; ``stop(wait=False)`` from signal handlers, too.
+
+    :param name: shown in logs, behind ``_background_worker_``; made up unless told.
+    :param executor_func: the function, in the place of ``run``.
+    :param priority: of its runs; any integer, lower runs first.
+    :param o: any object, for the function.
+    :param on_error: called as ``on_error(**on_error_kwargs)`` while the error is being handled, with the error as
+        ``e=`` when its signature takes that.
+    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
+    :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
+        also after one that returned False; ``'never'``.
+        A worker of no other rhythm pauses before it goes on, for 0.01 seconds, twice as long with each such run that
+        follows at once, 5 seconds at most.
+    :param max_restarts: past so many of these within ``within`` seconds, the worker stops and says so in the log; None
+        is any number.
+    :param within: seconds; 60 unless told.
+    :param poll_delay: accepted for old applications: nothing polls.
+    :param daemon: accepted and ignored, with a warning in the log.
+    :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+
+    >>> class Countdown(BackgroundWorker):
+    ...     def run(self, numbers):
+    ...         return bool(numbers.pop())
+    >>> numbers = [0, 1, 2]
+    >>> worker = Countdown()
+    >>> worker.start(numbers), worker.wait_until_stop(), numbers
+    (True, True, [])
+    """
+
+    #: Options of a class beyond those of all workers.
+    _options: tuple[str, ...] = ()
+
+    is_worker = True
+
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
+        known = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop",
+                 "restart", "max_restarts", "within", *self._options)
+        for option in options:
+            if option not in known:
+                raise unknown_option(option, (*known, "name"), type(self).__name__)
+        get = options.get
+        if executor_func is not None:
+            self._set_function(executor_func)
+        self._static = executor_func is None
+        self.priority: int = TASK_NORMAL
+        self._set_priority(get("priority"))
+        self.o = get("o")
+        self.on_error: Callable[..., Any] | None = get("on_error")
+        if self.on_error is not None and not callable(self.on_error):
+            raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
+        if is_coroutine_function(self.on_error):
+            raise InvalidTypeError("on_error takes a plain function: it is called while the error is being handled; "
+                                   "have it submit a background_task instead")
+        try:
+            self.on_error_kwargs: dict[str, Any] = dict(get("on_error_kwargs") or {})
+        except (TypeError, ValueError):
+            raise InvalidTypeError("on_error_kwargs takes a mapping, not "
+                                   f"{type(get('on_error_kwargs')).__name__}") from None
+        supervisor = get("supervisor")
+        self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
+        if not isinstance(self.supervisor, TaskSupervisor):
+            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+        self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
+        if get("daemon") is not None:
+            log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
+                        name or type(self).__name__)
+        self._loop: Any = get("loop")
+        self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
+        if self.restart_policy not in RESTARTS:
+            raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
+        self.max_restarts: int | None = get("max_restarts")
+        if self.max_restarts is not None and (isinstance(self.max_restarts, bool)
+                                              or not isinstance(self.max_restarts, int)):
+            raise InvalidTypeError(f"max_restarts takes an integer or None, not {type(self.max_restarts).__name__}")
+        if self.max_restarts is not None and self.max_restarts < 0:
+            raise InvalidArgumentError(f"max_restarts takes an integer 0 or more, not {self.max_restarts}")
+        self.within = _seconds("within", get("within", 60), above_zero=True) or 60.0
+        self.last_executed: float = 0
+        self._runs = self._failures = self._missed = self._restarted = 0
+        self._last_duration: float | None = None
+        self._shift: Shift | None = None
+        self._first = Token()               # taken by the first shift
+        self._starting = threading.RLock()      # guards _shift, while one follows the other
+        self.set_name(name)
+
+    # -- for subclasses ------------------------------------------------------------------------------
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """What the worker runs; to be defined by a subclass. False stops the worker."""
+        raise NotImplementedError
+
+    def process_result(self, result: Any) -> Any:
+        """Called with what a static ``run`` returned, in a pool thread; False stops the worker."""
+
+    def before_start(self) -> None:
+        """Called by :meth:`start`; what it raises keeps the worker from starting."""
+
+    def after_start(self) -> None:
+        """Called by :meth:`start` when the worker is active."""
+
+    def before_stop(self) -> None:
+        """Called by whoever stops the worker, while it is active."""
+
+    def send_stop_events(self) -> None:
+        """Called after :meth:`before_stop`: wakes what the function may be waiting for."""
+
+    def after_stop(self) -> None:
+        """Called in a pool thread when the last run has ended; :meth:`send_stop_events` may be under way."""
+
+    # -- lifecycle -----------------------------------------------------------------------------------
+
+    def set_name(self, name: str | None) -> None:
+        """Set the name: ``_background_worker_`` and this one, or one made up. Runs have it from the next start on."""
+        if name is not None and not isinstance(name, str):
+            raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
+        self.name = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
+
+    def start(self, *args: Any, **kwargs: Any) -> bool:
+        """Start the worker; the arguments go to each run of its function.
+
+        ``_priority``, ``_interval``, ``_delay``, ``_delay_before`` and ``_loop`` replace the worker's own from now on,
+        ``_name`` and ``o`` are for the function. When the last run of an earlier start has not ended, the first one of
+        this start comes after it.
+
+        :return: False when the worker is active already; nothing happens then.
+        :raises InvalidTypeError: (a TypeError) the function does not take these arguments.
+        :raises InvalidArgumentError: (a ValueError) an impossible interval, or a loop that is not known.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the loop is not active.
+        """
+        before = self._shift
+        if before is not None and before.active:
+            return False
+        hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
+        self._override(kwargs)
+        if not self.supervisor.is_active:
+            self.supervisor._wake_up()
+        shift = self._make_shift(args, kwargs)
+        shift.timer.start()
+        with self._starting:
+            before = self._shift
+            if before is not None and before.active:
+                return False
+            heir = self._first if before is None else before.heir
+            if not heir.take():             # a signal handler is in the middle of another start
+                return False
+            shift.previous = before
+            self._shift = shift
+            self.supervisor.register_sync_scheduler(self)
+        try:
+            # From here on a stop of the supervisor sees the shift; one that came before makes it refuse.
+            if not self.supervisor.is_active:
+                self.supervisor._wake_up()
+            self.before_start()
+            self._look_ahead(shift)
+        except BaseException:
+            shift.call_off()
+            raise
+        if before is None:
+            shift.begin()
+        else:
+            before.when_over(shift.begin)
+        shift.starter = None
+        self.after_start()
+        return True
+
+    def stop(self, wait: bool | float = True) -> bool:
+        """Stop the worker: the run that is under way ends, and none follows. One that still waits for a place is called
+        off; items of a queue wait for the next start.
+
+        From inside itself, from its own loop, and from a signal handler that came in between two steps of the
+        supervisor, it does not wait.
+
+        :param wait: True waits for ever, False not at all, a number so many seconds. After these the run is asked to
+            end: a coroutine is cancelled, a process ended; in a thread ``current_task().check_cancelled()`` raises.
+        :return: False when it had been stopped before, or never started.
+        """
+        shift = self._shift
+        if shift is None:
+            return False
+        stopped = shift.dismiss()
+        if stopped:
+            try:
+                self._call_hook("before_stop")
+            finally:
+                shift.go()
+                self._call_hook("send_stop_events")
+        if wait is not False and not self._cannot_wait(shift):
+            deadline = deadline_of(None if wait is True else wait)
+            if not shift.wait(deadline):
+                shift.cancel()
+        return stopped
+
+    def restart(self, *args: Any, wait: bool | float = True, **kwargs: Any) -> bool:
+        """:meth:`stop`, then :meth:`start` with these arguments. From inside itself: the next run is the first one of
+        the new start."""
+        self.stop(wait=wait)
+        return self.start(*args, **kwargs)
+
+    def is_active(self) -> bool:
+        """Say whether the worker has been started and not been stopped."""
+        shift = self._shift
+        return shift is not None and shift.active
+
+    def is_started(self) -> bool:
+        """Say whether the worker is at work: started, and its last run has not ended."""
+        shift = self._shift
+        return shift is not None and shift.begun and not shift.over
+
+    def is_stopped(self) -> bool:
+        """Say whether the worker has been started, and stopped, and its last run has ended."""
+        shift = self._shift
+        return shift is not None and shift.over
+
+    def wait_until_stop(self, timeout: float | None = None) -> bool:
+        """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
+        have been started again by then.
+
+        :param timeout: seconds to wait at most; None waits for ever.
+        :return: False when the time was up.
+        :raises SupervisorBusyError: (a RuntimeError) it is the worker itself that calls.
+        """
+        shift = self._shift
+        if shift is None or shift.over:
+            return True
+        if self._cannot_wait(shift):
+            raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return False, or call "
+                                      "stop(wait=False), and have another thread wait")
+        return shift.wait(deadline_of(timeout))
+
+    def stats(self) -> WorkerStats:
+        """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
+        shift = self._shift
+        return WorkerStats(name=self.name, active=self.is_active(), running=shift is not None and shift.busy,
+                           runs=self._runs, failures=self._failures, missed=self._missed,
+                           restarts=self._restarted, waiting=self._waiting(),
+                           last_executed=self.last_executed or None, last_duration=self._last_duration)
+
+    def __repr__(self) -> str:
+        state = "active" if self.is_active() else "stopped" if self.is_stopped() else "new"
+        return f"<{type(self).__name__} {self.name} {state}>"
+
+    # -- what a start is made of ---------------------------------------------------------------------
+
+    def _set_function(self, function: Callable[..., Any]) -> None:
+        while getattr(function, "is_bound_task", False):
+            function = function.__wrapped__     # type: ignore[attr-defined]
+        if not callable(function):
+            raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
+        self.run = function                     # type: ignore[method-assign]
+        self._static = False
+
+    def _set_priority(self, priority: Any) -> None:
+        if priority is not None:
+            self.priority = int(TaskOptions(priority=priority).priority or 0)
+
+    def _override(self, kwargs: dict[str, Any]) -> None:
+        """Take what is the worker's own out of the arguments of start()."""
+        kwargs["_name"] = kwargs.get("_name", self.name)
+        self._set_priority(kwargs.pop("_priority", None))
+        if "_loop" in kwargs:
+            self._loop = kwargs.pop("_loop")
+        for name in _OVERRIDES:
+            if name != "_name" and name in kwargs:
+                raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a {type(self).__name__}")
+
+    def _make_shift(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shift:
+        function = self.run
+        if getattr(function, "__func__", None) is BackgroundWorker.run:
+            raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
+                                   "@background_worker on a function")
+        static = self._static and isinstance(function, FunctionType)
+        tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
+        if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
+            tt = TT_MP
+        loop = self.supervisor._loops.resolve(self._loop) if tt == TT_COROUTINE else None
+        items = self._items()
+        given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
+        if tt == TT_MP:
+            del given["_worker"]        # it cannot cross
+        taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
+        kwargs.update((name, value) for name, value in given.items() if name in taken)
+        wants_id = "_task_id" in taken and "_task_id" not in kwargs
+        reason = misfit(function, (*items, *args), dict(kwargs, _task_id=None) if wants_id else kwargs)
+        if reason is not None:
+            raise InvalidTypeError(f"worker {self.name} cannot call its function {_name_of(function)}: {reason}; give "
+                                   "start() what it takes" + (", beside the item of the queue" if items else ""))
+        self._prepare(loop)
+        to_result = self.process_result if static and tt != TT_COROUTINE else None
+        return Shift(self, self._rhythm(), tt, function, args, kwargs, wants_id, to_result, loop)
+
+    def _rhythm(self) -> Rhythm:
+        return Ceaseless()
+
+    def _items(self) -> tuple[Any, ...]:
+        """Stand-ins for what the function gets in front of the arguments of start()."""
+        return ()
+
+    def _prepare(self, loop: Any) -> None:
+        """The arguments are good; the shift is about to be made."""
+
+    def end(self) -> None:
+        """The supervisor's call: it has ended all that runs."""
+        shift = self._shift
+        if shift is not None:
+            shift.end()
+
+    def reset_after_fork(self) -> None:
+        """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
+        self._shift = None
+        self._first = Token()
+        self._starting = threading.RLock()
+
+    def _look_ahead(self, shift: Shift) -> None:
+        """The shift can be noted to, and has not begun."""
+
+    def _cannot_wait(self, shift: Shift) -> bool:
+        return shift.is_inside() or self.supervisor._is_busy_here()
+
+    def _has_hook(self, name: str) -> bool:
+        return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
+
+    def _call_hook(self, name: str, *args: Any, caught: type[BaseException] = Exception) -> None:
+        """Call a hook, and log what it raises; in threads of the supervisor's own that is whatever it raises."""
+        try:
+            getattr(self, name)(*args)
+        except caught:
+            log.exception("worker %s: its %s raised", self.name, name)
+
+    # -- what the shift asks of it -------------------------------------------------------------------
+
+    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
+        """Return what the function gets in front of its arguments; None when it need not run after all."""
+        return ()
+
+    def _give_back(self, taken: tuple[Any, ...]) -> None:
+        """What was taken cannot be dealt with: it is for the next start."""
+
+    def _dealt_with(self, rhythm: Rhythm) -> None:
+        """What was taken has been dealt with."""
+
+    def _count(self, seconds: float, failed: bool = False) -> None:
+        self._runs += 1
+        self._last_duration = seconds
+        if failed:
+            self._failures += 1
+
+    def _waiting(self) -> int:
+        return 0
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", None) or repr(function))

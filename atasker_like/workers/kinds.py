@@ -1,0 +1,372 @@
+"""The kinds of workers beyond the plain one, and the decorator."""
+from __future__ import annotations
+
+import sys
+from collections import deque
+
+from .._inspect import is_coroutine_function
+from .._log import log
+from ..errors import InvalidArgumentError, InvalidTypeError
+from .base import BackgroundWorker, _seconds
+from .item_queues import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
+from .session import Shift
+from .triggers import OVERLAPS, FromQueue, OnCall, Periodic, Rhythm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, overload
+else:
+    def overload(function):
+        return function
+
+__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker", "background_worker"]
+
+
+class BackgroundAsyncWorker(BackgroundWorker):
+    """Runs a coroutine function again and again in a loop: the one it is given, else the supervisor's default one.
+
+    Between two runs others in the loop have their turn. A ``run`` that is no coroutine function runs in a pool thread.
+    """
+
+
+class BackgroundQueueWorker(BackgroundAsyncWorker):
+    """Runs its function for each item that is put into its queue, in their order.
+
+    While there are no items it occupies no thread and no place. Items that are put before the start, or left at the
+    stop, wait for the next start.
+
+    :param q: True for the worker's own queue, which has no bounds; or a queue class, such as
+        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. ``queue=`` is the same.
+
+    >>> @background_worker(q=True)
+    ... def shout(word, words):
+    ...     words.append(word.upper())
+    ...     return word != 'stop'
+    >>> words = []
+    >>> shout.put_threadsafe('go')
+    >>> shout.start(words)
+    True
+    >>> shout.put_threadsafe('stop')
+    >>> shout.wait_until_stop(), words
+    (True, ['GO', 'STOP'])
+    """
+
+    _options: tuple[str, ...] = ("q", "queue")
+
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
+        super().__init__(name, executor_func, **options)
+        kind = options.get("q", options.get("queue"))
+        kind = True if kind is None else kind
+        check_queue_class(kind)
+        self._queue_class: Any = kind
+        self._queue: Any = None
+        self._wants_task_done = False
+        self._given_back: deque[Any] = deque()        # items that come before those of the queue
+        if not self._is_born_at_the_start():
+            self._make_queue()
+
+    def _is_born_at_the_start(self) -> bool:
+        # Before Python 3.10 the queues of asyncio belonged to a loop from their birth on.
+        return sys.version_info < (3, 10) and is_asyncio_queue(self._queue_class)
+
+    def _make_queue(self) -> None:
+        if self._queue_class is True:
+            self._queue = Inbox(self._notify)
+            return
+        try:
+            self._queue = make_queue(self._queue_class, self._notify)
+        except TypeError as error:
+            raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
+                                   f"{error}") from error
+        self._wants_task_done = hasattr(self._queue, "task_done")
+
+    def put_threadsafe(self, t: Any) -> None:
+        """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
+
+        A bounded queue for threads blocks while it is full; one of asyncio's raises :class:`asyncio.QueueFull`.
+        """
+        queue = self.get_queue_obj()
+        if is_asyncio_queue(self._queue_class):
+            queue.put_nowait(t)
+        else:
+            queue.put(t)
+
+    async def put(self, t: Any) -> None:
+        """Put an item into the queue, from a coroutine. A bounded queue of asyncio's is waited for while it is full;
+        one for threads raises :class:`queue.Full`."""
+        queue = self.get_queue_obj()
+        if is_asyncio_queue(self._queue_class):
+            await queue.put(t)
+        else:
+            queue.put_nowait(t)
+
+    def get_queue_obj(self) -> Any:
+        """Return the queue. What is put into it by its own ``put`` and ``put_nowait`` reaches the function, too."""
+        if self._queue is None:
+            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: before Python 3.10 "
+                                       "asyncio's queues belong to a loop; start() first")
+        return self._queue
+
+    def before_queue_get(self) -> None:
+        """Called when there is an item, before it is taken."""
+
+    def after_queue_get(self, task: Any) -> None:
+        """Called with an item that has been taken, before the function gets it."""
+
+    def _notify(self) -> None:
+        shift = self._shift
+        if shift is not None:
+            shift.rhythm.note()         # type: ignore[attr-defined]
+            shift.want()
+
+    def _rhythm(self) -> Rhythm:
+        return FromQueue()
+
+    def reset_after_fork(self) -> None:
+        super().reset_after_fork()
+        # What waits is for the parent; and another thread of it may have held the queue's locks.
+        self._given_back.clear()
+        self._queue = None
+        if not self._is_born_at_the_start():
+            try:
+                self._make_queue()
+            except Exception:
+                log.exception("worker %s: there is no queue in the forked process", self.name)
+
+    def _look_ahead(self, shift: Shift) -> None:
+        if self._waiting():                 # put before the start, or left by the last stop
+            shift.rhythm.note()             # type: ignore[attr-defined]
+
+    def _items(self) -> tuple[Any, ...]:
+        return (None,)
+
+    def _prepare(self, loop: Any) -> None:
+        if self._queue is None:
+            from asyncio import _get_running_loop, _set_running_loop
+
+            # It takes the loop that runs here to be its own. Not made there: the loop need not run yet.
+            before = _get_running_loop()
+            _set_running_loop(loop or self.supervisor._loops.resolve(self._loop))
+            try:
+                self._make_queue()
+            finally:
+                _set_running_loop(before)
+
+    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
+        self._call_hook("before_queue_get", caught=BaseException)
+        if self._given_back:
+            item = self._given_back.popleft()
+        else:
+            try:
+                item = self._queue.get_nowait()
+            except BaseException as error:      # each kind of queue has an error of its own for being empty
+                if "Empty" not in type(error).__name__:
+                    log.exception("worker %s: its queue could not give an item", self.name)
+                return None
+        self._call_hook("after_queue_get", item, caught=BaseException)
+        return (item,)
+
+    def _give_back(self, taken: tuple[Any, ...]) -> None:
+        self._given_back.extend(taken)
+
+    def _dealt_with(self, rhythm: Rhythm) -> None:
+        if self._wants_task_done:
+            task_done(self._queue)
+
+    def _waiting(self) -> int:
+        return len(self._given_back) + (0 if self._queue is None else int(self._queue.qsize()))
+
+
+class _WorkerEvent:
+    """The event of an event worker: setting it triggers the worker."""
+
+    __slots__ = ("_worker",)
+
+    def __init__(self, worker: BackgroundEventWorker) -> None:
+        self._worker = worker
+
+    def set(self) -> None:
+        """Have the function run."""
+        self._worker.trigger_threadsafe(force=True)
+
+    def clear(self) -> None:
+        """Take back what has been set and not yet been served."""
+        calls = self._worker._calls()
+        if calls is not None:
+            calls.calls.clear()
+
+    def is_set(self) -> bool:
+        """Say whether it has been set, and the run for that has not yet begun."""
+        calls = self._worker._calls()
+        return calls is not None and any(list(calls.calls))
+
+
+class BackgroundEventWorker(BackgroundAsyncWorker):
+    """Runs its function when it is triggered.
+
+    Until then it occupies no thread and no place. Triggers that come before the run for the first of them has begun
+    are one. While the function runs, a trigger does nothing, unless it is forced: then another run follows. So a
+    function that triggers its own worker has to force it.
+
+    >>> @background_worker(e=True)
+    ... def once(_worker):
+    ...     return False
+    >>> once.trigger_threadsafe()           # it has not been started
+    False
+    >>> once.start(), once.trigger_threadsafe(), once.wait_until_stop()
+    (True, True, True)
+    """
+
+    _options: tuple[str, ...] = ("e", "event")
+
+    def trigger_threadsafe(self, force: bool = False) -> bool:
+        """Have the function run, from any thread, signal handlers included. A stop that comes before the run has begun
+        calls it off.
+
+        :param force: have another run follow when the function is running.
+        :return: False when nothing follows: the function is running, or the worker is not active.
+        """
+        shift = self._shift
+        if shift is None or not shift.active or (shift.busy and not force):
+            return False
+        rhythm = shift.rhythm
+        assert isinstance(rhythm, OnCall)
+        rhythm.call()
+        shift.want()
+        return True
+
+    async def trigger(self, force: bool = False) -> bool:
+        """:meth:`trigger_threadsafe`, for coroutines; it does not block either."""
+        return self.trigger_threadsafe(force)
+
+    def get_event_obj(self) -> Any:
+        """Return an object whose ``set()`` triggers the worker; it has ``clear()`` and ``is_set()``, too."""
+        return _WorkerEvent(self)
+
+    def _calls(self) -> OnCall | None:
+        shift = self._shift
+        return None if shift is None else shift.rhythm      # type: ignore[return-value]
+
+    def _rhythm(self) -> Rhythm:
+        return OnCall()
+
+
+class BackgroundIntervalWorker(BackgroundEventWorker):
+    """Runs its function at an interval from start to start, or with a delay from end to start; and when triggered.
+
+    Between two runs it occupies no thread and no place. Intervals do not drift: each deadline is the one before it and
+    the interval.
+
+    :param interval: seconds from one start to the next, above 0.
+    :param delay: seconds from the end of a run to the next start; 1 when none of the three is given. ``delay_after=`` is
+        the same.
+    :param delay_before: seconds before the first run; without an interval before each run, in addition to the delay.
+    :param overlap: what becomes of ticks that come while the function runs: ``'skip'``, as it is at first, misses and
+        counts them; ``'coalesce'`` has one run follow for all; ``'queue'`` has one run follow for each.
+
+    >>> @background_worker(interval=0.001)
+    ... def tick(ticks):
+    ...     ticks.append('tick')
+    ...     return len(ticks) < 3
+    >>> ticks = []
+    >>> tick.start(ticks), tick.wait_until_stop(), ticks
+    (True, True, ['tick', 'tick', 'tick'])
+    """
+
+    _options: tuple[str, ...] = ("e", "event", "interval", "delay", "delay_after", "delay_before", "overlap")
+
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
+        super().__init__(name, executor_func, **options)
+        self.interval: float | None = None
+        self.delay: float | None = None
+        self.delay_before: float | None = None
+        self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
+                        options.get("delay_before"))
+        self.overlap: str = "skip" if options.get("overlap") is None else options["overlap"]
+        if self.overlap not in OVERLAPS:
+            raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
+
+    def _set_times(self, interval: Any, delay: Any, before: Any) -> None:
+        """Check and set the times; what is None stays as it is, but that interval and delay replace one another."""
+        interval = _seconds("interval", interval, above_zero=True)
+        delay = _seconds("delay", delay)
+        before = _seconds("delay_before", before)
+        if interval is not None and delay is not None:
+            raise InvalidArgumentError("interval and delay exclude each other: one counts from start to start, the other "
+                                       "from end to start")
+        if interval is not None or delay is not None:
+            self.interval, self.delay = interval, delay
+        if before is not None:
+            self.delay_before = before
+        if self.interval is None and self.delay is None and self.delay_before is None:
+            self.delay = 1.0
+
+    def _override(self, kwargs: dict[str, Any]) -> None:
+        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", None), kwargs.pop("_delay_before", None))
+        super()._override(kwargs)
+
+    def _rhythm(self) -> Rhythm:
+        before = self.delay_before or 0.0
+        return Periodic(self.interval, (self.delay or 0.0) + before, before, self.overlap, self._note_missed)
+
+    def _note_missed(self, ticks: int) -> None:
+        self._missed += ticks
+
+
+@overload
+def background_worker(f: None = None, **options: Any
+                      ) -> Callable[[Callable[..., Any]], Any]: ...
+
+
+@overload
+def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
+
+
+def background_worker(f: Any = None, **options: Any) -> Any:
+    """Make a worker of a function. A decorator, with or without parentheses, or called by hand.
+
+    ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
+    :class:`BackgroundEventWorker`; ``interval=``, ``delay=`` or ``delay_before=`` a :class:`BackgroundIntervalWorker`;
+    else a coroutine function makes a :class:`BackgroundAsyncWorker`, and another one a :class:`BackgroundWorker`.
+
+    :param f: a function or coroutine function.
+
+    All options of these classes may be given. May be called from any thread.
+
+    :raises InvalidTypeError: (a TypeError) not a function, an option that does not exist, or of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+
+    >>> @background_worker
+    ... def work(items):
+    ...     return bool(items.pop())
+    >>> work.start([0, 1, 1]), work.wait_until_stop(), work.stats().runs
+    (True, True, 3)
+    """
+    if f is None:
+        return lambda function: background_worker(function, **options)
+    while getattr(f, "is_bound_task", False):
+        f = f.__wrapped__
+    if isinstance(f, (staticmethod, classmethod)) or not callable(f):
+        raise InvalidTypeError(f"background_worker takes a function, not {type(f).__name__}")
+
+    def given(*names: str) -> bool:
+        return any(options.get(name) is not None and options[name] is not False for name in names)
+
+    kind: Callable[..., BackgroundWorker]
+    if given("q", "queue"):
+        kind = BackgroundQueueWorker
+    elif given("e", "event"):
+        kind = BackgroundEventWorker
+    elif given("interval", "delay", "delay_after", "delay_before"):
+        kind = BackgroundIntervalWorker
+    else:
+        kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
+    name = options.pop("name", None) or getattr(f, "__name__", None) or type(f).__name__
+    drop = {"q", "queue", "e", "event"} - set(getattr(kind, "_options", ()))
+    options = {option: value for option, value in options.items()
+               if option not in drop or (value is not None and value is not False)}
+    worker = kind(name=name, **options)
+    worker._set_function(f)
+    return worker

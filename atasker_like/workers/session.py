@@ -1,0 +1,555 @@
+"""A shift: one start of a worker, up to its stop.
+
+::
+
+    trigger, put ──> calls ──> timer ──┐
+    interval, delay ─────────> timer ──┴─> look() ── something to do? ──> a task in a pool ──> look again
+                                              └────── nothing? ──> rests: no thread, no place, nothing polls
+
+There is one *key* to a shift. Whoever holds it decides: whether there is something to do, when the timer is to look
+again, whether the shift is over. A task that runs the function has it with it, so there is one run at a time. Who does
+not get the key goes away, since who has it looks again after he has put it back. So nobody waits here, and no lock is
+taken: whatever a signal handler or a finalizer asks of a worker is a note in a deque, and the timer's to see to.
+
+All of this relies on a deque's methods being one step each, on a free-threaded build too; see :meth:`Shift.look`.
+"""
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from contextvars import Context, copy_context
+from time import perf_counter
+
+from .._inspect import takes
+from .._log import log
+from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
+from ..engine.blocking import block
+from ..engine.current import current_task
+from ..engine.spec import TaskSpec
+from ..engine.task import CANCELED, Task
+from ..errors import SupervisorStoppedError, TaskCancelledError
+from ..options import TaskOptions
+from .triggers import Ceaseless, FromQueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, Generator
+
+    from ..constants import TaskType
+    from .base import BackgroundWorker
+    from .triggers import Rhythm
+
+__all__ = ["RESTARTS", "Shift"]
+
+#: When a worker goes on after a run that failed, or returned False.
+RESTARTS = ("always", "on_failure", "never")
+
+#: Seconds that a worker keeps a place for when other tasks wait for one.
+SLICE = 0.001
+
+#: Before all else that the timer has to do.
+_NOW = float("-inf")
+
+#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
+#: others: who wants a look asks for it then, whatever it looks like.
+_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class Token:
+    """What one may have, and no second one until it is put back."""
+
+    __slots__ = ("_there",)
+
+    def __init__(self) -> None:
+        self._there: deque[None] = deque((None,))
+
+    def take(self) -> bool:
+        """Say whether the caller has it from now on."""
+        try:
+            self._there.pop()
+        except IndexError:
+            return False
+        return True
+
+    def put_back(self) -> None:
+        """Who has it gives it up."""
+        self._there.append(None)
+
+    def is_there(self) -> bool:
+        """Say whether nobody has it."""
+        return bool(self._there)
+
+
+class _Run:
+    """Who takes a run further when both its task has ended and its function has returned; in either order, since a
+    task may be cancelled, given up, or declared completed."""
+
+    __slots__ = ("_beginning", "_end", "task", "accepted")
+
+    def __init__(self) -> None:
+        self.task: Task[Any] | None = None
+        self._beginning = Token()
+        self._end = Token()
+        self.accepted = False       # by the pool: its task can be cancelled
+
+    def begin(self) -> bool:
+        """The first to call it: the function, which then runs, or whoever sees to it that it never does."""
+        return self._beginning.take()
+
+    def is_last(self) -> bool:
+        """False for the first of the two that end, True for the second."""
+        return not self._end.take()
+
+
+class _Yield:
+    """Awaited, it lets others in the loop have their turn."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Shift:
+    """One start of a worker. Methods may be called from any thread, unless they say who may."""
+
+    def __init__(self, worker: BackgroundWorker, rhythm: Rhythm, tt: TaskType, function: Callable[..., Any],
+                 args: tuple[Any, ...], kwargs: dict[str, Any], wants_id: bool,
+                 to_result: Callable[[Any], Any] | None, loop: asyncio.AbstractEventLoop | None) -> None:
+        supervisor = worker.supervisor
+        self._worker = worker
+        self.rhythm = rhythm
+        self._supervisor = supervisor
+        self._threads: Any = supervisor.pool_for(TT_THREAD)
+        self._pool: Any = supervisor.pool_for(tt)
+        self.timer = self._pool.timer
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._to_result = to_result         # process_result of a static function, which may run in a process
+        self.loop = loop                    # where a coroutine function runs
+        self._context = copy_context()
+        self._in_process = tt == TT_MP
+        self._wants_id = wants_id and not self._in_process      # a process gives it by itself
+        target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
+        self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
+                              loop=loop, worker=worker, takes_id=wants_id and self._in_process)
+        self._key = Token()
+        self._wanted = False                # the timer has been asked to look
+        self._standing = Token()            # taken by who ends the shift: there is one who does
+        #: Taken by the one shift that follows: a handler may start the worker in the middle of a start of it.
+        self.heir = Token()
+        self.previous: Shift | None = None     # while that is not over
+        self.active = True                  # it is to go on
+        self.begun = False                  # the shift before it is over
+        self.over = False
+        self.busy = False                   # the function runs, or is about to
+        self.task: Task[Any] | None = None
+        self._run: _Run | None = None      # where the function runs in this process
+        self._caller: int | None = None    # the thread that is in code of the worker's own
+        self.starter: int | None = threading.get_ident()   # the thread that is in start(), until it has begun
+        self._followers: deque[Callable[[], None]] = deque()
+        self._restarts: deque[float] = deque()    # when the last ones were, where they are bounded
+
+    # -- the key -------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Return the time as deadlines are given."""
+        now: float = self.timer.clock()
+        return now
+
+    def want(self) -> None:
+        """Have the timer look soon. Signal handlers and finalizers may call it at any line."""
+        # Who has noted something looks at the key; who has put the key back looks for notes. One of them sees it.
+        if _ORDERED and (self._wanted or not self._key.is_there()):
+            return
+        self._wanted = True
+        try:
+            self.timer.call_at(_NOW, self.look)
+        except BaseException:
+            self._wanted = False
+            raise
+
+    def look(self) -> None:
+        """See what is to be done, unless somebody does already. Called by the timer's thread and by those that end
+        runs: nothing interrupts them, and they are in no critical section."""
+        while True:
+            self._wanted = False
+            if not self.begun or not self._key.take():
+                return
+            if self._decide() or (self.active and not self.rhythm.has_news()):
+                return
+
+    def _decide(self) -> bool:
+        """With the key. False when it has been put back; True when a run has it, or the shift is over."""
+        if self.active:
+            if not self.rhythm.is_due(self.clock()):
+                self.rhythm.rest(self)
+                self._key.put_back()
+                return False
+            self.busy = True
+            if self._submit():
+                return True
+            self._dismissed("its supervisor takes no tasks any more")
+        self._finish()
+        return True
+
+    def begin(self) -> None:
+        """The shift before this one is over."""
+        self.previous = None
+        self.rhythm.begin(self)
+        self.begun = True
+        self.timer.call_at(_NOW, self.look)
+
+    # -- a run ---------------------------------------------------------------------------------------
+
+    def _submit(self) -> bool:
+        """Have the function run, and the key with it; False when that cannot be."""
+        if self._in_process:
+            # What crosses to a process is pickled by who sends it: that is the application's code, and may take long.
+            self._threads.beside(self._send)
+            return True
+        run = _Run()
+        task: Task[Any] = Task(self._spec, (run,), None, self._context.copy())
+        task._watchers = [lambda: self._task_ended(run, task)]
+        self.task = run.task = task
+        self._run = run
+        try:
+            if not self._pool.admit(task):
+                return False
+        except Exception as error:          # the loop is gone
+            log.error("worker %s: %s", self._worker.name, error)
+            return False
+        run.accepted = True
+        if not self.active:
+            self._call_back(run)            # go() may have come too early for that
+        return True
+
+    def _call_back(self, run: _Run) -> None:
+        """A run that has not begun never does: the shift need not wait until there is a place for it."""
+        task = run.task
+        if task is not None and run.accepted and run.begin():
+            task.cancel()
+            self._function_ended(run)
+
+    def _task_ended(self, run: _Run, task: Task[Any]) -> None:
+        """The task is final. Called with no lock held, by whoever made it so."""
+        never_ran = run.begin()
+        if task._status == CANCELED:
+            if isinstance(self.rhythm, Ceaseless):
+                self._dismissed("its task was cancelled")
+        elif never_ran:
+            error = task.exception(0)
+            if error is not None:
+                self._dismissed(str(error))
+        if never_ran:
+            self._look_again()
+        if never_ran or run.is_last():
+            self._run_ended()
+
+    def _function_ended(self, run: _Run) -> None:
+        if run.is_last():
+            self._run_ended()
+
+    def _run_ended(self) -> None:
+        """With the key: the run is over."""
+        self.task = self._run = None
+        self.busy = False
+        self.rhythm.ended(self.clock())
+        if not self._decide() and (not self.active or self.rhythm.has_news()):
+            self.look()
+
+    def _in_thread(self, run: _Run) -> None:
+        """In a pool thread, as the target of a task."""
+        if not run.begin():
+            return
+        try:
+            began = perf_counter()
+            while self._run_once() and self.active:
+                if self._pool.admission.waiting and perf_counter() - began > SLICE:
+                    self._look_again()
+                    return          # others wait for the place: behind them
+                if not self.rhythm.is_next():
+                    return
+        finally:
+            self._function_ended(run)
+
+    def _look_again(self) -> None:
+        """A run ends that has not looked whether there is more to do."""
+        if isinstance(self.rhythm, FromQueue):
+            self.rhythm.note()
+
+    def _run_once(self) -> bool:
+        """Run the function; False when there was nothing to run it for."""
+        worker = self._worker
+        self._caller = threading.get_ident()
+        try:
+            item = worker._take(self.rhythm)
+            if item is None:
+                return False
+            began = worker.last_executed = perf_counter()
+            try:
+                result = self._function(*item, *self._args, **self._keywords())
+                if self._to_result is not None and result is not False:
+                    result = self._to_result(result)
+            except BaseException as error:
+                self._failed(error, began)
+            else:
+                self._returned(result, began)
+            finally:
+                worker._dealt_with(self.rhythm)
+        finally:
+            self._caller = None
+        return True
+
+    async def _in_loop(self, run: _Run) -> None:
+        """In a loop, as the target of a task."""
+        from asyncio import CancelledError
+
+        if not run.begin():
+            return
+        worker = self._worker
+        try:
+            while True:
+                item = worker._take(self.rhythm)
+                if item is None:
+                    return
+                began = worker.last_executed = perf_counter()
+                try:
+                    result = await self._function(*item, *self._args, **self._keywords())
+                except CancelledError:
+                    worker._count(perf_counter() - began)
+                    self._look_again()
+                    if self.active and not self._was_asked_to_end():
+                        log.exception("worker %s: a run of it was cancelled, by what it awaited or by its loop",
+                                      worker.name)
+                    raise
+                except BaseException as error:
+                    self._failed(error, began)
+                else:
+                    self._returned(result, began)
+                finally:
+                    worker._dealt_with(self.rhythm)
+                if not self.active or not self.rhythm.is_next():
+                    return
+                await _Yield()
+        finally:
+            self._function_ended(run)
+
+    def _was_asked_to_end(self) -> bool:
+        return bool(getattr(getattr(self.task, "_extra", None), "cancel_requested", False))
+
+    def _keywords(self) -> dict[str, Any]:
+        task = self.task
+        return dict(self._kwargs, _task_id=task.id) if self._wants_id and task is not None else self._kwargs
+
+    # -- a run in a process --------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """In a pool thread, beside the places: have a pool process run the function."""
+        worker = self._worker
+        item = None
+        if self.active:
+            self._caller = threading.get_ident()
+            item = worker._take(self.rhythm)
+            self._caller = None
+        if item is None:
+            self._run_ended()
+            return
+        began = worker.last_executed = perf_counter()
+        try:
+            self._look_again()
+            task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
+        except SupervisorStoppedError:
+            worker._give_back(item)
+            self._dismissed("its supervisor takes no tasks any more")
+            self._run_ended()
+            return
+        except BaseException as error:
+            self._failed(error, began)
+            worker._dealt_with(self.rhythm)
+            self._run_ended()
+            return
+        self.task = task
+        task.add_done_callback(lambda task: self._process_ended(task, began))
+
+    def _process_ended(self, task: Task[Any], began: float) -> None:
+        self._caller = threading.get_ident()
+        try:
+            result = task.value(0)
+            if self._to_result is not None and result is not False:
+                result = self._to_result(result)
+        except TaskCancelledError:
+            self._worker._count(perf_counter() - began)
+            if isinstance(self.rhythm, Ceaseless):
+                self._dismissed("its task was cancelled")
+        except BaseException as error:
+            self._failed(error, began)
+        else:
+            self._returned(result, began)
+        finally:
+            self._worker._dealt_with(self.rhythm)
+            self._caller = None
+        self._run_ended()
+
+    # -- what came of it -----------------------------------------------------------------------------
+
+    def _returned(self, result: Any, began: float) -> None:
+        self._worker._count(perf_counter() - began)
+        if result is False and (self._worker.restart_policy != "always"
+                                or not self._may_go_on("returned False", began)):
+            self._worker.stop(wait=False)
+
+    def _failed(self, error: BaseException, began: float) -> None:
+        """Called while the error is being handled."""
+        worker = self._worker
+        worker._count(perf_counter() - began, failed=True)
+        if isinstance(error, TaskCancelledError) and (not self.active or isinstance(self.rhythm, Ceaseless)):
+            worker.stop(wait=False)         # it was asked to end, and did
+            return
+        on_error = worker.on_error
+        if on_error is None:
+            log.exception("worker %s: its function raised %s", worker.name, type(error).__name__)
+        else:
+            keywords = dict(worker.on_error_kwargs or {})
+            if "e" not in keywords and takes(on_error, "e"):
+                keywords["e"] = error
+            try:
+                on_error(**keywords)
+            except BaseException:
+                log.exception("worker %s: its on_error raised", worker.name)
+        if not self.active:
+            return
+        if worker.restart_policy == "never":
+            log.error("worker %s is stopped: its function raised %s, and it is not to be restarted", worker.name,
+                      type(error).__name__)
+            worker.stop(wait=False)
+        elif not self._may_go_on(f"raised {type(error).__name__}", began):
+            worker.stop(wait=False)
+
+    def _may_go_on(self, why: str, began: float) -> bool:
+        """Count a restart; False, and an error in the log, when there were too many."""
+        worker = self._worker
+        most = worker.max_restarts
+        if most is not None:
+            now = self.clock()
+            restarts = self._restarts
+            while restarts and restarts[0] <= now - worker.within:
+                restarts.popleft()
+            if len(restarts) >= most:
+                log.error("worker %s is stopped: its function %s, after %d restart(s) within %g s; mend it and start it "
+                          "again, or raise max_restarts", worker.name, why, most, worker.within)
+                return False
+            restarts.append(now)
+        worker._restarted += 1
+        self.rhythm.restarted(self.clock(), worker._runs, perf_counter() - began)
+        return True
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def dismiss(self) -> bool:
+        """Be the one who ends the shift; False when another one is. :meth:`go` must follow."""
+        return self._standing.take()
+
+    def go(self) -> None:
+        """Let the shift end: at once, or with the run that is under way."""
+        self.active = False
+        # Not want(): a signal handler that waits for the end may have come in between two lines of that.
+        self.timer.call_at(_NOW, self._let_end)
+
+    def _let_end(self) -> None:
+        """The timer's call, when the shift is to end."""
+        run = self._run
+        if run is not None:
+            self._call_back(run)
+        self.look()
+
+    def _dismissed(self, why: str) -> None:
+        """With the key: the shift cannot go on."""
+        if self.active and self._supervisor.is_active:
+            log.error("worker %s is stopped: %s", self._worker.name, why)
+        self.dismiss()
+        self.active = False
+
+    def _finish(self) -> None:
+        """With the key, which nobody gets any more."""
+        self.busy = False
+        self.rhythm.leave(self)
+        if self._worker._has_hook("after_stop"):
+            self._threads.beside(self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        self._caller = threading.get_ident()
+        try:
+            self._worker._call_hook("after_stop", caught=BaseException)
+        finally:
+            self._caller = None
+            self._leave()
+
+    def _leave(self) -> None:
+        worker = self._worker
+        with worker._starting:
+            if worker._shift is self:       # else the next one has begun
+                self._supervisor.unregister_sync_scheduler(worker)
+        # A stopped worker keeps its last shift, for those who ask; not what the function was given.
+        self._args, self._kwargs, self._context = (), {}, Context()
+        self.over = True
+        self._tell()
+
+    def call_off(self) -> None:
+        """The shift does not take place: it has not begun."""
+        self.dismiss()
+        self.active = False
+        if self.previous is None:
+            self._leave()
+        else:
+            self.previous.when_over(self._leave)
+
+    def end(self) -> None:
+        """Called by a thread that nothing interrupts, when the timer may not look any more."""
+        self.dismiss()
+        self.active = False
+        previous = self.previous
+        if previous is not None:
+            previous.end()
+        self.look()
+
+    def _tell(self) -> None:
+        followers = self._followers
+        while followers:
+            try:
+                follower = followers.popleft()
+            except IndexError:
+                return
+            follower()
+
+    def when_over(self, follower: Callable[[], None]) -> None:
+        """Have a short call made when the shift is over, or now."""
+        self._followers.append(follower)
+        if self.over:
+            self._tell()
+
+    def wait(self, deadline: float | None) -> bool:
+        """Block until the shift is over, at the latest until the deadline; say whether it is."""
+        gate = threading.Lock()
+        gate.acquire()
+        self.when_over(gate.release)
+        return block(gate.acquire, deadline) or self.over
+
+    def is_inside(self) -> bool:
+        """Say whether the calling code is what the shift would wait for: the worker's own, or in its loop."""
+        if threading.get_ident() in (self._caller, self.starter):
+            return True
+        if self.loop is not None:
+            events = sys.modules.get("asyncio.events")
+            return events is not None and events._get_running_loop() is self.loop
+        task = current_task()
+        return getattr(getattr(task, "_spec", None), "worker", None) is self._worker
+
+    def cancel(self) -> None:
+        """Ask the run that is under way to end."""
+        task = self.task
+        if task is not None:
+            task.cancel()
