@@ -200,7 +200,8 @@ def background_task(f: Any = None, **options: Any) -> Any:
     :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``; coroutine functions run in a loop, others in a thread.
     :param callback: called with the result before the completion is announced.
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
-    :param lane: a :class:`Lane`, or the name of one: a limit that the calls have to pass.
+    :param lane: a :class:`Lane`, or the name of one: a limit that the calls have to pass. A name needs a lane that
+        :meth:`TaskSupervisor.lane` has made by the first call; otherwise the call raises :class:`InvalidArgumentError`.
     :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
     :param daemon: accepted and ignored, with a warning in the log.
 

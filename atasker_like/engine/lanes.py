@@ -28,7 +28,7 @@ from .task import QUEUED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Lock
-    from typing import Any, Container, Iterator, Protocol, Sequence
+    from typing import Any, Callable, Container, Iterator, Protocol, Sequence
 
     from .spec import TaskSpec
     from .task import Task
@@ -98,7 +98,7 @@ class Lane:
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
-                 "_alarm", "__weakref__")
+                 "_alarm", "unknown", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -129,7 +129,25 @@ class Lane:
         self.pool: Place | None = None                     # that it stands in front of
         self._tokens, self._filled = 0.0, 0.0                   # how many may start, as of then
         self._alarm: TimerEntry | None = None              # the timer's call when the next one may start
+        #: Makes the error for submissions to a lane that was only named; None for a lane that was made.
+        self.unknown: Callable[[], Exception] | None = None
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
+
+    @classmethod
+    def named(cls, name: str, unknown: Callable[[], Exception]) -> Lane:
+        """Make the stand-in for a lane that a function names and nobody has made yet.
+
+        It has no room, so that each submission takes the way on which ``unknown`` is looked at. Other
+        lanes pay nothing for that.
+        """
+        lane = cls(name)
+        lane.size, lane.unknown = 0, unknown
+        return lane
+
+    def make(self, **settings: Any) -> None:
+        """Turn the stand-in into a lane that takes tasks. Errors as the constructor's."""
+        self.configure(**{"size": None, **settings})
+        self.unknown = None
 
     # -- settings: any thread ------------------------------------------------------------------------
 

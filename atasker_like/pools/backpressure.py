@@ -104,19 +104,22 @@ class Intake(Telling):
         """A task has not been accepted: start the supervisor, or see to it that there is room, and let the caller
         try again. True when the task has been dropped; no lock is held.
 
+        :raises InvalidArgumentError: its lane was named, and never made.
         :raises QueueFullError: there is no room, and that is to be raised.
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         if self.successor is not None:
             self.successor.adopt(task)
             return True
+        lane = task._spec.lane
+        if lane is not None and lane.unknown is not None:
+            raise lane.unknown()
         if not self.accepting:
             self._wake_up()
             return False
         with self.lock:
             if self._has_room_for(task._spec):
                 return False                # by now
-            lane = task._spec.lane
             if lane is not None and lane.has_room():
                 lane = None                 # it is the pool that has none
         on_full = self.on_full if lane is None else lane.on_full

@@ -130,7 +130,7 @@ class Pool(Intake):
                     if not spec.plain:
                         self.timer.start()      # first: when it raises, nothing has been accepted
                     pause = 0.0 if spec.plain else self._pause(spec)
-                    if pause > 0:
+                    if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                         self.registry.add(task)
                         self._delay(task, pause)
                         return

@@ -14,6 +14,7 @@ import sys
 import threading
 import weakref
 from _thread import start_new_thread
+from functools import partial
 from itertools import count
 from time import monotonic, time
 
@@ -720,7 +721,7 @@ class TaskSupervisor(Schedulers):
         pool = self.pool_for(tt)
         if lane is not None:
             if isinstance(lane, str):
-                lane = self.lane(lane)
+                lane = self._lane_named(lane)
             elif not isinstance(lane, Lane):
                 raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
             lane.bind(pool)
@@ -731,7 +732,8 @@ class TaskSupervisor(Schedulers):
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.
 
         It is made at the first call. Settings, those of :class:`Lane`, may be given then and later; those left out stay.
-        Errors as the constructor's of :class:`Lane`.
+        A function may name a lane that is made later, before its first task is submitted; see :class:`BoundTask`.
+        Errors as the constructor's of :class:`Lane`. It may be called from any thread.
 
         >>> task_supervisor.lane('mail', limit=4, rate=10)
         <Lane mail running 0 waiting 0>
@@ -739,17 +741,38 @@ class TaskSupervisor(Schedulers):
         with self._lifecycle:
             lane = self._lanes.get(name)
             if lane is None:
-                lane = Lane(name, **settings)
-                self._lanes[name] = lane
+                lane = self._lanes[name] = Lane(name, **settings)
+                return lane
+            if lane.unknown is not None:
+                lane.make(**settings)
                 return lane
         if settings:
             lane.configure(**settings)
         return lane
 
-    def get_lanes(self) -> dict[str, Lane]:
-        """Return the lanes that have been asked for by name."""
+    def _lane_named(self, name: str) -> Lane:
+        """Return the lane that a function names, or a stand-in that :meth:`lane` turns into one."""
         with self._lifecycle:
-            return dict(self._lanes)
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane.named(name, partial(self._unknown_lane, name))
+            return lane
+
+    def _unknown_lane(self, name: str) -> InvalidArgumentError:
+        from difflib import get_close_matches
+
+        known = sorted(self.get_lanes())
+        near = get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return InvalidArgumentError(
+            f"no lane of supervisor {self.id} is named {name!r}{hint} Its lanes are: "
+            f"{', '.join(map(repr, known)) or 'none'}. Make the lane before the first task is "
+            f"submitted: lane({name!r}, limit=...) of the supervisor")
+
+    def get_lanes(self) -> dict[str, Lane]:
+        """Return the lanes that :meth:`lane` has made, by name. It may be called from any thread."""
+        with self._lifecycle:
+            return {name: lane for name, lane in self._lanes.items() if lane.unknown is None}
 
     def kept_spec(self, target: Any, tt: TaskType, priority: int | None) -> TaskSpec:
         """Return the spec for bare calls of a function, the same one each time, so that what is learnt of the

@@ -4,9 +4,9 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import (InvalidArgumentError, InvalidTypeError, Lane, ProcessDiedError,
-                          QueueFullError, TaskOptions, TaskTimeoutError, background_task,
-                          wait_completed)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidTypeError,
+                          Lane, ProcessDiedError, QueueFullError, TaskOptions, TaskTimeoutError,
+                          background_task, wait_completed)
 
 from . import functions as f
 
@@ -307,13 +307,58 @@ def test_a_lane_has_one_pool(supervisor):
         background_task(f.co_nothing, supervisor=supervisor, lane=lane)
 
 
-def test_a_lane_by_name_is_made_when_it_is_first_named(supervisor):
+def test_lane_named_before_it_is_made_takes_tasks_once_it_is_made(supervisor):
     bound = background_task(f.give, supervisor=supervisor, lane="mail")
+    assert supervisor.get_lanes() == {}
     lane = supervisor.lane("mail", limit=3, rate=100)
-    assert (lane.limit, lane.rate, bound(4).value(20)) == (3, 100, 4)
+    assert (lane.limit, lane.rate, lane.size, bound(4).value(20)) == (3, 100, None, 4)
     assert supervisor.get_lanes() == {"mail": lane}
     assert supervisor.lane("mail") is lane
     assert bound.options(lane=None)(5).value(20) == 5
+
+
+SUBMISSIONS = {
+    "a call": lambda bound: bound(1),
+    "a call with options": lambda bound: bound.options(retries=1)(1),
+    "a delayed call": lambda bound: bound.options(delay=1000)(1),
+    "map": lambda bound: bound.map([1, 2]),
+    "map of delayed calls": lambda bound: bound.options(delay=1000).map([1, 2]),
+    "map ahead": lambda bound: next(bound.map([1, 2], buffersize=1)),
+}
+
+
+@pytest.mark.parametrize("way", SUBMISSIONS)
+@pytest.mark.parametrize("function, tt", [(f.give, TT_THREAD), (f.give, TT_MP), (f.co_nothing, TT_COROUTINE)],
+                         ids=["thread", "process", "coroutine"])
+def test_submission_to_lane_that_was_never_made_is_refused(supervisor, function, tt, way):
+    supervisor.lane("mail")
+    bound = background_task(function, supervisor=supervisor, lane="mial", tt=tt)
+    for _ in range(2):
+        with pytest.raises(InvalidArgumentError, match=r"no lane of supervisor .* is named 'mial'; did you mean 'mail'\? "
+                                                       r"Its lanes are: 'mail'\. Make the lane before .*lane\('mial', "):
+            SUBMISSIONS[way](bound)
+    assert supervisor.get_tasks() == {}
+    assert list(supervisor.get_lanes()) == ["mail"]
+    lane = supervisor.lane("mial", size=2, on_full="raise")
+    assert (lane.size, settled(lane)) == (2, (0, 0, 0, 0))
+
+
+def test_error_for_unknown_lane_without_any_lane_says_so(supervisor):
+    bound = background_task(f.give, supervisor=supervisor, lane="mail")
+    with pytest.raises(InvalidArgumentError, match=r"is named 'mail'\. Its lanes are: none\."):
+        bound(1)
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        supervisor.lane("mail", limit=-1)       # it stays unknown
+    with pytest.raises(InvalidArgumentError, match="is named 'mail'"):
+        bound(1)
+
+
+def test_lane_made_between_two_submissions_takes_the_second(supervisor):
+    bound = background_task(f.give, supervisor=supervisor, lane="mail")
+    with pytest.raises(InvalidArgumentError):
+        bound(1)
+    supervisor.lane("mail")
+    assert bound(2).value(20) == 2
 
 
 def test_no_lane(supervisor):
@@ -322,6 +367,8 @@ def test_no_lane(supervisor):
 
 
 def test_bound_methods_keep_their_lane(supervisor):
+    supervisor.lane("boxes")
+
     class Box:
         @background_task(supervisor=supervisor, lane="boxes")
         def give(self, value):
