@@ -1,13 +1,18 @@
 """Checked arguments: each function returns the value in its final form, or raises with the argument's name."""
 from __future__ import annotations
 
+from . import _modes
+from ._inspect import generator_kind
+from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["count"]
+__all__ = ["count", "runs_when_called"]
+
+_warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
@@ -17,3 +22,28 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {value}")
     return value
+
+
+def runs_when_called(function: Any) -> None:
+    """Refuse a generator function: a call returns at once, and the body runs where someone iterates.
+
+    A program written for atasker gets one warning, since there the task succeeds.
+
+    :raises InvalidTypeError: with the way out.
+    """
+    kind = generator_kind(function)
+    if kind is None:
+        return
+    name = getattr(function, "__qualname__", None) or repr(function)
+    way = ("submit a coroutine function that iterates over it with 'async for'" if kind == "an async generator"
+           else f"submit a function that iterates over it, such as lambda: list({name}(...))")
+    message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before the first "
+               f"line of its body; {way}, or submit one call for each item with map()")
+    if not _modes.legacy:
+        raise InvalidTypeError(message)
+    if name not in _warned and len(_warned) < _WARNED_MOST:
+        _warned.add(name)
+        log.warning("%s", message)
+
+
+_WARNED_MOST = 1000

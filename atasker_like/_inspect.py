@@ -1,11 +1,14 @@
 """What a function can be called with, and whether calling it gives a coroutine."""
 from __future__ import annotations
 
+from functools import partial
+from types import CodeType, MethodType
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-__all__ = ["is_coroutine_function", "misfit", "takes", "taken_of"]
+__all__ = ["generator_kind", "is_coroutine_function", "misfit", "takes", "taken_of"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -21,6 +24,28 @@ def is_coroutine_function(function: Any) -> bool:
         if getattr(candidate, "_is_coroutine_mark", None) is not None:
             return True
     return False
+
+
+_CO_GENERATOR, _CO_ITERABLE_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x100, 0x200     # of inspect
+
+
+def generator_kind(function: Any) -> str | None:
+    """Return ``"a generator"`` or ``"an async generator"`` if a call of the function returns one, else None.
+
+    A coroutine in the style of Python 3.3 (:func:`types.coroutine`, ``asyncio.coroutine``) is neither.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, MethodType):
+        function = function.__func__
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        if not isinstance(code, CodeType):
+            return None
+    if code.co_flags & _CO_ASYNC_GENERATOR:
+        return "an async generator"
+    return "a generator" if code.co_flags & (_CO_GENERATOR | _CO_ITERABLE_COROUTINE) == _CO_GENERATOR else None
 
 
 def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int = 0) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from threading import RLock
 from types import ModuleType
 
+from . import _modes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence
@@ -90,6 +92,7 @@ def _install(quiet: bool) -> None:
         if _replaced and not quiet:
             _log().warning("atasker was imported before atasker_like.legacy.install(): what has names of it keeps them, "
                            "and the tasks that it starts are not seen here; call install() first")
+        _modes.legacy = True
         _finder = _Finder(quiet or bool(_replaced))
         sys.meta_path.insert(0, _finder)
         _send_along()
@@ -109,6 +112,7 @@ def uninstall() -> None:
         sys.modules.update(_replaced)
         _replaced.clear()
         _finder = None
+        _modes.legacy = False
         _send_no_more()
 
 

@@ -196,7 +196,8 @@ def background_task(f: Callable[..., Any], **options: Any) -> BoundTask: ...
 def background_task(f: Any = None, **options: Any) -> Any:
     """Make the calls of a function tasks. A decorator, with or without parentheses, or called by hand.
 
-    :param f: a function, coroutine function, method, static method or class method.
+    :param f: a function, coroutine function, method, static method or class method. The task of a class has the
+        instance as its value. A generator function is refused: a call of it runs no line of its body.
     :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``; coroutine functions run in a loop, others in a thread.
     :param callback: called with the result before the completion is announced.
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.

@@ -15,7 +15,7 @@ PACKAGE = Path(atasker_like.__file__).parent
 #: A package whose files are listed is ordered by them; another one is one entry.
 LAYERS = [
     ["constants", "errors", "options"],
-    ["_checks", "_inspect", "_log", "_progress", "_sqlite"],
+    ["_inspect", "_log", "_modes", "_checks", "_progress", "_sqlite"],
     ["engine", "engine.current", "engine.blocking", "engine.loop_mailbox", "engine.parking",
      "engine.registry", "engine.result", "engine.spec", "engine.task", "engine.lanes",
      "engine.run_queue", "engine.timer", "loops", "waiting"],

@@ -6,6 +6,7 @@ from itertools import chain, count
 from threading import get_ident
 from time import perf_counter
 
+from .._checks import runs_when_called
 from .._inspect import is_coroutine_function
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, Task
@@ -179,6 +180,7 @@ class Submitting(Settings):
                 raise InvalidTypeError(f"a {type(self).__name__} takes a function and its arguments, not a coroutine: submit "
                                        "the function without calling it")
             raise InvalidTypeError(f"a {type(self).__name__} takes a function, not {type(function).__name__}")
+        runs_when_called(function)
         self._check_kind(function, is_coroutine_function(function))
         return function
 

@@ -18,6 +18,7 @@ from functools import partial
 from itertools import count
 from time import monotonic, time
 
+from .._checks import runs_when_called
 from .._inspect import is_coroutine_function, takes_task_id
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
@@ -701,6 +702,7 @@ class TaskSupervisor(Schedulers):
             target = target.__wrapped__
         if not callable(target):
             raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
+        runs_when_called(target)
         if callback is not None and not callable(callback):
             raise InvalidTypeError(f"callback takes a callable, not {type(callback).__name__}")
         coroutine = is_coroutine_function(target)

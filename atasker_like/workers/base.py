@@ -9,6 +9,7 @@ import os
 import threading
 from types import FunctionType
 
+from .._checks import runs_when_called
 from .._inspect import is_coroutine_function, misfit, taken_of
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
@@ -305,6 +306,7 @@ class BackgroundWorker:
             function = function.__wrapped__     # type: ignore[attr-defined]
         if not callable(function):
             raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
+        runs_when_called(function)
         self.run = function                     # type: ignore[method-assign]
         self._static = False
 
@@ -327,6 +329,7 @@ class BackgroundWorker:
         if getattr(function, "__func__", None) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
                                    "@background_worker on a function")
+        runs_when_called(function)
         static = self._static and isinstance(function, FunctionType)
         tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
         if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:

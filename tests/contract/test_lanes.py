@@ -333,7 +333,9 @@ SUBMISSIONS = {
 def test_submission_to_lane_that_was_never_made_is_refused(supervisor, function, tt, way):
     supervisor.lane("mail")
     bound = background_task(function, supervisor=supervisor, lane="mial", tt=tt)
-    for _ in range(2):
+    for start in (False, True):
+        if start:
+            supervisor.start()
         with pytest.raises(InvalidArgumentError, match=r"no lane of supervisor .* is named 'mial'; did you mean 'mail'\? "
                                                        r"Its lanes are: 'mail'\. Make the lane before .*lane\('mial', "):
             SUBMISSIONS[way](bound)

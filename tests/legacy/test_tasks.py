@@ -295,3 +295,15 @@ def test_a_supervisor_of_another_kind(make_supervisor):
     mine.start()
     assert wait_completed(mine.put_task(functions.power, (2,)), timeout=PATIENCE) == 4
     assert mine.seen == 1
+
+
+def test_generator_function_is_accepted_with_one_warning(task_supervisor, caplog):
+    def count():
+        yield 1
+
+    for _ in range(2):
+        task = background_task(count)()
+        assert list(wait_completed(task)) == [1]
+        assert list(wait_completed(task_supervisor.put_task(count))) == [1]
+    warnings = [message for message in caplog.messages if "count is a generator function" in message]
+    assert len(warnings) == 1 and "lambda: list(" in warnings[0]

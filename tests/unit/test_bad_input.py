@@ -1,8 +1,14 @@
 """What cannot be is refused where it is passed, and the message says what to do."""
+import asyncio
+import functools
+import sys
+import types
+
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, InvalidTypeError,
-                          TaskSupervisor, background_task)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, AsyncQueue, BackgroundWorker,
+                          InvalidArgumentError, InvalidTypeError, ProcessQueue, TaskSupervisor,
+                          ThreadQueue, background_task, background_worker, co_mp_apply)
 
 from ..contract.functions import add, co_nothing
 
@@ -181,3 +187,100 @@ def test_a_lambda_in_the_process_pool(supervisor):
 def test_map_of_what_cannot_be_iterated():
     with pytest.raises(TypeError, match="not iterable"):
         background_task(add).map(5)
+
+
+# -- functions whose call runs nothing ---------------------------------------------------------------------
+
+
+def count(*_):
+    yield 1
+
+
+async def acount(*_):
+    yield 1
+
+
+class Counting:
+    def __call__(self):
+        yield 1
+
+    def method(self):
+        yield 1
+
+
+WAYS = {
+    "background_task": lambda supervisor, function: background_task(function, supervisor=supervisor),
+    "decorator": lambda supervisor, function: background_task(priority=1, supervisor=supervisor)(function),
+    "put_task": lambda supervisor, function: supervisor.put_task(function),
+    "a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).submit(function),
+    "map of a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).map(function, [1]),
+    "task() of a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).task()(function),
+    "with an initializer": lambda supervisor, function: ThreadQueue(supervisor=supervisor, initializer=len, initargs=("",),
+                                                                    fail_policy="fail_first").submit(function),
+    "an AsyncQueue": lambda supervisor, function: AsyncQueue(supervisor=supervisor).task()(function),
+    "background_worker": lambda supervisor, function: background_worker(function, supervisor=supervisor),
+    "an interval worker": lambda supervisor, function: background_worker(interval=1, supervisor=supervisor)(function),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("function", [count, functools.partial(count, 1), Counting(), Counting().method, acount],
+                         ids=["function", "partial", "object", "method", "async"])
+def test_generator_function_is_refused_with_the_way_out(supervisor, way, function):
+    text = "is an async generator function: .* with 'async for'" if function is acount else (
+        r"is a generator function: a call only makes a generator.* such as lambda: list\(")
+    with pytest.raises(InvalidTypeError, match=text):
+        WAYS[way](supervisor, function)
+    assert supervisor.get_tasks() == {}
+
+
+@pytest.mark.parametrize("function", [count, acount])
+def test_generator_function_in_a_process_is_refused(supervisor, function):
+    with pytest.raises(InvalidTypeError, match="generator function"):
+        background_task(function, tt=TT_MP, supervisor=supervisor)
+    with pytest.raises(InvalidTypeError, match="generator function"):
+        ProcessQueue(supervisor=supervisor).submit(function)
+    with pytest.raises(InvalidTypeError, match="generator function"):
+        asyncio.run(co_mp_apply(function, supervisor=supervisor))
+    assert supervisor.get_tasks() == {}
+
+
+def test_worker_class_with_a_generator_as_run_is_refused_at_its_start(supervisor):
+    class Worker(BackgroundWorker):
+        def run(self):
+            yield 1
+
+    with pytest.raises(InvalidTypeError, match="Worker.run is a generator function"):
+        Worker(supervisor=supervisor).start()
+
+
+def test_coroutine_in_the_old_style_is_no_generator_function(supervisor):
+    @types.coroutine
+    def old():
+        yield from asyncio.sleep(0).__await__()
+        return 3
+
+    assert background_task(old, supervisor=supervisor)().value(10) == 3
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="asyncio.coroutine is gone")
+@pytest.mark.filterwarnings("ignore:.*@coroutine:DeprecationWarning")
+def test_coroutine_of_asyncio_in_the_old_style_is_no_generator_function(supervisor):
+    @asyncio.coroutine
+    def old():
+        yield from asyncio.sleep(0).__await__()
+        return 3
+
+    assert background_task(old, supervisor=supervisor)().value(10) == 3
+
+
+def test_class_as_a_function_gives_an_instance(supervisor):
+    class Report:
+        def __init__(self, title):
+            self.title = title
+
+        def __iter__(self):
+            yield self.title
+
+    report = background_task(Report, supervisor=supervisor)("costs").value(10)
+    assert type(report) is Report and list(report) == ["costs"]
