@@ -1,7 +1,7 @@
 """Workers: objects that produce runs of a function, one after the other, when triggered, at an interval, or for each
 item of a queue.
 
-What a worker does from a start to its stop is a :class:`~atasker_like.workers.session.Shift`; here is what applications see.
+What a worker does from a start to its stop is a :class:`~atasker_like.workers.session.Session`; here is what applications see.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..options import TaskOptions, unknown_option
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
-from .session import RESTARTS, Shift, Token
-from .triggers import Ceaseless, Rhythm
+from .session import RESTARTS, Session, Token
+from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class BackgroundWorker:
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
     :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
         also after one that returned False; ``'never'``.
-        A worker of no other rhythm pauses before it goes on, for 0.01 seconds, twice as long with each such run that
+        A worker of no other trigger pauses before it goes on, for 0.01 seconds, twice as long with each such run that
         follows at once, 5 seconds at most.
     :param max_restarts: past so many of these within ``within`` seconds, the worker stops and says so in the log; None
         is any number.
@@ -138,9 +138,9 @@ class BackgroundWorker:
         self.last_executed: float = 0
         self._runs = self._failures = self._missed = self._restarted = 0
         self._last_duration: float | None = None
-        self._shift: Shift | None = None
-        self._first = Token()               # taken by the first shift
-        self._starting = threading.RLock()      # guards _shift, while one follows the other
+        self._session: Session | None = None
+        self._first = Token()               # taken by the first session
+        self._starting = threading.RLock()      # guards _session, while one follows the other
         self.set_name(name)
 
     # -- for subclasses ------------------------------------------------------------------------------
@@ -187,39 +187,39 @@ class BackgroundWorker:
         :raises InvalidArgumentError: (a ValueError) an impossible interval, or a loop that is not known.
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the loop is not active.
         """
-        before = self._shift
+        before = self._session
         if before is not None and before.active:
             return False
         hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
         self._override(kwargs)
         if not self.supervisor.is_active:
             self.supervisor._wake_up()
-        shift = self._make_shift(args, kwargs)
-        shift.timer.start()
+        session = self._make_session(args, kwargs)
+        session.timer.start()
         with self._starting:
-            before = self._shift
+            before = self._session
             if before is not None and before.active:
                 return False
-            heir = self._first if before is None else before.heir
-            if not heir.take():             # a signal handler is in the middle of another start
+            successor_token = self._first if before is None else before.successor_token
+            if not successor_token.take():             # a signal handler is in the middle of another start
                 return False
-            shift.previous = before
-            self._shift = shift
+            session.predecessor = before
+            self._session = session
             self.supervisor.register_sync_scheduler(self)
         try:
-            # From here on a stop of the supervisor sees the shift; one that came before makes it refuse.
+            # From here on a stop of the supervisor sees the session; one that came before makes it refuse.
             if not self.supervisor.is_active:
                 self.supervisor._wake_up()
             self.before_start()
-            self._look_ahead(shift)
+            self._before_first_step(session)
         except BaseException:
-            shift.call_off()
+            session.abort()
             raise
         if before is None:
-            shift.begin()
+            session.begin()
         else:
-            before.when_over(shift.begin)
-        shift.starter = None
+            before.add_done_callback(session.begin)
+        session.starter = None
         self.after_start()
         return True
 
@@ -234,20 +234,20 @@ class BackgroundWorker:
             end: a coroutine is cancelled, a process ended; in a thread ``current_task().check_cancelled()`` raises.
         :return: False when it had been stopped before, or never started.
         """
-        shift = self._shift
-        if shift is None:
+        session = self._session
+        if session is None:
             return False
-        stopped = shift.dismiss()
+        stopped = session.claim_stop()
         if stopped:
             try:
                 self._call_hook("before_stop")
             finally:
-                shift.go()
+                session.request_stop()
                 self._call_hook("send_stop_events")
-        if wait is not False and not self._cannot_wait(shift):
+        if wait is not False and not self._cannot_wait(session):
             deadline = deadline_of(None if wait is True else wait)
-            if not shift.wait(deadline):
-                shift.cancel()
+            if not session.wait(deadline):
+                session.cancel()
         return stopped
 
     def restart(self, *args: Any, wait: bool | float = True, **kwargs: Any) -> bool:
@@ -258,18 +258,18 @@ class BackgroundWorker:
 
     def is_active(self) -> bool:
         """Say whether the worker has been started and not been stopped."""
-        shift = self._shift
-        return shift is not None and shift.active
+        session = self._session
+        return session is not None and session.active
 
     def is_started(self) -> bool:
         """Say whether the worker is at work: started, and its last run has not ended."""
-        shift = self._shift
-        return shift is not None and shift.begun and not shift.over
+        session = self._session
+        return session is not None and session.begun and not session.done
 
     def is_stopped(self) -> bool:
         """Say whether the worker has been started, and stopped, and its last run has ended."""
-        shift = self._shift
-        return shift is not None and shift.over
+        session = self._session
+        return session is not None and session.done
 
     def wait_until_stop(self, timeout: float | None = None) -> bool:
         """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
@@ -279,18 +279,18 @@ class BackgroundWorker:
         :return: False when the time was up.
         :raises SupervisorBusyError: (a RuntimeError) it is the worker itself that calls.
         """
-        shift = self._shift
-        if shift is None or shift.over:
+        session = self._session
+        if session is None or session.done:
             return True
-        if self._cannot_wait(shift):
+        if self._cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return False, or call "
                                       "stop(wait=False), and have another thread wait")
-        return shift.wait(deadline_of(timeout))
+        return session.wait(deadline_of(timeout))
 
     def stats(self) -> WorkerStats:
         """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
-        shift = self._shift
-        return WorkerStats(name=self.name, active=self.is_active(), running=shift is not None and shift.busy,
+        session = self._session
+        return WorkerStats(name=self.name, active=self.is_active(), running=session is not None and session.busy,
                            runs=self._runs, failures=self._failures, missed=self._missed,
                            restarts=self._restarted, waiting=self._waiting(),
                            last_executed=self.last_executed or None, last_duration=self._last_duration)
@@ -324,7 +324,7 @@ class BackgroundWorker:
             if name != "_name" and name in kwargs:
                 raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a {type(self).__name__}")
 
-    def _make_shift(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shift:
+    def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
         function = self.run
         if getattr(function, "__func__", None) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
@@ -348,35 +348,35 @@ class BackgroundWorker:
                                    "start() what it takes" + (", beside the item of the queue" if items else ""))
         self._prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
-        return Shift(self, self._rhythm(), tt, function, args, kwargs, wants_id, to_result, loop)
+        return Session(self, self._make_trigger(), tt, function, args, kwargs, wants_id, to_result, loop)
 
-    def _rhythm(self) -> Rhythm:
-        return Ceaseless()
+    def _make_trigger(self) -> Trigger:
+        return ContinuousTrigger()
 
     def _items(self) -> tuple[Any, ...]:
         """Stand-ins for what the function gets in front of the arguments of start()."""
         return ()
 
     def _prepare(self, loop: Any) -> None:
-        """The arguments are good; the shift is about to be made."""
+        """The arguments are good; the session is about to be made."""
 
     def end(self) -> None:
         """The supervisor's call: it has ended all that runs."""
-        shift = self._shift
-        if shift is not None:
-            shift.end()
+        session = self._session
+        if session is not None:
+            session.end()
 
     def reset_after_fork(self) -> None:
         """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
-        self._shift = None
+        self._session = None
         self._first = Token()
         self._starting = threading.RLock()
 
-    def _look_ahead(self, shift: Shift) -> None:
-        """The shift can be noted to, and has not begun."""
+    def _before_first_step(self, session: Session) -> None:
+        """The session can be noted to, and has not begun."""
 
-    def _cannot_wait(self, shift: Shift) -> bool:
-        return shift.is_inside() or self.supervisor._is_busy_here()
+    def _cannot_wait(self, session: Session) -> bool:
+        return session.is_inside() or self.supervisor._is_busy_here()
 
     def _has_hook(self, name: str) -> bool:
         return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
@@ -388,16 +388,16 @@ class BackgroundWorker:
         except caught:
             log.exception("worker %s: its %s raised", self.name, name)
 
-    # -- what the shift asks of it -------------------------------------------------------------------
+    # -- what the session asks of it -------------------------------------------------------------------
 
-    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
+    def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
         """Return what the function gets in front of its arguments; None when it need not run after all."""
         return ()
 
-    def _give_back(self, taken: tuple[Any, ...]) -> None:
+    def _return_item(self, taken: tuple[Any, ...]) -> None:
         """What was taken cannot be dealt with: it is for the next start."""
 
-    def _dealt_with(self, rhythm: Rhythm) -> None:
+    def _item_done(self, trigger: Trigger) -> None:
         """What was taken has been dealt with."""
 
     def _count(self, seconds: float, failed: bool = False) -> None:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     Notify = Callable[[], None]
 
-__all__ = ["Inbox", "is_asyncio_queue", "make_queue", "task_done"]
+__all__ = ["WorkerQueue", "is_asyncio_queue", "make_queue", "task_done"]
 
 
 class _Put:
-    """What :meth:`Inbox.put` returns: it is done, and may be awaited all the same."""
+    """What :meth:`WorkerQueue.put` returns: it is done, and may be awaited all the same."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class _Put:
 _PUT = _Put()
 
 
-class Inbox:
+class WorkerQueue:
     """The queue of a worker that did not choose a class: without bounds, for any thread, signal handlers included.
 
     ``put`` can be called and can be awaited.
@@ -112,8 +112,8 @@ def make_queue(kind: type[Any], notify: Notify) -> Any:
     if is_asyncio_queue(kind):
         from asyncio import Queue
 
-        patient = type("_PatientQueue", (_Patience, Queue), {})
-        bases = (_AsyncioQueue, patient) if kind is Queue else (_AsyncioQueue, kind, patient)
+        patient = type("_BlockingQueue", (_BlockingPut, Queue), {})
+        bases = (_ThreadSafeAsyncioQueue, patient) if kind is Queue else (_ThreadSafeAsyncioQueue, kind, patient)
         made = type(kind.__name__, bases, {"__module__": kind.__module__})
     else:
         made = type(kind.__name__, (_NotifyingQueue, kind), {"__module__": kind.__module__})
@@ -147,7 +147,7 @@ class _NotifyingQueue:
         return result
 
 
-class _AsyncioQueue:
+class _ThreadSafeAsyncioQueue:
     """In front of asyncio's queues, which any thread may use here: a lock guards them, and whoever waits for room, or for
     the end of all items, is woken in a loop of his own. So the queue belongs to no loop."""
 
@@ -203,7 +203,7 @@ class _AsyncioQueue:
             _wake(waiter)
 
 
-class _Patience:
+class _BlockingPut:
     """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for."""
 
     async def put(self: Any, item: Any) -> None:
@@ -211,7 +211,7 @@ class _Patience:
         while True:
             with self._worker_lock:
                 if not self.full() or getattr(self, "_is_shutdown", False):
-                    super(_AsyncioQueue, self).put_nowait(item)     # type: ignore[misc]
+                    super(_ThreadSafeAsyncioQueue, self).put_nowait(item)     # type: ignore[misc]
                     break
                 waiter = self._worker_wait(self._worker_putters, is_new)
             try:

@@ -8,9 +8,9 @@ from .._inspect import is_coroutine_function
 from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError
 from .base import BackgroundWorker, _seconds
-from .item_queues import Inbox, check_queue_class, is_asyncio_queue, make_queue, task_done
-from .session import Shift
-from .triggers import OVERLAPS, FromQueue, OnCall, Periodic, Rhythm
+from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
+from .session import Session
+from .triggers import OVERLAPS, QueueTrigger, EventTrigger, IntervalTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._queue_class: Any = kind
         self._queue: Any = None
         self._wants_task_done = False
-        self._given_back: deque[Any] = deque()        # items that come before those of the queue
+        self._returned_items: deque[Any] = deque()        # items that come before those of the queue
         if not self._is_born_at_the_start():
             self._make_queue()
 
@@ -72,7 +72,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def _make_queue(self) -> None:
         if self._queue_class is True:
-            self._queue = Inbox(self._notify)
+            self._queue = WorkerQueue(self._notify)
             return
         try:
             self._queue = make_queue(self._queue_class, self._notify)
@@ -115,18 +115,18 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         """Called with an item that has been taken, before the function gets it."""
 
     def _notify(self) -> None:
-        shift = self._shift
-        if shift is not None:
-            shift.rhythm.note()         # type: ignore[attr-defined]
-            shift.want()
+        session = self._session
+        if session is not None:
+            session.trigger.note()         # type: ignore[attr-defined]
+            session.request_step()
 
-    def _rhythm(self) -> Rhythm:
-        return FromQueue()
+    def _make_trigger(self) -> Trigger:
+        return QueueTrigger()
 
     def reset_after_fork(self) -> None:
         super().reset_after_fork()
         # What waits is for the parent; and another thread of it may have held the queue's locks.
-        self._given_back.clear()
+        self._returned_items.clear()
         self._queue = None
         if not self._is_born_at_the_start():
             try:
@@ -134,9 +134,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             except Exception:
                 log.exception("worker %s: there is no queue in the forked process", self.name)
 
-    def _look_ahead(self, shift: Shift) -> None:
+    def _before_first_step(self, session: Session) -> None:
         if self._waiting():                 # put before the start, or left by the last stop
-            shift.rhythm.note()             # type: ignore[attr-defined]
+            session.trigger.note()             # type: ignore[attr-defined]
 
     def _items(self) -> tuple[Any, ...]:
         return (None,)
@@ -153,10 +153,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             finally:
                 _set_running_loop(before)
 
-    def _take(self, rhythm: Rhythm) -> tuple[Any, ...] | None:
+    def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
         self._call_hook("before_queue_get", caught=BaseException)
-        if self._given_back:
-            item = self._given_back.popleft()
+        if self._returned_items:
+            item = self._returned_items.popleft()
         else:
             try:
                 item = self._queue.get_nowait()
@@ -167,15 +167,15 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._call_hook("after_queue_get", item, caught=BaseException)
         return (item,)
 
-    def _give_back(self, taken: tuple[Any, ...]) -> None:
-        self._given_back.extend(taken)
+    def _return_item(self, taken: tuple[Any, ...]) -> None:
+        self._returned_items.extend(taken)
 
-    def _dealt_with(self, rhythm: Rhythm) -> None:
+    def _item_done(self, trigger: Trigger) -> None:
         if self._wants_task_done:
             task_done(self._queue)
 
     def _waiting(self) -> int:
-        return len(self._given_back) + (0 if self._queue is None else int(self._queue.qsize()))
+        return len(self._returned_items) + (0 if self._queue is None else int(self._queue.qsize()))
 
 
 class _WorkerEvent:
@@ -227,13 +227,13 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         :param force: have another run follow when the function is running.
         :return: False when nothing follows: the function is running, or the worker is not active.
         """
-        shift = self._shift
-        if shift is None or not shift.active or (shift.busy and not force):
+        session = self._session
+        if session is None or not session.active or (session.busy and not force):
             return False
-        rhythm = shift.rhythm
-        assert isinstance(rhythm, OnCall)
-        rhythm.call()
-        shift.want()
+        trigger = session.trigger
+        assert isinstance(trigger, EventTrigger)
+        trigger.call()
+        session.request_step()
         return True
 
     async def trigger(self, force: bool = False) -> bool:
@@ -244,12 +244,12 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         """Return an object whose ``set()`` triggers the worker; it has ``clear()`` and ``is_set()``, too."""
         return _WorkerEvent(self)
 
-    def _calls(self) -> OnCall | None:
-        shift = self._shift
-        return None if shift is None else shift.rhythm      # type: ignore[return-value]
+    def _calls(self) -> EventTrigger | None:
+        session = self._session
+        return None if session is None else session.trigger      # type: ignore[return-value]
 
-    def _rhythm(self) -> Rhythm:
-        return OnCall()
+    def _make_trigger(self) -> Trigger:
+        return EventTrigger()
 
 
 class BackgroundIntervalWorker(BackgroundEventWorker):
@@ -307,9 +307,9 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", None), kwargs.pop("_delay_before", None))
         super()._override(kwargs)
 
-    def _rhythm(self) -> Rhythm:
+    def _make_trigger(self) -> Trigger:
         before = self.delay_before or 0.0
-        return Periodic(self.interval, (self.delay or 0.0) + before, before, self.overlap, self._note_missed)
+        return IntervalTrigger(self.interval, (self.delay or 0.0) + before, before, self.overlap, self._note_missed)
 
     def _note_missed(self, ticks: int) -> None:
         self._missed += ticks

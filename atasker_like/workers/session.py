@@ -1,17 +1,17 @@
-"""A shift: one start of a worker, up to its stop.
+"""A session: one start of a worker, up to its stop.
 
 ::
 
     trigger, put ──> calls ──> timer ──┐
-    interval, delay ─────────> timer ──┴─> look() ── something to do? ──> a task in a pool ──> look again
+    interval, delay ─────────> timer ──┴─> step() ── something to do? ──> a task in a pool ──> look again
                                               └────── nothing? ──> rests: no thread, no place, nothing polls
 
-There is one *key* to a shift. Whoever holds it decides: whether there is something to do, when the timer is to look
-again, whether the shift is over. A task that runs the function has it with it, so there is one run at a time. Who does
+There is one *key* to a session. Whoever holds it decides: whether there is something to do, when the timer is to look
+again, whether the session is over. A task that runs the function has it with it, so there is one run at a time. Who does
 not get the key goes away, since who has it looks again after he has put it back. So nobody waits here, and no lock is
 taken: whatever a signal handler or a finalizer asks of a worker is a note in a deque, and the timer's to see to.
 
-All of this relies on a deque's methods being one step each, on a free-threaded build too; see :meth:`Shift.look`.
+All of this relies on a deque's methods being one step each, on a free-threaded build too; see :meth:`Session.step`.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, Task
 from ..errors import SupervisorStoppedError, TaskCancelledError
 from ..options import TaskOptions
-from .triggers import Ceaseless, FromQueue
+from .triggers import ContinuousTrigger, QueueTrigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from .base import BackgroundWorker
-    from .triggers import Rhythm
+    from .triggers import Trigger
 
-__all__ = ["RESTARTS", "Shift"]
+__all__ = ["RESTARTS", "Session"]
 
 #: When a worker goes on after a run that failed, or returned False.
 RESTARTS = ("always", "on_failure", "never")
@@ -110,15 +110,15 @@ class _Yield:
         yield
 
 
-class Shift:
+class Session:
     """One start of a worker. Methods may be called from any thread, unless they say who may."""
 
-    def __init__(self, worker: BackgroundWorker, rhythm: Rhythm, tt: TaskType, function: Callable[..., Any],
+    def __init__(self, worker: BackgroundWorker, trigger: Trigger, tt: TaskType, function: Callable[..., Any],
                  args: tuple[Any, ...], kwargs: dict[str, Any], wants_id: bool,
                  to_result: Callable[[Any], Any] | None, loop: asyncio.AbstractEventLoop | None) -> None:
         supervisor = worker.supervisor
         self._worker = worker
-        self.rhythm = rhythm
+        self.trigger = trigger
         self._supervisor = supervisor
         self._threads: Any = supervisor.pool_for(TT_THREAD)
         self._pool: Any = supervisor.pool_for(tt)
@@ -134,21 +134,21 @@ class Shift:
         target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
         self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
                               loop=loop, worker=worker, takes_id=wants_id and self._in_process)
-        self._key = Token()
+        self._ownership = Token()
         self._wanted = False                # the timer has been asked to look
-        self._standing = Token()            # taken by who ends the shift: there is one who does
-        #: Taken by the one shift that follows: a handler may start the worker in the middle of a start of it.
-        self.heir = Token()
-        self.previous: Shift | None = None     # while that is not over
+        self._end_token = Token()            # taken by who ends the session: there is one who does
+        #: Taken by the one session that follows: a handler may start the worker in the middle of a start of it.
+        self.successor_token = Token()
+        self.predecessor: Session | None = None     # while that is not over
         self.active = True                  # it is to go on
-        self.begun = False                  # the shift before it is over
-        self.over = False
+        self.begun = False                  # the session before it is over
+        self.done = False
         self.busy = False                   # the function runs, or is about to
         self.task: Task[Any] | None = None
         self._run: _Run | None = None      # where the function runs in this process
         self._caller: int | None = None    # the thread that is in code of the worker's own
         self.starter: int | None = threading.get_ident()   # the thread that is in start(), until it has begun
-        self._followers: deque[Callable[[], None]] = deque()
+        self._done_callbacks: deque[Callable[[], None]] = deque()
         self._restarts: deque[float] = deque()    # when the last ones were, where they are bounded
 
     # -- the key -------------------------------------------------------------------------------------
@@ -158,48 +158,48 @@ class Shift:
         now: float = self.timer.clock()
         return now
 
-    def want(self) -> None:
+    def request_step(self) -> None:
         """Have the timer look soon. Signal handlers and finalizers may call it at any line."""
         # Who has noted something looks at the key; who has put the key back looks for notes. One of them sees it.
-        if _ORDERED and (self._wanted or not self._key.is_there()):
+        if _ORDERED and (self._wanted or not self._ownership.is_there()):
             return
         self._wanted = True
         try:
-            self.timer.call_at(_NOW, self.look)
+            self.timer.call_at(_NOW, self.step)
         except BaseException:
             self._wanted = False
             raise
 
-    def look(self) -> None:
+    def step(self) -> None:
         """See what is to be done, unless somebody does already. Called by the timer's thread and by those that end
         runs: nothing interrupts them, and they are in no critical section."""
         while True:
             self._wanted = False
-            if not self.begun or not self._key.take():
+            if not self.begun or not self._ownership.take():
                 return
-            if self._decide() or (self.active and not self.rhythm.has_news()):
+            if self._step() or (self.active and not self.trigger.has_news()):
                 return
 
-    def _decide(self) -> bool:
-        """With the key. False when it has been put back; True when a run has it, or the shift is over."""
+    def _step(self) -> bool:
+        """(ownership held). False when it has been put back; True when a run has it, or the session is over."""
         if self.active:
-            if not self.rhythm.is_due(self.clock()):
-                self.rhythm.rest(self)
-                self._key.put_back()
+            if not self.trigger.is_due(self.clock()):
+                self.trigger.rest(self)
+                self._ownership.put_back()
                 return False
             self.busy = True
             if self._submit():
                 return True
-            self._dismissed("its supervisor takes no tasks any more")
+            self._fail("its supervisor takes no tasks any more")
         self._finish()
         return True
 
     def begin(self) -> None:
-        """The shift before this one is over."""
-        self.previous = None
-        self.rhythm.begin(self)
+        """The session before this one is over."""
+        self.predecessor = None
+        self.trigger.begin(self)
         self.begun = True
-        self.timer.call_at(_NOW, self.look)
+        self.timer.call_at(_NOW, self.step)
 
     # -- a run ---------------------------------------------------------------------------------------
 
@@ -222,11 +222,11 @@ class Shift:
             return False
         run.accepted = True
         if not self.active:
-            self._call_back(run)            # go() may have come too early for that
+            self._withdraw_run(run)            # request_stop() may have come too early for that
         return True
 
-    def _call_back(self, run: _Run) -> None:
-        """A run that has not begun never does: the shift need not wait until there is a place for it."""
+    def _withdraw_run(self, run: _Run) -> None:
+        """A run that has not begun never does: the session need not wait until there is a place for it."""
         task = run.task
         if task is not None and run.accepted and run.begin():
             task.cancel()
@@ -236,14 +236,14 @@ class Shift:
         """The task is final. Called with no lock held, by whoever made it so."""
         never_ran = run.begin()
         if task._status == CANCELED:
-            if isinstance(self.rhythm, Ceaseless):
-                self._dismissed("its task was cancelled")
+            if isinstance(self.trigger, ContinuousTrigger):
+                self._fail("its task was cancelled")
         elif never_ran:
             error = task.exception(0)
             if error is not None:
-                self._dismissed(str(error))
+                self._fail(str(error))
         if never_ran:
-            self._look_again()
+            self._note_queue()
         if never_ran or run.is_last():
             self._run_ended()
 
@@ -252,12 +252,12 @@ class Shift:
             self._run_ended()
 
     def _run_ended(self) -> None:
-        """With the key: the run is over."""
+        """(ownership held): the run is over."""
         self.task = self._run = None
         self.busy = False
-        self.rhythm.ended(self.clock())
-        if not self._decide() and (not self.active or self.rhythm.has_news()):
-            self.look()
+        self.trigger.ended(self.clock())
+        if not self._step() and (not self.active or self.trigger.has_news()):
+            self.step()
 
     def _in_thread(self, run: _Run) -> None:
         """In a pool thread, as the target of a task."""
@@ -267,24 +267,24 @@ class Shift:
             began = perf_counter()
             while self._run_once() and self.active:
                 if self._pool.admission.waiting and perf_counter() - began > SLICE:
-                    self._look_again()
+                    self._note_queue()
                     return          # others wait for the place: behind them
-                if not self.rhythm.is_next():
+                if not self.trigger.may_repeat():
                     return
         finally:
             self._function_ended(run)
 
-    def _look_again(self) -> None:
+    def _note_queue(self) -> None:
         """A run ends that has not looked whether there is more to do."""
-        if isinstance(self.rhythm, FromQueue):
-            self.rhythm.note()
+        if isinstance(self.trigger, QueueTrigger):
+            self.trigger.note()
 
     def _run_once(self) -> bool:
         """Run the function; False when there was nothing to run it for."""
         worker = self._worker
         self._caller = threading.get_ident()
         try:
-            item = worker._take(self.rhythm)
+            item = worker._next_item(self.trigger)
             if item is None:
                 return False
             began = worker.last_executed = perf_counter()
@@ -297,7 +297,7 @@ class Shift:
             else:
                 self._returned(result, began)
             finally:
-                worker._dealt_with(self.rhythm)
+                worker._item_done(self.trigger)
         finally:
             self._caller = None
         return True
@@ -311,7 +311,7 @@ class Shift:
         worker = self._worker
         try:
             while True:
-                item = worker._take(self.rhythm)
+                item = worker._next_item(self.trigger)
                 if item is None:
                     return
                 began = worker.last_executed = perf_counter()
@@ -319,7 +319,7 @@ class Shift:
                     result = await self._function(*item, *self._args, **self._keywords())
                 except CancelledError:
                     worker._count(perf_counter() - began)
-                    self._look_again()
+                    self._note_queue()
                     if self.active and not self._was_asked_to_end():
                         log.exception("worker %s: a run of it was cancelled, by what it awaited or by its loop",
                                       worker.name)
@@ -329,8 +329,8 @@ class Shift:
                 else:
                     self._returned(result, began)
                 finally:
-                    worker._dealt_with(self.rhythm)
-                if not self.active or not self.rhythm.is_next():
+                    worker._item_done(self.trigger)
+                if not self.active or not self.trigger.may_repeat():
                     return
                 await _Yield()
         finally:
@@ -351,23 +351,23 @@ class Shift:
         item = None
         if self.active:
             self._caller = threading.get_ident()
-            item = worker._take(self.rhythm)
+            item = worker._next_item(self.trigger)
             self._caller = None
         if item is None:
             self._run_ended()
             return
         began = worker.last_executed = perf_counter()
         try:
-            self._look_again()
+            self._note_queue()
             task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
         except SupervisorStoppedError:
-            worker._give_back(item)
-            self._dismissed("its supervisor takes no tasks any more")
+            worker._return_item(item)
+            self._fail("its supervisor takes no tasks any more")
             self._run_ended()
             return
         except BaseException as error:
             self._failed(error, began)
-            worker._dealt_with(self.rhythm)
+            worker._item_done(self.trigger)
             self._run_ended()
             return
         self.task = task
@@ -381,14 +381,14 @@ class Shift:
                 result = self._to_result(result)
         except TaskCancelledError:
             self._worker._count(perf_counter() - began)
-            if isinstance(self.rhythm, Ceaseless):
-                self._dismissed("its task was cancelled")
+            if isinstance(self.trigger, ContinuousTrigger):
+                self._fail("its task was cancelled")
         except BaseException as error:
             self._failed(error, began)
         else:
             self._returned(result, began)
         finally:
-            self._worker._dealt_with(self.rhythm)
+            self._worker._item_done(self.trigger)
             self._caller = None
         self._run_ended()
 
@@ -404,7 +404,7 @@ class Shift:
         """Called while the error is being handled."""
         worker = self._worker
         worker._count(perf_counter() - began, failed=True)
-        if isinstance(error, TaskCancelledError) and (not self.active or isinstance(self.rhythm, Ceaseless)):
+        if isinstance(error, TaskCancelledError) and (not self.active or isinstance(self.trigger, ContinuousTrigger)):
             worker.stop(wait=False)         # it was asked to end, and did
             return
         on_error = worker.on_error
@@ -442,39 +442,39 @@ class Shift:
                 return False
             restarts.append(now)
         worker._restarted += 1
-        self.rhythm.restarted(self.clock(), worker._runs, perf_counter() - began)
+        self.trigger.restarted(self.clock(), worker._runs, perf_counter() - began)
         return True
 
     # -- the end -------------------------------------------------------------------------------------
 
-    def dismiss(self) -> bool:
-        """Be the one who ends the shift; False when another one is. :meth:`go` must follow."""
-        return self._standing.take()
+    def claim_stop(self) -> bool:
+        """Be the one who ends the session; False when another one is. :meth:`request_stop` must follow."""
+        return self._end_token.take()
 
-    def go(self) -> None:
-        """Let the shift end: at once, or with the run that is under way."""
+    def request_stop(self) -> None:
+        """Let the session end: at once, or with the run that is under way."""
         self.active = False
-        # Not want(): a signal handler that waits for the end may have come in between two lines of that.
-        self.timer.call_at(_NOW, self._let_end)
+        # Not request_step(): a signal handler that waits for the end may have come in between two lines of that.
+        self.timer.call_at(_NOW, self._stop_step)
 
-    def _let_end(self) -> None:
-        """The timer's call, when the shift is to end."""
+    def _stop_step(self) -> None:
+        """The timer's call, when the session is to end."""
         run = self._run
         if run is not None:
-            self._call_back(run)
-        self.look()
+            self._withdraw_run(run)
+        self.step()
 
-    def _dismissed(self, why: str) -> None:
-        """With the key: the shift cannot go on."""
+    def _fail(self, why: str) -> None:
+        """(ownership held): the session cannot go on."""
         if self.active and self._supervisor.is_active:
             log.error("worker %s is stopped: %s", self._worker.name, why)
-        self.dismiss()
+        self.claim_stop()
         self.active = False
 
     def _finish(self) -> None:
-        """With the key, which nobody gets any more."""
+        """(ownership held), which nobody gets any more."""
         self.busy = False
-        self.rhythm.leave(self)
+        self.trigger.leave(self)
         if self._worker._has_hook("after_stop"):
             self._threads.beside(self._close)
         else:
@@ -491,33 +491,33 @@ class Shift:
     def _leave(self) -> None:
         worker = self._worker
         with worker._starting:
-            if worker._shift is self:       # else the next one has begun
+            if worker._session is self:       # else the next one has begun
                 self._supervisor.unregister_sync_scheduler(worker)
-        # A stopped worker keeps its last shift, for those who ask; not what the function was given.
+        # A stopped worker keeps its last session, for those who ask; not what the function was given.
         self._args, self._kwargs, self._context = (), {}, Context()
-        self.over = True
-        self._tell()
+        self.done = True
+        self._run_done_callbacks()
 
-    def call_off(self) -> None:
-        """The shift does not take place: it has not begun."""
-        self.dismiss()
+    def abort(self) -> None:
+        """The session does not take place: it has not begun."""
+        self.claim_stop()
         self.active = False
-        if self.previous is None:
+        if self.predecessor is None:
             self._leave()
         else:
-            self.previous.when_over(self._leave)
+            self.predecessor.add_done_callback(self._leave)
 
     def end(self) -> None:
         """Called by a thread that nothing interrupts, when the timer may not look any more."""
-        self.dismiss()
+        self.claim_stop()
         self.active = False
-        previous = self.previous
-        if previous is not None:
-            previous.end()
-        self.look()
+        predecessor = self.predecessor
+        if predecessor is not None:
+            predecessor.end()
+        self.step()
 
-    def _tell(self) -> None:
-        followers = self._followers
+    def _run_done_callbacks(self) -> None:
+        followers = self._done_callbacks
         while followers:
             try:
                 follower = followers.popleft()
@@ -525,21 +525,21 @@ class Shift:
                 return
             follower()
 
-    def when_over(self, follower: Callable[[], None]) -> None:
-        """Have a short call made when the shift is over, or now."""
-        self._followers.append(follower)
-        if self.over:
-            self._tell()
+    def add_done_callback(self, follower: Callable[[], None]) -> None:
+        """Have a short call made when the session is over, or now."""
+        self._done_callbacks.append(follower)
+        if self.done:
+            self._run_done_callbacks()
 
     def wait(self, deadline: float | None) -> bool:
-        """Block until the shift is over, at the latest until the deadline; say whether it is."""
+        """Block until the session is over, at the latest until the deadline; say whether it is."""
         gate = threading.Lock()
         gate.acquire()
-        self.when_over(gate.release)
-        return block(gate.acquire, deadline) or self.over
+        self.add_done_callback(gate.release)
+        return block(gate.acquire, deadline) or self.done
 
     def is_inside(self) -> bool:
-        """Say whether the calling code is what the shift would wait for: the worker's own, or in its loop."""
+        """Say whether the calling code is what the session would wait for: the worker's own, or in its loop."""
         if threading.get_ident() in (self._caller, self.starter):
             return True
         if self.loop is not None:

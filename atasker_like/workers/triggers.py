@@ -1,7 +1,7 @@
-"""Rhythms: when a worker's function is to run. Where it runs, and that it does so once at a time, is the shift's to see to.
+"""Triggers: when a worker's function is to run. Where it runs, and that it does so once at a time, is the session's to see to.
 
 What any thread may note at any line is in deques, whose methods are one step each, on a free-threaded build too; all
-else is for who has the shift's key.
+else is for who has the session's key.
 """
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from ..engine.timer import TimerEntry
-    from .session import Shift
+    from .session import Session
 
-__all__ = ["OVERLAPS", "Ceaseless", "FromQueue", "OnCall", "Periodic", "Rhythm"]
+__all__ = ["OVERLAPS", "ContinuousTrigger", "QueueTrigger", "EventTrigger", "IntervalTrigger", "Trigger"]
 
 #: What may become of ticks that come while the function runs.
 OVERLAPS = ("skip", "queue", "coalesce")
 
-#: Seconds that a worker of no other rhythm pauses after a run that failed: at first, and at most, when it has doubled with
+#: Seconds that a worker of no other trigger pauses after a run that failed: at first, and at most, when it has doubled with
 #: each that followed. One that lasted as long as that is the first of another series.
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 
@@ -29,11 +29,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Rhythm:
-    """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the shift's key."""
+class Trigger:
+    """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the session's key."""
 
-    def begin(self, shift: Shift) -> None:
-        """The shift begins."""
+    def begin(self, session: Session) -> None:
+        """The session begins."""
 
     def has_news(self) -> bool:
         """Say whether :meth:`is_due` should be asked."""
@@ -43,7 +43,7 @@ class Rhythm:
         """Say whether the function is to run now; what asked for that has been served then."""
         raise NotImplementedError
 
-    def is_next(self) -> bool:
+    def may_repeat(self) -> bool:
         """Say whether the next run may follow in the same task."""
         return False
 
@@ -53,14 +53,14 @@ class Rhythm:
     def restarted(self, now: float, number: int, seconds: float) -> None:
         """The run of this number failed after so many seconds, and the worker goes on all the same."""
 
-    def rest(self, shift: Shift) -> None:
+    def rest(self, session: Session) -> None:
         """There is nothing to do now: say when there will be."""
 
-    def leave(self, shift: Shift) -> None:
-        """The shift is over."""
+    def leave(self, session: Session) -> None:
+        """The session is over."""
 
 
-class Ceaseless(Rhythm):
+class ContinuousTrigger(Trigger):
     """One run after the other; with a pause after one that failed, since nothing else keeps one that fails at once
     from filling the log and a core."""
 
@@ -70,7 +70,7 @@ class Ceaseless(Rhythm):
         self._until: float | None = None       # it pauses
         self._entry: TimerEntry | None = None
 
-    def is_next(self) -> bool:
+    def may_repeat(self) -> bool:
         return self._until is None
 
     def has_news(self) -> bool:
@@ -85,20 +85,20 @@ class Ceaseless(Rhythm):
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
         self._until = now + self._pause
 
-    def rest(self, shift: Shift) -> None:
+    def rest(self, session: Session) -> None:
         if self._entry is None and self._until is not None:
-            self._entry = shift.timer.call_at(self._until, self._go_on, shift)
+            self._entry = session.timer.call_at(self._until, self._go_on, session)
 
-    def _go_on(self, shift: Shift) -> None:
+    def _go_on(self, session: Session) -> None:
         """The timer's call."""
         self._entry = self._until = None
-        shift.look()
+        session.step()
 
-    def leave(self, shift: Shift) -> None:
-        shift.timer.cancel(self._entry)
+    def leave(self, session: Session) -> None:
+        session.timer.cancel(self._entry)
 
 
-class OnCall(Rhythm):
+class EventTrigger(Trigger):
     """When it is triggered. Several triggers before the run starts are one."""
 
     def __init__(self) -> None:
@@ -112,9 +112,9 @@ class OnCall(Rhythm):
         return bool(self.calls)
 
     def is_due(self, now: float) -> bool:
-        return self._take()
+        return self._collect()
 
-    def _take(self) -> bool:
+    def _collect(self) -> bool:
         calls = self.calls
         triggered = False
         while calls:
@@ -122,7 +122,7 @@ class OnCall(Rhythm):
         return triggered
 
 
-class FromQueue(Rhythm):
+class QueueTrigger(Trigger):
     """When there is an item. The queue itself is not asked here: its class may be anyone's, and block."""
 
     def __init__(self) -> None:
@@ -142,12 +142,12 @@ class FromQueue(Rhythm):
         self._notes.clear()
         return True
 
-    def is_next(self) -> bool:
+    def may_repeat(self) -> bool:
         self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
         return True
 
 
-class Periodic(OnCall):
+class IntervalTrigger(EventTrigger):
     """At an interval from start to start, or with a delay from end to start; and when it is triggered.
 
     A deadline is the one before it and the interval, so nothing drifts. Nobody looks at the clock while the function
@@ -166,11 +166,11 @@ class Periodic(OnCall):
         self._armed_for = float("inf")
         self._missed = missed               # told how many ticks
 
-    def begin(self, shift: Shift) -> None:
-        self._deadline = shift.clock() + self._first
+    def begin(self, session: Session) -> None:
+        self._deadline = session.clock() + self._first
 
     def is_due(self, now: float) -> bool:
-        triggered = self._take()
+        triggered = self._collect()
         if self._deadline > now:
             return triggered
         self._deadline = float("inf") if self._interval is None else self._deadline + self._interval
@@ -186,16 +186,16 @@ class Periodic(OnCall):
             self._missed(over)
             self._deadline += over * self._interval
 
-    def rest(self, shift: Shift) -> None:
+    def rest(self, session: Session) -> None:
         if self._armed_for != self._deadline:
-            shift.timer.cancel(self._entry)
+            session.timer.cancel(self._entry)
             self._armed_for = self._deadline
-            self._entry = shift.timer.call_at(self._deadline, self._tick, shift, self._deadline)
+            self._entry = session.timer.call_at(self._deadline, self._tick, session, self._deadline)
 
-    def _tick(self, shift: Shift, deadline: float) -> None:
+    def _tick(self, session: Session, deadline: float) -> None:
         """The timer's call."""
         self.calls.append(False)
-        shift.look()
+        session.step()
 
-    def leave(self, shift: Shift) -> None:
-        shift.timer.cancel(self._entry)
+    def leave(self, session: Session) -> None:
+        session.timer.cancel(self._entry)

@@ -1353,7 +1353,7 @@ def test_intervals_do_not_drift(supervisor, clock):
     deadlines = []
     for count in range(50):
         clock.settle()
-        deadlines.append(worker._shift.rhythm._deadline)
+        deadlines.append(worker._session.trigger._deadline)
         clock.forward(deadlines[-1] - clock.now + 0.03)     # the timer is always late
         wait_for(lambda: len(starts) == count + 2 and not worker.stats().running, "the next run")
     assert deadlines == pytest.approx([1000 + 0.1 * (count + 1) for count in range(50)], abs=1e-9)
@@ -1764,10 +1764,10 @@ def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor, clock
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
     clock.settle()                      # the timer has come to the shift, and found nothing to do
-    first = worker._shift
-    look, first.look = first.look, lambda: None         # the timer does not come to it any more
+    first = worker._session
+    step, first.step = first.step, lambda: None        # the timer does not come to it any more
     worker.restart(wait=False)
     assert worker.is_active() and not worker.is_started()
-    first.look = look
+    first.step = step
     supervisor.stop()
-    assert first.over and worker.is_stopped()
+    assert first.done and worker.is_stopped()
