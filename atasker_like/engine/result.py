@@ -66,9 +66,9 @@ class TaskResult:
     start to end (0.0 for a task that never ran).
     """
 
-    __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority", "must_complete",
-                 "group_id", "detached", "scheduled_for", "metadata", "created_at", "started_at", "finished_at",
-                 "duration", "message")
+    __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority",
+                 "must_complete", "group_id", "detached", "scheduled_for", "metadata", "created_at",
+                 "started_at", "finished_at", "duration", "message")
 
     if TYPE_CHECKING:
         task_id: str
@@ -82,16 +82,22 @@ class TaskResult:
         group_id: Any
         detached: bool
         scheduled_for: float | None
-        metadata: Mapping[str, Any]
+        metadata: Any
         created_at: float
         started_at: float | None
         finished_at: float
         duration: float
-        message: str | None
+        message: str
 
-    def __init__(self, **fields: Any) -> None:
-        for name in self.__slots__:
-            object.__setattr__(self, name, fields[name])
+    def __init__(self, task_id: str, name: str, status: str, value: Any = None,
+                 exception: BaseException | None = None, attempts: int = 0, priority: int = 0,
+                 must_complete: bool = False, group_id: Any = None, detached: bool = False,
+                 scheduled_for: float | None = None, metadata: Any = None, created_at: float = 0.0,
+                 started_at: float | None = None, finished_at: float = 0.0, duration: float = 0.0,
+                 message: str = "") -> None:
+        fields = locals()
+        for field in self.__slots__:
+            object.__setattr__(self, field, fields[field])
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a TaskResult does not change")

@@ -473,7 +473,7 @@ class Task(_Subscript[T]):
             scheduled_for=None if extra is None else extra.due, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
-            message=None if failure is None else f"{type(failure.error).__name__}: {failure.error}")
+            message="" if failure is None else f"{type(failure.error).__name__}: {failure.error}")
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine, of any running loop, and return the value or raise the error.

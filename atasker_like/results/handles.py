@@ -18,13 +18,24 @@ from .stored import TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Generic
+
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+
+    class _Subscript(Generic[T]):
+        pass
+else:
+    from ..engine.task import _Subscript
+
+    T = "T"
 
 __all__ = ["AsyncResult", "SyncResult"]
 
 
-class _Result:
-    """What the two have in common."""
+class _Result(_Subscript[T]):
+    """The common part of the two."""
 
     def __init__(self, task_id: str, backend: Backend | None = None) -> None:
         if not isinstance(task_id, str):
@@ -54,11 +65,12 @@ class _Result:
                                        "ignore_result")
         return task
 
-    def _of(self, task: Task[Any]) -> Any:
+    def _of(self, task: Task[Any]) -> T:
         """Return the value of a task that has just ended, or raise its error, as the backend would have it."""
         coder = self.backend.coder
         try:
-            return coder.decode(self.task_id, coder.encode_task(task)).value()
+            value: T = coder.decode(self.task_id, coder.encode_task(task)).value()
+            return value
         finally:
             if type(task._outcome) is Failure:
                 task._outcome.seen = True
@@ -72,7 +84,7 @@ class _Result:
         return f"<{type(self).__name__} {self.task_id}>"
 
 
-class AsyncResult(_Result):
+class AsyncResult(_Result[T]):
     """The result of a task by its id, for coroutines.
 
     :param task_id: what ``task.id`` was.
@@ -88,7 +100,7 @@ class AsyncResult(_Result):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    async def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> Any:
+    async def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> T:
         """Wait for the end of the task and return its value.
 
         :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
@@ -114,7 +126,8 @@ class AsyncResult(_Result):
                 return self._of(task)
             found = await in_thread(self.backend.find, self.task_id)
             if found.state.is_final:
-                return found.value()
+                value: T = found.value()
+                return value
             left = remaining(deadline)
             if left == 0:
                 raise self._too_late(timeout)
@@ -142,7 +155,7 @@ class AsyncResult(_Result):
         return await self.state() is TaskState.FAILURE
 
 
-class SyncResult(_Result):
+class SyncResult(_Result[T]):
     """The result of a task by its id, for scripts and threads: :class:`AsyncResult` without ``await``.
 
     A pool thread that waits lends its place, so a task may wait for another one here, too.
@@ -154,7 +167,7 @@ class SyncResult(_Result):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> Any:
+    def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> T:
         """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`, but
         that a StopIteration is raised as it is."""
         from threading import Lock
@@ -169,7 +182,8 @@ class SyncResult(_Result):
                 return self._of(task)
             found = self.backend.find(self.task_id)
             if found.state.is_final:
-                return found.value()
+                value: T = found.value()
+                return value
             left = remaining(deadline)
             if left == 0:
                 raise self._too_late(timeout)

@@ -68,7 +68,7 @@ class Client:
         self._numbers = count(1)
 
     async def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                      priority: int | None = None) -> TaskFuture:
+                      priority: int | None = None) -> TaskFuture[TaskResult]:
         """Send a task; return a :class:`TaskFuture` once the service has accepted it.
 
         :param target: the name of the service; it may be left out: ``request(task)``.
@@ -117,7 +117,7 @@ class Client:
     # -- sending -------------------------------------------------------------------------------------
 
     async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                       check: bool) -> TaskFuture:
+                       check: bool) -> TaskFuture[TaskResult]:
         link, future = await self._send(target, name, payload, metadata, check, tell=True)
         try:
             await link.accepted(future)
@@ -136,7 +136,7 @@ class Client:
             link.forget(future)
 
     async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any], check: bool,
-                    tell: bool) -> tuple[Link, TaskFuture]:
+                    tell: bool) -> tuple[Link, TaskFuture[TaskResult]]:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
             line = encode_request(task_id, target, name, payload, metadata, tell)

@@ -3,40 +3,75 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import ServiceConnectionError, TaskExecutionError, TaskRefusedError
+from ..errors import (InvalidTypeError, ServiceConnectionError, TaskExecutionError,
+                      TaskRefusedError)
 from .framing import LineProtocol
 from .task import TaskResult
 from .wire import decode, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Generic
 
-    _Future = asyncio.Future[Any]
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+
+    class _Future(asyncio.Future[T], Generic[T]):
+        pass
 else:
-    _Future = asyncio.Future
+    from ..engine.task import _Subscript
+
+    T = "T"
+
+    class _Future(_Subscript, asyncio.Future):
+        """Makes ``TaskFuture[T]`` work at run time, also where asyncio's own futures refuse it (3.8)."""
 
 __all__ = ["Link", "TaskFuture"]
 
 
-class TaskFuture(_Future):
-    """An asyncio future of a :class:`TaskResult`, with the id of its task as ``task_id``.
+class TaskFuture(_Future[T]):
+    """An asyncio future of how a task of a service ends, with the task's id as ``task_id``.
 
-    Cancelling it ends the waiting only: the task has been accepted, and runs.
+    Cancelling it ends the wait only: the service has accepted the task, and runs it.
+
+    :param task_id: the id of the task, a string.
+    :param loop: the loop that the future belongs to (default: the running one).
+    :raises InvalidTypeError: (a TypeError) an id of another type.
+
+    Not thread-safe, as all futures of asyncio.
+
+    >>> import asyncio
+    >>> from atasker_like import service
+    >>> async def main():
+    ...     future = TaskFuture('id-1')
+    ...     future.set_result(service.TaskResultOk(id='id-1', result=5))
+    ...     return future.task_id, (await future).result
+    >>> asyncio.run(main())
+    ('id-1', 5)
     """
 
-    if TYPE_CHECKING:
-        task_id: str
-        _check: bool            # whether a failure is raised
+    #: Whether a failure of the task is raised.
+    _check = True
 
-    def settle(self, result: TaskResult) -> None:
-        """The task has ended; called by the client."""
-        if self.done():
-            return
-        if self._check and not result.ok:
-            self.set_exception(TaskExecutionError(result))
-        else:
-            self.set_result(result)
+    def __init__(self, task_id: str, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        if not isinstance(task_id, str):
+            raise InvalidTypeError(f"TaskFuture takes the id of a task, not {type(task_id).__name__}")
+        super().__init__(loop=loop)
+        self.task_id = task_id
+
+
+def _settle(future: TaskFuture[TaskResult], result: TaskResult) -> None:
+    if future.done():
+        return
+    if future._check and not result.ok:
+        future.set_exception(TaskExecutionError(result))
+    else:
+        future.set_result(result)
+
+
+_new_future: Any = asyncio.Future.__new__
+_init_future: Any = asyncio.Future.__init__
 
 
 class Link(LineProtocol):
@@ -49,7 +84,7 @@ class Link(LineProtocol):
         self.is_full = False                        # the service does not read as fast as we write
         self._place = place
         self._max_message = max_message
-        self._results: dict[str, TaskFuture] = {}
+        self._results: dict[str, TaskFuture[TaskResult]] = {}
         self._accepted: dict[str, asyncio.Future[None]] = {}
         self._requests: list[bytes] = []          # to be written together
         self._room: asyncio.Future[None] | None = None     # done when it is not full any more
@@ -59,13 +94,16 @@ class Link(LineProtocol):
 
     # -- for the client ------------------------------------------------------------------------------
 
-    def send(self, line: bytes, task_id: str, check: bool, tell: bool) -> TaskFuture:
+    def send(self, line: bytes, task_id: str, check: bool, tell: bool) -> TaskFuture[TaskResult]:
         """Send a request; return the future of its result."""
         if not self.is_open:
             raise self._lost()
         results = self._results
-        future = results[task_id] = TaskFuture(loop=self.loop)
+        # TaskFuture(), written out: a request makes one, and its own constructor takes as long again.
+        future: TaskFuture[TaskResult] = _new_future(TaskFuture)
+        _init_future(future, loop=self.loop)
         future.task_id, future._check = task_id, check
+        results[task_id] = future
         if tell:
             self._accepted[task_id] = self.loop.create_future()
         if len(results) == 1 and not self._requests:
@@ -74,11 +112,11 @@ class Link(LineProtocol):
             self.write(line)
         return future
 
-    async def accepted(self, future: TaskFuture) -> None:
+    async def accepted(self, future: TaskFuture[TaskResult]) -> None:
         """Wait until the service has accepted the task of a future."""
         await self._accepted[future.task_id]
 
-    def forget(self, future: TaskFuture) -> None:
+    def forget(self, future: TaskFuture[TaskResult]) -> None:
         """Nobody waits for a future any more."""
         self._results.pop(future.task_id, None)
         self._accepted.pop(future.task_id, None)
@@ -203,7 +241,7 @@ class Link(LineProtocol):
         if result is not None:
             future = self._results.pop(task_id, None)       # type: ignore[arg-type]
             if future is not None:
-                future.settle(result)
+                _settle(future, result)
         elif status == "accepted":
             waiting = self._accepted.pop(task_id, None)     # type: ignore[arg-type]
             if waiting is not None and not waiting.done():

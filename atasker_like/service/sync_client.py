@@ -31,7 +31,7 @@ __all__ = ["SyncClient", "SyncTaskFuture"]
 class SyncTaskFuture:
     """What :meth:`SyncClient.request` returns: the result of a task to come. From any thread."""
 
-    def __init__(self, future: TaskFuture) -> None:
+    def __init__(self, future: TaskFuture[TaskResult]) -> None:
         self._future = future
         self._settled = threading.Event()
         self._lost = ""                     # why it cannot come any more
@@ -207,7 +207,7 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _sync(self, request: Coroutine[Any, Any, TaskFuture]) -> SyncTaskFuture:
+    async def _sync(self, request: Coroutine[Any, Any, TaskFuture[TaskResult]]) -> SyncTaskFuture:
         future = SyncTaskFuture(await request)
         self._kept.futures.add(future)
         return future

@@ -21,6 +21,13 @@ else:
 __all__ = ["Task", "TaskResult", "TaskResultError", "TaskResultOk"]
 
 
+class _HiddenFields:
+    """The default of ``hidden_fields``: a new set each time, of the class as of an instance."""
+
+    def __get__(self, instance: object, owner: Any) -> set[str]:
+        return {"parallel"}
+
+
 @dataclass_transform()
 class Task:
     """A task of a service: subclasses declare its fields, as those of a dataclass, which they are without a decorator.
@@ -44,7 +51,6 @@ class Task:
     if TYPE_CHECKING:       # else they would be annotations of every subclass, to be resolved in its module
         parallel: ClassVar[bool]
         priority: ClassVar[int]
-        hidden_fields: Any
         _form: ClassVar[Form]
         _field_names: ClassVar[tuple[str, ...]]
 
@@ -54,10 +60,15 @@ class Task:
     parallel = False
     #: Among those that wait, lower runs first; any integer. A request may say otherwise.
     priority = int(TASK_NORMAL)
-    #: Names of fields whose values are shown in no ``repr``, no display name and no :class:`InvalidFieldError`, which says what
-    #: such a field takes, and not what it was given. A set, or a property that gives one: that is asked of the instance, and
-    #: where there is none yet, in :meth:`from_payload`, such a class has all fields hidden.
-    hidden_fields = frozenset()
+    if TYPE_CHECKING:
+        @property
+        def hidden_fields(self) -> set[str]: ...
+    else:
+        #: A set of names: no ``repr``, display name or :class:`InvalidFieldError` shows the values of
+        #: these fields (default: ``{'parallel'}``). A subclass sets another one, or has a property that
+        #: extends ``super().hidden_fields``. A property is asked of the instance. :meth:`from_payload`
+        #: has none yet, and hides all fields of such a class.
+        hidden_fields = _HiddenFields()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
@@ -66,12 +77,18 @@ class Task:
                 raise InvalidArgumentError(f"{cls.__qualname__} cannot have {name}: a class with slots is another one, made after "
                                            "this one; leave it out")
         options.setdefault("repr", False)
-        dataclasses.dataclass(**options)(cls)
+        try:
+            dataclasses.dataclass(**options)(cls)
+        except ValueError as error:
+            # A set is no default for a field, and this one has one before its name is looked at.
+            if "field hidden_fields " in str(error):
+                raise _reserved(cls, "hidden_fields") from None
+            raise
         check_fields(cls)
-        reserved = _RESERVED.intersection(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+        fields = dataclasses.fields(cls)        # type: ignore[arg-type]
+        reserved = _RESERVED.intersection(field.name for field in fields)
         if reserved:
-            raise InvalidArgumentError(f"{cls.__qualname__} has a field named {min(reserved)!r}, which tasks have themselves; "
-                                       "leave out its annotation to set it for the class, or choose another name")
+            raise _reserved(cls, min(reserved))
 
     @classmethod
     def type(cls) -> str:
@@ -123,6 +140,11 @@ class Task:
 _RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
 
 
+def _reserved(kind: type[Task], name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{kind.__qualname__} has a field named {name!r}, which tasks have themselves; "
+                                "leave out its annotation to set it for the class, or choose another name")
+
+
 def _names(kind: type[Task]) -> tuple[str, ...]:
     """Return the names of a class's fields."""
     names: tuple[str, ...] | None = kind.__dict__.get("_field_names")      # not a base's
@@ -147,16 +169,19 @@ def _invalid(name: str, misfit: Misfit) -> InvalidFieldError:
 # -- what becomes of it ------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """How a task of a service ended: a :class:`TaskResultOk` or a :class:`TaskResultError`. ``status`` says which."""
+    """How a task of a service ended: a :class:`TaskResultOk` or a :class:`TaskResultError`.
 
-    status: str
-    id: str
+    ``id`` is the id of the task, ``status`` says which of the two it is.
+    """
+
+    if TYPE_CHECKING:
+        id: str
+        status: str
 
     @property
     def ok(self) -> bool:
-        """True when the task succeeded."""
+        """True if the task succeeded."""
         return self.status == "ok"
 
     def unwrap(self) -> Any:
@@ -166,9 +191,19 @@ class TaskResult:
 
 @dataclasses.dataclass(frozen=True)
 class TaskResultOk(TaskResult):
-    """The task succeeded: ``result`` is what its handler returned, as JSON holds it."""
+    """The task succeeded: ``result`` is what its handler returned, as JSON holds it.
 
-    result: Any = None
+    >>> TaskResultOk(id='1', result=5)
+    TaskResultOk(id='1', result=5, status='ok')
+    """
+
+    id: str
+    result: Any
+    status: str = "ok"
+
+    def __post_init__(self) -> None:
+        if self.status != "ok":
+            raise InvalidArgumentError(f"the status of a TaskResultOk is 'ok', not {self.status!r}")
 
     def unwrap(self) -> Any:
         """Return what the handler returned."""
@@ -177,11 +212,22 @@ class TaskResultOk(TaskResult):
 
 @dataclasses.dataclass(frozen=True)
 class TaskResultError(TaskResult):
-    """The task failed: the name of the exception's class, its text, and the traceback."""
+    """The task failed: the name of the exception's class, its text, and the traceback.
 
-    ename: str = ""
-    evalue: str = ""
-    traceback: str = ""
+    >>> TaskResultError(id='1', ename='ValueError', evalue='bad', traceback='').ok
+    False
+    """
+
+    id: str
+    ename: str
+    evalue: str
+    traceback: str
+    status: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.status != "error":
+            raise InvalidArgumentError("the status of a TaskResultError is 'error', "
+                                       f"not {self.status!r}")
 
     def unwrap(self) -> Any:
         """Raise :class:`TaskExecutionError`."""

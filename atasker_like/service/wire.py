@@ -167,9 +167,9 @@ def result_of(message: dict[str, Any]) -> TaskResult | None:
     """Return the result that a message of a service holds; None when it is about something else."""
     status, task_id = message.get("status"), str(message.get("id"))
     if status == "ok":
-        return TaskResultOk("ok", task_id, message.get("result"))
+        return TaskResultOk(task_id, message.get("result"))
     if status == "error":
-        return TaskResultError("error", task_id, str(message.get("ename")), str(message.get("evalue")),
+        return TaskResultError(task_id, str(message.get("ename")), str(message.get("evalue")),
                                str(message.get("traceback")))
     return None
 

@@ -150,7 +150,7 @@ def test_task_result(kind):
     assert result.task_id == task.id
     assert (result.name, result.status, result.value, result.exception) == ("sum", "succeeded", 3, None)
     assert (result.attempts, result.priority, result.group_id, result.metadata) == (1, 50, "g", {"a": 1})
-    assert (result.must_complete, result.detached, result.scheduled_for, result.message) == (True, True, None, None)
+    assert (result.must_complete, result.detached, result.scheduled_for, result.message) == (True, True, None, "")
     assert result.created_at <= result.started_at <= result.finished_at
     assert result.duration == result.finished_at - result.started_at
     assert result.ok

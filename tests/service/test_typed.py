@@ -302,9 +302,9 @@ def test_a_task_can_be_pickled():
 
 
 def test_results():
-    fine = service.TaskResultOk("ok", "1", [1])
+    fine = service.TaskResultOk("1", [1])
     assert (fine.ok, fine.status, fine.id, fine.result, fine.unwrap()) == (True, "ok", "1", [1], [1])
-    bad = service.TaskResultError("error", "2", "ValueError", "no", "Traceback...")
+    bad = service.TaskResultError("2", "ValueError", "no", "Traceback...")
     assert (bad.ok, bad.ename, bad.evalue) == (False, "ValueError", "no")
     assert isinstance(fine, service.TaskResult) and isinstance(bad, service.TaskResult)
     with pytest.raises(TaskExecutionError, match="ValueError: no") as raised:

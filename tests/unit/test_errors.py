@@ -27,7 +27,7 @@ EXAMPLES = {
     "ExecutionError": (errors.ExecutionError("m", [1, 2]), RuntimeError),
     "InvalidFieldError": (errors.InvalidFieldError("m", "a.b"), ValueError),
     "TaskRefusedError": (errors.TaskRefusedError("m", "busy"), ValueError),
-    "TaskExecutionError": (errors.TaskExecutionError(TaskResultError("error", "1", "ValueError", "m", "trace")), RuntimeError),
+    "TaskExecutionError": (errors.TaskExecutionError(TaskResultError("1", "ValueError", "m", "trace")), RuntimeError),
     "ServiceConnectionError": (errors.ServiceConnectionError("m"), ConnectionError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
     "ClosedError": (errors.ClosedError("m"), RuntimeError),
