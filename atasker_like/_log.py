@@ -29,6 +29,10 @@ class _Log:
         """Log what may be the end of the application."""
         self._write(logging.CRITICAL, message, arguments, None)
 
+    def info(self, message: str, *arguments: Any) -> None:
+        """Log what an operator may want to know."""
+        self._write(logging.INFO, message, arguments, None)
+
     def debug(self, message: str, *arguments: Any) -> None:
         """Log what only :func:`set_debug` shows."""
         self._write(logging.DEBUG, message, arguments, None)

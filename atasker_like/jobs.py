@@ -104,12 +104,15 @@ class AsyncJobScheduler:
     :param name: shown in logs.
     :param timer: of the supervisor.
     :param loop: where the coroutines run.
+    :param on_end: called, in any thread, when a job will not be started again.
     """
 
-    def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop,
+                 on_end: Callable[[], None]) -> None:
         self.id = self.name = name
         self._timer = timer
         self._loop = loop
+        self._on_end = on_end               # called when a job will not be started again
         self._mailbox = mailbox_of(loop)
         self._started = False
         self._stopped = False
@@ -191,6 +194,7 @@ class AsyncJobScheduler:
         self._jobs.pop(job.id, None)
         self._unscheduled.pop(job.id, None)
         self._timer.cancel(job._entry)
+        self._on_end()
 
     def _schedule(self, job: AsyncJob) -> None:
         if self._unscheduled.pop(job.id, None) is not None:     # else start() and the job's maker both came to it
@@ -219,6 +223,7 @@ class AsyncJobScheduler:
                 if not job.number:
                     job._exhausted = True
                     self._jobs.pop(job.id, None)
+                    self._on_end()
                     return
         job._deadline += job.interval
         late = self._timer.clock() - job._deadline

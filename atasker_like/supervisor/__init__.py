@@ -1,4 +1,5 @@
 """The supervisor: a facade over pools, timer, loops and schedulers."""
-from .supervisor import TaskSupervisor, finish_all
+from .shutdown import finish_all
+from .supervisor import TaskSupervisor
 
 __all__ = ["TaskSupervisor", "finish_all"]

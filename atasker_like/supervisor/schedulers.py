@@ -67,6 +67,15 @@ class Schedulers:
     def _wake_up(self) -> None:
         raise NotImplementedError
 
+    def _release_exit(self) -> None:
+        raise NotImplementedError
+
+    def _active_schedulers(self) -> list[str]:
+        """Return the names of what is active, for a message."""
+        names = [getattr(scheduler, "name", None) or repr(scheduler) for scheduler in list(self._schedulers)]
+        return names + [f"jobs of {scheduler.name}" for scheduler in list(self._job_schedulers.values())
+                        if scheduler.active and scheduler.jobs()]
+
     # -- workers, and schedulers of the application's own --------------------------------------------
 
     def register_sync_scheduler(self, scheduler: Any) -> bool:
@@ -80,7 +89,9 @@ class Schedulers:
 
     def unregister_sync_scheduler(self, scheduler: Any) -> bool:
         """Forget a scheduler; False when it is not known."""
-        return self._schedulers.pop(scheduler, None) is not None
+        known = self._schedulers.pop(scheduler, None) is not None
+        self._release_exit()
+        return known
 
     def register_scheduler(self, scheduler: Any) -> bool:
         """Run the coroutine ``scheduler.loop()``, and those methods that ``scheduler.extra_loops`` names, in
@@ -108,6 +119,7 @@ class Schedulers:
         loops = self._schedulers.pop(scheduler, None)
         for future in loops or ():
             future.cancel()
+        self._release_exit()
         return loops is not None
 
     def get_schedulers(self) -> dict[Any, Any]:
@@ -187,7 +199,7 @@ class Schedulers:
             before = self._job_schedulers.get(name)
             taken = before is not None and not before._stopped
             if not taken:
-                scheduler = self._job_schedulers[name] = AsyncJobScheduler(name, self._timer, loop)
+                scheduler = self._job_schedulers[name] = AsyncJobScheduler(name, self._timer, loop, self._release_exit)
                 if default:
                     self._default_job_scheduler = scheduler
         if taken:

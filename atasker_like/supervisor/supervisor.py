@@ -8,11 +8,10 @@ The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's ex
 """
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
-import weakref
+from collections import deque
 from _thread import start_new_thread
 from functools import partial
 from itertools import count
@@ -21,6 +20,7 @@ from time import monotonic, time
 from .._checks import runs_when_called
 from .._inspect import is_coroutine_function, takes_task_id
 from .._log import log
+from .. import _modes
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.blocking import deadline_of, remaining
 from ..engine.current import current, current_coroutine_task
@@ -35,6 +35,7 @@ from ..options import ON_FULL, TaskOptions
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool, ThreadPoolView
 from .schedulers import Schedulers
+from .shutdown import arm, check_exit, supervisors
 from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
 
 TYPE_CHECKING = False
@@ -64,11 +65,10 @@ _NEW, _RUNNING, _STOPPING, _STOPPED = "new", "running", "stopping", "stopped"
 LAST_GRACE = 2.5
 
 _numbers = count(1)
-_supervisors: weakref.WeakSet[TaskSupervisor] = weakref.WeakSet()
 
 
-def _default_size() -> int:
-    return min(32, (os.cpu_count() or 1) + 4)
+#: Threads for tasks of any priority, for each CPU, and further ones for NORMAL and for HIGH tasks: as in atasker.
+THREADS_PER_CPU, RESERVE = 5, 5
 
 
 def _places(pool: str, **sizes: Any) -> dict[str, int]:
@@ -135,8 +135,8 @@ class TaskSupervisor(Schedulers):
         self._lifecycle = threading.RLock()     # guards _state, and the making of the process pool
         self._state = _NEW
         self._stopped = threading.Event()
-        self._thread_sizes: dict[str, Any] = {"pool_size": _default_size(), "reserve_normal": 2,
-                                                "reserve_high": 2}
+        self._thread_sizes: dict[str, Any] = {"pool_size": THREADS_PER_CPU * (os.cpu_count() or 1), "reserve_normal": RESERVE,
+                                               "reserve_high": RESERVE}
         self._thread_sizes.update(_places("thread", pool_size=pool_size, reserve_normal=reserve_normal,
                                           reserve_high=reserve_high))
         self._mp_sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
@@ -159,24 +159,37 @@ class TaskSupervisor(Schedulers):
         self._finish_until: float | None = None    # the deadline that it keeps
         self.thread_pool = ThreadPoolView(self._threads)
         self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
+        self._explicit = False          # start() was called by the application
+        self._exit_gates: deque[Callable[[], None]] = deque()     # of the main thread, when it is held at the exit
         self._watch_for_late()
-        _supervisors.add(self)
+        supervisors.add(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
     def start(self, daemon: bool | None = None) -> None:
-        """Accept and run tasks. Nothing happens if it does already; after :meth:`stop` it starts again.
+        """Accept and run tasks. If the supervisor runs already, nothing changes; after :meth:`stop` it starts again.
 
-        :param daemon: accepted for old applications; kept in ``self.daemon``.
+        A supervisor that is started this way accepts tasks after the main thread has ended. It keeps the program alive
+        while workers or schedulers are active, or other non-daemon threads live; the first Ctrl-C stops the workers.
+        Any thread may call it.
+
+        :param daemon: True for a supervisor that ends with the main thread; kept in ``self.daemon`` (default: False).
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor is being stopped, or the main thread has ended.
         """
         with self._lifecycle:
             if daemon is not None:
                 self.daemon = daemon
+            self._start()
+            self._explicit = True
+        self._warm_up()
+
+    def _start(self) -> None:
+        with self._lifecycle:
             if self._state == _RUNNING:
                 return
             if self._state == _STOPPING:
                 raise SupervisorStoppedError(f"supervisor {self.id} is being stopped; start it when stop() is done")
-            _arm_exit()
+            arm()
             self._state = _RUNNING
             self.started = time()
             self._stopped.clear()
@@ -185,9 +198,11 @@ class TaskSupervisor(Schedulers):
                 self._recorder.open()
             for pool in self._pools().values():
                 pool.open()
-            processes = self._processes
         log.debug("supervisor %s started", self.id)
+
+    def _warm_up(self) -> None:
         self._threads.warm_up()
+        processes = self._processes
         if processes is not None:
             processes.warm_up()
 
@@ -195,15 +210,18 @@ class TaskSupervisor(Schedulers):
         """A task came to a pool that does not accept: the first one starts the supervisor."""
         with self._lifecycle:
             if self._state == _NEW:
-                self.start()
+                self._start()
             elif self._state == _RUNNING:
                 # It is being started right now, by this very thread, and a signal handler or a finalizer came in
                 # between; or it has just been started by another.
                 for pool in self._pools().values():
                     pool.open()
+                return
             else:
+                check_exit()
                 raise SupervisorStoppedError(
                     f"supervisor {self.id} has been stopped and takes no tasks; call start() to go on")
+        self._warm_up()
 
     @property
     def is_active(self) -> bool:
@@ -296,6 +314,40 @@ class TaskSupervisor(Schedulers):
                 self._finishing = False
             log.debug("supervisor %s stopped", self.id)
             self._stopped.set()
+            self._release_exit()
+
+    # -- the exit of the interpreter, see shutdown.py -------------------------------------------------
+
+    def _outlives_main(self) -> bool:
+        return self._explicit and not self.daemon and self._state == _RUNNING
+
+    def _holds_exit(self) -> list[str]:
+        """Return what keeps the program alive on behalf of this supervisor."""
+        if not self._outlives_main():
+            return []
+        reasons = self._active_schedulers()
+        return reasons or (["it was started and has not been stopped"] if _modes.legacy else [])
+
+    def _wait_for_release(self) -> None:
+        """Block until what keeps the program alive may have changed."""
+        gate = threading.Lock()
+        gate.acquire()
+        self._exit_gates.append(gate.release)
+        if self._holds_exit():
+            gate.acquire()
+
+    def _release_exit(self) -> None:
+        gates = self._exit_gates
+        while gates:
+            try:
+                gates.popleft()()
+            except IndexError:
+                return
+
+    def _drain(self) -> None:
+        """Block until no task is alive; more may come meanwhile."""
+        for pool in self._pools().values():
+            pool.drain(None)
 
     def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
         pools = self._pools().values()
@@ -336,7 +388,8 @@ class TaskSupervisor(Schedulers):
         self._lifecycle = threading.RLock()
         self._state = _NEW
         self._stopped = threading.Event()
-        self._finishing = False
+        self._finishing = self._explicit = False
+        self._exit_gates.clear()
         self.started = None
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
@@ -563,8 +616,6 @@ class TaskSupervisor(Schedulers):
                 self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up,
                                                 self._threads.beside, outlet, *places))
             self._mp_sizes = sizes
-        # Before the executor's own at the exit, which would have it take no more: they go from the last to the first.
-        _arm_exit(again=True)
         if external is not None:
             external.use(outlet)        # first: what the new size lets start is not for the old one
             external.resize(*places)
@@ -991,57 +1042,3 @@ def _context(spec: TaskSpec) -> Any:
     from contextvars import copy_context
 
     return None if spec.tt == TT_MP else copy_context()
-
-
-# -- the application forks -------------------------------------------------------------------------------
-
-
-def _after_fork() -> None:
-    for supervisor in list(_supervisors):
-        supervisor.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-# -- the exit of the interpreter -------------------------------------------------------------------------
-
-_armed = False
-
-
-def _arm_exit(again: bool = False) -> None:
-    """Have supervisors stopped when the interpreter ends, while threads can still run.
-
-    :param again: also if that has been seen to, so that it comes before what was registered since.
-    """
-    global _armed
-    if not _armed or again:
-        # Before 3.9 there is only atexit, which comes after non-daemon threads have been waited for.
-        try:
-            getattr(threading, "_register_atexit", atexit.register)(finish_all)
-        except RuntimeError as error:
-            raise SupervisorStoppedError("the interpreter is about to exit: nothing that is started now would be "
-                                         "finished; submit earlier") from error
-        _armed = True
-
-
-def finish_all() -> None:
-    """Called when the process is about to end: finish what was accepted. After Ctrl-C only what runs; a second Ctrl-C ends everything at once."""
-    interrupted = issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
-    try:
-        for supervisor in list(_supervisors):
-            if interrupted:
-                supervisor.cancel_waiting()
-            supervisor.stop(wait=True)
-    except KeyboardInterrupt:
-        for supervisor in list(_supervisors):
-            processes = supervisor._processes
-            if processes is not None:
-                processes.kill_all()
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:       # closed, or its reader has gone: there is nobody left to tell
-                pass
-        os._exit(130)               # what a shell expects of a program ended by SIGINT

@@ -321,4 +321,5 @@ threading.Event().wait()
     done = run("-m", "atasker_like", "exec", "program.py", cwd=str(tmp_path))
     assert done.returncode == -signal.SIGINT
     assert done.stdout == "cancelled\nworked 0\n"
-    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    *_, error, warning = done.stderr.splitlines()
+    assert error == "KeyboardInterrupt" and "2 task(s) that had not started are cancelled" in warning
