@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 
+from . import _modes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -12,10 +14,14 @@ __all__ = ["log", "set_debug"]
 
 class _Log:
     """The logger ``atasker_like``, for threads that must go on: a handler may let its errors through to whoever logs,
-    and there is nowhere left to report them."""
+    and there is nowhere left to report them.
 
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
+    Between ``legacy.install()`` and ``legacy.uninstall()`` it is the logger ``atasker``, which programs configure.
+    """
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return logging.getLogger("atasker" if _modes.legacy else "atasker_like")
 
     def warning(self, message: str, *arguments: Any) -> None:
         """Log a warning."""
@@ -35,13 +41,8 @@ class _Log:
 
     def debug(self, message: str, *arguments: Any) -> None:
         """Log what only :func:`set_debug` shows."""
-        self._write(logging.DEBUG, message, arguments, None)
-
-    def set_level(self, level: int) -> int:
-        """Set from which level on messages are logged; return what it was."""
-        was = self._logger.level
-        self._logger.setLevel(level)
-        return was
+        if _debugging or not _modes.legacy:
+            self._write(logging.DEBUG, message, arguments, None)
 
     def exception(self, message: str, *arguments: Any) -> None:
         """Log an error, with the exception that is being handled."""
@@ -54,10 +55,10 @@ class _Log:
             pass        # a handler let its error through, and this is where errors are reported
 
 
-log = _Log("atasker_like")
+log = _Log()
 
-_level_before = logging.NOTSET
 _debugging = False
+_changed: tuple[logging.Logger, int] | None = None      # the logger that set_debug() has set, and its level before
 
 
 def set_debug(mode: bool = True) -> None:
@@ -65,15 +66,22 @@ def set_debug(mode: bool = True) -> None:
 
     Handlers are the application's affair: without one that takes DEBUG, nothing more is seen. From any thread.
 
+    Under ``legacy.install()`` the logger is ``atasker``, its level stays the application's, and messages of level DEBUG
+    are written only between the two calls.
+
     >>> set_debug()
     >>> import logging
     >>> logging.getLogger('atasker_like').getEffectiveLevel() == logging.DEBUG
     True
     >>> set_debug(False)
     """
-    global _debugging, _level_before
-    if mode and not _debugging:
-        _level_before = log.set_level(logging.DEBUG)
-    elif not mode and _debugging:
-        log.set_level(_level_before)
+    global _debugging, _changed
+    if mode and not _debugging and not _modes.legacy:
+        logger = logging.getLogger("atasker_like")
+        _changed = logger, logger.level
+        logger.setLevel(logging.DEBUG)
+    elif not mode and _changed is not None:
+        logger, level = _changed
+        logger.setLevel(level)
+        _changed = None
     _debugging = bool(mode)

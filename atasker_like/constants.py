@@ -1,11 +1,17 @@
 """The words that have numbers: priorities, kinds of task and states of a task.
 
-Every name is an :class:`enum.IntEnum` member, so it compares equal to the plain number that
-applications have stored or written by hand, and prints as a word.
+Every name is an :class:`enum.IntEnum` member. It equals the plain number that applications have
+stored or written by hand, prints as this number on every Python, and pickles as a plain ``int``.
 """
 from __future__ import annotations
 
 from enum import IntEnum
+
+from . import _modes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Priority", "TaskType", "TaskStatus",
@@ -16,7 +22,23 @@ __all__ = [
 ]
 
 
-class Priority(IntEnum):
+class _Number(IntEnum):
+    """A number with a name, which only the repr shows."""
+
+    # Before Python 3.11 the str() of an IntEnum is its name, and format() goes by str().
+    __str__ = int.__repr__
+    __format__ = int.__format__     # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        # Programs that were written for plain numbers print lists and dicts of them.
+        return int.__repr__(self) if _modes.legacy else IntEnum.__repr__(self)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[int], tuple[int]]:
+        # What stores or receives the number need not have this package.
+        return int, (int(self),)
+
+
+class Priority(_Number):
     """The four named priorities. Lower runs first; any other integer may be used as well."""
 
     CRITICAL = 0
@@ -25,7 +47,7 @@ class Priority(IntEnum):
     LOW = 200
 
 
-class TaskType(IntEnum):
+class TaskType(_Number):
     """Where a task runs: in an event loop, in a pool thread or in a pool process."""
 
     COROUTINE = 0
@@ -33,7 +55,7 @@ class TaskType(IntEnum):
     MP = 2
 
 
-class TaskStatus(IntEnum):
+class TaskStatus(_Number):
     """The states of a task. ``COMPLETED`` and ``CANCELED`` are final."""
 
     CANCELED = -1

@@ -89,10 +89,12 @@ def _install(quiet: bool) -> None:
             return
         for name in [name for name in sys.modules if name == "atasker" or name.startswith("atasker.")]:
             _replaced[name] = sys.modules.pop(name)
-        if _replaced and not quiet:
-            _log().warning("atasker was imported before atasker_like.legacy.install(): what has names of it keeps them, "
-                           "and the tasks that it starts are not seen here; call install() first")
         _modes.legacy = True
+        if _replaced and not quiet:
+            from ._log import log
+
+            log.warning("atasker was imported before atasker_like.legacy.install(): what has names of it keeps them, "
+                        "and the tasks that it starts are not seen here; call install() first")
         _finder = _Finder(quiet or bool(_replaced))
         sys.meta_path.insert(0, _finder)
         _send_along()
@@ -114,12 +116,6 @@ def uninstall() -> None:
         _finder = None
         _modes.legacy = False
         _send_no_more()
-
-
-def _log() -> Any:
-    from logging import getLogger
-
-    return getLogger(_PACKAGE)
 
 
 class _Finder:
@@ -167,7 +163,9 @@ class _Finder:
             find_spec = getattr(finder, "find_spec", None)
             spec = None if finder is self or find_spec is None else find_spec("atasker", None, None)
             if spec is not None and spec.origin is not None:
-                _log().info("atasker is installed (%s); %s is used in its place", spec.origin, _PACKAGE)
+                from ._log import log
+
+                log.info("atasker is installed (%s); %s is used in its place", spec.origin, _PACKAGE)
                 return
 
 

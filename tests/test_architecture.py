@@ -14,8 +14,8 @@ PACKAGE = Path(atasker_like.__file__).parent
 #: What may be imported by whom: every entry imports only from those before it, of its own layer or a lower one.
 #: A package whose files are listed is ordered by them; another one is one entry.
 LAYERS = [
-    ["constants", "errors", "options"],
-    ["_inspect", "_log", "_modes", "_checks", "_progress", "_sqlite"],
+    ["_modes", "constants", "errors", "options"],
+    ["_inspect", "_log", "_checks", "_progress", "_sqlite"],
     ["engine", "engine.current", "engine.blocking", "engine.loop_mailbox", "engine.parking",
      "engine.registry", "engine.result", "engine.spec", "engine.task", "engine.lanes",
      "engine.run_queue", "engine.timer", "loops", "waiting"],

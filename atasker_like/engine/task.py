@@ -558,6 +558,18 @@ class Task(_Subscript[T]):
         """Called by the function that the task runs: say how far it is. Others read ``task.progress``."""
         self._spec.pool.report(self, Progress(done, total, message))
 
+    # -- order: for queues that give the most urgent task first --------------------------------------
+
+    def __lt__(self, other: Any) -> bool:
+        if isinstance(other, Task):
+            return self._spec.priority < other._spec.priority
+        return True if other is None else NotImplemented    # None, which ends such queues, has no place among tasks
+
+    def __gt__(self, other: Any) -> bool:
+        if isinstance(other, Task):
+            return self._spec.priority > other._spec.priority
+        return True if other is None else NotImplemented
+
     def __repr__(self) -> str:
         return f"<Task {self.name} {self.id[-8:]} {self.state}>"
 

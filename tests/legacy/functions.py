@@ -37,3 +37,14 @@ def low():
 
 def pid():
     return os.getpid()
+
+
+def break_a_lock():
+    from atasker import Locker
+
+    lock = Locker(timeout=0, relative=False)
+    try:
+        with lock.lock, lock:
+            raise AssertionError("it is locked")
+    except TimeoutError:
+        return "broken"

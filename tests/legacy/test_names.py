@@ -124,7 +124,7 @@ def another(tmp_path, monkeypatch):
 
 def test_an_installed_atasker_is_passed_over_and_it_says_so(another, caplog):
     legacy.install()
-    with caplog.at_level(logging.INFO, "atasker_like"):
+    with caplog.at_level(logging.INFO, "atasker"):
         from atasker import task_supervisor
     assert task_supervisor is atasker_like.task_supervisor
     record, = caplog.records
@@ -135,7 +135,7 @@ def test_an_installed_atasker_is_passed_over_and_it_says_so(another, caplog):
 def test_a_folder_of_that_name_is_no_atasker(another, caplog):
     another.unlink()
     legacy.install()
-    with caplog.at_level(logging.INFO, "atasker_like"):
+    with caplog.at_level(logging.INFO, "atasker"):
         import atasker      # noqa: F401
     assert not [record for record in caplog.records if str(another.parent) in record.getMessage()]
 

@@ -2,6 +2,7 @@
 import asyncio
 import logging
 import os
+import queue
 import threading
 import time
 
@@ -307,3 +308,25 @@ def test_generator_function_is_accepted_with_one_warning(task_supervisor, caplog
         assert list(wait_completed(task_supervisor.put_task(count))) == [1]
     warnings = [message for message in caplog.messages if "count is a generator function" in message]
     assert len(warnings) == 1 and "lambda: list(" in warnings[0]
+
+
+# -- the order of tasks --------------------------------------------------------------------------------------------
+
+
+def test_tasks_compare_by_priority(task_supervisor):
+    low, high = (background_task(abs, priority=priority)(-1) for priority in (TASK_LOW, TASK_HIGH))
+    other = background_task(abs, priority=TASK_HIGH)(-2)
+    assert high < low and low > high
+    assert not low < high and not high > low
+    assert not high < other and not high > other
+    assert high == high and high != other and len({low, high, other}) == 3
+    assert high < None and high > None      # as in atasker, whose queues end with None
+    with pytest.raises(TypeError):
+        high < 50
+
+
+def test_priority_queue_of_tasks_gives_the_most_urgent_first(task_supervisor):
+    tasks = queue.PriorityQueue()
+    for priority in (TASK_NORMAL, TASK_LOW, TASK_CRITICAL, TASK_HIGH):
+        tasks.put(background_task(abs, priority=priority)(-1))
+    assert [tasks.get().priority for _ in range(4)] == [TASK_CRITICAL, TASK_HIGH, TASK_NORMAL, TASK_LOW]
