@@ -45,6 +45,7 @@ from .pool_process import PoolProcess, kill
 from .process_set import Upkeep
 from .protocol import death_of, decode, decode_large, wait_readable
 from .spawn import launch
+from .start_errors import START_TRIES, describe, tries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ READ_SIZE = 1 << 16
 TERM_GRACE = 1.0
 #: Seconds that a process without a task gets to end by itself when the pool is closed.
 CLOSE_GRACE = 5.0
-#: How often in a row processes may fail to start before what waits is failed.
-START_TRIES = 3
 #: Seconds before a failed start is tried again; doubled each time, up to the second number.
 START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
@@ -561,9 +560,11 @@ class ProcessPool(Upkeep):
             log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
                         process.error or f"exit code {exitcode}")
             if failures >= START_TRIES:
-                self._fail_waiting(process.error or ProcessDiedError(
+                cause = process.error or ProcessDiedError(
                     f"process {process.pid} ended with exit code {exitcode} before it was ready", process.pid,
-                    exitcode))
+                    exitcode)
+                self._fail_waiting(cause, f"{failures} processes in a row did not get ready; "
+                                          f"the last one said: {cause}")
         with self.lock:
             chores: Chores = []
             if self.accepting or self.admission.waiting:
@@ -594,15 +595,23 @@ class ProcessPool(Upkeep):
         del held
         self._announce(task, watchers, inline=False)
 
-    def _fail_waiting(self, cause: BaseException) -> None:
-        """Processes do not get ready, again and again: fail what waits, each task with an error of its own."""
+    def _served(self) -> bool:
+        """Return True if a process takes tasks, now or when it has ended one. (lock held)"""
+        return any(process.ready and process.ending is None
+                   and not process.closed and not process.retiring for process in self._processes)
+
+    def _fail_waiting(self, cause: BaseException, why: str) -> None:
+        """Fail what waits, since no process can be started or gets ready.
+
+        Each task has an error of its own.
+        """
         ended = []
         with self.lock:
             self._failures = 0
             self._unfit = True
             for task in self.admission.take_all():
                 error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
-                                        f"({task.id[-8:]}) in {START_TRIES} tries; the last one said: {cause}")
+                                        f"({task.id[-8:]}): {why}")
                 error.__cause__ = cause
                 held = task._hold()
                 ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
@@ -799,33 +808,40 @@ class ProcessPool(Upkeep):
                 watch.add(started)
                 self._expect(started)
             except BaseException as error:
-                # The system refuses for now: what waits stays. Any other reason will be the same at the next try.
-                # A fork server that ends at every start, since the program cannot be imported there, is no such refusal.
-                temporary = isinstance(error, (OSError, MemoryError)) and not isinstance(error, ConnectionError)
+                allowed = tries(error)
                 with self.lock:
                     self._starting = self._start_running = False
-                    if not temporary:
-                        self._failures += 1
+                    self._failures += allowed is not None
                     failures = self._failures
-                    hopeless = failures >= START_TRIES
+                    hopeless = allowed is not None and failures >= allowed
+                    # What waits runs in the processes that are there, if any.
+                    failing = hopeless and not self._served()
                     self._refusals += 1
-                    pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
-                    self._pausing = not hopeless and not self._closing
+                    pause = START_PAUSE_MOST
+                    if not hopeless:
+                        pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
+                    self._pausing = not failing and not self._closing
+                    pausing = self._pausing
                     gone = self._all_gone()
                 for latch in gone:
                     latch()
-                log.warning("%s could not start a process: %s: %s; %s", self.name, type(error).__name__, error,
-                            "what waits is failed" if hopeless else f"it is tried again in {pause:g} s")
-                if hopeless:
-                    self._fail_waiting(error)
-                else:
+                log.warning(
+                    "%s could not start a process: %s; %s", self.name, describe(error),
+                    "what waits is failed" if failing else f"it is tried again in {pause:g} s")
+                if failing:
+                    why = describe(error)
+                    if allowed != 1:
+                        why = f"{failures} tries in a row failed, the last one with {why}"
+                    self._fail_waiting(error, why)
+                elif pausing:
                     try:
                         self.timer.start()
                         self.timer.call_later(pause, self._try_again)
                     except (RuntimeError, MemoryError):
                         with self.lock:
                             self._pausing = False
-                        self._fail_waiting(error)
+                        self._fail_waiting(error, f"{describe(error)}; there is no thread for "
+                                                  "another try")
                 return
         for latch in gone:
             latch()
@@ -844,11 +860,12 @@ class ProcessPool(Upkeep):
         :raises OSError: the system has none to give, or no file.
         """
         with self.lock:
-            if self._watch is None:
-                try:
+            try:
+                self.timer.start()
+                if self._watch is None:
                     self._watch = Watch(self)
-                except RuntimeError as error:
-                    raise BlockingIOError(EAGAIN, str(error)) from error
+            except (RuntimeError, MemoryError) as error:
+                raise BlockingIOError(EAGAIN, str(error)) from error
 
     def _all_gone(self) -> list[Latch]:
         """Return whom to tell that there is no process any more, nor one to come; the lock is held."""

@@ -14,10 +14,12 @@ import sys
 import threading
 from contextlib import suppress
 
+from ..._log import log
 from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
 from .pool_process import PoolProcess
+from .start_errors import check_interpreter, describe, is_permanent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +33,41 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
            initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
     """Start a pool process and return it; it will say when it is ready.
 
+    The fork server needs a socket in the temporary folder. If there cannot be one, spawn starts the
+    process.
+
     :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
     """
+    method = start_method or default_start_method()
+    arguments = name, prefix, initializer, initargs, quota
+    if method != "forkserver":
+        return _launch(method, *arguments)
+    try:
+        return _launch(method, *arguments)
+    except OSError as error:
+        if not is_permanent(error):
+            raise
+        cause = describe(error)
+        process = _launch("spawn", *arguments)
+    if cause not in _fallbacks:
+        _fallbacks.add(cause)       # one warning a cause; two threads at once would do no harm
+        log.warning("%s: the fork server cannot be used: %s; spawn starts the processes instead. "
+                    "Set TMPDIR to a folder with a short name that can be written, or choose "
+                    "start_method='spawn'", name, cause)
+    return process
+
+
+#: Why processes were started by spawn instead of the fork server; each is logged once.
+_fallbacks: set[str] = set()
+
+
+def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
+            initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
+    """Start a pool process by one start method."""
     import multiprocessing.process
 
-    method = start_method or default_start_method()
+    if method == "spawn" or method == "forkserver" and not _has_forkserver():
+        check_interpreter()
     context: Any = multiprocessing.get_context(method)
     theirs: list[Connection] = []
     ours: list[Connection] = []
@@ -71,10 +103,12 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
             # away, and the interpreter's exit would wait for it.
             getattr(multiprocessing.process, "_children", set()).discard(process)
             _kept.pipes = ()
-        except BaseException:
+        except BaseException as error:
             _kept.pipes = ()
             for pipe in ours + theirs:
                 close_pipe(pipe)
+            if isinstance(error, (ConnectionError, EOFError)):
+                check_interpreter()     # without one, the fork server ends at once
             raise
         for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
@@ -130,11 +164,17 @@ def _after_fork() -> None:
         tracker._lock = threading.RLock()
 
 
+def _has_forkserver() -> bool:
+    """Return True if a fork server has been started; it may have ended."""
+    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    return server is not None and getattr(server, "_forkserver_pid", None) is not None
+
+
 def _forget_forkserver() -> None:
     """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
     (ECHILD). Forgotten, it is started anew when it is wanted."""
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    if server is not None and getattr(server, "_forkserver_pid", None) is not None:
+    if _has_forkserver():
+        server: Any = getattr(sys.modules["multiprocessing.forkserver"], "_forkserver")
         with suppress(OSError, TypeError):
             os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent
         server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None

@@ -1,0 +1,127 @@
+"""Which failures to start a process pass by themselves, and which do not.
+
+The system refuses a process, a pipe or a thread while it is short of them. What waits for a process
+then keeps waiting, and the start is tried again with growing pauses. Other failures come back at
+every try: a file system that cannot be written, an interpreter that was removed. Those fail what
+waits at once.
+"""
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["START_TRIES", "check_interpreter", "describe", "is_permanent", "tries"]
+
+#: How often in a row processes may fail to start, if it is not known whether the cause passes.
+START_TRIES = 3
+
+
+def _listed(reasons: dict[str, str]) -> dict[int, str]:
+    """Key the reasons by number. A system has no number for an error that it does not know."""
+    return {getattr(errno, name): reason for name, reason in reasons.items() if hasattr(errno, name)}
+
+
+#: Failures that pass: the system has more to give later, or a helper process has been replaced.
+TRANSIENT = _listed({
+    "EAGAIN": "the limit on processes and threads is reached",
+    "ENOMEM": "the system is short of memory",
+    "EMFILE": "this process has as many files open as it may",
+    "ENFILE": "the system has as many files open as it may",
+    "ENOBUFS": "the system is short of memory for sockets",
+    "ETOOMANYREFS": "too many files are on their way between processes",
+    "EINTR": "a signal arrived in between",
+    "EBUSY": "something that the start needs is in use",
+    "ETXTBSY": "the interpreter is being written, for example by an update",
+    "EADDRINUSE": "another process took the name of the socket first",
+    "EBADF": "the application closed a file of multiprocessing's; it is opened again",
+    "ECHILD": "the application waited for a helper process of multiprocessing's; it is started again",
+    # The fork server has ended. It is started again, START_TRIES times: it may end at every start.
+    "ECONNREFUSED": "the fork server has ended",
+    "ECONNRESET": "the fork server has ended",
+    "ECONNABORTED": "the fork server has ended",
+    "ENOTCONN": "the fork server has ended",
+    "EPIPE": "the fork server has ended",
+})
+
+#: Failures that the next try meets again.
+PERMANENT = _listed({
+    "ENOENT": "a file or folder that the start needs is missing",
+    "ENOTDIR": "the path of a folder that the start needs leads to a file",
+    "ENAMETOOLONG": "the name of the temporary folder is too long",
+    "ELOOP": "the path of a folder that the start needs is a circle of links",
+    "EACCES": "this user may not use a file or folder that the start needs",
+    "EPERM": "this user may not do what the start needs, or a security policy forbids it",
+    "EROFS": "the temporary folder cannot be written",
+    "ENOSPC": "the disk under the temporary folder is full",
+    "EDQUOT": "the disk quota of this user is used up",
+    "EIO": "the disk under the temporary folder reports errors",
+    "ENODEV": "the file system of the temporary folder is gone",
+    "ENXIO": "the file system of the temporary folder is gone",
+    "ESTALE": "the file system of the temporary folder is gone",
+    "EADDRNOTAVAIL": "the file system of the temporary folder has no sockets",
+    "EOPNOTSUPP": "the file system of the temporary folder has no sockets",
+    "EAFNOSUPPORT": "local sockets are not allowed here",
+    "EPROTONOSUPPORT": "local sockets are not allowed here",
+    "EPROTOTYPE": "local sockets are not allowed here",
+    "ENOSYS": "a security policy forbids what the start needs",
+    "EINVAL": "the system does not take what the start asks for",
+    "ENOEXEC": "the interpreter is not a program of this system",
+    "E2BIG": "the arguments and the environment of the new process are too long",
+})
+
+
+def tries(error: BaseException) -> int | None:
+    """Return how many starts in a row may fail with such an error; None for any number."""
+    if isinstance(error, MemoryError):
+        return None
+    if isinstance(error, (ConnectionError, EOFError)):
+        return START_TRIES          # of the fork server: see TRANSIENT
+    if isinstance(error, OSError):
+        if error.errno in TRANSIENT:
+            return None
+        # Python raises some without a number, such as "AF_UNIX path too long".
+        return 1 if error.errno is None or error.errno in PERMANENT else START_TRIES
+    # The rest is computed, with the same end the next time: an initializer that cannot be pickled.
+    return 1 if isinstance(error, Exception) else START_TRIES
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return True if the next try meets the same error."""
+    return tries(error) == 1
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and text for a message, and its reason if the text is the system's."""
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error, OSError) or error.errno is None:
+        return text
+    if error.strerror != os.strerror(error.errno):
+        return text
+    reason = TRANSIENT.get(error.errno) or PERMANENT.get(error.errno)
+    return f"{text} ({reason})" if reason else text
+
+
+def check_interpreter() -> None:
+    """Raise an error if the interpreter that runs new processes is not there.
+
+    multiprocessing does not notice that: the process ends with exit code 255.
+
+    :raises OSError: the file is missing, or is not a program that this user may run.
+    """
+    from multiprocessing import spawn
+
+    path: Any = spawn.get_executable()
+    if path:
+        path = os.fsdecode(path)
+    advice = "name one with multiprocessing.set_executable()"
+    if not path:
+        raise FileNotFoundError(
+            errno.ENOENT, f"this program does not know its Python interpreter; {advice}")
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, f"the Python interpreter is missing; {advice}", path)
+    if not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, f"the Python interpreter cannot be run; {advice}", path)
