@@ -17,6 +17,7 @@ from .. import _checks
 from ..engine.blocking import block, deadline_of
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
+from ..supervisor.schedulers import ManagedWorker
 from .addresses import BACKLOG, Address, bind
 from .connection import Connection
 from .framing import leave_to_parent
@@ -35,13 +36,11 @@ _DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAG
                                "max_clients": 256, "message_timeout": 30.0}
 
 
-class Server:
+class Server(ManagedWorker):
     """Where a service takes requests: made by :meth:`Service.serve`. Its methods may be called from any thread.
 
     As a context manager it closes at the end of the block. The stop of the supervisor closes it, too.
     """
-
-    is_worker = True            # the supervisor stops it before it waits for the tasks that it has accepted
 
     def __init__(self, service: Service, address: Any, token: str | None, **options: Any) -> None:
         for option in options:
@@ -127,11 +126,11 @@ class Server:
         """The supervisor is being stopped."""
         self.close(wait)
 
-    def end(self) -> None:
+    def _worker_end(self) -> None:
         """Its loop has ended."""
         self.service.supervisor.unregister_sync_scheduler(self)
 
-    def reset_after_fork(self) -> None:
+    def _worker_reset_after_fork(self) -> None:
         """In a forked process: the clients are the parent's, and so is the place where they come in."""
         leave_to_parent(self._loop, self._guardian, self._listening)
         if self._socket is not None:

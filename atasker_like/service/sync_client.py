@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 
 from ..engine.blocking import block, deadline_of, remaining
 from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
 from .client import Client
@@ -75,11 +76,9 @@ class SyncTaskFuture:
         return f"<SyncTaskFuture {self.task_id} {'done' if self.done() else 'pending'}>"
 
 
-class _Kept:
+class _Kept(ManagedWorker):
     """A :class:`SyncClient` as the supervisor knows it, which must not keep the client itself: one that is dropped without
     a ``close()`` leaves nothing behind."""
-
-    is_worker = True            # the supervisor stops it before its loops
 
     def __init__(self, client: Client, supervisor: TaskSupervisor) -> None:
         self.client = client
@@ -95,7 +94,7 @@ class _Kept:
             except RuntimeError:            # the loop is closed
                 pass
 
-    def end(self) -> None:
+    def _worker_end(self) -> None:
         """Its loop has ended."""
         self.supervisor.unregister_sync_scheduler(self)
         # A connection that still waits for answers is closed with its last reference.
@@ -103,7 +102,7 @@ class _Kept:
         for future in list(self.futures):
             future._lose("the supervisor was stopped")
 
-    def reset_after_fork(self) -> None:
+    def _worker_reset_after_fork(self) -> None:
         """In a forked process: the connection is the parent's, and so is what it waits for."""
         leave_to_parent(self.client._link, self.client._connecting)
         self.client._link = self.client._connecting = None
@@ -124,7 +123,7 @@ class _Kept:
         self.supervisor.unregister_sync_scheduler(self)
 
     def _leave(self) -> None:
-        """In the loop: close the connection when what is in flight is answered. Until then futures rely on :meth:`end`."""
+        """In the loop: close the connection when what is in flight is answered. Until then futures rely on :meth:`_worker_end`."""
         link, connecting = self.client._link, self.client._connecting
         if connecting is not None:
             connecting.cancel()             # nobody waits for it any more

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..pools.base import Pool
     from ..pools.threads import ThreadPool
 
-__all__ = ["Schedulers"]
+__all__ = ["ManagedWorker", "Schedulers"]
 
 #: Seconds that the loops of an own scheduler get to end after its stop(), before they are cancelled.
 GRACE = 2.5
@@ -32,6 +32,44 @@ TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5.0, 10.0
 
 #: Of so many tasks that start late about the same time each is logged; the others are counted.
 LATE_MOST = 10
+
+
+class ManagedWorker:
+    """What the supervisor stops before it waits for tasks: workers, servers and their clients.
+
+    Its names begin with ``_worker``, since applications derive from workers.
+    """
+
+    #: It may put items into the queues of workers, and stops before these finish their items.
+    _worker_stops_first = False
+    #: It has a queue, and finishes the items in it before a stop.
+    _worker_has_queue = False
+
+    def stop(self, wait: bool | float = True) -> Any:
+        """Stop it; applications may override this."""
+        raise NotImplementedError
+
+    def _worker_stop_at_once(self) -> None:
+        """Stop it without :meth:`stop`, in case that one has been overridden and has failed."""
+
+    def _worker_begin_drain(self) -> bool:
+        """Handle the items that are in the queue by now, and no more; return True if there are some to wait for."""
+        return False
+
+    def _worker_wait_drained(self, deadline: float | None) -> None:
+        """Block until these items have been handled, at the latest until the deadline."""
+
+    def _worker_report_items_left(self) -> int:
+        """Return the number of items in the queue; log it if that has not been done."""
+        return 0
+
+    def _worker_end(self) -> None:
+        """The supervisor has ended everything that ran."""
+        raise NotImplementedError
+
+    def _worker_reset_after_fork(self) -> None:
+        """In a forked process: what runs is the parent's."""
+        raise NotImplementedError
 
 
 class Schedulers:
@@ -126,16 +164,46 @@ class Schedulers:
         """Return the active workers and the schedulers that are registered, each with the futures of its loops."""
         return dict(self._schedulers)
 
-    def _stop_workers(self) -> None:
+    def _workers(self) -> list[ManagedWorker]:
+        return [scheduler for scheduler in list(self._schedulers) if isinstance(scheduler, ManagedWorker)]
+
+    def _has_queue_workers(self) -> bool:
+        return any(worker._worker_has_queue for worker in self._workers())
+
+    def _drain_workers(self, workers: list[ManagedWorker], deadline: float | None) -> None:
+        """In the thread that finishes: let queue workers handle the items that are in their queues.
+
+        The other workers stop first, since they may be the ones that put items.
+        """
+        queue_workers = [worker for worker in workers if worker._worker_has_queue]
+        for worker in workers:
+            if worker._worker_stops_first:
+                self._stop_worker(worker)
+        # What one handles may be put into the queue of another one: a chain of all of them takes as many rounds. There are
+        # no more rounds, since a worker that puts items into its own queue would never come to an end.
+        for _ in queue_workers:
+            draining = [worker for worker in queue_workers if worker._worker_begin_drain()]
+            if not draining:
+                return
+            for worker in draining:
+                worker._worker_wait_drained(deadline)
+
+    def _stop_workers(self, workers: list[ManagedWorker]) -> None:
         """In the thread that finishes: tell all of them. They are waited for as their tasks are."""
-        for scheduler in list(self._schedulers):
-            if getattr(scheduler, "is_worker", False):
-                self._stop_one(scheduler, {"wait": False})
+        for worker in [*workers, *self._workers()]:     # some may have been registered meanwhile
+            self._stop_worker(worker)
+
+    def _stop_worker(self, worker: ManagedWorker) -> None:
+        self._stop_one(worker, {"wait": False})
+        worker._worker_stop_at_once()
+
+    def _count_items_left(self, workers: list[ManagedWorker]) -> int:
+        return sum(worker._worker_report_items_left() for worker in workers)
 
     def _stop_schedulers(self, deadline: float | None, wait: bool) -> None:
         """In the thread that finishes: stop those of the application's own, and async jobs."""
         own = [(scheduler, loops) for scheduler, loops in list(self._schedulers.items())
-               if not getattr(scheduler, "is_worker", False)]
+               if not isinstance(scheduler, ManagedWorker)]
         for scheduler, loops in own:
             self._stop_one(scheduler, {"wait": wait and not loops} if takes(scheduler.stop, "wait") else {})
         for scheduler, loops in own:
@@ -158,15 +226,13 @@ class Schedulers:
 
     def _end_workers(self) -> None:
         """Nothing runs any more, and the timer is about to end: no worker goes on."""
-        for scheduler in list(self._schedulers):
-            if getattr(scheduler, "is_worker", False):
-                scheduler.end()
+        for worker in self._workers():
+            worker._worker_end()
 
     def _forget_schedulers(self) -> None:
         """In a forked process: they are the parent's."""
-        for scheduler in list(self._schedulers):
-            if getattr(scheduler, "is_worker", False):
-                scheduler.reset_after_fork()
+        for worker in self._workers():
+            worker._worker_reset_after_fork()
         self._schedulers.clear()
         self._job_schedulers.clear()
         self._default_job_scheduler = None

@@ -146,7 +146,7 @@ def finish_all(interrupted: bool = False) -> None:
                 if cancelled:
                     log.warning("supervisor %s: %d task(s) that had not started are cancelled, since the program was "
                                 "interrupted", supervisor.id, cancelled)
-            supervisor.stop(wait=True)
+            supervisor.stop(wait=True, drain=False if interrupted else None)
     except KeyboardInterrupt:
         for supervisor in list(supervisors):
             processes = supervisor._processes

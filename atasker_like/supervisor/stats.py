@@ -107,8 +107,10 @@ class StopReport(_Frozen):
 
     ``finished`` tasks came to their end, ``cancelled`` ones were ended by the stop or asked to; ``abandoned`` is how
     many threads, and calls that an executor of the application's has, still run functions that nobody waits for,
-    ``killed`` how many processes were ended by force.
-    ``complete`` is False when the stop goes on behind the caller's back: then the others count until now.
+    ``killed`` how many processes were ended by force. ``items_left`` is the number of items that the stop leaves in the
+    queues of queue workers; they wait for the next start of their worker.
+    ``complete`` is False when the stop goes on behind the caller's back: then the others count until now. It is also False
+    when queue workers were to finish their items and some are left.
     """
 
     if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class StopReport(_Frozen):
         cancelled: int
         abandoned: int
         killed: int
+        items_left: int
         complete: bool
 
 

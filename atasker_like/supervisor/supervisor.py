@@ -2,7 +2,8 @@
 
 The order of the end, of :meth:`TaskSupervisor.stop` and of the interpreter's exit alike::
 
-    refuse new tasks ─> stop schedulers ─> cancel what is delayed ─> wait for the rest, until the deadline
+    let queue workers finish ─> refuse new tasks ─> stop schedulers ─> cancel what is delayed
+        ─> wait for the rest, until the deadline
         ─> past it: cancel what is queued, end processes, give up threads
         ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
 """
@@ -157,6 +158,8 @@ class TaskSupervisor(Schedulers):
         self._before_stop = 0, 0, 0     # what had ended when the stop began
         self._finishing = False         # a thread is about to bring everything to an end
         self._finish_until: float | None = None    # the deadline that it keeps
+        self._drains = False            # queue workers finish their items before that
+        self._items_left = 0            # in their queues, at the end of the stop
         self.thread_pool = ThreadPoolView(self._threads)
         self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
         self._explicit = False          # start() was called by the application
@@ -229,11 +232,13 @@ class TaskSupervisor(Schedulers):
         return self._state == _RUNNING
 
     def stop(self, wait: bool | float = True, stop_schedulers: bool = True,
-             cancel_tasks: bool = False) -> StopReport:
+             cancel_tasks: bool = False, drain: bool | None = None) -> StopReport:
         """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
 
-        The stages: refuse new tasks; cancel those that are delayed, or wait for a retry; wait for the others, until
-        the deadline. Past it, cancel what is queued, end the processes of what runs (TERM, and KILL a second later),
+        The stages: stop all workers but queue workers, which finish the items that are in their queues by now; refuse new
+        tasks; cancel those that are delayed, or wait for a retry; wait for the others, until the deadline. Tasks are
+        accepted as long as queue workers finish items, since their functions may need some.
+        Past it, cancel what is queued, end the processes of what runs (TERM, and KILL a second later),
         give up the threads that still run: their tasks count as cancelled; 2.5 s more at most, and everything is
         closed. Without a deadline a task that never ends holds the stop for ever.
 
@@ -241,14 +246,18 @@ class TaskSupervisor(Schedulers):
             A task that stops its own supervisor does not wait for itself: it is as if it had said False.
         :param stop_schedulers: False leaves registered schedulers and async jobs to themselves; workers end in any case,
             since their tasks are not taken any more.
-        :param cancel_tasks: cancel what is queued and what runs instead of finishing it.
-        :return: how many tasks finished and were cancelled, threads were abandoned and processes killed.
+        :param cancel_tasks: cancel what is queued and what runs instead of finishing it. Queue workers do not finish their
+            items either.
+        :param drain: False stops queue workers at once (default: True; under ``legacy.install()`` False, as in atasker).
+        :return: how many tasks finished and were cancelled, threads were abandoned, processes killed, and items left in
+            the queues of workers. Each worker that leaves items is logged, too.
         """
         deadline = None if isinstance(wait, bool) else deadline_of(wait)
+        drain = (not _modes.legacy if drain is None else bool(drain)) and not cancel_tasks
         if self._is_busy_here():
             # A signal handler or a finalizer came in between two lines of this thread's that must come to an end.
             def stop_behind() -> None:
-                self.stop(False, stop_schedulers, cancel_tasks)
+                self.stop(False, stop_schedulers, cancel_tasks, drain)
 
             start_new_thread(self._threads.beside, (stop_behind,))
             return self._report()
@@ -263,8 +272,9 @@ class TaskSupervisor(Schedulers):
                     self._before_stop = ended(self._pools().values())
                 self._state = _STOPPING
                 self._finish_until = deadline
-                for pool in self._pools().values():
-                    pool.refuse()
+                self._drains, self._items_left = drain, 0
+                if not (drain and self._has_queue_workers()):
+                    self._refuse_tasks()
         if begin:
             self._begin_to_finish(deadline, cancel_tasks, stop_schedulers, wait is not False)
         if wait is not False and not own:
@@ -281,12 +291,17 @@ class TaskSupervisor(Schedulers):
         except RuntimeError:                # the system has no thread to give
             self._finish(*how)
 
+    def _refuse_tasks(self) -> None:
+        for pool in self._pools().values():
+            pool.refuse()
+
     def _report(self) -> StopReport:
         finished, cancelled, killed = (now - before for now, before in zip(ended(self._pools().values()),
                                                                            self._before_stop))
         abandoned = self._threads.abandoned + getattr(self._processes, "abandoned", 0)
         return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned, killed=killed,
-                          complete=self._state == _STOPPED)
+                          items_left=self._items_left,
+                          complete=self._state == _STOPPED and not (self._drains and self._items_left))
 
     def _is_busy_here(self) -> bool:
         """Say whether the calling thread is inside a critical section of the supervisor."""
@@ -301,11 +316,16 @@ class TaskSupervisor(Schedulers):
             if self._finishing or self._state != _STOPPING:
                 return                      # two were begun, of which the first was thought not to be
             self._finishing = True
+        workers = self._workers()
         try:
-            self._stop_workers()
+            if self._drains and self._has_queue_workers():
+                self._drain_workers(workers, deadline)
+                self._refuse_tasks()
+            self._stop_workers(workers)
             if stop_schedulers:
                 self._stop_schedulers(deadline, wait)
             self._end_all(deadline, cancel_tasks)
+            self._items_left = self._count_items_left(workers)
         except Exception:
             log.exception("supervisor %s could not be stopped in order", self.id)
         finally:

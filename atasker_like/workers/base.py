@@ -16,6 +16,7 @@ from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions, unknown_option
+from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
@@ -46,7 +47,7 @@ def _seconds(name: str, value: Any, above_zero: bool = False) -> float | None:
     return float(value)
 
 
-class BackgroundWorker:
+class BackgroundWorker(ManagedWorker):
     """Runs its function again and again, one run at a time, until it is stopped.
 
     Made by :func:`background_worker`, or by a subclass that defines ``run``. A ``run`` that is a static method goes to
@@ -90,6 +91,7 @@ class BackgroundWorker:
     _options: tuple[str, ...] = ()
 
     is_worker = True
+    _worker_stops_first = True
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
@@ -287,6 +289,36 @@ class BackgroundWorker:
                                       "stop(wait=False), and have another thread wait")
         return session.wait(deadline_of(timeout))
 
+    def join(self, timeout: float | None = None) -> bool:
+        """Block until the worker has nothing left to do. It is not stopped by that.
+
+        A queue worker has nothing left to do when it has handled all items, an event or interval worker when nothing is
+        triggered or due and nothing runs. Another worker has to be stopped by another thread: this is
+        :meth:`wait_until_stop` then. If the worker is not active, the call does not wait. Any thread may call it.
+
+        :param timeout: seconds to wait at most (default: no limit).
+        :return: False if there is still something to do.
+        :raises SupervisorBusyError: (a RuntimeError) the worker itself calls.
+
+        >>> @background_worker(q=True)
+        ... def show(number):
+        ...     print(number)
+        >>> show.put_threadsafe(1), show.start(), show.join(10)
+        1
+        (None, True, True)
+        >>> show.stop()
+        True
+        """
+        return self.wait_until_stop(timeout)
+
+    def _join_idle(self, timeout: float | None) -> bool:
+        session = self._session
+        if session is None or session.done:
+            return not self._waiting()
+        if self._cannot_wait(session):
+            raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have another thread wait")
+        return session.wait_idle(lambda: not self._waiting(), deadline_of(timeout)) and not self._waiting()
+
     def stats(self) -> WorkerStats:
         """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
         session = self._session
@@ -360,14 +392,17 @@ class BackgroundWorker:
     def _prepare(self, loop: Any) -> None:
         """The arguments are good; the session is about to be made."""
 
-    def end(self) -> None:
-        """The supervisor's call: it has ended all that runs."""
+    def _worker_stop_at_once(self) -> None:
+        session = self._session
+        if session is not None:
+            session.stop_at_once()
+
+    def _worker_end(self) -> None:
         session = self._session
         if session is not None:
             session.end()
 
-    def reset_after_fork(self) -> None:
-        """The supervisor's call, in a forked process: what runs is the parent's; it may be started here."""
+    def _worker_reset_after_fork(self) -> None:
         self._session = None
         self._first = Token()
         self._starting = threading.RLock()
@@ -378,8 +413,9 @@ class BackgroundWorker:
     def _cannot_wait(self, session: Session) -> bool:
         return session.is_inside() or self.supervisor._is_busy_here()
 
-    def _has_hook(self, name: str) -> bool:
-        return name in self.__dict__ or getattr(type(self), name) is not getattr(BackgroundWorker, name)
+    def _close_runs_code(self) -> bool:
+        """Return True if the end of a session calls code of the application."""
+        return "after_stop" in self.__dict__ or type(self).after_stop is not BackgroundWorker.after_stop
 
     def _call_hook(self, name: str, *args: Any, caught: type[BaseException] = Exception) -> None:
         """Call a hook, and log what it raises; in threads of the supervisor's own that is whatever it raises."""

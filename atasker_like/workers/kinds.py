@@ -52,6 +52,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     """
 
     _options: tuple[str, ...] = ("q", "queue")
+    _worker_stops_first = False
+    _worker_has_queue = True
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
@@ -108,6 +110,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                                        "asyncio's queues belong to a loop; start() first")
         return self._queue
 
+    def join(self, timeout: float | None = None) -> bool:
+        """See :meth:`BackgroundWorker.join`."""
+        return self._join_idle(timeout)
+
     def before_queue_get(self) -> None:
         """Called when there is an item, before it is taken."""
 
@@ -123,8 +129,39 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _make_trigger(self) -> Trigger:
         return QueueTrigger()
 
-    def reset_after_fork(self) -> None:
-        super().reset_after_fork()
+    def _worker_begin_drain(self) -> bool:
+        session = self._session
+        if session is None or not session.active or session.starter is not None:
+            return False
+        waiting = self._count_waiting()
+        session.trigger.limit = waiting     # type: ignore[attr-defined]
+        return bool(waiting) or session.busy
+
+    def _worker_wait_drained(self, deadline: float | None) -> None:
+        session = self._session
+        if session is not None:
+            trigger: Any = session.trigger
+            session.wait_idle(lambda: trigger.limit == 0 or not self._count_waiting(), deadline)
+
+    def _worker_report_items_left(self) -> int:
+        left = self._count_waiting()
+        session = self._session
+        if left and session is not None and session.report_token.take():
+            log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its next start", self.name, left)
+        return left
+
+    def _count_waiting(self) -> int:
+        try:
+            return self._waiting()
+        except Exception:
+            log.exception("worker %s: its queue does not tell how many items it has", self.name)
+            return 0
+
+    def _close_runs_code(self) -> bool:
+        return self._queue_class is not True or super()._close_runs_code()
+
+    def _worker_reset_after_fork(self) -> None:
+        super()._worker_reset_after_fork()
         # What waits is for the parent; and another thread of it may have held the queue's locks.
         self._returned_items.clear()
         self._queue = None
@@ -164,6 +201,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                 if "Empty" not in type(error).__name__:
                     log.exception("worker %s: its queue could not give an item", self.name)
                 return None
+        trigger.count_item()                # type: ignore[attr-defined]
         self._call_hook("after_queue_get", item, caught=BaseException)
         return (item,)
 
@@ -235,6 +273,10 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         trigger.call()
         session.request_step()
         return True
+
+    def join(self, timeout: float | None = None) -> bool:
+        """See :meth:`BackgroundWorker.join`."""
+        return self._join_idle(timeout)
 
     async def trigger(self, force: bool = False) -> bool:
         """:meth:`trigger_threadsafe`, for coroutines; it does not block either."""

@@ -24,7 +24,7 @@ from time import perf_counter
 from .._inspect import takes
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
-from ..engine.blocking import block
+from ..engine.blocking import Latch, block
 from ..engine.current import current_task
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, Task
@@ -149,6 +149,9 @@ class Session:
         self._caller: int | None = None    # the thread that is in code of the worker's own
         self.starter: int | None = threading.get_ident()   # the thread that is in start(), until it has begun
         self._done_callbacks: deque[Callable[[], None]] = deque()
+        self._idle_callbacks: deque[Callable[[], None]] = deque()
+        #: Taken by the one that logs which items are left in the queue.
+        self.report_token = Token()
         self._restarts: deque[float] = deque()    # when the last ones were, where they are bounded
 
     # -- the key -------------------------------------------------------------------------------------
@@ -186,6 +189,7 @@ class Session:
             if not self.trigger.is_due(self.clock()):
                 self.trigger.rest(self)
                 self._ownership.put_back()
+                _call_all(self._idle_callbacks)
                 return False
             self.busy = True
             if self._submit():
@@ -394,18 +398,31 @@ class Session:
 
     # -- what came of it -----------------------------------------------------------------------------
 
+    def stop_worker(self) -> None:
+        """Stop the worker from within: it has returned False, or has failed too often."""
+        try:
+            self._worker.stop(wait=False)
+        except BaseException:
+            log.exception("worker %s: its stop() raised", self._worker.name)
+        self.stop_at_once()
+
+    def stop_at_once(self) -> None:
+        """Stop without the worker's ``stop()`` and hooks, unless that has been done."""
+        if self.claim_stop():
+            self.request_stop()
+
     def _returned(self, result: Any, began: float) -> None:
         self._worker._count(perf_counter() - began)
         if result is False and (self._worker.restart_policy != "always"
                                 or not self._may_go_on("returned False", began)):
-            self._worker.stop(wait=False)
+            self.stop_worker()
 
     def _failed(self, error: BaseException, began: float) -> None:
         """Called while the error is being handled."""
         worker = self._worker
         worker._count(perf_counter() - began, failed=True)
         if isinstance(error, TaskCancelledError) and (not self.active or isinstance(self.trigger, ContinuousTrigger)):
-            worker.stop(wait=False)         # it was asked to end, and did
+            self.stop_worker()              # it was asked to end, and did
             return
         on_error = worker.on_error
         if on_error is None:
@@ -423,9 +440,9 @@ class Session:
         if worker.restart_policy == "never":
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted", worker.name,
                       type(error).__name__)
-            worker.stop(wait=False)
+            self.stop_worker()
         elif not self._may_go_on(f"raised {type(error).__name__}", began):
-            worker.stop(wait=False)
+            self.stop_worker()
 
     def _may_go_on(self, why: str, began: float) -> bool:
         """Count a restart; False, and an error in the log, when there were too many."""
@@ -475,7 +492,7 @@ class Session:
         """(ownership held), which nobody gets any more."""
         self.busy = False
         self.trigger.leave(self)
-        if self._worker._has_hook("after_stop"):
+        if self._worker._close_runs_code():
             self._threads.beside(self._close)
         else:
             self._close()
@@ -490,13 +507,15 @@ class Session:
 
     def _leave(self) -> None:
         worker = self._worker
+        worker._worker_report_items_left()
         with worker._starting:
             if worker._session is self:       # else the next one has begun
                 self._supervisor.unregister_sync_scheduler(worker)
         # A stopped worker keeps its last session, for those who ask; not what the function was given.
         self._args, self._kwargs, self._context = (), {}, Context()
         self.done = True
-        self._run_done_callbacks()
+        _call_all(self._done_callbacks)
+        _call_all(self._idle_callbacks)
 
     def abort(self) -> None:
         """The session does not take place: it has not begun."""
@@ -516,20 +535,29 @@ class Session:
             predecessor.end()
         self.step()
 
-    def _run_done_callbacks(self) -> None:
-        followers = self._done_callbacks
-        while followers:
-            try:
-                follower = followers.popleft()
-            except IndexError:
-                return
-            follower()
-
-    def add_done_callback(self, follower: Callable[[], None]) -> None:
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Have a short call made when the session is over, or now."""
-        self._done_callbacks.append(follower)
+        self._done_callbacks.append(callback)
         if self.done:
-            self._run_done_callbacks()
+            _call_all(self._done_callbacks)
+
+    def wait_idle(self, is_settled: Callable[[], bool], deadline: float | None) -> bool:
+        """Block until nothing runs nor is due and ``is_settled()`` holds, or the session is over.
+
+        :return: False if that is not so at the deadline.
+        """
+        asked = False
+        while True:
+            latch = Latch()
+            self._idle_callbacks.append(latch)
+            # In this order: an item is taken after the worker has become busy.
+            if self.done or (asked and is_settled() and not self.busy):
+                return True
+            if not asked:
+                asked = True
+                self.request_step()         # it finds nothing to do, and says so; or a run ends, and the same follows
+            if not latch.wait(deadline):
+                return False
 
     def wait(self, deadline: float | None) -> bool:
         """Block until the session is over, at the latest until the deadline; say whether it is."""
@@ -553,3 +581,13 @@ class Session:
         task = self.task
         if task is not None:
             task.cancel()
+
+
+def _call_all(callbacks: deque[Callable[[], None]]) -> None:
+    """Make calls, each of which is made once, however many threads come here."""
+    while callbacks:
+        try:
+            callback = callbacks.popleft()
+        except IndexError:
+            return
+        callback()

@@ -127,6 +127,9 @@ class QueueTrigger(Trigger):
 
     def __init__(self) -> None:
         self._notes: deque[None] = deque()    # one at least, when something was put since it was last cleared
+        #: How many items are still to be taken before a stop; None is any number. Shared without a lock: it is set while
+        #: no run counts, or once from None, which a run that counts does not change.
+        self.limit: int | None = None
 
     def note(self) -> None:
         """Any thread, at any line: an item has been put."""
@@ -134,17 +137,25 @@ class QueueTrigger(Trigger):
             self._notes.append(None)
 
     def has_news(self) -> bool:
-        return bool(self._notes)
+        return self.limit != 0 and bool(self._notes)
 
     def is_due(self, now: float) -> bool:
-        if not self._notes:
+        if self.limit == 0 or not self._notes:
             return False
         self._notes.clear()
         return True
 
     def may_repeat(self) -> bool:
+        if self.limit == 0:
+            return False
         self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
         return True
+
+    def count_item(self) -> None:
+        """An item has been taken."""
+        limit = self.limit
+        if limit:
+            self.limit = limit - 1
 
 
 class IntervalTrigger(EventTrigger):

@@ -115,7 +115,7 @@ class Doubles(BackgroundQueueWorker):
 
 def test_an_item_that_the_stopped_supervisor_does_not_take_is_for_the_next_start(outside):
     worker = Doubles(supervisor=outside)
-    worker.hook = lambda item: outside.stop(wait=False)
+    worker.hook = lambda item: outside.stop(wait=False, drain=False)
     worker.put_threadsafe(5)
     worker.start()
     assert worker.wait_until_stop(PATIENCE)

@@ -12,6 +12,8 @@ import pytest
 from atasker_like import (InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError,
                           WaitTimeoutError, service)
 
+from atasker_like.supervisor.schedulers import ManagedWorker
+
 from .conftest import PATIENCE, wait_until
 from .declared import Add, WaitAtOnce, fill
 
@@ -23,9 +25,8 @@ class Shout(service.Task):
 # -- a stop that has begun -------------------------------------------------------------------------------------------
 
 
-class Begun:
+class Begun(ManagedWorker):
     """A worker that tells that the supervisor has told its workers of the stop."""
-    is_worker = True
 
     def __init__(self):
         self.told = threading.Event()
@@ -33,7 +34,7 @@ class Begun:
     def stop(self, wait=False):
         self.told.set()
 
-    def end(self):
+    def _worker_end(self):
         pass
 
 
