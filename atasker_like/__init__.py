@@ -21,7 +21,7 @@ if TYPE_CHECKING:
                             TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED,
                             TASK_STATUS_STARTED, TT_COROUTINE, TT_MP, TT_THREAD, Priority,
                             TaskStatus, TaskType)
-    from .engine.current import current_task
+    from .engine.current import check_cancelled, current_task, report_progress
     from .engine.lanes import Lane
     from .engine.result import TaskResult
     from .engine.task import Progress, Task
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
                          ServiceConnectionError, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
                          TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
-                         TaskTimeoutError, WaitTimeoutError)
+                         TaskRetryError, TaskTimeoutError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
@@ -66,12 +66,12 @@ _HOMES = {
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
                "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
-               "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError"),
+               "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError", "TaskRetryError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
     "_log": ("set_debug",),
-    "engine.current": ("current_task",),
+    "engine.current": ("check_cancelled", "current_task", "report_progress"),
     "engine.result": ("TaskResult",),
     "engine.task": ("Progress", "Task"),
     "locals": ("LocalProxy", "Locker", "g"),
@@ -96,22 +96,26 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "AsyncResult", "Backend", "BackendNotConfiguredError",
-    "BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
-    "BackgroundWorker", "BoundTask", "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError",
-    "FunctionCollection", "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
-    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue", "Progress",
-    "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback", "ResultBackendError",
-    "ResultNotStoredError", "RunSummary", "SQLiteBackend", "ServiceConnectionError", "StopReport", "StoredResult",
-    "SupervisorBusyError", "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup",
-    "SyncTaskHandle", "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
-    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED", "TT_COROUTINE",
-    "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection", "TaskExecutionError", "TaskGroup",
-    "TaskHandle", "TaskNotFoundError", "TaskOptions", "TaskPendingError", "TaskPicklingError", "TaskRefusedError",
-    "TaskResult", "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
-    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task", "background_worker",
-    "co_as_completed", "co_mp_apply", "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "run",
-    "set_debug", "task_supervisor", "tmap", "wait_completed",
+    "ALoop", "AsyncJob", "AsyncJobScheduler", "AsyncQueue", "AsyncResult", "Backend",
+    "BackendNotConfiguredError", "BackgroundAsyncWorker", "BackgroundEventWorker",
+    "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask",
+    "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection",
+    "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy", "Locker",
+    "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue", "Progress",
+    "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback",
+    "ResultBackendError", "ResultNotStoredError", "RunSummary", "SQLiteBackend",
+    "ServiceConnectionError", "StopReport", "StoredResult", "SupervisorBusyError",
+    "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup", "SyncTaskHandle",
+    "TASK_CRITICAL", "TASK_HIGH", "TASK_LOW", "TASK_NORMAL", "TASK_STATUS_CANCELED",
+    "TASK_STATUS_COMPLETED", "TASK_STATUS_DELAYED", "TASK_STATUS_QUEUED", "TASK_STATUS_STARTED",
+    "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
+    "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions",
+    "TaskPendingError", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskRetryError",
+    "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
+    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task",
+    "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply", "co_wait_completed",
+    "current_task", "g", "iter_completed", "pmap", "report_progress", "run", "set_debug",
+    "task_supervisor", "tmap", "wait_completed",
 ]
 
 

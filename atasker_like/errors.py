@@ -24,7 +24,7 @@ __all__ = [
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
     "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
     "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
-    "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError",
+    "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError", "TaskRetryError",
 ]
 
 
@@ -63,6 +63,25 @@ class WaitTimeoutError(SupervisorError, TimeoutError):
 
 class TaskCancelledError(SupervisorError, CancelledError):
     """The task was cancelled, so it has no result."""
+
+
+class TaskRetryError(SupervisorError, RuntimeError):
+    """A task asked for another attempt with ``retry()``, without an error to report, or outside of its function."""
+
+
+class RetryRequest(BaseException):
+    """Raised by ``retry()`` in the function of a task, for the pool that runs it; never seen outside of both.
+
+    No Exception: a function that catches every error does not catch this one.
+    """
+
+    def __init__(self, countdown: float | None, error: BaseException | None) -> None:
+        super().__init__()
+        self.countdown = countdown
+        self.error = error
+
+    def __str__(self) -> str:
+        return "the function of a task asks for another attempt; nothing but its pool may catch this"
 
 
 class ProcessDiedError(SupervisorError, BrokenExecutor):

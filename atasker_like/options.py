@@ -5,15 +5,17 @@ of a function, and cost a call nothing. Merging happens here and nowhere else.
 """
 from __future__ import annotations
 
+import builtins
 import math
+import sys
 
-from .errors import InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Mapping, Tuple, Type, Union
 
-    Errors = Union[Type[BaseException], Tuple[Type[BaseException], ...]]
+    Errors = Union[Type[BaseException], str, Tuple[Union[Type[BaseException], str], ...]]
 
 __all__ = ["ON_FULL", "TaskOptions", "check_lane", "unknown_option"]
 
@@ -66,12 +68,61 @@ def _integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def _errors(name: str, value: Any) -> tuple[type[BaseException], ...]:
+def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:
     members = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     for member in members:
-        if not (isinstance(member, type) and issubclass(member, BaseException)):
-            raise InvalidTypeError(f"{name} takes an exception class or several of them, not {member!r}")
+        if isinstance(member, str):
+            _check_name(name, member)
+        elif not _is_error(member):
+            raise InvalidTypeError(f"{name} takes an exception class, its name, or several of them, not {member!r}")
     return tuple(members)
+
+
+def _is_error(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseException)
+
+
+def _check_name(option: str, name: str) -> None:
+    """Refuse a text that cannot be the name of an exception, as far as that is known by now."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InvalidArgumentError(f"{option} takes the name of an exception, such as 'ValueError' or "
+                                   f"'package.module.Error', not {name!r}")
+    known, found = _find(name)
+    if known and not _is_error(found):
+        raise InvalidArgumentError(f"{option} names {name!r}, which is no exception" if found is not None else
+                                   f"{option} names {name!r}, and that module has no such exception")
+
+
+def _find(name: str) -> tuple[bool, Any]:
+    """Return whether the module of a name is there, and the thing itself. Nothing is imported for it.
+
+    A name without a module is a builtin, or that of any class: then the module is not known.
+    """
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        found = getattr(builtins, attribute, None)
+        return found is not None, found
+    there = sys.modules.get(module)
+    return there is not None, getattr(there, attribute, None)
+
+
+def _is_one_of(error: BaseException, members: Iterable[type[BaseException] | str]) -> bool:
+    return any(_is_named(error, member) if isinstance(member, str) else isinstance(error, member)
+               for member in members)
+
+
+def _is_named(error: BaseException, name: str) -> bool:
+    """Return True if a class of the error has this name, with its module or without."""
+    _, found = _find(name)
+    if _is_error(found):
+        if isinstance(error, found):            # also by another name than that of its definition
+            return True
+        if "." in name:
+            return False
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    if isinstance(error, RemoteError):          # its class is not known here
+        names.append(str(error.type_name))
+    return name in names if "." in name else any(full.rpartition(".")[2] == name for full in names)
 
 
 class TaskOptions:
@@ -87,8 +138,9 @@ class TaskOptions:
         above 0 by which it is multiplied after each run (1, the default, is fixed).
     :param max_retry_delay: seconds that no delay exceeds.
     :param jitter: a share between 0 and 1: each delay is changed at random by up to this share of it.
-    :param retry_on: exception classes that are worth another run; ``Exception`` unless told.
-    :param ignore_on: exception classes that are not, even if ``retry_on`` has them.
+    :param retry_on: exceptions that are worth another attempt: classes, or names such as ``'ValueError'`` and
+        ``'package.module.Error'`` (default: ``Exception``). A name without a module is that of any class.
+    :param ignore_on: exceptions that are not, even if ``retry_on`` has them.
     :param name: shown in logs and screens; the function's qualified name unless told.
     :param group_id: any value by which results can be grouped.
     :param must_complete: a queue that gives up still finishes this task.
@@ -116,8 +168,8 @@ class TaskOptions:
         backoff: float | str
         max_retry_delay: float | None
         jitter: float
-        retry_on: tuple[type[BaseException], ...]
-        ignore_on: tuple[type[BaseException], ...]
+        retry_on: tuple[type[BaseException] | str, ...]
+        ignore_on: tuple[type[BaseException] | str, ...]
         name: str | None
         group_id: Any
         must_complete: bool
@@ -187,8 +239,10 @@ class TaskOptions:
 
     def wants_retry(self, error: BaseException, attempts: int) -> bool:
         """Say whether a task that failed with this error, after so many runs, gets another one."""
-        return (attempts <= self.retries and isinstance(error, self.retry_on)
-                and not isinstance(error, self.ignore_on))
+        if attempts > self.retries:
+            return False
+        return (type(error) is RetryRequest
+                or _is_one_of(error, self.retry_on) and not _is_one_of(error, self.ignore_on))
 
     def retry_pause(self, attempts: int) -> float:
         """Return the seconds to wait after so many failed runs (1 after the first)."""

@@ -15,7 +15,7 @@ PACKAGE = Path(atasker_like.__file__).parent
 #: A package whose files are listed is ordered by them; another one is one entry.
 LAYERS = [
     ["_modes", "constants", "errors", "options"],
-    ["_inspect", "_log", "_checks", "_progress", "_sqlite"],
+    ["_inspect", "_log", "_checks", "_progress", "_retry", "_sqlite"],
     ["engine", "engine.current", "engine.blocking", "engine.loop_mailbox", "engine.parking",
      "engine.registry", "engine.result", "engine.spec", "engine.task", "engine.lanes",
      "engine.run_queue", "engine.timer", "loops", "waiting"],
@@ -46,7 +46,8 @@ LAYERS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.process.child": {"constants", "errors", "options", "pools.process", "pools.process.log_relay"},
+ONLY = {"pools.process.child": {"constants", "errors", "options", "_retry", "pools.process",
+                                "pools.process.log_relay"},
         "pools.process.log_relay": set()}
 
 #: Lines that a file may have.

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .loop_mailbox import LoopMailbox
     from .task import Task
 
-__all__ = ["coroutine_inside", "current", "current_coroutine_task", "current_task"]
+__all__ = ["check_cancelled", "coroutine_inside", "current", "current_coroutine_task", "current_task",
+           "report_progress"]
 
 
 class _Current(threading.local):
@@ -35,8 +36,8 @@ coroutine_inside: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("a
 def current_task() -> Task[Any] | Any | None:
     """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
 
-    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``check_cancelled()`` and
-    ``report_progress()``.
+    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``remaining_retries``,
+    ``is_last_retry``, ``retry()``, ``check_cancelled()`` and ``report_progress()``.
     """
     member = current.member
     if member is not None:
@@ -49,6 +50,46 @@ def current_task() -> Task[Any] | Any | None:
         if child is not None and child.server is not None:
             return child.server.current()
     return task
+
+
+def check_cancelled() -> None:
+    """Raise if the current task should stop; do nothing outside of a task.
+
+    So a function that runs as a task can be called directly, too.
+
+    :raises TaskCancelledError: ``cancel()`` was called.
+    :raises TaskTimeoutError: the task ran longer than its ``timeout``.
+
+    In any thread.
+
+    >>> check_cancelled()
+    """
+    task = current_task()
+    if task is not None:
+        task.check_cancelled()
+
+
+def report_progress(done: float, total: float | None = None, message: str | None = None) -> None:
+    """Report how far the current task is; do nothing outside of a task. ``task.progress`` has it.
+
+    :param done: how much is done, in any unit.
+    :param total: how much there is to do, in the same unit.
+    :param message: a text for people.
+
+    In any thread.
+
+    >>> @background_task
+    ... def count(most):
+    ...     for number in range(most):
+    ...         report_progress(number + 1, most)
+    >>> task = count(3)
+    >>> task.value()
+    >>> task.progress
+    Progress(done=3, total=3, message=None)
+    """
+    task = current_task()
+    if task is not None:
+        task.report_progress(done, total, message)
 
 
 _CHILD = __name__.rsplit(".", 2)[0] + ".pools.process.child"

@@ -64,7 +64,7 @@ class TaskSpec:
         #: True when it can take the short way of submissions, too.
         self.plain = self.brief and lane is None
         #: True when a pool process needs to be told the function and its arguments only.
-        self.terse = not takes_id and options.name is None
+        self.terse = not (takes_id or options.name is not None or options.retries)
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: float | None = None
         self.blob: bytes | None = None

@@ -17,11 +17,13 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._log import log
+from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
-from ..errors import SupervisorBusyError, TaskCancelledError, TaskTimeoutError, WaitTimeoutError
+from ..errors import (SupervisorBusyError, TaskCancelledError, TaskRetryError, TaskTimeoutError,
+                      WaitTimeoutError)
 from ..options import TaskOptions
 from .blocking import block, deadline_of
-from .current import current
+from .current import current, current_task
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
 from .spec import TaskSpec
@@ -109,7 +111,7 @@ class _Milestone:
         return self._task._end(deadline) if self._final else self._task._start(deadline)
 
 
-class Task(_Subscript[T]):
+class Task(_Subscript[T], Attempt):
     """One call of one function: the record in the registry and the caller's handle.
 
     Tasks are made by calling a function decorated with ``@background_task``, or by
@@ -557,6 +559,22 @@ class Task(_Subscript[T]):
                         message: str | None = None) -> None:
         """Called by the function that the task runs: say how far it is. Others read ``task.progress``."""
         self._spec.pool.report(self, Progress(done, total, message))
+
+    @property
+    def _retries(self) -> int:
+        return self._spec.options.retries
+
+    def _label(self) -> str:
+        return f"{self.name} ({self.id[-8:]})"
+
+    def _check_inside(self) -> None:
+        """See :meth:`Attempt._check_inside`."""
+        if current_task() is not self:
+            raise TaskRetryError(f"retry() was called outside of task {self._label()}; only the function that the task runs "
+                                 "can ask for another attempt")
+        self.check_cancelled()
+        if self._status != STARTED:
+            raise TaskRetryError(f"task {self._label()} is {self.state} already, and gets no other attempt")
 
     # -- order: for queues that give the most urgent task first --------------------------------------
 

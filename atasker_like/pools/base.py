@@ -31,7 +31,8 @@ from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
-from ..errors import SupervisorError, TaskCancelledError, TaskTimeoutError
+from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
+                      TaskTimeoutError)
 from .backpressure import Intake
 
 TYPE_CHECKING = False
@@ -472,6 +473,11 @@ class Pool(Intake):
                 self._beside(call)
 
     def _failure(self, task: Task[Any], error: BaseException) -> Failure:
+        if type(error) is RetryRequest:
+            if error.error is not None:
+                error = error.error
+            else:
+                error = TaskRetryError(f"task {task._label()} asked for another attempt, without an error")
         return Failure(error, task.name, task.id)
 
     def _retry_pause(self, task: Task[Any], error: BaseException) -> float | None:
@@ -483,7 +489,11 @@ class Pool(Intake):
         if extra is not None and extra.cancel_requested:
             return None
         attempts = max(1, task.attempts)
-        return options.retry_pause(attempts) if options.wants_retry(error, attempts) else None
+        if not options.wants_retry(error, attempts):
+            return None
+        if type(error) is RetryRequest and error.countdown is not None:
+            return error.countdown
+        return options.retry_pause(attempts)
 
     def _may_retry(self, task: Task[Any]) -> bool:
         """Say whether a failed task may have another attempt after all; the lock is held."""
@@ -512,7 +522,10 @@ class Pool(Intake):
     def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
         """Say whether a task that raised this did so because it was asked to stop."""
         extra = task._extra
-        return extra is not None and extra.cancel_requested and isinstance(error, TaskCancelledError)
+        if extra is None or not extra.cancel_requested:
+            return False
+        # One that asks for another attempt has not come to its end, and gets none.
+        return isinstance(error, TaskCancelledError) or type(error) is RetryRequest and error.error is None
 
     # -- what callers ask of a task (task.Owner) -----------------------------------------------------
 

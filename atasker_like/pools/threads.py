@@ -32,7 +32,8 @@ from ..engine.result import with_traceback
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
-from ..errors import InvalidTypeError, PoolBrokenError, TaskCancelledError, TaskTimeoutError
+from ..errors import (InvalidTypeError, PoolBrokenError, RetryRequest, TaskCancelledError,
+                      TaskTimeoutError)
 from ..options import TaskOptions
 from .base import Pool
 
@@ -505,7 +506,8 @@ class ThreadPool(Pool):
                 chores += self._dispatch_chores()
         if late and failure is not None:
             failure.seen = True
-            if not isinstance(error, (TaskTimeoutError, TaskCancelledError)):   # those are what it was asked to raise
+            # The first two are what it was asked to raise.
+            if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
                 log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
                             type(error).__name__)
         del held, value, failure

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from atasker_like import current_task
+from atasker_like import current_task, report_progress
 
 
 class Gate:
@@ -373,3 +373,91 @@ class Counter:
 class Callable:
     def __call__(self, n):
         return n + 1
+
+
+# -- another attempt, asked for from inside ---------------------------------------------------------------
+
+
+def attempt():
+    """What a function sees of its attempt: its number, how many may follow, and whether none may."""
+    task = current_task()
+    return task.attempts, task.remaining_retries, task.is_last_retry
+
+
+def retry_until(last, countdown=None):
+    """Ask for attempts until this is the one of the number; return all that is seen in it."""
+    if current_task().attempts < last:
+        current_task().retry(countdown)
+    return attempt()
+
+
+def retry_for_ever(countdown=0):
+    current_task().retry(countdown)
+
+
+def retry_with(error):
+    current_task().retry(0, exc=error)
+
+
+def retry_what_is_handled(countdown=0):
+    """Ask for another attempt in an except block."""
+    try:
+        {}["missing"]
+    except LookupError:
+        current_task().retry(countdown)
+
+
+def retry_past_a_broad_handler():
+    """Ask for another attempt where every error is caught."""
+    try:
+        if current_task().attempts < 2:
+            current_task().retry()
+    except Exception:
+        return "caught"
+    return current_task().attempts
+
+
+def retry_twice():
+    """Catch what retry() raises, and ask again."""
+    try:
+        current_task().retry(exc=KeyError("first"))
+    except BaseException:
+        current_task().retry(0)
+
+
+def retry_after(argument):
+    """Say why an argument of retry() is refused."""
+    try:
+        current_task().retry(**argument)
+    except (TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+kept = []
+
+
+def retry_first():
+    """Ask for another attempt of the task that ran this function first, here."""
+    kept.append(current_task())
+    if len(kept) > 1:
+        kept[0].retry()
+
+
+def retry_unsendable():
+    current_task().retry(0, exc=Unsendable("unsendable"))
+
+
+def report_by_module():
+    report_progress(1, 2, "half")
+
+
+async def co_retry_until(last, countdown=None):
+    return retry_until(last, countdown)
+
+
+async def co_retry_for_ever(countdown=0):
+    retry_for_ever(countdown)
+
+
+async def co_retry_what_is_handled(countdown=0):
+    retry_what_is_handled(countdown)

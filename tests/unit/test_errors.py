@@ -21,6 +21,7 @@ EXAMPLES = {
     "TaskCancelledError": (errors.TaskCancelledError("m"), concurrent.futures.CancelledError),
     "ProcessDiedError": (errors.ProcessDiedError("m", 5, -9), concurrent.futures.BrokenExecutor),
     "PoolBrokenError": (errors.PoolBrokenError("m"), concurrent.futures.BrokenExecutor),
+    "TaskRetryError": (errors.TaskRetryError("m"), RuntimeError),
     "RemoteError": (errors.RemoteError("a.B", "m", "trace"), RuntimeError),
     "RemoteTraceback": (errors.RemoteTraceback("trace"), Exception),
     "TaskPicklingError": (errors.TaskPicklingError("m"), pickle.PicklingError),

@@ -1,8 +1,10 @@
 import pickle
+from queue import Empty
 
 import pytest
 
-from atasker_like import InvalidArgumentError, InvalidTypeError, TaskOptions
+from atasker_like import InvalidArgumentError, InvalidTypeError, RemoteError, TaskOptions
+from atasker_like.errors import RetryRequest
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -28,7 +30,7 @@ def test_impossible_values_are_refused(name, value):
     ("retries", 1.0), ("retries", "2"), ("retries", None), ("retries", True),
     ("retry_delay", None), ("retry_delay", "1"), ("backoff", None), ("backoff", [2]), ("backoff", True),
     ("max_retry_delay", "1"), ("jitter", None), ("jitter", "0.5"),
-    ("retry_on", ValueError()), ("retry_on", "ValueError"), ("retry_on", None), ("retry_on", int),
+    ("retry_on", ValueError()), ("retry_on", None), ("retry_on", int),
     ("retry_on", (ValueError, 5)), ("ignore_on", 5), ("ignore_on", [int]),
     ("name", 5), ("name", b"x"), ("metadata", 5), ("metadata", "text"), ("metadata", [1]),
 ])
@@ -146,6 +148,19 @@ def test_pickle(protocol):
     assert pickle.loads(pickle.dumps(options, protocol)) == options
 
 
+class Odd(Exception):
+    pass
+
+
+class Odder(Odd):
+    pass
+
+
+class Outer:
+    class Inner(Exception):
+        pass
+
+
 # -- retries ---------------------------------------------------------------------------------------------------------
 
 
@@ -158,9 +173,48 @@ def test_pickle(protocol):
     ({"retries": 1, "retry_on": LookupError}, KeyError(), 1, True),
     ({"retries": 1, "retry_on": LookupError, "ignore_on": KeyError}, KeyError(), 1, False),
     ({"retries": 1, "retry_on": BaseException}, SystemExit(), 1, True),
+    ({"retries": 1, "retry_on": "ValueError"}, ValueError(), 1, True),
+    ({"retries": 1, "retry_on": "ValueError"}, UnicodeError(), 1, True),
+    ({"retries": 1, "retry_on": "ValueError"}, KeyError(), 1, False),
+    ({"retries": 1, "retry_on": ["KeyError", OSError, "ValueError"]}, ValueError(), 1, True),
+    ({"retries": 1, "ignore_on": "LookupError"}, KeyError(), 1, False),
+    ({"retries": 1, "ignore_on": "builtins.LookupError"}, KeyError(), 1, False),
+    ({"retries": 1, "retry_on": "Odd"}, Odd(), 1, True),
+    ({"retries": 1, "retry_on": f"{__name__}.Odd"}, Odder(), 1, True),
+    ({"retries": 1, "retry_on": f"{__name__}.Odder"}, Odd(), 1, False),
+    ({"retries": 1, "retry_on": f"{__name__}.Outer.Inner"}, Outer.Inner(), 1, True),
+    ({"retries": 1, "retry_on": "Inner"}, Outer.Inner(), 1, True),
+    ({"retries": 1, "retry_on": "not_imported.errors.Odd"}, Odd(), 1, False),
+    ({"retries": 1, "retry_on": "queue.Empty"}, Empty(), 1, True),
+    ({"retries": 1, "retry_on": "not_imported.errors.Odd"}, RemoteError("not_imported.errors.Odd", "m"), 1, True),
+    ({"retries": 1, "retry_on": "Odd"}, RemoteError("not_imported.errors.Odd", "m"), 1, True),
+    ({"retries": 1, "retry_on": "Even"}, RemoteError("not_imported.errors.Odd", "m"), 1, False),
+    ({"retries": 1, "retry_on": (), "ignore_on": Exception}, RetryRequest(None, None), 1, True),
+    ({"retries": 1}, RetryRequest(None, None), 2, False),
 ])
 def test_wants_retry(options, error, attempts, wanted):
     assert TaskOptions(**options).wants_retry(error, attempts) is wanted
+
+
+@pytest.mark.parametrize("option", ["retry_on", "ignore_on"])
+@pytest.mark.parametrize("name, message", [
+    ("", "takes the name of an exception, such as 'ValueError' or 'package.module.Error', not ''"),
+    ("no name", "takes the name of an exception"), ("package..Error", "takes the name of an exception"),
+    ("print", "names 'print', which is no exception"), ("int", "names 'int', which is no exception"),
+    (f"{__name__}.Even", "and that module has no such exception"), (f"{__name__}.Outer", "which is no exception"),
+])
+def test_wrong_name_of_an_exception_is_refused(option, name, message):
+    with pytest.raises(InvalidArgumentError, match=f"^{option} .*{message}"):
+        TaskOptions(**{option: name})
+    with pytest.raises(InvalidArgumentError):
+        TaskOptions(**{option: [ValueError, name]})
+
+
+def test_names_of_exceptions_stay_as_they_are():
+    options = TaskOptions(retry_on=["ValueError", KeyError], ignore_on="not_imported.Error")
+    assert (options.retry_on, options.ignore_on) == (("ValueError", KeyError), ("not_imported.Error",))
+    assert options.replace(retries=1).retry_on == ("ValueError", KeyError)
+    assert pickle.loads(pickle.dumps(options)) == options
 
 
 @pytest.mark.parametrize("options, pauses", [

@@ -260,7 +260,8 @@ class ExternalPool(Pool):
                     self._returned(call, packed, None, False)
                     return
                 blob, payload = packed
-                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name, attempt), told)
+                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name, attempt,
+                                                 spec.options.retries), told)
         except BaseException as error:
             self._returned(call, self._broken(task, outlet, error, "did not take"), None, False)
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 
+from ..._retry import StandIn
 from ...engine.current import current_coroutine_task
 from ...engine.result import with_traceback
 from ..process.child import ERROR, NONE, VALUE, _describe, undecorated
@@ -20,15 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["TaskOutside", "run_here", "run_there"]
 
 
-class TaskOutside:
+class TaskOutside(StandIn):
     """What ``current_task()`` gives in a process of an external executor."""
 
-    __slots__ = ("id", "name", "attempts")
-
-    def __init__(self, task_id: str, name: str, attempts: int) -> None:
-        self.id = task_id
-        self.name = name
-        self.attempts = attempts
+    __slots__ = ()
 
     def check_cancelled(self) -> None:
         """Does nothing: no request crosses to the processes of an external executor."""
@@ -37,15 +33,12 @@ class TaskOutside:
                         message: str | None = None) -> None:
         """Does nothing: no report crosses from the processes of an external executor."""
 
-    def __repr__(self) -> str:
-        return f"<Task {self.name} {self.id[-8:]} running>"
-
 
 def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
-              attempt: int) -> tuple[int, bytes | None]:
+              attempt: int, retries: int) -> tuple[int, bytes | None]:
     """In a process of the executor: run a packed call; return the kind of the result, and the result packed."""
     stage = "function"
-    token = current_coroutine_task.set(TaskOutside(task_id, name, attempt))     # type: ignore[arg-type]
+    token = current_coroutine_task.set(TaskOutside(task_id, name, attempt, retries))     # type: ignore[arg-type]
     try:
         function = undecorated(pickle.loads(blob))
         stage = "arguments"

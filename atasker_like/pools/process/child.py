@@ -1,6 +1,6 @@
 """The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
 
-This module imports nothing of the package but the errors and the relay of log records, so that a child starts fast.
+This module imports little of the package: errors, retries and the relay of log records. So a child starts fast.
 
 Three pipes connect a pool process to its parent; a fourth tells it that the parent has died, and on a fifth it
 says, when it is sent a signal, where its threads are::
@@ -27,7 +27,8 @@ import threading
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
 
-from ...errors import TaskPicklingError
+from ..._retry import StandIn
+from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
     #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
-    #: to be kept), name if one was given
+    #: to be kept), name if one was given, retries
     Entry = Tuple[Any, ...]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
@@ -206,15 +207,13 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
     return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
 
 
-class TaskInChild:
-    """What ``current_task()`` gives in a pool process: the running task, as far as it is known here."""
+class TaskInChild(StandIn):
+    """What ``current_task()`` gives in a pool process."""
 
-    __slots__ = ("id", "name", "attempts", "_number", "_server")
+    __slots__ = ("_number", "_server")
 
-    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int) -> None:
-        self.id = task_id
-        self.name = name
-        self.attempts = attempts
+    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int, retries: int) -> None:
+        super().__init__(task_id, name, attempts, retries)
         self._number = number
         self._server = server
 
@@ -229,8 +228,11 @@ class TaskInChild:
         self._server.send(self._number, PROGRESS, marshal.dumps(
             (float(done), None if total is None else float(total), None if message is None else "".join(message))), 0.0)
 
-    def __repr__(self) -> str:
-        return f"<Task {self.name} {self.id[-8:]} running>"
+    def _check_inside(self) -> None:
+        """See :meth:`Attempt._check_inside`."""
+        running = self._server._running
+        if running is None or running[0] != self._number:
+            raise TaskRetryError(f"task {self._label()} has ended already, and gets no other attempt")
 
 
 #: The server of this process, when it is a pool process.
@@ -250,7 +252,7 @@ class _Server:
         # of a result: the lock knows its owner.
         self._lock = threading.RLock()      # guards the writing of results
         self._held: int | None = None  # a ticket taken for a frame that has not been read yet
-        self._running: tuple[int, str | None, Callable[..., Any], int, str | None] | None = None
+        self._running: tuple[int, str | None, Callable[..., Any], int, str | None, int] | None = None
 
     def serve(self) -> None:
         """Run what comes until the parent closes its end."""
@@ -304,7 +306,7 @@ class _Server:
     def _run(self, entry: Entry, reader: PipeReader | None) -> None:
         begin = perf_counter()
         number, blob, payload = entry[:3]
-        task_id, takes_id, attempt, name = (None, False, 1, None) if len(entry) == 3 else entry[4:]
+        task_id, takes_id, attempt, name, retries = (None, False, 1, None, 0) if len(entry) == 3 else entry[4:]
         stage = "function"
         try:
             function = self._functions.get(blob)
@@ -321,7 +323,7 @@ class _Server:
                 args, kwargs = load_parts(reader, entry[3])
             elif payload:
                 args, kwargs = pickle.loads(payload)
-            self._running = (number, task_id, function, abs(attempt), name)
+            self._running = (number, task_id, function, abs(attempt), name, retries)
             if takes_id:
                 kwargs = dict(kwargs or (), _task_id=self.current_id())
             stage = "run"
@@ -362,9 +364,9 @@ class _Server:
         running = self._running
         if running is None:
             return None
-        number, _, function, attempt, name = running
+        number, _, function, attempt, name, retries = running
         name = name or getattr(function, "__qualname__", None) or type(function).__qualname__
-        return TaskInChild(self, number, self.current_id(), name, attempt)
+        return TaskInChild(self, number, self.current_id(), name, attempt, retries)
 
     def log(self, packed: bytes) -> None:
         """Send a log record of the running task."""
@@ -405,6 +407,11 @@ def _describe(error: BaseException, stage: str) -> bytes:
     """Put an error into bytes that can always be read again."""
     import traceback
 
+    if type(error) is RetryRequest:
+        # One field more than that of the error that it carries: the seconds.
+        inner = error.error
+        words = ("", "", "", None) if inner is None else marshal.loads(_describe(inner, "retry"))
+        return marshal.dumps((*words, error.countdown))
     trace = error.__traceback__
     if trace is not None and stage == "run":
         trace = trace.tb_next           # the frame of this module says nothing to the reader

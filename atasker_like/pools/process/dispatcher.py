@@ -142,12 +142,12 @@ class Dispatcher(Composer):
             sizes = packed[0] if large else None
             if extra is None:
                 entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1,
-                                spec.options.name))
+                                spec.options.name, spec.options.retries))
             else:
                 entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
                                 extra.task_id, spec.takes_id,
                                 (extra.attempts + (task._status != STARTED)) * (1 if spec.blob else -1),
-                                spec.options.name))
+                                spec.options.name, spec.options.retries))
             if large:
                 self._send_frame(process, entries, packed[1])
                 entries = []

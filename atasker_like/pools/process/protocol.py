@@ -9,7 +9,8 @@ import pickle
 
 from ...engine.result import with_cause
 from ...engine.task import Progress, Task
-from ...errors import ProcessDiedError, RemoteError, RemoteTraceback, TaskPicklingError
+from ...errors import (ProcessDiedError, RemoteError, RemoteTraceback, RetryRequest,
+                       TaskPicklingError)
 from . import child, log_relay as relay
 from .child import BUFFERS, ERROR, LOG, NOT_READY, PROGRESS, TICKET, VALUE, PipeReader
 
@@ -83,7 +84,10 @@ _NO_MEMORY = f"{MemoryError.__module__}.{MemoryError.__qualname__}"
 
 def _rebuild(payload: bytes) -> BaseException:
     """Make an exception of what a child says of one; its traceback becomes the cause."""
-    kind, message, text, pickled = marshal.loads(payload)
+    kind, message, text, pickled, *countdown = marshal.loads(payload)
+    if countdown:
+        inner = _rebuild(marshal.dumps((kind, message, text, pickled))) if kind else None
+        return RetryRequest(countdown[0], inner)
     error: BaseException | None = None
     if pickled is not None:
         try:
