@@ -152,7 +152,8 @@ def fork_server_killed(scene):
 
         error = scene.failed(victim, ProcessDiedError)
         if error is not None:
-            for word in (str(error.pid), victim.native.name, victim.native.id[-8:]):
+            scene.check(error.exitcode is None, "the error has an exit code: %s" % error, victim)
+            for word in (str(error.pid), victim.native.name, victim.native.id[-8:], "the fork server"):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))
             scene.replaced(error.pid)
     else:

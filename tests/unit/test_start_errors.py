@@ -67,7 +67,7 @@ def test_tasks_fail_at_once_without_an_interpreter(make_supervisor, monkeypatch,
     supervisor.set_mp_pool(pool_size=1, start_method=method)
     with monkeypatch.context() as patch:
         patch.setattr("multiprocessing.spawn._python_exe", "/nowhere/python")
-        patch.setattr(spawn, "_has_forkserver", lambda: False)
+        patch.setattr(spawn, "fork_server", lambda: None)
         error = supervisor.put_task(f.give, (1,), tt=TT_MP).exception(PATIENCE)
         assert type(error) is PoolBrokenError
         assert "task give" in str(error) and "/nowhere/python" in str(error)

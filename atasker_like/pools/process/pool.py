@@ -40,6 +40,7 @@ from ...errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
+from .exit_status import wait_for_end
 from .io_thread import Watch
 from .pool_process import PoolProcess, kill
 from .process_set import Upkeep
@@ -502,11 +503,8 @@ class ProcessPool(Upkeep):
         watch = self._watch
         assert watch is not None
         watch.forget(process)
-        process.process.join(0.5)
-        if process.process.exitcode is None:
-            process.process.kill()          # it has closed its pipes and goes on: nobody can talk to it
-            process.process.join()
-        exitcode: int | None = process.process.exitcode
+        status = wait_for_end(process.process, process.server)
+        exitcode = status.code
         refused = not process.ready and exitcode in (-9, -15) and self.initializer is None
         if refused:
             # KILL or TERM, from someone else: the system, when it is short of memory, for example. It is tried again,
@@ -550,7 +548,7 @@ class ProcessPool(Upkeep):
             self._cancelled(task)
         for victim in victims:
             if ending is None or ending[0] is not victim:
-                error: BaseException = death_of(process.pid, exitcode, victim)
+                error: BaseException = death_of(process.pid, status, victim)
                 self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
             elif ending[1] is None:
                 self._cancelled(victim)
@@ -558,11 +556,10 @@ class ProcessPool(Upkeep):
                 self._end(victim, self._failure(victim, ending[1]), ending[2])
         if not process.ready and not self._closing:
             log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
-                        process.error or f"exit code {exitcode}")
+                        process.error or f"it ended {status}")
             if failures >= START_TRIES:
                 cause = process.error or ProcessDiedError(
-                    f"process {process.pid} ended with exit code {exitcode} before it was ready", process.pid,
-                    exitcode)
+                    f"process {process.pid} ended {status} before it was ready", process.pid, exitcode)
                 self._fail_waiting(cause, f"{failures} processes in a row did not get ready; "
                                           f"the last one said: {cause}")
         with self.lock:

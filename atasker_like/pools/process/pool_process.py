@@ -22,10 +22,12 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes")
+                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes", "server")
 
-    def __init__(self, process: Any, pipes: list[Connection], quota: int | None) -> None:
+    def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
+                 server: int | None = None) -> None:
         self.process = process
+        self.server = server                # the pid of the fork server that has started it, if one has
         self.pid: int = process.pid
         self.pipes = pipes                  # the parent's ends, to be closed
         self.task_fd, self.ticket_in, self.ticket_out, self.result_fd, _, self.stacks_fd = [

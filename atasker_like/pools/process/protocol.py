@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Tuple
 
+    from .exit_status import ExitStatus
+
     #: number of the task, kind, seconds, and the value, the error, or whatever the kind brings
     Result = Tuple[int, int, float, Any]
 
@@ -100,18 +102,22 @@ def _rebuild(payload: bytes) -> BaseException:
     return with_cause(error, RemoteTraceback(text))
 
 
-def death_of(pid: int, exitcode: int | None, task: Task[Any]) -> ProcessDiedError:
-    import signal
+#: What the most frequent ends of processes are due to.
+_HINTS = {9: "it was killed by hand, or by the system for lack of memory",
+          11: "a segmentation fault: look for a crash in an extension module",
+          15: "something asked it to end, or all processes of this program"}
 
-    how = f"with exit code {exitcode}"
-    hint = "something in the function called exit() or os._exit()"
-    if exitcode is not None and exitcode < 0:
-        try:
-            how = f"by signal {signal.Signals(-exitcode).name}"
-        except ValueError:
-            how = f"by signal {-exitcode}"
-        hint = {9: "it was killed by hand, or by the system for lack of memory",
-                11: "a segmentation fault: look for a crash in an extension module",
-                15: "something asked it to end"}.get(-exitcode, "a crash in C code, or someone sent the signal")
-    return ProcessDiedError(f"process {pid} died {how} while it ran task {task.name} ({task.id[-8:]}): {hint}. "
-                            "Other tasks are not affected; the process is replaced.", pid, exitcode)
+
+def death_of(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
+    """Return the error of a task that a process was running when it died."""
+    code = status.code
+    how = f" {status}"
+    if code is None:
+        how, hint = "", f"its exit status is unknown, since {status.reason}"
+    elif code >= 0:
+        hint = "something in the function called exit() or os._exit()"
+    else:
+        hint = _HINTS.get(-code, "a crash in C code, or someone sent the signal")
+    return ProcessDiedError(
+        f"process {pid} died{how} while it ran task {task.name} ({task.id[-8:]}): {hint}. "
+        "Other tasks are not affected; the process is replaced.", pid, code)

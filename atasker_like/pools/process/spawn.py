@@ -18,6 +18,7 @@ from ..._log import log
 from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
+from .exit_status import fork_server, remember_fork_server
 from .pool_process import PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
 
@@ -66,7 +67,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     """Start a pool process by one start method."""
     import multiprocessing.process
 
-    if method == "spawn" or method == "forkserver" and not _has_forkserver():
+    if method == "spawn" or method == "forkserver" and fork_server() is None:
         check_interpreter()
     context: Any = multiprocessing.get_context(method)
     theirs: list[Connection] = []
@@ -98,6 +99,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 target=child.main, name=name,
                 args=(theirs, prefix, relay.levels(), initializer, initargs))
             _kept.pipes = theirs
+            if method == "forkserver" and remember_fork_server():
+                _forget_forkserver()
             process.start()
             # Its end is this pool's business alone: active_children() and the like would take the exit code
             # away, and the interpreter's exit would wait for it.
@@ -112,7 +115,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             raise
         for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
-    return PoolProcess(process, ours, quota)
+        server = fork_server() if method == "forkserver" else None
+    return PoolProcess(process, ours, quota, server)
 
 
 #: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
@@ -164,16 +168,10 @@ def _after_fork() -> None:
         tracker._lock = threading.RLock()
 
 
-def _has_forkserver() -> bool:
-    """Return True if a fork server has been started; it may have ended."""
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    return server is not None and getattr(server, "_forkserver_pid", None) is not None
-
-
 def _forget_forkserver() -> None:
     """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
     (ECHILD). Forgotten, it is started anew when it is wanted."""
-    if _has_forkserver():
+    if fork_server() is not None:
         server: Any = getattr(sys.modules["multiprocessing.forkserver"], "_forkserver")
         with suppress(OSError, TypeError):
             os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent

@@ -1,0 +1,131 @@
+"""How pool processes ended: what is known although waitpid() does not tell, and what the error says."""
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from atasker_like import ProcessDiedError
+from atasker_like.pools.process import exit_status
+from atasker_like.pools.process.exit_status import ExitStatus
+from atasker_like.pools.process.protocol import death_of
+
+
+@pytest.fixture
+def ended():
+    """Makes child processes that have ended, and whose status nobody has taken yet."""
+    made = []
+
+    def make(code):
+        made.append(subprocess.Popen([sys.executable, "-S", "-c", code]))
+        os.waitid(os.P_PID, made[-1].pid, os.WEXITED | os.WNOWAIT)
+        return made[-1].pid
+
+    yield make
+    for process in made:
+        process.wait()
+
+
+KILLED = "import os; os.kill(os.getpid(), 15)"
+
+
+@pytest.mark.parametrize("code, number", [("raise SystemExit(3)", 3), (KILLED, -15)])
+def test_peek_leaves_the_status_of_a_child_there(ended, code, number):
+    pid = ended(code)
+    for _ in range(2):
+        assert exit_status._peek(pid) == (True, number)
+    os.waitpid(pid, 0)
+    assert exit_status._peek(pid) == (True, None)
+
+
+class Popen:
+    """What multiprocessing keeps of a process."""
+
+    def __init__(self, method, sentinel=None):
+        self.method = method
+        self.sentinel = sentinel
+        self.returncode = None
+
+
+class Process:
+    """A process whose status nobody can tell any more."""
+
+    def __init__(self, pid, popen):
+        self.pid = pid
+        self._popen = popen
+        self.killed = False
+
+    @property
+    def exitcode(self):
+        return self._popen.returncode
+
+    def join(self, timeout=None):
+        pass
+
+    def kill(self):
+        self.killed = True
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_reaped_by_the_application_is_not_killed(ended, method):
+    pid = ended("")
+    os.waitpid(pid, 0)
+    process = Process(pid, Popen(method))
+    status = exit_status.wait_for_end(process, None)
+    assert status.code is None and "SIGCHLD" in str(status)
+    assert not process.killed                       # the pid may be another process's by now
+    assert process._popen.returncode is not None    # multiprocessing closes it
+
+
+@pytest.fixture
+def without_status():
+    """A process of a fork server that has died, so that its pipe ends without a status."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    yield Process(1, Popen("forkserver", reader))
+    os.close(reader)
+
+
+@pytest.mark.parametrize("handler, code", [(signal.SIG_IGN, -15), (signal.SIG_DFL, None)])
+def test_a_signal_that_ended_the_fork_server_too_is_named_if_the_parent_survives_it(
+        ended, without_status, handler, code):
+    server = ended(KILLED)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        status = exit_status.wait_for_end(without_status, server)
+        assert status.code == code
+        assert f"signal {signal.SIGTERM.name}" in str(status)
+        os.waitpid(server, 0)                       # as multiprocessing does it
+        assert exit_status.wait_for_end(without_status, server).code in (code, 255)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        exit_status._ended_servers.pop(server, None)
+
+
+def test_the_status_of_a_fork_server_is_noted_before_it_is_replaced(ended, monkeypatch):
+    server = ended(KILLED)
+    monkeypatch.setattr(exit_status, "_ended_servers", {})
+    monkeypatch.setattr(exit_status, "fork_server", lambda: server)
+    assert not exit_status.remember_fork_server()
+    assert exit_status._ended_servers == {server: -15}
+    os.waitpid(server, 0)
+    assert exit_status.remember_fork_server()       # multiprocessing cannot wait for it
+
+
+class Named:
+    name, id = "fetch", "0" * 31 + "1"
+
+
+@pytest.mark.parametrize("status, words", [
+    (ExitStatus(-9), ["died by signal SIGKILL while it ran task fetch (00000001)"]),
+    (ExitStatus(-250), ["died by signal 250 while"]),
+    (ExitStatus(3), ["died with exit code 3 while", "os._exit()"]),
+    (ExitStatus(None, "nobody knows"), ["died while it ran task fetch", "unknown, since nobody"]),
+], ids=str)
+def test_the_error_says_how_the_process_ended(status, words):
+    error = death_of(7, status, Named)
+    assert type(error) is ProcessDiedError
+    assert (error.pid, error.exitcode) == (7, status.code)
+    for word in words:
+        assert word in str(error)
