@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from . import _modes
-from ._inspect import generator_kind
+from ._inspect import generator_kind, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError
 
@@ -34,7 +34,7 @@ def runs_when_called(function: Any) -> None:
     kind = generator_kind(function)
     if kind is None:
         return
-    name = getattr(function, "__qualname__", None) or repr(function)
+    name = name_of(function)
     way = ("submit a coroutine function that iterates over it with 'async for'" if kind == "an async generator"
            else f"submit a function that iterates over it, such as lambda: list({name}(...))")
     message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before the first "

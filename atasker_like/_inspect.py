@@ -1,28 +1,75 @@
-"""What a function can be called with, and whether calling it gives a coroutine."""
+"""Looks at functions, and at other objects of the application, in ways that none of them can disturb.
+
+Mocks and proxies have attributes of every name, and reading one may raise any error. So an object is
+recognised by its type, and an attribute counts only if its value has the type that it has in the standard
+library.
+"""
 from __future__ import annotations
 
-from functools import partial
-from types import CodeType, MethodType
+import sys
+from functools import WRAPPER_ASSIGNMENTS, partial
+from types import CodeType, FunctionType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-__all__ = ["generator_kind", "is_coroutine_function", "misfit", "takes", "taken_of"]
+__all__ = ["address_of", "attribute_of", "generator_kind", "has_method", "is_coroutine_function", "look_like", "lookup",
+           "misfit", "name_of", "takes", "taken_of"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
+#: The attributes that mark a coroutine function which is none by its code, and the marks that they hold.
+_MARKS = (("_is_coroutine_mark", "inspect", "_is_coroutine_mark"),
+          ("_is_coroutine", "asyncio.coroutines", "_is_coroutine"))
+
+#: The steps along ``__wrapped__`` at most. No stack of decorators is that high, but some objects have no end.
+_MOST_WRAPPED = 32
+
+
+def attribute_of(thing: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """Return an attribute of an object of the application, or None if it is missing or of another type."""
+    try:
+        value = getattr(thing, name, None)
+    except Exception:
+        return None
+    return value if issubclass(type(value), kind) else None
+
+
+def has_method(thing: Any, name: str) -> bool:
+    """Return True if the class of an object has a method, as Python itself looks for special methods."""
+    return attribute_of(type(thing), name, object) is not None
+
+
+def name_of(function: Any) -> str:
+    """Return the qualified name of a function; for another callable without one, the name of its class."""
+    return attribute_of(function, "__qualname__", str) or type(function).__qualname__
+
+
+def _code_of(function: Any) -> CodeType | None:
+    """Return the code that a call of a function runs, or None if it is not Python's."""
+    while issubclass(type(function), partial):
+        function = function.func
+    function = attribute_of(function, "__func__", FunctionType) or function
+    call = attribute_of(type(function), "__call__", FunctionType)
+    code: CodeType | None = (attribute_of(function, "__code__", CodeType)
+                             or attribute_of(call, "__code__", CodeType))
+    return code
+
 
 def is_coroutine_function(function: Any) -> bool:
-    """Say whether calling a function gives a coroutine; without importing inspect or asyncio."""
-    while hasattr(function, "func") and not hasattr(function, "__code__"):
-        function = function.func        # functools.partial
-    for candidate in (getattr(function, "__func__", function), getattr(type(function), "__call__", None)):
-        code = getattr(candidate, "__code__", None)
+    """Return True if calling a function gives a coroutine; does not import inspect or asyncio."""
+    while issubclass(type(function), partial):
+        function = function.func
+    for candidate in (attribute_of(function, "__func__", FunctionType) or function,
+                      attribute_of(type(function), "__call__", object)):
+        code = attribute_of(candidate, "__code__", CodeType)
         if code is not None and code.co_flags & _CO_COROUTINE:
             return True
-        if getattr(candidate, "_is_coroutine_mark", None) is not None:
-            return True
+        for attribute, module, name in _MARKS:
+            mark = getattr(sys.modules.get(module), name, None)
+            if mark is not None and attribute_of(candidate, attribute, object) is mark:
+                return True
     return False
 
 
@@ -34,18 +81,66 @@ def generator_kind(function: Any) -> str | None:
 
     A coroutine in the style of Python 3.3 (:func:`types.coroutine`, ``asyncio.coroutine``) is neither.
     """
-    while isinstance(function, partial):
-        function = function.func
-    if isinstance(function, MethodType):
-        function = function.__func__
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
-        if not isinstance(code, CodeType):
-            return None
+    code = _code_of(function)
+    if code is None:
+        return None
     if code.co_flags & _CO_ASYNC_GENERATOR:
         return "an async generator"
     return "a generator" if code.co_flags & (_CO_GENERATOR | _CO_ITERABLE_COROUTINE) == _CO_GENERATOR else None
+
+
+# -- functions and their decorated forms -------------------------------------------------------------------
+
+
+def look_like(wrapper: Any, function: Any) -> None:
+    """Give a wrapper the name, the documentation and the attributes of its function.
+
+    :func:`functools.update_wrapper` does the same, but the attributes of the function may then hide those
+    that the wrapper's class defines, and a proxy may raise.
+    """
+    own = wrapper.__dict__
+    for name, value in (attribute_of(function, "__dict__", dict) or {}).items():
+        if name not in WRAPPER_ASSIGNMENTS and not hasattr(type(wrapper), name):
+            own[name] = value
+    for name in WRAPPER_ASSIGNMENTS:
+        try:
+            setattr(wrapper, name, getattr(function, name))
+        except Exception:           # it has none, or a proxy has one that the wrapper cannot have
+            pass
+    own["__wrapped__"] = function       # last: the function may be a wrapper, with one of its own
+
+
+def lookup(module: str, qualname: str, steps: int = 0) -> Any:
+    """Return the object with a name in a module, or the one so many steps inside of it along ``__wrapped__``."""
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    for _ in range(steps):
+        found = found.__wrapped__
+    return found
+
+
+def address_of(function: Any) -> tuple[str, str, int] | None:
+    """Return what :func:`lookup` takes to find a function again, or None if its name does not lead there.
+
+    The name of a function below decorators leads to its decorated form, which has the function inside.
+    """
+    module, qualname = attribute_of(function, "__module__", str), attribute_of(function, "__qualname__", str)
+    if not module or not qualname:
+        return None
+    try:
+        found = lookup(module, qualname)
+    except Exception:
+        return None
+    for steps in range(_MOST_WRAPPED):
+        if found is function:
+            return module, qualname, steps
+        found = attribute_of(found, "__wrapped__", object)
+    return None
+
+
+# -- the arguments of a function ---------------------------------------------------------------------------
 
 
 def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int = 0) -> tuple[str, ...]:
@@ -55,7 +150,7 @@ def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int
 
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
+    except Exception:
         return ()
     filled = 0
     keywords = set()
@@ -87,7 +182,7 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    except Exception:
         return None
     try:
         signature.bind(*args, **kwargs)
@@ -106,20 +201,16 @@ def takes_keyword(function: Any, name: str) -> bool:
 
     Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
     """
-    for _ in range(32):
-        wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+    for _ in range(_MOST_WRAPPED):
+        wrapped = (function.func if issubclass(type(function), partial)
+                   else attribute_of(function, "__wrapped__", object))
         if wrapped is None or not callable(wrapped):
             break
         function = wrapped
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
+    code = None if issubclass(type(function), type) else _code_of(function)
     if code is None:
-        if isinstance(function, type) or not hasattr(type(function), "__call__"):
-            return False
-        code = getattr(type(function).__call__, "__code__", None)
-        if code is None:
-            return False
-    positional = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount]
+        return False
+    positional = code.co_varnames[code.co_posonlyargcount:code.co_argcount]
     keyword_only = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
     return name in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
 

@@ -5,7 +5,7 @@ import sys
 from math import ceil, isfinite
 from threading import Lock
 
-from ._inspect import is_coroutine_function, takes_keyword
+from ._inspect import attribute_of, is_coroutine_function, takes_keyword
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -223,8 +223,9 @@ class TaskCollection(FunctionCollection):
 
 def _key(function: Any) -> str:
     """Return ``'module.name'``; of an object without a name, that of its class."""
-    named = function if hasattr(function, "__name__") else type(function)
-    return f"{named.__module__}.{named.__name__}"
+    module, name = attribute_of(function, "__module__", str), attribute_of(function, "__name__", str)
+    kind = type(function)
+    return f"{module}.{name}" if module and name else f"{kind.__module__}.{kind.__name__}"
 
 
 def _check_priority(priority: Any) -> Number:

@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 
-from ._inspect import is_coroutine_function
+from ._inspect import is_coroutine_function, name_of
 from ._log import log
 from .engine.blocking import block, deadline_of
 from .engine.loop_mailbox import mailbox_of
@@ -60,7 +60,7 @@ class AsyncJob:
                  timer: float | None = 0, number: int | None = 0) -> None:
         if not callable(target) or not is_coroutine_function(target):
             raise InvalidTypeError("target of an async job takes a coroutine function, not "
-                                   f"{getattr(target, '__qualname__', type(target).__name__)}; for a plain function use "
+                                   f"{name_of(target)}; for a plain function use "
                                    "a background_worker with an interval")
         number = 0 if number is None else number
         if isinstance(number, bool) or not isinstance(number, int):
@@ -95,7 +95,7 @@ class AsyncJob:
         return was
 
     def __repr__(self) -> str:
-        return f"<AsyncJob {getattr(self.target, '__qualname__', self.target)!s} {self.id[-8:]}>"
+        return f"<AsyncJob {name_of(self.target)} {self.id[-8:]}>"
 
 
 class AsyncJobScheduler:

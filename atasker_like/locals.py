@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import threading
-from functools import wraps
 
-from ._inspect import is_coroutine_function
+from ._inspect import attribute_of, is_coroutine_function, look_like, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
 
@@ -110,19 +109,19 @@ class Locker:
         if not callable(f):
             raise InvalidTypeError(f"a Locker decorates functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{getattr(f, '__name__', f)!s} is a coroutine function: its body would run without the "
+            raise InvalidTypeError(f"{name_of(f)} is a coroutine function: its body would run without the "
                                    "lock, and waiting for it would hold up the loop; use an asyncio.Lock")
 
-        @wraps(f)
         def locked(*args: Any, **kwargs: Any) -> Any:
             if not self._acquire():
-                self._give_up(f"{self.mod}/{getattr(f, '__name__', type(f).__name__)}", "it does not run")
+                self._give_up(f"{self.mod}/{attribute_of(f, '__name__', str) or type(f).__name__}", "it does not run")
                 return None
             try:
                 return f(*args, **kwargs)
             finally:
                 self.lock.release()
 
+        look_like(locked, f)
         return locked       # type: ignore[return-value]
 
     def __enter__(self) -> Locker:

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Coroutine
 from time import monotonic
 
+from ._inspect import has_method
 from ._log import log
 from .engine.blocking import block, remaining
 from .engine.task import Task
@@ -13,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
-    from typing import Any, Callable, Coroutine, Protocol, TypeVar
+    from typing import Any, Callable, Protocol, TypeVar
 
     T = TypeVar("T")
 
@@ -135,7 +137,7 @@ class ALoop:
 
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor has been stopped.
         """
-        if not hasattr(coro, "close") or not hasattr(coro, "__await__"):
+        if not isinstance(coro, Coroutine):
             raise InvalidTypeError(f"background_task of a loop takes a coroutine, not {type(coro).__name__}; call the "
                                    "coroutine function first")
         try:
@@ -315,7 +317,7 @@ class LoopRegistry:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
             return loop.get_loop()
-        if not hasattr(loop, "call_soon_threadsafe"):
+        if not has_method(loop, "call_soon_threadsafe"):
             raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
                                    f"{type(loop).__name__}")
         asyncio_loop: asyncio.AbstractEventLoop = loop

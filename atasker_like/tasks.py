@@ -2,16 +2,15 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import update_wrapper
 from itertools import chain, islice
 
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
 from .engine.loop_mailbox import FutureWatcher
-from .engine.spec import TaskSpec
+from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
-from .errors import InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError, InvalidTypeError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .supervisor.supervisor import TaskSupervisor
 
@@ -39,24 +38,28 @@ _OPTION_NAMES = TaskOptions.__slots__
 _WHERE = ("tt", "callback", "loop", "supervisor", "lane")
 
 
-class BoundTask:
+class BoundTask(Decorated):
     """A function whose calls are tasks: what ``@background_task`` makes.
 
     Calling it submits the call, with all arguments untouched, and returns its :class:`Task`. It may be called
     from any thread. ``__wrapped__`` is the function itself.
+
+    It can be copied and pickled with its options, and one of a method with its object. A pickle does not hold
+    the supervisor: in another process, the task runs under the supervisor that the function is decorated with
+    there.
     """
 
-    is_bound_task = True
+    __slots__ = ("_spec", "_start", "_supervisor")
 
     def __init__(self, function: Callable[..., Any], options: TaskOptions, tt: TaskType | None,
                  callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
                  lane: Any = None) -> None:
         if not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+        super().__init__(function)
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane)
         self._start = self._spec.pool.start
         self._supervisor = supervisor
-        update_wrapper(self, function)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
         return self._start(self._spec, args, kwargs or None)
@@ -140,19 +143,39 @@ class BoundTask:
             tasks += self._spec.pool.start_many(self._spec, chunk)
         return len(chunk) == most
 
-    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:
+    def _with(self, function: Callable[..., Any]) -> BoundTask:
         spec = self._spec
-        binder = getattr(spec.target, "__get__", None)
-        if binder is None or instance is None:
-            return self
-        return BoundTask(binder(instance, owner), spec.options, spec.tt, spec.callback, spec.loop, self._supervisor,
-                         spec.lane)
+        return BoundTask(function, spec.options, spec.tt, spec.callback, spec.loop, self._supervisor, spec.lane)
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        # By name, as functions are: the other side finds its own decorated function.
-        from .pools.process.child import _lookup
+    def _changes_to(self, found: BoundTask) -> dict[str, Any]:
+        spec, other = self._spec, found._spec
+        changes = {} if spec.options is other.options else spec.options.as_dict()
+        for name in ("tt", "callback", "loop"):
+            if getattr(spec, name) is not getattr(other, name):
+                changes[name] = getattr(spec, name)
+        if spec.lane is not other.lane:
+            changes["lane"] = self._lane_name()
+        return changes
 
-        return _lookup, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+    def _changed(self, changes: dict[str, Any]) -> BoundTask:
+        return self.options(**changes)
+
+    def _parts(self) -> tuple[Any, ...]:
+        spec = self._spec
+        changes = dict(spec.options.as_dict(), tt=spec.tt, callback=spec.callback, loop=spec.loop)
+        if spec.lane is not None:
+            changes["lane"] = self._lane_name()
+        return _decorated, (self._function, changes)
+
+    def _lane_name(self) -> str | None:
+        lane = self._spec.lane
+        if lane is None:
+            return None
+        name: str = lane.name
+        if self._supervisor._lanes.get(name) is lane:
+            return name
+        raise TaskPicklingError(f"the task {self._spec.name} cannot be pickled with its lane, {lane!r}: make the lane "
+                                "with task_supervisor.lane(), and give the task the name of the lane")
 
     def __repr__(self) -> str:
         return f"<background_task {self._spec.name}>"
@@ -161,17 +184,23 @@ class BoundTask:
         __wrapped__: Callable[..., Any]
 
 
-class _ClassTask:
+class _ClassTask(Decorated):
     """A class method whose calls are tasks. A classmethod around a BoundTask would bind calls, but not ``options``."""
 
-    is_bound_task = True
+    __slots__ = ("_task",)
 
     def __init__(self, task: BoundTask) -> None:
+        super().__init__(task._function)
         self._task = task
-        update_wrapper(self, task.__wrapped__)     # type: ignore[arg-type]
 
-    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:
+    def __get__(self, instance: Any, owner: Any = None) -> BoundTask:       # type: ignore[override]
         return self._task.__get__(type(instance) if owner is None else owner)
+
+
+def _decorated(function: Any, options: dict[str, Any]) -> BoundTask:
+    """What a pickled task is made with that is not found under its name."""
+    task: BoundTask = background_task(function, **options)
+    return task
 
 
 def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
@@ -225,9 +254,11 @@ def background_task(f: Any = None, **options: Any) -> Any:
         options = dict(options)
         del options["daemon"]
         log.warning("background_task: daemon= has no effect; pool threads never hold the exit of the interpreter")
-    if isinstance(f, classmethod):
+    if type(f) is _ClassTask:
+        f = classmethod(f._function)
+    if issubclass(type(f), classmethod):
         return _ClassTask(background_task(f.__func__, **options))
-    if isinstance(f, staticmethod):
+    if issubclass(type(f), staticmethod):
         return staticmethod(background_task(f.__func__, **options))
     where = {name: options.pop(name, None) for name in _WHERE} if options else {}
     for name in options:
@@ -236,8 +267,7 @@ def background_task(f: Any = None, **options: Any) -> Any:
     supervisor = where.get("supervisor")
     if supervisor is None:
         supervisor = task_supervisor
-    while getattr(f, "is_bound_task", False):
-        f = f.__wrapped__
+    f = undecorated(f)
     if not callable(f):
         raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
     return BoundTask(f, TaskOptions(**options), where.get("tt"), where.get("callback"), where.get("loop"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
+from ._inspect import has_method
 from .engine.blocking import block, deadline_of
 from .engine.loop_mailbox import FutureWatcher
 from .engine.result import Failure
@@ -20,15 +21,32 @@ else:
     def overload(function):
         return function
 
-__all__ = ["as_completed", "co_as_completed", "co_wait_completed", "wait_completed"]
+__all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_wait_completed", "wait_completed"]
+
+
+class TaskView:
+    """Stands for a task, such as the handle of a queue. What is waited for is recognised by its class."""
+
+    __slots__ = ("task",)
+
+    if TYPE_CHECKING:
+        #: The task that this is a view of.
+        task: Task[Any]
+
+
+class TaskViews:
+    """Stands for several tasks, such as a group of a queue."""
+
+    if TYPE_CHECKING:
+        handles: tuple[Any, ...]
 
 
 def _as_task(thing: Any, function: str, position: int | None = None) -> Task[Any]:
-    if type(thing) is Task:
-        return thing
-    task = getattr(thing, "task", None)         # a handle is a view of a task
-    if isinstance(task, Task):
-        return task
+    kind = type(thing)
+    if issubclass(kind, Task):
+        return thing        # type: ignore[no-any-return]
+    if issubclass(kind, TaskView):
+        return thing.task   # type: ignore[no-any-return]
     place = "" if position is None else f"item {position} is "
     raise InvalidTypeError(f"{function} takes a task or an iterable of tasks; {place}{type(thing).__name__}"
                            + ("; call the function first, then wait for what it returns"
@@ -36,7 +54,7 @@ def _as_task(thing: Any, function: str, position: int | None = None) -> Task[Any
 
 
 def _as_tasks(tasks: Any, function: str) -> list[Task[Any]]:
-    if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+    if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise _refusal(tasks, function)
     return [thing if type(thing) is Task else _as_task(thing, function, position)
             for position, thing in enumerate(tasks)]
@@ -51,7 +69,7 @@ def _refusal(thing: Any, function: str) -> InvalidTypeError:
 
 
 def _is_single(tasks: Any) -> bool:
-    return type(tasks) is Task or isinstance(getattr(tasks, "task", None), Task)
+    return issubclass(type(tasks), (Task, TaskView))
 
 
 def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
@@ -194,11 +212,11 @@ def as_completed(tasks: Iterable[Any], timeout: float | None = None) -> Any:
 
 def _ungrouped(tasks: Any, function: str) -> list[Any]:
     """Return tasks and handles, with the handles of a group in its place."""
-    if isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+    if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise _refusal(tasks, function)
     things: list[Any] = []
     for thing in tasks:
-        if type(thing) is not Task and isinstance(getattr(thing, "handles", None), tuple):
+        if issubclass(type(thing), TaskViews):
             things += thing.handles
         else:
             things.append(thing)

@@ -46,7 +46,7 @@ LAYERS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.process.child": {"constants", "errors", "options", "_retry", "pools.process",
+ONLY = {"pools.process.child": {"constants", "errors", "options", "_inspect", "_retry", "pools.process",
                                 "pools.process.log_relay"},
         "pools.process.log_relay": set()}
 

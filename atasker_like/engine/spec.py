@@ -1,11 +1,17 @@
-"""TaskSpec: what all calls of one function have in common."""
+"""TaskSpec: what all calls of one function have in common. Decorated: what a decorator makes of the function."""
 from __future__ import annotations
 
+from types import MethodType
+
+from .._inspect import address_of, attribute_of, look_like, lookup, name_of
 from ..constants import Priority, TaskType
+from ..errors import TaskPicklingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Any, Callable, Protocol, TypeVar
+
+    D = TypeVar("D", bound="Decorated")
 
     from ..options import TaskOptions
     from .task import Progress, Task
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
         def complete_early(self, task: Task[Any]) -> bool: ...
         def report(self, task: Task[Any], progress: Progress) -> None: ...
 
-__all__ = ["TaskSpec"]
+__all__ = ["Decorated", "TaskSpec", "undecorated"]
 
 
 class TaskSpec:
@@ -46,7 +52,7 @@ class TaskSpec:
         self.target = target
         self.options = options
         self.priority: int = int(Priority.NORMAL) if options.priority is None else options.priority
-        self.name: str = options.name or getattr(target, "__qualname__", None) or type(target).__qualname__
+        self.name: str = options.name or name_of(target)
         self.tt = tt
         self.callback = callback
         self.loop = loop
@@ -68,3 +74,83 @@ class TaskSpec:
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: float | None = None
         self.blob: bytes | None = None
+
+
+class Decorated:
+    """A function with a decorator of this package. The package recognises one by this class, never by an attribute.
+
+    It looks like its function, but no attribute of the function hides one of the class. It is copied as a function
+    is: a copy is the same object, and a deep copy of a bound method belongs to the copied object. A pickle holds the
+    name under which the other process finds the same decorated function, and what differs from that one.
+    """
+
+    __slots__ = ("_function", "__dict__", "__weakref__")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        look_like(self, function)
+
+    def __get__(self: D, instance: Any, owner: Any = None) -> D:
+        bind = attribute_of(type(self._function), "__get__", object)
+        return self if bind is None or instance is None else self._with(bind(self._function, instance, owner))
+
+    def __copy__(self: D) -> D:
+        return self
+
+    def __deepcopy__(self: D, memo: dict[int, Any]) -> D:
+        from copy import deepcopy
+
+        function = deepcopy(self._function, memo)
+        return self if function is self._function else self._with(function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        found, reference = self._find()
+        if found is None:
+            return self._parts()
+        changes = self._changes_to(found)
+        return (_changed, (found, changes)) if changes else reference
+
+    def _find(self: D) -> tuple[D | None, tuple[Any, ...]]:
+        """Return what the name of the function leads to, if that is the same function decorated; and how to get there."""
+        function = self._function
+        if type(function) is MethodType:
+            reference: tuple[Any, ...] = getattr, (function.__self__, function.__func__.__name__)
+        else:
+            address = address_of(function)
+            if address is None or not address[2]:
+                return None, ()
+            reference = lookup, (*address[:2], address[2] - 1)
+        try:
+            found = reference[0](*reference[1])
+        except Exception:
+            return None, ()
+        if type(found) is not type(self) or found._function != function:
+            return None, ()
+        return found, reference
+
+    def _with(self: D, function: Callable[..., Any]) -> D:
+        """Return another function, decorated in the same way."""
+        raise NotImplementedError
+
+    def _changes_to(self: D, found: D) -> dict[str, Any]:
+        """Return what has to be changed to make this of another one of the same function; _changed() does it."""
+        raise NotImplementedError
+
+    def _changed(self: D, changes: dict[str, Any]) -> D:
+        raise NotImplementedError
+
+    def _parts(self) -> tuple[Any, ...]:
+        """Return a reduced value that needs no name, or raise a TaskPicklingError."""
+        raise TaskPicklingError(f"{self!r} cannot be pickled: its function is not found under its name; define it at the "
+                                "top level of a module, with this decorator")
+
+
+def _changed(found: Decorated, changes: dict[str, Any]) -> Decorated:
+    return found._changed(changes)
+
+
+def undecorated(function: Any) -> Any:
+    """Return the function inside of a decorated one; anything else is returned as it is."""
+    while issubclass(type(function), Decorated):
+        function = function._function
+    return function

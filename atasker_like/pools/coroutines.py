@@ -10,6 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 
+from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.current import coroutine_inside, current, current_coroutine_task
 from ..engine.loop_mailbox import mailbox_of
@@ -45,7 +46,7 @@ class _Made:
     """The target of a task whose coroutine has been made already."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self.__qualname__: str = getattr(coro, "__qualname__", type(coro).__qualname__)
+        self.__qualname__: str = name_of(coro)
         self._coro: Coroutine[Any, Any, Any] | None = coro
 
     def __call__(self) -> Coroutine[Any, Any, Any]:

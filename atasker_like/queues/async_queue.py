@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
+from .._inspect import name_of
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
@@ -102,7 +104,7 @@ class AsyncQueue(TaskQueue):
 
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if not coroutine:
-            raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is not a coroutine function, and would block "
+            raise InvalidTypeError(f"{name_of(function)} is not a coroutine function, and would block "
                                    "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
@@ -161,7 +163,7 @@ class AsyncQueue(TaskQueue):
             initializing.expect(1)
             try:
                 made = self.initializer(*self.initargs)
-                if hasattr(made, "__await__"):
+                if isinstance(made, Awaitable):
                     await made
                 self._initialized = True
             finally:

@@ -1,8 +1,9 @@
 """QueueTask: a function whose calls are tasks of a queue."""
 from __future__ import annotations
 
-from functools import update_wrapper
-
+from .._inspect import name_of
+from ..engine.spec import Decorated
+from ..errors import TaskPicklingError
 from ..options import TaskOptions
 from .calls import merge
 
@@ -17,17 +18,17 @@ __all__ = ["QueueTask"]
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
-class QueueTask:
+class QueueTask(Decorated):
     """What ``@queue.task(**options)`` makes. Calling it submits the call and returns its handle. From any thread.
 
     Keywords of a call that are names of options override them for that call; all other keywords are the function's.
     """
 
-    is_bound_task = True
+    __slots__ = ("queue", "options")
 
     def __init__(self, queue: Submitting, function: Callable[..., Any], options: TaskOptions) -> None:
-        update_wrapper(self, function)
-        self.queue = queue          # last: the function may have attributes of these names
+        super().__init__(function)
+        self.queue = queue
         self.options = options
 
     if TYPE_CHECKING:
@@ -38,21 +39,24 @@ class QueueTask:
         if keywords:
             changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
             options = merge(options, changes, "a task of a queue")
-        return self.queue._submit_call(self.__wrapped__, options, args, keywords or None)
+        return self.queue._submit_call(self._function, options, args, keywords or None)
 
-    def __get__(self, instance: Any, owner: Any = None) -> QueueTask:
-        """As functions do: read from an instance, it is the task of that instance's method."""
-        bind = getattr(self.__wrapped__, "__get__", None)
-        return self if instance is None or bind is None else QueueTask(self.queue, bind(instance, owner), self.options)
+    def _with(self, function: Callable[..., Any]) -> QueueTask:
+        return QueueTask(self.queue, function, self.options)
+
+    def _changes_to(self, found: QueueTask) -> dict[str, Any]:
+        if found.queue is not self.queue or found.options is not self.options:
+            raise TaskPicklingError(f"{self!r} cannot be pickled: under its name, another process finds "
+                                    f"{found!r} with other options, or of another queue")
+        return {}
 
     def map(self, items: Iterable[Any], **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""
-        return self.queue.map(self.__wrapped__, items, **{"opts": self.options, **options})
+        return self.queue.map(self._function, items, **{"opts": self.options, **options})
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
         """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""
-        return self.queue.group(self.__wrapped__, items, **{"opts": self.options, **options})
+        return self.queue.group(self._function, items, **{"opts": self.options, **options})
 
     def __repr__(self) -> str:
-        name = getattr(self.__wrapped__, "__qualname__", None) or type(self.__wrapped__).__qualname__
-        return f"<task {name} of {self.queue!r}>"
+        return f"<task {name_of(self._function)} of {self.queue!r}>"

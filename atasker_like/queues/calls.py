@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from functools import update_wrapper
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import is_coroutine_function
+from .._inspect import is_coroutine_function, look_like, name_of
 from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "merge", "unwrap", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "merge", "watch_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -42,13 +41,6 @@ def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -
         if name not in _NAMES:
             raise unknown_option(name, [*_NAMES, "opts"], where)
     return options.replace(**changes)
-
-
-def unwrap(function: Any) -> Any:
-    """Return the function itself of one that is decorated already."""
-    while getattr(function, "is_bound_task", False):
-        function = function.__wrapped__
-    return function
 
 
 def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
@@ -136,8 +128,8 @@ class Prepared:
 
 def _look_like(wrapper: Any, function: Any) -> None:
     """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
-    update_wrapper(wrapper, function)
-    wrapper.__qualname__ = getattr(function, "__qualname__", None) or type(function).__qualname__
+    look_like(wrapper, function)
+    wrapper.__qualname__ = name_of(function)
 
 
 def watch_errors(function: Callable[..., Any], fails: Callable[[BaseException], None]) -> Callable[..., Any]:

@@ -14,10 +14,11 @@ import threading
 from hashlib import blake2b
 from io import BytesIO
 
+from .._inspect import attribute_of
 from .._log import log
 from .._sqlite import keep_log
+from ..engine.spec import undecorated
 from ..errors import CheckpointError, InvalidTypeError
-from .calls import unwrap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -240,13 +241,13 @@ def name_of(function: Any) -> str:
 
     :raises InvalidTypeError: it has none of its own, as a lambda or a partial, so that others could be taken for it.
     """
-    function = unwrap(function)
-    function = getattr(function, "__wrapped__", function)
-    name = getattr(function, "__qualname__", None)
-    if name is None or "<lambda>" in name:
+    function = undecorated(function)
+    function = attribute_of(function, "__wrapped__", object) or function
+    name = attribute_of(function, "__qualname__", str)
+    if not name or "<lambda>" in name:
         raise InvalidTypeError(f"a checkpoint knows functions by their names, and {function!r} has none of its own; use a function "
                                "that is defined with 'def'")
-    return f"{getattr(function, '__module__', None)}.{name}"
+    return f"{attribute_of(function, '__module__', str)}.{name}"
 
 
 #: What is spelled by its repr, in which equal values of one type, and no others, look the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from ..engine.blocking import deadline_of, remaining
-from ..waiting import as_completed
+from ..waiting import TaskViews, as_completed
 from .handles import SyncTaskHandle, TaskHandle
 from .summary import RunSummary
 
@@ -26,7 +26,7 @@ else:
 __all__ = ["SyncTaskGroup", "TaskGroup"]
 
 
-class _Group(_Base[H]):
+class _Group(_Base[H], TaskViews):
     """Handles in the order in which their tasks were submitted; a sequence of them."""
 
     def __init__(self, group_id: Any, handles: list[H]) -> None:

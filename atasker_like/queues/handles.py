@@ -7,6 +7,7 @@ from itertools import repeat
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
 from ..engine.task import CANCELED, COMPLETED
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
+from ..waiting import TaskView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,16 +29,15 @@ def result_of(task: Task[Any]) -> TaskResult:
     return result
 
 
-class _Handle:
+class _Handle(TaskView):
     """What both kinds of handles have in common. All methods may be called from any thread.
 
     Handles of one task are equal: hooks and queues make them when they are needed.
     """
 
-    __slots__ = ("task",)
+    __slots__ = ()
 
     def __init__(self, task: Task[Any]) -> None:
-        #: The task that this is a view of.
         self.task = task
 
     # -- what it is ----------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def views_of(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
     return handles
 
 
-_set_task: Callable[[_Handle, Task[Any]], None] = vars(_Handle)["task"].__set__
+_set_task: Callable[[_Handle, Task[Any]], None] = vars(TaskView)["task"].__set__
 
 
 class SyncTaskHandle(_Handle):

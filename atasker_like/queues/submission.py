@@ -1,19 +1,21 @@
 """How calls become tasks of a queue: submit, map, group, and the decorator."""
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextvars import copy_context
 from itertools import chain, count
 from threading import get_ident
 from time import perf_counter
 
 from .._checks import runs_when_called
-from .._inspect import is_coroutine_function
+from .._inspect import has_method, is_coroutine_function
 from ..engine.result import Failure
+from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task
 from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
 from .bound import QueueTask
-from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, unwrap, watch_errors
+from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, watch_errors
 from .config import Settings
 from .fronts import make_spec, make_tasks, may_wait, take_back
 from .handles import views_of
@@ -172,11 +174,10 @@ class Submitting(Settings):
 
         :raises InvalidTypeError: (a TypeError) they cannot.
         """
-        function = unwrap(function)
+        function = undecorated(function)
         if not callable(function):
-            close = getattr(function, "close", None)
-            if hasattr(function, "__await__") and close is not None:
-                close()         # a coroutine that will never run, which Python would warn of
+            if isinstance(function, Coroutine):
+                function.close()        # it will never run, which Python would warn of
                 raise InvalidTypeError(f"a {type(self).__name__} takes a function and its arguments, not a coroutine: submit "
                                        "the function without calling it")
             raise InvalidTypeError(f"a {type(self).__name__} takes a function, not {type(function).__name__}")
@@ -394,7 +395,7 @@ def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
 
 
 def _several(tasks: Any) -> Iterable[Any]:
-    if callable(tasks) or isinstance(tasks, (str, bytes)) or not hasattr(tasks, "__iter__"):
+    if callable(tasks) or isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
                                + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
     several: Iterable[Any] = tasks

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
 from ..engine.task import FINAL
@@ -182,7 +183,7 @@ class _BlockingQueue(TaskQueue):
 
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if coroutine:
-            raise InvalidTypeError(f"{getattr(function, '__qualname__', function)} is a coroutine function, which a "
+            raise InvalidTypeError(f"{name_of(function)} is a coroutine function, which a "
                                    f"{type(self).__name__} cannot run; use an AsyncQueue, or submit a plain function that calls "
                                    "asyncio.run()")
 

@@ -26,6 +26,7 @@ import sys
 import uuid
 from itertools import accumulate
 
+from .._inspect import has_method
 from ..errors import TaskRefusedError
 from .codecs.schema import Misfit, form_of, is_by_value
 from .task import TaskResult, TaskResultError, TaskResultOk
@@ -190,7 +191,7 @@ def _stand_in(value: Any) -> Any:
     for kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, bytes):
         if isinstance(value, kind):
             return form_of(kind).write(value)
-    if hasattr(value, "__index__"):
+    if has_method(value, "__index__"):
         return value.__index__()
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .._inspect import takes
+from .._inspect import attribute_of, takes
 from .._log import log
 from ..engine.blocking import remaining
 from ..errors import InvalidArgumentError, InvalidTypeError
@@ -140,7 +140,8 @@ class Schedulers:
         """
         import asyncio
 
-        _check(scheduler, "stop", "loop", *getattr(scheduler, "extra_loops", ()))
+        extra: Any = attribute_of(scheduler, "extra_loops", (list, tuple)) or ()
+        _check(scheduler, "stop", "loop", *extra)
         if not self.is_active:
             return False
         if scheduler in self._schedulers:
@@ -149,7 +150,7 @@ class Schedulers:
         loop = self._loops.resolve(getattr(scheduler, "worker_loop", None))
         self._schedulers[scheduler] = tuple(
             asyncio.run_coroutine_threadsafe(_watched(getattr(scheduler, name), name), loop)
-            for name in ("loop", *getattr(scheduler, "extra_loops", ())))
+            for name in ("loop", *extra))
         return True
 
     def unregister_scheduler(self, scheduler: Any) -> bool:
@@ -165,7 +166,7 @@ class Schedulers:
         return dict(self._schedulers)
 
     def _workers(self) -> list[ManagedWorker]:
-        return [scheduler for scheduler in list(self._schedulers) if isinstance(scheduler, ManagedWorker)]
+        return [scheduler for scheduler in list(self._schedulers) if issubclass(type(scheduler), ManagedWorker)]
 
     def _has_queue_workers(self) -> bool:
         return any(worker._worker_has_queue for worker in self._workers())
@@ -203,7 +204,7 @@ class Schedulers:
     def _stop_schedulers(self, deadline: float | None, wait: bool) -> None:
         """In the thread that finishes: stop those of the application's own, and async jobs."""
         own = [(scheduler, loops) for scheduler, loops in list(self._schedulers.items())
-               if not isinstance(scheduler, ManagedWorker)]
+               if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
             self._stop_one(scheduler, {"wait": wait and not loops} if takes(scheduler.stop, "wait") else {})
         for scheduler, loops in own:

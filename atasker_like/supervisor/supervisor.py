@@ -19,14 +19,14 @@ from itertools import count
 from time import monotonic, time
 
 from .._checks import runs_when_called
-from .._inspect import is_coroutine_function, takes_task_id
+from .._inspect import has_method, is_coroutine_function, name_of, takes_task_id
 from .._log import log
 from .. import _modes
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.blocking import deadline_of, remaining
 from ..engine.current import current, current_coroutine_task
 from ..engine.lanes import Lane
-from ..engine.spec import TaskSpec
+from ..engine.spec import TaskSpec, undecorated
 from ..engine.task import Task
 from ..engine.timer import Timer
 from ..errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyError,
@@ -769,8 +769,7 @@ class TaskSupervisor(Schedulers):
         :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
         :raises InvalidArgumentError: the lane stands in front of another pool.
         """
-        while getattr(target, "is_bound_task", False):
-            target = target.__wrapped__
+        target = undecorated(target)
         if not callable(target):
             raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
         runs_when_called(target)
@@ -783,7 +782,7 @@ class TaskSupervisor(Schedulers):
             tt = TaskType(tt)
         except ValueError:
             raise InvalidArgumentError(f"tt takes TT_THREAD, TT_MP or TT_COROUTINE, not {tt!r}") from None
-        name = options.name or getattr(target, "__qualname__", repr(target))
+        name = options.name or name_of(target)
         if coroutine and tt != TT_COROUTINE:
             raise InvalidTypeError(f"{name} is a coroutine function: it runs in a loop, not in a "
                                    f"{'process' if tt == TT_MP else 'thread'}; leave tt out, or call it from a "
@@ -911,7 +910,7 @@ class TaskSupervisor(Schedulers):
         :raises ResultBackendError: (an OSError) its store cannot be used; nothing has changed.
         :raises InvalidTypeError: (a TypeError) it is no backend.
         """
-        if backend is not None and not hasattr(backend, "attach"):
+        if backend is not None and not has_method(backend, "attach"):
             raise InvalidTypeError(f"set_result_backend takes a Backend or None, not {type(backend).__name__}")
         with self._lifecycle:
             old = self._recorder

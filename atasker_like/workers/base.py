@@ -10,10 +10,11 @@ import threading
 from types import FunctionType
 
 from .._checks import runs_when_called
-from .._inspect import is_coroutine_function, misfit, taken_of
+from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, taken_of
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of
+from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions, unknown_option
 from ..supervisor.schedulers import ManagedWorker
@@ -90,7 +91,6 @@ class BackgroundWorker(ManagedWorker):
     #: Options of a class beyond those of all workers.
     _options: tuple[str, ...] = ()
 
-    is_worker = True
     _worker_stops_first = True
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
@@ -334,8 +334,7 @@ class BackgroundWorker(ManagedWorker):
     # -- what a start is made of ---------------------------------------------------------------------
 
     def _set_function(self, function: Callable[..., Any]) -> None:
-        while getattr(function, "is_bound_task", False):
-            function = function.__wrapped__     # type: ignore[attr-defined]
+        function = undecorated(function)
         if not callable(function):
             raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
         runs_when_called(function)
@@ -358,7 +357,7 @@ class BackgroundWorker(ManagedWorker):
 
     def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
         function = self.run
-        if getattr(function, "__func__", None) is BackgroundWorker.run:
+        if attribute_of(function, "__func__", FunctionType) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
                                    "@background_worker on a function")
         runs_when_called(function)
@@ -376,7 +375,7 @@ class BackgroundWorker(ManagedWorker):
         wants_id = "_task_id" in taken and "_task_id" not in kwargs
         reason = misfit(function, (*items, *args), dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:
-            raise InvalidTypeError(f"worker {self.name} cannot call its function {_name_of(function)}: {reason}; give "
+            raise InvalidTypeError(f"worker {self.name} cannot call its function {name_of(function)}: {reason}; give "
                                    "start() what it takes" + (", beside the item of the queue" if items else ""))
         self._prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
@@ -446,5 +445,3 @@ class BackgroundWorker(ManagedWorker):
         return 0
 
 
-def _name_of(function: Any) -> str:
-    return str(getattr(function, "__qualname__", None) or repr(function))

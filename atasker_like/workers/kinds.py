@@ -4,8 +4,9 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from .._inspect import is_coroutine_function
+from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
+from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError
 from .base import BackgroundWorker, _seconds
 from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
@@ -81,7 +82,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         except TypeError as error:
             raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
                                    f"{error}") from error
-        self._wants_task_done = hasattr(self._queue, "task_done")
+        self._wants_task_done = has_method(self._queue, "task_done")
 
     def put_threadsafe(self, t: Any) -> None:
         """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
@@ -388,9 +389,8 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     """
     if f is None:
         return lambda function: background_worker(function, **options)
-    while getattr(f, "is_bound_task", False):
-        f = f.__wrapped__
-    if isinstance(f, (staticmethod, classmethod)) or not callable(f):
+    f = undecorated(f)
+    if issubclass(type(f), (staticmethod, classmethod)) or not callable(f):
         raise InvalidTypeError(f"background_worker takes a function, not {type(f).__name__}")
 
     def given(*names: str) -> bool:
@@ -405,7 +405,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
         kind = BackgroundIntervalWorker
     else:
         kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
-    name = options.pop("name", None) or getattr(f, "__name__", None) or type(f).__name__
+    name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
     drop = {"q", "queue", "e", "event"} - set(getattr(kind, "_options", ()))
     options = {option: value for option, value in options.items()
                if option not in drop or (value is not None and value is not False)}

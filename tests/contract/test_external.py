@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, PoolBrokenError, RemoteTraceback,
+from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
 
@@ -326,7 +326,7 @@ def test_task_id(outside):
 def test_a_decorated_function_is_found_by_its_name(outside):
     from tests.unit import functions
 
-    decorated = next(value for value in vars(functions).values() if getattr(value, "is_bound_task", False))
+    decorated = next(value for value in vars(functions).values() if isinstance(value, BoundTask))
     found = outside.put(f.give, (decorated,)).value(PATIENCE)
     assert found.__wrapped__.__qualname__ == decorated.__wrapped__.__qualname__
 

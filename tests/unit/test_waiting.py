@@ -7,6 +7,8 @@ from atasker_like import (ExecutionError, InvalidTypeError, TaskCancelledError, 
                           as_completed, background_task, co_as_completed, co_mp_apply,
                           co_wait_completed, wait_completed)
 
+from atasker_like.waiting import TaskView
+
 from ..contract.functions import add, fail, pid, with_keywords, with_task_id
 
 
@@ -75,13 +77,25 @@ def test_the_same_task_twice(put, wait):
 
 
 @both
-def test_a_handle_that_has_a_task(put, wait):
-    class Handle:
+def test_wait_for_a_view_of_a_task_returns_its_value(put, wait):
+    class Handle(TaskView):
         def __init__(self, task):
             self.task = task
 
     assert wait(Handle(put(add, 1))) == 1
     assert wait([Handle(put(add, 2))]) == [2]
+
+
+@both
+def test_wait_for_an_object_with_an_attribute_task_raises(put, wait):
+    class Stranger:
+        def __init__(self, task):
+            self.task = task
+
+    with pytest.raises(InvalidTypeError, match="Stranger"):
+        wait(Stranger(put(add, 1)))
+    with pytest.raises(InvalidTypeError, match="item 0 is Stranger"):
+        wait([Stranger(put(add, 1))])
 
 
 @both

@@ -1,6 +1,7 @@
 """The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
 
-This module imports little of the package: errors, retries and the relay of log records. So a child starts fast.
+This module imports little of the package, so that a child starts fast: errors, retries, the relay of log records, and
+what looks at functions.
 
 Three pipes connect a pool process to its parent; a fourth tells it that the parent has died, and on a fifth it
 says, when it is sent a signal, where its threads are::
@@ -24,9 +25,12 @@ import signal
 import struct
 import sys
 import threading
+from functools import lru_cache
+from io import BytesIO
 from time import perf_counter
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
+from ..._inspect import address_of, lookup, name_of
 from ..._retry import StandIn
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
@@ -160,51 +164,58 @@ def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
     return pickle.Unpickler(reader, buffers=buffers).load()
 
 
-class _ByName:
-    """Stands for a function whose name leads to its decorated form: it is found there again."""
+class _NamePickler(pickle.Pickler):
+    """Pickles functions that their own decorators hide: their names lead to the decorated forms, which have them."""
 
-    def __init__(self, module: str, qualname: str) -> None:
-        self.module = module
-        self.qualname = qualname
+    def reducer_override(self, thing: Any) -> Any:
+        """Return how to find a function again."""
+        if type(thing) in _NAMED:
+            address = address_of(thing)
+            if address is not None and address[2]:
+                return lookup, address
+        return NotImplemented
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _lookup, (self.module, self.qualname)
 
-
-def _lookup(module: str, qualname: str) -> Any:
-    __import__(module)
-    found: Any = sys.modules[module]
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found
+#: The type of what :func:`functools.lru_cache` makes, which is pickled by its name as functions are.
+_CACHED: type = type(lru_cache(maxsize=None)(len))
+_NAMED = (FunctionType, _CACHED)
 
 
 def undecorated(function: Any) -> Any:
     """Return what a task of this function runs: calling the decorated form would only submit it again."""
-    while getattr(function, "is_bound_task", False):
-        function = function.__wrapped__
-    return function
+    # If nothing of this process has imported the decorators, nothing here is decorated.
+    spec: Any = sys.modules.get(_SPEC)
+    return function if spec is None else spec.undecorated(function)
+
+
+_SPEC = __name__.rsplit(".", 3)[0] + ".engine.spec"
 
 
 def is_stateless(target: Any) -> bool:
-    """Say whether a target is a function that is sent by its name, so that it may be kept on both sides."""
-    return type(target) in (FunctionType, BuiltinFunctionType, type) and not getattr(target, "__self__", None)
+    """Return True if a target is a function that is sent by its name, so that both sides may keep it."""
+    kind = type(target)
+    if kind is BuiltinFunctionType:
+        # A method of an object, which may change, has the object here; a function has its module, or None.
+        return target.__self__ is None or type(target.__self__) is ModuleType
+    return kind in _NAMED or kind is type
 
 
 def pickle_target(target: Callable[..., Any]) -> bytes:
-    """Pickle a function for a child; one that stands behind its own decorator is sent by name.
+    """Pickle a function for a child; one that is hidden by its own decorators is found inside of these.
 
     :raises Exception: whatever pickle raises for what cannot be sent.
     """
-    module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    if module and qualname and isinstance(target, FunctionType):
+    try:
+        return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        file = BytesIO()
         try:
-            found = _lookup(module, qualname)
-        except (AttributeError, ImportError, KeyError, ValueError):
-            found = None
-        if found is not target and undecorated(found) is target:
-            return pickle.dumps(_ByName(module, qualname), pickle.HIGHEST_PROTOCOL)
-    return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
+            _NamePickler(file, pickle.HIGHEST_PROTOCOL).dump(target)
+        except Exception:
+            pass
+        else:
+            return file.getvalue()
+        raise
 
 
 class TaskInChild(StandIn):
@@ -365,7 +376,7 @@ class _Server:
         if running is None:
             return None
         number, _, function, attempt, name, retries = running
-        name = name or getattr(function, "__qualname__", None) or type(function).__qualname__
+        name = name or name_of(function)
         return TaskInChild(self, number, self.current_id(), name, attempt, retries)
 
     def log(self, packed: bytes) -> None:

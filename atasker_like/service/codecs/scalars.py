@@ -20,6 +20,8 @@ import operator
 import typing
 import uuid
 
+from ..._inspect import has_method
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
@@ -118,7 +120,7 @@ def _write_int(value: Any) -> int:
     # Numbers of other libraries, and an IntEnum, are written as the integers that they are.
     if type(value) is int:
         return value
-    if type(value) is bool or not hasattr(value, "__index__"):
+    if type(value) is bool or not has_method(value, "__index__"):
         expected("an integer", value)
     return int(operator.index(value))       # which before Python 3.10 is still an IntEnum
 
