@@ -7,15 +7,15 @@ library.
 from __future__ import annotations
 
 import sys
-from functools import WRAPPER_ASSIGNMENTS, partial
-from types import CodeType, FunctionType
+from functools import WRAPPER_ASSIGNMENTS, lru_cache, partial
+from types import CodeType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
 __all__ = ["address_of", "attribute_of", "generator_kind", "has_method", "is_coroutine_function", "look_like", "lookup",
-           "misfit", "name_of", "takes", "taken_of"]
+           "misfit", "name_of", "takes", "taken_of", "wants_task_id"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -191,9 +191,47 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return None
 
 
-def takes_task_id(function: Any) -> bool:
-    """Say whether a function can be called with a keyword ``_task_id``."""
-    return takes_keyword(function, "_task_id")
+def wants_task_id(function: Any, named_only: bool = False) -> bool:
+    """Return True if a task of a function is to get its id, as the keyword ``_task_id``.
+
+    A function gets it that names it. So does a plain function with ``**kwargs`` of its own: what a decorator passes on
+    is judged by the function behind it.
+
+    :param named_only: ``**kwargs`` does not count.
+    """
+    name = "_task_id"
+    plain = type(function) is FunctionType
+    while True:
+        if isinstance(function, partial):
+            if name in function.keywords:
+                return False
+            inner: Any = function.func
+        elif type(function) is MethodType:
+            inner = function.__func__
+        elif type(function) is FunctionType:
+            inner = function.__dict__.get("__wrapped__")
+        elif type(function) is _LruCache:
+            inner = getattr(function, "__wrapped__")
+        else:
+            inner = None
+        named, anything = _keyword(function, name)
+        if inner is None:
+            return named or (anything and plain and not named_only)
+        if type(function) is FunctionType and not (named or anything):
+            return False        # a decorator that would not pass it on
+        function = inner
+
+
+def _keyword(function: Any, name: str) -> tuple[bool, bool]:
+    """Return whether a function names a keyword, and whether it takes any."""
+    if isinstance(function, type):
+        return False, False
+    code = function.__code__ if type(function) is FunctionType else getattr(
+        getattr(type(function), "__call__", None), "__code__", None)
+    if code is None:
+        return False, False
+    keywords = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount + code.co_kwonlyargcount]
+    return name in keywords, bool(code.co_flags & _TAKES_ANY_KEYWORD)
 
 
 def takes_keyword(function: Any, name: str) -> bool:
@@ -216,3 +254,5 @@ def takes_keyword(function: Any, name: str) -> bool:
 
 
 _TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS
+
+_LruCache: type = type(lru_cache(maxsize=1)(abs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import chain, islice
 
+from . import _modes
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
@@ -57,7 +58,8 @@ class BoundTask(Decorated):
         if not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         super().__init__(function)
-        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane)
+        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane,
+                                                    named_id=_modes.legacy)
         self._start = self._spec.pool.start
         self._supervisor = supervisor
 

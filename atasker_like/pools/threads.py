@@ -32,14 +32,11 @@ from ..engine.result import with_traceback
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
-from ..errors import (InvalidTypeError, PoolBrokenError, RetryRequest, TaskCancelledError,
-                      TaskTimeoutError)
-from ..options import TaskOptions
+from ..errors import PoolBrokenError, RetryRequest, TaskCancelledError, TaskTimeoutError
 from .base import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.timer import Timer
@@ -661,31 +658,6 @@ class ThreadPool(Pool):
         self._make_threads((member,))
         _wake(member)
 
-    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function as a task of NORMAL priority and return a :class:`concurrent.futures.Future` of it."""
-        from concurrent.futures import Future
-
-        if not callable(function):
-            raise InvalidTypeError(f"thread_pool.submit takes a callable, not {type(function).__name__}")
-        future: Future[Any] = Future()
-        task: Task[Any] = Task(TaskSpec(self, function, TaskOptions()), args, kwargs, copy_context())
-
-        def tell(task: Task[Any]) -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                error = task.exception()
-            except BaseException as cancelled:
-                error = cancelled
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(task.result)
-
-        task._more().callbacks = [tell]
-        self.submit(task)
-        return future
-
     # -- size and end --------------------------------------------------------------------------------
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int,
@@ -757,17 +729,6 @@ class ThreadPool(Pool):
     def thread_count(self) -> int:
         """How many threads the pool has, idle and abandoned ones included."""
         return len(self._threads)
-
-
-class ThreadPoolView:
-    """``task_supervisor.thread_pool``: the pool as applications use it themselves."""
-
-    def __init__(self, pool: ThreadPool) -> None:
-        self._pool = pool
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``function(*args, **kwargs)`` in the pool at NORMAL priority; return a Future. Starts the supervisor."""
-        return self._pool.call(function, *args, **kwargs)
 
 
 _new_task = Task.__new__

@@ -12,16 +12,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections import deque
 from _thread import start_new_thread
+from collections import deque
 from functools import partial
 from itertools import count
 from time import monotonic, time
 
-from .._checks import runs_when_called
-from .._inspect import has_method, is_coroutine_function, name_of, takes_task_id
-from .._log import log
 from .. import _modes
+from .._checks import runs_when_called
+from .._inspect import has_method, is_coroutine_function, name_of, wants_task_id
+from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.blocking import deadline_of, remaining
 from ..engine.current import current, current_coroutine_task
@@ -34,7 +34,7 @@ from ..errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyErro
 from ..loops import ALoop, LoopRegistry
 from ..options import ON_FULL, TaskOptions
 from ..pools.coroutines import LoopPool
-from ..pools.threads import ThreadPool, ThreadPoolView
+from ..pools.threads import ThreadPool
 from .schedulers import Schedulers
 from .shutdown import arm, check_exit, supervisors
 from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..pools.base import Pool, Recorder as Told
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
+    from ..pools.views import ProcessPoolView, ThreadPoolView
 
     class Recorder(Told, Protocol):
         """What brings results to a backend; see ``results/``."""
@@ -151,6 +152,7 @@ class TaskSupervisor(Schedulers):
         self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
         self._processes: ProcessPool | ExternalPool | None = None
+        self._pool_view: ProcessPoolView | None = None      # of the own process pool
         self._retired: list[Pool] = []        # what has been in its place: functions decorated then come by there
         self._mp_size_asked = False             # the application has said how many places it wants
         self._specs: dict[Any, TaskSpec] = {}
@@ -160,7 +162,7 @@ class TaskSupervisor(Schedulers):
         self._finish_until: float | None = None    # the deadline that it keeps
         self._drains = False            # queue workers finish their items before that
         self._items_left = 0            # in their queues, at the end of the stop
-        self.thread_pool = ThreadPoolView(self._threads)
+        self._thread_pool: ThreadPoolView | None = None
         self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
         self._explicit = False          # start() was called by the application
         self._exit_gates: deque[Callable[[], None]] = deque()     # of the main thread, when it is held at the exit
@@ -205,9 +207,7 @@ class TaskSupervisor(Schedulers):
 
     def _warm_up(self) -> None:
         self._threads.warm_up()
-        processes = self._processes
-        if processes is not None:
-            processes.warm_up()
+        self._start_processes_ahead()
 
     def _wake_up(self) -> None:
         """A task came to a pool that does not accept: the first one starts the supervisor."""
@@ -472,6 +472,7 @@ class TaskSupervisor(Schedulers):
             raise InvalidArgumentError(f"min_size ({sizes['min_size']}) of the thread pool is above max_size "
                                        f"({sizes['max_size']})")
         self._thread_sizes = sizes
+        self._thread_pool = None        # one that was shut down is replaced
         self._threads.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
                              sizes.get("min_size", 0), sizes.get("max_size"))
 
@@ -484,7 +485,8 @@ class TaskSupervisor(Schedulers):
                     max_age: float | None = None, max_memory: int | None = None) -> None:
         """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
 
-        Processes start on first use, or ahead of it with ``min_size`` when the supervisor is running.
+        Processes start on first use, or ahead of it, when this returns, with ``min_size``. In a program that runs as
+        atasker's, all are forked before this returns.
 
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'``; ``'forkserver'`` where there is one.
             ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why.
@@ -503,6 +505,37 @@ class TaskSupervisor(Schedulers):
         With an executor of the application's in its place (see :attr:`mp_pool`), the places are how many calls the
         executor is given at a time, and what concerns the processes is refused.
         """
+        self._set_mp_pool(pool_size, reserve_normal, reserve_high, min_size, start_method, max_queued, on_full, aging,
+                          initializer, initargs, initializer_timeout, maxtasksperchild, max_age, max_memory)
+        self._start_processes_ahead()
+
+    def _start_processes_ahead(self) -> None:
+        """Start the processes that the application has asked for, before there is a task for them."""
+        pool: Any = self._processes
+        if pool is None or self._external() is not None or not pool.min_size or self._state in (_STOPPING, _STOPPED):
+            return
+        processes: Any = sys.modules.get("multiprocessing.process")
+        if processes.parent_process() is not None and self._state == _NEW:
+            return      # a pool process that imports the program would start processes that import it, and so on
+        arm()
+        pool.start_now()
+
+    @property
+    def thread_pool(self) -> ThreadPoolView:
+        """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`: ``submit``, ``map``, ``shutdown``."""
+        view = self._thread_pool
+        if view is None:
+            from ..pools.views import ThreadPoolView
+
+            view = self._thread_pool = ThreadPoolView(self._threads)
+        return view
+
+    def _set_mp_pool(self, pool_size: int | None, reserve_normal: int | None = None, reserve_high: int | None = None,
+                     min_size: int | str | None = None, start_method: str | None = None,
+                     max_queued: int | None = None, on_full: str | None = None, aging: float | None = None,
+                     initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
+                     initializer_timeout: float | None = None, maxtasksperchild: int | None = None,
+                     max_age: float | None = None, max_memory: int | None = None) -> None:
         external = self._external()
         if external is not None:
             _refuse_for(external, min_size=min_size, start_method=start_method, initializer=initializer,
@@ -544,6 +577,9 @@ class TaskSupervisor(Schedulers):
             if initializer is not None:
                 started, arguments = initializer, tuple(initargs)
             pool.configure(started, arguments, quota)
+        if pool.forks_from_template:
+            sizes["min_size"] = sizes["pool_size"] + sizes["reserve_normal"] + sizes["reserve_high"]
+            pool.ensure_template()      # in this thread, before another one needs it
         self._mp_sizes = sizes
         pool.resize(sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"], sizes.get("min_size", 0))
 
@@ -592,13 +628,16 @@ class TaskSupervisor(Schedulers):
             raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
         if context is not None and not isinstance(context, str):
             context = context.get_start_method()
-        self.set_mp_pool(pool_size=processes, start_method=context)
         self._own_process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
+        self._set_mp_pool(processes, start_method=context)
+        self._start_processes_ahead()
 
     @property
     def mp_pool(self) -> Any:
-        """Where process tasks run: the supervisor's own pool (None before one was made), or the executor that the
-        application has put in its place.
+        """Where process tasks run: the supervisor's own pool, or the executor in its position; None before one was made.
+
+        The own pool is used like a :class:`multiprocessing.Pool`: ``apply``, ``apply_async``, ``map``, ``map_async``,
+        ``starmap``, ``imap``, ``imap_unordered``, ``close``, ``terminate`` and ``join``.
 
         Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a :class:`multiprocessing.Pool`
         to have it run the tasks; the supervisor goes on to order, delay, retry and watch them. It gives as many at a
@@ -610,12 +649,17 @@ class TaskSupervisor(Schedulers):
             pool is to follow; an executor may follow another one at any time.
         """
         external = self._external()
-        return self._processes if external is None else external.executor
+        if external is not None:
+            return external.executor
+        if self._pool_view is None and self._processes is not None:
+            from ..pools.views import ProcessPoolView
+
+            self._pool_view = ProcessPoolView(self._processes)
+        return self._pool_view
 
     @mp_pool.setter
     def mp_pool(self, executor: Any) -> None:
-        old = self._processes
-        if executor is old or executor is not None and executor is getattr(old, "executor", None):
+        if executor is not None and executor is self.mp_pool:
             return
         from ..pools.executor.adapters import outlet_for
         from ..pools.executor.pool import ExternalPool
@@ -666,13 +710,18 @@ class TaskSupervisor(Schedulers):
         self._coroutines.neighbours.append(new)
         self._specs.clear()
         self._processes = new
+        self._pool_view = None
 
     def _new_process_pool(self) -> ProcessPool:
         from ..pools.process.pool import ProcessPool
 
         sizes = self._mp_sizes
-        return ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
-                           sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"])
+        forks = _modes.legacy and hasattr(os, "fork")
+        pool = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
+                           sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
+                           start_method="fork" if forks else None)
+        pool.forks_from_template = forks
+        return pool
 
     def _process_pool(self) -> ProcessPool | ExternalPool:
         with self._lifecycle:
@@ -742,7 +791,7 @@ class TaskSupervisor(Schedulers):
         spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
                               worker=worker)
         task: Task[Any] = Task(spec, tuple(args), keywords, _context(spec))
-        wants_id = spec.tt == TT_THREAD and takes_task_id(spec.target)
+        wants_id = spec.tt == TT_THREAD and wants_task_id(spec.target)
         if task_id is None and wants_id:
             task_id = os.urandom(12).hex()
         if task_id is not None:
@@ -759,13 +808,14 @@ class TaskSupervisor(Schedulers):
     def make_spec(self, target: Any, tt: TaskType | None, options: TaskOptions,
                   callback: Callable[[Any], Any] | None = None, loop: Any = None,
                   worker: Any = None, lane: Lane | str | None = None, rank: int | None = None,
-                  hooks: Any = None) -> TaskSpec:
+                  hooks: Any = None, named_id: bool = False) -> TaskSpec:
         """Check what a function's calls will have in common, and put it in one place.
 
         :param lane: a lane, or the name of one of this supervisor's.
         :param rank: the order within the lane, lower first; the priority unless told.
         :param hooks: has ``started(task)``, ``retried(task, error)`` and ``ended(task)``, which a pool thread calls, one
             at a time and in order; what they raise is logged.
+        :param named_id: pass ``_task_id`` only to a function that names it.
         :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the reverse.
         :raises InvalidArgumentError: the lane stands in front of another pool.
         """
@@ -797,8 +847,8 @@ class TaskSupervisor(Schedulers):
             elif not isinstance(lane, Lane):
                 raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
             lane.bind(pool)
-        return TaskSpec(pool, target, options, tt, callback, loop, worker, tt == TT_MP and takes_task_id(target),
-                        lane, rank, hooks)
+        return TaskSpec(pool, target, options, tt, callback, loop, worker,
+                        tt == TT_MP and wants_task_id(target, named_id), lane, rank, hooks)
 
     def lane(self, name: str, **settings: Any) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.

@@ -167,7 +167,7 @@ def test_functions_that_were_decorated_before_go_to_the_executor(supervisor, man
     early = background_task(f.add, tt=TT_MP, supervisor=supervisor)
     assert supervisor.mp_pool is manual
     supervisor.mp_pool = None
-    own = supervisor.mp_pool
+    own = supervisor._processes
     middle = background_task(f.add, tt=TT_MP, supervisor=supervisor, priority=TASK_HIGH)
     supervisor.mp_pool = manual
     tasks = [early(1), middle(2), *[task for task in [early.options(timeout=60)(3)]]]

@@ -129,7 +129,7 @@ def ends_of_processes_in_every_order(scene):
     from ..laws.tools import join, later
 
     _with_clock(scene, size=1)
-    pool, timer = scene.native.mp_pool, scene.native._timer
+    pool, timer = scene.native._processes, scene.native._timer
     function = bind(scene, "process", timeout=TIMEOUT)
     for order in itertools.permutations(("return", "cancel", "timeout")):
         scene.succeeded(*scene.good(2))

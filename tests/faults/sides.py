@@ -116,7 +116,7 @@ class Ours(Side):
             self.native.create_mp_pool(size, context=method, **like_a_pool)
 
     def state(self):
-        pool = self.native.mp_pool
+        pool = self.native._processes
         with pool.lock:
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
                 pool._starting, pool._start_running, pool._pausing, pool.admission.active, pool.admission.waiting,

@@ -149,7 +149,7 @@ def test_a_task_withdrawn_from_the_queue_never_runs(make):
 def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
     """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one end."""
     supervisor = make(processes=1)
-    pool = supervisor.mp_pool
+    pool = supervisor._processes
     path = str(tmp_path / "notes")
     noted = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     first = noted(path, "first")
@@ -274,7 +274,7 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
 @pytest.mark.slow
 def test_a_process_task_is_in_one_place_whenever_the_lock_is_free(make):
     supervisor = make(processes=2)
-    pool = supervisor.mp_pool
+    pool = supervisor._processes
     wrong = []
 
     def look():

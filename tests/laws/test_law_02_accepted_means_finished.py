@@ -215,7 +215,7 @@ def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wai
 @pytest.mark.parametrize("which", [1, 2])
 def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, which):
     supervisor = make(processes=2)
-    pool = supervisor.mp_pool
+    pool = supervisor._processes
     launch, gate, calls = processes.launch, Hold(), []
 
     def one_waits(*args):
@@ -263,7 +263,7 @@ def test_a_large_task_to_a_stopped_process_does_not_block_the_submitter(make):
     payload = b"x" * (4 << 20)          # more than any pipe holds
     tasks = [bound(payload) for _ in range(3)]
     assert not any(task.done() for task in tasks)
-    supervisor.mp_pool._processes[0].process.kill()
+    supervisor._processes._processes[0].process.kill()
     assert all(task.value(PATIENCE) == payload for task in tasks)
     check_oracle(supervisor, [first, *tasks, _warmed(supervisor)])
 
@@ -533,7 +533,7 @@ def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_
     bound._spec.cost = 1e-6
     stop_process(supervisor, pid)
     sent = [bound(path, str(number)) for number in range(1, 9)]
-    supervisor.mp_pool._processes[0].process.kill()
+    supervisor._processes._processes[0].process.kill()
     for task in sent:
         task.wait(PATIENCE)
     assert [task.state for task in sent] == ["succeeded"] * 8
@@ -546,7 +546,7 @@ def test_a_task_for_a_frozen_idle_process_whose_pipe_is_full_runs_when_it_goes_o
     supervisor = make(processes=1)
     echo = background_task(functions.echo, tt=TT_MP, supervisor=supervisor)
     assert echo(1).value(PATIENCE) == 1
-    process, = supervisor.mp_pool._processes
+    process, = supervisor._processes._processes
     stop_process(supervisor, process.pid)
     try:
         for _ in range(4000):

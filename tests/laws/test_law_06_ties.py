@@ -109,7 +109,7 @@ def test_delayed_tasks_that_are_due_together_run_in_their_order(make):
 
 def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, tmp_path):
     supervisor = make(processes=2)
-    pool = supervisor.mp_pool
+    pool = supervisor._processes
     path = str(tmp_path / "notes")
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor, priority=TASK_LOW)
     warm(note, path, "first")
@@ -150,7 +150,7 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     assert tasks[7].cancel()            # the others come back, and are sent again
     for number in range(20, 40):
         tasks.append(note(path, str(number)))
-    supervisor.mp_pool._processes[0].process.kill()
+    supervisor._processes._processes[0].process.kill()
     for task in tasks:
         task.wait(PATIENCE)
     assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]

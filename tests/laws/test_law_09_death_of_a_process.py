@@ -21,7 +21,7 @@ class Scene:
 
     def __init__(self, make, tmp_path, method):
         self.supervisor = make(processes=1, start_method=method)
-        self.pool = self.supervisor.mp_pool
+        self.pool = self.supervisor._processes
         self.path, self.fifo = str(tmp_path / "notes"), str(tmp_path / "fifo")
         os.mkfifo(self.fifo)
         self.note = background_task(functions.note, tt=TT_MP, supervisor=self.supervisor)

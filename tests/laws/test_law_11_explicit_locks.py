@@ -206,7 +206,7 @@ def test_retries_from_many_threads(make):
 @pytest.mark.slow
 def test_processes_from_many_threads_with_cancels_and_deaths(make, tmp_path):
     supervisor = make(processes=2, start_method="forkserver")
-    path, pool = str(tmp_path / "notes"), supervisor.mp_pool
+    path, pool = str(tmp_path / "notes"), supervisor._processes
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     note(path, "warm").wait(PATIENCE)
     kinds = [note, note, note, note.options(priority=50), note.options(priority=200), note.options(timeout=1000)]

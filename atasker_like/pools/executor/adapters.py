@@ -10,6 +10,7 @@ import sys
 
 from ...errors import InvalidTypeError
 from ..base import Pool
+from ..views import ProcessPoolView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def outlet_for(executor: Any) -> Outlet:
 
     :raises InvalidTypeError: it is none.
     """
-    if isinstance(executor, Pool):
+    if isinstance(executor, (Pool, ProcessPoolView)):
         raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another supervisor, which runs that "
                                "one's tasks only; have this supervisor make one: create_mp_pool()")
     for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet), ("apply_async", _ApplyOutlet)):

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ...errors import TaskTimeoutError
     from ..base import Chores, Watchers
     from .protocol import Result
+    from .template import ForkTemplate
 
 __all__ = ["ProcessPool"]
 
@@ -112,6 +113,9 @@ class ProcessPool(Upkeep):
         self._committing: list[None] = []
         self._gone: list[Latch] = []      # opened when the last process is gone
         self._watch: Watch | None = None
+        self.forks_from_template = False    # the start method fork does so by a template process
+        self._template: ForkTemplate | None = None
+        self._ahead = False                 # min_size processes are to be there before the pool is opened
         self._count = count(1)              # of one thread at a time
 
     # -- acceptance ----------------------------------------------------------------------------------
@@ -768,7 +772,7 @@ class ProcessPool(Upkeep):
         alive = self._alive()
         if alive >= self.admission.places:
             return False
-        if alive < self.min_size and self.accepting and not self._unfit:
+        if alive < self.min_size and (self.accepting or self._ahead) and not self._unfit:
             return True
         if self._idle:
             return False
@@ -794,8 +798,7 @@ class ProcessPool(Upkeep):
                     break
             try:
                 self._start_watch()
-                started = launch(f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix,
-                                 self.initializer, self.initargs, self.maxtasksperchild)
+                started = self._launch()
                 with self.lock:
                     watch = self._watch
                     assert watch is not None
@@ -842,6 +845,59 @@ class ProcessPool(Upkeep):
                 return
         for latch in gone:
             latch()
+
+    def _launch(self) -> PoolProcess:
+        """Start one process, by the template if there is to be one."""
+        arguments = (f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix, self.initializer,
+                     self.initargs, self.maxtasksperchild)
+        if not self.forks_from_template or self.start_method != "fork":
+            return launch(*arguments)
+        template = self.ensure_template()
+        try:
+            return launch(*arguments, template)
+        except ConnectionError as error:
+            if not template.closed:
+                raise
+            log.warning("%s: %s; the program is forked again, as it is now", self.name, error)
+            return launch(*arguments, self._fork_template())
+
+    def ensure_template(self) -> ForkTemplate:
+        """Return the template; fork it in this thread if there is none."""
+        template = self._template
+        return self._fork_template() if template is None or template.closed else template
+
+    def _fork_template(self) -> ForkTemplate:
+        from .template import ForkTemplate
+
+        template = self._template = ForkTemplate(self.name, self.initializer, self.initargs)
+        return template
+
+    def start_ahead(self) -> None:
+        """Start ``min_size`` processes although the pool is not open yet; this does not wait for them."""
+        self._ahead = True
+        self.warm_up()
+
+    def start_now(self) -> None:
+        """Fork the template in this thread, and return when ``min_size`` processes have been started."""
+        if not self.forks_from_template:
+            return self.start_ahead()
+        self.ensure_template()
+        self._ahead = True
+        with self.lock:
+            begin = not self._starting and not self._closing and self._lacking()
+            self._starting = self._starting or begin
+        if begin:
+            started = threading.Lock()
+            started.acquire()
+
+            def start() -> None:
+                try:
+                    self._start_processes()
+                finally:
+                    started.release()
+
+            self._beside(start)     # not in the main thread, where an interrupt may come between any two lines
+            started.acquire()
 
     def _start_watch_first(self, done: Callable[[], None]) -> None:
         try:
@@ -902,6 +958,8 @@ class ProcessPool(Upkeep):
                 process.retiring = True
             for process in list(self._idle):
                 self._dismiss(process)
+        if self._template is not None:
+            self._template.close()          # it has the old initializer
 
     def kill_all(self) -> None:
         """End all processes at once, with what they run."""
@@ -918,7 +976,8 @@ class ProcessPool(Upkeep):
         self._processes, self._idle, self._gone = [], [], []
         self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
         self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
-        self._watch = None
+        self._watch = self._template = None
+        self._ahead = False
         self._logs.clear()
         self._relaying = False
 
@@ -941,6 +1000,7 @@ class ProcessPool(Upkeep):
         latch = Latch()
         with self.lock:
             self._closing = True
+            self._ahead = False
             for process in list(self._processes):
                 self._dismiss(process)
             waiting = bool(self._processes or self._starting)
@@ -958,6 +1018,9 @@ class ProcessPool(Upkeep):
         if watch is not None:
             watch.stop()
             self._watch = None
+        if self._template is not None:
+            self._template.close(wait=True)
+            self._template = None
 
     def process_count(self) -> int:
         """How many processes there are, those that start or end included."""

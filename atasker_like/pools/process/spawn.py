@@ -25,22 +25,29 @@ from .start_errors import check_interpreter, describe, is_permanent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from typing import Any, Callable
+    from socket import socket
+    from typing import Any, Callable, Protocol, Sequence
 
-__all__ = ["check_start_method", "close_pipe", "default_start_method", "launch"]
+    class Template(Protocol):
+        """A process that forks pool processes."""
+
+        def start(self, name: str, pipes: Sequence[Connection], prefix: str, levels: relay.Levels) -> Any: ...
+
+__all__ = ["check_start_method", "close_pipe", "default_start_method", "launch", "remember_pipe", "start_lock"]
 
 
 def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
-           initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
+           initargs: tuple[Any, ...], quota: int | None,
+           template: Template | None = None) -> PoolProcess:
     """Start a pool process and return it; it will say when it is ready.
 
-    The fork server needs a socket in the temporary folder. If there cannot be one, spawn starts the
+    A template, if there is one, forks it; the initializer is the template's then. The fork server needs a socket in the temporary folder. If there cannot be one, spawn starts the
     process.
 
     :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
     """
     method = start_method or default_start_method()
-    arguments = name, prefix, initializer, initargs, quota
+    arguments = name, prefix, initializer, initargs, quota, template
     if method != "forkserver":
         return _launch(method, *arguments)
     try:
@@ -63,7 +70,8 @@ _fallbacks: set[str] = set()
 
 
 def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
-            initargs: tuple[Any, ...], quota: int | None) -> PoolProcess:
+            initargs: tuple[Any, ...], quota: int | None,
+            template: Template | None) -> PoolProcess:
     """Start a pool process by one start method."""
     import multiprocessing.process
 
@@ -77,8 +85,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
         try:
             for kind in ("task", "ticket", "result", "alive", "stacks"):
                 reader, writer = context.Pipe(duplex=False)
-                _remember_pipe(reader)
-                _remember_pipe(writer)
+                remember_pipe(reader)
+                remember_pipe(writer)
                 if kind in ("result", "stacks"):
                     ours.append(reader)
                     theirs.append(writer)
@@ -95,16 +103,18 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             os.set_blocking(ours[5].fileno(), False)
             _enlarge(task.fileno())
             _enlarge(result.fileno())
-            process = context.Process(
-                target=child.main, name=name,
-                args=(theirs, prefix, relay.levels(), initializer, initargs))
-            _kept.pipes = theirs
-            if method == "forkserver" and remember_fork_server():
-                _forget_forkserver()
-            process.start()
-            # Its end is this pool's business alone: active_children() and the like would take the exit code
-            # away, and the interpreter's exit would wait for it.
-            getattr(multiprocessing.process, "_children", set()).discard(process)
+            if template is not None:
+                process: Any = template.start(name, theirs, prefix, relay.levels())
+            else:
+                process = context.Process(target=child.main, name=name,
+                                          args=(theirs, prefix, relay.levels(), initializer, initargs))
+                _kept.pipes = theirs
+                if method == "forkserver" and remember_fork_server():
+                    _forget_forkserver()
+                process.start()
+                # Its end is this pool's business alone: active_children() and the like would take the
+                # exit code away, and the interpreter's exit would wait for it.
+                getattr(multiprocessing.process, "_children", set()).discard(process)
             _kept.pipes = ()
         except BaseException as error:
             _kept.pipes = ()
@@ -134,17 +144,23 @@ def _recall_main() -> None:
 # -- pipes, and processes forked by others -------------------------------------------------------------
 
 _start_lock = threading.Lock()              # one process at a time is started, of all pools
-_pipes: dict[int, Connection] = {}        # the parent's ends, which no forked process may keep open
+_pipes: dict[int, Connection | socket] = {}        # the parent's ends, which no forked process may keep open
 _pipes_lock = threading.Lock()              # guards _pipes
 _kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
 
 
-def _remember_pipe(pipe: Connection) -> None:
+def start_lock() -> threading.Lock:
+    """Return the lock that is held while a process is started or forked."""
+    return _start_lock
+
+
+def remember_pipe(pipe: Connection | socket) -> None:
+    """Have a forked process close one of the parent's ends."""
     with _pipes_lock:
         _pipes[id(pipe)] = pipe
 
 
-def _forget_pipe(pipe: Connection) -> None:
+def _forget_pipe(pipe: Connection | socket) -> None:
     with _pipes_lock:
         _pipes.pop(id(pipe), None)
 
@@ -183,7 +199,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def close_pipe(pipe: Connection) -> None:
+def close_pipe(pipe: Connection | socket) -> None:
     """Close one of the parent's ends; nothing happens when it is closed."""
     _forget_pipe(pipe)
     with suppress(OSError):

@@ -1,0 +1,404 @@
+"""The pools as applications use them directly: ``task_supervisor.thread_pool`` and ``task_supervisor.mp_pool``.
+
+The first is used like a ``concurrent.futures.ThreadPoolExecutor``, the second like a ``multiprocessing.Pool``. Both are
+views of the supervisor's own pools, so that what they run has the pools' priorities and fault handling.
+"""
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from itertools import islice
+from threading import Semaphore
+
+from ..constants import TaskType
+from ..engine.blocking import Latch, block, deadline_of
+from ..engine.spec import TaskSpec
+from ..engine.task import Task
+from ..errors import InvalidTypeError, SupervisorStoppedError, WaitTimeoutError
+from ..options import TaskOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from .base import Pool
+
+__all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView", "future_of"]
+
+#: Functions whose calls are prepared once, at most.
+_KEPT_SPECS = 256
+
+#: Calls that ``imap`` submits ahead of the result that is asked for.
+_AHEAD = 256
+
+
+def future_of(task: Task[Any], submit: Callable[[Task[Any]], None]) -> Future[Any]:
+    """Submit a task and return a :class:`concurrent.futures.Future` of it."""
+    from concurrent.futures import Future
+
+    future: Future[Any] = Future()
+
+    def tell(task: Task[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            error = task.exception()
+        except BaseException as cancelled:
+            error = cancelled
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(task.result)
+
+    task._more().callbacks = [tell]
+    submit(task)
+    return future
+
+
+class ThreadPoolView:
+    """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`. Any thread may call it.
+
+    What it runs are tasks of NORMAL priority. The first submission starts the supervisor.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._is_shut_down = False
+        self._futures: set[Future[Any]] = set()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
+
+        :raises InvalidTypeError: (a TypeError) the function is not callable.
+        :raises SupervisorStoppedError: (a RuntimeError) after :meth:`shutdown`, or the supervisor has been stopped.
+        """
+        if not callable(function):
+            raise InvalidTypeError(f"thread_pool.submit takes a callable, not {type(function).__name__}")
+        if self._is_shut_down:
+            raise SupervisorStoppedError("thread_pool.submit was called after thread_pool.shutdown(); submit a "
+                                         "background_task, or call set_thread_pool() to use thread_pool again")
+        task: Task[Any] = Task(TaskSpec(self._pool, function, TaskOptions()), args, kwargs, copy_context())
+        future = future_of(task, self._pool.submit)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None,
+            chunksize: int = 1) -> Iterator[Any]:
+        """Submit a call for each item of the iterables; return an iterator over the results in order.
+
+        :param timeout: seconds from this call within which each result must be there (default: no limit).
+        :param chunksize: accepted for compatibility; threads need no chunks.
+        :raises TimeoutError: from the iterator, when the time is up; the calls that are left are cancelled.
+        """
+        deadline = deadline_of(timeout)
+        futures = deque(self.submit(function, *items) for items in zip(*iterables))
+
+        def results() -> Iterator[Any]:
+            try:
+                while futures:
+                    yield _result(futures.popleft(), deadline)
+            finally:
+                for future in futures:
+                    future.cancel()
+
+        return results()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls here; the supervisor's own tasks go on.
+
+        :param wait: block until what was submitted here has ended.
+        :param cancel_futures: cancel what has not started.
+        """
+        self._is_shut_down = True
+        futures = list(self._futures)
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait:
+            for future in futures:
+                _await(future, None)
+
+
+def _await(future: Future[Any], deadline: float | None) -> bool:
+    if not future.done():
+        gate = Semaphore(0)
+        future.add_done_callback(lambda _: gate.release())
+        return _acquire(gate, deadline)
+    return True
+
+
+def _acquire(gate: Semaphore, deadline: float | None) -> bool:
+    """Take from a semaphore; a pool thread lends its slot meanwhile."""
+    return block(lambda blocking=True, timeout=-1.0: gate.acquire(blocking, None if timeout < 0 or not blocking
+                                                                  else timeout), deadline)
+
+
+def _result(future: Future[Any], deadline: float | None) -> Any:
+    if not _await(future, deadline):
+        raise WaitTimeoutError("thread_pool.map: a result was not there in time; the calls that are left are cancelled")
+    return future.result()
+
+
+# -- processes -----------------------------------------------------------------------------------------
+
+
+class PoolResult:
+    """What ``apply_async`` and ``map_async`` return, like :class:`multiprocessing.pool.AsyncResult`."""
+
+    def __init__(self, tasks: list[Task[Any]], single: bool, callback: Callable[[Any], Any] | None,
+                 error_callback: Callable[[BaseException], Any] | None) -> None:
+        self._tasks = tasks
+        self._single = single
+        if callback is not None or error_callback is not None:
+            done = Latch(max(1, len(tasks)))
+            left = [None] * (len(tasks) - 1)
+
+            def ended(task: Task[Any]) -> None:
+                done()
+                try:
+                    left.pop()              # one step: the last of them finds none
+                except IndexError:
+                    self._tell(callback, error_callback)
+
+            for task in tasks:
+                task.add_done_callback(ended)
+            if not tasks:
+                self._tell(callback, error_callback)
+
+    def _tell(self, callback: Callable[[Any], Any] | None,
+              error_callback: Callable[[BaseException], Any] | None) -> None:
+        try:
+            value = self.get(0)
+        except BaseException as error:
+            if error_callback is not None:
+                error_callback(error)
+        else:
+            if callback is not None:
+                callback(value)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the result, or the list of results; raise the first error.
+
+        :param timeout: seconds to wait at most (default: no limit).
+        :raises multiprocessing.TimeoutError: (a TimeoutError, too) it is not there in time.
+        """
+        if not self._wait(timeout):
+            raise _timeout_error()(f"a call of mp_pool has not ended after {timeout:g} s; it goes on")
+        values = [task.value(0) for task in self._tasks]
+        return values[0] if self._single else values
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until it has ended, for at most so many seconds."""
+        self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> bool:
+        deadline = deadline_of(timeout)
+        return all(task.done() or task._end(deadline) for task in self._tasks)
+
+    def ready(self) -> bool:
+        """Return True if it has ended."""
+        return all(task.done() for task in self._tasks)
+
+    def successful(self) -> bool:
+        """Return True if no call raised.
+
+        :raises ValueError: it has not ended.
+        """
+        if not self.ready():
+            raise ValueError("the call of mp_pool has not ended: wait() first")
+        return all(task.state == "succeeded" for task in self._tasks)
+
+
+def _timeout_error() -> type[WaitTimeoutError]:
+    """Return the error that code written for multiprocessing catches, and code for this package as well."""
+    global _TimeoutError
+    if _TimeoutError is None:
+        from multiprocessing import TimeoutError as PoolTimeoutError
+
+        _TimeoutError = type("PoolTimeoutError", (WaitTimeoutError, PoolTimeoutError), {"__module__": __name__})
+    return _TimeoutError
+
+
+_TimeoutError: type[WaitTimeoutError] | None = None
+
+
+class _Results:
+    """The iterator of ``imap`` and ``imap_unordered``. It keeps a bounded number of calls ahead."""
+
+    def __init__(self, submit: Callable[[list[tuple[Any, ...]]], list[Task[Any]]], items: Iterable[Any],
+                 in_order: bool) -> None:
+        self._submit = submit
+        self._items = iter(items)
+        self._in_order = in_order
+        self._ordered: deque[Task[Any]] = deque()
+        self._ended: deque[Task[Any]] = deque()
+        self._arrived = Semaphore(0)
+        self._left = 0
+        self._fill()
+
+    def _fill(self) -> None:
+        calls = [(item,) for item in islice(self._items, _AHEAD - self._left)]
+        tasks = self._submit(calls) if calls else []
+        self._left += len(tasks)
+        if self._in_order:
+            self._ordered.extend(tasks)
+            return
+        for task in tasks:
+            task.add_done_callback(self._arrive)
+
+    def _arrive(self, task: Task[Any]) -> None:
+        self._ended.append(task)
+        self._arrived.release()
+
+    def __iter__(self) -> _Results:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next()
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, or raise what its call raised.
+
+        :param timeout: seconds to wait at most (default: no limit).
+        :raises StopIteration: there are no more.
+        :raises multiprocessing.TimeoutError: (a TimeoutError, too) it is not there in time; ask again.
+        """
+        if self._left <= _AHEAD // 2:
+            self._fill()
+        if not self._left:
+            raise StopIteration
+        deadline = deadline_of(timeout)
+        there = (self._ordered[0].done() or self._ordered[0]._end(deadline)) if self._in_order \
+            else _acquire(self._arrived, deadline)
+        if not there:
+            raise _timeout_error()(f"the next result of mp_pool was not there after {timeout:g} s")
+        self._left -= 1
+        return (self._ordered if self._in_order else self._ended).popleft().value(0)
+
+
+class ProcessPoolView:
+    """The process pool, used like a :class:`multiprocessing.Pool`. Any thread may call it.
+
+    What it runs are tasks of NORMAL priority. The pool itself decides how many calls it sends to a process at a time,
+    so ``chunksize`` has no effect. The first submission starts the supervisor.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._specs: dict[Any, TaskSpec] = {}
+        self._live: set[Task[Any]] = set()
+        self._closed = False
+
+    def _spec(self, function: Callable[..., Any]) -> TaskSpec:
+        if not callable(function):
+            raise InvalidTypeError(f"mp_pool takes a callable, not {type(function).__name__}")
+        try:
+            spec = self._specs.get(function)
+        except TypeError:                   # not hashable
+            return TaskSpec(self._pool, function, TaskOptions(), TaskType.MP)
+        if spec is None:
+            if len(self._specs) >= _KEPT_SPECS:
+                self._specs.clear()         # dict operations are atomic; an entry lost costs a little time
+            spec = self._specs[function] = TaskSpec(self._pool, function, TaskOptions(), TaskType.MP)
+        return spec
+
+    def _check_running(self) -> None:
+        if self._closed:
+            raise ValueError("mp_pool takes no more calls after close() or terminate(); submit a background_task, or "
+                             "make another pool with create_mp_pool()")
+
+    def _keep(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
+        for task in tasks:
+            self._live.add(task)
+            task.add_done_callback(self._live.discard)
+        return tasks
+
+    def _submit_all(self, function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
+        self._check_running()
+        return self._keep(self._pool.start_many(self._spec(function), calls)) if calls else []
+
+    def apply(self, func: Callable[..., Any], args: Sequence[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+        """Run ``func(*args, **kwds)`` in a process; block for the result."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(self, func: Callable[..., Any], args: Sequence[Any] = (), kwds: Mapping[str, Any] | None = None,
+                    callback: Callable[[Any], Any] | None = None,
+                    error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
+        """Run ``func(*args, **kwds)`` in a process; return a :class:`PoolResult`.
+
+        :param callback: called with the result.
+        :param error_callback: called with the error.
+        """
+        self._check_running()
+        task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
+        return PoolResult(self._keep([task]), True, callback, error_callback)
+
+    def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Call a function with each item; return the results in order."""
+        results: list[Any] = self.map_async(func, iterable, chunksize).get()
+        return results
+
+    def map_async(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None,
+                  callback: Callable[[Any], Any] | None = None,
+                  error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
+        """Call a function with each item; return a :class:`PoolResult` of the list."""
+        return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback, error_callback)
+
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
+                chunksize: int | None = None) -> list[Any]:
+        """Call a function with each item unpacked as its arguments; return the results in order."""
+        results: list[Any] = self.starmap_async(func, iterable, chunksize).get()
+        return results
+
+    def starmap_async(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
+                      callback: Callable[[Any], Any] | None = None,
+                      error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
+        """Call a function with each item unpacked as its arguments; return a :class:`PoolResult` of the list."""
+        return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False, callback, error_callback)
+
+    def imap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Results:
+        """Call a function with each item; return an iterator over the results in order, with ``next(timeout)``."""
+        self._check_running()
+        return _Results(lambda calls: self._submit_all(func, calls), iterable, True)
+
+    def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Results:
+        """Call a function with each item; return an iterator over the results as they come, with ``next(timeout)``."""
+        self._check_running()
+        return _Results(lambda calls: self._submit_all(func, calls), iterable, False)
+
+    def close(self) -> None:
+        """Take no more calls here; the supervisor's own tasks go on."""
+        self._closed = True
+
+    def terminate(self) -> None:
+        """Cancel the calls made here that have not ended, and take no more."""
+        self._closed = True
+        for task in list(self._live):
+            task.cancel()
+
+    def join(self) -> None:
+        """Block until the calls made here have ended.
+
+        :raises ValueError: neither :meth:`close` nor :meth:`terminate` was called.
+        """
+        if not self._closed:
+            raise ValueError("mp_pool.join() comes after close() or terminate()")
+        for task in list(self._live):
+            task.wait()
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the pool processes."""
+        pids: list[int] = self._pool.pids()
+        return pids
+
+    def __enter__(self) -> ProcessPoolView:
+        self._check_running()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.terminate()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._pool.name}>"
