@@ -562,6 +562,7 @@ class TaskSupervisor(Schedulers):
 
             check_start_method(start_method)
             pool.start_method = start_method
+            pool.forks_from_template = pool.forks_from_template and start_method == "fork"
         if initializer_timeout is not None:
             pool.initializer_timeout = _seconds("process", initializer_timeout=initializer_timeout) or None
         if max_age is not None:

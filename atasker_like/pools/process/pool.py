@@ -755,6 +755,11 @@ class ProcessPool(Upkeep):
     def _start_beside(self) -> None:
         """Start processes in another thread. The one that watches them is started here and now: at the exit of the
         interpreter, when what was accepted is finished, it may be too late for new threads."""
+        if self.forks_from_template:
+            try:
+                self.ensure_template()      # in the thread of the submitter: most often the main one
+            except OSError:
+                pass                        # it is tried again with a process
         if self._watch is None:
             try:
                 self.timer.start()          # it, too, may be too late then
@@ -850,7 +855,7 @@ class ProcessPool(Upkeep):
         """Start one process, by the template if there is to be one."""
         arguments = (f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix, self.initializer,
                      self.initargs, self.maxtasksperchild)
-        if not self.forks_from_template or self.start_method != "fork":
+        if not self.forks_from_template:
             return launch(*arguments)
         template = self.ensure_template()
         try:

@@ -158,19 +158,19 @@ class TemplateProcess:
     def __init__(self, pid: int, name: str, status: int) -> None:
         self.pid = pid
         self.name = name
-        self._status: int | None = status           # where the template tells how it has ended
+        self._status_fd: int | None = status           # where the template tells how it has ended
         self._exitcode: int | None = None
         self._lock = threading.Lock()       # guards both
 
     def join(self, timeout: float | None = None) -> None:
         """Block until it has ended, for at most so many seconds."""
         with self._lock:
-            if self._exitcode is not None or self._status is None:
+            if self._exitcode is not None or self._status_fd is None:
                 return
             waiter = select.poll()
-            waiter.register(self._status, select.POLLIN)
+            waiter.register(self._status_fd, select.POLLIN)
             if waiter.poll(None if timeout is None else max(0, int(timeout * 1000))):
-                data = os.read(self._status, _STATUS.size)
+                data = os.read(self._status_fd, _STATUS.size)
                 # Without a status the template has died, and nothing else can tell.
                 self._exitcode = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else 255
 
@@ -195,9 +195,9 @@ class TemplateProcess:
     def close(self) -> None:
         """Forget its status."""
         with self._lock:
-            if self._status is not None:
-                os.close(self._status)
-                self._status = None
+            if self._status_fd is not None:
+                os.close(self._status_fd)
+                self._status_fd = None
 
 
 def _send_fds(sock: socket.socket, fds: Sequence[int]) -> None:
