@@ -35,7 +35,7 @@ from ..loops import ALoop, LoopRegistry
 from ..options import ON_FULL, TaskOptions
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool
-from .schedulers import Schedulers
+from .schedulers import ManagedWorker, Schedulers
 from .shutdown import arm, check_exit, supervisors
 from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
 
@@ -273,10 +273,11 @@ class TaskSupervisor(Schedulers):
                 self._state = _STOPPING
                 self._finish_until = deadline
                 self._drains, self._items_left = drain, 0
+                workers = self._workers()
                 if not (drain and self._has_queue_workers()):
                     self._refuse_tasks()
         if begin:
-            self._begin_to_finish(deadline, cancel_tasks, stop_schedulers, wait is not False)
+            self._begin_to_finish(workers, deadline, cancel_tasks, stop_schedulers, wait is not False)
         if wait is not False and not own:
             # The thread that finishes keeps the deadline that it was given; a later caller has one of its own.
             self._stopped.wait(None if self._finish_until == deadline else remaining(deadline))
@@ -311,12 +312,12 @@ class TaskSupervisor(Schedulers):
     def _loop_ended(self) -> None:
         self._coroutines.abandon_closed()
 
-    def _finish(self, deadline: float | None, cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
+    def _finish(self, workers: list[ManagedWorker], deadline: float | None, cancel_tasks: bool, stop_schedulers: bool,
+                wait: bool) -> None:
         with self._lifecycle:
             if self._finishing or self._state != _STOPPING:
                 return                      # two were begun, of which the first was thought not to be
             self._finishing = True
-        workers = self._workers()
         try:
             if self._drains and self._has_queue_workers():
                 self._drain_workers(workers, deadline)

@@ -33,8 +33,12 @@ else:
 
 __all__ = ["BackgroundWorker"]
 
+#: Options of all workers, beside the name and the function.
+COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop", "restart",
+                  "max_restarts", "within")
+
 #: Arguments of start() that are the worker's and not its function's.
-_OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_before", "_loop")
+_OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
 
 
 def _seconds(name: str, value: Any, above_zero: bool = False) -> float | None:
@@ -95,11 +99,9 @@ class BackgroundWorker(ManagedWorker):
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
-        known = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop",
-                 "restart", "max_restarts", "within", *self._options)
         for option in options:
-            if option not in known:
-                raise unknown_option(option, (*known, "name"), type(self).__name__)
+            if option not in COMMON_OPTIONS and option not in self._options:
+                self._unknown_option(option)
         get = options.get
         if executor_func is not None:
             self._set_function(executor_func)
@@ -332,6 +334,12 @@ class BackgroundWorker(ManagedWorker):
         return f"<{type(self).__name__} {self.name} {state}>"
 
     # -- what a start is made of ---------------------------------------------------------------------
+
+    def _unknown_option(self, option: str) -> None:
+        kind = type(self)
+        if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            raise unknown_option(option, (*COMMON_OPTIONS, *self._options, "name"), kind.__name__)
+        log.debug("%s: option %r is not known and ignored", kind.__name__, option)      # a subclass may have read it
 
     def _set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)

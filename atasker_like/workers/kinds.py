@@ -4,11 +4,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 
+from .. import _modes
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError
-from .base import BackgroundWorker, _seconds
+from ..options import unknown_option
+from .base import COMMON_OPTIONS, BackgroundWorker, _seconds
 from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
 from .session import Session
 from .triggers import OVERLAPS, QueueTrigger, EventTrigger, IntervalTrigger, Trigger
@@ -298,15 +300,21 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
 class BackgroundIntervalWorker(BackgroundEventWorker):
     """Runs its function at an interval from start to start, or with a delay from end to start; and when triggered.
 
-    Between two runs it occupies no thread and no place. Intervals do not drift: each deadline is the one before it and
-    the interval.
+    Between two runs it occupies no thread and no slot. Intervals do not drift: each deadline is the one before it and
+    the interval. An interval or a delay of 0 seconds runs the function again and again.
 
-    :param interval: seconds from one start to the next, above 0.
-    :param delay: seconds from the end of a run to the next start; 1 when none of the three is given. ``delay_after=`` is
-        the same.
-    :param delay_before: seconds before the first run; without an interval before each run, in addition to the delay.
-    :param overlap: what becomes of ticks that come while the function runs: ``'skip'``, as it is at first, misses and
-        counts them; ``'coalesce'`` has one run follow for all; ``'queue'`` has one run follow for each.
+    The attributes ``delay`` (the seconds between two runs), ``keep_interval`` (True if they count from start to start) and
+    ``delay_before`` may be assigned at any time, also while the worker is active; they hold from the end of the current
+    run on. ``interval`` is ``delay`` if ``keep_interval``, else None.
+
+    :param interval: seconds from one start to the next.
+    :param delay: seconds from the end of a run to the next start (default without ``interval``: 1). ``delay_after=`` is the
+        same.
+    :param delay_before: seconds before each run, in addition to ``delay``. With ``interval``, they are a part of it.
+    :param overlap: what follows a run that has lasted longer than the interval. ``'shift'`` (the default): the next run, at
+        once, and the period counts from there. The other policies keep the times of the ticks: ``'skip'`` skips and
+        counts the ticks that came meanwhile, ``'coalesce'`` has one run follow for all of them, ``'queue'`` one for each.
+    :param i: True makes a worker with a delay of 1 s, unless one of the above is given.
 
     >>> @background_worker(interval=0.001)
     ... def tick(ticks):
@@ -317,45 +325,86 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     (True, True, ['tick', 'tick', 'tick'])
     """
 
-    _options: tuple[str, ...] = ("e", "event", "interval", "delay", "delay_after", "delay_before", "overlap")
+    _options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after", "delay_before", "overlap")
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
-        self.interval: float | None = None
-        self.delay: float | None = None
-        self.delay_before: float | None = None
+        if options.get("i") not in (None, True, False) and not _modes.legacy:
+            raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as interval= or delay=")
+        self._times = _Times(1.0, None)
+        self.keep_interval = False
         self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
                         options.get("delay_before"))
-        self.overlap: str = "skip" if options.get("overlap") is None else options["overlap"]
+        self.overlap: str = OVERLAPS[0] if options.get("overlap") is None else options["overlap"]
         if self.overlap not in OVERLAPS:
             raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
 
+    @property
+    def delay(self) -> float | None:
+        """The seconds between two runs."""
+        return self._times.delay
+
+    @delay.setter
+    def delay(self, seconds: float | None) -> None:
+        self._times.delay = _seconds("delay", seconds)
+
+    @property
+    def delay_before(self) -> float | None:
+        """The seconds before each run, or None."""
+        return self._times.before
+
+    @delay_before.setter
+    def delay_before(self, seconds: float | None) -> None:
+        self._times.before = _seconds("delay_before", seconds)
+
+    @property
+    def interval(self) -> Any:
+        """The seconds from start to start, or None."""
+        return self.__dict__.get("interval", self.delay if self.keep_interval else None)
+
+    @interval.setter
+    def interval(self, seconds: float | None) -> None:
+        if _modes.legacy:               # there it is no attribute of workers: subclasses use the name for what they like
+            self.__dict__["interval"] = seconds
+        else:
+            self._set_times(seconds, None, None)
+
     def _set_times(self, interval: Any, delay: Any, before: Any) -> None:
-        """Check and set the times; what is None stays as it is, but that interval and delay replace one another."""
-        interval = _seconds("interval", interval, above_zero=True)
+        """Check and set the times; a time that is None stays as it is, but interval and delay replace one another."""
+        interval = _seconds("interval", interval)
         delay = _seconds("delay", delay)
         before = _seconds("delay_before", before)
-        if interval is not None and delay is not None:
+        if interval is not None and delay is not None and not _modes.legacy:
             raise InvalidArgumentError("interval and delay exclude each other: one counts from start to start, the other "
                                        "from end to start")
-        if interval is not None or delay is not None:
-            self.interval, self.delay = interval, delay
+        if interval is not None:
+            self.delay, self.keep_interval = interval, True
+        elif delay is not None:
+            self.delay, self.keep_interval = delay, False
         if before is not None:
             self.delay_before = before
-        if self.interval is None and self.delay is None and self.delay_before is None:
-            self.delay = 1.0
 
     def _override(self, kwargs: dict[str, Any]) -> None:
-        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", None), kwargs.pop("_delay_before", None))
+        after = kwargs.pop("_delay_after", None)
+        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after), kwargs.pop("_delay_before", None))
         super()._override(kwargs)
 
     def _make_trigger(self) -> Trigger:
-        before = self.delay_before or 0.0
-        return IntervalTrigger(self.interval, (self.delay or 0.0) + before, before, self.overlap, self._note_missed)
+        return IntervalTrigger(self, self.overlap, self._note_missed)
 
     def _note_missed(self, ticks: int) -> None:
         self._missed += ticks
+
+
+class _Times:
+    """What ``delay`` and ``delay_before`` of an interval worker have been set to."""
+
+    __slots__ = ("delay", "before")
+
+    def __init__(self, delay: float | None, before: float | None) -> None:
+        self.delay = delay
+        self.before = before
 
 
 @overload
@@ -371,8 +420,8 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     """Make a worker of a function. A decorator, with or without parentheses, or called by hand.
 
     ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
-    :class:`BackgroundEventWorker`; ``interval=``, ``delay=`` or ``delay_before=`` a :class:`BackgroundIntervalWorker`;
-    else a coroutine function makes a :class:`BackgroundAsyncWorker`, and another one a :class:`BackgroundWorker`.
+    :class:`BackgroundEventWorker`; ``interval=``, ``delay=``, ``delay_before=`` or ``i=True`` a
+    :class:`BackgroundIntervalWorker`; else a coroutine function makes a :class:`BackgroundAsyncWorker`, and another one a :class:`BackgroundWorker`.
 
     :param f: a function or coroutine function.
 
@@ -393,22 +442,47 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     if issubclass(type(f), (staticmethod, classmethod)) or not callable(f):
         raise InvalidTypeError(f"background_worker takes a function, not {type(f).__name__}")
 
-    def given(*names: str) -> bool:
-        return any(options.get(name) is not None and options[name] is not False for name in names)
-
-    kind: Callable[..., BackgroundWorker]
-    if given("q", "queue"):
-        kind = BackgroundQueueWorker
-    elif given("e", "event"):
-        kind = BackgroundEventWorker
-    elif given("interval", "delay", "delay_after", "delay_before"):
-        kind = BackgroundIntervalWorker
+    kind: type[BackgroundWorker]
+    chosen = next((option for option in _CHOOSING if _is_given(options.get(option))), None)
+    if chosen is not None:
+        kind = _CHOOSING[chosen]
     else:
         kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
-    drop = {"q", "queue", "e", "event"} - set(getattr(kind, "_options", ()))
-    options = {option: value for option, value in options.items()
-               if option not in drop or (value is not None and value is not False)}
-    worker = kind(name=name, **options)
+    worker = kind(name=name, **_options_for(kind, chosen, options))
     worker._set_function(f)
     return worker
+
+
+#: Which option makes which kind of worker; the first that is given decides.
+_CHOOSING: dict[str, type[BackgroundWorker]] = {
+    "q": BackgroundQueueWorker, "queue": BackgroundQueueWorker,
+    "e": BackgroundEventWorker, "event": BackgroundEventWorker,
+    "i": BackgroundIntervalWorker, "interval": BackgroundIntervalWorker, "delay": BackgroundIntervalWorker,
+    "delay_after": BackgroundIntervalWorker, "delay_before": BackgroundIntervalWorker,
+}
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _options_for(kind: type[BackgroundWorker], chosen: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a kind of worker takes; refuse unknown ones, and those of another kind."""
+    known = {*COMMON_OPTIONS, *_CHOOSING, "overlap"}
+    taken = {}
+    for option, value in options.items():
+        if option not in known:
+            raise unknown_option(option, {*known, "name"}, "background_worker")
+        if option in COMMON_OPTIONS or option in kind._options:
+            taken[option] = value
+        elif not _is_given(value):
+            pass                            # it asks for nothing
+        elif _modes.legacy:
+            log.debug("background_worker: option %r is ignored, since %r makes a %s", option, chosen, kind.__name__)
+        elif chosen is None:
+            raise InvalidTypeError(f"background_worker: {option}= is for interval workers; give interval= or delay=, too")
+        else:
+            raise InvalidTypeError(f"background_worker: {option}= and {chosen}= exclude each other, since {chosen}= makes a "
+                                   f"{kind.__name__}")
+    return taken

@@ -10,15 +10,26 @@ from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Protocol
 
     from ..engine.timer import TimerEntry
     from .session import Session
 
+    class Times(Protocol):
+        """What an interval worker says about its times."""
+
+        keep_interval: bool
+        delay_before: float | None
+
+        @property
+        def delay(self) -> float | None: ...
+
 __all__ = ["OVERLAPS", "ContinuousTrigger", "QueueTrigger", "EventTrigger", "IntervalTrigger", "Trigger"]
 
-#: What may become of ticks that come while the function runs.
-OVERLAPS = ("skip", "queue", "coalesce")
+#: What may become of ticks that come while the function runs. The first is the default.
+OVERLAPS = ("shift", "skip", "coalesce", "queue")
+
+_NEVER = float("inf")
 
 #: Seconds that a worker of no other trigger pauses after a run that failed: at first, and at most, when it has doubled with
 #: each that followed. One that lasted as long as that is the first of another series.
@@ -60,13 +71,26 @@ class Trigger:
         """The session is over."""
 
 
-class ContinuousTrigger(Trigger):
-    """One run after the other; with a pause after one that failed, since nothing else keeps one that fails at once
-    from filling the log and a core."""
+class _Backoff:
+    """How long a worker pauses after a failed run. Without a pause, one that fails at once fills the log and a core."""
 
     def __init__(self) -> None:
-        self._failed = -1                   # the number of the last run that did
+        self._failed = -1                   # the number of the last run that failed
         self._pause = 0.0
+
+    def pause_after(self, number: int, seconds: float) -> float:
+        """Return the seconds to pause after the run of this number, which failed after so many seconds."""
+        in_series = number == self._failed + 1 and seconds < LONGEST_PAUSE
+        self._failed = number
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
+        return self._pause
+
+
+class ContinuousTrigger(Trigger):
+    """One run after the other, with a pause after one that failed."""
+
+    def __init__(self) -> None:
+        self._backoff = _Backoff()
         self._until: float | None = None       # it pauses
         self._entry: TimerEntry | None = None
 
@@ -80,10 +104,7 @@ class ContinuousTrigger(Trigger):
         return self._until is None
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
-        in_series = number == self._failed + 1 and seconds < LONGEST_PAUSE
-        self._failed = number
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
-        self._until = now + self._pause
+        self._until = now + self._backoff.pause_after(number, seconds)
 
     def rest(self, session: Session) -> None:
         if self._entry is None and self._until is not None:
@@ -162,40 +183,68 @@ class IntervalTrigger(EventTrigger):
     """At an interval from start to start, or with a delay from end to start; and when it is triggered.
 
     A deadline is the one before it and the interval, so nothing drifts. Nobody looks at the clock while the function
-    runs: what it missed is worked out when it has ended.
+    runs: what becomes of ticks that came meanwhile is worked out when it has ended.
+
+    :param times: the worker, whose ``delay``, ``keep_interval`` and ``delay_before`` are read anew for each run.
+    :param overlap: one of :data:`OVERLAPS`.
+    :param misfires: called with a number of ticks that are skipped.
     """
 
-    def __init__(self, interval: float | None, pause: float, first: float, overlap: str,
-                 missed: Callable[[int], None]) -> None:
+    def __init__(self, times: Times, overlap: str, misfires: Callable[[int], None]) -> None:
         super().__init__()
-        self._interval = interval
-        self._pause = pause
-        self._first = first
+        self._times = times
         self._overlap = overlap
-        self._deadline = float("inf")       # of the next run
+        self._misfires = misfires
+        self._deadline = _NEVER             # of the next run
         self._entry: TimerEntry | None = None
-        self._armed_for = float("inf")
-        self._missed = missed               # told how many ticks
+        self._armed_for = _NEVER
+        self._backoff = _Backoff()
+        self._pause = 0.0                   # after a failure, where there is no other
+
+    def _interval(self) -> float:
+        """Return the seconds from start to start, 0 if there are none to keep."""
+        return (self._times.delay or 0.0) if self._times.keep_interval else 0.0
 
     def begin(self, session: Session) -> None:
-        self._deadline = session.clock() + self._first
+        self._deadline = session.clock() + (self._times.delay_before or 0.0)
+
+    def may_repeat(self) -> bool:
+        if self._times.delay or self._times.delay_before or self._pause:
+            return False
+        self._collect()
+        return True
 
     def is_due(self, now: float) -> bool:
         triggered = self._collect()
         if self._deadline > now:
             return triggered
-        self._deadline = float("inf") if self._interval is None else self._deadline + self._interval
+        interval = self._interval()
+        if not interval:
+            self._deadline = _NEVER
+        elif self._overlap == "shift" and self._deadline + interval <= now:
+            self._deadline = now + interval             # a whole period late: the period counts from here
+        else:
+            self._deadline += interval
         return True
 
     def ended(self, now: float) -> None:
-        if self._interval is None:
-            self._deadline = now + self._pause
+        interval = self._interval()
+        before = self._times.delay_before or 0.0
+        pause, self._pause = self._pause, 0.0
+        if not interval or self._deadline == _NEVER:
+            self._deadline = now + (self._times.delay or 0.0) + before + pause
+        elif self._overlap == "shift":
+            self._deadline = max(self._deadline, now + before)
         elif self._deadline <= now and self._overlap != "queue":
-            over = int((now - self._deadline) / self._interval) + 1
+            over = int((now - self._deadline) / interval) + 1
             if self._overlap == "coalesce":
                 over -= 1                   # the last of them is run now, for all
-            self._missed(over)
-            self._deadline += over * self._interval
+            self._misfires(over)
+            self._deadline += over * interval
+
+    def restarted(self, now: float, number: int, seconds: float) -> None:
+        if not self._times.delay:
+            self._pause = self._backoff.pause_after(number, seconds)
 
     def rest(self, session: Session) -> None:
         if self._armed_for != self._deadline:

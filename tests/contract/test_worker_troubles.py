@@ -362,7 +362,7 @@ def test_others_have_their_own_rhythm_after_a_failure(supervisor, clock, runs, o
     ({"on_error_kwargs": "ab"}, InvalidTypeError, "on_error_kwargs takes a mapping, not str"),
     ({"restart": False}, InvalidArgumentError, "restart takes one of always, on_failure, never, not False"),
     ({"restart": ""}, InvalidArgumentError, "restart takes one of"),
-    ({"interval": 1, "overlap": False}, InvalidArgumentError, "overlap takes one of skip, queue, coalesce, not False"),
+    ({"interval": 1, "overlap": False}, InvalidArgumentError, "overlap takes one of shift, skip, coalesce, queue, not False"),
 ])
 def test_what_is_false_is_not_taken_for_nothing(options, error, message):
     with pytest.raises(error, match=message):

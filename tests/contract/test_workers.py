@@ -209,13 +209,13 @@ class Demanding(queue.Queue):
 
 
 @pytest.mark.parametrize("make, error", [
-    (lambda: background_worker(function, interval=0), "interval takes seconds above 0, not 0"),
-    (lambda: background_worker(function, interval=-1), "interval takes seconds above 0, not -1"),
-    (lambda: background_worker(function, interval=float("nan")), "interval takes seconds above 0"),
+    (lambda: background_worker(function, interval=-1), "interval takes seconds from 0 on, not -1"),
+    (lambda: background_worker(function, interval=float("nan")), "interval takes seconds from 0 on"),
+    (lambda: background_worker(function, interval=float("inf")), "interval takes seconds from 0 on"),
     (lambda: background_worker(function, delay=-1), "delay takes seconds from 0 on, not -1"),
     (lambda: background_worker(function, delay_before=-1), "delay_before takes seconds from 0 on"),
     (lambda: background_worker(function, interval=1, delay=1), "interval and delay exclude each other"),
-    (lambda: background_worker(function, interval=1, overlap="pile"), "overlap takes one of skip, queue, coalesce"),
+    (lambda: background_worker(function, interval=1, overlap="pile"), "overlap takes one of shift, skip, coalesce, queue"),
     (lambda: background_worker(function, restart="sometimes"), "restart takes one of always, on_failure, never"),
     (lambda: background_worker(function, max_restarts=-1), "max_restarts takes an integer 0 or more"),
     (lambda: background_worker(function, within=0), "within takes seconds above 0"),
@@ -1279,17 +1279,17 @@ def test_delay_is_from_end_to_start(supervisor, clock, held):
 def test_delay_before(supervisor, clock, runs):
     worker = background_worker(runs, delay_before=10, supervisor=supervisor)
     worker.start()
-    for _ in range(3):
+    for pause in (10, 11, 11):              # beside it there is the default delay
         clock.settle()
         settled(worker)
         clock.settle()
-        clock.forward(9.9)
+        clock.forward(pause - 0.1)
         assert runs.none()
         clock.forward(0.1)
         runs.next()
 
 
-def test_delay_before_an_interval_is_for_the_first_run(supervisor, clock, runs):
+def test_delay_before_is_a_part_of_the_interval(supervisor, clock, runs):
     worker = background_worker(runs, delay_before=3, interval=10, supervisor=supervisor)
     worker.start()
     clock.settle()
@@ -1311,9 +1311,10 @@ def test_without_any_time_it_is_one_second_from_end_to_start(supervisor):
 
 
 @pytest.mark.parametrize("first, override, times", [
-    ({"interval": 1}, {"_interval": 2}, (2, None, None)),
+    ({"interval": 1}, {"_interval": 2}, (2, 2, None)),
     ({"interval": 1}, {"_delay": 2}, (None, 2, None)),
-    ({"delay": 1}, {"_interval": 2, "_delay_before": 3}, (2, None, 3)),
+    ({"interval": 1}, {"_delay_after": 2}, (None, 2, None)),
+    ({"delay": 1}, {"_interval": 2, "_delay_before": 3}, (2, 2, 3)),
 ])
 def test_start_overrides(supervisor, clock, runs, first, override, times):
     worker = background_worker(runs, supervisor=supervisor, **first)
@@ -1333,8 +1334,8 @@ def test_restart_with_another_interval(supervisor, clock, runs):
     clock.settle()
     clock.forward(3)
     runs.next()
-    with pytest.raises(InvalidArgumentError, match="interval takes seconds above 0"):
-        worker.restart(_interval=0)
+    with pytest.raises(InvalidArgumentError, match="interval takes seconds from 0 on"):
+        worker.restart(_interval=-1)
     assert not worker.is_active() and worker.is_stopped()
     assert worker.interval == 3
 
@@ -1399,7 +1400,7 @@ def test_an_interval_worker_can_be_triggered_in_between(supervisor, clock, runs)
 
 
 def test_a_tick_that_comes_while_a_triggered_run_is_on(supervisor, clock, held):
-    worker = background_worker(held, interval=10, supervisor=supervisor)
+    worker = background_worker(held, interval=10, overlap="skip", supervisor=supervisor)
     worker.start()
     held.next()
     held.go()
