@@ -203,7 +203,7 @@ class TaskCollection(FunctionCollection):
             for priority, function in self._in_order():
                 options = TaskOptions(name=_key(function), priority=ceil(priority))
                 spec = self.supervisor.make_spec(self._call, TT_THREAD, options)
-                tasks.append((function, spec.pool.start(spec, (function,), None)))
+                tasks.append((function, self.supervisor.starter(spec)(spec, (function,), None)))
             wait_completed([task for _, task in tasks])
         except BaseException:
             for _, task in reversed(tasks):

@@ -73,6 +73,7 @@ LAYERS = [
         "pools.threads",
     ],
     [
+        "supervisor.overrides",
         "supervisor.schedulers",
         "supervisor.shutdown",
         "supervisor.stats",

@@ -35,7 +35,21 @@ if TYPE_CHECKING:
         def complete_early(self, task: Task[Any]) -> bool: ...
         def report(self, task: Task[Any], progress: Progress) -> None: ...
 
-__all__ = ["Decorated", "TaskSpec", "undecorated"]
+__all__ = ["AnnouncedFunction", "Decorated", "TaskSpec", "undecorated"]
+
+
+class AnnouncedFunction:
+    """A function with a call that is made before it, in the same thread."""
+
+    __slots__ = ("function", "_before")
+
+    def __init__(self, function: Callable[..., Any], before: Callable[[], None]) -> None:
+        self.function = function
+        self._before = before
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        self._before()
+        return self.function(*args, **kwargs)
 
 
 class TaskSpec:
@@ -63,6 +77,7 @@ class TaskSpec:
         #: The order within the lane, lower first.
         self.rank = self.priority if rank is None else rank
         #: Has started(task), retried(task, error) and ended(task), called by a pool thread, in order, one at a time.
+        #: It may have before_end(task, outcome), too, which is called with no lock held before a task ends by itself.
         self.hooks = hooks
         #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
         self.brief = callback is None and hooks is None and not (options.timeout or options.retries or options.delay
@@ -74,6 +89,12 @@ class TaskSpec:
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: float | None = None
         self.blob: bytes | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function of the application."""
+        target = self.target
+        return target.function if type(target) is AnnouncedFunction else target
 
 
 class Decorated:

@@ -19,8 +19,8 @@ from time import perf_counter, time
 from .._log import log
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
-from ..errors import (SupervisorBusyError, TaskCancelledError, TaskRetryError, TaskTimeoutError,
-                      WaitTimeoutError)
+from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError,
+                      TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
 from .blocking import block, deadline_of
 from .current import current, current_task
@@ -71,8 +71,10 @@ FINAL = (COMPLETED, CANCELED)
 class _Extra:
     """What few tasks need, so that the many do not carry it."""
 
+    # returned and marked are set when they come to be: the value or Failure that the task is about to end with, as a
+    # tuple of one; and whether a subclass of the supervisor has been told of that, see supervisor/overrides.py.
     __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload", "running", "armed", "told")
+                 "payload", "running", "armed", "told", "returned", "marked")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -87,6 +89,9 @@ class _Extra:
         self.armed: object | None = None       # of a started task with a timeout: which attempt it is for
         self.told = 0           # attempts whose start its hooks have been told of
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
+        if TYPE_CHECKING:
+            self.returned: tuple[Any] | None = None
+            self.marked = False
 
 
 class _Milestone:
@@ -272,7 +277,7 @@ class Task(_Subscript[T], Attempt):
     @property
     def target(self) -> Callable[..., Any] | None:
         """The function; None once the task has ended."""
-        return None if self.done() else self._spec.target
+        return None if self.done() else self._spec.function
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -402,11 +407,28 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def result(self) -> T | None:
-        """The return value: None until the task has ended, and None when it failed."""
-        if self._status != COMPLETED or type(self._outcome) is Failure:
+        """The return value: None until the task has ended, and None when it failed.
+
+        While the task runs, it can be assigned: :meth:`mark_completed` then completes the task with this value.
+        """
+        outcome = self._outcome if self._status == COMPLETED else self._returned()
+        if type(outcome) is Failure:
             return None
-        value: T = self._outcome
+        value: T | None = outcome
         return value
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        if self.done():
+            raise InvalidArgumentError(f"task {self.name} ({self.id[-8:]}) has ended, and its result cannot change; "
+                                       "assign it before mark_completed()")
+        with self._spec.pool.lock:
+            self._more().returned = (value,)
+
+    def _returned(self) -> Any:
+        """Return what the task is about to end with, or None."""
+        returned = getattr(self._extra, "returned", None)
+        return None if returned is None else returned[0]
 
     def value(self, timeout: float | None = None) -> T:
         """Return what the function returned, or raise what it raised; block until then.
@@ -532,7 +554,7 @@ class Task(_Subscript[T], Attempt):
         return self._spec.pool.cancel(self)
 
     def mark_completed(self) -> bool:
-        """Declare the task completed, without a result; False when it has ended already."""
+        """Declare the task completed, with the ``result`` that was assigned, if any; False when it has ended already."""
         return self._spec.pool.complete_early(self)
 
     def mark_started(self) -> bool:

@@ -419,6 +419,8 @@ class Pool(Intake):
     def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
                   ) -> Watchers | None:
         """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
+        if outcome is None and status == COMPLETED:
+            outcome = task._returned()
         if not task._advance(status, now, outcome):
             return None
         return self._forget(task, status, now, outcome)
@@ -804,6 +806,11 @@ class Pool(Intake):
         """Return a live task, or None."""
         with self.lock:
             return self.registry.find(task_id)
+
+    def _before_end(self, task: Task[Any]) -> Callable[[Task[Any], Any], None] | None:
+        """Return what is to be called before a task ends by itself, with its outcome, if anything is."""
+        hooks = task._spec.hooks
+        return None if hooks is None else getattr(hooks, "before_end", None)
 
     def run_callback(self, task: Task[Any], value: Any) -> None:
         """Call the ``callback`` of a task with its result, before the completion is announced."""

@@ -473,6 +473,10 @@ class ThreadPool(Pool):
         elif not self._is_cancellation(task, error):
             pause = self._retry_pause(task, error)
             failure = self._failure(task, error)
+        if task._spec.hooks is not None and pause is None and not member.abandoned:
+            before_end = self._before_end(task)
+            if before_end is not None and (error is None or failure is not None):
+                before_end(task, value if failure is None else failure)
         held = task._hold()
         watchers = None
         late = False
@@ -497,8 +501,8 @@ class ThreadPool(Pool):
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
-                    if watchers is None and failure is not None:
-                        failure.seen = True         # someone declared the task completed before it failed
+                    if watchers is None and failure is not None and task._outcome is not failure:
+                        failure.seen = True         # the task was declared completed before it failed
                 # Others take the place now: the callbacks below may block, or submit and wait.
                 chores += self._dispatch_chores()
         if late and failure is not None:

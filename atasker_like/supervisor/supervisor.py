@@ -35,6 +35,7 @@ from ..loops import ALoop, LoopRegistry
 from ..options import ON_FULL, TaskOptions
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool
+from .overrides import Overrides
 from .schedulers import ManagedWorker, Schedulers
 from .shutdown import arm, check_exit, supervisors
 from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ..pools.executor.pool import ExternalPool
     from ..pools.process.pool import ProcessPool
     from ..pools.views import ProcessPoolView, ThreadPoolView
+    from .overrides import Start
 
     class Recorder(Told, Protocol):
         """What brings results to a backend; see ``results/``."""
@@ -164,6 +166,7 @@ class TaskSupervisor(Schedulers):
         self._items_left = 0            # in their queues, at the end of the stop
         self._thread_pool: ThreadPoolView | None = None
         self._recorder: Recorder | None = None     # brings results to where they outlive their tasks
+        self._overrides = Overrides.of(self, TaskSupervisor)
         self._explicit = False          # start() was called by the application
         self._exit_gates: deque[Callable[[], None]] = deque()     # of the main thread, when it is held at the exit
         self._watch_for_late()
@@ -778,8 +781,11 @@ class TaskSupervisor(Schedulers):
                  kwargs: Mapping[str, Any] | None = None,
                  callback: Callable[[Any], Any] | None = None, priority: int = TASK_NORMAL,
                  delay: float | None = None, tt: TaskType = TT_THREAD, task_id: str | None = None,
-                 worker: Any = None) -> Task[Any]:
+                 worker: Any = None, _send_task_id: bool = True) -> Task[Any]:
         """Submit a call and return its task.
+
+        A subclass may override this method. Then decorated functions, workers and :func:`co_mp_apply` submit their tasks
+        by it, too, with keyword arguments. Coroutines do not: they need no place in a pool.
 
         :param target: the function; it gets ``_task_id`` when its signature takes it.
         :param callback: called with the result before the completion is announced.
@@ -787,13 +793,23 @@ class TaskSupervisor(Schedulers):
         :param delay: seconds until it may start.
         :param tt: ``TT_THREAD``, ``TT_MP``, or ``TT_COROUTINE``.
         :param task_id: an id of the caller's own, not used by a live task.
+        :param _send_task_id: False passes no ``_task_id``; accepted for old subclasses.
         :raises SupervisorStoppedError: the supervisor has been stopped; the function will not run.
         """
         keywords = dict(kwargs) if kwargs else None
-        spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
-                              worker=worker)
+        overrides = self._overrides
+        spec = None if overrides is None or task_id is None else overrides.take(task_id)
+        wants_id = False
+        if spec is None:
+            spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
+                                  worker=worker)
+            wants_id = _send_task_id and spec.tt == TT_THREAD and wants_task_id(spec.function)
+        elif (target is not spec.function or callback is not spec.callback
+              or (priority, delay, tt) != (spec.priority, spec.options.delay, spec.tt)):
+            # The subclass has changed something on the way; the other options of the function stay.
+            spec = self.make_spec(target, tt, spec.options.replace(priority=priority, delay=delay or None), callback,
+                                  worker=worker, lane=spec.lane, named_id=not spec.takes_id)
         task: Task[Any] = Task(spec, tuple(args), keywords, _context(spec))
-        wants_id = spec.tt == TT_THREAD and wants_task_id(spec.target)
         if task_id is None and wants_id:
             task_id = os.urandom(12).hex()
         if task_id is not None:
@@ -849,8 +865,23 @@ class TaskSupervisor(Schedulers):
             elif not isinstance(lane, Lane):
                 raise InvalidTypeError(f"lane takes a Lane or the name of one, not {type(lane).__name__}")
             lane.bind(pool)
-        return TaskSpec(pool, target, options, tt, callback, loop, worker,
+        spec = TaskSpec(pool, target, options, tt, callback, loop, worker,
                         tt == TT_MP and wants_task_id(target, named_id), lane, rank, hooks)
+        self.watch(spec)
+        return spec
+
+    def watch(self, spec: TaskSpec) -> None:
+        """Have a subclass that overrides the marks of tasks told of those of a function. None has been made yet."""
+        if self._overrides is not None:
+            self._overrides.watch(spec)
+
+    def starter(self, spec: TaskSpec) -> Start:
+        """Return what submits calls of a function: it takes the spec, the arguments and the keyword arguments."""
+        return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
+
+    def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
+        """Submit many calls of a function together."""
+        return spec.pool.start_many(spec, calls) if self._overrides is None else self._overrides.put_many(spec, calls)
 
     def lane(self, name: str, **settings: Any) -> Lane:
         """Return the lane of a name: a limit in front of a pool, for ``@background_task(lane=name)``.
@@ -914,14 +945,20 @@ class TaskSupervisor(Schedulers):
         return spec
 
     def mark_task_completed(self, task: Task[Any] | None = None, task_id: str | None = None) -> bool:
-        """Declare a task completed, without a result, before its target returns.
+        """Declare a task completed, before its target returns. Its result is None, or what was assigned to ``task.result``.
+
+        A subclass may override this method. Then it is called for each task of a thread or a process that ends by itself,
+        before the end is told, with ``task_id=``, or for a worker's run with ``task=``.
 
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
         return self._known(task, task_id).mark_completed()
 
     def mark_task_started(self, task: Task[Any] | str) -> bool:
-        """Say whether a task is started; the supervisor itself marks the start. Kept for old callers."""
+        """Return True if a task is started. The supervisor marks the start by itself.
+
+        A subclass may override this method. Then it is called for each task of a thread or a process that starts.
+        """
         return self._known(None if isinstance(task, str) else task,
                            task if isinstance(task, str) else None).mark_started()
 

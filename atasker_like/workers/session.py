@@ -134,6 +134,10 @@ class Session:
         target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
         self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
                               loop=loop, worker=worker, takes_id=wants_id and self._in_process)
+        supervisor.watch(self._spec)
+        self._start = supervisor.starter(self._spec)
+        #: A subclass of the supervisor has a put_task() of its own, which submits each run.
+        self._puts = tt == TT_THREAD and self._start != self._pool.start
         self._ownership = Token()
         self._wanted = False                # the timer has been asked to look
         self._end_token = Token()            # taken by who ends the session: there is one who does
@@ -214,6 +218,10 @@ class Session:
             self._threads.beside(self._send)
             return True
         run = _Run()
+        if self._puts:
+            self._run = run
+            self._threads.beside(lambda: self._put(run))
+            return True
         task: Task[Any] = Task(self._spec, (run,), None, self._context.copy())
         task._watchers = [lambda: self._task_ended(run, task)]
         self.task = run.task = task
@@ -228,6 +236,38 @@ class Session:
         if not self.active:
             self._withdraw_run(run)            # request_stop() may have come too early for that
         return True
+
+    def _put(self, run: _Run) -> None:
+        """In a pool thread, beside the places: have the function run by a put_task() of the application."""
+        began = perf_counter()
+        refused = False
+        try:
+            task: Any = self._context.copy().run(self._start, self._spec, (run,), None)
+            if not isinstance(task, Task):
+                self._fail(f"put_task() of its supervisor returned {task!r} instead of a task")
+        except SupervisorStoppedError:
+            task = None
+            self._fail("its supervisor takes no tasks any more")
+        except BaseException as error:
+            task = None
+            refused = True
+            log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out", self._worker.name,
+                          type(error).__name__)
+            if self.active and not self._may_go_on("could not be submitted", began):
+                self._worker.stop(wait=False)
+        if isinstance(task, Task):
+            self.task = run.task = task
+            run.accepted = True
+            task.add_done_callback(lambda task: self._task_ended(run, task))
+            if not self.active:
+                self._withdraw_run(run)
+        elif run.begin():
+            if refused and self.active and self._worker._next_item(self.trigger) is not None:
+                self._worker._item_done(self.trigger)       # else the same item would come again at once
+            self._note_queue()
+            self._run_ended()
+        elif run.is_last():                 # it was submitted all the same
+            self._run_ended()
 
     def _withdraw_run(self, run: _Run) -> None:
         """A run that has not begun never does: the session need not wait until there is a place for it."""
@@ -267,9 +307,14 @@ class Session:
         """In a pool thread, as the target of a task."""
         if not run.begin():
             return
+        if self.task is None:
+            self.task = current_task()      # put_task() has not returned yet
         try:
             began = perf_counter()
             while self._run_once() and self.active:
+                if self._puts and not isinstance(self.trigger, ContinuousTrigger):
+                    self._note_queue()
+                    return          # a task for each run
                 if self._pool.admission.waiting and perf_counter() - began > SLICE:
                     self._note_queue()
                     return          # others wait for the place: behind them
@@ -363,7 +408,9 @@ class Session:
         began = worker.last_executed = perf_counter()
         try:
             self._note_queue()
-            task = self._pool.start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
+            task: Any = self._start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
+            if not isinstance(task, Task):
+                raise TypeError(f"put_task() of its supervisor returned {task!r} instead of a task")
         except SupervisorStoppedError:
             worker._return_item(item)
             self._fail("its supervisor takes no tasks any more")

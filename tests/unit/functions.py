@@ -1,5 +1,6 @@
 """What the unit tests decorate; importable, so that pool processes find it."""
-from atasker_like import TASK_HIGH, TT_MP, background_task, current_task
+from atasker_like import (TASK_HIGH, TT_MP, BackgroundIntervalWorker, background_task,
+                          current_task)
 
 
 @background_task
@@ -77,3 +78,39 @@ class Things:
 
 class MoreThings(Things):
     pass
+
+
+def times(x, by):
+    return x * by
+
+
+def fail():
+    raise ValueError("on purpose")
+
+
+def nothing():
+    return None
+
+
+def takes_all(*args, **kwargs):
+    return args, kwargs
+
+
+async def co_plain(x):
+    return x + 1
+
+
+class ProcessCounter(BackgroundIntervalWorker):
+    """Runs in a process twice."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.results = []
+
+    @staticmethod
+    def run(**kwargs):
+        return 1
+
+    def process_result(self, result):
+        self.results.append(result)
+        return len(self.results) < 2

@@ -327,6 +327,22 @@ class ExternalPool(Pool):
         if error is not None and not cancelled:
             pause = self._retry_pause(task, error)
             outcome = self._failure(task, error)
+        before_end = self._before_end(task)
+        if before_end is None or pause is not None or cancelled or call.abandoned:
+            self._enter(call, outcome, pause, cancelled)
+            return
+        tell = before_end
+
+        def end() -> None:
+            tell(task, outcome)
+            self._enter(call, outcome, None, False)
+
+        with self.lock:
+            self._tell(end)         # behind the call that tells of its start
+
+    def _enter(self, call: _Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
+        """Enter what a call has come to into its task."""
+        task = call.task
         watchers = None
         chores: Chores = []
         held = task._hold()
@@ -342,7 +358,7 @@ class ExternalPool(Pool):
                     chores = self._retry(task, pause, outcome.error)
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
-            if watchers is None and type(outcome) is Failure:
+            if watchers is None and type(outcome) is Failure and not (task.done() and task._outcome is outcome):
                 outcome.seen = True         # another attempt follows, or its end was told before
             chores += self._dispatch_chores()
         del held, outcome

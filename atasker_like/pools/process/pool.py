@@ -468,20 +468,29 @@ class ProcessPool(Upkeep):
             process.error = outcome
 
     def _end_late(self, task: Task[Any], kind: int, outcome: Any) -> None:
-        """End a task whose result has arrived and that has a callback, retries, or an error."""
-        if kind != ERROR:
-            if task._spec.callback is None:
-                self._end(task, outcome)
-            else:
-                def call_back() -> None:
-                    self.run_callback(task, outcome)
-                    self._end(task, outcome)
-
-                self._beside(call_back)
+        """End a task whose result has arrived and that has a callback, hooks, retries, or an error."""
+        pause = None
+        failed = kind == ERROR
+        if failed:
+            pause = self._retry_pause(task, outcome)
+            outcome = self._failure(task, outcome)
+        before_end = None if pause is not None else self._before_end(task)
+        if before_end is None and (failed or task._spec.callback is None):
+            self._end(task, outcome, pause)
             return
-        pause = self._retry_pause(task, outcome)
-        failure = self._failure(task, outcome)
-        self._end(task, failure, pause)
+
+        def end() -> None:
+            if not failed:
+                self.run_callback(task, outcome)
+            if before_end is not None:
+                before_end(task, outcome)
+            self._end(task, outcome)
+
+        if before_end is None:
+            self._beside(end)
+        else:
+            with self.lock:
+                self._tell(end)         # behind the call that tells of its start
 
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         held = task._hold()
@@ -493,7 +502,7 @@ class ProcessPool(Upkeep):
                 chores = self._retry(task, pause, outcome.error)
             else:
                 watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
-                if watchers is None and type(outcome) is Failure:
+                if watchers is None and type(outcome) is Failure and task._outcome is not outcome:
                     outcome.seen = True         # declared completed or cancelled before it failed
         del held
         for chore in chores:

@@ -1,0 +1,155 @@
+"""Methods of a supervisor that a subclass overrides, called for tasks that the package submits by itself.
+
+::
+
+    decorated function, worker, co_mp_apply ─> put_task of the subclass ─> put_task of TaskSupervisor ─> pool
+    a task begins ─> mark_task_started of the subclass
+    its function has returned ─> mark_task_completed of the subclass ─> the end is told
+
+A supervisor whose class overrides none of them has no :class:`Overrides`, and its tasks do not pass through here.
+"""
+from __future__ import annotations
+
+import os
+
+from .._log import log
+from ..constants import TT_COROUTINE, TT_THREAD
+from ..engine.current import current
+from ..engine.result import Failure
+from ..engine.spec import AnnouncedFunction
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+    from ..engine.spec import TaskSpec
+    from ..engine.task import Task
+    from .supervisor import TaskSupervisor
+
+    Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
+
+__all__ = ["Marks", "Overrides"]
+
+
+class Overrides:
+    """Calls the methods that the class of a supervisor overrides."""
+
+    def __init__(self, supervisor: TaskSupervisor, names: set[str]) -> None:
+        self._supervisor = supervisor
+        self._puts = "put_task" in names
+        self._marks = Marks(supervisor, names) if names - {"put_task"} else None
+        # What put_task of the subclass has been called for, by the id that the task is to have. Setting an entry and
+        # taking it are each one step, on a free-threaded build too.
+        self._under_way: dict[str, TaskSpec] = {}
+
+    @classmethod
+    def of(cls, supervisor: TaskSupervisor, base: type) -> Overrides | None:
+        """Return the overrides of a supervisor, or None if its class overrides no method of `base`."""
+        kind = type(supervisor)
+        names = {name for name in ("put_task", "mark_task_started", "mark_task_completed")
+                 if getattr(kind, name) is not getattr(base, name)}
+        return cls(supervisor, names) if names else None
+
+    def watch(self, spec: TaskSpec) -> None:
+        """Have the starts and ends of a function's tasks told. No task has been made of the spec yet."""
+        if self._marks is None or spec.tt == TT_COROUTINE or spec.hooks is not None:
+            return
+        spec.hooks = self._marks
+        spec.brief = spec.plain = False
+        if spec.tt == TT_THREAD:        # a process is told of by the notifier: its function runs elsewhere
+            spec.target = AnnouncedFunction(spec.target, self._marks.begun)
+
+    def starter(self, spec: TaskSpec) -> Start:
+        """Return what submits a call: it takes a spec, the arguments and the keyword arguments."""
+        return self.put if self._puts and spec.tt != TT_COROUTINE else spec.pool.start
+
+    def put(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """Submit a call by ``put_task``; return what that returns."""
+        task_id = os.urandom(16).hex()
+        self._under_way[task_id] = spec
+        more = {} if spec.worker is None else {"worker": spec.worker}
+        try:
+            return self._supervisor.put_task(
+                target=spec.function, args=args, kwargs=kwargs or {}, callback=spec.callback, priority=spec.priority,
+                delay=spec.options.delay, tt=spec.tt, task_id=task_id, **more)
+        finally:
+            self._under_way.pop(task_id, None)
+
+    def put_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Submit calls one by one; if one is refused, cancel those before it."""
+        tasks: list[Any] = []
+        start = self.starter(spec)
+        try:
+            for args in calls:
+                tasks.append(start(spec, args, None))
+        except BaseException:
+            for task in reversed(tasks):
+                if task is not None:
+                    task.cancel()
+            raise
+        return tasks
+
+    def take(self, task_id: str) -> TaskSpec | None:
+        """Return the spec of a call that comes back from ``put_task`` of the subclass, once."""
+        return self._under_way.pop(task_id, None)
+
+
+class Marks:
+    """The hooks of tasks whose supervisor overrides ``mark_task_started`` or ``mark_task_completed``.
+
+    Tasks of threads are told of in their thread, others by the notifier, in order: the start before the function runs
+    there, the end before anything that waits for the task is woken.
+    """
+
+    def __init__(self, supervisor: TaskSupervisor, names: set[str]) -> None:
+        self._supervisor = supervisor
+        self._starts = "mark_task_started" in names
+        self._ends = "mark_task_completed" in names
+
+    def begun(self) -> None:
+        """In the thread of a task, before its function."""
+        member: Any = current.member
+        self._mark_started(member.task)
+
+    def started(self, task: Task[Any]) -> None:
+        """See ``TaskSpec.hooks``."""
+        if task._spec.tt != TT_THREAD:
+            self._mark_started(task)
+
+    def _mark_started(self, task: Task[Any]) -> None:
+        if self._starts and task is not None:
+            try:
+                self._supervisor.mark_task_started(task)
+            except BaseException:
+                self._log("mark_task_started", task)
+
+    def retried(self, task: Task[Any], error: BaseException) -> None:
+        """See ``TaskSpec.hooks``."""
+
+    def before_end(self, task: Task[Any], outcome: Any) -> None:
+        """A function has returned or raised, and the task ends with this outcome when the call returns, or before."""
+        if self._ends and not task.done():
+            extra = task._more()        # it is there: the start was noted in it
+            extra.returned = (outcome,)
+            extra.marked = True
+            try:
+                if task._spec.worker is None:
+                    self._supervisor.mark_task_completed(task_id=task.id)
+                else:
+                    self._supervisor.mark_task_completed(task=task)
+            except BaseException:
+                self._log("mark_task_completed", task)
+
+    def ended(self, task: Task[Any]) -> None:
+        """See ``TaskSpec.hooks``. A task that was started and cancelled, or that timed out, is told of here."""
+        if not self._ends or not task._has_started() or getattr(task._extra, "marked", False):
+            return
+        if task.cancelled() or type(task._outcome) is Failure:     # else the application has declared it completed
+            try:
+                self._supervisor.mark_task_completed(task=task)
+            except BaseException:
+                self._log("mark_task_completed", task)
+
+    def _log(self, method: str, task: Task[Any]) -> None:
+        log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task itself is not affected",
+                      self._supervisor.id, method, type(self._supervisor).__name__, task.name, task.id[-8:])
