@@ -6,6 +6,8 @@ import pytest
 
 from atasker_like import legacy
 
+PATIENCE = 10
+
 
 def pytest_collection_finish():
     legacy.uninstall()
@@ -38,7 +40,12 @@ def task_supervisor(gate):
     gate.set()
     task_supervisor.set_thread_pool(pool_size=sizes.thread_pool_size, reserve_normal=sizes.thread_reserve_normal,
                                     reserve_high=sizes.thread_reserve_high, min_size=0)
+    # With another start method no process starts ahead: what is left to the next test is a pool without processes.
+    legacy.uninstall()
+    task_supervisor.stop(wait=PATIENCE, cancel_tasks=True)
     if task_supervisor.mp_pool is not None:
-        task_supervisor.create_mp_pool(processes=sizes.mp_pool_size or os.cpu_count())
-        task_supervisor.set_mp_pool(reserve_normal=sizes.mp_reserve_normal or 0,
+        task_supervisor.set_mp_pool(pool_size=sizes.mp_pool_size or os.cpu_count(), min_size=0,
+                                    start_method="forkserver",
+                                    reserve_normal=sizes.mp_reserve_normal or 0,
                                     reserve_high=sizes.mp_reserve_high or 0)
+    task_supervisor.start()
