@@ -1,5 +1,14 @@
-"""Checked arguments: each function returns the value in its final form, or raises with the argument's name."""
+"""Checked arguments: each function returns the value in its final form, or raises with the argument's name.
+
+Durations follow one rule everywhere. They are seconds, as a number or as a timedelta. NaN, and a number that no
+float can hold, are refused. A negative one is refused in an option, and counts as 0 in a wait. Infinity is the
+same as None where None sets no limit, and is refused elsewhere.
+"""
 from __future__ import annotations
+
+import sys
+from math import inf
+from sys import float_info
 
 from . import _modes
 from ._inspect import generator_kind, name_of
@@ -8,20 +17,89 @@ from .errors import InvalidArgumentError, InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from datetime import timedelta
+    from typing import Any, Union
 
-__all__ = ["count", "runs_when_called"]
+    #: What stands for a duration in an argument.
+    Seconds = Union[float, timedelta]
+
+__all__ = ["count", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
+           "wait_seconds"]
 
 _warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """Check an integer that is at least ``least``, and return it."""
+def integer(name: str, value: Any) -> int:
+    """Check an integer, and return it as a plain ``int``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTypeError(f"{name} takes an integer, not {type(value).__name__}")
-    if value < least:
-        raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {value}")
-    return value
+    return int(value)
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """Check an integer that is at least ``least``, and return it."""
+    checked = integer(name, value)
+    if checked < least:
+        raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {checked}")
+    return checked
+
+
+def number(name: str, value: Any, least: float = 0, above: bool = False) -> float:
+    """Check a finite number that is at least ``least``, or above it, and return it."""
+    bound = f"above {least:g}" if above else f"{least:g} or more"
+    return _checked(name, value, "a number", f"a number {bound}", least, above)
+
+
+def rate(name: str, value: Any) -> float:
+    """Check a number of starts a second, and return it."""
+    return _checked(name, value, "a number", "a number of starts a second above 0", 1e-9, False, 1e9)
+
+
+def seconds(name: str, value: Any, above: bool = False) -> float:
+    """Check a duration of 0 or more, or above 0, and return it in seconds."""
+    return _checked(name, value, "seconds or a timedelta", f"seconds {_FROM[above]}", 0, above)
+
+
+def seconds_or_none(name: str, value: Any, above: bool = False) -> float | None:
+    """Check a duration of 0 or more, or above 0, and return it in seconds. None and infinity set no limit."""
+    if value is None:
+        return None
+    checked = _checked(name, value, "seconds, a timedelta or None", f"seconds {_FROM[above]}, or None", 0, above, inf)
+    return None if checked == inf else checked
+
+
+def wait_seconds(name: str, value: Any) -> float | None:
+    """Check the time of a wait, and return it in seconds, at least 0. None and infinity wait without limit."""
+    if value is None:
+        return None
+    checked = _checked(name, value, "seconds, a timedelta or None", "seconds or None", -inf, False, inf)
+    return None if checked == inf else max(0, checked)
+
+
+_FROM = ("from 0 on", "above 0")
+
+
+def _checked(name: str, value: Any, kind: str, bounds: str, least: float, above: bool, most: float = float_info.max
+             ) -> float:
+    """Return a number as it is, and a timedelta in seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        datetime = sys.modules.get("datetime")      # loaded, if there is a timedelta
+        if datetime is None or not isinstance(value, datetime.timedelta):
+            raise InvalidTypeError(f"{name} takes {kind}, not {type(value).__name__}")
+        value = value.total_seconds()
+    try:
+        checked = float(value)
+    except OverflowError:
+        raise InvalidArgumentError(f"{name} takes {bounds}, not a number that large") from None
+    if not least <= checked <= most or (above and checked == least):        # NaN is in no range
+        raise InvalidArgumentError(f"{name} takes {bounds}, not {value!r}")
+    return value if type(value) is int else checked
+
+
+def in_seconds(value: Any) -> str:
+    """Return the time of a wait, as it was given, for a message: ``0.5 s``."""
+    waited = wait_seconds("timeout", value)
+    return "unlimited time" if waited is None else f"{waited:g} s"
 
 
 def runs_when_called(function: Any) -> None:

@@ -202,7 +202,7 @@ def wants_task_id(function: Any, named_only: bool = False) -> bool:
     name = "_task_id"
     plain = type(function) is FunctionType
     while True:
-        if isinstance(function, partial):
+        if issubclass(type(function), partial):
             if name in function.keywords:
                 return False
             inner: Any = function.func
@@ -224,10 +224,10 @@ def wants_task_id(function: Any, named_only: bool = False) -> bool:
 
 def _keyword(function: Any, name: str) -> tuple[bool, bool]:
     """Return whether a function names a keyword, and whether it takes any."""
-    if isinstance(function, type):
+    if issubclass(type(function), type):
         return False, False
-    code = function.__code__ if type(function) is FunctionType else getattr(
-        getattr(type(function), "__call__", None), "__code__", None)
+    code = function.__code__ if type(function) is FunctionType else attribute_of(
+        attribute_of(type(function), "__call__", FunctionType), "__code__", CodeType)
     if code is None:
         return False, False
     keywords = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount + code.co_kwonlyargcount]

@@ -68,9 +68,9 @@ class Attempt:
         'connected'
         """
         if countdown is not None:
-            from .options import _number
+            from ._checks import seconds
 
-            countdown = _number("countdown", countdown, 0)
+            countdown = seconds("countdown", countdown)
         if exc is not None and not isinstance(exc, BaseException):
             raise InvalidTypeError(f"exc takes an exception, not {exc!r}; retry() raises it if no attempt is left")
         self._check_inside()

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import sys
-from math import ceil, isfinite
+from math import ceil
+from sys import float_info
 from threading import Lock
 
+from ._checks import number
 from ._inspect import attribute_of, is_coroutine_function, takes_keyword
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
@@ -229,8 +231,4 @@ def _key(function: Any) -> str:
 
 
 def _check_priority(priority: Any) -> Number:
-    if isinstance(priority, bool) or not isinstance(priority, (int, float)):
-        raise InvalidTypeError(f"priority takes a number, not {type(priority).__name__}")
-    if not isfinite(priority):
-        raise InvalidArgumentError(f"priority takes a finite number, not {priority!r}")
-    return priority
+    return number("priority", priority, -float_info.max)

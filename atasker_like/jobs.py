@@ -13,33 +13,25 @@ import os
 import threading
 from collections import deque
 
+from ._checks import count, seconds
 from ._inspect import is_coroutine_function, name_of
 from ._log import log
-from .engine.blocking import block, deadline_of
+from .engine.blocking import block, deadline_of_stop
 from .engine.loop_mailbox import mailbox_of
-from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+from .errors import InvalidTypeError, SupervisorStoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any, Callable, Coroutine, Mapping, Sequence
 
+    from ._checks import Seconds
     from .engine.timer import Timer, TimerEntry
 
 __all__ = ["AsyncJob", "AsyncJobScheduler"]
 
 #: Seconds from one start of a job to the next at least.
 LEAST_INTERVAL = 0.001
-
-
-def _seconds(name: str, value: Any) -> float:
-    if value is None:
-        return 0.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidTypeError(f"{name} of an async job takes seconds, not {type(value).__name__}")
-    if not 0 <= value < 1e9:
-        raise InvalidArgumentError(f"{name} of an async job takes seconds from 0 on, not {value!r}")
-    return float(value)
 
 
 def _made_of(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> Any:
@@ -56,23 +48,19 @@ class AsyncJob:
     """
 
     def __init__(self, target: Callable[..., Coroutine[Any, Any, Any]], args: Sequence[Any] = (),
-                 kwargs: Mapping[str, Any] | None = None, interval: float | None = 0,
-                 timer: float | None = 0, number: int | None = 0) -> None:
+                 kwargs: Mapping[str, Any] | None = None, interval: Seconds | None = 0,
+                 timer: Seconds | None = 0, number: int | None = 0) -> None:
         if not callable(target) or not is_coroutine_function(target):
             raise InvalidTypeError("target of an async job takes a coroutine function, not "
                                    f"{name_of(target)}; for a plain function use "
                                    "a background_worker with an interval")
-        number = 0 if number is None else number
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidTypeError(f"number of an async job takes an integer, not {type(number).__name__}")
-        if number < 0:
-            raise InvalidArgumentError(f"number of an async job takes an integer 0 or more, not {number}")
+        number = count("number of an async job", 0 if number is None else number, 0)
         self.id = os.urandom(12).hex()
         self.target = target
         self.args = _made_of(tuple, "args", "a sequence", args)
         self.kwargs: dict[str, Any] = _made_of(dict, "kwargs", "a mapping", kwargs)
-        self.interval = max(_seconds("interval", interval), LEAST_INTERVAL)
-        self.timer = _seconds("timer", timer)
+        self.interval = max(seconds("interval of an async job", 0 if interval is None else interval), LEAST_INTERVAL)
+        self.timer = seconds("timer of an async job", 0 if timer is None else timer)
         self.number = number
         self.missed = 0
         self._cancelled = False
@@ -166,13 +154,14 @@ class AsyncJobScheduler:
         """Return the jobs that will be started again."""
         return [job for job in list(self._jobs.values()) if job.active]
 
-    def stop(self, wait: bool | float = True) -> bool:
+    def stop(self, wait: bool | Seconds = True) -> bool:
         """Start no job any more.
 
         :param wait: True waits until those coroutines that run have ended, a number so many seconds, False not at all.
             In the scheduler's own loop it does not wait.
         :return: False when some still run.
         """
+        deadline = deadline_of_stop(wait)
         self._stopped = True
         for job in list(self._jobs.values()):
             job.cancel()
@@ -187,7 +176,7 @@ class AsyncJobScheduler:
         self._idle.append(gate.release)
         if not self._mailbox.post(lambda _: self._tell(), None):
             return True             # its loop is closed: nothing runs there
-        return block(gate.acquire, deadline_of(None if wait is True else wait))
+        return block(gate.acquire, deadline)
 
     def _forget(self, job: AsyncJob) -> None:
         """A job that has been cancelled: let go of it and of what it holds, however far its next start is."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 
+from ._checks import seconds_or_none
 from ._inspect import attribute_of, is_coroutine_function, look_like, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
@@ -11,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, TypeVar
+
+    from ._checks import Seconds
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -89,16 +92,20 @@ class Locker:
     1
     """
 
-    def __init__(self, mod: str = "main", timeout: float | None = 5, relative: bool = True) -> None:
-        if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-                raise InvalidTypeError(f"timeout of a Locker takes seconds or None, not {type(timeout).__name__}")
-            if not timeout >= 0:
-                raise InvalidArgumentError(f"timeout of a Locker takes seconds from 0 on, not {timeout!r}")
+    def __init__(self, mod: str = "main", timeout: Seconds | None = 5, relative: bool = True) -> None:
         self.lock: threading.Lock | Any = threading.RLock() if relative else threading.Lock()
         self.mod = mod
         self.relative = relative
         self.timeout = timeout
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds to wait for the lock; None waits without limit. An application may change it."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, timeout: Seconds | None) -> None:
+        self._timeout = seconds_or_none("timeout of a Locker", timeout)
 
     def __call__(self, f: Function) -> Function:
         """Decorate a function: it runs with the lock held, or not at all, and returns None then.
@@ -143,8 +150,7 @@ class Locker:
         """Called when the lock was not free in time, in the thread that waited. To be overridden."""
 
     def _acquire(self) -> bool:
-        # Read anew each time: an application may change it.
-        timeout = self.timeout
+        timeout = self._timeout
         return bool(self.lock.acquire(True, -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)))
 
     def _give_up(self, who: str, what: str) -> None:

@@ -3,17 +3,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Coroutine
-from time import monotonic
 
 from ._inspect import has_method
 from ._log import log
-from .engine.blocking import block, remaining
+from .engine.blocking import block, deadline_of_stop, remaining
 from .engine.task import Task
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+
+    from ._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable, Protocol, TypeVar
 
@@ -174,20 +175,19 @@ class ALoop:
             block(gate.acquire, None)
         return future.result()
 
-    def stop(self, wait: bool | float = True, cancel_tasks: bool = False) -> None:
+    def stop(self, wait: bool | Seconds = True, cancel_tasks: bool = False) -> None:
         """Stop the loop once its tasks have ended.
 
         :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
         :param cancel_tasks: cancel the tasks at once.
         """
+        deadline = deadline_of_stop(float(wait) if wait is False else wait)
         with self._lock:
             thread, loop = self.thread, self._loop
             if thread is None or loop is None:
                 self.thread = None
                 return
             import asyncio  # not before: a program that had no loop ends without the cost
-
-            deadline = None if wait is True else monotonic() + float(wait)
 
             async def finish() -> None:
                 others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -203,7 +203,8 @@ class ALoop:
             self.thread = None
         if wait is not False and thread is not threading.current_thread():
             try:
-                thread.join(None if deadline is None else max(0.0, deadline - monotonic()) + 1.5)
+                left = remaining(deadline)
+                thread.join(None if left is None else min(left + 1.5, threading.TIMEOUT_MAX))
             except BaseException:           # interrupted: the next stop waits for it again
                 self.thread = self.thread or thread
                 raise

@@ -6,9 +6,9 @@ of a function, and cost a call nothing. Merging happens here and nowhere else.
 from __future__ import annotations
 
 import builtins
-import math
 import sys
 
+from ._checks import count, integer, number, rate, seconds, seconds_or_none
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
 TYPE_CHECKING = False
@@ -39,6 +39,9 @@ _DEFAULTS: dict[str, Any] = {
     "metadata": None,
 }
 
+#: Seconds, some thirty years: a pause that grows beyond all bounds.
+_LONGEST = 1e9
+
 _BACKOFFS = ("fixed", "linear", "exponential")
 
 
@@ -50,22 +53,6 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeEr
     near = get_close_matches(name, names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known options are {', '.join(names)}"
     return InvalidTypeError(f"{where} has no option {name!r}; {hint}")
-
-
-def _number(name: str, value: Any, least: float, exclusive: bool = False) -> float:
-    """Return value as it is when it is a finite number in range, or raise naming the option."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidTypeError(f"{name} takes a number, not {type(value).__name__}")
-    bound = f"above {least:g}" if exclusive else f"{least:g} or more"
-    if not math.isfinite(value) or value < least or (exclusive and value == least):
-        raise InvalidArgumentError(f"{name} takes a number {bound}, not {value!r}")
-    return value
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidTypeError(f"{name} takes an integer, not {type(value).__name__}")
-    return int(value)
 
 
 def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:
@@ -188,28 +175,26 @@ class TaskOptions:
     def _check(self) -> None:
         keep = object.__setattr__
         if self.priority is not None:
-            keep(self, "priority", _integer("priority", self.priority))
+            keep(self, "priority", integer("priority", self.priority))
         if self.delay is not None:
-            _number("delay", self.delay, 0)
+            keep(self, "delay", seconds("delay", self.delay))
             if self.run_at is not None:
                 raise InvalidArgumentError("delay and run_at exclude each other; give one of them")
         if self.run_at is not None:
-            _number("run_at", self.run_at, 0)
-        if self.timeout is not None:
-            _number("timeout", self.timeout, 0, exclusive=True)
-        if _integer("retries", self.retries) < 0:
-            raise InvalidArgumentError(f"retries takes an integer 0 or more, not {self.retries!r}")
-        _number("retry_delay", self.retry_delay, 0)
+            keep(self, "run_at", number("run_at", self.run_at))
+        keep(self, "timeout", seconds_or_none("timeout", self.timeout, above=True))
+        keep(self, "retries", count("retries", self.retries, 0))
+        keep(self, "retry_delay", seconds("retry_delay", self.retry_delay))
         if isinstance(self.backoff, str):
             if self.backoff not in _BACKOFFS:
                 raise InvalidArgumentError(
                     f"backoff takes one of {', '.join(map(repr, _BACKOFFS))} or a number above 0, "
                     f"not {self.backoff!r}")
         else:
-            _number("backoff", self.backoff, 0, exclusive=True)
-        if self.max_retry_delay is not None:
-            _number("max_retry_delay", self.max_retry_delay, 0)
-        if _number("jitter", self.jitter, 0) > 1:
+            keep(self, "backoff", number("backoff", self.backoff, above=True))
+        keep(self, "max_retry_delay", seconds_or_none("max_retry_delay", self.max_retry_delay))
+        keep(self, "jitter", number("jitter", self.jitter))
+        if self.jitter > 1:
             raise InvalidArgumentError(f"jitter takes a share between 0 and 1, not {self.jitter!r}")
         keep(self, "retry_on", _errors("retry_on", self.retry_on))
         keep(self, "ignore_on", _errors("ignore_on", self.ignore_on))
@@ -256,12 +241,13 @@ class TaskOptions:
                 elif not isinstance(self.backoff, str):
                     pause *= float(self.backoff) ** (attempts - 1)
             except OverflowError:
-                pause = float(10 ** 9)   # beyond any clock: some thirty years
+                pause = _LONGEST
             if self.jitter:
                 from random import uniform
                 pause *= uniform(1 - self.jitter, 1 + self.jitter)
             if self.max_retry_delay is not None:
                 pause = min(pause, self.max_retry_delay)
+            pause = min(pause, _LONGEST)        # a product can also be infinite
         return pause
 
     def __eq__(self, other: object) -> bool:
@@ -298,18 +284,10 @@ def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
         if name in ("limit", "size", "burst"):
             if value is None and name != "burst":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InvalidTypeError(f"{name} of lane {lane!r} takes an integer, not {type(value).__name__}")
-            if value < 1:
-                raise InvalidArgumentError(f"{name} of lane {lane!r} takes an integer 1 or more, not {value}")
+            count(f"{name} of lane {lane!r}", value)
         elif name == "rate":
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise InvalidTypeError(f"rate of lane {lane!r} takes a number, not {type(value).__name__}")
-            if not 1e-9 <= value <= 1e9:
-                raise InvalidArgumentError(f"rate of lane {lane!r} takes a number of starts a second above 0, "
-                                           f"not {value!r}")
+            if value is not None:
+                rate(f"rate of lane {lane!r}", value)
         elif name == "on_full":
             if value not in ON_FULL:
                 raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, ON_FULL))}, "

@@ -5,19 +5,22 @@ from collections import deque
 from itertools import chain, islice
 
 from . import _modes
+from ._checks import count
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
 from .engine.loop_mailbox import FutureWatcher
 from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
-from .errors import InvalidArgumentError, InvalidTypeError, TaskPicklingError
+from .errors import InvalidTypeError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .supervisor.supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, TypeVar, overload
+
+    from ._checks import Seconds
 
     T = TypeVar("T")
     R = TypeVar("R")
@@ -116,11 +119,7 @@ class BoundTask(Decorated):
                 for task in reversed(tasks):
                     task.cancel()
                 raise
-        if isinstance(buffersize, bool) or not isinstance(buffersize, int):
-            raise InvalidTypeError(f"buffersize takes an integer or None, not {type(buffersize).__name__}")
-        if buffersize < 1:
-            raise InvalidArgumentError(f"buffersize takes an integer 1 or more, not {buffersize}")
-        return self._map_ahead(calls, buffersize)
+        return self._map_ahead(calls, count("buffersize", buffersize))
 
     def _map_ahead(self, calls: Iterator[tuple[Any, ...]], buffersize: int) -> Iterator[Any]:
         pending = deque()       # type: Any
@@ -281,7 +280,7 @@ def background_task(f: Any = None, **options: Any) -> Any:
 
 async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
                       kwargs: Mapping[str, Any] | None = None, priority: int | None = None,
-                      delay: float | None = None, supervisor: TaskSupervisor | None = None) -> Any:
+                      delay: Seconds | None = None, supervisor: TaskSupervisor | None = None) -> Any:
     """Run ``f(*args, **kwargs)`` in a pool process and await the result.
 
     :param f: a function that the process can import; it gets ``_task_id`` when its signature takes it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
+from ._checks import in_seconds
 from ._inspect import has_method
 from .engine.blocking import block, deadline_of
 from .engine.loop_mailbox import FutureWatcher
@@ -14,6 +15,8 @@ from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, AsyncIterator, Callable, Iterable, Iterator, TypeVar, overload
+
+    from ._checks import Seconds
 
     T = TypeVar("T")
     R = TypeVar("R")
@@ -86,13 +89,13 @@ def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
     return values
 
 
-def _unfinished(tasks: list[Task[Any]], timeout: float | None) -> WaitTimeoutError:
+def _unfinished(tasks: list[Task[Any]], timeout: Seconds | None) -> WaitTimeoutError:
     late = [task for task in tasks if not task.done()]
-    return WaitTimeoutError(f"{len(late)} of {len(tasks)} tasks unfinished after {timeout:g} s of waiting; they go on. "
+    return WaitTimeoutError(f"{len(late)} of {len(tasks)} tasks unfinished after {in_seconds(timeout)} of waiting; they go on. "
                             "The first: " + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
 
 
-def wait_completed(tasks: Any, timeout: float | None = None, strict: bool = False,
+def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = False,
                    progress: bool = False) -> Any:
     """Wait until tasks have ended and return their results.
 
@@ -192,7 +195,7 @@ def _watch_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
         bar.finish(done, failed)
 
 
-def as_completed(tasks: Iterable[Any], timeout: float | None = None) -> Any:
+def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
     """Iterate over tasks as they end, the first to end first; with ``for`` in a thread, with ``async for`` in a coroutine.
 
     What is yielded is what was given: tasks for tasks, handles for the handles of a queue.
@@ -227,7 +230,7 @@ class _Completed:
     """What as_completed() returns: an iterator of both kinds, of which one is used."""
 
     def __init__(self, pending: list[Task[Any]], things: list[Any] | None, deadline: float | None,
-                 timeout: float | None) -> None:
+                 timeout: Seconds | None) -> None:
         self._arguments = pending, deadline, timeout
         # A task may have been given several times, as different handles: each is yielded once.
         self._given: dict[Task[Any], list[Any]] = {}
@@ -263,7 +266,7 @@ class _Completed:
 
 
 def _as_completed(pending: list[Task[Any]], deadline: float | None,
-                  timeout: float | None) -> Iterator[Task[Any]]:
+                  timeout: Seconds | None) -> Iterator[Task[Any]]:
     arrivals = _Arrivals(pending)
     left = len(pending)
     try:
@@ -277,7 +280,7 @@ def _as_completed(pending: list[Task[Any]], deadline: float | None,
         arrivals.close()
 
 
-async def co_wait_completed(tasks: Any, timeout: float | None = None, strict: bool = False) -> Any:
+async def co_wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = False) -> Any:
     """The same as :func:`wait_completed`, for a coroutine: the loop is not blocked."""
     deadline = deadline_of(timeout)
     single = _is_single(tasks)
@@ -300,13 +303,13 @@ async def _co_end(task: Task[Any], deadline: float | None) -> bool:
             task._unwatch(watcher)
 
 
-def co_as_completed(tasks: Iterable[Any], timeout: float | None = None) -> AsyncIterator[Task[Any]]:
+def co_as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> AsyncIterator[Task[Any]]:
     """The same as :func:`as_completed`, for ``async for`` only, and of tasks: a handle's task for a handle."""
     return _co_as_completed(_as_tasks(_ungrouped(tasks, "co_as_completed"), "co_as_completed"), deadline_of(timeout), timeout)
 
 
 async def _co_as_completed(pending: list[Task[Any]], deadline: float | None,
-                           timeout: float | None) -> AsyncIterator[Task[Any]]:
+                           timeout: Seconds | None) -> AsyncIterator[Task[Any]]:
     from asyncio import get_running_loop
 
     from .engine.loop_mailbox import mailbox_of

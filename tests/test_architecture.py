@@ -18,12 +18,12 @@ LAYERS = [
         "_modes",
         "constants",
         "errors",
-        "options",
     ],
     [
         "_inspect",
         "_log",
         "_checks",
+        "options",
         "_progress",
         "_retry",
         "_sqlite",

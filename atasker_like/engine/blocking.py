@@ -6,12 +6,15 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from time import monotonic
 
-from ..errors import InvalidTypeError, QueueFullError
+from .._checks import wait_seconds
+from ..errors import QueueFullError
 from .current import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
+
+    from .._checks import Seconds
 
     T = TypeVar("T")
 
@@ -23,26 +26,31 @@ if TYPE_CHECKING:
         def lend(self) -> None: ...
         def reclaim(self) -> None: ...
 
-__all__ = ["Latch", "at_once", "block", "deadline_of", "remaining"]
+__all__ = ["Latch", "at_once", "block", "deadline_of", "deadline_of_stop", "remaining"]
 
 
-def deadline_of(timeout: float | None) -> float | None:
-    """Turn a timeout in seconds into a point of the monotonic clock. None is for ever, 0 is now.
+def deadline_of(timeout: Seconds | None) -> float | None:
+    """Turn the time of a wait into a point of the monotonic clock. None waits without limit, 0 does not wait.
 
     Called once, where the timeout enters the library: what is passed on is the deadline.
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise InvalidTypeError(f"timeout takes seconds or None, not {type(timeout).__name__}")
-    return monotonic() + timeout
+    waited = wait_seconds("timeout", timeout)
+    return None if waited is None else monotonic() + waited
+
+
+def deadline_of_stop(wait: bool | Seconds | None) -> float | None:
+    """Turn the ``wait`` of a stop, a time or whether to wait at all, into a point of the monotonic clock."""
+    waited = None if isinstance(wait, bool) else wait_seconds("wait", wait)
+    return None if waited is None else monotonic() + waited
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Return the seconds left until the deadline, never below 0; None for no deadline."""
+    """Return the seconds left until the deadline, from 0 to the longest wait there is; None for no deadline."""
     if deadline is None:
         return None
-    return max(0.0, deadline - monotonic())
+    return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
 
 
 def block(acquire: Callable[..., bool], deadline: float | None) -> bool:

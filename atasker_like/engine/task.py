@@ -16,6 +16,7 @@ from __future__ import annotations
 from threading import Lock
 from time import perf_counter, time
 
+from .._checks import in_seconds
 from .._log import log
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
@@ -32,6 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, Callable, Generator, Generic, NamedTuple, TypeVar
+
+    from .._checks import Seconds
 
     T = TypeVar("T", covariant=True)
 
@@ -108,11 +111,11 @@ class _Milestone:
         task = self._task
         return task.done() if self._final else task.is_started()
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: Seconds | None = None) -> bool:
         """Block for at most ``timeout`` seconds; say whether the task has got so far."""
+        deadline = deadline_of(timeout)
         if self.is_set():
             return True
-        deadline = deadline_of(timeout)
         return self._task._end(deadline) if self._final else self._task._start(deadline)
 
 
@@ -430,14 +433,14 @@ class Task(_Subscript[T], Attempt):
         returned = getattr(self._extra, "returned", None)
         return None if returned is None else returned[0]
 
-    def value(self, timeout: float | None = None) -> T:
+    def value(self, timeout: Seconds | None = None) -> T:
         """Return what the function returned, or raise what it raised; block until then.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
-        if self._status != COMPLETED:
+        if self._status != COMPLETED or timeout is not None:
             self._wait_for_end(timeout)
         outcome = self._outcome
         if type(outcome) is Failure:
@@ -448,14 +451,14 @@ class Task(_Subscript[T], Attempt):
         value: T = outcome
         return value
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Seconds | None = None) -> BaseException | None:
         """Return the error that the function raised, or None; block until then.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
-        if self._status != COMPLETED:
+        if self._status != COMPLETED or timeout is not None:
             self._wait_for_end(timeout)
         outcome = self._outcome
         if type(outcome) is Failure:
@@ -464,19 +467,19 @@ class Task(_Subscript[T], Attempt):
             return error
         return None
 
-    def wait(self, timeout: float | None = None) -> TaskResult:
+    def wait(self, timeout: Seconds | None = None) -> TaskResult:
         """Block until the task has ended and return how, as a :class:`TaskResult`; an error is not raised.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         """
-        if not self.done():
-            self._wait_for_end(timeout, cancelled_raises=False)
+        self._wait_for_end(timeout, cancelled_raises=False)
         return self._summary()
 
-    def _wait_for_end(self, timeout: float | None, cancelled_raises: bool = True) -> None:
-        if self._status != CANCELED and not self._end(None if timeout is None else deadline_of(timeout)):
-            raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {timeout:g} s of "
+    def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True) -> None:
+        deadline = deadline_of(timeout)
+        if not self.done() and not self._end(deadline):
+            raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {in_seconds(timeout)} of "
                                    "waiting; it goes on: wait again, or cancel() it")
         if self._status == CANCELED and cancelled_raises:
             raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was cancelled, so it has no result")

@@ -10,6 +10,7 @@ from contextvars import copy_context
 from itertools import islice
 from threading import Semaphore
 
+from .._checks import in_seconds
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
@@ -19,6 +20,8 @@ from ..options import TaskOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+
+    from .._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -84,7 +87,7 @@ class ThreadPoolView:
         future.add_done_callback(self._futures.discard)
         return future
 
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None,
+    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], timeout: Seconds | None = None,
             chunksize: int = 1) -> Iterator[Any]:
         """Submit a call for each item of the iterables; return an iterator over the results in order.
 
@@ -178,22 +181,22 @@ class PoolResult:
             if callback is not None:
                 callback(value)
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: Seconds | None = None) -> Any:
         """Return the result, or the list of results; raise the first error.
 
         :param timeout: seconds to wait at most (default: no limit).
         :raises multiprocessing.TimeoutError: (a TimeoutError, too) it is not there in time.
         """
         if not self._wait(timeout):
-            raise _timeout_error()(f"a call of mp_pool has not ended after {timeout:g} s; it goes on")
+            raise _timeout_error()(f"a call of mp_pool has not ended after {in_seconds(timeout)}; it goes on")
         values = [task.value(0) for task in self._tasks]
         return values[0] if self._single else values
 
-    def wait(self, timeout: float | None = None) -> None:
+    def wait(self, timeout: Seconds | None = None) -> None:
         """Block until it has ended, for at most so many seconds."""
         self._wait(timeout)
 
-    def _wait(self, timeout: float | None) -> bool:
+    def _wait(self, timeout: Seconds | None) -> bool:
         deadline = deadline_of(timeout)
         return all(task.done() or task._end(deadline) for task in self._tasks)
 
@@ -258,7 +261,7 @@ class _Results:
     def __next__(self) -> Any:
         return self.next()
 
-    def next(self, timeout: float | None = None) -> Any:
+    def next(self, timeout: Seconds | None = None) -> Any:
         """Return the next result, or raise what its call raised.
 
         :param timeout: seconds to wait at most (default: no limit).
@@ -273,7 +276,7 @@ class _Results:
         there = (self._ordered[0].done() or self._ordered[0]._end(deadline)) if self._in_order \
             else _acquire(self._arrived, deadline)
         if not there:
-            raise _timeout_error()(f"the next result of mp_pool was not there after {timeout:g} s")
+            raise _timeout_error()(f"the next result of mp_pool was not there after {in_seconds(timeout)}")
         self._left -= 1
         return (self._ordered if self._in_order else self._ended).popleft().value(0)
 

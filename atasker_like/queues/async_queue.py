@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
+from .._checks import in_seconds
 from .._inspect import name_of
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Iterable
 
+    from .._checks import Seconds
     from ..engine.spec import TaskSpec
     from ..options import TaskOptions
     from .checkpoint import Checkpoint
@@ -112,7 +114,7 @@ class AsyncQueue(TaskQueue):
         if not mailbox_of(loop).post(lambda _: log_hook(name, call), None):
             log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
 
-    async def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+    async def run(self, timeout: Seconds | None = None, strict: bool = False, fail_policy: str | None = None,
                   progress: bool = False) -> RunSummary:
         """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
 
@@ -244,16 +246,16 @@ class AsyncQueue(TaskQueue):
             self._started = True
             self._steer()
 
-    async def join(self, timeout: float | None = None, progress: bool = False) -> None:
+    async def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
         """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
         deadline = deadline_of(timeout)
         if progress:
             await self._watch_progress(deadline)
         if await self._settle(deadline) is None:
-            raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {timeout:g} s of waiting; they go on: "
+            raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {in_seconds(timeout)} of waiting; they go on: "
                                    "wait again, or cancel()")
         if not await self._wait_aftermath(deadline):
-            raise WaitTimeoutError(f"hooks or checkpoints of this AsyncQueue unfinished after {timeout:g} s of waiting, though all "
+            raise WaitTimeoutError(f"hooks or checkpoints of this AsyncQueue unfinished after {in_seconds(timeout)} of waiting, though all "
                                    "its tasks have ended; wait again")
 
     async def shutdown(self, force: bool = False) -> None:

@@ -1,6 +1,8 @@
 """The arguments of a queue, checked where they are passed."""
 from __future__ import annotations
 
+from .. import _checks
+from .._checks import count, seconds_or_none
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
@@ -11,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence
 
+    from .._checks import Seconds
     from ..engine.result import TaskResult
 
 __all__ = ["ARGUMENTS", "FAIL_POLICIES", "Settings", "one_of"]
@@ -26,7 +29,7 @@ ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", 
 class Settings:
     """What a queue was asked for."""
 
-    def __init__(self, workers: int | None = None, size: int = 0, timeout: float | None = None,
+    def __init__(self, workers: int | None = None, size: int = 0, timeout: Seconds | None = None,
                  mode: str = "finite", fail_policy: str = "continue", on_timeout: str = "complete",
                  rate: float | None = None, burst: int = 1,
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
@@ -37,14 +40,14 @@ class Settings:
                  **unknown: Any) -> None:
         for name in unknown:
             raise unknown_option(name, ARGUMENTS, type(self).__name__)
-        self.workers = None if workers is None else int(_above("workers", workers, 0, whole=True))
-        self.size = int(_at_least("size", size, 0))
-        self.timeout = None if timeout is None else _above("timeout", timeout, 0)
+        self.workers = None if workers is None else count("workers", workers)
+        self.size = count("size", size, 0)
+        self.timeout = seconds_or_none("timeout", timeout, above=True)
         self.mode = one_of("mode", mode, MODES)
         self.fail_policy = one_of("fail_policy", fail_policy, FAIL_POLICIES)
         self.on_timeout = one_of("on_timeout", on_timeout, ON_TIMEOUT)
-        self.rate = None if rate is None else _above("rate", rate, 0)
-        self.burst = int(_at_least("burst", burst, 1))
+        self.rate = None if rate is None else _checks.rate("rate", rate)
+        self.burst = count("burst", burst)
         for name, function in (("initializer", initializer), ("on_start", on_start), ("on_complete", on_complete),
                                ("on_retry", on_retry)):
             if function is not None and not callable(function):
@@ -63,26 +66,6 @@ class Settings:
     def _set_up(self) -> None:
         """The settings are there: make the rest."""
         raise NotImplementedError
-
-
-def _number(name: str, value: Any, whole: bool) -> float:
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise InvalidTypeError(f"{name} takes {'an integer' if whole else 'a number'}, not {type(value).__name__}")
-    return float(value)
-
-
-def _above(name: str, value: Any, least: float, whole: bool = False) -> float:
-    if not _number(name, value, whole) > least:
-        raise InvalidArgumentError(f"{name} takes {'an integer' if whole else 'a number'} above {least:g}, or None; "
-                                   f"not {value!r}")
-    return float(value)
-
-
-def _at_least(name: str, value: Any, least: float) -> float:
-    if _number(name, value, True) < least:
-        raise InvalidArgumentError(f"{name} takes an integer from {least:g} on, not {value!r}")
-    return float(value)
 
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:

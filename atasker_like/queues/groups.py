@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, AsyncIterator, Generic, Iterator, TypeVar
 
+    from .._checks import Seconds
+
     H = TypeVar("H", SyncTaskHandle, TaskHandle)
 
     class _Base(Generic[H]):
@@ -66,7 +68,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
     (8, 16)
     """
 
-    def wait(self, timeout: float | None = None) -> RunSummary:
+    def wait(self, timeout: Seconds | None = None) -> RunSummary:
         """Block until all have ended and return what became of them.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -78,7 +80,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
                 handle.task._wait_for_end(remaining(deadline), cancelled_raises=False)
         return self._summary()
 
-    def values(self, timeout: float | None = None) -> tuple[Any, ...]:
+    def values(self, timeout: Seconds | None = None) -> tuple[Any, ...]:
         """Block until all have ended and return what they returned, in order.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -88,7 +90,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
         self.wait(timeout).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: float | None = None) -> Iterator[SyncTaskHandle]:
+    def as_completed(self, timeout: Seconds | None = None) -> Iterator[SyncTaskHandle]:
         """Yield the handles as their tasks end. See :func:`as_completed`."""
         completed: Iterator[SyncTaskHandle] = as_completed(self.handles, timeout)
         return completed
@@ -120,7 +122,7 @@ class TaskGroup(_Group["TaskHandle"]):
         (await self.wait()).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: float | None = None) -> AsyncIterator[TaskHandle]:
+    def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle]:
         """Yield the handles as their tasks end, for ``async for``. See :func:`as_completed`."""
         completed: AsyncIterator[TaskHandle] = as_completed(self.handles, timeout)
         return completed

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Sequence, Type, TypeVar
 
+    from .._checks import Seconds
     from ..engine.result import TaskResult
     from ..engine.task import Task
 
@@ -192,15 +193,14 @@ class SyncTaskHandle(_Handle):
 
     __slots__ = ()
 
-    def wait(self, timeout: float | None = None) -> TaskResult:
+    def wait(self, timeout: Seconds | None = None) -> TaskResult:
         """Block until the task has ended and return how; an error is not raised.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :raises WaitTimeoutError: (a TimeoutError) it has not ended in time; it goes on.
         """
         task = self.task
-        if not task.done():
-            task._wait_for_end(timeout, cancelled_raises=False)
+        task._wait_for_end(timeout, cancelled_raises=False)
         return result_of(task)
 
     def add_done_callback(self, function: Callable[[SyncTaskHandle], Any]) -> None:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Iterable, Iterator, TypeVar
 
+    from .._checks import Seconds
     from .summary import RunSummary
 
     T = TypeVar("T")
@@ -114,7 +115,7 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool =
     return _values(summary, handles)
 
 
-def iter_completed(handles: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:
     """Yield handles as their tasks end, blocking meanwhile: :func:`as_completed` under the name that queues know.
 
     :param handles: any iterable of handles, groups and tasks.

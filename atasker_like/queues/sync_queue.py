@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._checks import in_seconds
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Iterable, TypeVar
 
+    from .._checks import Seconds
     from ..options import TaskOptions
     from .checkpoint import Checkpoint
     from .summary import RunSummary
@@ -45,7 +47,7 @@ class _BlockingQueue(TaskQueue):
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                   **options: Any) -> SyncTaskGroup: ...
 
-    def run(self, timeout: float | None = None, strict: bool = False, fail_policy: str | None = None,
+    def run(self, timeout: Seconds | None = None, strict: bool = False, fail_policy: str | None = None,
             progress: bool = False) -> RunSummary:
         """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
 
@@ -143,7 +145,7 @@ class _BlockingQueue(TaskQueue):
             self._started = True
             self._steer()
 
-    def join(self, timeout: float | None = None, progress: bool = False) -> None:
+    def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
         """Block until all tasks have ended, those too that come meanwhile. From any thread.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -154,10 +156,10 @@ class _BlockingQueue(TaskQueue):
         if progress:
             _watch_progress(self._tasks[self._reported:], deadline)
         if self._settle(deadline) is None:
-            raise WaitTimeoutError(f"{len(self)} tasks of this {type(self).__name__} unfinished after {timeout:g} s of "
+            raise WaitTimeoutError(f"{len(self)} tasks of this {type(self).__name__} unfinished after {in_seconds(timeout)} of "
                                    "waiting; they go on: wait again, or cancel()")
         if not self._wait_aftermath(deadline):
-            raise WaitTimeoutError(f"hooks or checkpoints of this {type(self).__name__} unfinished after {timeout:g} s of waiting, "
+            raise WaitTimeoutError(f"hooks or checkpoints of this {type(self).__name__} unfinished after {in_seconds(timeout)} of waiting, "
                                    "though all its tasks have ended; wait again")
 
     def shutdown(self, force: bool = False) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from time import time
 
+from .._checks import seconds_or_none
 from ..errors import InvalidArgumentError, InvalidTypeError, ResultBackendError
 from .serializer import Coder
 from .stored import StoredResult, TaskState
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence, TypeVar
 
+    from .._checks import Seconds
     from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
 
@@ -45,13 +47,8 @@ class Backend:
     #: What expiry goes by: epoch seconds. Tests put another clock in its place.
     clock: Callable[[], float] = staticmethod(time)
 
-    def __init__(self, ttl: float | None = None, serializer: str = "json") -> None:
-        if ttl is not None:
-            if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
-                raise InvalidTypeError(f"ttl takes seconds or None, not {type(ttl).__name__}")
-            if not 0 < ttl < 1e10:
-                raise InvalidArgumentError(f"ttl takes seconds above 0, not {ttl!r}; None keeps results for good")
-        self.ttl = ttl
+    def __init__(self, ttl: Seconds | None = None, serializer: str = "json") -> None:
+        self.ttl = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
         self.coder = Coder(serializer)
         self._recorders: list[Recorder] = []      # replaced, never changed, so that reading it needs no lock
@@ -114,7 +111,7 @@ class Backend:
         except Exception as error:
             raise ResultBackendError(f"{self!r} failed to {what}: {type(error).__name__}: {error}") from error
 
-    def flush(self, timeout: float | None = None) -> None:
+    def flush(self, timeout: Seconds | None = None) -> None:
         """Block until every result of this process that has come by now is stored.
 
         :param timeout: seconds; None waits as long as it takes.

@@ -5,10 +5,11 @@ What they answer is the same in both: what the backend gives back, and not the o
 """
 from __future__ import annotations
 
+from .._checks import in_seconds, seconds
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
-from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
+from ..errors import (BackendNotConfiguredError, InvalidTypeError,
                       ResultNotStoredError, WaitTimeoutError)
 from ..tasks import task_supervisor
 from ..waiting import co_wait_completed
@@ -19,6 +20,8 @@ from .stored import TaskState
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Generic
+
+    from .._checks import Seconds
 
     from typing_extensions import TypeVar
 
@@ -76,8 +79,8 @@ class _Result(_Subscript[T]):
                 task._outcome.seen = True
             del task        # the traceback of what is raised holds this frame
 
-    def _too_late(self, timeout: float | None) -> WaitTimeoutError:
-        return WaitTimeoutError(f"task {self.task_id[-8:]} had not ended after {timeout:g} s of waiting; it goes on if it has "
+    def _too_late(self, timeout: Seconds | None) -> WaitTimeoutError:
+        return WaitTimeoutError(f"task {self.task_id[-8:]} had not ended after {in_seconds(timeout)} of waiting; it goes on if it has "
                                 "begun, and is waited for in vain if nobody knows its id")
 
     def __repr__(self) -> str:
@@ -100,7 +103,7 @@ class AsyncResult(_Result[T]):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    async def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> T:
+    async def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
         """Wait for the end of the task and return its value.
 
         :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
@@ -115,7 +118,7 @@ class AsyncResult(_Result[T]):
         from asyncio import get_running_loop
 
         deadline = deadline_of(timeout)
-        poll_interval = _interval(poll_interval)
+        poll_interval = seconds("poll_interval", poll_interval, above=True)
         while True:
             task = self._task()
             if task is not None:
@@ -167,13 +170,13 @@ class SyncResult(_Result[T]):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    def get(self, timeout: float | None = None, poll_interval: float = 0.1) -> T:
+    def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
         """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`, but
         that a StopIteration is raised as it is."""
         from threading import Lock
 
         deadline = deadline_of(timeout)
-        poll_interval = _interval(poll_interval)
+        poll_interval = seconds("poll_interval", poll_interval, above=True)
         while True:
             task = self._task()
             if task is not None:
@@ -208,11 +211,3 @@ class SyncResult(_Result[T]):
 def _over(pause: Any) -> None:
     if not pause.done():        # who paused may have been cancelled in this very turn of the loop
         pause.set_result(None)
-
-
-def _interval(seconds: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise InvalidTypeError(f"poll_interval takes seconds, not {type(seconds).__name__}")
-    if not 0 < seconds < 1e9:
-        raise InvalidArgumentError(f"poll_interval takes seconds above 0, not {seconds!r}")
-    return float(seconds)

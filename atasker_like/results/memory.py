@@ -6,12 +6,14 @@ from collections import OrderedDict
 from threading import RLock
 from weakref import WeakSet
 
-from ..errors import InvalidArgumentError, InvalidTypeError
+from .._checks import count
 from .backend import Backend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Sequence
+
+    from .._checks import Seconds
 
 __all__ = ["MemoryBackend"]
 
@@ -31,13 +33,9 @@ class MemoryBackend(Backend):
     (None, '3')
     """
 
-    def __init__(self, max_results: int = 10000, ttl: float | None = None, serializer: str = "json") -> None:
+    def __init__(self, max_results: int = 10000, ttl: Seconds | None = None, serializer: str = "json") -> None:
         super().__init__(ttl, serializer)
-        if isinstance(max_results, bool) or not isinstance(max_results, int):
-            raise InvalidTypeError(f"max_results takes an integer, not {type(max_results).__name__}")
-        if max_results < 1:
-            raise InvalidArgumentError(f"max_results takes an integer 1 or more, not {max_results}")
-        self.max_results = max_results
+        self.max_results = count("max_results", max_results)
         # It may be entered again: a finalizer that asks for a result comes in between any two lines.
         self._lock = RLock()        # guards the texts
         self._texts: OrderedDict[str, tuple[str, float]] = OrderedDict()     # with the time of writing, oldest first

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import sqlite3
     from typing import Any, Callable, Sequence, TypeVar
 
+    from .._checks import Seconds
+
     T = TypeVar("T")
 
 __all__ = ["SQLiteBackend"]
@@ -73,7 +75,7 @@ class SQLiteBackend(Backend):
     ('1', None)
     """
 
-    def __init__(self, path: str | os.PathLike[str], ttl: float | None = None, serializer: str = "json",
+    def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None, serializer: str = "json",
                  timeout: float = 5.0) -> None:
         super().__init__(ttl, serializer)
         if os.fspath(path) == ":memory:":

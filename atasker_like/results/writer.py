@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from time import monotonic
 
+from .._checks import in_seconds
 from .._log import log
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.task import Task
@@ -27,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
     from .backend import Backend
 
@@ -118,7 +120,7 @@ class Recorder:
         found = self._look_up(task_id)
         return found if isinstance(found, Task) else None
 
-    def flush(self, timeout: float | None = None) -> None:
+    def flush(self, timeout: Seconds | None = None) -> None:
         """Block until everything that has ended by now is stored.
 
         :raises ResultBackendError: it cannot be stored, for now; it will be tried again.
@@ -131,7 +133,7 @@ class Recorder:
             self._start_thread()            # of a supervisor that does not run there is none: for this once
         self._wake()
         if not block(mark.gate.acquire, deadline):
-            raise WaitTimeoutError(f"results were not stored within {timeout:g} s; the writer goes on")
+            raise WaitTimeoutError(f"results were not stored within {in_seconds(timeout)}; the writer goes on")
         if mark.error is not None:
             raise ResultBackendError(f"results are held in memory, since they cannot be stored: {mark.error}") from mark.error
 

@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from threading import Lock
 
 from .. import _checks
-from ..engine.blocking import block, deadline_of
+from ..engine.blocking import block, deadline_of_stop
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..options import unknown_option
 from ..supervisor.schedulers import ManagedWorker
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from typing import Any
 
+    from .._checks import Seconds
     from .service import Service
 
 __all__ = ["Server"]
@@ -52,7 +53,7 @@ class Server(ManagedWorker):
         self.max_message = _checks.count("max_message", chosen["max_message"], 256)
         self.max_in_flight = _checks.count("max_in_flight", chosen["max_in_flight"], 1)
         self.max_clients = _checks.count("max_clients", chosen["max_clients"], 1)
-        self.message_timeout = _seconds("message_timeout", chosen["message_timeout"])
+        self.message_timeout = _checks.seconds("message_timeout", chosen["message_timeout"], above=True)
         self._token = _token(token)
         #: That of who serves, as it is now; an empty one where clients of this process made it necessary. Each request is
         #: handled in a copy.
@@ -88,7 +89,7 @@ class Server(ManagedWorker):
         """How many connections there are."""
         return len(self._connections) + len(self._leaving)
 
-    def close(self, wait: bool | float = True) -> bool:
+    def close(self, wait: bool | Seconds = True) -> bool:
         """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
         whose clients have gone end behind it.
 
@@ -97,7 +98,7 @@ class Server(ManagedWorker):
         :return: True when it is closed.
         """
         loop, guardian, over = self._loop, self._guardian, self._over
-        deadline = deadline_of(None if isinstance(wait, bool) else wait)
+        deadline = deadline_of_stop(wait)
         if loop is None or guardian is None or loop.is_closed():
             return True
         try:
@@ -122,7 +123,7 @@ class Server(ManagedWorker):
 
     # -- for the supervisor --------------------------------------------------------------------------
 
-    def stop(self, wait: bool | float = False) -> None:
+    def stop(self, wait: bool | Seconds = False) -> None:
         """The supervisor is being stopped."""
         self.close(wait)
 
@@ -281,14 +282,6 @@ class Server(ManagedWorker):
         self._leaving.pop(connection, None)
         if not self.clients and self._closing and self._all_gone is not None:
             self._all_gone.set()
-
-
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
-    if not 0 < value < 1e9:
-        raise InvalidArgumentError(f"{name} takes seconds above 0, not {value!r}")
-    return float(value)
 
 
 def _token(token: Any) -> bytes | None:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from concurrent.futures import CancelledError
 
+from .._checks import in_seconds
 from ..engine.blocking import block, deadline_of, remaining
 from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..supervisor.schedulers import ManagedWorker
@@ -23,6 +24,8 @@ from .wire import MAX_MESSAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Coroutine, TypeVar
+
+    from .._checks import Seconds
 
     R = TypeVar("R")
 
@@ -47,7 +50,7 @@ class SyncTaskFuture:
         """Say whether the result is there."""
         return self._settled.is_set()
 
-    def result(self, timeout: float | None = None) -> TaskResult:
+    def result(self, timeout: Seconds | None = None) -> TaskResult:
         """Return the :class:`TaskResult`; block until it is there.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
@@ -61,7 +64,7 @@ class SyncTaskFuture:
             return self._settled.wait(0 if not wait else None if seconds < 0 else seconds)
 
         if not self._settled.is_set() and not block(acquire, deadline_of(timeout)):
-            raise WaitTimeoutError(f"no result of task {self.task_id} after {timeout:g} s of waiting; it goes on")
+            raise WaitTimeoutError(f"no result of task {self.task_id} after {in_seconds(timeout)} of waiting; it goes on")
         if self._lost:
             raise SupervisorStoppedError(f"{self._lost} before the result of task {self.task_id} came")
         result: TaskResult = self._future.result()
@@ -85,7 +88,7 @@ class _Kept(ManagedWorker):
         self.supervisor = supervisor
         self.futures: weakref.WeakSet[SyncTaskFuture] = weakref.WeakSet()         # added to in the loop's thread
 
-    def stop(self, wait: bool | float = False) -> None:
+    def stop(self, wait: bool | Seconds = False) -> None:
         """The supervisor is being stopped: the connection is closed when what it has in flight is answered, or cannot be."""
         link = self.client._link
         if link is not None:
@@ -159,7 +162,7 @@ class SyncClient:
         weakref.finalize(self, self._kept.drop).atexit = False
 
     def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                priority: int | None = None, timeout: float | None = None) -> SyncTaskFuture:
+                priority: int | None = None, timeout: Seconds | None = None) -> SyncTaskFuture:
         """Send a task; return a :class:`SyncTaskFuture` once the service has accepted it.
 
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.request`.
@@ -168,7 +171,7 @@ class SyncClient:
         return self._run(self._sync(self._client.request(target, task, check=check, priority=priority)), timeout)
 
     def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                priority: int | None = None, timeout: float | None = None) -> TaskResult:
+                priority: int | None = None, timeout: Seconds | None = None) -> TaskResult:
         """Send a task and wait for its end; return its :class:`TaskResult`.
 
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.execute`.
@@ -177,7 +180,7 @@ class SyncClient:
         return self._run(self._client.execute(target, task, check=check, priority=priority), timeout)
 
     def send(self, name: str, payload: dict[str, Any], *, target: str | None = None, check: bool = True,
-             priority: int | None = None, wait: bool = True, timeout: float | None = None) -> Any:
+             priority: int | None = None, wait: bool = True, timeout: Seconds | None = None) -> Any:
         """Send a task of which only the type's name and the fields as JSON are known here; return its
         :class:`TaskResult`.
 
@@ -211,7 +214,7 @@ class SyncClient:
         self._kept.futures.add(future)
         return future
 
-    def _run(self, call: Coroutine[Any, Any, R], timeout: float | None) -> R:
+    def _run(self, call: Coroutine[Any, Any, R], timeout: Seconds | None) -> R:
         try:
             deadline = deadline_of(timeout)
             own = self._supervisor.own_loop()
@@ -232,5 +235,5 @@ class SyncClient:
         except asyncio.TimeoutError as error:
             if isinstance(error, WaitTimeoutError):
                 raise
-            raise WaitTimeoutError(f"no answer of the service at {self._client.place} within {timeout:g} s; what it has accepted "
+            raise WaitTimeoutError(f"no answer of the service at {self._client.place} within {in_seconds(timeout)}; what it has accepted "
                                    "goes on") from None

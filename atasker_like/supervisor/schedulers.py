@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from .._checks import seconds_or_none
 from .._inspect import attribute_of, takes
 from .._log import log
 from ..engine.blocking import remaining
@@ -12,6 +13,8 @@ from ..jobs import AsyncJob, AsyncJobScheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+
+    from .._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable
 
@@ -45,7 +48,7 @@ class ManagedWorker:
     #: It has a queue, and finishes the items in it before a stop.
     _worker_has_queue = False
 
-    def stop(self, wait: bool | float = True) -> Any:
+    def stop(self, wait: bool | Seconds = True) -> Any:
         """Stop it; applications may override this."""
         raise NotImplementedError
 
@@ -335,7 +338,7 @@ class Schedulers:
 
     @timeout_warning.setter
     def timeout_warning(self, seconds: float | None) -> None:
-        self._timeout_warning = _limit("timeout_warning", seconds)
+        self._timeout_warning = seconds_or_none("timeout_warning", seconds)
         self._watch_for_late()
 
     @property
@@ -345,7 +348,7 @@ class Schedulers:
 
     @timeout_critical.setter
     def timeout_critical(self, seconds: float | None) -> None:
-        self._timeout_critical = _limit("timeout_critical", seconds)
+        self._timeout_critical = seconds_or_none("timeout_critical", seconds)
         self._watch_for_late()
 
     def _watch_for_late(self) -> None:
@@ -379,16 +382,6 @@ def _check(scheduler: Any, *methods: str) -> None:
     for method in methods:
         if not callable(getattr(scheduler, method, None)):
             raise InvalidTypeError(f"a scheduler needs a method {method}(), which {type(scheduler).__name__} has not")
-
-
-def _limit(name: str, seconds: Any) -> float | None:
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise InvalidTypeError(f"{name} takes seconds or None, not {type(seconds).__name__}")
-    if not seconds >= 0:
-        raise InvalidArgumentError(f"{name} takes seconds from 0 on, not {seconds!r}")
-    return float(seconds)
 
 
 async def _watched(loop: Callable[[], Any], name: str) -> None:

@@ -18,12 +18,12 @@ from functools import partial
 from itertools import count
 from time import monotonic, time
 
-from .. import _modes
-from .._checks import runs_when_called
+from .. import _checks, _modes
+from .._checks import runs_when_called, seconds_or_none
 from .._inspect import has_method, is_coroutine_function, name_of, wants_task_id
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
-from ..engine.blocking import deadline_of, remaining
+from ..engine.blocking import deadline_of_stop, remaining
 from ..engine.current import current, current_coroutine_task
 from ..engine.lanes import Lane
 from ..engine.spec import TaskSpec, undecorated
@@ -43,6 +43,8 @@ from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+
+    from .._checks import Seconds
     from concurrent.futures import Future
     from types import TracebackType
     from typing import Any, Callable, Mapping, Protocol, Sequence
@@ -81,11 +83,7 @@ def _places(pool: str, **sizes: Any) -> dict[str, int]:
     for name, size in sizes.items():
         if size is None:
             continue
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise InvalidTypeError(f"{name} of the {pool} pool takes an integer, not {type(size).__name__}")
-        if size < 0:
-            raise InvalidArgumentError(f"{name} of the {pool} pool takes an integer 0 or more, not {size}")
-        checked[name] = size
+        checked[name] = _checks.count(f"{name} of the {pool} pool", size, 0)
     return checked
 
 
@@ -100,16 +98,6 @@ def _refuse_for(pool: ExternalPool, **options: Any) -> None:
 def _check_callable(name: str, function: Any) -> None:
     if function is not None and not callable(function):
         raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
-
-
-def _seconds(pool: str, **durations: Any) -> float:
-    """Check one duration of a pool, and return it as a float."""
-    (name, seconds), = durations.items()
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise InvalidTypeError(f"{name} of the {pool} pool takes seconds, not {type(seconds).__name__}")
-    if not 0 <= seconds < 1e9:
-        raise InvalidArgumentError(f"{name} of the {pool} pool takes seconds from 0 on, not {seconds}")
-    return float(seconds)
 
 
 class TaskSupervisor(Schedulers):
@@ -234,7 +222,7 @@ class TaskSupervisor(Schedulers):
         """True between start and stop."""
         return self._state == _RUNNING
 
-    def stop(self, wait: bool | float = True, stop_schedulers: bool = True,
+    def stop(self, wait: bool | Seconds = True, stop_schedulers: bool = True,
              cancel_tasks: bool = False, drain: bool | None = None) -> StopReport:
         """Take no more tasks, finish those that were accepted, and end all threads, processes and loops.
 
@@ -255,7 +243,7 @@ class TaskSupervisor(Schedulers):
         :return: how many tasks finished and were cancelled, threads were abandoned, processes killed, and items left in
             the queues of workers. Each worker that leaves items is logged, too.
         """
-        deadline = None if isinstance(wait, bool) else deadline_of(wait)
+        deadline = deadline_of_stop(wait)
         drain = (not _modes.legacy if drain is None else bool(drain)) and not cancel_tasks
         if self._is_busy_here():
             # A signal handler or a finalizer came in between two lines of this thread's that must come to an end.
@@ -442,7 +430,7 @@ class TaskSupervisor(Schedulers):
     def set_thread_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
                         reserve_high: int | None = None, min_size: int | str | None = None,
                         max_size: int | None = None, max_queued: int | None = None,
-                        on_full: str | None = None, aging: float | None = None,
+                        on_full: str | None = None, aging: Seconds | None = None,
                         max_abandoned: int | None = None) -> None:
         """Set the places of the thread pool. What is left out keeps its value; running tasks are not touched.
 
@@ -483,10 +471,10 @@ class TaskSupervisor(Schedulers):
     def set_mp_pool(self, pool_size: int | None = None, reserve_normal: int | None = None,
                     reserve_high: int | None = None, min_size: int | str | None = None,
                     start_method: str | None = None, max_queued: int | None = None,
-                    on_full: str | None = None, aging: float | None = None,
+                    on_full: str | None = None, aging: Seconds | None = None,
                     initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
-                    initializer_timeout: float | None = None, maxtasksperchild: int | None = None,
-                    max_age: float | None = None, max_memory: int | None = None) -> None:
+                    initializer_timeout: Seconds | None = None, maxtasksperchild: int | None = None,
+                    max_age: Seconds | None = None, max_memory: int | None = None) -> None:
         """Set the places of the process pool, as :meth:`set_thread_pool` does; made if there is none.
 
         Processes start on first use, or ahead of it, when this returns, with ``min_size``. In a program that runs as
@@ -536,10 +524,10 @@ class TaskSupervisor(Schedulers):
 
     def _set_mp_pool(self, pool_size: int | None, reserve_normal: int | None = None, reserve_high: int | None = None,
                      min_size: int | str | None = None, start_method: str | None = None,
-                     max_queued: int | None = None, on_full: str | None = None, aging: float | None = None,
+                     max_queued: int | None = None, on_full: str | None = None, aging: Seconds | None = None,
                      initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
-                     initializer_timeout: float | None = None, maxtasksperchild: int | None = None,
-                     max_age: float | None = None, max_memory: int | None = None) -> None:
+                     initializer_timeout: Seconds | None = None, maxtasksperchild: int | None = None,
+                     max_age: Seconds | None = None, max_memory: int | None = None) -> None:
         external = self._external()
         if external is not None:
             _refuse_for(external, min_size=min_size, start_method=start_method, initializer=initializer,
@@ -568,9 +556,10 @@ class TaskSupervisor(Schedulers):
             pool.start_method = start_method
             pool.forks_from_template = pool.forks_from_template and start_method == "fork"
         if initializer_timeout is not None:
-            pool.initializer_timeout = _seconds("process", initializer_timeout=initializer_timeout) or None
+            pool.initializer_timeout = seconds_or_none(
+                "initializer_timeout of the process pool", initializer_timeout) or None
         if max_age is not None:
-            pool.max_age = _seconds("process", max_age=max_age) or None
+            pool.max_age = seconds_or_none("max_age of the process pool", max_age) or None
         if max_memory is not None:
             pool.max_memory = _places("process", max_memory=max_memory)["max_memory"] or None
         if initializer is not None or maxtasksperchild is not None:
@@ -590,7 +579,7 @@ class TaskSupervisor(Schedulers):
 
     @staticmethod
     def _limit(pool: Pool, kind: str, max_queued: int | None, on_full: str | None,
-               aging: float | None) -> None:
+               aging: Seconds | None) -> None:
         """Check and set what submissions to a pool have to meet; None leaves it as it is."""
         most, seconds = pool.max_queued, pool.aging
         if max_queued is not None:
@@ -598,7 +587,7 @@ class TaskSupervisor(Schedulers):
         if on_full is not None and on_full not in ON_FULL:
             raise InvalidArgumentError(f"on_full of the {kind} pool takes one of {', '.join(ON_FULL)}, not {on_full!r}")
         if aging is not None:
-            seconds = _seconds(kind, aging=aging) or None
+            seconds = seconds_or_none(f"aging of the {kind} pool", aging) or None
         if (most, on_full or pool.on_full, seconds) != (pool.max_queued, pool.on_full, pool.aging):
             pool.limit(most, on_full or pool.on_full, seconds)
 
@@ -629,8 +618,8 @@ class TaskSupervisor(Schedulers):
         if self._external() is not None:
             self.mp_pool = None
         _check_callable("initializer", initializer)
-        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild < 1):
-            raise InvalidArgumentError(f"maxtasksperchild takes an integer 1 or more, not {maxtasksperchild!r}")
+        if maxtasksperchild is not None:
+            maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
         if context is not None and not isinstance(context, str):
             context = context.get_start_method()
         self._own_process_pool().configure(initializer, tuple(initargs), maxtasksperchild)
@@ -780,7 +769,7 @@ class TaskSupervisor(Schedulers):
     def put_task(self, target: Callable[..., Any], args: Sequence[Any] = (),
                  kwargs: Mapping[str, Any] | None = None,
                  callback: Callable[[Any], Any] | None = None, priority: int = TASK_NORMAL,
-                 delay: float | None = None, tt: TaskType = TT_THREAD, task_id: str | None = None,
+                 delay: Seconds | None = None, tt: TaskType = TT_THREAD, task_id: str | None = None,
                  worker: Any = None, _send_task_id: bool = True) -> Task[Any]:
         """Submit a call and return its task.
 
@@ -1101,7 +1090,7 @@ class TaskSupervisor(Schedulers):
         aloop.start()
         return True
 
-    def stop_aloop(self, name: str, wait: bool | float = True, cancel_tasks: bool = False) -> bool:
+    def stop_aloop(self, name: str, wait: bool | Seconds = True, cancel_tasks: bool = False) -> bool:
         """Stop a loop by name; False when there is none."""
         aloop = self._loops.get(name, False)
         if aloop is None:

@@ -9,11 +9,11 @@ import os
 import threading
 from types import FunctionType
 
-from .._checks import runs_when_called
+from .._checks import count, runs_when_called, seconds
 from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, taken_of
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
-from ..engine.blocking import deadline_of
+from ..engine.blocking import deadline_of, deadline_of_stop
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions, unknown_option
@@ -27,6 +27,8 @@ from .triggers import ContinuousTrigger, Trigger
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, overload
+
+    from .._checks import Seconds
 else:
     def overload(function):
         return function
@@ -39,17 +41,6 @@ COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", 
 
 #: Arguments of start() that are the worker's and not its function's.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
-
-
-def _seconds(name: str, value: Any, above_zero: bool = False) -> float | None:
-    """Check a duration; None stays None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidTypeError(f"{name} takes seconds, not {type(value).__name__}")
-    if not 0 <= value < 1e9 or (above_zero and value == 0):
-        raise InvalidArgumentError(f"{name} takes seconds {'above 0' if above_zero else 'from 0 on'}, not {value!r}")
-    return float(value)
 
 
 class BackgroundWorker(ManagedWorker):
@@ -133,12 +124,9 @@ class BackgroundWorker(ManagedWorker):
         if self.restart_policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
         self.max_restarts: int | None = get("max_restarts")
-        if self.max_restarts is not None and (isinstance(self.max_restarts, bool)
-                                              or not isinstance(self.max_restarts, int)):
-            raise InvalidTypeError(f"max_restarts takes an integer or None, not {type(self.max_restarts).__name__}")
-        if self.max_restarts is not None and self.max_restarts < 0:
-            raise InvalidArgumentError(f"max_restarts takes an integer 0 or more, not {self.max_restarts}")
-        self.within = _seconds("within", get("within", 60), above_zero=True) or 60.0
+        if self.max_restarts is not None:
+            self.max_restarts = count("max_restarts", self.max_restarts, 0)
+        self.within = 60.0 if get("within") is None else seconds("within", get("within"), above=True)
         self.last_executed: float = 0
         self._runs = self._failures = self._missed = self._restarted = 0
         self._last_duration: float | None = None
@@ -227,7 +215,7 @@ class BackgroundWorker(ManagedWorker):
         self.after_start()
         return True
 
-    def stop(self, wait: bool | float = True) -> bool:
+    def stop(self, wait: bool | Seconds = True) -> bool:
         """Stop the worker: the run that is under way ends, and none follows. One that still waits for a place is called
         off; items of a queue wait for the next start.
 
@@ -238,6 +226,7 @@ class BackgroundWorker(ManagedWorker):
             end: a coroutine is cancelled, a process ended; in a thread ``current_task().check_cancelled()`` raises.
         :return: False when it had been stopped before, or never started.
         """
+        deadline = deadline_of_stop(wait)
         session = self._session
         if session is None:
             return False
@@ -249,12 +238,11 @@ class BackgroundWorker(ManagedWorker):
                 session.request_stop()
                 self._call_hook("send_stop_events")
         if wait is not False and not self._cannot_wait(session):
-            deadline = deadline_of(None if wait is True else wait)
             if not session.wait(deadline):
                 session.cancel()
         return stopped
 
-    def restart(self, *args: Any, wait: bool | float = True, **kwargs: Any) -> bool:
+    def restart(self, *args: Any, wait: bool | Seconds = True, **kwargs: Any) -> bool:
         """:meth:`stop`, then :meth:`start` with these arguments. From inside itself: the next run is the first one of
         the new start."""
         self.stop(wait=wait)
@@ -275,7 +263,7 @@ class BackgroundWorker(ManagedWorker):
         session = self._session
         return session is not None and session.done
 
-    def wait_until_stop(self, timeout: float | None = None) -> bool:
+    def wait_until_stop(self, timeout: Seconds | None = None) -> bool:
         """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
         have been started again by then.
 
@@ -283,15 +271,16 @@ class BackgroundWorker(ManagedWorker):
         :return: False when the time was up.
         :raises SupervisorBusyError: (a RuntimeError) it is the worker itself that calls.
         """
+        deadline = deadline_of(timeout)
         session = self._session
         if session is None or session.done:
             return True
         if self._cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return False, or call "
                                       "stop(wait=False), and have another thread wait")
-        return session.wait(deadline_of(timeout))
+        return session.wait(deadline)
 
-    def join(self, timeout: float | None = None) -> bool:
+    def join(self, timeout: Seconds | None = None) -> bool:
         """Block until the worker has nothing left to do. It is not stopped by that.
 
         A queue worker has nothing left to do when it has handled all items, an event or interval worker when nothing is
@@ -313,13 +302,14 @@ class BackgroundWorker(ManagedWorker):
         """
         return self.wait_until_stop(timeout)
 
-    def _join_idle(self, timeout: float | None) -> bool:
+    def _join_idle(self, timeout: Seconds | None) -> bool:
+        deadline = deadline_of(timeout)
         session = self._session
         if session is None or session.done:
             return not self._waiting()
         if self._cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have another thread wait")
-        return session.wait_idle(lambda: not self._waiting(), deadline_of(timeout)) and not self._waiting()
+        return session.wait_idle(lambda: not self._waiting(), deadline) and not self._waiting()
 
     def stats(self) -> WorkerStats:
         """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from .. import _modes
+from .. import _checks, _modes
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import unknown_option
-from .base import COMMON_OPTIONS, BackgroundWorker, _seconds
+from .base import COMMON_OPTIONS, BackgroundWorker
 from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
 from .session import Session
 from .triggers import OVERLAPS, QueueTrigger, EventTrigger, IntervalTrigger, Trigger
@@ -18,11 +18,17 @@ from .triggers import OVERLAPS, QueueTrigger, EventTrigger, IntervalTrigger, Tri
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, overload
+
+    from .._checks import Seconds
 else:
     def overload(function):
         return function
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker", "background_worker"]
+
+
+def _seconds(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.seconds(name, value)
 
 
 class BackgroundAsyncWorker(BackgroundWorker):
@@ -113,7 +119,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                                        "asyncio's queues belong to a loop; start() first")
         return self._queue
 
-    def join(self, timeout: float | None = None) -> bool:
+    def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
         return self._join_idle(timeout)
 
@@ -277,7 +283,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         session.request_step()
         return True
 
-    def join(self, timeout: float | None = None) -> bool:
+    def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
         return self._join_idle(timeout)
 

@@ -30,6 +30,8 @@ __all__ = ["OVERLAPS", "ContinuousTrigger", "QueueTrigger", "EventTrigger", "Int
 OVERLAPS = ("shift", "skip", "coalesce", "queue")
 
 _NEVER = float("inf")
+#: Ticks that are counted at most. An interval far below what a clock can tell gives an infinite number.
+_MOST_TICKS = 2.0 ** 53
 
 #: Seconds that a worker of no other trigger pauses after a run that failed: at first, and at most, when it has doubled with
 #: each that followed. One that lasted as long as that is the first of another series.
@@ -236,7 +238,7 @@ class IntervalTrigger(EventTrigger):
         elif self._overlap == "shift":
             self._deadline = max(self._deadline, now + before)
         elif self._deadline <= now and self._overlap != "queue":
-            over = int((now - self._deadline) / interval) + 1
+            over = int(min((now - self._deadline) / interval, _MOST_TICKS)) + 1
             if self._overlap == "coalesce":
                 over -= 1                   # the last of them is run now, for all
             self._misfires(over)

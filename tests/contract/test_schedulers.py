@@ -253,7 +253,7 @@ def test_a_scheduler_whose_loop_is_closed_stops_and_says_so(supervisor, clock, c
     ({"target": len}, InvalidTypeError, "target of an async job takes a coroutine function, not len"),
     ({"target": 5}, InvalidTypeError, "target of an async job takes a coroutine function, not int"),
     ({"interval": -1}, InvalidArgumentError, "interval of an async job takes seconds from 0 on"),
-    ({"interval": "1"}, InvalidTypeError, "interval of an async job takes seconds, not str"),
+    ({"interval": "1"}, InvalidTypeError, "interval of an async job takes seconds or a timedelta, not str"),
     ({"timer": -1}, InvalidArgumentError, "timer of an async job takes seconds from 0 on"),
     ({"number": -1}, InvalidArgumentError, "number of an async job takes an integer 0 or more"),
     ({"number": 1.5}, InvalidTypeError, "number of an async job takes an integer, not float"),
@@ -651,7 +651,7 @@ def test_a_function_that_raises_is_logged(supervisor, caplog):
 
 @pytest.mark.parametrize("name", ["timeout_warning", "timeout_critical"])
 def test_bad_limits(supervisor, name):
-    with pytest.raises(InvalidTypeError, match=name + " takes seconds or None, not str"):
+    with pytest.raises(InvalidTypeError, match=name + " takes seconds, a timedelta or None, not str"):
         setattr(supervisor, name, "5")
     with pytest.raises(InvalidArgumentError, match=name + " takes seconds from 0 on"):
         setattr(supervisor, name, -1)

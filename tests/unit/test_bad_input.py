@@ -154,7 +154,7 @@ def test_min_size_is_a_number_or_max(supervisor, bad):
 
 @pytest.mark.parametrize("bad", [0, -1, "5", 1.5])
 def test_maxtasksperchild(supervisor, bad):
-    with pytest.raises((ValueError, TypeError), match="maxtasksperchild takes an integer 1 or more"):
+    with pytest.raises((ValueError, TypeError), match="maxtasksperchild takes an integer"):
         supervisor.create_mp_pool(maxtasksperchild=bad)
 
 

@@ -12,7 +12,7 @@ INFINITY, NAN = float("inf"), float("nan")
 @pytest.mark.parametrize("name, value", [
     ("delay", -1), ("delay", -0.001), ("delay", INFINITY), ("delay", NAN),
     ("run_at", -1), ("run_at", INFINITY), ("run_at", NAN),
-    ("timeout", 0), ("timeout", -1), ("timeout", INFINITY), ("timeout", NAN),
+    ("timeout", 0), ("timeout", -1), ("timeout", NAN),
     ("retries", -1),
     ("retry_delay", -1), ("retry_delay", INFINITY), ("retry_delay", NAN),
     ("backoff", 0), ("backoff", -2), ("backoff", "quadratic"), ("backoff", INFINITY),

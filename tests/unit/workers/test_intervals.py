@@ -165,7 +165,7 @@ def test_impossible_times_are_refused_where_they_are_assigned(name):
     worker = background_worker(function, interval=1)
     with pytest.raises(InvalidArgumentError, match=f"{name} takes seconds from 0 on, not -1"):
         setattr(worker, name, -1)
-    with pytest.raises(InvalidTypeError, match=f"{name} takes seconds, not str"):
+    with pytest.raises(InvalidTypeError, match=f"{name} takes seconds or a timedelta, not str"):
         setattr(worker, name, "1")
 
 
