@@ -32,7 +32,8 @@ if TYPE_CHECKING:
                          ServiceConnectionError, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
                          TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
-                         TaskRetryError, TaskTimeoutError, WaitTimeoutError)
+                         TaskRetryError, TaskTimeoutError, WaitDeadlockError,
+                         WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
@@ -62,7 +63,8 @@ _HOMES = {
                   "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
                   "TASK_STATUS_CANCELED", "Priority", "TaskStatus", "TaskType"),
     "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
-               "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError", "ProcessDiedError",
+               "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "WaitDeadlockError",
+               "TaskCancelledError", "ProcessDiedError",
                "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
                "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
                "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
@@ -112,8 +114,8 @@ __all__ = [
     "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions",
     "TaskPendingError", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskRetryError",
     "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
-    "WaitTimeoutError", "WorkerStats", "amap", "as_completed", "background_task",
-    "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply", "co_wait_completed",
+    "WaitDeadlockError", "WaitTimeoutError", "WorkerStats", "amap", "as_completed",
+    "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply", "co_wait_completed",
     "current_task", "g", "iter_completed", "pmap", "report_progress", "run", "set_debug",
     "task_supervisor", "tmap", "wait_completed",
 ]

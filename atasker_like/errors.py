@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
-    "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "TaskCancelledError",
+    "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "WaitDeadlockError", "TaskCancelledError",
     "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
     "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
     "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
@@ -59,6 +59,14 @@ class TaskTimeoutError(SupervisorError, TimeoutError):
 
 class WaitTimeoutError(SupervisorError, TimeoutError):
     """The caller's own patience ended. The task itself goes on."""
+
+
+class WaitDeadlockError(SupervisorError, RuntimeError):
+    """A wait that can never end was about to begin: a task waits for itself, tasks wait for each other in a circle, or
+    blocking code waits for a coroutine task in the event loop that this task needs. The message names the tasks.
+
+    Waits that something else may still end, such as a timeout, are logged as a warning instead.
+    """
 
 
 class TaskCancelledError(SupervisorError, CancelledError):

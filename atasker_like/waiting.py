@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from threading import Lock
 
 from ._checks import in_seconds
 from ._inspect import has_method
-from .engine.blocking import block, deadline_of
+from .engine.blocking import deadline_of
 from .engine.loop_mailbox import FutureWatcher
 from .engine.result import Failure
 from .engine.task import CANCELED, COMPLETED, Task
+from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
 from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
 
 TYPE_CHECKING = False
@@ -127,22 +129,45 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     return values[0] if single else values
 
 
-class _Arrivals:
-    """Tasks in the order in which they end, for one thread that takes them."""
+class _Pending:
+    """Returns some of the tasks that are watched and have not ended. One thread calls it again and again."""
 
-    def __init__(self, tasks: Iterable[Task[Any]]) -> None:
+    def __init__(self, watchers: list[tuple[Task[Any], Callable[[], None]]]) -> None:
+        self._watchers = watchers
+        self._passed = 0            # so many at the beginning have ended
+
+    def __call__(self) -> list[Task[Any]]:
+        watchers = self._watchers
+        while self._passed < len(watchers) and watchers[self._passed][0].done():
+            self._passed += 1
+        some = islice(watchers, self._passed, self._passed + LOOKED_AT)
+        return [task for task, _ in some if not task.done()]
+
+
+class _Arrivals:
+    """Tasks in the order in which they end, for one thread that takes them.
+
+    :param all_needed: True if the thread goes on when all of them have ended, False if it may do so earlier.
+    """
+
+    def __init__(self, tasks: Iterable[Task[Any]], all_needed: bool = False) -> None:
         # Shared without a lock, since a signal handler may end a task at any line: appending and taking are each one
         # step, and a gate that was opened for nothing only has the taker look once more.
         self._ended: deque[Task[Any]] = deque()
         self._gate = Lock()         # held; released when something has ended
         self._gate.acquire()
         self._watchers: list[tuple[Task[Any], Callable[[], None]]] = []
+        self._all_needed = all_needed
+        self._pending = _Pending(self._watchers)
+        self._left = 0              # so many are still to be taken
+        self._looked = False        # for tasks that nothing runs
         for task in tasks:
             watcher = self._watcher(task)
             if task._watch(watcher):
                 self._watchers.append((task, watcher))
             else:
                 self._ended.append(task)
+            self._left += 1
 
     def _watcher(self, task: Task[Any]) -> Callable[[], None]:
         def ended() -> None:
@@ -157,12 +182,24 @@ class _Arrivals:
     def _all(self) -> list[Task[Any]]:
         return [self._ended.popleft() for _ in range(len(self._ended))]
 
-    def take(self, deadline: float | None) -> list[Task[Any]]:
-        """Block until something has ended and return all that has; nothing when the deadline has come."""
-        while True:
+    def take(self, deadline: float | None, until: float | None = None) -> list[Task[Any]]:
+        """Block until something has ended and return all that has; nothing when the deadline has come.
+
+        :param until: an earlier time at which this call returns; the wait itself goes on.
+        """
+        ended = self._all()
+        if not ended and not self._looked:
+            self._looked = True
+            for task in self._pending():
+                task._warn_if_held_up()
+        while not ended:
+            certain = deadline is None and (self._all_needed or self._left == 1)
+            opened = block_on(self._pending(), self._gate.acquire, deadline if until is None else until, certain)
             ended = self._all()
-            if ended or not block(self._gate.acquire, deadline):
-                return ended or self._all()
+            if not opened:
+                break
+        self._left -= len(ended)
+        return ended
 
     def close(self) -> None:
         """Forget the tasks that have not ended."""
@@ -179,12 +216,12 @@ def _watch_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
     from ._progress import ProgressBar
 
     bar = ProgressBar(len(tasks))
-    arrivals = _Arrivals(tasks)
+    arrivals = _Arrivals(tasks, all_needed=True)
     done = failed = 0
     try:
         while done < len(tasks):
             look = monotonic() + bar.interval
-            for task in arrivals.take(look if deadline is None else min(look, deadline)):
+            for task in arrivals.take(deadline, look if deadline is None else min(look, deadline)):
                 done += 1
                 failed += task._status == CANCELED or type(task._outcome) is Failure
             bar.update(done, failed)
@@ -286,21 +323,10 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None, strict: 
     single = _is_single(tasks)
     pending = [_as_task(tasks, "co_wait_completed")] if single else _as_tasks(tasks, "co_wait_completed")
     for task in reversed(pending):
-        if not task.done() and not await _co_end(task, deadline):
+        if not task.done() and not await task._co_end(deadline):
             raise _unfinished(pending, timeout)
     values = _collect(pending, strict)
     return values[0] if single else values
-
-
-async def _co_end(task: Task[Any], deadline: float | None) -> bool:
-    watcher = FutureWatcher()
-    if not task._watch(watcher):
-        return True
-    try:
-        return await watcher.wait(deadline) or task.done()
-    finally:
-        if not task.done():
-            task._unwatch(watcher)
 
 
 def co_as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> AsyncIterator[Task[Any]]:
@@ -323,7 +349,7 @@ async def _co_as_completed(pending: list[Task[Any]], deadline: float | None,
         if not coming.future.done():
             coming.future.set_result(None)
 
-    watchers = []
+    watchers: list[tuple[Task[Any], Callable[[], None]]] = []
     for task in pending:
         def ended(task: Task[Any] = task) -> None:
             mailbox.post(arrive, task)
@@ -332,14 +358,27 @@ async def _co_as_completed(pending: list[Task[Any]], deadline: float | None,
             watchers.append((task, ended))
         else:
             come.append(task)
+    unfinished = _Pending(watchers)
     try:
-        for _ in pending:
+        for task in [] if come else unfinished():
+            mailbox.post(Task._warn_if_held_up, task)
+        for left in range(len(pending), 0, -1):
             while not come:
                 coming = FutureWatcher()
-                if not await coming.wait(deadline) and not come:
+                if not await _co_any(unfinished(), coming, deadline, left == 1) and not come:
                     raise _unfinished(pending, timeout) from None
             yield come.popleft()
     finally:
         for task, watcher in watchers:
             if not task.done():
                 task._unwatch(watcher)
+
+
+async def _co_any(tasks: list[Task[Any]], coming: FutureWatcher, deadline: float | None, last: bool) -> bool:
+    wait = None
+    try:
+        wait = await_begins(tasks, coming, deadline is None and last)
+        return await coming.wait(deadline)
+    finally:
+        if wait is not None:
+            await_ends(wait)

@@ -37,6 +37,7 @@ LAYERS = [
         "engine.registry",
         "engine.result",
         "engine.spec",
+        "engine.wait_graph",
         "engine.task",
         "engine.lanes",
         "engine.run_queue",

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from sys import _getframe, modules
 from threading import TIMEOUT_MAX
 from time import monotonic
 
 from .._checks import wait_seconds
+from .._log import log
 from ..errors import QueueFullError
-from .current import current
+from .current import current, current_coroutine_task, running_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,12 +62,37 @@ def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
         return acquire(False)
     member = current.member
     if member is None:
+        if running_loop() is not None:
+            _warn_of_blocked_loop()
         return acquire(True, timeout)
     member.lend()
     try:
+        if running_loop() is not None:
+            _warn_of_blocked_loop()
         return acquire(True, timeout)
     finally:
         member.reclaim()
+
+
+_PACKAGE = __name__.partition(".")[0]
+#: Lines of code that have been warned of, by file and number; adding one is a single step, so no lock is needed.
+_warned: set[tuple[str, int]] = set()
+_WARNED_MOST = 1000
+
+
+def _warn_of_blocked_loop() -> None:
+    """This thread is about to block, and an event loop runs in it. Say so, once for each line of code that does that."""
+    if "ipykernel" in modules and current_coroutine_task.get() is None:
+        return      # the cells of a notebook run in a loop, and are expected to wait
+    frame: Any = _getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    place = ("unknown", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    if place in _warned or len(_warned) >= _WARNED_MOST:
+        return
+    _warned.add(place)
+    log.warning("%s:%d blocks the event loop that runs in its thread until the wait ends; use 'await task' "
+                "or another coroutine, such as co_wait_completed(), or make the call in a thread", *place)
 
 
 class _Hurried:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 __all__ = ["check_cancelled", "coroutine_inside", "current", "current_coroutine_task", "current_task",
-           "report_progress"]
+           "report_progress", "running_loop"]
 
 
 class _Current(threading.local):
@@ -90,6 +90,17 @@ def report_progress(done: float, total: float | None = None, message: str | None
     task = current_task()
     if task is not None:
         task.report_progress(done, total, message)
+
+
+def running_loop() -> Any:
+    """Return the event loop that runs in this thread, or None. asyncio is not imported for that."""
+    events = modules.get("asyncio.events")
+    if events is None:
+        return None
+    try:
+        return events._get_running_loop()
+    except AttributeError:      # asyncio is being imported
+        return None
 
 
 _CHILD = __name__.rsplit(".", 2)[0] + ".pools.process.child"

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from heapq import heappop, heappush
 from sys import maxsize
 
+from .._log import log
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import check_lane
 from .task import QUEUED
@@ -98,7 +99,7 @@ class Lane:
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
-                 "_alarm", "unknown", "__weakref__")
+                 "_alarm", "unknown", "advice", "_told", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -131,6 +132,9 @@ class Lane:
         self._alarm: TimerEntry | None = None              # the timer's call when the next one may start
         #: Makes the error for submissions to a lane that was only named; None for a lane that was made.
         self.unknown: Callable[[], Exception] | None = None
+        #: Of a queue's lane: returns what is to be done while it is paused, or None if it goes on by itself.
+        self.advice: Callable[[], str | None] | None = None
+        self._told = False      # since it was paused
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
 
     @classmethod
@@ -175,8 +179,17 @@ class Lane:
     def resume(self) -> None:
         """Start tasks again."""
         with self._changing():
-            self.paused = False
+            self.paused = self._told = False
             self._set_most()
+
+    def warn_of_wait(self, what: str) -> None:
+        """Warn, once a pause, of a wait for something that the paused lane holds up. No lock is held."""
+        if self._told:
+            return
+        advice = f"lane {self.name!r} is paused; call its resume()" if self.advice is None else self.advice()
+        if advice is not None:
+            self._told = True
+            log.warning("a wait for %s cannot end by itself: %s before the wait, or from other code", what, advice)
 
     def _set_most(self) -> None:
         looked_at = self.paused or self.rate is not None

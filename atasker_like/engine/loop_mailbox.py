@@ -114,15 +114,15 @@ def _wake(future: asyncio.Future[None]) -> None:
 class FutureWatcher:
     """A watcher that resolves a future of a loop, from whatever thread the task ends in."""
 
-    __slots__ = ("_mailbox", "future")
+    __slots__ = ("mailbox", "future")
 
     def __init__(self) -> None:
         loop = _running_loop()
-        self._mailbox = mailbox_of(loop)
+        self.mailbox = mailbox_of(loop)
         self.future: asyncio.Future[Any] = loop.create_future()
 
     def __call__(self) -> None:
-        self._mailbox.post(_wake, self.future)
+        self.mailbox.post(_wake, self.future)
 
     async def wait(self, deadline: float | None) -> bool:
         """Wait until it has been called, at the latest until the deadline; say whether it has.

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         def abandon(self, task: Task[Any]) -> None: ...
         def complete_early(self, task: Task[Any]) -> bool: ...
         def report(self, task: Task[Any], progress: Progress) -> None: ...
+        def loop_of(self, task: Task[Any]) -> Any: ...
+        def asyncio_task_of(self, task: Task[Any]) -> Any: ...
 
 __all__ = ["AnnouncedFunction", "Decorated", "TaskSpec", "undecorated"]
 
@@ -56,7 +58,7 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob")
+                 "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob", "ends_early")
 
     def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
@@ -86,6 +88,8 @@ class TaskSpec:
         self.plain = self.brief and lane is None
         #: True when a pool process needs to be told the function and its arguments only.
         self.terse = not (takes_id or options.name is not None or options.retries)
+        #: True of a task that the application may complete by itself, with mark_task_completed().
+        self.ends_early = False
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: float | None = None
         self.blob: bytes | None = None

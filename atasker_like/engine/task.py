@@ -23,11 +23,12 @@ from ..constants import TaskStatus, TaskType
 from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError,
                       TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
-from .blocking import block, deadline_of
-from .current import current, current_task
+from .blocking import deadline_of
+from .current import current, current_task, running_loop
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
 from .spec import TaskSpec
+from .wait_graph import await_begins, await_ends, block_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -231,16 +232,24 @@ class Task(_Subscript[T], Attempt):
         gate.acquire()
         if not self._watch(gate.release):
             return True
+        if self._spec.lane is not None:
+            self._warn_if_held_up()
         ended = False
         try:
-            if deadline is None and current.member is None:
+            if deadline is None and current.member is None and running_loop() is None:
                 ended = gate.acquire()
             else:
-                ended = block(gate.acquire, deadline)
+                ended = block_on((self,), gate.acquire, deadline, deadline is None)
         finally:
             if not ended:
                 self._unwatch(gate.release)
         return ended or self.done()
+
+    def _warn_if_held_up(self) -> None:
+        """Warn of a wait that has begun if nothing runs the task, as its queue has not been started."""
+        lane = self._spec.lane
+        if lane is not None and lane.paused and self._status == QUEUED:
+            lane.warn_of_wait(f"task {self.name} ({self.id[-8:]})")
 
     def _start(self, deadline: float | None) -> bool:
         """Block until the task is started, or has ended; say whether it is."""
@@ -255,7 +264,8 @@ class Task(_Subscript[T], Attempt):
             if extra.on_start is None:
                 extra.on_start = []
             extra.on_start.append(gate.release)
-        return block(gate.acquire, deadline) or self.is_started()
+        self._warn_if_held_up()
+        return block_on((self,), gate.acquire, deadline, deadline is None) or self.is_started()
 
     # -- what it is ----------------------------------------------------------------------------------
 
@@ -510,12 +520,35 @@ class Task(_Subscript[T], Attempt):
         if not self.done():
             watcher = FutureWatcher()
             if self._watch(watcher):
+                wait = None
                 try:
+                    if self._spec.lane is not None:     # not at once: a coroutine that is about to may start it
+                        watcher.future.get_loop().call_soon(self._warn_if_held_up)
+                    wait = await_begins((self,), watcher, True)
                     yield from watcher.future
                 finally:
+                    if wait is not None:
+                        await_ends(wait)
                     if not self.done():
                         self._unwatch(watcher)
         return self.value()
+
+    async def _co_end(self, deadline: float | None) -> bool:
+        """Wait in a coroutine until the task is final; return whether it is."""
+        watcher = FutureWatcher()
+        if not self._watch(watcher):
+            return True
+        wait = None
+        try:
+            if self._spec.lane is not None:
+                watcher.future.get_loop().call_soon(self._warn_if_held_up)
+            wait = await_begins((self,), watcher, deadline is None)
+            return await watcher.wait(deadline) or self.done()
+        finally:
+            if wait is not None:
+                await_ends(wait)
+            if not self.done():
+                self._unwatch(watcher)
 
     def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
         """Have ``callback(task)`` called when the task has ended; at once when it has.

@@ -139,6 +139,8 @@ class Intake(Telling):
             del held
             self._announce(task, watchers)
             return True
+        if lane is not None and lane.paused:
+            lane.warn_of_wait(f"room for task {task.name}")
         gate = Lock()
         gate.acquire()
         with self.lock:

@@ -802,6 +802,14 @@ class Pool(Intake):
             tasks = list(self.registry.live.values())
         return {task.id: task for task in tasks}
 
+    def loop_of(self, task: Task[Any]) -> Any:
+        """Return the event loop that a task needs, or None. Any thread may call it."""
+        return None
+
+    def asyncio_task_of(self, task: Task[Any]) -> Any:
+        """Return the asyncio task that runs a task's coroutine, or None. Any thread may call it."""
+        return None
+
     def find(self, task_id: str) -> Task[Any] | None:
         """Return a live task, or None."""
         with self.lock:

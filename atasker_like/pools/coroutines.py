@@ -342,6 +342,16 @@ class LoopPool(Pool):
             chore()
         self._announce(task, watchers, inline=False)
 
+    def loop_of(self, task: Task[Any]) -> Any:
+        extra = task._extra
+        payload = None if extra is None else extra.payload
+        return None if payload is None else payload[0].loop
+
+    def asyncio_task_of(self, task: Task[Any]) -> Any:
+        extra = task._extra
+        payload = None if extra is None else extra.payload
+        return None if payload is None else payload[1]
+
     def _withdrawn(self, task: Task[Any]) -> Chores:
         self._leave_line(task)
         return self._dispatch_chores()

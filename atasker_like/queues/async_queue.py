@@ -13,7 +13,7 @@ from ..engine.blocking import deadline_of
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
 from ..engine.task import FINAL
 from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
-from ..waiting import _co_as_completed, _co_end
+from ..waiting import _co_as_completed
 from .base import TaskQueue
 from .fronts import tell_behind
 from .groups import TaskGroup
@@ -180,7 +180,7 @@ class AsyncQueue(TaskQueue):
         while True:
             cleared, seen = self._cleared, len(tasks)
             for task in self._unfinished(seen):
-                if task._status not in FINAL and task is not own and not await _co_end(task, deadline):
+                if task._status not in FINAL and task is not own and not await task._co_end(deadline):
                     return None
             if own is None:
                 if not self._has_settled(seen, cleared):

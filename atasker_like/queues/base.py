@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from operator import attrgetter, countOf
 from time import perf_counter
 
@@ -56,6 +57,7 @@ class TaskQueue(Submitting):
     def _begin_anew(self) -> None:
         super()._begin_anew()
         self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
+        self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
         self._tasks: list[Task[Any]] = []
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
@@ -387,6 +389,14 @@ class TaskQueue(Submitting):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self._running else "started" if self._started else "waiting"
         return f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} active>"
+
+
+def _how_to_run(reference: Callable[[], TaskQueue | None], kind: str) -> str | None:
+    """Return what has to be called on a queue whose lane is paused; None if it was called, and the pause will end."""
+    queue = reference()
+    if queue is not None and (queue._started or queue._running is not None or queue._closing):
+        return None
+    return f"its {kind} has not been started; call its run() or start()"
 
 
 _queues: weakref.WeakSet[TaskQueue] = weakref.WeakSet()

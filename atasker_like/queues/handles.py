@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
-from ..engine.loop_mailbox import FutureWatcher, mailbox_of
+from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
 from ..waiting import TaskView
@@ -239,13 +239,7 @@ class TaskHandle(_Handle):
         """
         task = self.task
         if not task.done():
-            watcher = FutureWatcher()
-            if task._watch(watcher):
-                try:
-                    await watcher.future
-                finally:
-                    if not task.done():
-                        task._unwatch(watcher)
+            await task._co_end(None)
         return result_of(task)
 
     def __await__(self) -> Generator[Any, None, TaskResult]:

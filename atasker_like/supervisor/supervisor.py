@@ -792,6 +792,7 @@ class TaskSupervisor(Schedulers):
         if spec is None:
             spec = self.make_spec(target, tt, TaskOptions(priority=priority, delay=delay or None), callback,
                                   worker=worker)
+            spec.ends_early = True
             wants_id = _send_task_id and spec.tt == TT_THREAD and wants_task_id(spec.function)
         elif (target is not spec.function or callback is not spec.callback
               or (priority, delay, tt) != (spec.priority, spec.options.delay, spec.tt)):

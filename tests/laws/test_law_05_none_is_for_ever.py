@@ -6,7 +6,7 @@ import pytest
 
 from atasker_like import (WaitTimeoutError, as_completed, background_task, co_as_completed,
                           co_wait_completed, wait_completed)
-from atasker_like.engine import task as task_module
+from atasker_like.engine import wait_graph
 from atasker_like.engine import blocking as waiting
 
 from .tools import PATIENCE, Hold, join, started, wait_for
@@ -81,14 +81,14 @@ def test_one_deadline_for_all_that_is_waited_for(make, monkeypatch):
     gates = [Hold() for _ in range(3)]
     tasks = [supervisor.put_task(gate) for gate in gates]
     deadlines = []
-    block = task_module.block
+    block = wait_graph.block
 
     def note(acquire, deadline):
         gates[len(deadlines)].go()          # each ends when it is waited for, not before
         deadlines.append(deadline)
         return block(acquire, deadline)
 
-    monkeypatch.setattr(task_module, "block", note)
+    monkeypatch.setattr(wait_graph, "block", note)
     wait_completed(list(reversed(tasks)), timeout=PATIENCE)
     assert len(deadlines) == 3 and len(set(deadlines)) == 1 and deadlines[0] is not None
 

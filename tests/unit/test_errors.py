@@ -18,6 +18,7 @@ EXAMPLES = {
     "TaskNotFoundError": (errors.TaskNotFoundError("m"), LookupError),
     "TaskTimeoutError": (errors.TaskTimeoutError("m"), TimeoutError),
     "WaitTimeoutError": (errors.WaitTimeoutError("m"), TimeoutError),
+    "WaitDeadlockError": (errors.WaitDeadlockError("m"), RuntimeError),
     "TaskCancelledError": (errors.TaskCancelledError("m"), concurrent.futures.CancelledError),
     "ProcessDiedError": (errors.ProcessDiedError("m", 5, -9), concurrent.futures.BrokenExecutor),
     "PoolBrokenError": (errors.PoolBrokenError("m"), concurrent.futures.BrokenExecutor),

@@ -1,0 +1,528 @@
+"""Law 12. Nothing is lost in silence: a wait that provably cannot end raises, and one that only other code can end warns."""
+import asyncio
+import inspect
+import sys
+import threading
+import types
+
+import pytest
+
+from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
+                          WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
+                          co_as_completed, co_wait_completed, current_task, wait_completed)
+from atasker_like.engine import blocking, wait_graph
+
+from .tools import PATIENCE, join, started, wait_for
+
+
+@pytest.fixture(autouse=True)
+def told(caplog, monkeypatch):
+    """Returns the warnings of this test that have a word in them. Nothing has been warned of before, and no wait is left."""
+    monkeypatch.setattr(wait_graph, "_warned", set())
+    monkeypatch.setattr(blocking, "_warned", set())
+    yield lambda word: [record.getMessage() for record in caplog.records
+                        if record.levelname == "WARNING" and word in record.getMessage()]
+    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines) == ({}, {}, {})
+
+
+def first_of(tasks):
+    return next(iter(as_completed(tasks)))
+
+
+async def co_first_of(tasks):
+    async for task in co_as_completed(tasks):
+        return task
+
+
+BLOCKING = {
+    "value": lambda task: task.value(),
+    "exception": lambda task: task.exception(),
+    "wait": lambda task: task.wait(),
+    "completed.wait": lambda task: task.completed.wait(),
+    "wait_completed": wait_completed,
+    "wait_completed of many": lambda task: wait_completed([task]),
+    "wait_completed with progress": lambda task: wait_completed([task], progress=True),
+    "as_completed": lambda task: first_of([task]),
+}
+AWAITING = {
+    "await": lambda task: task,
+    "co_wait_completed": co_wait_completed,
+    "co_as_completed": lambda task: co_first_of([task]),
+    "as_completed": lambda task: as_completed([task]).__anext__(),
+}
+
+
+def error_of(task):
+    error = task.exception(PATIENCE)
+    assert type(error) is WaitDeadlockError, error
+    return str(error)
+
+
+class Circle:
+    """Tasks that each wait for the next one, when all of them have started."""
+
+    def __init__(self, supervisor, *ways, **options):
+        self.tasks = []
+        self.ready = threading.Event()
+        self.supervisor = supervisor
+        for place, way in enumerate(ways):
+            function = self.in_a_loop if inspect.iscoroutinefunction(way) else self.in_a_thread
+            bound = background_task(function, supervisor=supervisor, name="abcdef"[place], **options)
+            self.tasks.append(bound(way, (place + 1) % len(ways)))
+        for task in self.tasks:
+            assert task.started.wait(PATIENCE)
+        self.ready.set()
+
+    def in_a_thread(self, way, following):
+        assert self.ready.wait(PATIENCE)
+        return way(self.tasks[following])
+
+    async def in_a_loop(self, way, following):
+        while not self.ready.is_set():
+            await asyncio.sleep(0)
+        return await way(self.tasks[following])
+
+    def errors(self):
+        """The errors of all tasks, which end, and of which one is the first cause."""
+        errors = [task.exception(PATIENCE) for task in self.tasks]
+        assert any(type(error) is WaitDeadlockError for error in errors), errors
+        return errors
+
+    def end(self):
+        for task in self.tasks:
+            task.mark_completed()
+
+
+def in_a_loop(way):
+    async def wait(task):
+        return await way(task)
+    return wait
+
+
+# -- for itself --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", BLOCKING)
+def test_thread_task_that_waits_for_itself_gets_an_error(make_supervisor, way, capsys):
+    own = background_task(lambda: BLOCKING[way](current_task()), supervisor=make_supervisor(), name="own")
+    assert "task own (" in error_of(own()) and "waits for itself" in error_of(own())
+
+
+@pytest.mark.parametrize("way", AWAITING)
+def test_coroutine_task_that_waits_for_itself_gets_an_error(make_supervisor, way):
+    async def own():
+        return await AWAITING[way](current_task())
+
+    assert "own (" in error_of(background_task(own, supervisor=make_supervisor())())
+
+
+def test_coroutine_task_that_blocks_for_itself_gets_an_error(make_supervisor):
+    async def own():
+        return current_task().value()
+
+    assert "use 'await'" in error_of(background_task(own, supervisor=make_supervisor())())
+
+
+# -- in a circle -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", BLOCKING)
+def test_two_thread_tasks_in_a_circle_get_an_error_that_names_it(make_supervisor, way, capsys):
+    circle = Circle(make_supervisor(), BLOCKING[way], lambda task: task.value())
+    text = str(next(error for error in circle.errors() if error is not None))
+    assert "in a circle: task a (" in text or "in a circle: task b (" in text
+    assert text.count("task a (") + text.count("task b (") == 3
+
+
+@pytest.mark.parametrize("way", AWAITING)
+def test_two_coroutine_tasks_in_a_circle_get_an_error_that_names_it(make_supervisor, way):
+    circle = Circle(make_supervisor(), in_a_loop(AWAITING[way]), in_a_loop(AWAITING["await"]))
+    text = str(next(error for error in circle.errors() if error is not None))
+    assert "in a circle: task " in text and "task a (" in text and "task b (" in text
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+@pytest.mark.parametrize("first_in_loop", [False, True])
+def test_circle_across_threads_and_coroutines_gets_an_error(make_supervisor, size, first_in_loop, told):
+    ways = [in_a_loop(AWAITING["await"]) if place % 2 == first_in_loop else BLOCKING["value"] for place in range(size)]
+    circle = Circle(make_supervisor(), *ways)
+    errors = circle.errors()
+    assert all(type(error) is WaitDeadlockError for error in errors)
+    assert all(f"task {name} (" in str(errors[0]) for name in "abcdef"[:size])
+    assert not told("circle")
+
+
+def test_circle_across_two_loops_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+    tasks, ready = {}, threading.Event()
+
+    async def one(other):
+        while not ready.is_set():
+            await asyncio.sleep(0)
+        return await tasks[other]
+
+    for name in "ab":
+        loop = supervisor.create_aloop(name)
+        tasks[name] = background_task(one, supervisor=supervisor, loop=loop, name=name)("ba"["ab".index(name)])
+    ready.set()
+    assert "in a circle" in error_of(tasks["a"]) and "in a circle" in error_of(tasks["b"])
+
+
+def test_circle_through_a_queue_that_a_task_runs_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+
+    def parent():
+        own = current_task()
+        queue = ThreadQueue(supervisor=supervisor)
+        handle = queue.submit(lambda: own.value())
+        queue.run()
+        return handle.wait()
+
+    assert background_task(parent, supervisor=supervisor)().value(PATIENCE).status == "failed"
+
+
+def test_many_circles_at_once_all_end(make_supervisor):
+    supervisor = make_supervisor(pool_size=0)
+    circles = [Circle(supervisor, BLOCKING["value"], BLOCKING["wait_completed"]) for _ in range(50)]
+    for circle in circles:
+        circle.errors()
+
+
+# -- in the loop that the task needs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", BLOCKING)
+def test_blocking_wait_in_the_loop_that_the_task_needs_gets_an_error(make_supervisor, way, capsys, told):
+    supervisor = make_supervisor()
+
+    async def inner():
+        return 1
+
+    async def outer():
+        return BLOCKING[way](background_task(inner, supervisor=supervisor)())
+
+    text = error_of(background_task(outer, supervisor=supervisor)())
+    assert "outer (" in text and "inner (" in text and text.endswith("use 'await' in code that runs in a loop")
+    assert not told("blocks the event loop")
+
+
+def test_wait_for_the_start_of_a_task_in_its_own_loop_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+
+    async def inner():
+        return 1
+
+    async def outer():
+        return background_task(inner, supervisor=supervisor)().started.wait()
+
+    error_of(background_task(outer, supervisor=supervisor)())
+
+
+def test_blocking_wait_in_a_loop_of_the_application_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+
+    async def inner():
+        return 1
+
+    async def main():
+        bound = background_task(inner, supervisor=supervisor, loop=asyncio.get_running_loop())
+        task = bound()
+        with pytest.raises(WaitDeadlockError, match="the code waits for task .*inner .*event loop that the code blocks"):
+            task.value()
+        return await task
+
+    assert asyncio.run(main()) == 1
+
+
+def test_blocking_wait_for_a_thread_that_needs_the_loop_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+
+    async def inner():
+        return 1
+
+    async def outer():
+        child = background_task(inner, supervisor=supervisor)()
+        thread = background_task(lambda: child.value(), supervisor=supervisor, name="thread")()
+        return thread.value()
+
+    assert "thread (" in error_of(background_task(outer, supervisor=supervisor)())
+
+
+# -- what may end ------------------------------------------------------------------------------------------
+
+
+async def bounded(task):
+    return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(co_wait_completed(task))), PATIENCE)
+
+
+async def in_wait_for(task):
+    return await asyncio.wait_for(co_wait_completed(task), PATIENCE)
+
+
+async def in_a_with_block(task):
+    with Scope():
+        return await task
+
+
+async def in_gather(task):
+    return await asyncio.gather(task)
+
+
+async def co_bounded(task):
+    return await co_wait_completed(task, timeout=PATIENCE)
+
+
+class Scope:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+
+UNCERTAIN = {
+    "value with a timeout": lambda task: task.value(PATIENCE),
+    "as_completed with a timeout": lambda task: list(as_completed([task], timeout=PATIENCE)),
+    "any of two": lambda task: first_of([task, background_task(threading.Event().wait, name="other")(PATIENCE)]),
+    "co_wait_completed with a timeout": co_bounded,
+    "wait_for": in_wait_for,
+    "wait_for of a shield": bounded,
+    "with block": in_a_with_block,
+    "gather": in_gather,
+}
+if sys.version_info >= (3, 11):
+    async def in_timeout(task):
+        async with asyncio.timeout(PATIENCE):
+            return await task
+
+    UNCERTAIN["asyncio.timeout"] = in_timeout
+
+
+@pytest.mark.parametrize("way", sorted(set(UNCERTAIN) - {"any of two"}))
+def test_circle_with_a_wait_that_may_end_is_warned_of(make_supervisor, told, way):
+    circle = Circle(make_supervisor(), UNCERTAIN[way], BLOCKING["value"])
+    wait_for(lambda: told("in a circle"), "a warning")
+    assert not any(task.done() for task in circle.tasks)
+    circle.end()
+    assert len(told("in a circle")) == 1
+    assert "task a (" in told("in a circle")[0] and "task b (" in told("in a circle")[0]
+
+
+def test_circle_through_a_wait_for_any_of_several_is_warned_of(make_supervisor, told):
+    supervisor = make_supervisor()
+    gate = threading.Event()
+    other = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
+    circle = Circle(supervisor, lambda task: first_of([task, other]), BLOCKING["value"])
+    wait_for(lambda: told("in a circle"), "a warning")
+    gate.set()
+    assert circle.tasks[0].value(PATIENCE) is other and circle.tasks[1].value(PATIENCE) is other
+
+
+def test_circle_of_tasks_with_a_timeout_is_warned_of(make_supervisor, told):
+    circle = Circle(make_supervisor(), BLOCKING["value"], BLOCKING["value"], timeout=1000)
+    wait_for(lambda: told("in a circle"), "a warning")
+    circle.end()
+
+
+def test_circle_of_put_task_which_mark_task_completed_may_end_is_warned_of(make_supervisor, told):
+    supervisor = make_supervisor()
+    own = supervisor.put_task(lambda: current_task().value())
+    wait_for(lambda: told("waits for itself"), "a warning")
+    assert supervisor.mark_task_completed(own)
+    assert own.value(PATIENCE) is None
+
+
+def test_blocking_wait_for_a_coroutine_of_put_task_is_warned_of(make_supervisor, told):
+    supervisor = make_supervisor()
+
+    async def inner():
+        return 1
+
+    async def outer():
+        with pytest.raises(WaitTimeoutError):
+            supervisor.put_task(inner, tt=TT_COROUTINE).value(0.01)
+        return True
+
+    assert background_task(outer, supervisor=supervisor)().value(PATIENCE)
+    assert len(told("which needs the event loop")) == 1
+
+
+def test_coroutine_in_a_circle_that_is_cancelled_at_once_leaves_no_wait(make_supervisor):
+    supervisor = make_supervisor()
+
+    async def own():
+        waiting = asyncio.ensure_future(co_wait_completed(current_task()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        return 1
+
+    assert background_task(own, supervisor=supervisor)().value(PATIENCE) == 1
+
+
+def test_tasks_that_wait_for_each_other_one_after_another_are_no_circle(make_supervisor, told):
+    supervisor = make_supervisor()
+    first = background_task(lambda: 1, supervisor=supervisor)()
+
+    def second():
+        return first.value() + 1
+
+    tasks = [background_task(second, supervisor=supervisor)() for _ in range(20)]
+    assert wait_completed(tasks, PATIENCE) == [2] * 20
+    assert not told("wait")
+
+
+def test_cancelled_task_of_a_circle_ends_the_others(make_supervisor, told):
+    circle = Circle(make_supervisor(), in_gather, BLOCKING["value"])
+    wait_for(lambda: told("in a circle"), "a warning")
+    circle.tasks[0].cancel()
+    for task in circle.tasks:
+        with pytest.raises(TaskCancelledError):
+            task.value(PATIENCE)
+
+
+def test_wait_outside_of_tasks_and_loops_is_not_entered(make_supervisor, monkeypatch):
+    gate = threading.Event()
+    supervisor = make_supervisor()
+    task = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
+    monkeypatch.setattr(wait_graph, "Wait", None)
+    thread = started(task.value)
+    wait_for(lambda: task._watchers, "the wait")
+    gate.set()
+    join(thread)
+    assert task.value() is True
+
+
+# -- a loop that is blocked --------------------------------------------------------------------------------
+
+
+def run_blocking(supervisor, times=1):
+    async def main():
+        for _ in range(times):
+            task = background_task(lambda: gate.acquire(timeout=PATIENCE), supervisor=supervisor)()
+            gate = threading.Semaphore(0)
+            asyncio.get_running_loop().run_in_executor(None, lambda: wait_for(lambda: task._watchers, "it") or gate.release())
+            task.value()
+
+    asyncio.run(main())
+
+
+def test_wait_that_blocks_a_loop_is_warned_of_once(make_supervisor, told):
+    run_blocking(make_supervisor(), 3)
+    warning, = told("blocks the event loop")
+    assert f"{__file__}:" in warning and "'await task'" in warning
+
+
+def test_wait_in_a_cell_of_a_notebook_is_not_warned_of(make_supervisor, told, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    supervisor = make_supervisor()
+    run_blocking(supervisor)
+    assert not told("blocks the event loop")
+
+    async def in_a_task():
+        return background_task(lambda: threading.Event().wait(0.01), supervisor=supervisor)().value()
+
+    background_task(in_a_task, supervisor=supervisor)().value(PATIENCE)
+    assert told("blocks the event loop")
+
+
+def test_wait_in_a_loop_for_a_task_that_has_ended_is_not_warned_of(make_supervisor, told):
+    supervisor = make_supervisor()
+    task = background_task(lambda: 1, supervisor=supervisor)()
+    task.value(PATIENCE)
+
+    async def main():
+        return task.value(), wait_completed([task]), task.wait(0), list(as_completed([task]))
+
+    asyncio.run(main())
+    assert not told("event loop")
+
+
+# -- what only other code can end --------------------------------------------------------------------------
+
+HANDLES = {
+    "wait": lambda handle: handle.wait(0.01),
+    "wait of the task": lambda handle: handle.task.value(0.01),
+    "wait_completed": lambda handle: wait_completed([handle], timeout=0.01),
+    "as_completed": lambda handle: list(as_completed([handle], timeout=0.01)),
+    "started.wait": lambda handle: handle.task.started.wait(0.01) or handle.wait(0),
+}
+
+
+@pytest.mark.parametrize("kind", [ThreadQueue, ProcessQueue])
+@pytest.mark.parametrize("way", HANDLES)
+def test_wait_for_a_handle_of_a_queue_that_was_not_started_is_warned_of_once(make_supervisor, told, way, kind):
+    queue = kind(supervisor=make_supervisor())
+    handle = queue.submit(abs, -1)
+    for _ in range(2):
+        with pytest.raises(WaitTimeoutError):
+            HANDLES[way](handle)
+    warning, = told("cannot end by itself")
+    assert f"its {kind.__name__} has not been started; call its run() or start()" in warning and "abs" in warning
+    queue.cancel()
+
+
+def test_wait_for_a_handle_of_a_queue_that_is_gone_is_warned_of(make_supervisor, told):
+    handle = ThreadQueue(supervisor=make_supervisor()).submit(abs, -1)
+    with pytest.raises(WaitTimeoutError):
+        handle.wait(0.01)
+    assert told("its ThreadQueue has not been started")
+
+
+def test_submission_to_a_full_queue_that_was_not_started_is_warned_of(make_supervisor, told):
+    queue = ThreadQueue(size=2, supervisor=make_supervisor())
+    thread = started(queue.map, abs, range(5))
+    wait_for(lambda: told("a wait for room for task abs"), "a warning")
+    assert "its ThreadQueue has not been started" in told("a wait for room")[0]
+    queue.run()
+    join(thread)
+    queue.run()
+    assert len(told("cannot end")) == 1
+
+
+def test_queue_that_runs_is_not_warned_of(make_supervisor, told):
+    queue = ThreadQueue(workers=1, size=1, supervisor=make_supervisor())
+    with queue:
+        handles = queue.map(abs, range(-5, 0))
+        assert [handle.wait(PATIENCE).value for handle in handles] == [5, 4, 3, 2, 1]
+    assert not told("cannot end")
+
+
+def test_wait_for_a_task_in_a_paused_lane_is_warned_of_once_a_pause(make_supervisor, told):
+    supervisor = make_supervisor()
+    lane = supervisor.lane("mail")
+    for pauses in (1, 2):
+        lane.pause()
+        task = background_task(abs, lane="mail", supervisor=supervisor)(-1)
+        for _ in range(2):
+            with pytest.raises(WaitTimeoutError):
+                task.value(0.001)
+        assert len(told("lane 'mail' is paused; call its resume()")) == pauses
+        lane.resume()
+        assert task.value(PATIENCE) == 1
+
+
+def test_await_of_a_handle_of_a_queue_that_starts_next_is_not_warned_of(make_supervisor, told):
+    async def main():
+        queue = AsyncQueue(supervisor=make_supervisor())
+        handle = queue.submit(asyncio.sleep, 0, 1)
+        run = asyncio.ensure_future(queue.run())
+        result = await handle
+        await run
+        return result.value
+
+    assert asyncio.run(main()) == 1
+    assert not told("cannot end")
+
+
+def test_await_of_a_handle_of_a_queue_that_was_not_started_is_warned_of(make_supervisor, told):
+    async def main():
+        queue = AsyncQueue(supervisor=make_supervisor())
+        handle = queue.submit(asyncio.sleep, 0)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(handle.wait(), 0.01)
+        with pytest.raises(WaitTimeoutError):
+            await co_wait_completed(handle, 0.01)
+        queue.cancel()
+
+    asyncio.run(main())
+    assert len(told("its AsyncQueue has not been started")) == 1
