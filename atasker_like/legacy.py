@@ -60,6 +60,7 @@ _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))     # now: t
 _lock = RLock()         # guards what follows; an import in between may come back here
 _finder: _Finder | None = None
 _replaced: dict[str, ModuleType] = {}         # modules of another atasker, imported before install()
+_renamed: dict[str, tuple[type, str]] = {}      # classes, and the modules that they are really from
 _plain_preparation: Callable[[str], dict[str, Any]] | None = None
 
 
@@ -115,6 +116,9 @@ def uninstall() -> None:
         _replaced.clear()
         _finder = None
         _modes.legacy = False
+        for kind, home in _renamed.values():
+            kind.__module__ = home
+        _renamed.clear()
         _send_no_more()
 
 
@@ -147,6 +151,7 @@ class _Finder:
             if wanted not in names:
                 raise AttributeError(f"module {name!r}, which {_PACKAGE} stands in for, has no attribute {wanted!r}")
             value = getattr(package, wanted)
+            _rename_classes(package)
             setattr(module, wanted, value)
             return value
 
@@ -167,6 +172,20 @@ class _Finder:
 
                 log.info("atasker is installed (%s); %s is used in its place", spec.origin, _PACKAGE)
                 return
+
+
+def _rename_classes(package: ModuleType) -> None:
+    """Have the loaded classes say that they are from atasker's modules: programs that watch others compare that."""
+    with _lock:
+        if _finder is None:
+            return              # uninstall() came in between
+        for home, names in _NAMES.items():
+            for name in names if home != "atasker" else ():
+                module = sys.modules.get(f"{_PACKAGE}.{package._HOME[name]}")
+                kind = getattr(module, name, None)
+                if isinstance(kind, type) and name not in _renamed and kind.__module__.startswith(_PACKAGE + "."):
+                    _renamed[name] = kind, kind.__module__
+                    kind.__module__ = home
 
 
 def _submodule(package: str, name: str) -> ModuleType:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Coroutine
 
 from ._inspect import has_method
+from . import _modes
 from ._log import log
 from .engine.blocking import block, deadline_of_stop, remaining
 from .engine.task import Task
@@ -44,6 +45,7 @@ class ALoop:
     def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
                  pool: LoopPool | None = None) -> None:
         self.name = name
+        self.daemon = False                 # what create_aloop() was told; the thread never holds the exit
         self._pool = pool
         self._ended = ended                 # called in the loop's thread when the loop has been closed
         self.thread: threading.Thread | None = None
@@ -126,8 +128,15 @@ class ALoop:
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active. Under ``legacy.install()`` None is
+            returned instead.
         """
+        if _modes.legacy and not self.is_active():
+            return None     # type: ignore[return-value]
+        return self.active_loop()
+
+    def active_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the asyncio loop, or raise as :meth:`get_loop` does natively."""
         loop = self._loop
         if loop is None or not self.is_active():
             raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
@@ -142,7 +151,7 @@ class ALoop:
             raise InvalidTypeError(f"background_task of a loop takes a coroutine, not {type(coro).__name__}; call the "
                                    "coroutine function first")
         try:
-            self.get_loop()
+            self.active_loop()
             assert self._pool is not None, "an aloop is made by create_aloop()"
             return self._pool.start_coroutine(coro, self)
         except BaseException:
@@ -153,7 +162,7 @@ class ALoop:
         import asyncio
 
         try:
-            loop = self.get_loop()
+            loop = self.active_loop()
         except SupervisorStoppedError:
             coro.close()
             raise
@@ -232,7 +241,7 @@ class LoopRegistry:
         self.closed = False                 # no loop is started for a task
         self._lock = threading.RLock()      # guards what follows
         self._aloops: dict[str, ALoop] = {}
-        self._default: ALoop | None = None
+        self._default: Any = None           # an ALoop or an asyncio loop
         self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
         self._pool: LoopPool | None = None
 
@@ -240,7 +249,7 @@ class LoopRegistry:
         """The coroutines of these loops are tasks of that pool."""
         self._pool = self._own._pool = pool
 
-    def create(self, name: str, start: bool, default: bool) -> ALoop | bool:
+    def create(self, name: str, start: bool, default: bool, daemon: bool = False) -> ALoop | bool:
         """Make a loop; False, and an error in the log, when the name is taken."""
         if not isinstance(name, str):
             raise InvalidTypeError(f"a loop's name is a string, not {type(name).__name__}")
@@ -250,6 +259,7 @@ class LoopRegistry:
             taken = name in self._aloops
             if not taken:
                 aloop = self._aloops[name] = ALoop(name, self._id, self._ended, self._pool)
+                aloop.daemon = daemon
                 if default:
                     self._default = aloop
         if taken:
@@ -268,18 +278,21 @@ class LoopRegistry:
                 return self._aloops.get(name)
             return self._default if default else None
 
-    def set_default(self, aloop: ALoop | str) -> None:
-        """Choose the loop of tasks that name none."""
+    def set_default(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
+        """Choose the loop of tasks that name none; None stands for the supervisor's own."""
         if isinstance(aloop, str):
             found = self.get(aloop, False)
             if found is None:
                 raise InvalidArgumentError(f"no loop is named {aloop!r}; make it with create_aloop()")
             aloop = found
+        if not (aloop is None or isinstance(aloop, ALoop) or hasattr(aloop, "call_soon_threadsafe")):
+            raise InvalidTypeError("the default loop is the name of a loop, an ALoop, an asyncio loop or None, not "
+                                   f"{type(aloop).__name__}")
         with self._lock:
             self._default = aloop
 
     @property
-    def default(self) -> ALoop | None:
+    def default(self) -> Any:
         """The default loop, or None."""
         return self._default
 
@@ -302,10 +315,10 @@ class LoopRegistry:
         for name in self._aloops:
             self._aloops[name].reset_after_fork()
 
-    def names(self) -> dict[str, ALoop]:
-        """Return the loops by name."""
-        with self._lock:
-            return dict(self._aloops)
+    @property
+    def aloops(self) -> dict[str, ALoop]:
+        """The loops by name; each operation of a dict is one step."""
+        return self._aloops
 
     def resolve(self, loop: Any) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop that a task is to run in: a name, an ALoop, an asyncio loop, or None."""
@@ -317,7 +330,7 @@ class LoopRegistry:
         if loop is None:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
-            return loop.get_loop()
+            return loop.active_loop()
         if not has_method(loop, "call_soon_threadsafe"):
             raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
                                    f"{type(loop).__name__}")

@@ -75,6 +75,7 @@ LAYERS = [
     ],
     [
         "supervisor.overrides",
+        "supervisor.snapshots",
         "supervisor.schedulers",
         "supervisor.shutdown",
         "supervisor.stats",

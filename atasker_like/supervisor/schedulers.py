@@ -10,6 +10,7 @@ from .._log import log
 from ..engine.blocking import remaining
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..jobs import AsyncJob, AsyncJobScheduler
+from .snapshots import SchedulersByName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class Schedulers:
     _timer: Timer
     _threads: ThreadPool
     _loops: LoopRegistry
+
+    #: What is logged of a task that started late. It may name supervisor_id, task_id, name, target and time_spent.
+    timeout_message = ("supervisor {supervisor_id}: task {name} ({task_id}) started {time_spent:.1f} s after it was queued; "
+                       "give the pool more places, or the task a more urgent priority")
 
     #: Called with a task that started later than ``timeout_warning`` after it was queued, or than ``timeout_critical``.
     timeout_warning_func: Callable[[Task[Any]], Any] | None = None
@@ -165,8 +170,13 @@ class Schedulers:
         return loops is not None
 
     def get_schedulers(self) -> dict[Any, Any]:
-        """Return the active workers and the schedulers that are registered, each with the futures of its loops."""
-        return dict(self._schedulers)
+        """Return the active workers and the schedulers that are registered.
+
+        Each stands for None, or, if it has loops, for a tuple of itself and the futures of these. A pickle of the answer
+        holds plain copies, see :class:`Info`.
+        """
+        return SchedulersByName((scheduler, (scheduler, *loops) if loops else None)
+                                for scheduler, loops in list(self._schedulers.items()))
 
     def _workers(self) -> list[ManagedWorker]:
         return [scheduler for scheduler in list(self._schedulers) if issubclass(type(scheduler), ManagedWorker)]
@@ -217,10 +227,9 @@ class Schedulers:
                 left = remaining(deadline)
                 wait_for(loops, GRACE if left is None else min(left, GRACE))
             self.unregister_scheduler(scheduler)
-        jobs, self._job_schedulers = self._job_schedulers, {}
         self._default_job_scheduler = None
-        for job_scheduler in jobs.values():
-            job_scheduler.stop(wait=False)
+        while self._job_schedulers:
+            self._job_schedulers.popitem()[1].stop(wait=False)
 
     def _stop_one(self, scheduler: Any, keywords: dict[str, Any]) -> None:
         try:
@@ -279,9 +288,23 @@ class Schedulers:
             scheduler.start()
         return scheduler
 
-    def set_default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str) -> None:
-        """Choose the scheduler of jobs that name none."""
-        self._default_job_scheduler = self._job_scheduler(scheduler)
+    def set_default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str | None) -> None:
+        """Choose the scheduler of jobs that name none. With None, it is made when it is needed."""
+        self._default_job_scheduler = None if scheduler is None else self._job_scheduler(scheduler)
+
+    @property
+    def default_async_job_scheduler(self) -> AsyncJobScheduler | None:
+        """The scheduler of jobs that name none; None before one is needed. It may be assigned."""
+        return self._default_job_scheduler
+
+    @default_async_job_scheduler.setter
+    def default_async_job_scheduler(self, scheduler: AsyncJobScheduler | str | None) -> None:
+        self.set_default_async_job_scheduler(scheduler)
+
+    @property
+    def async_job_schedulers(self) -> dict[str, AsyncJobScheduler]:
+        """The schedulers of async jobs by name: the supervisor's own dict."""
+        return self._job_schedulers
 
     def create_async_job(self, scheduler: AsyncJobScheduler | str | None = None, **options: Any) -> AsyncJob:
         """Have a coroutine started again and again.
@@ -366,8 +389,7 @@ class Schedulers:
             critical = self._timeout_critical is not None and waited > self._timeout_critical
             if number < LATE_MOST:
                 write = log.error if critical else log.warning
-                write("supervisor %s: task %s (%s) started %.1f s after it was queued; give the pool more places, or the "
-                      "task a more urgent priority", self.id, task.name, task.id[-8:], waited)
+                write("%s", self._late_message(task, waited))
             call = self.timeout_critical_func if critical else self.timeout_warning_func
             if call is not None:
                 try:
@@ -376,6 +398,17 @@ class Schedulers:
                     log.exception("supervisor %s: what is called with tasks that started late raised", self.id)
         if len(late) > LATE_MOST:
             log.warning("supervisor %s: and %d tasks more started late", self.id, len(late) - LATE_MOST)
+
+
+    def _late_message(self, task: Task[Any], waited: float) -> str:
+        fields = {"supervisor_id": self.id, "task_id": task.id[-8:], "name": task.name, "target": task._spec.function,
+                  "time_spent": waited}
+        try:
+            return self.timeout_message.format(**fields)
+        except Exception as error:      # it is the application's
+            log.error("supervisor %s: timeout_message %r cannot be filled in (%s: %s); it may name %s", self.id,
+                      self.timeout_message, type(error).__name__, error, ", ".join(fields))
+            return Schedulers.timeout_message.format(**fields)
 
 
 def _check(scheduler: Any, *methods: str) -> None:

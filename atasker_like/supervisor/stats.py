@@ -1,6 +1,8 @@
 """Frozen answers to "what is going on" and "what became of it": get_info(), stats() and stop()."""
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from ..constants import TaskType
 from ..engine.task import DELAYED, STARTED
 
@@ -40,7 +42,26 @@ class Info(_Frozen):
     ``thread_reserve_high`` and the same with ``mp_`` (None without a process pool); ``thread_tasks`` and
     ``mp_tasks`` (ids of running tasks), ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``,
     ``schedulers``, ``async_job_schedulers``, and ``tasks``, the live tasks by id.
+
+    ``vars(info)`` has what there is: nothing of ``mp_`` without a process pool. It pickles as a
+    :class:`types.SimpleNamespace` with plain copies of the tasks, loops and schedulers, so that another program can
+    load it without this package.
+
+    >>> import pickle
+    >>> task = task_supervisor.put_task(pow, (2, 3), delay=60)
+    >>> info = pickle.loads(pickle.dumps(task_supervisor.get_info()))
+    >>> info.tasks[task.id].state, type(info).__name__
+    ('pending', 'SimpleNamespace')
+    >>> task.cancel()
+    True
     """
+
+    mp_pool_size: int | None = None
+    mp_reserve_normal: int | None = None
+    mp_reserve_high: int | None = None
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return SimpleNamespace, (), dict(self.__dict__)
 
     if TYPE_CHECKING:
         id: str
@@ -49,9 +70,6 @@ class Info(_Frozen):
         thread_pool_size: int
         thread_reserve_normal: int
         thread_reserve_high: int
-        mp_pool_size: int | None
-        mp_reserve_normal: int | None
-        mp_reserve_high: int | None
         thread_tasks: Sequence[str]
         mp_tasks: Sequence[str]
         thread_tasks_count: int

@@ -38,6 +38,7 @@ from ..pools.threads import ThreadPool
 from .overrides import Overrides
 from .schedulers import ManagedWorker, Schedulers
 from .shutdown import arm, check_exit, supervisors
+from .snapshots import AloopsByName, JobSchedulersByName, TasksById
 from .stats import Info, Stats, StopReport, ended, running_ids, take_stats
 
 TYPE_CHECKING = False
@@ -72,6 +73,9 @@ LAST_GRACE = 2.5
 
 _numbers = count(1)
 
+#: The sizes of a pool: slots for tasks of any priority, and those in reserve.
+_SIZES = "pool_size", "reserve_normal", "reserve_high"
+
 
 #: Threads for tasks of any priority, for each CPU, and further ones for NORMAL and for HIGH tasks: as in atasker.
 THREADS_PER_CPU, RESERVE = 5, 5
@@ -83,6 +87,8 @@ def _places(pool: str, **sizes: Any) -> dict[str, int]:
     for name, size in sizes.items():
         if size is None:
             continue
+        if _modes.legacy:
+            size = int(size)        # atasker takes what a configuration file has, too
         checked[name] = _checks.count(f"{name} of the {pool} pool", size, 0)
     return checked
 
@@ -98,6 +104,24 @@ def _refuse_for(pool: ExternalPool, **options: Any) -> None:
 def _check_callable(name: str, function: Any) -> None:
     if function is not None and not callable(function):
         raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
+
+
+def _size(pool: str, name: str) -> Any:
+    """Return a property that reads and sets one of the sizes of a pool."""
+    sizes = "_thread_sizes" if pool == "thread" else "_mp_sizes"
+    slots = {"pool_size": "tasks of any priority", "reserve_normal": "tasks of priority NORMAL and higher",
+             "reserve_high": "tasks of priority HIGH and higher"}[name]
+
+    def get(self: TaskSupervisor) -> Any:
+        return getattr(self, sizes)[name]
+
+    def set_size(self: TaskSupervisor, size: int) -> None:
+        getattr(self, f"set_{pool}_pool")(**{name: size})
+
+    which = "Slots" if name == "pool_size" else "More slots"
+    kind = "thread" if pool == "thread" else "process"
+    return property(get, set_size, doc=f"{which} of the {kind} pool for {slots}. It may be assigned; see "
+                                       f":meth:`set_{pool}_pool`.")
 
 
 class TaskSupervisor(Schedulers):
@@ -742,6 +766,13 @@ class TaskSupervisor(Schedulers):
             return self._process_pool()
         return self._coroutines
 
+    thread_pool_size: int = _size("thread", "pool_size")
+    thread_reserve_normal: int = _size("thread", "reserve_normal")
+    thread_reserve_high: int = _size("thread", "reserve_high")
+    mp_pool_size: int = _size("mp", "pool_size")
+    mp_reserve_normal: int = _size("mp", "reserve_normal")
+    mp_reserve_high: int = _size("mp", "reserve_high")
+
     def spawn_thread(self, target: Callable[..., Any], args: Sequence[Any] = (),
                      kwargs: Mapping[str, Any] | None = None) -> Future[Any]:
         """Run a function in a pool thread at once, beside the places and the queues. It is not a task; what is
@@ -971,8 +1002,11 @@ class TaskSupervisor(Schedulers):
         return None
 
     def get_tasks(self, tt: TaskType | None = None) -> dict[str, Task[Any]]:
-        """Return the live tasks by id, of all kinds or of one."""
-        found: dict[str, Task[Any]] = {}
+        """Return the live tasks by id, of all kinds or of one.
+
+        A pickle of the answer holds plain copies, see :class:`Info`.
+        """
+        found: dict[str, Task[Any]] = TasksById()
         for kind, pool in self._pools().items():
             if tt is None or tt == kind:
                 found.update(pool.live_tasks())
@@ -1022,19 +1056,17 @@ class TaskSupervisor(Schedulers):
         lists = tt is not False
         threads = running_ids(self._threads)
         processes = running_ids(self._processes)
-        mp = self._mp_sizes if self._processes is not None else {}
+        ids: Any = list if _modes.legacy else tuple
+        sizes = {f"thread_{name}": self._thread_sizes[name] for name in _SIZES}
+        if self._processes is not None:
+            sizes.update((f"mp_{name}", self._mp_sizes[name]) for name in _SIZES)
         return Info(
-            id=self.id, active=self.is_active, started=self.started,
-            thread_pool_size=self._thread_sizes["pool_size"],
-            thread_reserve_normal=self._thread_sizes["reserve_normal"],
-            thread_reserve_high=self._thread_sizes["reserve_high"],
-            mp_pool_size=mp.get("pool_size"), mp_reserve_normal=mp.get("reserve_normal"),
-            mp_reserve_high=mp.get("reserve_high"),
-            thread_tasks=threads if lists and tt in (None, TT_THREAD) else (),
-            mp_tasks=processes if lists and tt in (None, TT_MP) else (),
+            id=self.id, active=self.is_active, started=self.is_active if _modes.legacy else self.started, **sizes,
+            thread_tasks=ids(threads if lists and tt in (None, TT_THREAD) else ()),
+            mp_tasks=ids(processes if lists and tt in (None, TT_MP) else ()),
             thread_tasks_count=len(threads), mp_tasks_count=len(processes),
             aloops=self.get_aloops() if aloops else {}, schedulers=self.get_schedulers() if schedulers else {},
-            async_job_schedulers=dict(self._job_schedulers) if async_job_schedulers else {},
+            async_job_schedulers=JobSchedulersByName(self._job_schedulers) if async_job_schedulers else {},
             tasks=self.get_tasks(tt) if lists else {})
 
     def stats(self) -> Stats:
@@ -1076,7 +1108,7 @@ class TaskSupervisor(Schedulers):
         :param default: coroutine tasks that name no loop run in this one.
         :raises InvalidArgumentError: (a ValueError) the name ``__supervisor__``, which is reserved.
         """
-        return self._loops.create(name, start, default)
+        return self._loops.create(name, start, default, daemon)
 
     def get_aloop(self, name: str | None = None, default: bool = True) -> ALoop | None:
         """Return a loop by name; without a name, the default loop."""
@@ -1100,18 +1132,37 @@ class TaskSupervisor(Schedulers):
         aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
         return True
 
-    def set_default_aloop(self, aloop: ALoop | str) -> None:
-        """Choose the loop of coroutine tasks that name none."""
+    def set_default_aloop(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
+        """Choose the loop of coroutine tasks that name none.
+
+        :param aloop: an :class:`ALoop`, its name, or an asyncio loop; None stands for the supervisor's own loop.
+        :raises InvalidArgumentError: (a ValueError) there is no loop of that name.
+        """
         self._loops.set_default(aloop)
 
     def get_aloops(self) -> dict[str, ALoop]:
-        """Return the loops by name."""
-        return self._loops.names()
+        """Return the loops by name. A pickle of the answer holds plain copies, see :class:`Info`."""
+        return AloopsByName(self._loops.aloops)
 
     @property
-    def default_aloop(self) -> ALoop | None:
-        """The default loop, or None."""
+    def aloops(self) -> dict[str, ALoop]:
+        """The loops by name: the supervisor's own dict, so that a stopped loop can be deleted to free its name."""
+        return self._loops.aloops
+
+    @property
+    def default_aloop(self) -> Any:
+        """The loop of coroutine tasks that name none; None stands for the supervisor's own. It may be assigned.
+
+        >>> task_supervisor.default_aloop = task_supervisor.create_aloop('mine')
+        >>> task_supervisor.default_aloop.name
+        'mine'
+        >>> task_supervisor.default_aloop = None
+        """
         return self._loops.default
+
+    @default_aloop.setter
+    def default_aloop(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
+        self._loops.set_default(aloop)
 
     def own_loop(self) -> ALoop:
         """Return the supervisor's own loop. The first use starts it, and the supervisor.
@@ -1130,7 +1181,7 @@ class TaskSupervisor(Schedulers):
     @property
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The supervisor's own event loop, started on first use."""
-        return self._loops.own().get_loop()
+        return self._loops.own().active_loop()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self._state}>"

@@ -95,6 +95,31 @@ def test_default_loop(supervisor):
         supervisor.set_default_aloop("third")
 
 
+def test_default_loop_can_be_assigned(supervisor):
+    first = supervisor.create_aloop("first")
+    supervisor.default_aloop = first
+    assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is first.get_loop()
+    supervisor.default_aloop = None
+    assert supervisor.default_aloop is supervisor.get_aloop() is None
+    own = supervisor.event_loop
+    assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is own
+    supervisor.default_aloop = first.get_loop()
+    assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is first.get_loop()
+    with pytest.raises(TypeError, match="not int"):
+        supervisor.default_aloop = 5
+    assert supervisor.default_aloop is first.get_loop()
+
+
+def test_aloops_are_the_supervisors_own_dict(supervisor):
+    first = supervisor.create_aloop("mine", daemon=True)
+    assert supervisor.aloops == {"mine": first} and first.daemon
+    supervisor.stop_aloop("mine")
+    assert supervisor.create_aloop("mine") is False
+    del supervisor.aloops["mine"]
+    second = supervisor.create_aloop("mine")
+    assert second is not first and supervisor.aloops["mine"] is second
+
+
 def test_a_coroutine_task_runs_in_the_default_loop(supervisor):
     aloop = supervisor.create_aloop("mine", default=True)
     assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is aloop.get_loop()

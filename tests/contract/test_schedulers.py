@@ -224,6 +224,21 @@ def test_stop_waits_for_what_runs(supervisor):
         scheduler.create_threadsafe(hold)
 
 
+def test_default_job_scheduler_can_be_assigned(supervisor, runs, job_function):
+    assert supervisor.default_async_job_scheduler is None
+    first = supervisor.create_async_job_scheduler("first", default=True)
+    second = supervisor.create_async_job_scheduler("second")
+    assert supervisor.default_async_job_scheduler is first
+    assert supervisor.async_job_schedulers == {"first": first, "second": second}
+    supervisor.default_async_job_scheduler = second
+    job = supervisor.create_async_job(target=job_function, timer=100)
+    assert second.jobs() == [job] and first.jobs() == []
+    supervisor.default_async_job_scheduler = None
+    assert supervisor.default_async_job_scheduler is None
+    with pytest.raises(TypeError, match="scheduler takes a job scheduler"):
+        supervisor.default_async_job_scheduler = 5
+
+
 def test_the_supervisors_stop_stops_job_schedulers(supervisor, job_function, runs):
     scheduler = supervisor.create_async_job_scheduler("x", default=True)
     job = supervisor.create_async_job(target=job_function, interval=1000)
@@ -584,6 +599,24 @@ def test_a_task_that_starts_late_is_told_of(supervisor, caplog, warning, critica
     wait_for(lambda: f"task len ({task.id[-8:]}) started" in caplog.text, "it is logged")
     level = {"warning": "WARNING", "critical": "ERROR"}[told]
     assert level in {record.levelname for record in caplog.records if task.id[-8:] in record.getMessage()}
+
+
+def test_message_of_a_late_start_can_be_chosen(supervisor, caplog):
+    late = Late(supervisor, 1)
+    supervisor.timeout_message = "{supervisor_id}/{task_id}/{name}/{target}/{time_spent:.0f}"
+    supervisor.timeout_warning = 0
+    task = late.one_waits()
+    wanted = f"{supervisor.id}/{task.id[-8:]}/len/{len}/"
+    wait_for(lambda: wanted in caplog.text, "it is logged")
+
+
+def test_message_that_cannot_be_filled_in_is_told_of(supervisor, caplog):
+    late = Late(supervisor, 1)
+    supervisor.timeout_message = "{task}"
+    supervisor.timeout_warning = 0
+    task = late.one_waits()
+    wait_for(lambda: f"task len ({task.id[-8:]}) started" in caplog.text, "it is logged")
+    assert "timeout_message '{task}' cannot be filled in (KeyError: 'task'); it may name supervisor_id" in caplog.text
 
 
 def test_the_others_are_not(supervisor, caplog):

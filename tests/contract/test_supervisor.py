@@ -1,4 +1,5 @@
 """The members of TaskSupervisor that are neither start nor stop."""
+import os
 import sys
 import threading
 from concurrent.futures import Future
@@ -213,6 +214,26 @@ def test_get_info_of_the_process_pool(processes, gate):
     info = processes.supervisor.get_info()
     assert (info.mp_pool_size, info.mp_reserve_normal, info.mp_reserve_high) == (1, 2, 3)
     assert (info.mp_tasks, info.mp_tasks_count) == ((task.id,), 1)
+
+
+def test_sizes_are_attributes(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=2, reserve_high=3)
+    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal, supervisor.thread_reserve_high) == (1, 2, 3)
+    supervisor.thread_pool_size = 7
+    supervisor.thread_reserve_high = 0
+    info = supervisor.get_info(tt=False)
+    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (7, 2, 0)
+    with pytest.raises(ValueError, match="pool_size of the thread pool"):
+        supervisor.thread_pool_size = -1
+
+
+def test_sizes_of_the_process_pool_are_attributes(supervisor):
+    assert (supervisor.mp_reserve_normal, supervisor.mp_reserve_high) == (0, 0)
+    assert supervisor.mp_pool_size == os.cpu_count()
+    supervisor.set_mp_pool(pool_size=1, reserve_normal=2, reserve_high=3)
+    assert (supervisor.mp_pool_size, supervisor.mp_reserve_normal, supervisor.mp_reserve_high) == (1, 2, 3)
+    supervisor.mp_pool_size = 2
+    assert supervisor.get_info(tt=False).mp_pool_size == 2
 
 
 def test_get_info_without_lists(supervisor, gate):

@@ -1,6 +1,7 @@
 """The names that applications import, and their values."""
 import importlib
 import logging
+import pickle
 import subprocess
 import sys
 
@@ -162,3 +163,16 @@ def test_importing_it_loads_nothing_that_a_child_could_do_without():
                           cwd=atasker_like.__path__[0] + "/..", check=True)
     assert not set(done.stdout.split()) & {"multiprocessing", "asyncio", "logging", "typing", "runpy", "zipfile",
                                            "atasker_like.supervisor", "atasker_like.tasks"}
+
+
+def test_classes_say_that_they_are_from_ataskers_modules():
+    import atasker
+
+    worker = atasker.background_worker(interval=1)(lambda **kwargs: None)
+    homes = {type(worker): "atasker.workers", atasker.TaskSupervisor: "atasker.supervisor",
+             atasker.FunctionCollection: "atasker.f", atasker.Locker: "atasker.threads"}
+    assert {kind: kind.__module__ for kind in homes} == homes
+    assert pickle.loads(pickle.dumps(type(worker))) is type(worker)
+    legacy.uninstall()
+    assert {kind.__module__.partition(".")[0] for kind in homes} == {"atasker_like"}
+    legacy.install()

@@ -463,3 +463,33 @@ def test_a_subclass_that_sets_itself_up(gate):
     assert wait_completed(background_task(functions.power, supervisor=service, tt=TT_MP)(3)) == 9
     service.stop()
     assert service.log == ["start", "stop"]
+
+
+# -- what programs read --------------------------------------------------------------------------------------------
+
+
+def test_loop_that_is_not_active_has_no_loop(supervisor):
+    aloop = supervisor.create_aloop("mine", start=False)
+    assert aloop.get_loop() is None
+    aloop.start()
+    assert aloop.get_loop() is not None
+    aloop.stop()
+    assert aloop.get_loop() is None
+    with pytest.raises(RuntimeError, match="not active"):
+        supervisor.create_async_job_scheduler("jobs", aloop="mine")
+
+
+def test_info_has_the_values_that_atasker_gives(supervisor):
+    assert supervisor.get_info().started is False
+    supervisor.start()
+    info = supervisor.get_info()
+    assert (info.active, info.started, info.thread_tasks, info.mp_tasks) == (True, True, [], [])
+    supervisor.stop()
+    assert supervisor.get_info().started is False
+
+
+def test_sizes_may_be_texts(supervisor):
+    supervisor.set_thread_pool(pool_size="4", reserve_normal="2", reserve_high=1.0)
+    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal, supervisor.thread_reserve_high) == (4, 2, 1)
+    with pytest.raises(ValueError):
+        supervisor.set_thread_pool(pool_size="four")
