@@ -8,8 +8,8 @@ from ..laws.tools import PATIENCE
 from .functions import Gate
 from .kinds import EXECUTORS, Kind
 
-AVAILABLE = multiprocessing.get_all_start_methods()
-#: What the contract is held against beside threads and coroutines. The gate names the others: fork, spawn, TPE, PPE, Pool.
+AVAILABLE = multiprocessing.get_all_start_methods() + ["template"] * hasattr(os, "fork")
+#: What the contract is held against beside threads and coroutines. The gate names the others: fork, template, spawn, TPE, PPE, Pool.
 CHOSEN = os.environ.get("CONTRACT", "forkserver").split(",")
 START_METHODS = [method for method in AVAILABLE if method in CHOSEN]
 CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]

@@ -53,6 +53,13 @@ def end_executor(executor):
                     getattr(queue, end).close()
 
 
+def use_template(supervisor):
+    """Have a template process fork the pool processes, as it does for legacy programs."""
+    pool = supervisor._process_pool()
+    pool.start_method = "fork"
+    pool.forks_from_template = True
+
+
 class Kind:
     """Threads, coroutines, processes by one start method, or an executor; one place, so that what waits can be seen."""
 
@@ -69,11 +76,18 @@ class Kind:
             self.executors.append(EXECUTORS[self.name](size + normal + high))
             self.supervisor.mp_pool = self.executors[-1]
             self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+        elif self.name == "template":
+            use_template(self.supervisor)
+            self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
         elif self.in_process:
             self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high,
                                         start_method=self.name)
         elif self.tt == TT_THREAD:
             self.supervisor.set_thread_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+
+    @property
+    def start_method(self):
+        return "fork" if self.name == "template" else self.name
 
     def close(self):
         """End the executors that were made."""

@@ -295,7 +295,7 @@ def test_failures_of_a_process_are_counted(process):
 
 @pytest.mark.slow
 def test_maxtasksperchild(processes):
-    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2, context=processes.name)
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2, context=processes.start_method)
     pids = [processes.bind(f.pid)().value(20) for _ in range(6)]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
 
@@ -317,7 +317,7 @@ def test_many_calls_without_arguments(process):
 
 def test_initializer(processes):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.configure, initargs=("set",),
-                                        context=processes.name)
+                                        context=processes.start_method)
     assert processes.bind(f.get_setting)().value(20) == "set"
 
 
@@ -352,7 +352,7 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
 @pytest.mark.slow
 def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
-                                        context=processes.name)
+                                        context=processes.start_method)
     tasks = [processes.bind(f.add)(number) for number in range(3)]
     errors = [task.exception(30) for task in tasks]
     assert [type(error) for error in errors] == [PoolBrokenError] * 3
@@ -389,7 +389,7 @@ def test_a_fork_server_that_ends_at_every_start_fails_what_waits(process, monkey
 @pytest.mark.slow
 def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
     create = processes.supervisor.create_mp_pool
-    create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.name)
+    create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.start_method)
     assert type(processes.bind(f.add)(1).exception(30)) is PoolBrokenError
     create(processes=1, initializer=f.configure, initargs=("better",))
     assert processes.bind(f.get_setting)().value(20) == "better"

@@ -24,6 +24,7 @@ def test_a_delayed_task_occupies_no_place(placed, gate):
 
 
 def test_run_at(kind, clock):
+    assert kind.bind(f.add)(1).value(10) == 1       # no process starts while the clock is put forward
     due = time.time() + 1e6
     task = kind.bind(f.add, run_at=due)(1)
     clock.forward(9e5)

@@ -108,7 +108,10 @@ class Ours(Side):
         """Make a supervisor. ``threads`` is the size of its thread pool; other options are those of create_mp_pool()
         and set_mp_pool()."""
         self.native = self._supervisor_class(pool_size=threads, reserve_normal=0, reserve_high=0)
-        method = None if self.method == "-" else self.method
+        method = None if self.method in ("-", "template") else self.method
+        if self.method == "template":
+            pool = self.native._process_pool()
+            pool.start_method, pool.forks_from_template = "fork", True
         like_a_pool = {name: options.pop(name) for name in ("initializer", "initargs", "maxtasksperchild")
                        if name in options}
         self.native.set_mp_pool(pool_size=size, reserve_normal=0, reserve_high=0, start_method=method, **options)

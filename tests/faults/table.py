@@ -6,7 +6,8 @@ from . import (chaos, crossing, deaths, exits, freezing, interrupts, limits, loa
                storage, strangers)
 from .sides import PEERS
 
-ALL = ("fork", "forkserver", "spawn")
+#: "template": a template process forks the pool processes, as it does for legacy programs.
+ALL = ("fork", "forkserver", "spawn", "template")
 #: For rows in which no pool process has a part: how it would be started does not matter.
 NONE = ("-",)
 

@@ -115,6 +115,8 @@ class ProcessPool(Upkeep):
         self._watch: Watch | None = None
         self.forks_from_template = False    # the start method fork does so by a template process
         self._template: ForkTemplate | None = None
+        self._template_lock = threading.Lock()      # guards it, and the forking of another one
+        self._generation = 0                # how often the pool has been configured
         self._ahead = False                 # min_size processes are to be there before the pool is opened
         self._count = count(1)              # of one thread at a time
 
@@ -862,29 +864,38 @@ class ProcessPool(Upkeep):
 
     def _launch(self) -> PoolProcess:
         """Start one process, by the template if there is to be one."""
+        generation = self._generation
         arguments = (f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix, self.initializer,
                      self.initargs, self.maxtasksperchild)
         if not self.forks_from_template:
-            return launch(*arguments)
-        template = self.ensure_template()
-        try:
-            return launch(*arguments, template)
-        except ConnectionError as error:
-            if not template.closed:
-                raise
-            log.warning("%s: %s; the program is forked again, as it is now", self.name, error)
-            return launch(*arguments, self._fork_template())
+            started = launch(*arguments)
+        else:
+            template = self.ensure_template()
+            try:
+                started = launch(*arguments, template)
+            except ConnectionError as error:
+                if self._template is template:
+                    log.warning("%s: %s; the program is forked again, as it is now", self.name, error)
+                started = launch(*arguments, self.ensure_template())
+        if self._generation != generation:
+            started.retiring = True         # it may have the old initializer
+        return started
 
     def ensure_template(self) -> ForkTemplate:
         """Return the template; fork it in this thread if there is none."""
-        template = self._template
-        return self._fork_template() if template is None or template.closed else template
+        with self._template_lock:
+            template = self._template
+            if template is None or template.closed:
+                from .template import ForkTemplate
 
-    def _fork_template(self) -> ForkTemplate:
-        from .template import ForkTemplate
+                template = self._template = ForkTemplate(self.name, self.initializer, self.initargs)
+            return template
 
-        template = self._template = ForkTemplate(self.name, self.initializer, self.initargs)
-        return template
+    def _drop_template(self, wait: bool) -> None:
+        with self._template_lock:
+            template, self._template = self._template, None
+        if template is not None:
+            template.close(wait)
 
     def start_ahead(self) -> None:
         """Start ``min_size`` processes although the pool is not open yet; this does not wait for them."""
@@ -968,12 +979,12 @@ class ProcessPool(Upkeep):
             self.initializer = initializer
             self.initargs = initargs
             self.maxtasksperchild = maxtasksperchild
+            self._generation += 1
             for process in self._processes:
                 process.retiring = True
             for process in list(self._idle):
                 self._dismiss(process)
-        if self._template is not None:
-            self._template.close()          # it has the old initializer
+        self._drop_template(wait=False)     # it has the old initializer
 
     def kill_all(self) -> None:
         """End all processes at once, with what they run."""
@@ -991,6 +1002,7 @@ class ProcessPool(Upkeep):
         self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
         self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
         self._watch = self._template = None
+        self._template_lock = threading.Lock()
         self._ahead = False
         self._logs.clear()
         self._relaying = False
@@ -1032,9 +1044,7 @@ class ProcessPool(Upkeep):
         if watch is not None:
             watch.stop()
             self._watch = None
-        if self._template is not None:
-            self._template.close(wait=True)
-            self._template = None
+        self._drop_template(wait=True)
 
     def process_count(self) -> int:
         """How many processes there are, those that start or end included."""
