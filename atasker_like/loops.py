@@ -308,6 +308,10 @@ class LoopRegistry:
         """Say whether a loop of these is about to run in this thread, which must not wait for any."""
         return self._own.is_coming_here() or any(aloop.is_coming_here() for aloop in list(self._aloops.values()))
 
+    def in_use(self) -> bool:
+        """Return True if a loop has been started."""
+        return any(aloop.thread is not None for aloop in [self._own, *list(self._aloops.values())])
+
     def reset_after_fork(self) -> None:
         """In a forked process: the threads are the parent's; the loops are there, not started."""
         self._lock = threading.RLock()

@@ -725,6 +725,10 @@ class Pool(Intake):
                 self._drained.remove(latch)
             return not self.registry.live
 
+    def in_use(self) -> bool:
+        """Return True if the pool has something to close although it has not been opened."""
+        return False
+
     def reset_after_fork(self) -> None:
         """In a forked process: the threads, processes and tasks are the parent's; begin anew, in the same object."""
         now = perf_counter()

@@ -141,6 +141,8 @@ def finish_all(interrupted: bool = False) -> None:
     _finishing = True
     try:
         for supervisor in list(supervisors):
+            if not supervisor._is_in_use():
+                continue        # a process that was forked has those of its parent, none of them started
             if interrupted:
                 cancelled = supervisor.cancel_waiting()
                 if cancelled:

@@ -354,6 +354,11 @@ class TaskSupervisor(Schedulers):
 
     # -- the exit of the interpreter, see shutdown.py -------------------------------------------------
 
+    def _is_in_use(self) -> bool:
+        """Return True if there may be something to end."""
+        return (self._state != _NEW or self._threads.thread_count() > 0 or self._loops.in_use()
+                or any(pool.in_use() for pool in self._pools().values()))
+
     def _outlives_main(self) -> bool:
         return self._explicit and not self.daemon and self._state == _RUNNING
 
@@ -530,8 +535,9 @@ class TaskSupervisor(Schedulers):
         pool: Any = self._processes
         if pool is None or self._external() is not None or not pool.min_size or self._state in (_STOPPING, _STOPPED):
             return
-        processes: Any = sys.modules.get("multiprocessing.process")
-        if processes.parent_process() is not None and self._state == _NEW:
+        from multiprocessing.process import parent_process
+
+        if parent_process() is not None and self._state == _NEW:
             return      # a pool process that imports the program would start processes that import it, and so on
         arm()
         pool.start_now()

@@ -461,3 +461,10 @@ async def co_retry_for_ever(countdown=0):
 
 async def co_retry_what_is_handled(countdown=0):
     retry_what_is_handled(countdown)
+
+
+def leave_a_task_behind(gate):
+    """Submit a task to a supervisor of this process, which ends it before the process itself ends."""
+    from atasker_like import background_task
+
+    background_task(enter)(gate)

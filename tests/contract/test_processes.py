@@ -449,3 +449,12 @@ def test_a_program_whose_last_line_submits_finds_its_functions_in_the_process(tm
     done = subprocess.run([sys.executable, str(program)], env=dict(os.environ, PYTHONPATH=root), timeout=60,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stdout, without_late(done.stderr)) == (0, "late\n", "")
+
+
+def test_process_that_takes_long_to_end_is_replaced_before(processes, make_gate):
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=1, context=processes.start_method)
+    gate = make_gate()
+    processes.bind(f.leave_a_task_behind)(gate).value(10)
+    gate.wait_entered()
+    assert processes.bind(f.add)(1).value(10) == 1
+    gate.open()

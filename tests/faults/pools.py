@@ -22,7 +22,7 @@ def memory_exhausted(scene):
         scene.failed(victim, MemoryError)
         if scene.strict:
             now = set(scene.census())
-            scene.check(len(now) == scene.size, "%d of %d processes run tasks" % (len(now), scene.size))
+            scene.check(len(now) == scene.size, "%d of %d processes run tasks%s" % (len(now), scene.size, scene._missed))
             scene.check(len(now & pids) == scene.size - 1, "not the one process was replaced: %s were there, %s are" % (
                 sorted(pids), sorted(now)), victim)
 

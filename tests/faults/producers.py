@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import contextmanager
 
 from . import deeds, work
+from .sides import start_method
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def _supervisor(scene, processes=0):
     made = TaskSupervisor(pool_size=4)
     if processes:
         made.set_mp_pool(pool_size=processes, reserve_normal=0, reserve_high=0,
-                         start_method=None if scene.method == "-" else scene.method)
+                         start_method=start_method(made, scene.method))
     try:
         yield made
         report = made.stop(wait=scene.patience)

@@ -35,7 +35,7 @@ class Side:
         """The multiprocessing context of the start method."""
         import multiprocessing
 
-        return multiprocessing.get_context(None if self.method == "-" else self.method)
+        return multiprocessing.get_context({"-": None, "template": "fork"}.get(self.method, self.method))
 
     def open(self, size, **options):
         """Make the pool. Options are initializer, initargs and maxtasksperchild, by these names.
@@ -85,6 +85,15 @@ class Side:
                 os.kill(pid, signal.SIGKILL)
 
 
+def start_method(supervisor, method):
+    """Return what set_mp_pool() takes for the start method of a case."""
+    if method == "template":
+        pool = supervisor._process_pool()
+        pool.start_method, pool.forks_from_template = "fork", True
+        return "fork"
+    return None if method == "-" else method
+
+
 class Ours(Side):
     """This library."""
 
@@ -108,10 +117,7 @@ class Ours(Side):
         """Make a supervisor. ``threads`` is the size of its thread pool; other options are those of create_mp_pool()
         and set_mp_pool()."""
         self.native = self._supervisor_class(pool_size=threads, reserve_normal=0, reserve_high=0)
-        method = None if self.method in ("-", "template") else self.method
-        if self.method == "template":
-            pool = self.native._process_pool()
-            pool.start_method, pool.forks_from_template = "fork", True
+        method = start_method(self.native, self.method)
         like_a_pool = {name: options.pop(name) for name in ("initializer", "initargs", "maxtasksperchild")
                        if name in options}
         self.native.set_mp_pool(pool_size=size, reserve_normal=0, reserve_high=0, start_method=method, **options)

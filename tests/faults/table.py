@@ -8,6 +8,8 @@ from .sides import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
 ALL = ("fork", "forkserver", "spawn", "template")
+#: A template's pool starts its processes and its I/O thread before the scenario can hold the one or refuse the others.
+NOT_AHEAD = ("fork", "forkserver", "spawn")
 #: For rows in which no pool process has a part: how it would be started does not matter.
 NONE = ("-",)
 
@@ -44,7 +46,7 @@ TABLE = [
     Fault(2, "SIGKILL of an idle process", deaths.killed_while_idle, peers=PEERS),
     Fault(2, "a queue worker, and processes die", producers.queue_worker_while_processes_die),
     Fault(3, "killed before it starts", deaths.killed_before_it_starts, peers=PEERS),
-    Fault(4, "killed after the result", deaths.killed_after_the_result),
+    Fault(4, "killed after the result", deaths.killed_after_the_result, NOT_AHEAD),
     Fault(5, "segmentation fault", deaths.segmentation_fault, peers=PEERS),
     Fault(6, "os._exit", deaths.left_in_a_task, peers=PEERS),
     Fault(7, "sys.exit", deaths.system_exit_in_a_task, peers=PEERS),
@@ -65,7 +67,7 @@ TABLE = [
     Fault(17, "threads now and then", limits.threads_now_and_then, NONE),
     Fault(17, "no memory for threads", limits.no_memory_for_threads, NONE),
     Fault(17, "no thread for processes", limits.no_thread_for_processes, peers=("PPE", "pebble", "loky")),
-    Fault(18, "no process", limits.no_process, peers=("PPE", "pebble", "loky")),
+    Fault(18, "no process", limits.no_process, NOT_AHEAD, peers=("PPE", "pebble", "loky")),
     Fault(18, "no process in place of another", limits.no_replacement, peers=PEERS),
     Fault(18, "processes now and then", limits.processes_now_and_then, peers=PEERS),
     Fault(19, "no pipe", limits.no_pipe, peers=("PPE", "pebble", "loky")),

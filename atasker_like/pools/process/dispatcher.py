@@ -48,6 +48,7 @@ class Dispatcher(Composer):
     _idle: list[PoolProcess]          # those that are ready and have nothing in flight
     _worst: int                         # no process has anything less urgent than this in flight
     _watch: Watch | None
+    _departing: bool                    # some are about to end, and others may take their places before they have
 
     def _feed_idle(self) -> None:
         while self._idle and self.admission.waiting:
@@ -262,7 +263,7 @@ class Dispatcher(Composer):
         in flight when it has ended had not begun. The lock is held."""
         process.touched = False
         process.leaving = True
-        process.closed = True
+        process.closed = self._departing = True
         if process in self._idle:
             self._idle.remove(process)
         process.outbox.clear()
@@ -311,6 +312,7 @@ class Dispatcher(Composer):
         """Let an idle process end by itself: it reads the end of its task pipe. The lock is held."""
         if not process.closed:
             process.closed = True
+            self._departing = True
             if process in self._idle:
                 self._idle.remove(process)
             if process.outbox:

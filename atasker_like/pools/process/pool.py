@@ -96,6 +96,7 @@ class ProcessPool(Upkeep):
         self.min_size = 0
         self._processes: list[PoolProcess] = []
         self._idle: list[PoolProcess] = []
+        self._departing = False
         self._worst = -1                    # no process has anything less urgent than this in flight
         self._unfed = 0                     # submissions since a submitter looked whether a process runs low
         self._feed_every = FEED_EVERY
@@ -275,7 +276,7 @@ class ProcessPool(Upkeep):
                 for process in self._processes:
                     if process.inflight:
                         self._feed(process)
-        if len(self._processes) < admission._high and not self._starting:
+        if (len(self._processes) < admission._high or self._departing) and not self._starting:
             return self._grow()
         return _NOTHING
 
@@ -374,9 +375,10 @@ class ProcessPool(Upkeep):
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
-            # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere.
+            # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere;
+            # one that is dismissed may take its time to end.
             chores = (self._grow() if self.admission.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
-                      else [])
+                      or process.closed else [])
             if self._logs:
                 chores = chores + self._relay_chores()
             if self._attentive:
@@ -530,6 +532,7 @@ class ProcessPool(Upkeep):
                 refused = False
         with self.lock:
             self._processes.remove(process)
+            self._departing = any(other.closed or other.ending is not None for other in self._processes)
             if process in self._idle:
                 self._idle.remove(process)
             ending, process.ending = process.ending, None
@@ -636,6 +639,7 @@ class ProcessPool(Upkeep):
         if process in self._idle:
             self._idle.remove(process)
         self.killed += 1
+        self._departing = True
 
         def terminate() -> None:
             try:
@@ -999,6 +1003,7 @@ class ProcessPool(Upkeep):
         """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
         super().reset_after_fork()
         self._processes, self._idle, self._gone = [], [], []
+        self._departing = False
         self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
         self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
         self._watch = self._template = None
@@ -1045,6 +1050,10 @@ class ProcessPool(Upkeep):
             watch.stop()
             self._watch = None
         self._drop_template(wait=True)
+
+    def in_use(self) -> bool:
+        """See :meth:`Pool.in_use`. Processes may have been started ahead."""
+        return bool(self._processes or self._starting or self._template)
 
     def process_count(self) -> int:
         """How many processes there are, those that start or end included."""
