@@ -286,10 +286,9 @@ def finalizers_everywhere(scene):
                 inside.now = False
         return line
 
+    scene.open(size=2, threads=3)       # not by a finalizer, while another one opens it
     threading.settrace(call)
     try:
-        scene.open(size=2, threads=3)
-
         def use():
             sys.settrace(call)
             try:

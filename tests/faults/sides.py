@@ -135,6 +135,8 @@ class Ours(Side):
     def submit(self, kind, function, args, options):
         # One spec for all calls that have the same options, as a decorated function has it: what the supervisor
         # learns of their duration decides how many of them are sent ahead.
+        if isinstance(options.get("lane"), str):
+            self.native.lane(options["lane"])
         key = (kind, function, tuple(sorted(options.items())))
         if key not in self._bound:
             self._bound[key] = self._bind(function, tt=self._types[kind], supervisor=self.native, **options)

@@ -142,6 +142,8 @@ class _Nobody:
 
 def bind(scene, kind="thread", **options):
     """The function whose calls are ``(journal, token, function, *args)``, as a decorated one; of this library only."""
+    if isinstance(options.get("lane"), str):
+        scene.native.lane(options["lane"])
     from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, background_task
 
     types = {"thread": TT_THREAD, "process": TT_MP, "coroutine": TT_COROUTINE}

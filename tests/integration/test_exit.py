@@ -14,9 +14,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 pytestmark = [pytest.mark.slow, pytest.mark.gate]
 
 
-def program(text, *options):
+def program(text, arguments=()):
     """Start a program of its own."""
-    return subprocess.Popen([sys.executable, *options, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), *arguments], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=ROOT))
 
 
@@ -30,8 +30,8 @@ def ended(process):
     return process.returncode, out.splitlines(), err
 
 
-def run(text, *options):
-    return ended(program(text, *options))
+def run(text):
+    return ended(program(text))
 
 
 SERVICE = """
