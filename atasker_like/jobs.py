@@ -92,7 +92,7 @@ class AsyncJobScheduler:
     :param name: shown in logs.
     :param timer: of the supervisor.
     :param loop: where the coroutines run.
-    :param on_end: called, in any thread, when a job will not be started again.
+    :param on_end: called, in any thread, when the scheduler may have become idle.
     """
 
     def __init__(self, name: str, timer: Timer, loop: asyncio.AbstractEventLoop,
@@ -100,15 +100,21 @@ class AsyncJobScheduler:
         self.id = self.name = name
         self._timer = timer
         self._loop = loop
-        self._on_end = on_end               # called when a job will not be started again
+        self._on_end = on_end               # called when it may have become idle
         self._mailbox = mailbox_of(loop)
         self._started = False
         self._stopped = False
         # Shared without a lock: adding to a dict and taking from it are each one step, on a free-threaded build too.
         self._jobs: dict[str, AsyncJob] = {}          # those that will be started again
         self._unscheduled: dict[str, AsyncJob] = {}   # of these, those that the timer has yet to be told of
+        self._last: dict[str, AsyncJob] = {}          # those whose last start the loop has been told of
         self._running: set[asyncio.Task[Any]] = set()     # the loop's own
         self._idle: deque[Callable[[], None]] = deque()   # gates of those who wait for what runs
+
+    @property
+    def busy(self) -> bool:
+        """True if a job runs, or will be started again."""
+        return self.active and bool(self._jobs or self._last or self._running)
 
     @property
     def active(self) -> bool:
@@ -203,6 +209,8 @@ class AsyncJobScheduler:
             job.missed += 1         # the loop is busy, and has not come to the last one
         else:
             job._under_way = True
+            if job.number == 1:
+                self._last[job.id] = job
             if not self._mailbox.post(self._begin, job):
                 log.error("async job scheduler %s is stopped: its loop is closed", self.name)
                 self.stop(wait=False)
@@ -212,7 +220,6 @@ class AsyncJobScheduler:
                 if not job.number:
                     job._exhausted = True
                     self._jobs.pop(job.id, None)
-                    self._on_end()
                     return
         job._deadline += job.interval
         late = self._timer.clock() - job._deadline
@@ -225,11 +232,12 @@ class AsyncJobScheduler:
     def _begin(self, job: AsyncJob) -> None:
         """In the loop."""
         job._under_way = False
-        if self._stopped or job._cancelled:
-            return                  # meanwhile
-        task = self._loop.create_task(self._run(job))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
+        if not (self._stopped or job._cancelled):       # meanwhile
+            task = self._loop.create_task(self._run(job))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+        if self._last.pop(job.id, None) is not None:
+            self._on_end()
 
     async def _run(self, job: AsyncJob) -> None:
         try:
@@ -240,6 +248,7 @@ class AsyncJobScheduler:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         self._tell()
+        self._on_end()
 
     def _tell(self) -> None:
         """In the loop: when nothing runs, tell those who wait for that."""

@@ -120,7 +120,7 @@ class Schedulers:
         """Return the names of what is active, for a message."""
         names = [getattr(scheduler, "name", None) or repr(scheduler) for scheduler in list(self._schedulers)]
         return names + [f"jobs of {scheduler.name}" for scheduler in list(self._job_schedulers.values())
-                        if scheduler.active and scheduler.jobs()]
+                        if scheduler.busy]
 
     # -- workers, and schedulers of the application's own --------------------------------------------
 
