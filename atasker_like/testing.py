@@ -22,7 +22,9 @@ import asyncio
 import os
 import threading
 
-from .errors import RemoteError, ResultNotStoredError, TaskCancelledError
+from .engine.current import report_progress
+from .engine.task import Progress
+from .errors import RemoteError, ResultNotStoredError, TaskCancelledError, TaskNotFoundError
 from .options import TaskOptions
 from .results import AsyncResult, StoredResult, SyncResult, TaskState
 from .supervisor.supervisor import TaskSupervisor
@@ -70,6 +72,8 @@ class BackendContract:
     lasting = True
     #: Whether the backend forgets results after their ``ttl`` (see :meth:`let_pass`).
     expiring = True
+    #: Whether the backend lists the ids that it has: it overrides ``keys()``.
+    listing = True
 
     def make_backend(self, **options: Any) -> Backend:
         """Return a backend over the store of the tests; options are those of :class:`Backend`."""
@@ -128,6 +132,28 @@ class BackendContract:
             _same([backend.read(task_id) for task_id in ids], [str(number) for number in range(len(ids))])
             _same(backend.delete(start + "%"), True)
             _same([backend.read(task_id) is None for task_id in ids].count(True), 1)
+
+    def test_ids_are_listed_once_each(self) -> None:
+        if not self.listing:
+            return
+        with _closing(self.make_backend()) as backend:
+            ids = _ids(1500)
+            backend.write([(task_id, "1") for task_id in ids])
+            backend.write([(ids[0], "2")])
+            backend.delete(ids[1])
+            mine = [task_id for task_id in backend.keys() if task_id in set(ids)]
+            _same(sorted(mine), sorted([ids[0], *ids[2:]]))
+
+    def test_forgotten_ids_are_not_listed(self) -> None:
+        if not (self.listing and self.expiring):
+            return
+        with _closing(self.make_backend(ttl=100)) as backend:
+            one, other = _ids(2)
+            backend.write([(one, "1")])
+            self.let_pass(backend, 60)
+            backend.write([(other, "2")])
+            self.let_pass(backend, 60)
+            _same([task_id for task_id in backend.keys() if task_id in (one, other)], [other])
 
     def test_a_large_text(self) -> None:
         with _closing(self.make_backend()) as backend:
@@ -231,6 +257,23 @@ class BackendContract:
 
         asyncio.run(check())
 
+    def test_what_describes_a_task_comes_back(self) -> None:
+        async def check() -> None:
+            with _closing(self.make_backend()) as backend:
+                one, other = _ids(2)
+                described: dict[str, Any] = dict(name="f", time_queued=1.5, time_started=2.5, attempts=2,
+                                                 progress=Progress(1, 4, "half"), args=(1, [2]), kwargs={"key": None})
+                begun = StoredResult(one, TaskState.STARTED, **described)
+                ended = StoredResult(other, TaskState.SUCCESS, 5, time_completed=3.5, **described)
+                await backend.store_result(one, begun)
+                await backend.store_result(other, ended)
+                _same(await backend.get_result(one), begun)
+                _same(await backend.get_result(other), ended)
+                if self.listing:
+                    _same({one, other} <= set(await backend.get_ids()), True)
+
+        asyncio.run(check())
+
     def test_errors_come_back_as_they_were(self) -> None:
         async def check() -> None:
             with _closing(self.make_backend()) as backend:
@@ -272,6 +315,49 @@ class BackendContract:
             if self.lasting:
                 _same(_kept(ids[0], backend), 32)
                 _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
+
+    def test_name_times_and_arguments_of_tasks(self) -> None:
+        with _closing(self.make_backend(arguments=True)) as backend, _Supervised(backend) as supervisor:
+            task = BoundTask(_double, TaskOptions(), None, None, None, supervisor)(number=4)
+            task.value(PATIENCE)
+            backend.flush(PATIENCE)
+            found = backend.coder.decode(task.id, backend.read(task.id))
+            _same((found.name, found.result, found.attempts, found.args, found.kwargs), ("_double", 8, 1, (), {"number": 4}))
+            times: list[Any] = [found.time_queued, found.time_started, found.time_completed]
+            _same(times, sorted(times))
+            _same(SyncResult(task.id, backend).info().kwargs, {"number": 4})
+            if self.listing:
+                _same(task.id in backend.ids(), True)
+
+    def test_progress_of_tasks(self) -> None:
+        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+            begun, go_on = threading.Event(), threading.Event()
+
+            def report() -> None:
+                report_progress(1, 2, "half")
+                begun.set()
+                if not go_on.wait(PATIENCE):
+                    raise AssertionError("nobody looked at the progress")
+                report_progress(2, 2)
+
+            task = supervisor.put_task(report)
+            begun.wait(PATIENCE)
+            backend.flush(PATIENCE)
+            found = backend.coder.decode(task.id, backend.read(task.id))
+            _same((found.state, found.progress), (TaskState.STARTED, Progress(1, 2, "half")))
+            go_on.set()
+            task.value(PATIENCE)
+            backend.flush(PATIENCE)
+            _same(backend.coder.decode(task.id, backend.read(task.id)).progress, Progress(2, 2, None))
+
+    def test_tasks_are_cancelled_by_their_ids(self) -> None:
+        with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
+            task = supervisor.put_task(abs, (-1,), delay=1000)
+            _same(SyncResult(task.id, backend).cancel(), True)
+            _same(task.wait(PATIENCE).status, "cancelled")
+            backend.flush(PATIENCE)
+            _same(asyncio.run(AsyncResult(task.id, backend).cancel()), False)
+            _raises(TaskNotFoundError, "no process can be asked", SyncResult(_ids(1)[0], backend).cancel)
 
     def test_what_is_to_be_ignored_is(self) -> None:
         with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:

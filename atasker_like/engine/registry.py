@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "prefix_of"]
 
 #: After so many tasks, the room that they needed is given back when none is alive.
 MANY = 100_000
 
 #: How many of the last tasks the percentiles of waiting and running time speak of.
 HISTORY = 2048
+
+
+def prefix_of(task_id: str) -> str:
+    """Return the part of an id that all tasks of its registry share."""
+    return task_id[:-12]
 
 
 class Registry:

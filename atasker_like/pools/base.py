@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
 
     class Recorder(Protocol):
-        """Told with the lock held of tasks that begin (or are to begin again) and end. It appends them, and returns."""
+        """Told with the lock held of tasks that begin (or are to begin again) and end, and of their first report of progress
+        since it looked at the last one. It appends them, and returns."""
 
         began: Callable[[Task[Any]], None]
         ended: Callable[[Task[Any]], None]
+
+        def reported(self, task: Task[Any]) -> None: ...
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -619,7 +622,15 @@ class Pool(Intake):
             return                          # a finalizer came in between: the next report will do
         with self.lock:
             if task._status == STARTED:
-                task._more().progress = progress
+                self._enter_progress(task, progress)
+
+    def _enter_progress(self, task: Task[Any], progress: Progress) -> None:
+        """A running task has reported; the lock is held."""
+        extra = task._more()
+        extra.progress = progress
+        if self.recorder is not None and not extra.reported:
+            extra.reported = True
+            self.recorder.reported(task)
 
     # -- timeouts ------------------------------------------------------------------------------------
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 from time import time
 
 from .._checks import seconds_or_none
-from ..errors import InvalidArgumentError, InvalidTypeError, ResultBackendError
+from ..engine.registry import prefix_of
+from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
+                      ResultBackendError, TaskNotFoundError)
 from .serializer import Coder
 from .stored import StoredResult, TaskState
-from .writer import Recorder
+from .writer import ADDRESS_OF, Recorder, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence, TypeVar
+    from typing import Any, Callable, Iterable, Sequence, TypeVar
 
     from .._checks import Seconds
     from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
+    from .requests import RequestServer
 
     T = TypeVar("T")
 
@@ -29,8 +32,8 @@ __all__ = ["Backend"]
 class Backend:
     """The base of all backends, and the contract for people who write one.
 
-    Override :meth:`write`, :meth:`read` and :meth:`delete`; :meth:`open`, :meth:`close` and :meth:`check` if there is
-    something to open, close or check. All of them block, and are called from any thread, several at a time; none is
+    Override :meth:`write`, :meth:`read` and :meth:`delete`; :meth:`keys` if the store can list what it has; :meth:`open`,
+    :meth:`close` and :meth:`check` if there is something to open, close or check. All of them block, and are called from any thread, several at a time; none is
     called in an event loop, nor with a lock held. They may raise whatever they like: a write that raised is brought again
     later, the same entries or more, and who asks for a result gets :class:`ResultBackendError` with the cause chained.
     A write that has returned is **stored**: it must survive whatever the store promises to survive.
@@ -41,16 +44,25 @@ class Backend:
     :param ttl: seconds after which a result may be forgotten, and is not found any more; None keeps it.
     :param serializer: ``'json'``, or ``'pickle'`` for values that JSON cannot hold. Reading a pickle runs what it says,
         so ask for it only where all who can write to the store are trusted.
+    :param arguments: True stores the arguments of tasks as well (default: False). What JSON cannot hold is stored as its
+        ``repr``, with ``'pickle'`` as it is.
+    :raises InvalidTypeError: (a TypeError) a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) an impossible value.
     """
 
     #: What expiry goes by: epoch seconds. Tests put another clock in its place.
     clock: Callable[[], float] = staticmethod(time)
 
-    def __init__(self, ttl: Seconds | None = None, serializer: str = "json") -> None:
+    def __init__(self, ttl: Seconds | None = None, serializer: str = "json",
+                 arguments: bool = False) -> None:
+        if not isinstance(arguments, bool):
+            raise InvalidTypeError(f"arguments takes True or False, not {type(arguments).__name__}")
         self.ttl = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
+        self.arguments = arguments
         self.coder = Coder(serializer)
+        #: Where this process takes requests of others about its tasks, see :meth:`serve`; None if it takes none.
+        self.address: str | None = None
         self._recorders: list[Recorder] = []      # replaced, never changed, so that reading it needs no lock
 
     # -- what a backend of your own overrides --------------------------------------------------------
@@ -76,6 +88,10 @@ class Backend:
         """Forget an id; say whether something was stored for it."""
         raise NotImplementedError
 
+    def keys(self) -> Iterable[str]:
+        """Return the ids of all that is stored and not forgotten, in any order."""
+        raise NotImplementedError(f"{type(self).__name__} cannot list what it has: it does not override keys()")
+
     def check(self) -> None:
         """Raise if the store cannot be used."""
         self.read("")
@@ -95,6 +111,24 @@ class Backend:
         else:
             text = self._guarded("read", self.read, task_id)
         return self._decoded(task_id, text)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all tasks of which something is known, in any order: those that have begun or ended.
+
+        What this process has not stored yet counts. Blocks; from any thread.
+
+        :raises ResultBackendError: (an OSError) the store cannot be read, or cannot list what it has.
+
+        >>> backend = MemoryBackend()
+        >>> backend.write([('a', '{"state":"STARTED"}')])
+        >>> backend.ids()
+        ['a']
+        """
+        stored = self._guarded("list ids", lambda: list(self.keys()))
+        known = dict.fromkeys(key for key in stored if is_id(key))
+        for recorder in self._recorders:
+            known.update(dict.fromkeys(recorder.ids()))
+        return list(known)
 
     def _decoded(self, task_id: str, text: str | None) -> StoredResult:
         try:
@@ -166,6 +200,10 @@ class Backend:
         text = await in_thread(self._guarded, "read", self.read, task_id)
         return None if text is None else self._decoded(task_id, text)
 
+    async def get_ids(self) -> list[str]:
+        """See :meth:`ids`."""
+        return await in_thread(self.ids)
+
     async def delete_result(self, task_id: str) -> bool:
         """Forget an id; say whether something was stored for it.
 
@@ -186,6 +224,62 @@ class Backend:
         except Exception:
             return False
         return True
+
+    # -- requests of other processes -----------------------------------------------------------------
+
+    def serve(self, address: Any) -> RequestServer:
+        """Let other processes cancel tasks of this one: ``AsyncResult(task_id, backend).cancel()`` there finds its way here.
+
+        The address is stored beside the states of tasks, for all who can read the store. Only programs of the same user
+        can connect.
+
+        :param address: the path of a Unix domain socket, for this process alone.
+        :return: the server, which has ``address`` and ``close()``. It is a context manager; a stop of the supervisor
+            closes it, too.
+        :raises BackendNotConfiguredError: (a RuntimeError) no supervisor keeps its results here.
+        :raises InvalidArgumentError: (a ValueError) it is no path of a socket.
+        :raises OSError: the path is taken, or not to be had.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
+
+        From any thread, but for loops of the supervisor.
+        """
+        from .requests import RequestServer
+
+        if not self._recorders:
+            raise BackendNotConfiguredError(f"no supervisor keeps its results in {self!r}, so there are no tasks to ask for; "
+                                            "call task_supervisor.set_result_backend() first")
+        return RequestServer(self, self._recorders[0].supervisor, address)
+
+    def serves_at(self, address: str | None) -> None:
+        """Have all who read the store know where requests go. Called by the server.
+
+        :raises ResultBackendError: (an OSError) the store cannot be written.
+        """
+        self.address = address
+        for recorder in self._recorders:
+            if address is not None:
+                recorder.announce()
+
+    def cancel_elsewhere(self, task_id: str) -> bool:
+        """Have the process that has a task cancel it; see :meth:`AsyncResult.cancel`. Blocks."""
+        from .requests import ask_to_cancel
+
+        text = self._guarded("read", self.read, task_id)
+        if self._decoded(task_id, text).state.is_final:
+            return False
+        address = self.coder.address_in(text)
+        if address is None:             # it waits, or its process was not told to serve when it began
+            address = self.coder.address_in(self._guarded("read", self.read, ADDRESS_OF + prefix_of(task_id)))
+        answer = None if address is None else ask_to_cancel(address, task_id)
+        if answer is not None:
+            return answer
+        if self.find(task_id).state.is_final:       # it has ended meanwhile
+            return False
+        if address is None:
+            raise TaskNotFoundError(f"no process can be asked to cancel task {task_id[-8:]}: nothing in {self!r} says where it "
+                                    "is; its process must keep results there and call serve() of its backend")
+        raise TaskNotFoundError(f"the process at {address} has no task {task_id[-8:]}, and {self!r} does not say how it "
+                                "ended; that process may be another one by now")
 
     # -- of the supervisor ---------------------------------------------------------------------------
 
@@ -211,6 +305,13 @@ class Backend:
             if task is not None:
                 return task
         return None
+
+    def describe(self, task: Task[Any]) -> StoredResult:
+        """Return what is to be stored of a task of this process, as it is now."""
+        call = next(filter(None, [recorder.call_of(task) for recorder in self._recorders]), None)
+        if call is None and self.arguments and not task.done():
+            call = task._args, task._kwargs
+        return self._decoded(task.id, self.coder.encode_task(task, call))
 
     def __enter__(self) -> Backend:
         self.open()

@@ -15,7 +15,7 @@ from ..tasks import task_supervisor
 from ..waiting import co_wait_completed
 from .backend import Backend, in_thread
 from .serializer import state_of
-from .stored import TaskState
+from .stored import StoredResult, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .._checks import Seconds
 
     from typing_extensions import TypeVar
+
+    from ..engine.task import Progress
 
     T = TypeVar("T", default=Any)
 
@@ -142,6 +144,40 @@ class AsyncResult(_Result[T]):
             finally:
                 timer.cancel()
 
+    async def cancel(self) -> bool:
+        """Ask for the end of the task, as :meth:`Task.cancel` does; False if it has ended already.
+
+        A task of another process is cancelled there, if that process serves requests: see :meth:`Backend.serve`.
+
+        :raises TaskNotFoundError: (a LookupError) nothing says where the task is, or its process does not have it.
+        :raises ServiceConnectionError: (a ConnectionError) its process cannot be reached, as it may have ended.
+        :raises ResultBackendError: (an OSError) the store cannot be read.
+        :raises BackendNotConfiguredError: (a RuntimeError) there is no backend.
+
+        >>> async def main():
+        ...     task = task_supervisor.put_task(pow, (2, 5), delay=60)
+        ...     return await AsyncResult(task.id).cancel(), task.state
+        >>> task_supervisor.set_result_backend(MemoryBackend())
+        >>> import asyncio
+        >>> asyncio.run(main())
+        (True, 'cancelled')
+        >>> task_supervisor.set_result_backend(None)
+        """
+        task = self.backend.find_task(self.task_id)
+        return task.cancel() if task is not None else await in_thread(self.backend.cancel_elsewhere, self.task_id)
+
+    async def progress(self) -> Progress | None:
+        """Return what the task last reported, or None. Errors as :meth:`state`.
+
+        What a task of another process has reported is in the store a quarter of a second later.
+        """
+        return (await self.info()).progress
+
+    async def info(self) -> StoredResult:
+        """Return all that is known of the task, as a :class:`StoredResult`. Errors as :meth:`state`."""
+        task = self.backend.find_task(self.task_id)
+        return self.backend.describe(task) if task is not None else await in_thread(self.backend.find, self.task_id)
+
     async def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows. Errors as :meth:`get`, but the task's."""
         task = self.backend.find_task(self.task_id)
@@ -193,6 +229,27 @@ class SyncResult(_Result[T]):
             never = Lock()
             never.acquire()
             block(never.acquire, deadline_of(poll_interval if left is None else min(poll_interval, left)))
+
+    def cancel(self) -> bool:
+        """Ask for the end of the task. Returns and errors as :meth:`AsyncResult.cancel`.
+
+        >>> task_supervisor.set_result_backend(MemoryBackend())
+        >>> task = task_supervisor.put_task(pow, (2, 5), delay=60)
+        >>> SyncResult(task.id).cancel(), SyncResult(task.id).state()
+        (True, <TaskState.FAILURE: 'FAILURE'>)
+        >>> task_supervisor.set_result_backend(None)
+        """
+        task = self.backend.find_task(self.task_id)
+        return task.cancel() if task is not None else self.backend.cancel_elsewhere(self.task_id)
+
+    def progress(self) -> Progress | None:
+        """Return what the task last reported, or None, as :meth:`AsyncResult.progress` does."""
+        return self.info().progress
+
+    def info(self) -> StoredResult:
+        """Return all that is known of the task, as a :class:`StoredResult`."""
+        task = self.backend.find_task(self.task_id)
+        return self.backend.describe(task) if task is not None else self.backend.find(self.task_id)
 
     def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows."""

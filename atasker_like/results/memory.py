@@ -33,8 +33,9 @@ class MemoryBackend(Backend):
     (None, '3')
     """
 
-    def __init__(self, max_results: int = 10000, ttl: Seconds | None = None, serializer: str = "json") -> None:
-        super().__init__(ttl, serializer)
+    def __init__(self, max_results: int = 10000, ttl: Seconds | None = None, serializer: str = "json",
+                 arguments: bool = False) -> None:
+        super().__init__(ttl, serializer, arguments)
         self.max_results = count("max_results", max_results)
         # It may be entered again: a finalizer that asks for a result comes in between any two lines.
         self._lock = RLock()        # guards the texts
@@ -62,6 +63,13 @@ class MemoryBackend(Backend):
         if found is None or self.ttl is not None and found[1] + self.ttl <= self.clock():
             return None
         return found[0]
+
+    def keys(self) -> list[str]:
+        """See :meth:`Backend.keys`."""
+        now = self.clock()
+        with self._lock:
+            found = [(task_id, written) for task_id, (_, written) in self._texts.items()]
+        return [task_id for task_id, written in found if self.ttl is None or written + self.ttl > now]
 
     def delete(self, task_id: str) -> bool:
         """See :meth:`Backend.delete`."""

@@ -7,6 +7,10 @@ What is stored of a task is one JSON object: its ``state``, and beside it one of
 * ``repr``: what the value looked like, and ``why`` it could not be kept;
 * ``error``: module, name and message of an exception's class, its arguments if JSON can hold them; and ``traceback``.
 
+What describes the task stands between them, each where it is known: ``name``, the times ``queued``, ``started`` and
+``completed``, ``attempts``, ``progress``, the arguments as ``args`` and ``kwargs`` or as a pickle in ``call``, and, of a task
+that has not ended, in ``at`` the address where its process takes requests. Versions that do not know a key leave it alone.
+
 Nothing here trusts what it reads: a pickle is loaded only for who asked for pickles, and an error becomes an object only
 if its class is an exception that this process has imported already.
 """
@@ -14,18 +18,22 @@ from __future__ import annotations
 
 import sys
 from json import JSONEncoder, loads
+from time import perf_counter, time
 
 from ..engine.result import Failure, with_cause
-from ..engine.task import CANCELED, COMPLETED, STARTED
+from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
 from ..errors import (InvalidArgumentError, RemoteError, RemoteTraceback, ResultNotStoredError,
                       TaskCancelledError)
 from .stored import StoredResult, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Mapping, Optional, Tuple
 
     from ..engine.task import Task
+
+    #: The positional arguments of a task, and its keyword arguments.
+    Call = Tuple[Tuple[Any, ...], Optional[Mapping[str, Any]]]
 
 __all__ = ["Coder", "state_of"]
 
@@ -33,6 +41,8 @@ __all__ = ["Coder", "state_of"]
 LONGEST = 1 << 28
 #: Characters that are kept of the repr of a value that cannot be stored.
 REPR_MOST = 1000
+#: Characters of one argument as JSON; a longer one is stored as its repr.
+ARGUMENT_MOST = 10000
 
 #: Of these types JSON gives back exactly what it was given.
 _EXACT = frozenset((type(None), bool, int, float, str))
@@ -40,10 +50,6 @@ _EXACT = frozenset((type(None), bool, int, float, str))
 _compact = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 # A line end separates the items: JSON writes those of strings otherwise, so a text of scalars can be split again.
 _lines = JSONEncoder(separators=("\n", ":"), allow_nan=False, check_circular=False).encode
-
-_STATES = {TaskState.STARTED: '{"state":"STARTED"}', TaskState.RETRY: '{"state":"RETRY"}',
-           TaskState.PENDING: '{"state":"PENDING"}'}
-
 
 def state_of(task: Task[Any]) -> TaskState:
     """Return the state of a task at this moment."""
@@ -67,85 +73,124 @@ class Coder:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    def encode_tasks(self, tasks: dict[str, Task[Any]]) -> dict[str, str]:
-        """Return the texts of many tasks by id. Most have ended with plain values: those take one step together."""
+    def encode_tasks(self, tasks: dict[str, Task[Any]], calls: Mapping[Task[Any], Call] = {},
+                     at: str | None = None) -> dict[str, str]:
+        """Return the texts of many tasks by id. Most have ended with plain values: those take one step together.
+
+        :param calls: the arguments of those tasks whose arguments are to be stored.
+        :param at: the address where this process takes requests.
+        """
         texts: dict[str, str] = {}
-        plain = {task_id: task._outcome for task_id, task in tasks.items()
-                 if task._status == COMPLETED and type(task._outcome) in _EXACT}
+        plain = {task_id: task for task_id, task in tasks.items()
+                 if task._status == COMPLETED and task._extra is None and type(task._outcome) in _EXACT
+                 and task not in calls}
         if plain:
             try:
-                values = _lines(list(plain.values()))[1:-1].split("\n")
+                values = _lines([task._outcome for task in plain.values()])[1:-1].split("\n")
             except ValueError:          # a float that is no number
-                plain = {}
+                pass
             else:
                 if sum(map(len, values)) < LONGEST:
-                    texts = {task_id: f'{{"state":"SUCCESS","result":{value}}}'
-                             for task_id, value in zip(plain, values)}
+                    _join(plain, values, texts)
         if len(texts) < len(tasks):
             for task_id, task in tasks.items():
                 if task_id not in texts:
-                    texts[task_id] = self.encode_task(task)
+                    texts[task_id] = self.encode_task(task, calls.get(task), at)
         return texts
 
-    def encode_task(self, task: Task[Any]) -> str:
-        """Return the text of a task as it is now."""
+    def encode_task(self, task: Task[Any], call: Call | None = None, at: str | None = None) -> str:
+        """Return the text of a task as it is now. Arguments as :meth:`encode_tasks`."""
         state = state_of(task)
+        about = self._about_task(task, state, call)
         if not state.is_final:
-            return _STATES[state]
+            return _open(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
         if task._status == CANCELED:
-            return self._encode_error(TaskCancelledError(f"task {task.name} ({task.id[-8:]}) was cancelled"), "")
+            return self._encode_error(TaskCancelledError(f"task {task.name} ({task.id[-8:]}) was cancelled"), "", about)
         if type(outcome) is Failure:
-            return self._encode_error(outcome.error, _traceback_text(outcome.error, outcome.traceback))
-        return self._encode_value(outcome)
+            return self._encode_error(outcome.error, _traceback_text(outcome.error, outcome.traceback), about)
+        return self._encode_value(outcome, about)
 
     def encode(self, stored: StoredResult) -> str:
         """Return the text of a stored result."""
+        call = None if stored.args is None and stored.kwargs is None else (stored.args or (), stored.kwargs)
+        about = self._about(stored.name, stored.time_queued, stored.time_started, stored.time_completed, stored.attempts,
+                            stored.progress, call)
         if not stored.state.is_final:
-            return _STATES[stored.state]
+            return _open(stored.state, about)
         if stored.state is TaskState.SUCCESS:
-            return self._encode_value(stored.result)
+            return self._encode_value(stored.result, about)
         error = stored.error
         if not isinstance(error, BaseException):
             raise InvalidArgumentError(f"the stored result of {stored.task_id!r} is a FAILURE, so its error is an exception, "
                                        f"not {error!r}")
         return self._encode_error(error, _traceback_text(error, error.__traceback__) if stored.traceback is None
-                                  else stored.traceback)
+                                  else stored.traceback, about)
 
-    def _encode_value(self, value: Any) -> str:
+    def _about_task(self, task: Task[Any], state: TaskState, call: Call | None) -> str:
+        epoch = time() - perf_counter()
+        return self._about(task.name, epoch + task._queued, epoch + task._started if task._has_started() else None,
+                           epoch + task._completed if state.is_final else None, task.attempts, task.progress, call)
+
+    def _about(self, name: Any, queued: float | None, started: float | None, completed: float | None,
+               attempts: int | None, progress: Any, call: Call | None) -> str:
+        """Return what describes a task, to be put behind its state."""
+        about = "" if name is None else f',"name":{_name_text(name)}'
+        for key, seconds in (("queued", queued), ("started", started), ("completed", completed)):
+            if seconds is not None:
+                about += f',"{key}":{seconds:.6f}'
+        if attempts is not None:
+            about += f',"attempts":{attempts:d}'
+        if progress is not None:
+            about += _progress_text(progress)
+        return about if call is None else about + self._call_text(*call)
+
+    def _call_text(self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
+        if self._pickles:
+            try:
+                pickled = _pickled((args, dict(kwargs or ())))
+                if len(pickled) <= LONGEST:
+                    return f',"call":"{pickled}"'
+            except BaseException:           # what they look like is kept
+                pass
+        named = ",".join([f"{_compact(name)}:{_argument_text(value)}" for name, value in (kwargs or {}).items()])
+        return f',"args":[{",".join(map(_argument_text, args))}],"kwargs":{{{named}}}'
+
+    def _encode_value(self, value: Any, about: str) -> str:
         try:
             if self._pickles and type(value) not in _EXACT:
-                text = f'{{"state":"SUCCESS","pickle":"{_pickled(value)}"}}'
+                text = f'"pickle":"{_pickled(value)}"'
             else:
                 try:
-                    text = f'{{"state":"SUCCESS","result":{_compact(value)}}}'
+                    text = f'"result":{_compact(value)}'
                 except ValueError:
                     if not self._pickles:
                         raise
-                    text = f'{{"state":"SUCCESS","pickle":"{_pickled(value)}"}}'    # not a number
+                    text = f'"pickle":"{_pickled(value)}"'      # not a number
             if len(text) > LONGEST:
                 raise ValueError(f"it takes {len(text)} characters, and the most is {LONGEST}")
-            return text
+            return f'{{"state":"SUCCESS"{about},{text}}}'
         except BaseException as error:      # whatever code of others raises, this thread goes on
-            return _compact({"state": "SUCCESS", "repr": _short(value), "why": f"{type(error).__name__}: {_message(error)}"})
+            why = f"{type(error).__name__}: {_message(error)}"
+            return f'{{"state":"SUCCESS"{about},"repr":{_compact(_short(value))},"why":{_compact(why)}}}'
 
-    def _encode_error(self, error: BaseException, text: str) -> str:
+    def _encode_error(self, error: BaseException, text: str, about: str) -> str:
         kind = type(error)
         described: dict[str, Any] = {"module": kind.__module__, "name": kind.__qualname__, "message": _message(error)}
-        stored: dict[str, Any] = {"state": "FAILURE", "error": described, "traceback": text}
+        stored: dict[str, Any] = {"error": described, "traceback": text}
         if self._pickles:
             try:
-                return _compact(dict(stored, pickle=_pickled(error)))
+                return _failed(about, dict(stored, pickle=_pickled(error)))
             except BaseException:           # its words are kept
                 pass
         try:
             made: Any = error.__reduce__()
             if made[0] is kind and (len(made) == 2 or isinstance(made[2], dict) and len(made) == 3):
-                return _compact(dict(stored, error=dict(described, args=list(made[1]),
-                                                        more=made[2] if len(made) == 3 else {})))
+                return _failed(about, dict(stored, error=dict(described, args=list(made[1]),
+                                                              more=made[2] if len(made) == 3 else {})))
         except BaseException:               # JSON cannot hold its arguments: its words are kept
             pass
-        return _compact(stored)
+        return _failed(about, stored)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -158,29 +203,60 @@ class Coder:
             return StoredResult(task_id, TaskState.PENDING)
         stored = loads(text)
         state = TaskState(stored["state"])
-        if not state.is_final:
-            return StoredResult(task_id, state)
+        result, error, trace = None, None, None
         if state is TaskState.FAILURE:
             trace = stored.get("traceback") or None
-            return StoredResult(task_id, state, None, self._rebuild(stored, trace), trace)
-        if "result" in stored:
-            return StoredResult(task_id, state, stored["result"])
-        error: BaseException
+            error = self._rebuild(stored, trace)
+        elif "result" in stored:
+            result = stored["result"]
+        elif state is TaskState.SUCCESS:
+            result, error = self._other_value(task_id, stored)
+        args, kwargs = self._call_of(stored)
+        progress = stored.get("progress")
+        return StoredResult(task_id, state, result, error, trace, stored.get("name"), stored.get("queued"),
+                            stored.get("started"), stored.get("completed"), stored.get("attempts"),
+                            None if progress is None else Progress(*progress), args, kwargs)
+
+    def _other_value(self, task_id: str, stored: dict[str, Any]) -> tuple[Any, BaseException | None]:
+        """Return a value that was not stored as JSON, or the error that says why there is none."""
         if "pickle" not in stored:
             advice = "have the function return plain data" + (
                 "" if self._pickles else ", or give the backend serializer='pickle'")
-            error = ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value could not be stored "
-                                         f"({stored['why']}); {advice}. It was {stored['repr']}")
-        elif not self._pickles:
-            error = ResultNotStoredError(f"task {task_id[-8:]} succeeded, and its value was stored as a pickle. To read one runs "
-                                         "what it says: give the backend serializer='pickle' if you trust all who write to it")
-        else:
+            return None, ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value could not be stored "
+                                              f"({stored['why']}); {advice}. It was {stored['repr']}")
+        if not self._pickles:
+            return None, ResultNotStoredError(
+                f"task {task_id[-8:]} succeeded, and its value was stored as a pickle. To read one runs what it says: give "
+                "the backend serializer='pickle' if you trust all who write to it")
+        try:
+            return _unpickled(stored["pickle"]), None
+        except BaseException as raised:
+            return None, ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value cannot be rebuilt here "
+                                              f"({type(raised).__name__}: {_message(raised)})")
+
+    def _call_of(self, stored: dict[str, Any]) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:
+        """Return the arguments, as far as they were stored and can be read here."""
+        if "args" in stored:
+            return tuple(stored["args"]), dict(stored["kwargs"])
+        if self._pickles and "call" in stored:
             try:
-                return StoredResult(task_id, state, _unpickled(stored["pickle"]))
-            except BaseException as raised:
-                error = ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value cannot be rebuilt here "
-                                             f"({type(raised).__name__}: {_message(raised)})")
-        return StoredResult(task_id, state, None, error)
+                args, kwargs = _unpickled(stored["call"])
+                return args, kwargs
+            except BaseException:           # of a class that is not here, or has changed
+                pass
+        return None, None
+
+    def encode_address(self, address: str) -> str:
+        """Return the text of an entry that holds nothing but an address."""
+        return _open(TaskState.PENDING, f',"at":{_compact(address)}')
+
+    def address_in(self, text: str | None) -> str | None:
+        """Return the address where the process of a task takes requests, if its text has one.
+
+        :raises ValueError: it is no text of this module's.
+        """
+        at = None if text is None else loads(text).get("at")
+        return at if isinstance(at, str) else None
 
     def _rebuild(self, stored: dict[str, Any], trace: str | None) -> BaseException:
         described = stored["error"]
@@ -214,6 +290,55 @@ def _made_again(described: dict[str, Any]) -> BaseException | None:
     if described["more"]:
         error.__dict__.update(described["more"])
     return error if _message(error) == described["message"] else None
+
+
+def _open(state: TaskState, about: str) -> str:
+    return f'{{"state":"{state}"{about}}}'
+
+
+def _failed(about: str, described: dict[str, Any]) -> str:
+    return f'{{"state":"FAILURE"{about},{_compact(described)[1:]}'
+
+
+def _join(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str]) -> None:
+    """Add the texts of tasks that have succeeded, in their first attempt, with values that are text already."""
+    epoch = time() - perf_counter()
+    last = form = None
+    for (task_id, task), value in zip(tasks.items(), values):
+        spec = task._spec
+        if spec is not last:
+            last, name = spec, _name_text(spec.name).replace("%", "%%")
+            form = (f'{{"state":"SUCCESS","name":{name},"queued":%.6f,"started":%.6f,"completed":%.6f,"attempts":1,'
+                    '"result":%s}')
+        assert form is not None
+        texts[task_id] = form % (epoch + task._queued, epoch + task._started, epoch + task._completed, value)
+
+
+def _name_text(name: Any) -> str:
+    """Return a name as JSON; an application's callable may have any object for a name."""
+    try:
+        return _compact("".join((name, "")))
+    except BaseException:
+        return _compact(_short(name))
+
+
+def _progress_text(progress: Any) -> str:
+    """Return a report of progress as JSON; nothing if it holds what is no number and no text."""
+    try:
+        return f',"progress":{_compact(list(progress))}'
+    except BaseException:
+        return ""
+
+
+def _argument_text(value: Any) -> str:
+    """Return an argument as JSON; its repr, as a string, if it has no such form or is long."""
+    try:
+        text = _compact(value)
+        if len(text) <= ARGUMENT_MOST:
+            return text
+    except BaseException:
+        pass
+    return _compact(_short(value))
 
 
 def _pickled(thing: Any) -> str:

@@ -63,6 +63,7 @@ class SQLiteBackend(Backend):
     :param ttl: seconds after which a result may be forgotten.
     :param serializer: ``'json'`` or ``'pickle'``, see :class:`Backend`.
     :param timeout: seconds to wait for another process that holds the file locked.
+    :param arguments: True stores the arguments of tasks as well, see :class:`Backend`.
 
     The file is opened on first use, and again on the next use after a fork, in the parent and in the child. From any thread.
     ``close()`` it, or use it in a ``with`` block.
@@ -76,8 +77,8 @@ class SQLiteBackend(Backend):
     """
 
     def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None, serializer: str = "json",
-                 timeout: float = 5.0) -> None:
-        super().__init__(ttl, serializer)
+                 timeout: float = 5.0, arguments: bool = False) -> None:
+        super().__init__(ttl, serializer, arguments)
         if os.fspath(path) == ":memory:":
             raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; use a MemoryBackend")
         self.path = os.path.abspath(os.fspath(path))
@@ -134,6 +135,17 @@ class SQLiteBackend(Backend):
 
     def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""
+        found = self._ask("SELECT data FROM results WHERE task_id = ? AND (expires IS NULL OR expires > ?)",
+                          (task_id, self.clock()))
+        return found[0][0] if found else None
+
+    def keys(self) -> list[str]:
+        """See :meth:`Backend.keys`."""
+        return [task_id for task_id, in self._ask("SELECT task_id FROM results WHERE expires IS NULL OR expires > ?",
+                                                  (self.clock(),))]
+
+    def _ask(self, question: str, arguments: tuple[Any, ...]) -> list[Any]:
+        """Return all rows that answer a question."""
         with self._read_lock:
             outer, self._reading = self._reading, True
             try:
@@ -141,8 +153,7 @@ class SQLiteBackend(Backend):
                     self._reader = self._connect()
                     if not self._version_of(self._reader):
                         self.check()        # there is nothing in it yet
-                found = self._reader.execute("SELECT data FROM results WHERE task_id = ? AND "
-                                             "(expires IS NULL OR expires > ?)", (task_id, self.clock())).fetchone()
+                return self._reader.execute(question, arguments).fetchall()
             except Exception as error:
                 self._drop("_reader")
                 if isinstance(error, ResultBackendError):
@@ -150,7 +161,6 @@ class SQLiteBackend(Backend):
                 raise self._trouble("read", error) from error
             finally:
                 self._reading = outer
-        return None if found is None else found[0]
 
     def delete(self, task_id: str) -> bool:
         """See :meth:`Backend.delete`."""

@@ -6,6 +6,8 @@ from enum import Enum
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
+
+    from ..engine.task import Progress
 else:
     from collections import namedtuple
 
@@ -41,15 +43,28 @@ if TYPE_CHECKING:
         result: Any = None
         error: BaseException | None = None
         traceback: str | None = None
+        name: str | None = None
+        time_queued: float | None = None
+        time_started: float | None = None
+        time_completed: float | None = None
+        attempts: int | None = None
+        progress: Progress | None = None
+        args: tuple[Any, ...] | None = None
+        kwargs: dict[str, Any] | None = None
 else:
-    _Fields = namedtuple("_Fields", "task_id state result error traceback", defaults=(None, None, None))
+    _Fields = namedtuple("_Fields", "task_id state result error traceback name time_queued time_started "
+                         "time_completed attempts progress args kwargs", defaults=(None,) * 11)
 
 
 class StoredResult(_Fields):
-    """What a backend keeps of one task: ``task_id``, ``state``, ``result``, ``error``, ``traceback``.
+    """What a backend keeps of one task: ``task_id``, ``state``, ``result``, ``error``, ``traceback``, and more.
 
     ``error`` is what :meth:`AsyncResult.get` raises: the task's own error, or in a SUCCESS a
     :class:`ResultNotStoredError` when the value could not be kept. ``traceback`` is text.
+
+    The rest describes the task, and is None where it is not known: ``name``, ``attempts``, ``progress``, and
+    ``time_queued``, ``time_started`` (of the last attempt) and ``time_completed`` in epoch seconds. ``args`` and
+    ``kwargs`` are there if the backend was made with ``arguments=True``.
 
     >>> StoredResult('1', TaskState.SUCCESS, 42).value()
     42

@@ -16,6 +16,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from functools import partial
 from time import monotonic
 
 from .._checks import in_seconds
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
     from .backend import Backend
+    from .serializer import Call
 
-__all__ = ["Recorder"]
+__all__ = ["ADDRESS_OF", "Recorder", "is_id"]
 
 #: Seconds that the writer lets pass before it looks whether as many tasks end as before.
 LINGER = 0.02
@@ -48,6 +50,21 @@ HELD_MOST = 250000
 RETRY_PAUSE, RETRY_PAUSE_MOST = 0.1, 5.0
 #: Seconds that the end of a supervisor waits for a store that cannot be written.
 CLOSE_PATIENCE = 5.0
+#: Seconds between two writes, at least, when tasks report progress and nothing else happens.
+PROGRESS_PAUSE = 0.25
+
+#: In front of the first part of ids, the same for all tasks of a pool: the entry that says where requests about these tasks
+#: go. The tasks that wait have no entry of their own.
+ADDRESS_OF = "address of "
+
+
+def is_id(key: str) -> bool:
+    """Return True if an entry of a store is that of a task."""
+    return not key.startswith(ADDRESS_OF)
+
+
+#: How the texts of tasks begin that have ended.
+_FINAL = ('{"state":"SUCCESS"', '{"state":"FAILURE"')
 
 
 class _Mark:
@@ -65,7 +82,8 @@ class Recorder:
     """Brings the results of one supervisor into one backend.
 
     ``began`` and ``ended`` are called by pools with their lock held, when an attempt starts or is to be repeated and
-    when a task is final. They append the task and return; what is to be said of it is looked up later.
+    when a task is final; ``reported`` is called when a task reports progress for the first time since the last report was
+    written. They append the task and return; what is to be said of it is looked up later.
     """
 
     def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
@@ -73,7 +91,10 @@ class Recorder:
         self.backend = backend
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
         self._queue: deque[Task[Any]] = deque()
+        self._reports: deque[Task[Any]] = deque()
         self._marks: deque[_Mark] = deque()
+        #: The arguments of tasks that have begun, if they are to be stored: the final state lets go of them.
+        self._calls: dict[Task[Any], Call] = {}
         self._lock = threading.RLock()      # guards what follows; pools never take it
         self._waiting: dict[str, Task[Any]] = {}
         self._writing: dict[str, Task[Any] | str] = {}
@@ -83,15 +104,32 @@ class Recorder:
         self._gate = threading.Lock()       # held; what the thread sleeps on
         self._gate.acquire()
         self.given_up = 0                   # results that were not stored, for good
-        self.began: Callable[[Task[Any]], None] = self._first
-        self.ended: Callable[[Task[Any]], None] = self._first
+        self._announced: dict[str, float] = {}     # of the writer's thread: first parts of ids, and when they were written
+        self.began: Callable[[Task[Any]], None]
+        self.ended: Callable[[Task[Any]], None]
+        self._be_told(self._first)
         _recorders.add(self)
+
+    def _be_told(self, told: Callable[[Task[Any]], None]) -> None:
+        self.ended = told
+        self.began = told if not self.backend.arguments else partial(self._began_with, told)
+
+    def _began_with(self, told: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+        if not task._spec.options.ignore_result:
+            self._calls[task] = task._args, task._kwargs
+        told(task)
 
     def _first(self, task: Task[Any]) -> None:
         """The first task after a rest: those after it are only appended."""
         self._queue.append(task)
-        self.began = self.ended = self._queue.append
+        self._be_told(self._queue.append)
         self._wake()
+
+    def reported(self, task: Task[Any]) -> None:
+        """A task has reported progress; the lock of its pool is held."""
+        if not task._spec.options.ignore_result:
+            self._reports.append(task)
+            self._wake()
 
     def _wake(self) -> None:
         try:
@@ -113,7 +151,27 @@ class Recorder:
     def find(self, task_id: str) -> str | None:
         """Return the text of what is not stored yet of a task; None when there is none."""
         found = self._look_up(task_id)
-        return self.backend.coder.encode_task(found) if isinstance(found, Task) else found
+        return self.backend.coder.encode_task(found, self._calls.get(found)) if isinstance(found, Task) else found
+
+    def call_of(self, task: Task[Any]) -> Call | None:
+        """Return the arguments of a task that has begun, if they are to be stored."""
+        return self._calls.get(task)
+
+    def ids(self) -> list[str]:
+        """Return the ids of the tasks that have something which is not stored yet."""
+        with self._lock:
+            came = self._gather()
+            found = [*self._waiting, *self._writing]
+        del came
+        return found
+
+    def announce(self) -> None:
+        """Have the first parts of ids written, each with the address where requests about such tasks go.
+
+        Errors as :meth:`flush`.
+        """
+        self._announced.clear()
+        self.flush()
 
     def find_task(self, task_id: str) -> Task[Any] | None:
         """Return the task of what has not even been encoded yet."""
@@ -169,18 +227,34 @@ class Recorder:
         self._wake()
         if thread is not None:
             thread.join(remaining(deadline))
+        self._withdraw_addresses()
+
+    def _withdraw_addresses(self) -> None:
+        """Remove the entries that say where requests go, if none are taken any more."""
+        if self.backend.address is not None:
+            return
+        for key in list(self._announced):
+            try:
+                self.backend.delete(key)
+            except Exception as error:      # it is of no use there, and does no harm
+                log.debug("results of supervisor %s: an address that is no more stays in the store: %s", self.supervisor.id,
+                          error)
+            self._announced.pop(key, None)
 
     def reset_after_fork(self) -> None:
         """In a forked process: the thread is the parent's, and so is what it was about to store."""
         self._queue.clear()
+        self._reports.clear()
         self._marks.clear()
+        self._calls.clear()
+        self._announced.clear()
         self._lock = threading.RLock()
         self._waiting, self._writing = {}, {}
         self._wanted = False                # the supervisor is new, too
         self._thread = None
         self._gate = threading.Lock()
         self._gate.acquire()
-        self.began = self.ended = self._first
+        self._be_told(self._first)
 
     # -- the writer's thread -------------------------------------------------------------------------
 
@@ -216,7 +290,7 @@ class Recorder:
 
     def _has_work(self) -> bool:
         """Whether something is to be done; the lock is held, or it could be on its way from the queue just now."""
-        return bool(self._queue or self._waiting or self._marks)
+        return bool(self._queue or self._waiting or self._marks or self._reports)
 
     def _has_ended(self) -> bool:
         """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
@@ -240,7 +314,7 @@ class Recorder:
     def _rest(self) -> bool:
         """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
         if not self._queue:                 # else there is no time to rest
-            self.began = self.ended = self._first
+            self._be_told(self._first)
             for pool in self.supervisor._pools().values():
                 # Whoever had found the other call there has made it by now, so its task is seen below.
                 with pool.lock:
@@ -253,8 +327,11 @@ class Recorder:
         return self._wanted and not self._marks
 
     def _linger(self) -> None:
-        """Let tasks run as long as many of them end."""
+        """Let tasks run as long as many of them end; let time pass if all there is are reports of progress."""
         self._gate.acquire(False)           # it may have been opened for what has been seen since
+        pause = monotonic() + PROGRESS_PAUSE
+        while self._wanted and not self._marks and not self._queue and monotonic() < pause:
+            self._gate.acquire(True, max(0.0, pause - monotonic()))
         most = monotonic() + LINGER_MOST
         came = None
         while self._wanted and not self._marks and monotonic() < most:
@@ -266,6 +343,8 @@ class Recorder:
 
     def _write_all(self) -> None:
         """Store all that has come by now. What cannot be stays in ``_writing``, and is the first next time."""
+        self._take_reports()
+        addresses = self._addresses()
         left = True
         while left:
             with self._lock:
@@ -279,24 +358,48 @@ class Recorder:
                         self._writing, self._waiting = dict(self._waiting), {}
                 batch = self._writing
             del came                        # with the lock free, like everything that may be the last reference
-            if not batch:
+            if not batch and not addresses:
                 return
             try:
                 texts = self._encode(batch)
-                self.backend.write(list(texts.items()))
+                self.backend.write([*texts.items(), *addresses.items()])
             except BaseException:
                 self._let_go_of_the_oldest()
                 raise
             with self._lock:
                 self._writing = {}
+            if addresses:
+                self._announced.update(dict.fromkeys(addresses, self.backend.clock()))
+                addresses = {}
+
+    def _take_reports(self) -> None:
+        """Enter what has been reported. A later report of these tasks is told again."""
+        for _ in range(len(self._reports)):
+            task = self._reports.popleft()
+            # Under the lock of reports, so that the next one either finds it noted here, or is seen when this one is encoded.
+            with task._spec.pool.lock:
+                task._more().reported = False
+            self._queue.append(task)
+
+    def _addresses(self) -> dict[str, str]:
+        """Return the entries that say where requests go, as far as they are missing or about to expire."""
+        backend = self.backend
+        if backend.address is None:
+            return {}
+        keys = [ADDRESS_OF + pool.registry.prefix for pool in self.supervisor._pools().values()]
+        until = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
+        text = backend.coder.encode_address(backend.address)
+        return {key: text for key in keys if self._announced.get(key, -1.0) < until}
 
     def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
         tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
         if tasks:
-            texts = self.backend.coder.encode_tasks(_storable(tasks))
+            texts = self.backend.coder.encode_tasks(_storable(tasks), self._calls, self.backend.address)
             with self._lock:
-                for task_id in tasks:   # so that a second try need not encode again; the tasks are let go
-                    batch.pop(task_id)
+                for task_id, task in tasks.items():     # so that a second try need not encode again; the tasks are let go
+                    del batch[task_id]
+                    if texts.get(task_id, _FINAL[0]).startswith(_FINAL):
+                        self._calls.pop(task, None)
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
@@ -334,6 +437,8 @@ class Recorder:
             came = self._gather()
             over = len(self._waiting) - HELD_MOST
             gone = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
+        for task in gone:
+            self._calls.pop(task, None)
         del came, gone
         if over > 0:
             self.given_up += over

@@ -27,7 +27,7 @@ __all__ = ["Handler"]
 
 #: Options of a handler, beside ``tt``: what makes sense for a task that starts when its turn comes.
 _OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "retry_on", "ignore_on",
-            "name", "metadata")
+            "name", "metadata", "ignore_result")
 
 
 #: Ranks of which a handler keeps the specs.
@@ -78,7 +78,7 @@ class Handler:
                 target, options = inner.target, inner.options
             else:
                 target = self._wait_in_thread if kind == TT_THREAD else self._wait_for
-                options = TaskOptions(name=inner.name)
+                options = TaskOptions(name=inner.name, ignore_result=inner.options.ignore_result)
             spec = self.service.supervisor.make_spec(target, kind, options, lane=self.service.lane, rank=rank)
             if len(self._by_rank) >= _RANKS:
                 self._by_rank.clear()

@@ -83,6 +83,8 @@ class _Kept(ManagedWorker):
     """A :class:`SyncClient` as the supervisor knows it, which must not keep the client itself: one that is dropped without
     a ``close()`` leaves nothing behind."""
 
+    _worker_holds_exit = False          # a program that sends nothing any more has no reason to go on
+
     def __init__(self, client: Client, supervisor: TaskSupervisor) -> None:
         self.client = client
         self.supervisor = supervisor

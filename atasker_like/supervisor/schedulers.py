@@ -46,6 +46,8 @@ class ManagedWorker:
 
     #: It may put items into the queues of workers, and stops before these finish their items.
     _worker_stops_first = False
+    #: It keeps the program alive after its main thread.
+    _worker_holds_exit = True
     #: It has a queue, and finishes the items in it before a stop.
     _worker_has_queue = False
 
@@ -118,7 +120,8 @@ class Schedulers:
 
     def _active_schedulers(self) -> list[str]:
         """Return the names of what is active, for a message."""
-        names = [getattr(scheduler, "name", None) or repr(scheduler) for scheduler in list(self._schedulers)]
+        names = [getattr(scheduler, "name", None) or repr(scheduler) for scheduler in list(self._schedulers)
+                 if not isinstance(scheduler, ManagedWorker) or scheduler._worker_holds_exit]
         return names + [f"jobs of {scheduler.name}" for scheduler in list(self._job_schedulers.values())
                         if scheduler.busy]
 

@@ -27,5 +27,8 @@ class RedisBackend(Backend):
     def delete(self, task_id):
         return self._client.delete(self._prefix + task_id) == 1
 
+    def keys(self):
+        return [key[len(self._prefix):].decode() for key in self._client.scan_iter(self._prefix + "*", count=1000)]
+
     def check(self):
         self._client.ping()

@@ -68,13 +68,20 @@ class Broken(MemoryBackend):
             return True
         return MemoryBackend.delete(self, task_id)
 
+    def keys(self):
+        if self.defect == "lists what it has forgotten":
+            return list(self._texts)
+        found = MemoryBackend.keys(self)
+        return found * 2 if self.defect == "lists ids twice" else found[:1000] if self.defect == "lists the first" else found
+
     def close(self):
         if self.defect == "closed for good":
             self.write = None
 
 
 @pytest.mark.parametrize("defect", ["writes only the first", "keeps the first text", "ids in lower case", "empty text for nothing",
-                                    "never expires", "deletes by pattern", "deletes silently", "closed for good"])
+                                    "never expires", "deletes by pattern", "deletes silently", "closed for good",
+                                    "lists what it has forgotten", "lists ids twice", "lists the first"])
 def test_the_contract_finds_what_is_wrong(defect):
     class Contract(BackendContract):
         lasting = False

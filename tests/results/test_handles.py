@@ -133,7 +133,8 @@ def test_what_runs_is_seen_by_others(stored, backend):
     go.set()
     task.wait(PATIENCE)
     backend.flush(PATIENCE)
-    assert backend.coder.decode(task.id, backend.read(task.id)) == StoredResult(task.id, TaskState.SUCCESS, True)
+    found = backend.coder.decode(task.id, backend.read(task.id))
+    assert found[:5] == StoredResult(task.id, TaskState.SUCCESS, True)[:5]
 
 
 def fail(kind, *args):

@@ -1,15 +1,17 @@
 """The file: whose it is, who else uses it, and what it survives."""
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 
 import pytest
 
-from atasker_like import (MemoryBackend, ResultBackendError, SQLiteBackend, StoredResult,
-                          SyncResult, TaskState, wait_completed)
+from atasker_like import (MemoryBackend, ResultBackendError, ResultNotStoredError, SQLiteBackend,
+                          StoredResult, SyncResult, TaskState, wait_completed)
 from atasker_like.results import sqlite as module
 
 PATIENCE = 30
@@ -37,9 +39,42 @@ def test_what_others_find_in_it(path, make, supervisor):
     task = supervisor.put_task(divmod, (7, 2), task_id="mine")
     task.wait(PATIENCE)
     backend.flush(PATIENCE)
-    assert query(path, "SELECT * FROM results") == [("mine", 6000.0, '{"state":"SUCCESS","result":[3,1]}')]
+    (task_id, expires, data), = query(path, "SELECT * FROM results")
+    assert (task_id, expires) == ("mine", 6000.0)
+    found = json.loads(data)
+    times = [found.pop(key) for key in ("queued", "started", "completed")]
+    assert found == {"state": "SUCCESS", "name": "divmod", "attempts": 1, "result": [3, 1]}
+    assert times == sorted(times) and abs(times[0] - time.time()) < 60
     assert query(path, "PRAGMA journal_mode") == [("wal",)] and query(path, "PRAGMA user_version") == [(1,)]
     supervisor.set_result_backend(None)
+
+
+OLD = [("done", '{"state":"SUCCESS","result":{"area":12}}'), ("begun", '{"state":"STARTED"}'), ("again", '{"state":"RETRY"}'),
+       ("shown", '{"state":"SUCCESS","repr":"{1, 2}","why":"TypeError: no set"}'),
+       ("bad", '{"state":"FAILURE","error":{"module":"builtins","name":"ValueError","message":"no","args":["no"],"more":{}},'
+               '"traceback":"T"}')]
+
+
+def test_file_of_the_version_before_is_read_and_written(path, make):
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE results (task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
+        database.execute("CREATE INDEX expiring ON results (expires) WHERE expires IS NOT NULL")
+        database.executemany("INSERT INTO results VALUES (?, NULL, ?)", OLD)
+        database.execute(f"PRAGMA application_id = {module.APPLICATION_ID}")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+    backend = make()
+    assert sorted(backend.ids()) == ["again", "bad", "begun", "done", "shown"]
+    assert backend.find("done") == StoredResult("done", TaskState.SUCCESS, {"area": 12})
+    assert backend.find("begun") == StoredResult("begun", TaskState.STARTED)
+    assert SyncResult("done", backend).get(0) == {"area": 12} and SyncResult("done", backend).info().name is None
+    with pytest.raises(ValueError, match="no"):
+        SyncResult("bad", backend).get(0)
+    with pytest.raises(ResultNotStoredError, match="no set"):
+        SyncResult("shown", backend).get(0)
+    assert SyncResult("begun", backend).progress() is None
+    backend.write([("new", backend.coder.encode(StoredResult("new", TaskState.SUCCESS, 1, name="f")))])
+    assert backend.find("new").name == "f"
 
 
 def test_a_path_is_what_it_was_when_it_was_given(tmp_path, monkeypatch, make_backend):

@@ -454,7 +454,7 @@ class ProcessPool(Upkeep):
         if kind == PROGRESS:
             running = self.registry.live.get(number)
             if running is not None:
-                running._more().progress = outcome
+                self._enter_progress(running, outcome)
         elif kind == LOG:
             self._enter_log(number, outcome)
         elif kind == READY:
