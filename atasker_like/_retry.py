@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from ._checks import Seconds
+
 __all__ = ["Attempt", "StandIn"]
 
 
@@ -44,13 +46,13 @@ class Attempt:
         """True if no attempt may follow the current one."""
         return self.remaining_retries == 0
 
-    def retry(self, countdown: float | None = None, exc: BaseException | None = None) -> NoReturn:
+    def retry(self, countdown: Seconds | None = None, exc: BaseException | None = None) -> NoReturn:
         """End this attempt and ask for the next one; called by the function that the task runs.
 
         ``retry_on`` and ``ignore_on`` do not matter here. The task has as many attempts as ``retries`` says. In
         the last one, the call raises the error, and the task fails with it.
 
-        :param countdown: seconds until the next attempt (default: the pause of the retry policy).
+        :param countdown: seconds or a timedelta until the next attempt (default: the pause of the retry policy).
         :param exc: the error to report if no attempt follows (default: the error that is being handled).
         :raises TaskCancelledError: the task was asked to stop.
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._checks import Seconds
     from ..supervisor.supervisor import TaskSupervisor
     from .backend import Backend
 
@@ -64,7 +65,7 @@ class RequestServer(Server):
             self.close(False)
             raise
 
-    def close(self, wait: bool | float = True) -> bool:
+    def close(self, wait: bool | Seconds = True) -> bool:
         """See :meth:`Server.close`."""
         self._forget()
         return super().close(wait)

@@ -91,9 +91,9 @@ def test_error_that_cannot_be_pickled_is_retried_and_told(kind):
 
 
 @pytest.mark.parametrize("argument, message", [
-    ({"countdown": -1}, "InvalidArgumentError: countdown takes a number 0 or more, not -1"),
-    ({"countdown": float("nan")}, "InvalidArgumentError: countdown takes a number 0 or more, not nan"),
-    ({"countdown": "1"}, "InvalidTypeError: countdown takes a number, not str"),
+    ({"countdown": -1}, "InvalidArgumentError: countdown takes seconds from 0 on, not -1"),
+    ({"countdown": float("nan")}, "InvalidArgumentError: countdown takes seconds from 0 on, not nan"),
+    ({"countdown": "1"}, "InvalidTypeError: countdown takes seconds or a timedelta, not str"),
     ({"exc": "broken"}, "InvalidTypeError: exc takes an exception, not 'broken'; retry() raises it if no attempt is left"),
     ({"exc": ValueError}, "InvalidTypeError: exc takes an exception, not <class 'ValueError'>; retry() raises"),
 ])
