@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from atasker_like import ProcessDiedError
-from atasker_like.pools.process import exit_status
+from atasker_like.pools.process import exit_status, fork_server
 from atasker_like.pools.process.exit_status import ExitStatus
 from atasker_like.pools.process.protocol import death_of
 
@@ -34,9 +34,9 @@ KILLED = "import os; os.kill(os.getpid(), 15)"
 def test_peek_leaves_the_status_of_a_child_there(ended, code, number):
     pid = ended(code)
     for _ in range(2):
-        assert exit_status._peek(pid) == (True, number)
+        assert fork_server.has_ended(pid) == (True, number)
     os.waitpid(pid, 0)
-    assert exit_status._peek(pid) == (True, None)
+    assert fork_server.has_ended(pid) == (True, None)
 
 
 class Popen:
@@ -100,17 +100,30 @@ def test_a_signal_that_ended_the_fork_server_too_is_named_if_the_parent_survives
         assert exit_status.wait_for_end(without_status, server).code in (code, 255)
     finally:
         signal.signal(signal.SIGTERM, before)
-        exit_status._ended_servers.pop(server, None)
+        fork_server._ended.pop(server, None)
+
+
+class Holder:
+    """What multiprocessing keeps of its fork server."""
+
+    _forkserver_alive_fd = _forkserver_address = None
+
+    def __init__(self, pid):
+        self._forkserver_pid = pid
 
 
 def test_the_status_of_a_fork_server_is_noted_before_it_is_replaced(ended, monkeypatch):
     server = ended(KILLED)
-    monkeypatch.setattr(exit_status, "_ended_servers", {})
-    monkeypatch.setattr(exit_status, "fork_server", lambda: server)
-    assert not exit_status.remember_fork_server()
-    assert exit_status._ended_servers == {server: -15}
+    monkeypatch.setattr(fork_server, "_ended", {})
+    monkeypatch.setattr(fork_server, "fork_server", lambda: server)
+    holder = Holder(server)
+    monkeypatch.setattr(fork_server, "_fork_server", lambda: holder)
+    fork_server.before_start()
+    assert fork_server._ended == {server: -15}
+    assert holder._forkserver_pid == server         # multiprocessing waits for it
     os.waitpid(server, 0)
-    assert exit_status.remember_fork_server()       # multiprocessing cannot wait for it
+    fork_server.before_start()
+    assert holder._forkserver_pid is None           # it would fail to
 
 
 class Named:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from operator import length_hint, methodcaller
 from threading import get_ident, main_thread
@@ -18,6 +17,8 @@ from time import perf_counter
 
 from ...engine.task import QUEUED, STARTED
 from ..base import Pool
+from .child import TICKET
+from .pool_process import kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,13 +63,25 @@ class Composer(Pool):
 
     def _write_held(self, first: int) -> None:
         for position in range(first, len(self._held_fds)):
-            part = self._held_parts[position]
+            part, process = self._held_parts[position], self._held[position // 2]
             if position % 2:
-                self._write(self._held[position // 2], [part])
-            else:
-                with suppress(OSError):         # tickets; the parent keeps both ends, so they can be taken back
-                    os.write(self._held_fds[position], part)
+                if not process.unsent:
+                    self._write(process, [part])
+                continue
+            try:
+                os.write(self._held_fds[position], part)    # tickets
+            except OSError:
+                self._unsent(process, len(part) // TICKET.size)
         self._drop_held()
+
+    def _unsent(self, process: PoolProcess, count: int) -> None:
+        """Note that nothing of some tasks could be written; they come back with the end of the process.
+
+        This process keeps both ends of the pipe, so the application has closed it.
+        """
+        process.unsent += count
+        process.retiring = True
+        kill(process.process)
 
     def _drop_held(self) -> None:
         self._held.clear()

@@ -168,7 +168,8 @@ class Dispatcher(Composer):
         try:
             os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
         except OSError:
-            return      # it is dead: its end is noticed on the result pipe, and the tasks come back
+            self._unsent(process, len(entries))
+            return
         raw_length = sum(memoryview(raw).nbytes for raw in raws) if raws else 0
         self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
 
@@ -183,6 +184,7 @@ class Dispatcher(Composer):
             except BlockingIOError:
                 written = 0
             except OSError:
+                kill(process.process)   # it is dead, or the application has closed the pipe
                 return
             if written < memoryview(part).nbytes:
                 process.outbox.append(memoryview(part).cast("B")[written:])
@@ -225,6 +227,11 @@ class Dispatcher(Composer):
                 if not tickets:
                     break
                 taken += len(tickets) // TICKET.size
+        return self._take_last(process, taken)
+
+    def _take_last(self, process: PoolProcess, taken: int) -> list[Task[Any]]:
+        """Take back the tasks that were sent last, which have not begun."""
+        process.touched = True
         inflight = process.inflight
         back: list[Task[Any]] = []
         now = perf_counter()

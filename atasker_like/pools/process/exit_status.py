@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+from contextlib import suppress
+
+from .descriptors import close_own, identity
+from .fork_server import has_ended, server_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ExitStatus", "fork_server", "remember_fork_server", "wait_for_end"]
+    from .descriptors import Identity
+
+__all__ = ["ExitStatus", "disown", "files_of", "wait_for_end"]
 
 #: Seconds that a process whose pipes are closed gets to end by itself, and then to be gone.
 END_PATIENCE = 0.5
@@ -25,15 +30,22 @@ _UNKNOWN = 255
 
 
 class ExitStatus:
-    """The exit code of a process, negative if a signal ended it; or None, and the reason why it is unknown."""
+    """The exit code of a process, negative if a signal ended it; or None.
 
-    __slots__ = ("code", "reason")
+    :param reason: why the code is unknown.
+    :param cause: why the process was ended, if this is known and matters more than the code.
+    """
 
-    def __init__(self, code: int | None, reason: str = "") -> None:
+    __slots__ = ("code", "reason", "cause")
+
+    def __init__(self, code: int | None, reason: str = "", cause: str = "") -> None:
         self.code = code
         self.reason = reason
+        self.cause = cause
 
     def __str__(self) -> str:
+        if self.cause:
+            return f"since {self.cause}"
         if self.code is None:
             return f"with an unknown exit status, since {self.reason}"
         if self.code < 0:
@@ -80,52 +92,34 @@ def _conclude(process: Any) -> None:
 def _is_reaped(process: Any) -> bool:
     """Return True if a child of this process is gone, and its status with it."""
     method = getattr(getattr(process, "_popen", None), "method", None)
-    return method in ("fork", "spawn") and _peek(process.pid) == (True, None)
+    return method in ("fork", "spawn") and has_ended(process.pid) == (True, None)
 
 
-def _peek(pid: int, options: int = getattr(os, "WNOHANG", 0)) -> tuple[bool, int | None]:
-    """Look how a child has ended, and leave its status there.
+def files_of(process: Any) -> list[tuple[int, Identity | None]]:
+    """Return the descriptors that multiprocessing keeps for a process, each with its file."""
+    finalizer: Any = getattr(getattr(process, "_popen", None), "finalizer", None)
+    return [(fd, identity(fd)) for fd in getattr(finalizer, "_args", ())]
 
-    :return: True if it has ended, and its exit code or None if that is unknown.
+
+def disown(process: Any, server: int | None, files: list[tuple[int, Identity | None]]) -> None:
+    """End a process and forget it; the application has closed descriptors that lead to it.
+
+    Their numbers may lead to other files by now, which are left alone.
+
+    :param files: what :func:`files_of` has returned for it.
     """
-    if not hasattr(os, "waitid"):       # older Pythons on macOS
-        return False, None
-    try:
-        info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options)
-    except OSError:                     # no child of this process, or none any more
-        return True, None
-    if info is None:
-        return False, None
-    return True, info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-
-
-# -- the fork server -----------------------------------------------------------------------------------
-
-
-#: How fork servers have ended, by pid: once another one has been started, only this tells.
-_ended_servers: dict[int, int | None] = {}
-
-
-def fork_server() -> int | None:
-    """Return the pid of multiprocessing's fork server, or None."""
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    pid: int | None = getattr(server, "_forkserver_pid", None)
-    return pid
-
-
-def remember_fork_server() -> bool:
-    """Note how the fork server has ended, if it has, before another one is started.
-
-    :return: True if its status is gone. multiprocessing would fail to wait for it.
-    """
-    pid = fork_server()
-    if pid is None:
-        return False
-    ended, code = _peek(pid)
-    if ended:
-        _ended_servers[pid] = code
-    return ended and code is None
-
+    with suppress(OSError):
+        os.kill(process.pid, signal.SIGKILL)
+    popen: Any = getattr(process, "_popen", None)
+    if popen is not None:
+        if popen.finalizer is not None:
+            popen.finalizer.cancel()
+        for fd, known in files:
+            close_own(fd, known)
+        _conclude(process)
+        if server is None:
+            with suppress(OSError):
+                os.waitpid(process.pid, 0)
 
 def _lacks_status(process: Any) -> bool:
     """Return True if the fork server has died, and so never tells how a process has ended.
@@ -147,10 +141,7 @@ def _lacks_status(process: Any) -> bool:
 
 def _status_without_server(server: int) -> ExitStatus:
     """Return what can be said of a process that has ended after its fork server, or with it."""
-    if server not in _ended_servers:
-        _, code = _peek(server, 0)      # it has closed its pipes, and so is about to be gone
-        _ended_servers.setdefault(server, code)
-    code = _ended_servers[server]
+    code = server_status(server)
     if code is None:
         return ExitStatus(None, f"the fork server {server} has ended as well")
     if code < 0 and signal.getsignal(-code) not in (signal.SIG_DFL, None):

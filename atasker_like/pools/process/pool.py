@@ -40,12 +40,12 @@ from ...errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
-from .exit_status import wait_for_end
-from .io_thread import Watch
+from .exit_status import ExitStatus, disown, wait_for_end
+from .io_thread import CLOSED, Watch
 from .pool_process import PoolProcess, kill
 from .process_set import Upkeep
 from .protocol import death_of, decode, decode_large, wait_readable
-from .spawn import launch
+from .spawn import are_open, launch
 from .start_errors import START_TRIES, describe, tries
 
 TYPE_CHECKING = False
@@ -336,10 +336,11 @@ class ProcessPool(Upkeep):
             # It is read in a thread of its own, straight into place, while the other processes are served.
             assert self._watch is not None
             self._watch.pause(process)
-            arriving = large
-            self._beside(lambda: self._take_large(arriving, process))
+            watch, arriving = self._watch, large
+            self._beside(lambda: self._take_large(arriving, process, watch))
 
-    def _take_large(self, large: tuple[int, int, float, PipeReader], process: PoolProcess) -> None:
+    def _take_large(self, large: tuple[int, int, float, PipeReader], process: PoolProcess,
+                    watch: Watch) -> None:
         number, kind, seconds, reader = large
         try:
             result = decode_large(number, kind, seconds, reader)
@@ -348,9 +349,7 @@ class ProcessPool(Upkeep):
         except (EOFError, OSError):
             pass        # torn by a death, which is noticed as soon as the pipe is watched again
         finally:
-            watch = self._watch
-            if watch is not None:
-                watch.add(process)
+            watch.add(process)
 
     def _take(self, results: list[Result], process: PoolProcess) -> None:
         """Enter results into their tasks, give the process more, and tell who waits."""
@@ -515,17 +514,56 @@ class ProcessPool(Upkeep):
 
     # -- the end of a process ------------------------------------------------------------------------
 
-    def _died(self, process: PoolProcess) -> None:
-        """The I/O thread has seen the end of a process: tell whose task it was, keep the others, replace it."""
+    def watch_failed(self, watch: Watch, error: BaseException) -> None:
+        """The I/O thread ends, so nothing reads what the processes write.
+
+        End them, fail what they run, and start anew.
+        """
+        log.error("%s: its I/O thread ended (%s: %s); its processes are replaced, and what they ran "
+                  "fails", self.name, type(error).__name__, error)
+        with self.lock:
+            if self._watch is watch:
+                self._watch = None
+            processes = list(self._processes)
+            for process in processes:
+                process.closed = True       # it gets no more tasks
+                if process in self._idle:
+                    self._idle.remove(process)
+        cause = str(error) or type(error).__name__
+        torn = cause == CLOSED
+        for process in processes:
+            if not torn:
+                kill(process.process)
+        for process in processes:
+            try:
+                self._died(process, cause, torn)
+            except BaseException:
+                log.exception("%s: the end of process %d could not be handled", self.name,
+                              process.pid)
+
+    def _died(self, process: PoolProcess, cause: str | None = None, torn: bool = False) -> None:
+        """End the task that a process was running when it died, keep the others, and replace it.
+
+        :param cause: why the process was ended, if nothing watches it any more.
+        :param torn: the application has closed the descriptors that lead to it.
+        """
         watch = self._watch
-        assert watch is not None
-        watch.forget(process)
-        status = wait_for_end(process.process, process.server)
+        if watch is not None:
+            watch.forget(process)
+        torn = torn or not are_open(process.pipes)
+        if torn:
+            disown(process.process, process.server, process.files)
+            status = ExitStatus(None, cause=cause or CLOSED)
+        else:
+            status = wait_for_end(process.process, process.server)
+            if cause is not None:
+                status.cause = cause
         exitcode = status.code
-        refused = not process.ready and exitcode in (-9, -15) and self.initializer is None
+        refused = not process.ready and (
+            status.cause != "" or (exitcode in (-9, -15) and self.initializer is None))
         if refused:
-            # KILL or TERM, from someone else: the system, when it is short of memory, for example. It is tried again,
-            # however often.
+            # It is not the process's own doing. KILL or TERM come from the system, for example, when
+            # it is short of memory. It is tried again, however often.
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
@@ -538,8 +576,12 @@ class ProcessPool(Upkeep):
             ending, process.ending = process.ending, None
             self.timer.cancel(process.expiry)
             process.closed = True
-            self.admission.push_back(self._recall(process))
-            victims = list(process.inflight)        # one at most, by the protocol of the tickets
+            # The tickets of a torn process cannot be read: only what was never sent is known not to
+            # have begun.
+            back = self._take_last(process, process.unsent) if torn else self._recall(process)
+            self.admission.push_back(back)
+            # One at most, by the protocol of the tickets; more if it is torn.
+            victims = list(process.inflight)
             undone: list[Task[Any]] = []
             if victims:
                 self.admission.active -= 1
@@ -561,7 +603,8 @@ class ProcessPool(Upkeep):
                     self._failures += 1
             failures = self._failures
             self._close_pipes(process)
-        process.process.close()
+        with suppress(OSError, ValueError):     # the application closes descriptors at this moment
+            process.process.close()
         for task in undone:
             self._cancelled(task)
         for victim in victims:
@@ -576,10 +619,10 @@ class ProcessPool(Upkeep):
             log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
                         process.error or f"it ended {status}")
             if failures >= START_TRIES:
-                cause = process.error or ProcessDiedError(
+                last = process.error or ProcessDiedError(
                     f"process {process.pid} ended {status} before it was ready", process.pid, exitcode)
-                self._fail_waiting(cause, f"{failures} processes in a row did not get ready; "
-                                          f"the last one said: {cause}")
+                self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
+                                         f"the last one said: {last}")
         with self.lock:
             chores: Chores = []
             if self.accepting or self.admission.waiting:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...engine.lanes import Lane
     from ...engine.task import Task
     from ...engine.timer import TimerEntry
+    from .descriptors import Identity
 
 __all__ = ["PoolProcess", "kill"]
 
@@ -22,11 +23,13 @@ class PoolProcess:
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd", "inflight", "frame",
                  "worst", "stalled", "ready", "ending", "quota", "retiring", "outbox", "partial", "born", "error",
-                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes", "server")
+                 "closed", "stacks_fd", "weighed", "expiry", "touched", "moving", "leaving", "lanes",
+                 "server", "files", "unsent")
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
-                 server: int | None = None) -> None:
+                 server: int | None, files: list[tuple[int, Identity | None]]) -> None:
         self.process = process
+        self.files = files                  # what multiprocessing keeps for it
         self.server = server                # the pid of the fork server that has started it, if one has
         self.pid: int = process.pid
         self.pipes = pipes                  # the parent's ends, to be closed
@@ -52,6 +55,7 @@ class PoolProcess:
         # An interrupt may come at any line. While touched, what was sent and what is in flight may differ.
         self.touched = False
         self.moving: list[Task[Any]] = []         # tasks that are being taken back
+        self.unsent = 0                     # of the tasks in flight, the last ones never were sent
         self.leaving = False                # it ends when it has run what it got: what remains had not begun
 
 

@@ -112,7 +112,9 @@ def death_of(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
     """Return the error of a task that a process was running when it died."""
     code = status.code
     how = f" {status}"
-    if code is None:
+    if status.cause:
+        how, hint = "", status.cause
+    elif code is None:
         how, hint = "", f"its exit status is unknown, since {status.reason}"
     elif code >= 0:
         hint = "something in the function called exit() or os._exit()"

@@ -18,7 +18,9 @@ from ..._log import log
 from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
-from .exit_status import fork_server, remember_fork_server
+from .descriptors import identity, is_own
+from .exit_status import files_of
+from .fork_server import after_start, before_start, fork_server, forget_after_fork
 from .pool_process import PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
 
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import Any, Callable, Protocol, Sequence
 
+    from .descriptors import Identity
+
     class Template(Protocol):
         """A process that forks pool processes."""
 
         def start(self, name: str, pipes: Sequence[Connection], prefix: str, levels: relay.Levels) -> Any: ...
 
-__all__ = ["check_start_method", "close_pipe", "default_start_method", "launch", "remember_pipe", "start_lock"]
+__all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method", "launch", "remember_pipe",
+           "start_lock"]
 
 
 def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
@@ -109,9 +114,9 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 process = context.Process(target=child.main, name=name,
                                           args=(theirs, prefix, relay.levels(), initializer, initargs))
                 _kept.pipes = theirs
-                if method == "forkserver" and remember_fork_server():
-                    _forget_forkserver()
+                before_start()
                 process.start()
+                after_start()
                 # Its end is this pool's business alone: active_children() and the like would take the
                 # exit code away, and the interpreter's exit would wait for it.
                 getattr(multiprocessing.process, "_children", set()).discard(process)
@@ -126,7 +131,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
         for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
         server = fork_server() if method == "forkserver" else None
-    return PoolProcess(process, ours, quota, server)
+    return PoolProcess(process, ours, quota, server, files_of(process))
 
 
 #: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
@@ -144,7 +149,8 @@ def _recall_main() -> None:
 # -- pipes, and processes forked by others -------------------------------------------------------------
 
 _start_lock = threading.Lock()              # one process at a time is started, of all pools
-_pipes: dict[int, Connection | socket] = {}        # the parent's ends, which no forked process may keep open
+#: The parent's ends, which no forked process may keep open, and the files that they lead to.
+_pipes: dict[int, tuple[Connection | socket, Identity | None]] = {}
 _pipes_lock = threading.Lock()              # guards _pipes
 _kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
 
@@ -157,12 +163,23 @@ def start_lock() -> threading.Lock:
 def remember_pipe(pipe: Connection | socket) -> None:
     """Have a forked process close one of the parent's ends."""
     with _pipes_lock:
-        _pipes[id(pipe)] = pipe
+        _pipes[id(pipe)] = pipe, identity(pipe.fileno())
 
 
-def _forget_pipe(pipe: Connection | socket) -> None:
+def are_open(pipes: Sequence[Connection | socket]) -> bool:
+    """Return False if the application has closed one of some ends that this pool has not closed."""
     with _pipes_lock:
-        _pipes.pop(id(pipe), None)
+        known = [_pipes.get(id(pipe)) for pipe in pipes]
+    return not any(entry is not None and _is_lost(*entry) for entry in known)
+
+
+def _is_lost(pipe: Connection | socket, known: Identity | None) -> bool:
+    """Return True if the number of an open end leads to another file, or to none."""
+    try:
+        fd = pipe.fileno()
+    except OSError:                     # closed here
+        return False
+    return fd >= 0 and not is_own(fd, known)
 
 
 def _after_fork() -> None:
@@ -171,28 +188,11 @@ def _after_fork() -> None:
     _pipes_lock = threading.Lock()
     _start_lock = threading.Lock()
     own = getattr(_kept, "pipes", ())
-    for pipe in list(_pipes.values()):
+    for pipe, _ in list(_pipes.values()):
         if not any(pipe is kept for kept in own):
-            with suppress(OSError):
-                pipe.close()
+            close_pipe(pipe)
     _pipes.clear()
-    _forget_forkserver()
-    tracker: Any = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
-    if tracker is not None:
-        # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was starting a
-        # process held it, and here nobody would ever let go of it.
-        tracker._lock = threading.RLock()
-
-
-def _forget_forkserver() -> None:
-    """In a forked process: the fork server is the parent's child, and multiprocessing would fail to wait for it
-    (ECHILD). Forgotten, it is started anew when it is wanted."""
-    if fork_server() is not None:
-        server: Any = getattr(sys.modules["multiprocessing.forkserver"], "_forkserver")
-        with suppress(OSError, TypeError):
-            os.close(server._forkserver_alive_fd)       # or the parent's server would outlive the parent
-        server._forkserver_pid = server._forkserver_alive_fd = server._forkserver_address = None
-        server._lock = threading.RLock()                # another thread may have held it
+    forget_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -201,7 +201,15 @@ if hasattr(os, "register_at_fork"):
 
 def close_pipe(pipe: Connection | socket) -> None:
     """Close one of the parent's ends; nothing happens when it is closed."""
-    _forget_pipe(pipe)
+    with _pipes_lock:
+        entry = _pipes.pop(id(pipe), None)
+    if entry is not None and _is_lost(*entry):
+        lost: Any = pipe                # its number is not closed, now or later
+        if hasattr(lost, "detach"):
+            lost.detach()
+        else:
+            lost._handle = None
+        return
     with suppress(OSError):
         pipe.close()
 

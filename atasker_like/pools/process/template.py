@@ -29,7 +29,9 @@ from contextlib import suppress
 
 from ..._log import log
 from . import child
-from .spawn import close_pipe, remember_pipe, start_lock
+from .descriptors import close_own, identity, is_own
+from .fork_server import reap
+from .spawn import are_open, close_pipe, remember_pipe, start_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ class ForkTemplate:
         :raises OSError: the system refuses to fork.
         :raises ConnectionError: the template has ended.
         """
+        if self.closed:
+            raise ConnectionError(f"the template process {self.pid} of {self._name} has been closed")
         reader, writer = os.pipe()
         try:
             request = pickle.dumps((name, prefix, levels))
@@ -120,6 +124,9 @@ class ForkTemplate:
     @property
     def closed(self) -> bool:
         """True when it starts no more processes."""
+        if not are_open([self._socket]):    # the application has closed it
+            close_pipe(self._socket)
+            reap(self.pid)
         return self._socket.fileno() < 0
 
     def close(self, wait: bool = False) -> None:
@@ -138,18 +145,7 @@ class ForkTemplate:
         with suppress(ChildProcessError):   # reaped by the application, or by the system, which was told to
             if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
                 # It serves children that are about to end, or is stopped.
-                _reap_later(self.pid)
-
-
-def _reap_later(pid: int) -> None:
-    def reap() -> None:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-
-    try:
-        threading.Thread(target=reap, name="supervisor_template_end", daemon=True).start()
-    except RuntimeError:                    # no thread: the system reaps it with this program
-        pass
+                reap(self.pid)
 
 
 class TemplateProcess:
@@ -159,6 +155,7 @@ class TemplateProcess:
         self.pid = pid
         self.name = name
         self._status_fd: int | None = status           # where the template tells how it has ended
+        self._status_file = identity(status)
         self._exitcode: int | None = None
         self._lock = threading.Lock()       # guards both
 
@@ -166,6 +163,9 @@ class TemplateProcess:
         """Block until it has ended, for at most so many seconds."""
         with self._lock:
             if self._exitcode is not None or self._status_fd is None:
+                return
+            if not is_own(self._status_fd, self._status_file):
+                self._exitcode = 255        # the application has closed it
                 return
             waiter = select.poll()
             waiter.register(self._status_fd, select.POLLIN)
@@ -196,7 +196,7 @@ class TemplateProcess:
         """Forget its status."""
         with self._lock:
             if self._status_fd is not None:
-                os.close(self._status_fd)
+                close_own(self._status_fd, self._status_file)
                 self._status_fd = None
 
 

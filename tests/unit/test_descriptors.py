@@ -1,0 +1,193 @@
+"""Descriptors of the process pool that the application closes, and the end of the pool's I/O thread."""
+import os
+import threading
+
+import pytest
+
+from atasker_like import TT_MP, ProcessDiedError
+from atasker_like.pools.process import descriptors, fork_server, spawn
+from atasker_like.pools.process.io_thread import CLOSED
+from tests.contract import functions as f
+from tests.laws.tools import PATIENCE
+
+
+@pytest.fixture
+def pipe():
+    """The two ends of a pipe, and their file."""
+    ends = os.pipe()
+    yield (*ends, descriptors.identity(ends[0]))
+    for fd in ends:
+        descriptors.close_own(fd, descriptors.identity(fd))
+
+
+def test_a_descriptor_is_known_by_its_file(pipe):
+    reader, writer, known = pipe
+    assert descriptors.is_own(reader, known) and descriptors.is_own(writer, known)
+    os.close(reader)
+    assert not descriptors.is_own(reader, known)
+    assert descriptors.identity(reader) is None
+    os.dup2(writer, reader)
+    assert descriptors.is_own(reader, known)
+
+
+def test_a_number_that_another_file_has_is_not_closed(pipe):
+    reader, writer, known = pipe
+    with open(os.devnull) as other:
+        os.dup2(other.fileno(), reader)
+        descriptors.close_own(reader, known)
+        os.fstat(reader)                    # it is open
+    descriptors.close_own(writer, known)
+    with pytest.raises(OSError):
+        os.fstat(writer)
+
+
+def test_an_end_whose_number_another_file_has_is_not_closed():
+    from multiprocessing import Pipe
+
+    ends = Pipe(duplex=False)
+    for end in ends:
+        spawn.remember_pipe(end)
+    number = ends[0].fileno()
+    with open(os.devnull) as other:
+        os.dup2(other.fileno(), number)
+        assert not spawn.are_open(list(ends))
+        for end in ends:
+            spawn.close_pipe(end)
+        assert all(end.closed for end in ends)
+        os.close(number)                    # it was open
+
+
+class Holder:
+    """Stands for what multiprocessing knows of its fork server and of its resource tracker."""
+
+    def __init__(self, fd, pid):
+        self._forkserver_alive_fd = self._fd = fd
+        self._forkserver_pid = self._pid = pid
+        self._forkserver_address = "somewhere"
+
+
+@pytest.fixture
+def holders(monkeypatch, pipe):
+    made = Holder(pipe[0], None), Holder(pipe[1], None)
+    monkeypatch.setattr(fork_server, "_known", {})
+    monkeypatch.setattr(fork_server, "_fork_server", lambda: made[0])
+    monkeypatch.setattr(fork_server, "_tracker", lambda: made[1])
+    return made
+
+
+def test_processes_of_multiprocessing_are_forgotten_when_their_descriptors_are_closed(holders, pipe):
+    fork_server.before_start()
+    fork_server.after_start()
+    fork_server.before_start()
+    server, tracker = holders
+    assert (server._forkserver_alive_fd, tracker._fd) == pipe[:2]
+    with open(os.devnull) as other:
+        for fd in pipe[:2]:
+            os.dup2(other.fileno(), fd)
+    fork_server.before_start()
+    assert (server._forkserver_alive_fd, server._forkserver_address, tracker._fd) == (None,) * 3
+    for fd in pipe[:2]:
+        os.close(fd)                        # both were open
+
+
+# -- in the pool -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(make_supervisor, tmp_path):
+    """A pool of two processes, of which one runs a task, and one more task waits for the other."""
+    class Scene:
+        supervisor = make_supervisor()
+        gate = f.Gate(tmp_path / "gate").make()
+
+        def put(self, function, *args):
+            return self.supervisor.put_task(function, args, tt=TT_MP)
+
+    scene = Scene()
+    scene.supervisor.set_mp_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    scene.running = scene.put(f.enter, scene.gate)
+    scene.gate.wait_entered()
+    scene.waiting = scene.put(f.give, 7)
+    scene.pool = scene.supervisor.pool_for(TT_MP)
+    yield scene
+    scene.gate.close()
+
+
+def close_like_a_daemon(pool, other=None):
+    """Close what leads to the processes; or have another file under each of the numbers."""
+    watch = pool._watch
+    pipes = [pipe.fileno() for process in pool._processes for pipe in process.pipes]
+    of_multiprocessing = [fd for process in pool._processes
+                          for fd in process.process._popen.finalizer._args]
+    numbers = {*pipes, *of_multiprocessing, *watch._files}
+    with pool.lock:             # the I/O thread closes and opens nothing in between
+        for number in numbers:
+            if other is None:
+                os.close(number)
+            else:
+                os.dup2(other, number)
+    return watch._thread, numbers
+
+
+def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, caplog):
+    thread, _ = close_like_a_daemon(pool.pool)
+    error = pool.running.exception(PATIENCE)
+    assert type(error) is ProcessDiedError
+    assert "task enter" in str(error) and CLOSED in str(error)
+    assert pool.waiting.value(PATIENCE) == 7
+    assert pool.put(f.give, 8).value(PATIENCE) == 8
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert any("its I/O thread ended" in message for message in caplog.messages)
+
+
+def test_files_that_have_the_numbers_by_then_are_left_alone(pool, tmp_path):
+    path = tmp_path / "of the application"
+    path.write_bytes(b"unread")
+    with open(path, "rb+", buffering=0) as other:
+        thread, numbers = close_like_a_daemon(pool.pool, other.fileno())
+        thread.join(PATIENCE)
+        assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
+        assert pool.waiting.value(PATIENCE) == 7
+        for number in numbers:
+            assert os.fstat(number).st_ino == os.fstat(other.fileno()).st_ino
+            os.close(number)
+        assert other.read() == b"unread"
+
+
+def test_an_io_thread_that_dies_is_replaced_and_what_ran_fails(pool, monkeypatch, caplog):
+    watch = pool.pool._watch
+    failed = threading.Event()
+
+    def fail():
+        failed.set()
+        raise ZeroDivisionError("a fault of the pool's own")
+
+    watch._answer = fail
+    watch._wake()
+    assert failed.wait(PATIENCE)
+    error = pool.running.exception(PATIENCE)
+    assert type(error) is ProcessDiedError and "a fault of the pool's own" in str(error)
+    assert pool.waiting.value(PATIENCE) == 7
+    assert pool.pool._watch is not watch
+    watch._thread.join(PATIENCE)
+    assert any("ZeroDivisionError" in message for message in caplog.messages)
+
+
+def test_tasks_that_could_not_be_written_run_elsewhere(make_supervisor, tmp_path):
+    supervisor = make_supervisor()
+    supervisor.set_mp_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    supervisor.put_task(f.give, (1,), tt=TT_MP).value(PATIENCE)
+    pool = supervisor.pool_for(TT_MP)
+    with pool.lock:                         # the I/O thread does not get to know it before
+        process = pool._processes[0]
+        ticket = process.ticket_out
+    os.close(ticket)                        # only the one for writing
+    task = supervisor.put_task(f.give, (2,), tt=TT_MP)
+    other = []
+    thread = threading.Thread(
+        target=lambda: other.append(supervisor.put_task(f.give, (3,), tt=TT_MP)))
+    thread.start()
+    thread.join(PATIENCE)
+    assert (task.value(PATIENCE), other[0].value(PATIENCE)) == (2, 3)
+    assert process not in pool._processes
