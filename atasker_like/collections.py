@@ -12,6 +12,7 @@ from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
 from .options import TaskOptions
+from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
 from .tasks import task_supervisor
 from .waiting import wait_completed
@@ -208,8 +209,7 @@ class TaskCollection(FunctionCollection):
                 tasks.append((function, self.supervisor.starter(spec)(spec, (function,), None)))
             wait_completed([task for _, task in tasks])
         except BaseException:
-            for _, task in reversed(tasks):
-                task.cancel()
+            cancel_many([task for _, task in tasks])
             raise
         results: dict[str, Any] = {}
         all_ok = True

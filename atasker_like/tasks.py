@@ -14,6 +14,7 @@ from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
 from .errors import InvalidTypeError, TaskPicklingError
 from .options import TaskOptions, unknown_option
+from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
@@ -116,8 +117,7 @@ class BoundTask(Decorated):
                     pass
                 return _results(tasks)
             except BaseException:
-                for task in reversed(tasks):
-                    task.cancel()
+                cancel_many(tasks)
                 raise
         return self._map_ahead(calls, count("buffersize", buffersize))
 
@@ -134,8 +134,7 @@ class BoundTask(Decorated):
                     return
                 yield pending.popleft().value()
         finally:
-            for task in reversed(pending):
-                task.cancel()
+            cancel_many(list(pending))
 
     def _submit_some(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: list[Task[Any]]) -> bool:
         """Submit the next calls together; False when there are no more."""
@@ -211,8 +210,7 @@ def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
         while tasks:
             yield tasks.pop().value()       # in no variable: who takes one result at a time holds one
     finally:
-        for task in tasks:
-            task.cancel()
+        cancel_many(tasks[::-1])
 
 
 @overload

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from threading import Lock
     from typing import Any, Callable, Container, Iterator, Protocol, Sequence
 
-    from .spec import TaskSpec
+    from .spec import Callbacks, TaskSpec
     from .task import Task
     from .timer import Timer, TimerEntry
 
@@ -99,7 +99,7 @@ class Lane:
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
-                 "_alarm", "unknown", "advice", "_told", "__weakref__")
+                 "_alarm", "unknown", "advice", "_told", "callbacks", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -135,6 +135,8 @@ class Lane:
         #: Of a queue's lane: returns what is to be done while it is paused, or None if it goes on by itself.
         self.advice: Callable[[], str | None] | None = None
         self._told = False      # since it was paused
+        #: What waits for the done callbacks of its tasks, if anything does: a queue's.
+        self.callbacks: Callbacks | None = None
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
 
     @classmethod

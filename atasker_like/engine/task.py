@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Generic, NamedTuple, TypeVar
 
     from .._checks import Seconds
+    from .spec import Callbacks
 
     T = TypeVar("T", covariant=True)
 
@@ -225,7 +226,8 @@ class Task(_Subscript[T], Attempt):
 
     def _unwatch(self, watcher: Callable[[], None]) -> None:
         with self._spec.pool.lock:
-            if self._watchers is not None and watcher in self._watchers:
+            # Once the task is final, the list is its finisher's, who goes through it without the lock.
+            if not self.done() and self._watchers is not None and watcher in self._watchers:
                 self._watchers.remove(watcher)
 
     def _end(self, deadline: float | None) -> bool:
@@ -553,25 +555,67 @@ class Task(_Subscript[T], Attempt):
                 self._unwatch(watcher)
 
     def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
-        """Have ``callback(task)`` called when the task has ended; at once when it has.
+        """Have ``callback(task)`` called when the task has ended; before this returns if it has ended already.
 
-        Callbacks are called in order, in a thread of the supervisor, with no lock held; what they raise is
-        logged. A callback that looks at ``exception()`` counts as someone who looked.
+        Callbacks are called in order, by a thread of the supervisor or by the one that cancelled the task, with no
+        lock held; what they raise is logged. A callback that looks at ``exception()`` counts as someone who looked.
         """
         if not callable(callback):
             from ..errors import InvalidTypeError
             raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
         if self._spec.pool.busy_here():
             self._spec.pool.elsewhere(self.add_done_callback, callback)
-            return
+        elif not self._add_callback(callback):
+            self._call_late(callback)
+
+    def _add_callback(self, callback: Callable[[Task[Any]], Any], first: bool = False) -> bool:
+        """Note a done callback. Return False if the task has ended: nothing is noted then.
+
+        :param first: call it before the others.
+        """
         with self._spec.pool.lock:
-            if not self.done():
-                extra = self._more()
-                if extra.callbacks is None:
-                    extra.callbacks = []
-                extra.callbacks.append(callback)
-                return
-        self._call_back(callback)
+            if self.done():
+                return False
+            extra = self._more()
+            if extra.callbacks is None:
+                extra.callbacks = []
+            extra.callbacks.insert(0 if first else len(extra.callbacks), callback)
+            group = self._waited_by()
+            if group is not None:
+                group.add(self)
+            return True
+
+    def _waited_by(self) -> Callbacks | None:
+        """Return what waits for the callbacks of this task, if anything does."""
+        lane = self._spec.lane
+        group: Callbacks | None = None if lane is None else lane.callbacks
+        return group
+
+    def _call_callbacks(self) -> None:
+        """Call the done callbacks; the task is final, and no lock is held. After an interrupt, call the rest."""
+        extra = self._extra
+        if extra is not None and extra.callbacks:
+            group = self._waited_by()
+            if group is None:
+                self._call_each(extra.callbacks)
+            else:
+                group.make(self, self._call_each, extra.callbacks)
+
+    def _call_each(self, callbacks: list[Callable[[Task[Any]], Any]]) -> None:
+        while callbacks:
+            try:
+                callback = callbacks.pop(0)
+            except IndexError:
+                return              # another thread has taken it, after an interrupt
+            self._call_back(callback)
+
+    def _call_late(self, callback: Callable[[Task[Any]], Any]) -> None:
+        """Call a done callback that came when the task had ended."""
+        group = self._waited_by()
+        if group is None:
+            self._call_back(callback)
+        else:
+            group.make(object(), self._call_back, callback)
 
     def _call_back(self, callback: Callable[[Task[Any]], Any]) -> None:
         try:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "cancel_many"]
 
 
 class Pool(Intake):
@@ -275,8 +275,7 @@ class Pool(Intake):
                 self.submit(task)
                 accepted += 1
         except BaseException:
-            for task in reversed(tasks[:accepted]):
-                task.cancel()
+            cancel_many(tasks[:accepted])
             raise
 
     def retire(self, successor: Pool) -> bool:
@@ -452,7 +451,8 @@ class Pool(Intake):
                 extra.on_start = None
         if self._attentive:
             watchers = watchers + self._attend()
-        task._watchers = None
+        if watchers:
+            task._watchers = watchers       # those that are still to be told, should an interrupt come
         return watchers
 
     def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
@@ -464,18 +464,13 @@ class Pool(Intake):
             return
         while watchers:
             watchers.pop(0)()       # taken first: after an interrupt, the rest is told
+        task._watchers = None
         extra = task._extra
         if extra is not None and extra.callbacks:
-            callbacks, extra.callbacks = extra.callbacks, None
-
-            def call() -> None:
-                for callback in callbacks:
-                    task._call_back(callback)
-
             if inline:
-                call()
+                task._call_callbacks()
             else:
-                self._beside(call)
+                self._beside(task._call_callbacks)
 
     def _failure(self, task: Task[Any], error: BaseException) -> Failure:
         if type(error) is RetryRequest:
@@ -558,7 +553,7 @@ class Pool(Intake):
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._standing(task):
                     watchers = self._conclude(task, CANCELED, perf_counter())
-                    chores = self._withdrawn(task)
+                    chores = self._withdrawn([task])
                 else:
                     chores = self._interrupt(task)
             del held
@@ -569,6 +564,38 @@ class Pool(Intake):
             self._carry_on(task, watchers)
             raise
         return True
+
+    def cancel_together(self, tasks: Iterable[Task[Any]], ended: list[tuple[Task[Any], Watchers | None]],
+                        chores: Chores) -> int:
+        """Make tasks final that have not started, and have the others stop, as far as it takes the lock.
+
+        What is to be told and to be done without it is appended. For :func:`cancel_many`. Return how many had not ended.
+        """
+        held = []                           # let go when the lock is free
+        count = 0
+        with self.lock:
+            now = perf_counter()
+            withdrawn = []
+            others = []
+            for task in tasks:
+                status = task._status
+                if status == COMPLETED or status == CANCELED:
+                    continue
+                count += 1
+                task._more().cancel_requested = True
+                held.append(task._hold())
+                if status == DELAYED:
+                    ended.append((task, self._conclude(task, CANCELED, now)))
+                elif status == QUEUED and self._standing(task):
+                    ended.append((task, self._conclude(task, CANCELED, now)))
+                    withdrawn.append(task)
+                else:
+                    others.append(task)
+            # Not one by one: a task that was withdrawn would make way for one that is still to be.
+            chores += self._withdrawn(withdrawn)
+            for task in others:
+                chores += self._interrupt(task)
+        return count
 
     def abandon(self, task: Task[Any]) -> None:
         """Make a task final, as cancelled, whose function nobody can end: it is not waited for, and goes on by itself.
@@ -597,7 +624,7 @@ class Pool(Intake):
                     chores = self._done_early(task)
                 watchers = self._conclude(task, COMPLETED, perf_counter())
                 if standing:
-                    chores = self._withdrawn(task)
+                    chores = self._withdrawn([task])
             del held
             self._announce(task, watchers)
             for chore in chores:
@@ -613,8 +640,8 @@ class Pool(Intake):
     def _carry_on(self, task: Task[Any], watchers: Watchers | None) -> None:
         """What was to end a task is interrupted: end it all the same, and tell who has not been told."""
         self._undo(task)
-        if watchers:
-            self._announce(task, watchers)
+        if task.done():
+            self._announce(task, watchers or task._watchers or [])
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
@@ -677,12 +704,14 @@ class Pool(Intake):
             self.accepting = False
             self._let_in()                  # to be told
 
-    def cancel_delayed(self) -> int:
-        """The pool is being stopped: cancel what waits for its time, or in a paused lane; return how many."""
+    def held_back(self) -> list[Task[Any]]:
+        """Return the tasks that wait for their time, or in a paused lane."""
         with self.lock:
             delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-            paused = [task for lane in self.admission.lanes if lane.paused for task in lane.tasks()]
-        cancelled = sum(self.cancel(task) for task in delayed + paused)
+            return delayed + [task for lane in self.admission.lanes if lane.paused for task in lane.tasks()]
+
+    def start_draining(self) -> None:
+        """The pool is being stopped: no lane is paused any more."""
         with self.lock:
             self.draining = True
             for lane in self.admission.lanes:
@@ -690,20 +719,16 @@ class Pool(Intake):
             chores = self._risen()
         for chore in chores:
             chore()
-        return cancelled
 
-    def cancel_waiting(self) -> int:
-        """Cancel what has not started; return how many."""
+    def waiting_tasks(self) -> list[Task[Any]]:
+        """Return the tasks that have not started."""
         with self.lock:
-            waiting = [task for task in self.registry.live.values() if task._status in (QUEUED, DELAYED)]
-        return sum(self.cancel(task) for task in reversed(waiting))
+            return [task for task in self.registry.live.values() if task._status in (QUEUED, DELAYED)]
 
-    def cancel_all(self) -> int:
-        """Cancel everything that is alive; running tasks are asked to stop. Return how many tasks."""
+    def all_tasks(self) -> list[Task[Any]]:
+        """Return the tasks that have not ended."""
         with self.lock:
-            live = list(self.registry.live.values())
-        # From the last to the first: a cancelled task must not make way for one that is about to be cancelled.
-        return sum(self.cancel(task) for task in reversed(live))
+            return list(self.registry.live.values())
 
     def give_up(self) -> list[str]:
         """Make what is still alive final, as cancelled, without waiting for it; return the ids."""
@@ -714,7 +739,7 @@ class Pool(Intake):
                 held = task._hold()
                 watchers = self._conclude(task, CANCELED, perf_counter())
                 if standing:
-                    self._withdrawn(task)
+                    self._withdrawn([task])
                 ended.append((task, held, watchers))
         for task, held, watchers in ended:
             self._announce(task, watchers, inline=False)
@@ -792,9 +817,11 @@ class Pool(Intake):
         """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
         return True
 
-    def _withdrawn(self, task: Task[Any]) -> Chores:
-        """A standing task has just become final."""
-        self.admission.withdrawn(task)
+    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
+        """Standing tasks have just become final."""
+        for task in tasks:
+            self.admission.withdrawn(task)
+        self._let_in()                      # there is room where they stood
         return []
 
     def _interrupt(self, task: Task[Any]) -> Chores:
@@ -844,3 +871,43 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
                               task.id[-8:])
+
+
+def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:
+    """Cancel tasks, of one pool or several, from the last to the first; return how many had not ended.
+
+    All that have not started are final before the first callback is called, so that a callback may wait for any of them.
+
+    :param then: called when they are final, before the first callback.
+    """
+    together: dict[Pool, list[Task[Any]]] = {}
+    for task in reversed(tasks):            # a cancelled task must not make way for one that is about to be cancelled
+        together.setdefault(task._spec.pool, []).append(task)
+    count = 0
+    ended: list[tuple[Task[Any], Watchers | None]] = []
+    chores: Chores = []
+    try:
+        for pool, some in together.items():
+            if pool.busy_here():
+                some = [task for task in some if not task.done()]
+                if some:
+                    pool.elsewhere(cancel_many, some[::-1])
+                count += len(some)
+            else:
+                count += pool.cancel_together(some, ended, chores)
+        if then is not None:
+            then()
+        for chore in chores:
+            chore()
+        for task, watchers in ended:
+            task._spec.pool._announce(task, watchers)       # type: ignore[attr-defined]
+    except BaseException:
+        # Interrupted: end them all the same, and tell of all that have ended. What has been told is not told again.
+        for pool, some in together.items():
+            pool._undo(*some)
+        for pool, some in together.items():
+            for task in some:
+                if task.done():
+                    pool._announce(task, task._watchers or [])
+        raise
+    return count

@@ -352,8 +352,9 @@ class LoopPool(Pool):
         payload = None if extra is None else extra.payload
         return None if payload is None else payload[1]
 
-    def _withdrawn(self, task: Task[Any]) -> Chores:
-        self._leave_line(task)
+    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
+        for task in tasks:
+            self._leave_line(task)
         return self._dispatch_chores()
 
     def _leave_line(self, task: Task[Any]) -> None:

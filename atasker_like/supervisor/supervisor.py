@@ -33,6 +33,7 @@ from ..errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyErro
                       SupervisorStoppedError, TaskNotFoundError)
 from ..loops import ALoop, LoopRegistry
 from ..options import ON_FULL, TaskOptions
+from ..pools.base import cancel_many
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool
 from .overrides import Overrides
@@ -392,18 +393,18 @@ class TaskSupervisor(Schedulers):
 
     def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
         pools = self._pools().values()
-        delayed = sum(pool.cancel_delayed() for pool in pools)
+        delayed = cancel_many([task for pool in pools for task in pool.held_back()])
+        for pool in pools:
+            pool.start_draining()
         if delayed:
             log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled", self.id, delayed)
         if cancel_tasks:
-            for pool in pools:
-                pool.cancel_all()
+            cancel_many([task for pool in pools for task in pool.all_tasks()])
         self._coroutines.abandon_closed()       # loops of the application's own may be gone
         # All pools to the end before any is closed: a task of one may wait for one of another.
         drained = [pool.drain(deadline) for pool in pools]
         if not all(drained):
-            for pool in pools:
-                pool.cancel_all()
+            cancel_many([task for pool in pools for task in pool.all_tasks()])
             given_up = self._threads.give_up()
             if given_up:
                 log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
@@ -440,7 +441,7 @@ class TaskSupervisor(Schedulers):
 
     def cancel_waiting(self) -> int:
         """Cancel every task that has not started; return how many."""
-        return sum(pool.cancel_waiting() for pool in self._pools().values())
+        return cancel_many([task for pool in self._pools().values() for task in pool.waiting_tasks()])
 
     def block(self) -> None:
         """Wait until the supervisor has been stopped."""

@@ -28,6 +28,8 @@ CANNOT = {
     ("test_a_timeout_is_retried_when_asked", "Pool"): PLACE,
     ("test_a_running_task_is_cancelled", "PPE"): REQUEST,
     ("test_a_running_task_is_cancelled", "Pool"): REQUEST,
+    ("test_what_runs_is_asked_to_stop", "PPE"): REQUEST,
+    ("test_what_runs_is_asked_to_stop", "Pool"): REQUEST,
     ("test_stop_that_cancels_tasks", "PPE"): REQUEST,
     ("test_stop_that_cancels_tasks", "Pool"): REQUEST,
     ("test_progress", "PPE"): REPORT,

@@ -767,10 +767,10 @@ class ProcessPool(Upkeep):
             self._feed_idle()
         return self._grow()
 
-    def _withdrawn(self, task: Task[Any]) -> Chores:
-        self.admission.withdrawn(task)
-        self._feed_idle()                   # others may have come back with the task
-        return []
+    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
+        chores = super()._withdrawn(tasks)
+        self._feed_idle()                   # others may have come back with the tasks
+        return chores
 
     def _interrupt(self, task: Task[Any]) -> Chores:
         return self._stop_running(task, None, None)
@@ -787,7 +787,7 @@ class ProcessPool(Upkeep):
         if task not in process.inflight:
             if error is None:               # it had not begun after all: no process has to end for it
                 watchers = self._conclude(task, CANCELED, perf_counter())
-                self._withdrawn(task)
+                self._withdrawn([task])
                 return [lambda: self._announce(task, watchers)]
             # It has not even begun in all that time: the process is stuck, and the task goes to another one.
             task = None     # type: ignore[assignment]
