@@ -6,7 +6,6 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
-from .._checks import in_seconds
 from .._inspect import name_of
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
@@ -17,9 +16,9 @@ from ..waiting import _co_as_completed
 from .base import TaskQueue
 from .fronts import tell_behind
 from .groups import TaskGroup
-from .handles import TaskHandle
+from .handles import LoopCall, TaskHandle
 from .hooks import log_hook
-from .wait_group import Aftermath
+from .wait_group import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class AsyncQueue(TaskQueue):
         super()._begin_anew()
         self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
         self._initialized = False
-        self._initializing: Aftermath | None = None        # the initializer is being called
+        self._initializing: WaitGroup | None = None        # the initializer is being called
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
@@ -131,16 +130,12 @@ class AsyncQueue(TaskQueue):
             if progress:
                 await self._watch_progress(deadline)
             timed_out = self.mode != "finite" and not await self._wait_end(deadline)
-            while True:
-                seen = None if timed_out else await self._settle(deadline)
-                if seen is None:
-                    timed_out = True
-                    self._give_up()
-                    self._stop_rest(spare=self.on_timeout == "complete")
-                    seen = await self._settle(None) or 0
-                await self._wait_aftermath(None)
-                if len(self._tasks) <= seen:
-                    break               # else hooks have submitted more
+            seen = None if timed_out else await self._finish(deadline, None)
+            if seen is None:
+                timed_out = True
+                self._give_up()
+                self._stop_rest(spare=self.on_timeout == "complete")
+                seen = await self._finish(None, None) or 0
             summary = self._summarise(seen, began, timed_out)
         except BaseException:
             if self._running is run:
@@ -161,8 +156,8 @@ class AsyncQueue(TaskQueue):
                 if initializing.watch(watcher):
                     await watcher.future
                 continue
-            initializing = self._initializing = Aftermath()
-            initializing.expect(1)
+            initializing = self._initializing = WaitGroup()
+            initializing.add(1)
             try:
                 made = self.initializer(*self.initargs)
                 if isinstance(made, Awaitable):
@@ -170,7 +165,7 @@ class AsyncQueue(TaskQueue):
                 self._initialized = True
             finally:
                 self._initializing = None
-                initializing.made()
+                initializing.done(1)
 
     async def _settle(self, deadline: float | None) -> int | None:
         """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
@@ -189,13 +184,30 @@ class AsyncQueue(TaskQueue):
                     return None
             if len(tasks) == seen:
                 return seen
+            self._grows()
 
-    async def _wait_aftermath(self, deadline: float | None) -> bool:
-        """Wait until what follows the ends of tasks has been done; say whether it has. A task of the queue does not wait for
-        what comes after it."""
-        if self._own() is not None:
-            return True
-        if not await self._aftermath.co_wait(deadline):
+    async def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
+        """Wait until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
+
+        Return how many tasks the ledger has, or None if a deadline was too early.
+        """
+        self._rounds = 0
+        while True:
+            seen = await self._settle(deadline)
+            if seen is None or self._is_inside():
+                return seen
+            if not await self._wait_calls(calls_deadline):
+                return None
+            if len(self._tasks) <= self._settled:
+                return seen
+            self._grows()
+
+    async def _wait_calls(self, deadline: float | None) -> bool:
+        """Wait until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
+        for call in self._callbacks.calls.copy():
+            if type(call) is LoopCall and call.is_lost():
+                self._callbacks.done(call)      # it was on its way into a loop that is closed by now
+        if not await self._callbacks.co_wait(deadline):
             return False
         if self._hooks is None or self._pool is None:
             return True
@@ -251,12 +263,8 @@ class AsyncQueue(TaskQueue):
         deadline = deadline_of(timeout)
         if progress:
             await self._watch_progress(deadline)
-        if await self._settle(deadline) is None:
-            raise WaitTimeoutError(f"{len(self)} tasks of this AsyncQueue unfinished after {in_seconds(timeout)} of waiting; they go on: "
-                                   "wait again, or cancel()")
-        if not await self._wait_aftermath(deadline):
-            raise WaitTimeoutError(f"hooks or checkpoints of this AsyncQueue unfinished after {in_seconds(timeout)} of waiting, though all "
-                                   "its tasks have ended; wait again")
+        if await self._finish(deadline, deadline) is None:
+            raise self._late(timeout)
 
     async def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended.
@@ -279,8 +287,7 @@ class AsyncQueue(TaskQueue):
             with self._lock:
                 if not self._closed:
                     self._steer()
-        await self._settle(None)
-        await self._wait_aftermath(None)
+        await self._finish(None, None)
         self._has_closed()
 
     async def __aenter__(self) -> AsyncQueue:

@@ -1,11 +1,12 @@
 """What the three queues have in common: submitting, the ledger of accepted tasks, and the policies of giving up.
 
-How a queue gives up, by the first failure with ``fail_policy='fail_first'``, by the run's timeout, or by force::
+How a queue gives up, after the first failure with ``fail_policy='fail_first'``, at the end of a run's time, or by force::
 
-    pause the lane ──> cancel, from the last to the first, what has not ended ──> open the lane ──> the run ends
-                       (all of it; or all but must_complete)                      for what is spared
+    take no more ──> cancel what has not ended, from the last ──> call the done callbacks ──> the run ends
+    tasks            to the first, in one step: all of it, or     of what is cancelled
+                     all but must_complete
 
-The lane is paused first, since the place of a cancelled task would be taken by one that is about to be cancelled.
+With ``fail_first``, the lane is paused from the failure on, until the others are cancelled: none of them is to start.
 """
 from __future__ import annotations
 
@@ -16,26 +17,33 @@ from functools import partial
 from operator import attrgetter, countOf
 from time import perf_counter
 
+from .._checks import in_seconds
+from .._log import log
 from ..engine.current import current_task
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task
-from ..errors import ClosedError, QueueStateError
+from ..errors import ClosedError, QueueStateError, WaitTimeoutError
+from ..pools.base import cancel_many
 from .calls import Ready
 from .config import FAIL_POLICIES, one_of
-from .fronts import make_lane
+from .fronts import call_first, make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .submission import Submitting
 from .summary import RunSummary
-from .wait_group import Aftermath
+from .wait_group import WaitGroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Sequence
+    from typing import Any, Callable, Iterable, Iterator, Sequence
 
+    from .._checks import Seconds
     from ..engine.result import TaskResult
 
 __all__ = ["TaskQueue"]
+
+#: How often a wait may find new tasks before a warning tells of them.
+MANY_ROUNDS = 10_000
 
 _status = attrgetter("_status")
 
@@ -63,8 +71,8 @@ class TaskQueue(Submitting):
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
         self._cleared = 0               # so many times it has been shortened
         self._reported = 0              # so many are in the summaries of earlier runs
-        self._entering = Aftermath()    # of submissions under way, which may be waiting for room
-        self._aftermath = Aftermath()   # of callbacks, which come after the end of their tasks; hooks come as these do
+        self._entering = WaitGroup()    # of submissions under way, which may be waiting for room
+        self._callbacks = self._lane.callbacks = WaitGroup()    # of done callbacks and hooks
         self._policy = self.fail_policy
         self._started = False           # by start(): it goes on beyond the end of a run
         self._running: object | None = None        # the run that is under way
@@ -73,6 +81,7 @@ class TaskQueue(Submitting):
         self._closing = False           # no more tasks, ever
         self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
+        self._rounds = 0                # how often the last wait has found new tasks
         self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
         self._holder: Task[Any] | None = None      # has failed, which the pool does not know yet; the lane is paused
         self._ends: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
@@ -83,25 +92,29 @@ class TaskQueue(Submitting):
 
     # -- giving up -----------------------------------------------------------------------------------
 
-    def _watch_failures(self, tasks: Sequence[Task[Any]], new: bool = False) -> None:
-        self._aftermath.expect_ends(tasks, self._has_ended, new)
+    def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None:
+        """With fail_first: have :meth:`_has_ended` called for tasks, before their other done callbacks.
 
-    def _has_ended(self, aftermath: Aftermath, task: Task[Any]) -> None:
-        """With fail_first: a task is final. Called by whoever ended it, with no lock held."""
+        :param new: this thread is about to submit them.
+        """
+        for task in tasks:
+            if new:
+                task._more().callbacks = [self._has_ended, *(task._more().callbacks or ())]
+                self._callbacks.add_fresh(task)
+            else:
+                call_first(task, self._has_ended)
+
+    def _has_ended(self, task: Task[Any]) -> None:
+        """With fail_first: a done callback of every task."""
+        if task._spec.lane is not self._lane:
+            return                      # the queue has been reset since
         try:
-            try:
-                if aftermath is not self._aftermath:
-                    return              # the queue has been reset since
-                aftermath.begin(task)   # callbacks of those that are cancelled here may wait for the queue
-                if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
-                    if self._give_up():
-                        self._stop_rest(spare=True)
-                self._let_go(task)
-            finally:
-                aftermath.made(task)
-        except BaseException:           # interrupted, perhaps just then
-            aftermath.made(task)
-            raise
+            if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
+                if self._give_up():
+                    # Callbacks of those that are cancelled may wait for the tasks that are spared.
+                    self._stop_rest(spare=True, then=partial(self._let_go, task))
+        finally:
+            self._let_go(task)
 
     def _give_up(self, halt: bool = False) -> bool:
         """What is there is about to be cancelled: take no more of what is being submitted, nor, in a run, anything until
@@ -156,22 +169,16 @@ class TaskQueue(Submitting):
             else:
                 self._lane.pause()
 
-    def _stop_rest(self, spare: bool) -> list[Task[Any]]:
-        """Cancel what has not ended; return those that were.
+    def _stop_rest(self, spare: bool, then: Callable[[], None] | None = None) -> list[Task[Any]]:
+        """Cancel what has not ended, and return it.
 
         :param spare: not the tasks that must complete.
+        :param then: as of :func:`cancel_many`.
         """
-        self._hold(1)
-        rest = [task for task in self._tasks[self._settled:] if not task.done() and not (spare and task.options.must_complete)]
-        try:
-            self._cancel(rest)
-        finally:
-            self._hold(-1)
+        rest = [task for task in self._tasks[self._settled:]
+                if not task.done() and not (spare and task.options.must_complete)]
+        cancel_many(rest, then)
         return rest
-
-    def _cancel(self, tasks: Sequence[Task[Any]]) -> None:
-        for task in reversed(tasks):
-            task.cancel()
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
@@ -243,10 +250,32 @@ class TaskQueue(Submitting):
             tasks = [task for task in tasks if not task._spec.options.detached]
         return RunSummary(tasks, perf_counter() - began, timed_out)
 
+    def _is_inside(self) -> bool:
+        """Return True in a task, a done callback or a hook of this queue: these wait for tasks only, not for each other."""
+        return self._own() is not None or self._callbacks.is_inside()
+
+    def _grows(self) -> None:
+        """Someone waits for the end, and more tasks have come since those before had ended."""
+        self._rounds += 1
+        if self._rounds == MANY_ROUNDS:
+            log.warning("the wait for this %s has found new tasks %d times when all tasks before had ended: its tasks, done "
+                        "callbacks or hooks go on submitting. It ends when they stop; run(timeout=...), cancel() or "
+                        "shutdown(force=True) ends it earlier", type(self).__name__, MANY_ROUNDS)
+
     def _own(self) -> Task[Any] | None:
         """The task of this queue that asks, which does not wait for itself."""
         task = current_task()
         return task if isinstance(task, Task) and task._spec.lane is self._lane and not task.done() else None
+
+    def _late(self, timeout: Seconds | None) -> WaitTimeoutError:
+        """Return the error of a wait whose time is over."""
+        left = len(self)
+        waited = f"after {in_seconds(timeout)} of waiting"
+        if left:
+            return WaitTimeoutError(f"{left} tasks of this {type(self).__name__} unfinished {waited}; they go on: wait "
+                                    "again, or cancel()")
+        return WaitTimeoutError(f"done callbacks or hooks of this {type(self).__name__} unfinished {waited}, though all "
+                                "its tasks have ended; wait again")
 
     def _has_settled(self, seen: int, cleared: int) -> bool:
         """So many tasks of the ledger have been found to have ended; False when these are others now."""
@@ -270,6 +299,7 @@ class TaskQueue(Submitting):
         """Take no more tasks and cancel those that have not ended; return them."""
         with self._lock:
             self._closing = self._discarding = True     # for those, too, who are about to submit: see _enter()
+            self._steer()
         return self._stop_rest(spare=False)
 
     def _has_closed(self) -> None:
@@ -317,7 +347,8 @@ class TaskQueue(Submitting):
         """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
         it or are submitting: nobody here goes on with that."""
         self._lock = threading.RLock()
-        self._entering, self._aftermath = Aftermath(), Aftermath()
+        self._entering = WaitGroup()
+        self._callbacks = self._lane.callbacks = WaitGroup()
         self._running = self._holder = None
         self._halting, self._holds, self._settled, self._ends = False, 0, 0, []
         self._steer()

@@ -7,6 +7,7 @@ from sys import maxsize
 from ..constants import TT_MP
 from ..engine.lanes import Lane
 from ..engine.task import Task
+from ..pools.base import cancel_many
 from .calls import Prepared
 
 TYPE_CHECKING = False
@@ -58,23 +59,17 @@ def take_back(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[An
     for task in tasks:
         live = task._spec.pool.registry.live            # type: ignore[attr-defined]
         (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task else others).append(task)
-    for task in reversed(accepted):
-        task.cancel()
+    cancel_many(accepted)
     return accepted, others
 
 
 def call_first(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
-    """:meth:`Task.add_done_callback`, before those of others: these may wait for what this one does."""
+    """:meth:`Task.add_done_callback`, before the other callbacks: these may wait for what this one does."""
     pool: Any = task._spec.pool
     if pool.busy_here():
         pool.elsewhere(call_first, task, callback)
-        return
-    with pool.lock:
-        if not task.done():
-            extra = task._more()
-            extra.callbacks = [callback, *(extra.callbacks or ())]
-            return
-    task._call_back(callback)
+    elif not task._add_callback(callback, first=True):
+        task._call_late(callback)
 
 
 def may_wait(spec: TaskSpec) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from ..engine.blocking import deadline_of, remaining
+from ..pools.base import cancel_many
 from ..waiting import TaskViews, as_completed
 from .handles import SyncTaskHandle, TaskHandle
 from .summary import RunSummary
@@ -38,8 +39,7 @@ class _Group(_Base[H], TaskViews):
 
     def cancel(self) -> int:
         """Cancel what has not ended; return how many tasks."""
-        # From the last to the first: a cancelled task must not make way for one that is about to be cancelled.
-        return sum(handle.cancel() for handle in reversed(self.handles))
+        return cancel_many([handle.task for handle in self.handles])
 
     def _summary(self) -> RunSummary:
         ends: list[float] = [handle.task._completed for handle in self.handles]

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..engine.result import TaskResult
     from ..engine.task import Task
+    from .wait_group import WaitGroup
 
     H = TypeVar("H", bound="_Handle")
 
-__all__ = ["SyncTaskHandle", "TaskHandle", "result_of", "views_of"]
+__all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "views_of"]
 
 
 def result_of(task: Task[Any]) -> TaskResult:
@@ -144,10 +145,10 @@ class _Handle(TaskView):
         raise self._without_result() if status == CANCELED else self._pending()
 
     def add_done_callback(self, function: Callable[[Any], Any]) -> None:
-        """Have ``function(handle)`` called when the task has ended; at once when it has.
+        """Have ``function(handle)`` called when the task has ended; before this returns if it has ended already.
 
-        It is called by a thread of the supervisor, for a :class:`TaskHandle` in the queue's loop. What it raises is
-        logged.
+        It is called by a thread of the supervisor, or by the one that cancelled the task; for a :class:`TaskHandle` in
+        the queue's loop. If the task has ended already, this thread calls it. What it raises is logged.
         """
         raise NotImplementedError
 
@@ -247,12 +248,18 @@ class TaskHandle(_Handle):
 
     def add_done_callback(self, function: Callable[[TaskHandle], Any]) -> None:
         _check_callback(function)
-        mailbox = mailbox_of(self.task._spec.loop)
-
-        def call(_: None) -> None:
-            self.task._call_back(lambda task: function(self))
-
-        self.task.add_done_callback(lambda task: mailbox.post(call, None))
+        task = self.task
+        call = LoopCall(task, lambda task: function(self))
+        if task._spec.pool.busy_here():
+            task._spec.pool.elsewhere(self.add_done_callback, function)
+            return
+        try:
+            call.group.add(call)
+            if not task._add_callback(call):
+                call.make()
+        except BaseException:           # interrupted
+            call.group.done(call)
+            raise
 
     def _pending(self) -> Exception:
         from asyncio import InvalidStateError
@@ -263,6 +270,31 @@ class TaskHandle(_Handle):
         from asyncio import CancelledError
 
         return CancelledError(self._is("was cancelled, so it has no result"))
+
+
+class LoopCall:
+    """A done callback of a :class:`TaskHandle`: it is called in the loop of its task."""
+
+    __slots__ = ("task", "callback", "mailbox", "group")
+
+    def __init__(self, task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
+        self.task = task
+        self.callback = callback
+        self.mailbox = mailbox_of(task._spec.loop)
+        self.group: WaitGroup = task._spec.lane.callbacks
+
+    def __call__(self, task: Task[Any]) -> None:
+        """The task has ended: call it in the loop, or here if the loop is closed."""
+        if not self.mailbox.post(LoopCall.make, self):
+            self.make()
+
+    def make(self) -> None:
+        self.group.make(self, self.task._call_back, self.callback)
+
+    def is_lost(self) -> bool:
+        """Return True if the loop was closed before it made the call."""
+        loop = self.mailbox.loop
+        return loop is None or loop.is_closed()
 
 
 def _check_callback(function: Any) -> None:

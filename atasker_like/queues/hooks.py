@@ -24,21 +24,26 @@ class Hooks:
 
     def started(self, task: Task[Any]) -> None:
         """An attempt begins."""
-        queue, on_start = self._queue, self._queue.on_start
+        on_start = self._queue.on_start
         if on_start is not None:
-            queue._call_hook("on_start", lambda: on_start(queue._handle(task)), task._spec.loop)
+            self._call("on_start", task, lambda: on_start(self._queue._handle(task)))
 
     def retried(self, task: Task[Any], error: BaseException) -> None:
         """An attempt has failed, and another one follows."""
-        queue, on_retry = self._queue, self._queue.on_retry
+        on_retry = self._queue.on_retry
         if on_retry is not None:
-            queue._call_hook("on_retry", lambda: on_retry(queue._handle(task), error), task._spec.loop)
+            self._call("on_retry", task, lambda: on_retry(self._queue._handle(task), error))
 
     def ended(self, task: Task[Any]) -> None:
         """The task is final."""
-        queue, on_complete = self._queue, self._queue.on_complete
+        on_complete = self._queue.on_complete
         if on_complete is not None:
-            queue._call_hook("on_complete", lambda: on_complete(result_of(task)), task._spec.loop)
+            self._call("on_complete", task, lambda: on_complete(result_of(task)))
+
+    def _call(self, name: str, task: Task[Any], call: Callable[[], Any]) -> None:
+        # As a call of the group, so that what it submits belongs to the run; see WaitGroup.is_inside().
+        group = task._spec.lane.callbacks
+        self._queue._call_hook(name, lambda: group.make(object(), call), task._spec.loop)
 
 
 def log_hook(name: str, call: Callable[[], Any]) -> None:

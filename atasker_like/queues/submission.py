@@ -14,6 +14,7 @@ from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task
 from ..errors import ClosedError, InvalidTypeError
 from ..options import TaskOptions
+from ..pools.base import cancel_many
 from .bound import QueueTask
 from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, watch_errors
 from .config import Settings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..engine.spec import TaskSpec
     from .calls import Call
     from .checkpoint import Checkpoint, Page
-    from .wait_group import Aftermath
+    from .wait_group import WaitGroup
 
 __all__ = ["Submitting"]
 
@@ -55,13 +56,12 @@ class Submitting(Settings):
         _discarding: bool
         _closed: bool
         _tasks: list[Task[Any]]
-        _entering: Aftermath
-        _aftermath: Aftermath
+        _entering: WaitGroup
+        _callbacks: WaitGroup
         on_full: str
 
-        def _watch_failures(self, tasks: Sequence[Task[Any]], new: bool = False) -> None: ...
+        def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None: ...
         def _is_failing(self, error: BaseException) -> None: ...
-        def _cancel(self, tasks: Sequence[Task[Any]]) -> None: ...
 
     def _begin_anew(self) -> None:
         self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
@@ -134,8 +134,7 @@ class Submitting(Settings):
                 handles += self._submit_all(spec, chunks, pages.get(spec), halts)
             return self._group(group_id, handles)
         except BaseException:
-            for handle in reversed(handles):
-                handle.cancel()
+            cancel_many([handle.task for handle in handles])
             raise
 
     def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]:
@@ -163,7 +162,8 @@ class Submitting(Settings):
         return f"a {type(self).__name__}'s task"
 
     def _check_open(self) -> None:
-        if self._closing:
+        # What done callbacks and hooks submit while the queue is shut down belongs to it, as they do.
+        if self._closing and (self._discarding or self._closed or not self._callbacks.is_inside()):
             raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
         if self._halting:
             raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
@@ -242,8 +242,7 @@ class Submitting(Settings):
             return views_of(accepted, self._handle)
         except BaseException:
             # All or none: nobody has the handles of those that were accepted.
-            for task in reversed(accepted):
-                task.cancel()
+            cancel_many(accepted)
             raise
 
     # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
@@ -254,7 +253,6 @@ class Submitting(Settings):
         _check_entry()."""
         entering, entry = self._entering, object()
         tasks: list[Task[Any]] = []       # that are being submitted
-        expected: list[Any] = []          # calls that they expect
         try:
             entering.calls[entry] = get_ident()
             self._check_entry(spec, halts)
@@ -266,18 +264,16 @@ class Submitting(Settings):
             else:
                 tasks += make_tasks(spec, calls)
                 if page is not None:
-                    entered, tasks = self._resume(spec, calls, tasks, page, expected)
+                    entered, tasks = self._resume(spec, calls, tasks, page)
                 if watched:
-                    expected += tasks
                     self._watch_failures(tasks, new=True)
                 spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
             self._enter(entered, watched, halts)
             accepted += entered
-            if expected:
-                self._aftermath.entered(expected)
-            entering.made(entry)
+            self._callbacks.submitted(tasks)
+            entering.done(entry)
         except BaseException:
-            self._leave(entering, entry, tasks, expected)
+            self._leave(entering, entry, tasks)
             raise
 
     def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None, args: tuple[Any, ...],
@@ -296,12 +292,11 @@ class Submitting(Settings):
                 self._watch_failures(tasks, new=True)
             spec.pool.submit(tasks[0])
             self._enter(tasks, watched)
-            if watched:
-                self._aftermath.entered(tasks)
-            entering.made(tasks)
+            self._callbacks.submitted(tasks)
+            entering.done(tasks)
             return handle
         except BaseException:
-            self._leave(entering, tasks, tasks, tasks)
+            self._leave(entering, tasks, tasks)
             raise
 
     def _check_entry(self, spec: TaskSpec, halts: int | None = None) -> None:
@@ -317,10 +312,9 @@ class Submitting(Settings):
             raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
                               "fail_policy='fail_first', or at the end of its time")
 
-    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: Page,
-                expected: list[Any]) -> tuple[list[Task[Any]], list[Task[Any]]]:
-        """Return the tasks of some calls, where a checkpoint knows them ended ones; and those that are to be submitted, of
-        which calls of others are expected from then on."""
+    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: Page
+                ) -> tuple[list[Task[Any]], list[Task[Any]]]:
+        """Return the tasks of some calls, ended ones where a checkpoint knows them; and those that are to be submitted."""
         keys = [page.key(call) for call in calls]
         # First what is known: a value that cannot be read is an error before anything has been submitted.
         tasks = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else task
@@ -328,10 +322,8 @@ class Submitting(Settings):
         missing = [task for task in tasks if not task.done()]
         for key, task in zip(keys, tasks):
             if not task.done():
-                noting = _Noting(page, key, self._aftermath)
-                expected.append(noting)
-                task._more().callbacks = [noting]       # nobody else knows it, so no lock is needed
-                self._aftermath.expect_of_new(noting)
+                task._more().callbacks = [_Noting(page, key)]       # nobody else knows it, so no lock is needed
+                self._callbacks.add_fresh(task)
         return tasks, missing
 
     def _enter(self, tasks: Sequence[Task[Any]], watched: bool, halts: int | None = None) -> None:
@@ -344,10 +336,9 @@ class Submitting(Settings):
         if self._halting or self._discarding or self._closed or halts is not None and halts != self._halts:
             # They came in while the queue gave up. They are accepted, so they end: as the others do.
             spare = not (self._discarding or self._closed)
-            self._cancel([task for task in tasks if not (spare and task.options.must_complete)])
+            cancel_many([task for task in tasks if not (spare and task.options.must_complete)])
 
-    def _leave(self, entering: Aftermath, entry: Any, tasks: Sequence[Task[Any]], expected: Sequence[Any]
-               ) -> None:
+    def _leave(self, entering: WaitGroup, entry: Any, tasks: Sequence[Task[Any]]) -> None:
         """A submission is about to raise, refused or interrupted anywhere: undo it."""
         try:
             accepted, others = take_back(tasks)
@@ -357,32 +348,24 @@ class Submitting(Settings):
                 known = set(self._tasks)
                 self._tasks += [task for task in begun if task not in known]
             for task in others:
-                extra = task._extra
-                if extra is not None and extra.callbacks:
-                    callbacks, extra.callbacks = extra.callbacks, None
-                    for callback in callbacks:
-                        callback(task)          # nobody else will
+                task._call_callbacks()          # nobody else will
         finally:
-            self._aftermath.entered(expected)
-            entering.made(entry)
+            self._callbacks.submitted(tasks)
+            entering.done(entry)
 
 
 class _Noting:
     """A done callback that keeps a success in a checkpoint."""
 
-    __slots__ = ("_page", "_key", "_aftermath")
+    __slots__ = ("_page", "_key")
 
-    def __init__(self, page: Page, key: bytes, aftermath: Aftermath) -> None:
+    def __init__(self, page: Page, key: bytes) -> None:
         self._page = page
         self._key = key
-        self._aftermath = aftermath
 
     def __call__(self, task: Task[Any]) -> None:
-        try:
-            if task._status == COMPLETED and type(task._outcome) is not Failure:
-                self._page.keep(self._key, task._outcome)
-        finally:
-            self._aftermath.made(self)
+        if task._status == COMPLETED and type(task._outcome) is not Failure:
+            self._page.keep(self._key, task._outcome)
 
 
 def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from .._checks import in_seconds
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
 from ..engine.task import FINAL
-from ..errors import InvalidTypeError, WaitTimeoutError
+from ..errors import InvalidTypeError
 from ..waiting import _watch_progress
 from .base import TaskQueue
 from .fronts import tell_behind
@@ -74,15 +73,11 @@ class _BlockingQueue(TaskQueue):
                 if progress:
                     _watch_progress(self._tasks[self._reported:], deadline)
                 timed_out = self.mode != "finite" and not self._wait_end(deadline)
-                while True:
-                    seen = None if timed_out else self._settle(deadline)
-                    if seen is None:
-                        timed_out = True
-                        self._run_out()
-                        seen = self._settle(None) or 0
-                    self._wait_aftermath(None)
-                    if len(self._tasks) <= seen:
-                        break               # else hooks have submitted more
+                seen = None if timed_out else self._finish(deadline, None)
+                if seen is None:
+                    timed_out = True
+                    self._run_out()
+                    seen = self._finish(None, None) or 0
                 summary = self._summarise(seen, began, timed_out)
             finally:
                 self._end_run(run)
@@ -115,13 +110,27 @@ class _BlockingQueue(TaskQueue):
                     return None
             if len(tasks) == seen:
                 return seen
+            self._grows()
 
-    def _wait_aftermath(self, deadline: float | None) -> bool:
-        """Block until what follows the ends of tasks has been done; say whether it has. A task of the queue, and a hook, do
-        not wait for what comes after them."""
-        if self._own() is not None:
-            return True
-        if not self._aftermath.wait(deadline):
+    def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
+        """Block until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
+
+        Return how many tasks the ledger has, or None if a deadline was too early.
+        """
+        self._rounds = 0
+        while True:
+            seen = self._settle(deadline)
+            if seen is None or self._is_inside():
+                return seen
+            if not self._wait_calls(calls_deadline):
+                return None
+            if len(self._tasks) <= self._settled:
+                return seen
+            self._grows()
+
+    def _wait_calls(self, deadline: float | None) -> bool:
+        """Block until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
+        if not self._callbacks.wait(deadline):
             return False
         if self._hooks is None:
             return True
@@ -155,12 +164,8 @@ class _BlockingQueue(TaskQueue):
         deadline = deadline_of(timeout)
         if progress:
             _watch_progress(self._tasks[self._reported:], deadline)
-        if self._settle(deadline) is None:
-            raise WaitTimeoutError(f"{len(self)} tasks of this {type(self).__name__} unfinished after {in_seconds(timeout)} of "
-                                   "waiting; they go on: wait again, or cancel()")
-        if not self._wait_aftermath(deadline):
-            raise WaitTimeoutError(f"hooks or checkpoints of this {type(self).__name__} unfinished after {in_seconds(timeout)} of waiting, "
-                                   "though all its tasks have ended; wait again")
+        if self._finish(deadline, deadline) is None:
+            raise self._late(timeout)
 
     def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended. From any thread.
@@ -176,8 +181,7 @@ class _BlockingQueue(TaskQueue):
                 self._closing = True
                 if not self._closed:
                     self._steer()
-        self._settle(None)
-        self._wait_aftermath(None)
+        self._finish(None, None)
         self._has_closed()
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:

@@ -1,155 +1,168 @@
-"""What is still to be done before a run is over, beside its tasks: submissions under way, and callbacks.
+"""WaitGroup: calls that a run waits for beside its tasks. These are submissions under way, and done callbacks.
 
-No lock guards it: a signal handler or a finalizer may come in at any line, and an interrupt out of any, so that all that is
-done here is done in single steps, and may be done twice. Whoever waits hangs up a bell first and looks then; who has made a
-call takes it away first and rings then. So one of them sees the other.
+No lock guards it. A signal handler or a finalizer may come in at any line, and an interrupt may leave from any line.
+So each step is a single operation, and a step that is taken twice does no harm. A waiter registers first and then
+checks; a finisher removes its entry first and then wakes the waiters. Hence no wake-up is lost.
 """
 from __future__ import annotations
 
 import threading
-from functools import partial
 from threading import get_ident
 
 from ..engine.blocking import block
 from ..engine.loop_mailbox import _ORDERED, FutureWatcher
-from .fronts import call_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Sequence
+    from typing import Any, Callable, Iterable
 
-    from ..engine.task import Task
-
-__all__ = ["Aftermath"]
+__all__ = ["WaitGroup"]
 
 
-class Aftermath:
-    """Calls to come. A task's waiters are told before its callbacks are called: who waits for both waits here."""
+class _Inside(threading.local):
+    """The calls that this thread makes: ``(group, call, outer)``, the innermost one first."""
+
+    calls: tuple[WaitGroup, Any, Any] | None = None
+
+
+_inside = _Inside()
+
+
+class WaitGroup:
+    """Calls that are to return before a wait ends. A call is named by any object that can be hashed."""
 
     def __init__(self) -> None:
-        #: What is to come, by anything that is unlike the others, with the thread that is in the midst of it, or 0.
+        #: The calls that have not returned, each with the thread that makes it, or 0.
         self.calls: dict[Any, int] = {}
-        #: Of these, what tasks expect that are just being submitted, with the thread that does so.
+        #: Those of them that belong to tasks under submission, with the thread that submits.
         self.fresh: dict[Any, int] = {}
-        self._bells: list[Callable[[], Any]] = []     # rung at the end of each call
+        #: What to call when a call has returned.
+        self._wakers: dict[Any, list[Callable[[], Any]]] = {}
 
-    def expect(self, call: Any = 1) -> None:
-        """A call will be made."""
+    # -- the calls -----------------------------------------------------------------------------------
+
+    def add(self, call: Any) -> None:
+        """Expect a call."""
         self.calls[call] = 0
 
-    def expect_of_new(self, call: Any) -> None:
-        """A call will be made that a task expects which this thread is submitting."""
+    def add_fresh(self, call: Any) -> None:
+        """Expect a call that belongs to a task which this thread is submitting."""
         self.fresh[call] = get_ident()
         self.calls[call] = 0
 
-    def entered(self, calls: Iterable[Any]) -> None:
-        """Their tasks have been submitted, or will not be."""
-        for call in calls:
-            self.fresh.pop(call, None)
+    def begin(self, call: Any) -> None:
+        """Note that this thread makes the call now."""
+        self.calls[call] = get_ident()
 
-    def expect_ends(self, tasks: Sequence[Task[Any]], ended: Callable[[Aftermath, Task[Any]], None], new: bool) -> None:
-        """Have ended(self, task) called when a task is final, before other callbacks, which may wait for what that does.
+    def submitted(self, calls: Iterable[Any]) -> None:
+        """The tasks of fresh calls have been submitted, or will not be."""
+        if self.fresh:
+            for call in calls:
+                self.fresh.pop(call, None)
 
-        :param new: they are about to be submitted, by this thread.
-        """
-        callback = partial(ended, self)
+    def done(self, call: Any) -> None:
+        """A call has returned, or will not be made. Interrupted callers repeat this."""
+        self.calls.pop(call, None)
+        if self._wakers or not _ORDERED:
+            for waker in self._wakers.pop(call, ()):
+                waker()
+
+    def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function, as one of the calls of this group."""
+        outer = _inside.calls
         try:
-            for task in tasks:
-                if new:
-                    extra = task._more()        # nobody else knows it, so no lock is needed
-                    extra.callbacks = [callback, *(extra.callbacks or ())]
-                    self.expect_of_new(task)
-                else:
-                    self.expect(task)
-                    call_first(task, callback)
-        except BaseException:       # interrupted: the last one may not know what is expected of it
-            for task in tasks:
-                self.made(task)
+            try:
+                self.begin(call)
+                _inside.calls = (self, call, outer)
+                function(*arguments)
+            finally:
+                _inside.calls = outer
+                self.done(call)
+        except BaseException:           # interrupted, perhaps in one of the last two lines
+            _inside.calls = outer
+            self.done(call)
             raise
 
-    def begin(self, call: Any) -> None:
-        """It is being made now, by this thread."""
-        if call in self.calls:
-            self.calls[call] = get_ident()
-
-    def made(self, call: Any = 1) -> None:
-        """It has been made, or will not be after all. Who is interrupted in here says so again."""
-        self.calls.pop(call, None)
-        if self._bells or not _ORDERED:
-            for bell in self._bells.copy():
-                bell()
-
-    def is_mine(self) -> bool:
-        """Say whether this thread is in the midst of a call."""
-        return get_ident() in self.calls.copy().values()
-
-    def _rest(self, calls: list[Any]) -> list[Any]:
-        """Return which of some calls have not been made."""
-        left = self.calls.copy()
-        return [call for call in calls if call in left]
-
-    def watch(self, watcher: Callable[[], None]) -> bool:
-        """Have watcher() called when all that are to come now have been made, perhaps more than once; False, and no call,
-        when they have been."""
-        calls = list(self.calls.copy())
-
-        def bell() -> None:
-            if not self._rest(calls):
-                watcher()
-                self._take_down(bell)
-
-        self._bells.append(bell)
-        if self._rest(calls):
-            return True
-        self._take_down(bell)
+    def is_inside(self) -> bool:
+        """Return True if a call of this group made this call: the thread is in :meth:`make`."""
+        entry = _inside.calls
+        while entry is not None:
+            if entry[0] is self:
+                return True
+            entry = entry[2]
         return False
 
-    def _take_down(self, bell: Callable[[], Any]) -> None:
-        try:
-            self._bells.remove(bell)
-        except ValueError:
-            pass                # another thread has
+    def is_mine(self) -> bool:
+        """Return True if this thread is in the midst of a call, perhaps in a signal handler."""
+        return get_ident() in self.calls.copy().values()
+
+    # -- waiting -------------------------------------------------------------------------------------
+
+    def _wake_at(self, call: Any, waker: Callable[[], Any]) -> bool:
+        """Have waker() called when a call has returned. Return False, and do not call it, if it has already."""
+        self._wakers.setdefault(call, []).append(waker)
+        if call in self.calls:
+            return True
+        self._forget(call, waker)
+        return False
+
+    def _forget(self, call: Any, waker: Callable[[], Any]) -> None:
+        wakers = self._wakers.get(call)
+        if wakers is not None:
+            try:
+                wakers.remove(waker)
+            except ValueError:
+                pass            # another thread has
+            if not wakers:
+                self._wakers.pop(call, None)
+
+    def watch(self, watcher: Callable[[], None]) -> bool:
+        """Have watcher() called, once or more, when the calls of now have returned.
+
+        Return False, and do not call it, if they have already.
+        """
+        calls = list(self.calls.copy())
+
+        def look() -> bool:
+            return any(self._wake_at(call, wake) for call in calls)
+
+        def wake() -> None:
+            if not look():
+                watcher()
+
+        return look()
 
     def wait(self, deadline: float | None = None) -> bool:
-        """Block until all have been made that are to come now, at the latest until the deadline; say whether they have.
+        """Block until the calls of now have returned, or until the deadline. Return True if they have.
 
-        Not those that this thread is in the midst of, which asks in a callback, or in a signal handler: they go on when it
-        returns. Nor those of tasks that it is submitting.
+        It does not wait for the calls that this thread is in the midst of: it is in a callback or in a signal
+        handler, and they go on when it returns. Nor does it wait for calls of tasks that this thread is submitting.
         """
         own, fresh = get_ident(), self.fresh
-        calls = [call for call, thread in self.calls.copy().items() if thread != own and (not fresh or fresh.get(call) != own)]
-        if not calls:
-            return True
-        gate = threading.Lock()
-        gate.acquire()
-
-        def bell() -> None:
+        for call, thread in self.calls.copy().items():
+            if thread == own or fresh and fresh.get(call) == own or call not in self.calls:
+                continue
+            gate = threading.Lock()
+            gate.acquire()
+            opened = False
             try:
-                gate.release()
-            except RuntimeError:
-                pass            # it has been rung, and not been heard yet
-
-        self._bells.append(bell)
-        try:
-            while True:
-                calls = self._rest(calls)
-                if not calls:
-                    return True
-                if not block(gate.acquire, deadline):
-                    return not self._rest(calls)
-        finally:
-            self._take_down(bell)
+                if not self._wake_at(call, gate.release):
+                    continue
+                opened = block(gate.acquire, deadline)
+            finally:
+                if not opened:
+                    self._forget(call, gate.release)
+            if not opened and call in self.calls:
+                return False
+        return True
 
     async def co_wait(self, deadline: float | None = None) -> bool:
-        """The same for a coroutine, which nobody calls in the midst of a call."""
-        calls = list(self.calls.copy())
-        while calls:
+        """Wait as :meth:`wait` does, in a coroutine, which is never in the midst of a call."""
+        for call in self.calls.copy():
             watcher = FutureWatcher()
-            self._bells.append(watcher)
             try:
-                calls = self._rest(calls)
-                if calls and not await watcher.wait(deadline):
-                    return not self._rest(calls)
+                if self._wake_at(call, watcher) and not await watcher.wait(deadline) and call in self.calls:
+                    return False
             finally:
-                self._take_down(watcher)
+                self._forget(call, watcher)
         return True

@@ -109,10 +109,8 @@ def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervi
     queue = ThreadQueue(fail_policy="fail_first", supervisor=supervisor)
     failed = queue.submit(fail_at_one, 1)
     assert queue.run(timeout=PATIENCE).failed
-    told = queue._aftermath
     queue.reset()
-    told.expect(failed.task)
-    queue._has_ended(told, failed.task)
+    queue._has_ended(failed.task)
     queue.submit(abs, -1)       # which a queue that gives up refuses
 
 
@@ -348,13 +346,13 @@ def test_join_of_a_queue_of_coroutines_keeps_its_time(supervisor):
         queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)
 
         async def hold():           # as a submission in another thread would that waits for room
-            queue._entering.expect(1)
+            queue._entering.add(1)
 
         await queue.start()
         await hold()
         with pytest.raises(WaitTimeoutError):
             await queue.join(timeout=0.05)
-        queue._entering.made()
+        queue._entering.done(1)
         await queue.shutdown()
         gate.set()
 

@@ -7,8 +7,8 @@ import pytest
 from atasker_like import (Checkpoint, ClosedError, QueueStateError, SupervisorBusyError,
                           SupervisorStoppedError, ThreadQueue)
 from atasker_like.pools import backpressure as intake
-from atasker_like.queues import wait_group as aftermath
-from atasker_like.queues.wait_group import Aftermath
+from atasker_like.queues import wait_group
+from atasker_like.queues.wait_group import WaitGroup
 
 from ..laws.tools import run_script, wait_for
 from .conftest import PATIENCE, Aside
@@ -56,7 +56,7 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
             queue.join(PATIENCE)
         else:
             queue.run(timeout=PATIENCE)
-        assert not queue._aftermath.calls, line
+        assert not queue._callbacks.calls, line
         seen = [handle for handle in queue.results if handle.status == "succeeded" and handle.name != "abs"]
         if not raised:
             assert len(ran) == len(seen) == count, line
@@ -90,7 +90,7 @@ def test_a_submission_with_a_checkpoint_that_is_interrupted_at_any_line_is_undon
                 expected = 0
             assert not queue._entering.calls, line
             queue.run(timeout=PATIENCE)
-            assert len(ran) == expected and not queue._aftermath.calls, line
+            assert len(ran) == expected and not queue._callbacks.calls, line
     assert line > 20
 
 
@@ -146,7 +146,7 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(supervisor):
         supervisor.start()
         queue.submit(fail_at_one, 2)
         assert queue.run(timeout=PATIENCE).values == (2,)
-        assert not queue._aftermath.calls
+        assert not queue._callbacks.calls
 
 
 # -- signal handlers and finalizers ------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_a_handler_may_come_at_any_line_of_a_submission(supervisor, deed, policy
         if deed == "reset":
             queue.start()
         queue.shutdown()
-        assert not queue._aftermath.calls, line
+        assert not queue._callbacks.calls, line
         assert all(handle.task.wait(PATIENCE) for handle in made), line
         assert len(queue._tasks) == len(queue.results), line
     assert line > 20
@@ -215,35 +215,35 @@ def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervi
 
 def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, monkeypatch):
     """At each line of the one, all of the other's end comes in between."""
-    for first in ("wait", "made"):
+    for first in ("wait", "done"):
         line, reached = 0, True
         while reached:
             line += 1
-            calls = Aftermath()
+            calls = WaitGroup()
 
             def block(acquire, deadline):
                 if "call" in calls.calls:
-                    calls.made("call")
+                    calls.done("call")
                 assert acquire(False), "it would wait for ever"
                 return True
 
-            calls.expect("call")
-            calls.expect("another")
-            calls.made("another")
+            calls.add("call")
+            calls.add("another")
+            calls.done("another")
             if first == "wait":
                 with monkeypatch.context() as patched:
-                    patched.setattr(aftermath, "block", block)
-                    reached = at_line(line, lambda: calls.made("call"), lambda: calls.wait(), "queues/aftermath")
+                    patched.setattr(wait_group, "block", block)
+                    reached = at_line(line, lambda: calls.done("call"), lambda: calls.wait(), "queues/wait_group")
             else:
                 waiter = []
 
                 def wait():
                     waiter.append(Aside(calls.wait))
-                    wait_for(lambda: calls._bells or not waiter[0]._thread.is_alive(), "it waits")
+                    wait_for(lambda: calls._wakers or not waiter[0]._thread.is_alive(), "it waits")
 
-                reached = at_line(line, wait, lambda: calls.made("call"), "queues/aftermath")
+                reached = at_line(line, wait, lambda: calls.done("call"), "queues/wait_group")
                 assert not waiter or waiter[0].result()
-            assert not calls._bells
+            assert not calls._wakers
 
 
 # -- callbacks ---------------------------------------------------------------------------------------

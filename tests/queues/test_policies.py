@@ -208,7 +208,7 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
     def late(*arguments):
         monkeypatch.undo()
         queue.submit(functions.fail).wait(PATIENCE)
-        assert queue._aftermath.wait(deadline_of(PATIENCE))
+        assert queue._callbacks.wait(deadline_of(PATIENCE))
         enter(*arguments)
 
     monkeypatch.setattr(queue, "_enter", late)
