@@ -37,6 +37,7 @@ LAYERS = [
         "engine.registry",
         "engine.result",
         "engine.spec",
+        "engine.callbacks",
         "engine.wait_graph",
         "engine.task",
         "engine.lanes",

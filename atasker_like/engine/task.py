@@ -24,6 +24,7 @@ from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledEr
                       TaskRetryError, TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
 from .blocking import deadline_of
+from .callbacks import add_callback, call_late
 from .current import current, current_task, running_loop
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Generic, NamedTuple, TypeVar
 
     from .._checks import Seconds
-    from .spec import Callbacks
 
     T = TypeVar("T", covariant=True)
 
@@ -565,64 +565,8 @@ class Task(_Subscript[T], Attempt):
             raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
         if self._spec.pool.busy_here():
             self._spec.pool.elsewhere(self.add_done_callback, callback)
-        elif not self._add_callback(callback):
-            self._call_late(callback)
-
-    def _add_callback(self, callback: Callable[[Task[Any]], Any], first: bool = False) -> bool:
-        """Note a done callback. Return False if the task has ended: nothing is noted then.
-
-        :param first: call it before the others.
-        """
-        with self._spec.pool.lock:
-            if self.done():
-                return False
-            extra = self._more()
-            if extra.callbacks is None:
-                extra.callbacks = []
-            extra.callbacks.insert(0 if first else len(extra.callbacks), callback)
-            group = self._waited_by()
-            if group is not None:
-                group.add(self)
-            return True
-
-    def _waited_by(self) -> Callbacks | None:
-        """Return what waits for the callbacks of this task, if anything does."""
-        lane = self._spec.lane
-        group: Callbacks | None = None if lane is None else lane.callbacks
-        return group
-
-    def _call_callbacks(self) -> None:
-        """Call the done callbacks; the task is final, and no lock is held. After an interrupt, call the rest."""
-        extra = self._extra
-        if extra is not None and extra.callbacks:
-            group = self._waited_by()
-            if group is None:
-                self._call_each(extra.callbacks)
-            else:
-                group.make(self, self._call_each, extra.callbacks)
-
-    def _call_each(self, callbacks: list[Callable[[Task[Any]], Any]]) -> None:
-        while callbacks:
-            try:
-                callback = callbacks.pop(0)
-            except IndexError:
-                return              # another thread has taken it, after an interrupt
-            self._call_back(callback)
-
-    def _call_late(self, callback: Callable[[Task[Any]], Any]) -> None:
-        """Call a done callback that came when the task had ended."""
-        group = self._waited_by()
-        if group is None:
-            self._call_back(callback)
-        else:
-            group.make(object(), self._call_back, callback)
-
-    def _call_back(self, callback: Callable[[Task[Any]], Any]) -> None:
-        try:
-            callback(self)
-        except BaseException:
-            log.exception("a done callback of task %s (%s) raised; the task itself is %s", self.name,
-                          self.id[-8:], self.state)
+        elif not add_callback(self, callback):
+            call_late(self, callback)
 
     # -- what may be asked of it ---------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from time import perf_counter, time
 from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import Latch
+from ..engine.callbacks import call_callbacks
 from ..engine.parking import Gates
 from ..engine.registry import Registry
 from ..engine.result import Failure
@@ -468,9 +469,9 @@ class Pool(Intake):
         extra = task._extra
         if extra is not None and extra.callbacks:
             if inline:
-                task._call_callbacks()
+                call_callbacks(task)
             else:
-                self._beside(task._call_callbacks)
+                self._beside(lambda: call_callbacks(task))
 
     def _failure(self, task: Task[Any], error: BaseException) -> Failure:
         if type(error) is RetryRequest:

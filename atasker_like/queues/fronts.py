@@ -5,6 +5,7 @@ from contextvars import copy_context
 from sys import maxsize
 
 from ..constants import TT_MP
+from ..engine.callbacks import add_callback, call_late
 from ..engine.lanes import Lane
 from ..engine.task import Task
 from ..pools.base import cancel_many
@@ -68,8 +69,8 @@ def call_first(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
     pool: Any = task._spec.pool
     if pool.busy_here():
         pool.elsewhere(call_first, task, callback)
-    elif not task._add_callback(callback, first=True):
-        task._call_late(callback)
+    elif not add_callback(task, callback, first=True):
+        call_late(task, callback)
 
 
 def may_wait(spec: TaskSpec) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
+from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
 from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
@@ -255,7 +256,7 @@ class TaskHandle(_Handle):
             return
         try:
             call.group.add(call)
-            if not task._add_callback(call):
+            if not add_callback(task, call):
                 call.make()
         except BaseException:           # interrupted
             call.group.done(call)
@@ -289,7 +290,7 @@ class LoopCall:
             self.make()
 
     def make(self) -> None:
-        self.group.make(self, self.task._call_back, self.callback)
+        self.group.make(self, call_back, self.task, self.callback)
 
     def is_lost(self) -> bool:
         """Return True if the loop was closed before it made the call."""

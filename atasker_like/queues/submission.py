@@ -9,6 +9,7 @@ from time import perf_counter
 
 from .._checks import runs_when_called
 from .._inspect import has_method, is_coroutine_function
+from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task
@@ -348,7 +349,7 @@ class Submitting(Settings):
                 known = set(self._tasks)
                 self._tasks += [task for task in begun if task not in known]
             for task in others:
-                task._call_callbacks()          # nobody else will
+                call_callbacks(task)            # nobody else will
         finally:
             self._callbacks.submitted(tasks)
             entering.done(entry)

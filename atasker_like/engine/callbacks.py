@@ -1,0 +1,81 @@
+"""The done callbacks of a task: how they are added, and called.
+
+A finisher takes each callback from the list before it calls it. So after an interrupt the rest is called, and none is
+called twice. A queue waits for the callbacks of its tasks: their lane then has ``callbacks``, a WaitGroup.
+"""
+from __future__ import annotations
+
+from .._log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .spec import Callbacks
+    from .task import Task
+
+    Callback = Callable[[Task[Any]], Any]
+
+__all__ = ["add_callback", "call_back", "call_callbacks", "call_late"]
+
+
+def add_callback(task: Task[Any], callback: Callback, first: bool = False) -> bool:
+    """Note a done callback. Return False if the task has ended: nothing is noted then.
+
+    :param first: call it before the others.
+    """
+    with task._spec.pool.lock:
+        if task.done():
+            return False
+        extra = task._more()
+        if extra.callbacks is None:
+            extra.callbacks = []
+        extra.callbacks.insert(0 if first else len(extra.callbacks), callback)
+        group = _waited_by(task)
+        if group is not None:
+            group.add(task)
+        return True
+
+
+def call_callbacks(task: Task[Any]) -> None:
+    """Call the done callbacks; the task is final, and no lock is held."""
+    extra = task._extra
+    if extra is not None and extra.callbacks:
+        group = _waited_by(task)
+        if group is None:
+            _call_each(task, extra.callbacks)
+        else:
+            group.make(task, _call_each, task, extra.callbacks)
+
+
+def call_late(task: Task[Any], callback: Callback) -> None:
+    """Call a done callback that came when the task had ended."""
+    group = _waited_by(task)
+    if group is None:
+        call_back(task, callback)
+    else:
+        group.make(object(), call_back, task, callback)
+
+
+def call_back(task: Task[Any], callback: Callback) -> None:
+    """Call one callback; what it raises is logged."""
+    try:
+        callback(task)
+    except BaseException:
+        log.exception("a done callback of task %s (%s) raised; the task itself is %s", task.name, task.id[-8:], task.state)
+
+
+def _waited_by(task: Task[Any]) -> Callbacks | None:
+    """Return what waits for the callbacks of a task, if anything does."""
+    lane = task._spec.lane
+    group: Callbacks | None = None if lane is None else lane.callbacks
+    return group
+
+
+def _call_each(task: Task[Any], callbacks: list[Callback]) -> None:
+    while callbacks:
+        try:
+            callback = callbacks.pop(0)
+        except IndexError:
+            return              # another thread has taken it, after an interrupt
+        call_back(task, callback)
