@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
 __all__ = ["address_of", "attribute_of", "generator_kind", "has_method", "is_coroutine_function", "look_like", "lookup",
-           "misfit", "name_of", "takes", "taken_of", "wants_task_id"]
+           "misfit", "name_of", "names_keyword", "takes", "taken_of", "wants_task_id"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -199,7 +199,15 @@ def wants_task_id(function: Any, named_only: bool = False) -> bool:
 
     :param named_only: ``**kwargs`` does not count.
     """
-    name = "_task_id"
+    return _wants(function, "_task_id", named_only)
+
+
+def names_keyword(function: Any, name: str) -> bool:
+    """Return True if a function has a parameter of a name that can be given as a keyword; ``**kwargs`` is none."""
+    return _wants(function, name, True)
+
+
+def _wants(function: Any, name: str, named_only: bool) -> bool:
     plain = type(function) is FunctionType
     while True:
         if issubclass(type(function), partial):
@@ -232,25 +240,6 @@ def _keyword(function: Any, name: str) -> tuple[bool, bool]:
         return False, False
     keywords = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount + code.co_kwonlyargcount]
     return name in keywords, bool(code.co_flags & _TAKES_ANY_KEYWORD)
-
-
-def takes_keyword(function: Any, name: str) -> bool:
-    """Say whether a function can be called with a keyword of a name: it names it, or takes any keyword.
-
-    Looks at the code object, as :func:`inspect.signature` would, without the price of importing inspect.
-    """
-    for _ in range(_MOST_WRAPPED):
-        wrapped = (function.func if issubclass(type(function), partial)
-                   else attribute_of(function, "__wrapped__", object))
-        if wrapped is None or not callable(wrapped):
-            break
-        function = wrapped
-    code = None if issubclass(type(function), type) else _code_of(function)
-    if code is None:
-        return False
-    positional = code.co_varnames[code.co_posonlyargcount:code.co_argcount]
-    keyword_only = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
-    return name in positional + keyword_only or bool(code.co_flags & _TAKES_ANY_KEYWORD)
 
 
 _TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS

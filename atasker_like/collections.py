@@ -4,10 +4,10 @@ from __future__ import annotations
 import sys
 from math import ceil
 from sys import float_info
-from threading import Lock
+from threading import Event, Lock
 
-from ._checks import number
-from ._inspect import attribute_of, is_coroutine_function, takes_keyword
+from ._checks import number, unknown_options
+from ._inspect import attribute_of, is_coroutine_function, names_keyword
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -15,7 +15,7 @@ from .options import TaskOptions
 from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
 from .tasks import task_supervisor
-from .waiting import wait_completed
+from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,14 +32,17 @@ __all__ = ["FunctionCollection", "TaskCollection"]
 class FunctionCollection:
     """Functions that are run together, most urgent first, in the thread that calls.
 
-    :param on_error: called for each function that raises, in the same thread, while the exception is being handled;
-        it gets ``e=``, the exception, when its signature takes that. Without it the error is logged.
-    :param on_error_kwargs: further keyword arguments for it.
-    :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function that raises;
-        otherwise it is None.
-    :raises InvalidTypeError: (a TypeError) on_error cannot be called, or on_error_kwargs is no mapping.
+    Without ``on_error`` a function that raises ends the run: :meth:`run` raises its exception, and the rest is not run. With
+    ``on_error`` the others run as well. All methods may be called from any thread.
 
-    A function that raises does not keep the others from running. All methods may be called from any thread.
+    :param on_error: called for each function that raises, in the same thread, inside the ``except`` block. It gets the
+        exception as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone does not count. What it raises is logged.
+    :param on_error_kwargs: further keyword arguments for it.
+    :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function that raises
+        (default: None).
+    :param options: ignored if a subclass passes them on; the log has a line at DEBUG.
+    :raises InvalidTypeError: (a TypeError) on_error cannot be called, on_error_kwargs is no mapping, or an option that
+        does not exist.
 
     >>> startup = FunctionCollection()
     >>> @startup
@@ -52,8 +55,14 @@ class FunctionCollection:
     [1, 2]
     """
 
+    #: Options of a class beyond those of all collections, for messages.
+    _options: tuple[str, ...] = ()
+
     def __init__(self, on_error: Callable[..., Any] | None = None,
-                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False) -> None:
+                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False,
+                 **options: Any) -> None:
+        if options:
+            unknown_options(type(self), options, ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
         if on_error is not None and not callable(on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(on_error).__name__}")
         try:
@@ -119,11 +128,14 @@ class FunctionCollection:
                 self.error()
 
     def run(self) -> dict[str, Any]:
-        """Run all functions; return their results by ``'module.name'``, in the order of their priority."""
+        """Run all functions; return their results by ``'module.name'``, in the order of their priority.
+
+        :raises BaseException: the exception of a function, if there is no ``on_error``.
+        """
         return self.execute()[0]
 
     def execute(self) -> tuple[dict[str, Any], bool]:
-        """Run all functions; return what :meth:`run` returns, and whether none raised."""
+        """Run all functions; return what :meth:`run` returns, and True if none raised. Errors as :meth:`run`."""
         results: dict[str, Any] = {}
         all_ok = True
         for _, function in self._in_order():
@@ -133,15 +145,19 @@ class FunctionCollection:
         return results, all_ok
 
     def error(self) -> None:
-        """Called while the exception of a function is being handled: calls ``on_error``, or logs. May be overridden."""
-        error = sys.exc_info()[1]
+        """Called inside the ``except`` block for the exception of a function: call ``on_error``, or raise it again.
+
+        May be overridden. What it raises ends the run.
+        """
         if self.on_error is None:
-            log.error("a function of a collection raised %s: %s; give the collection on_error=, or look at the results "
-                      "with include_exceptions=True", type(error).__name__, error, exc_info=True)
-        elif takes_keyword(self.on_error, "e") and "e" not in self.on_error_kwargs:
-            self.on_error(e=error, **self.on_error_kwargs)
-        else:
-            self.on_error(**self.on_error_kwargs)
+            raise
+        keywords = dict(self.on_error_kwargs)
+        if "e" not in keywords and names_keyword(self.on_error, "e"):
+            keywords["e"] = sys.exc_info()[1]
+        try:
+            self.on_error(**keywords)
+        except Exception:
+            log.exception("on_error of a collection raised")
 
     def _in_order(self) -> list[tuple[Number, Function]]:
         return sorted(self._entries, key=lambda entry: entry[0])        # stable: ties as they came
@@ -153,16 +169,13 @@ class FunctionCollection:
             return self._failed(function, error), False
 
     def _failed(self, function: Function, error: BaseException) -> Any:
-        """Tell of an error that is being handled; return what stands for the result. What on_error raises is logged."""
+        """Call :meth:`error` for an exception that is being handled; return the result that stands for it."""
         result = None
         if self.include_exceptions:
             from traceback import format_exc
 
             result = error, format_exc()
-        try:
-            self.error()
-        except Exception:
-            log.exception("on_error of a collection raised, for the error of %s", _key(function))
+        self.error()
         return result
 
 
@@ -174,7 +187,8 @@ class TaskCollection(FunctionCollection):
     :raises InvalidTypeError: (a TypeError) supervisor is none; and as :class:`FunctionCollection`.
 
     The functions start in the order of their priority, which is that of their tasks, too; a fraction counts as the next
-    whole number there. ``on_error`` is called in the thread of the function. Running it ends when all of them have ended.
+    whole number there. ``on_error`` is called in the thread of the function. A run ends when all of them have ended. If it
+    ends with an exception, those that have not started are cancelled, and those that run are asked to end.
 
     >>> checks = TaskCollection()
     >>> @checks
@@ -185,42 +199,74 @@ class TaskCollection(FunctionCollection):
     (['ok'], True)
     """
 
+    _options: tuple[str, ...] = ("supervisor", "poll_delay")
+
     def __init__(self, supervisor: TaskSupervisor | None = None, poll_delay: float | None = None,
                  on_error: Callable[..., Any] | None = None,
-                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False) -> None:
-        super().__init__(on_error, on_error_kwargs, include_exceptions)
+                 on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False,
+                 **options: Any) -> None:
+        super().__init__(on_error, on_error_kwargs, include_exceptions, **options)
         if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
         self.supervisor = task_supervisor if supervisor is None else supervisor
         self.poll_delay = poll_delay
 
     def execute(self) -> tuple[dict[str, Any], bool]:
-        """Run all functions in pool threads and wait for them; return what :meth:`run` returns, and whether none raised.
+        """Run all functions in pool threads and wait for them; return what :meth:`run` returns, and True if none raised.
 
-        A pool thread that calls this lends its place meanwhile.
+        A pool thread that calls this lends its slot meanwhile.
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped; none of them runs any more.
+        :raises BaseException: as :meth:`run`.
         """
-        tasks: list[tuple[Function, Task[Any]]] = []
+        tasks: dict[Task[Any], Function] = {}
+        outcomes: dict[Task[Any], tuple[Any, bool]] = {}
+        raised = None
+        over = Event()          # a function has raised: those that have not begun do not run
         try:
             for priority, function in self._in_order():
                 options = TaskOptions(name=_key(function), priority=ceil(priority))
-                spec = self.supervisor.make_spec(self._call, TT_THREAD, options)
-                tasks.append((function, self.supervisor.starter(spec)(spec, (function,), None)))
-            wait_completed([task for _, task in tasks])
+                spec = self.supervisor.make_spec(self._call_in_task, TT_THREAD, options)
+                tasks[self.supervisor.starter(spec)(spec, (function, over), None)] = function
+            for task in as_completed(tasks):
+                *outcome, raised = self._outcome(task, tasks[task])
+                outcomes[task] = outcome[0], outcome[1]
+                if raised is not None:
+                    break
         except BaseException:
-            cancel_many([task for _, task in tasks])
+            cancel_many(list(tasks))
             raise
-        results: dict[str, Any] = {}
-        all_ok = True
-        for function, task in tasks:
+        if raised is not None:
+            cancel_many(list(tasks))
+            wait_completed(list(tasks))
+            raise raised
+        ordered = [(tasks[task], *outcomes[task]) for task in tasks]
+        return {_key(function): result for function, result, _ in ordered}, all(ok for _, _, ok in ordered)
+
+    def _call_in_task(self, function: Function, over: Event) -> tuple[Any, bool, BaseException | None]:
+        """Return the result, True if it is good, and an exception that ends the run, or None."""
+        if over.is_set():
+            return None, False, None
+        try:
+            return (*self._call(function), None)
+        except Exception as error:
+            over.set()          # before this thread takes the next task
+            return None, False, error
+        except BaseException:   # the task fails with it, and _outcome() looks at it
+            if self.on_error is None:
+                over.set()
+            raise
+
+    def _outcome(self, task: Task[Any], function: Function) -> tuple[Any, bool, BaseException | None]:
+        """Return what :meth:`_call_in_task` has returned, or the same for a task that exited or was cancelled."""
+        try:
+            outcome: tuple[Any, bool, BaseException | None] = task.value(0)
+            return outcome
+        except BaseException as error:
             try:
-                result, ok = task.value()
-            except BaseException as error:      # it exited, or was cancelled by a stop: an error like others
-                result, ok = self._failed(function, error), False
-            results[_key(function)] = result
-            all_ok = all_ok and ok
-        return results, all_ok
+                return self._failed(function, error), False, None
+            except BaseException as raised:
+                return None, False, raised
 
 
 def _key(function: Any) -> str:

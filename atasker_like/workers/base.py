@@ -6,17 +6,18 @@ What a worker does from a start to its stop is a :class:`~atasker_like.workers.s
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from types import FunctionType
 
-from .._checks import count, runs_when_called, seconds
-from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, taken_of
+from .._checks import count, runs_when_called, seconds, unknown_options
+from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, names_keyword, taken_of
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
-from ..options import TaskOptions, unknown_option
+from ..options import TaskOptions
 from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
@@ -58,8 +59,8 @@ class BackgroundWorker(ManagedWorker):
     :param executor_func: the function, in the place of ``run``.
     :param priority: of its runs; any integer, lower runs first.
     :param o: any object, for the function.
-    :param on_error: called as ``on_error(**on_error_kwargs)`` while the error is being handled, with the error as
-        ``e=`` when its signature takes that.
+    :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It gets the error as ``e=`` if it
+        has a parameter named ``e``; ``**kwargs`` alone does not count. What it raises is logged.
     :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
     :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
     :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
@@ -71,6 +72,8 @@ class BackgroundWorker(ManagedWorker):
     :param within: seconds; 60 unless told.
     :param poll_delay: accepted for old applications: nothing polls.
     :param daemon: accepted and ignored, with a warning in the log.
+    Options that are not known are refused. If a subclass passes them on, they are ignored, with a line at DEBUG in the log.
+
     :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) for an impossible value.
 
@@ -90,9 +93,8 @@ class BackgroundWorker(ManagedWorker):
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
-        for option in options:
-            if option not in COMMON_OPTIONS and option not in self._options:
-                self._unknown_option(option)
+        known = (*COMMON_OPTIONS, *self._options, "name")
+        unknown_options(type(self), [option for option in options if option not in known], known)
         get = options.get
         if executor_func is not None:
             self._set_function(executor_func)
@@ -143,6 +145,20 @@ class BackgroundWorker(ManagedWorker):
 
     def process_result(self, result: Any) -> Any:
         """Called with what a static ``run`` returned, in a pool thread; False stops the worker."""
+
+    def error(self) -> None:
+        """Called inside the ``except`` block for what the function has raised: call ``on_error``, or log.
+
+        May be overridden. What it raises is logged.
+        """
+        error = sys.exc_info()[1]
+        if self.on_error is None:
+            log.exception("worker %s: its function raised %s", self.name, type(error).__name__)
+            return
+        keywords = dict(self.on_error_kwargs or {})
+        if "e" not in keywords and names_keyword(self.on_error, "e"):
+            keywords["e"] = error
+        self.on_error(**keywords)
 
     def before_start(self) -> None:
         """Called by :meth:`start`; what it raises keeps the worker from starting."""
@@ -324,12 +340,6 @@ class BackgroundWorker(ManagedWorker):
         return f"<{type(self).__name__} {self.name} {state}>"
 
     # -- what a start is made of ---------------------------------------------------------------------
-
-    def _unknown_option(self, option: str) -> None:
-        kind = type(self)
-        if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
-            raise unknown_option(option, (*COMMON_OPTIONS, *self._options, "name"), kind.__name__)
-        log.debug("%s: option %r is not known and ignored", kind.__name__, option)      # a subclass may have read it
 
     def _set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)

@@ -21,7 +21,6 @@ from collections import deque
 from contextvars import Context, copy_context
 from time import perf_counter
 
-from .._inspect import takes
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import Latch, block
@@ -471,17 +470,10 @@ class Session:
         if isinstance(error, TaskCancelledError) and (not self.active or isinstance(self.trigger, ContinuousTrigger)):
             self.stop_worker()              # it was asked to end, and did
             return
-        on_error = worker.on_error
-        if on_error is None:
-            log.exception("worker %s: its function raised %s", worker.name, type(error).__name__)
-        else:
-            keywords = dict(worker.on_error_kwargs or {})
-            if "e" not in keywords and takes(on_error, "e"):
-                keywords["e"] = error
-            try:
-                on_error(**keywords)
-            except BaseException:
-                log.exception("worker %s: its on_error raised", worker.name)
+        try:
+            worker.error()
+        except BaseException:
+            log.exception("worker %s: its error handler raised", worker.name)
         if not self.active:
             return
         if worker.restart_policy == "never":

@@ -651,7 +651,10 @@ def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor
 
 @pytest.mark.parametrize("handler, kwargs, expected", [
     (lambda told: lambda a, e: told.append((a, type(e))), {"a": 1}, (1, ZeroDivisionError)),
-    (lambda told: lambda **kwargs: told.append((kwargs["a"], type(kwargs["e"]))), {"a": 1}, (1, ZeroDivisionError)),
+    (lambda told: lambda **kwargs: told.append(kwargs), {"a": 1}, {"a": 1}),
+    (lambda told: lambda e, **kwargs: told.append((kwargs, type(e))), {"a": 1}, ({"a": 1}, ZeroDivisionError)),
+    (lambda told: lambda *, e: told.append(type(e)), None, ZeroDivisionError),
+    (lambda told: lambda e: told.append(e), {"e": "own"}, "own"),
     (lambda told: lambda a: told.append((a, None)), {"a": 1}, (1, None)),
     (lambda told: lambda: told.append(()), None, ()),
 ])
@@ -687,7 +690,7 @@ def test_on_error_that_raises_is_logged(supervisor, caplog):
     worker.start()
     worker.trigger_threadsafe()
     wait_for(lambda: worker.stats().restarts, "it fails")
-    assert "its on_error raised" in caplog.text and worker.is_active()
+    assert "its error handler raised" in caplog.text and "worse" in caplog.text and worker.is_active()
 
 
 def test_even_system_exit_is_an_error(supervisor, caplog):

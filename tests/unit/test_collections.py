@@ -153,13 +153,42 @@ def test_a_failure_is_none_and_the_others_run(make):
     assert collection.execute() == ({f"{ME}.broken": None, f"{ME}.one": 1}, False)
 
 
-def test_without_on_error_it_is_logged_with_its_traceback(make, caplog):
-    collection = make()
+@pytest.mark.parametrize("include", [False, True])
+@pytest.mark.parametrize("how", ["run", "execute", "__call__"])
+def test_without_on_error_the_exception_is_raised_and_the_rest_is_not_run(make, how, include, caplog, unseen):
+    ran = []
+    collection = make(include_exceptions=include)
+    collection.append(one)
     collection.append(broken)
-    assert collection.execute() == ({f"{ME}.broken": None}, False)
-    [record] = caplog.records
-    assert (record.name, record.levelno) == ("atasker_like", logging.ERROR)
-    assert "broken on purpose" in record.getMessage() and "in broken" in caplog.text
+    collection.append(lambda: ran.append(1))
+    with pytest.raises(ValueError, match="broken on purpose") as raised:
+        getattr(collection, how)()
+    assert raised.traceback[-1].name == "broken"
+    assert ran == [] and caplog.text == "" and unseen() == []
+
+
+def test_an_exception_is_raised_when_the_tasks_that_run_have_ended(supervisor):
+    collection, hold = TaskCollection(supervisor=supervisor), Hold()
+    ended = []
+
+    def holds():
+        hold()
+        ended.append(1)
+
+    def fails():
+        hold.reached()
+        raise ValueError("broken on purpose")
+
+    collection.append(holds)
+    collection.append(fails)
+    running = started(collection.run)
+    hold.reached()
+    while supervisor.stats().thread.succeeded < 1:      # its task returns what the run ends with
+        threading.Event().wait(0.001)
+    assert running.is_alive()
+    hold.go()
+    error = join(running)
+    assert (type(error), str(error), ended) == (ValueError, "broken on purpose", [1])
 
 
 def test_on_error_gets_the_exception_and_its_own_arguments(make):
@@ -173,6 +202,14 @@ def test_on_error_gets_the_exception_and_its_own_arguments(make):
     collection.run()
     [(error, text)] = told
     assert (type(error), str(error), text) == (ValueError, "broken on purpose", "mine")
+
+
+def test_on_error_with_any_keywords_gets_its_own_arguments_only(make):
+    told = []
+    collection = make(on_error=lambda **kwargs: told.append(kwargs), on_error_kwargs={"text": "mine"})
+    collection.append(broken)
+    collection.run()
+    assert told == [{"text": "mine"}]
 
 
 def test_on_error_that_takes_no_exception_is_called_without(make):
@@ -216,6 +253,30 @@ def test_what_on_error_raises_is_logged_and_the_others_run(make, caplog):
     assert "in on_error" in caplog.text and "broken on purpose" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
+def test_what_an_overridden_error_raises_ends_the_run(supervisor, kind):
+    class Mine(kind):
+        def error(self):
+            raise KeyError("mine")
+
+    collection = Mine(**({} if kind is FunctionCollection else {"supervisor": supervisor}))
+    collection.append(broken)
+    with pytest.raises(KeyError, match="mine"):
+        collection.run()
+
+
+@pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
+def test_options_that_a_subclass_passes_on_are_ignored(kind, caplog):
+    class Mine(kind):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.url = options["url"]
+
+    with caplog.at_level(logging.DEBUG, "atasker_like"):
+        assert Mine(url="there", include_exceptions=True).include_exceptions
+    assert "Mine: option 'url' is not known, and ignored" in caplog.text
+
+
 def test_error_may_be_overridden(supervisor):
     told = []
 
@@ -237,14 +298,18 @@ def test_a_function_that_exits():
 
 
 def test_a_task_that_exits_is_a_failure_like_others(supervisor, caplog, unseen):
-    collection = TaskCollection(supervisor=supervisor, include_exceptions=True)
+    told = []
+    collection = TaskCollection(supervisor=supervisor, include_exceptions=True, on_error=lambda e: told.append(type(e)))
     for function in (leaves, one):
         collection.append(function)
     result, all_ok = collection.execute()
     assert type(result[f"{ME}.leaves"][0]) is SystemExit
     assert (result[f"{ME}.one"], all_ok) == (1, False)
-    assert "SystemExit" in caplog.text
+    assert told == [SystemExit]
     assert unseen() == []
+    collection.on_error = None
+    with pytest.raises(SystemExit):
+        collection.run()
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------
@@ -354,7 +419,8 @@ def test_a_supervisor_that_was_stopped(supervisor):
 
 def test_a_stop_that_cancels_is_a_failure_of_what_had_not_run(supervisor, caplog):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
-    collection, hold = TaskCollection(supervisor=supervisor), Hold()
+    told = []
+    collection, hold = TaskCollection(supervisor=supervisor, on_error=lambda e: told.append(type(e).__name__)), Hold()
 
     def holds():
         hold()
@@ -368,4 +434,4 @@ def test_a_stop_that_cancels_is_a_failure_of_what_had_not_run(supervisor, caplog
     assert supervisor.cancel_waiting() == 1
     hold.go()
     assert join(running) == ({f"{ME}.holds": None, f"{ME}.one": None}, False)
-    assert "TaskCancelledError" in caplog.text
+    assert told == ["TaskCancelledError"]
