@@ -14,18 +14,17 @@ from . import _modes
 from ._inspect import generator_kind, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError
-from .options import unknown_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Any, Iterable, Union
+    from typing import Any, Union
 
     #: What stands for a duration in an argument.
     Seconds = Union[float, timedelta]
 
 __all__ = ["count", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
-           "unknown_options", "wait_seconds"]
+           "wait_seconds"]
 
 _warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
 
@@ -101,20 +100,6 @@ def in_seconds(value: Any) -> str:
     """Return the time of a wait, as it was given, for a message: ``0.5 s``."""
     waited = wait_seconds("timeout", value)
     return "unlimited time" if waited is None else f"{waited:g} s"
-
-
-def unknown_options(owner: type, unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse options that a class of this package does not know.
-
-    A class of the application may have read them before it passed them on: the log has a line at DEBUG then.
-
-    :raises InvalidTypeError: (a TypeError) names the nearest option that exists.
-    """
-    own = owner.__module__.partition(".")[0] == __name__.partition(".")[0]
-    for option in unknown:
-        if own:
-            raise unknown_option(option, known, owner.__name__)
-        log.debug("%s: option %r is not known, and ignored", owner.__name__, option)
 
 
 def runs_when_called(function: Any) -> None:

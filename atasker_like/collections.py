@@ -6,12 +6,12 @@ from math import ceil
 from sys import float_info
 from threading import Event, Lock
 
-from ._checks import number, unknown_options
+from ._checks import number
 from ._inspect import attribute_of, is_coroutine_function, names_keyword
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
-from .options import TaskOptions
+from .options import TaskOptions, check_unknown
 from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
 from .tasks import task_supervisor
@@ -62,7 +62,7 @@ class FunctionCollection:
                  on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False,
                  **options: Any) -> None:
         if options:
-            unknown_options(type(self), options, ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
+            check_unknown(type(self), options, ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
         if on_error is not None and not callable(on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(on_error).__name__}")
         try:

@@ -9,6 +9,7 @@ import builtins
 import sys
 
 from ._checks import count, integer, number, rate, seconds, seconds_or_none
+from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     Errors = Union[Type[BaseException], str, Tuple[Union[Type[BaseException], str], ...]]
 
-__all__ = ["ON_FULL", "TaskOptions", "check_lane", "unknown_option"]
+__all__ = ["ON_FULL", "TaskOptions", "check_lane", "check_unknown", "unknown_option"]
 
 _DEFAULTS: dict[str, Any] = {
     "priority": None,
@@ -53,6 +54,20 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeEr
     near = get_close_matches(name, names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known options are {', '.join(names)}"
     return InvalidTypeError(f"{where} has no option {name!r}; {hint}")
+
+
+def check_unknown(owner: type, unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that a class of this package does not know.
+
+    A class of the application may have read them before it passed them on: the log has a line at DEBUG then.
+
+    :raises InvalidTypeError: (a TypeError) names the nearest option that exists.
+    """
+    own = owner.__module__.partition(".")[0] == __name__.partition(".")[0]
+    for option in unknown:
+        if own:
+            raise unknown_option(option, known, owner.__name__)
+        log.debug("%s: option %r is not known, and ignored", owner.__name__, option)
 
 
 def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:

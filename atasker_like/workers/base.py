@@ -10,14 +10,14 @@ import sys
 import threading
 from types import FunctionType
 
-from .._checks import count, runs_when_called, seconds, unknown_options
+from .._checks import count, runs_when_called, seconds
 from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, names_keyword, taken_of
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
-from ..options import TaskOptions
+from ..options import TaskOptions, check_unknown
 from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
@@ -94,7 +94,7 @@ class BackgroundWorker(ManagedWorker):
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         known = (*COMMON_OPTIONS, *self._options, "name")
-        unknown_options(type(self), [option for option in options if option not in known], known)
+        check_unknown(type(self), [option for option in options if option not in known], known)
         get = options.get
         if executor_func is not None:
             self._set_function(executor_func)
