@@ -7,15 +7,18 @@ library.
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from functools import WRAPPER_ASSIGNMENTS, lru_cache, partial
+from threading import main_thread
 from types import CodeType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-__all__ = ["address_of", "attribute_of", "generator_kind", "has_method", "is_coroutine_function", "look_like", "lookup",
-           "misfit", "name_of", "names_keyword", "takes", "taken_of", "wants_task_id"]
+__all__ = ["address_of", "attribute_of", "described", "generator_kind", "has_method", "is_coroutine_function",
+           "look_like", "lookup", "misfit", "name_of", "names_keyword", "shown", "takes", "taken_of", "text_of", "traceback_text",
+           "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
@@ -138,6 +141,72 @@ def address_of(function: Any) -> tuple[str, str, int] | None:
             return module, qualname, steps
         found = attribute_of(found, "__wrapped__", object)
     return None
+
+
+# -- errors and values as text -----------------------------------------------------------------------------
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error of the application; if it cannot be had, a text that says so."""
+    return _text(str, error, "its text cannot be shown: str()")
+
+
+def shown(value: Any) -> str:
+    """Return the ``repr()`` of an object of the application; if it cannot be had, a text that says so."""
+    return _text(repr, value, f"{type(value).__name__} that cannot be shown: repr()")
+
+
+def described(error: BaseException) -> str:
+    """Return the type and the text of an error, as the last line of a traceback has them."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def _text(make: Callable[[Any], str], thing: Any, failed: str) -> str:
+    try:
+        return "".join((make(thing), ""))       # a plain str, whatever subclass it is
+    except BaseException as raised:
+        if _is_interrupt(raised):
+            raise
+        return f"<{failed} raised {type(raised).__name__}>"
+
+
+def _is_interrupt(raised: BaseException) -> bool:
+    """Return True for a Ctrl-C that came meanwhile, and False for what code of the application has raised."""
+    return isinstance(raised, KeyboardInterrupt) and get_ident() == main_thread().ident
+
+
+def traceback_text(error: BaseException, trace: Any) -> str:
+    """Return an error with a traceback as text, as Python prints it."""
+    from traceback import format_exception, format_tb
+
+    try:
+        text = "".join(format_exception(type(error), error, trace))
+    except BaseException as raised:     # of the application: the standard library prints most, but not all
+        if _is_interrupt(raised):
+            raise
+        text = "".join(["Traceback (most recent call last):\n", *format_tb(trace), described(error), "\n"])
+    return text.replace("__mp_main__.", "__main__.")
+
+
+def type_name_of(error: BaseException) -> str:
+    """Return the module and the name of the class of an error, as the program has them."""
+    module, name = attribute_of(type(error), "__module__", str), type(error).__qualname__
+    # The second is what multiprocessing calls the main module in the processes that it starts.
+    return f"{'__main__' if module == '__mp_main__' else module}.{name}"
+
+
+def why_not_rebuilt(raised: BaseException) -> str:
+    """Return why the error of another process could not be rebuilt here, and what its class needs for that.
+
+    :param raised: what was raised when it was pickled, or made again.
+    """
+    from pickle import PicklingError
+
+    if isinstance(raised, (ImportError, AttributeError, PicklingError)):
+        advice = "define its class at the top level of a module that both processes can import"
+    else:
+        advice = "have its __init__ pass all its arguments to super().__init__(), or define __reduce__ for it"
+    return f"{described(raised)}; {advice}"
 
 
 # -- the arguments of a function ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ._inspect import shown
 from .errors import InvalidTypeError, RetryRequest, TaskRetryError
 
 TYPE_CHECKING = False
@@ -74,7 +75,7 @@ class Attempt:
 
             countdown = seconds("countdown", countdown)
         if exc is not None and not isinstance(exc, BaseException):
-            raise InvalidTypeError(f"exc takes an exception, not {exc!r}; retry() raises it if no attempt is left")
+            raise InvalidTypeError(f"exc takes an exception, not {shown(exc)}; retry() raises it if no attempt is left")
         self._check_inside()
         error = sys.exc_info()[1] if exc is None else exc
         if isinstance(error, RetryRequest):         # of a call before this one, which the function has caught

@@ -7,7 +7,7 @@ from sys import float_info
 from threading import Event, Lock
 
 from ._checks import number
-from ._inspect import attribute_of, is_coroutine_function, names_keyword
+from ._inspect import attribute_of, is_coroutine_function, names_keyword, traceback_text
 from ._log import log
 from .constants import TASK_NORMAL, TT_THREAD
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -172,9 +172,7 @@ class FunctionCollection:
         """Call :meth:`error` for an exception that is being handled; return the result that stands for it."""
         result = None
         if self.include_exceptions:
-            from traceback import format_exc
-
-            result = error, format_exc()
+            result = error, traceback_text(error, error.__traceback__)
         self.error()
         return result
 

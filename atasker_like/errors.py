@@ -128,17 +128,20 @@ class RemoteTraceback(SupervisorError):
 class RemoteError(SupervisorError, RuntimeError):
     """An exception of a pool process that could not be rebuilt in this process.
 
-    ``type_name``, ``message`` and ``traceback`` say what it was, as text.
+    ``type_name``, ``message`` and ``traceback`` say what it was, as text. ``reason`` says why it could not be
+    rebuilt, and what its class has to define for that.
     """
 
-    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
-        super().__init__(type_name, message, traceback)
+    def __init__(self, type_name: str, message: str, traceback: str = "", reason: str = "") -> None:
+        super().__init__(type_name, message, traceback, reason)
         self.type_name = type_name
         self.message = message
         self.traceback = traceback
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.type_name}: {self.message}"
+        why = f" (this error could not be rebuilt here: {self.reason})" if self.reason else ""
+        return f"{self.type_name}: {self.message}{why}"
 
 
 class TaskPicklingError(SupervisorError, PicklingError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import sys
 
+from ._inspect import shown
 from ._checks import count, integer, number, rate, seconds, seconds_or_none
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -76,7 +77,7 @@ def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:
         if isinstance(member, str):
             _check_name(name, member)
         elif not _is_error(member):
-            raise InvalidTypeError(f"{name} takes an exception class, its name, or several of them, not {member!r}")
+            raise InvalidTypeError(f"{name} takes an exception class, its name, or several of them, not {shown(member)}")
     return tuple(members)
 
 
@@ -306,7 +307,7 @@ def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
         elif name == "on_full":
             if value not in ON_FULL:
                 raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, ON_FULL))}, "
-                                           f"not {value!r}")
+                                           f"not {shown(value)}")
         else:
             raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"), f"lane {lane!r}")
     return settings

@@ -285,7 +285,9 @@ class BackendContract:
                     await backend.store_result(one, StoredResult(one, TaskState.FAILURE, None, error, "the traceback"))
                     found = await backend.get_result(one)
                     assert found is not None and found.error is not None, "the stored error is gone"
-                    _same((found.state, type(found.error), str(found.error)), (TaskState.FAILURE, kind, message))
+                    words = (f"{found.error.type_name}: {found.error.message}" if isinstance(found.error, RemoteError)
+                             else str(found.error))
+                    _same((found.state, type(found.error), words), (TaskState.FAILURE, kind, message))
                     _same(found.traceback, "the traceback")
 
         asyncio.run(check())

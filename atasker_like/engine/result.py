@@ -1,6 +1,7 @@
 """What remains of a task: TaskResult, the frozen answer, and Failure, the error that someone must look at."""
 from __future__ import annotations
 
+from .._inspect import shown
 from .._log import log
 from ..errors import TaskCancelledError
 
@@ -126,7 +127,7 @@ class TaskResult:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        outcome = f"exception={self.exception!r}" if self.exception is not None else f"value={self.value!r}"
+        outcome = f"value={shown(self.value)}" if self.exception is None else f"exception={shown(self.exception)}"
         return f"<TaskResult {self.name} {self.status} {outcome}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._checks import in_seconds
+from .._inspect import described
 from .._log import log
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
@@ -514,7 +515,7 @@ class Task(_Subscript[T], Attempt):
             scheduled_for=None if extra is None else extra.due, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
-            message="" if failure is None else f"{type(failure.error).__name__}: {failure.error}")
+            message="" if failure is None else described(failure.error))
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine, of any running loop, and return the value or raise the error.

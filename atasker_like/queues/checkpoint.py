@@ -14,7 +14,7 @@ import threading
 from hashlib import blake2b
 from io import BytesIO
 
-from .._inspect import attribute_of
+from .._inspect import attribute_of, described, shown
 from .._log import log
 from .._sqlite import keep_log
 from ..engine.spec import undecorated
@@ -224,7 +224,7 @@ class Page:
         try:
             return pickle.loads(self._known[key])
         except Exception as error:
-            raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {error!r}; "
+            raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {described(error)}; "
                                   "clear() the function, or delete the file", self._checkpoint.path) from error
 
     def keep(self, key: bytes, value: Any) -> None:
@@ -233,7 +233,7 @@ class Page:
             packed = pickle.dumps(value, protocol=4)        # the same for every Python that this library runs on
             self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (self._function, key, packed))
         except Exception as error:
-            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, error)
+            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, described(error))
 
 
 def name_of(function: Any) -> str:
@@ -245,7 +245,7 @@ def name_of(function: Any) -> str:
     function = attribute_of(function, "__wrapped__", object) or function
     name = attribute_of(function, "__qualname__", str)
     if not name or "<lambda>" in name:
-        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {function!r} has none of its own; use a function "
+        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {shown(function)} has none of its own; use a function "
                                "that is defined with 'def'")
     return f"{attribute_of(function, '__module__', str)}.{name}"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from .. import _checks
 from .._checks import count, seconds_or_none
+from .._inspect import shown
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
@@ -70,5 +71,5 @@ class Settings:
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
     if value not in values:
-        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not {value!r}")
+        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not {shown(value)}")
     return str(value)

@@ -8,7 +8,7 @@ from threading import get_ident
 from time import perf_counter
 
 from .._checks import runs_when_called
-from .._inspect import has_method, is_coroutine_function
+from .._inspect import has_method, is_coroutine_function, shown
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
@@ -123,7 +123,7 @@ class Submitting(Settings):
         for position, call in enumerate(() if items is not None else _several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
-                                       f"{position} is {call!r}")
+                                       f"{position} is {shown(call)}")
             calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
         handles: list[Any] = []
         pages: dict[Any, Page] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import time
 
 from .._checks import seconds_or_none
+from .._inspect import described
 from ..engine.registry import prefix_of
 from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
                       ResultBackendError, TaskNotFoundError)
@@ -135,7 +136,7 @@ class Backend:
             return self.coder.decode(task_id, text)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ResultBackendError(f"{self!r} holds something for task {task_id[-8:]} that is no result "
-                                     f"({type(error).__name__}: {error}); something else has written to it") from error
+                                     f"({described(error)}); something else has written to it") from error
 
     def _guarded(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -143,7 +144,7 @@ class Backend:
         except ResultBackendError:
             raise
         except Exception as error:
-            raise ResultBackendError(f"{self!r} failed to {what}: {type(error).__name__}: {error}") from error
+            raise ResultBackendError(f"{self!r} failed to {what}: {described(error)}") from error
 
     def flush(self, timeout: Seconds | None = None) -> None:
         """Block until every result of this process that has come by now is stored.

@@ -20,6 +20,7 @@ import sys
 from json import JSONEncoder, loads
 from time import perf_counter, time
 
+from .._inspect import described, shown, text_of, traceback_text, why_not_rebuilt
 from ..engine.result import Failure, with_cause
 from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
 from ..errors import (InvalidArgumentError, RemoteError, RemoteTraceback, ResultNotStoredError,
@@ -108,7 +109,7 @@ class Coder:
         if task._status == CANCELED:
             return self._encode_error(TaskCancelledError(f"task {task.name} ({task.id[-8:]}) was cancelled"), "", about)
         if type(outcome) is Failure:
-            return self._encode_error(outcome.error, _traceback_text(outcome.error, outcome.traceback), about)
+            return self._encode_error(outcome.error, traceback_text(outcome.error, outcome.traceback), about)
         return self._encode_value(outcome, about)
 
     def encode(self, stored: StoredResult) -> str:
@@ -123,8 +124,8 @@ class Coder:
         error = stored.error
         if not isinstance(error, BaseException):
             raise InvalidArgumentError(f"the stored result of {stored.task_id!r} is a FAILURE, so its error is an exception, "
-                                       f"not {error!r}")
-        return self._encode_error(error, _traceback_text(error, error.__traceback__) if stored.traceback is None
+                                       f"not {shown(error)}")
+        return self._encode_error(error, traceback_text(error, error.__traceback__) if stored.traceback is None
                                   else stored.traceback, about)
 
     def _about_task(self, task: Task[Any], state: TaskState, call: Call | None) -> str:
@@ -171,13 +172,13 @@ class Coder:
                 raise ValueError(f"it takes {len(text)} characters, and the most is {LONGEST}")
             return f'{{"state":"SUCCESS"{about},{text}}}'
         except BaseException as error:      # whatever code of others raises, this thread goes on
-            why = f"{type(error).__name__}: {_message(error)}"
+            why = described(error)
             return f'{{"state":"SUCCESS"{about},"repr":{_compact(_short(value))},"why":{_compact(why)}}}'
 
     def _encode_error(self, error: BaseException, text: str, about: str) -> str:
         kind = type(error)
-        described: dict[str, Any] = {"module": kind.__module__, "name": kind.__qualname__, "message": _message(error)}
-        stored: dict[str, Any] = {"error": described, "traceback": text}
+        words: dict[str, Any] = {"module": kind.__module__, "name": kind.__qualname__, "message": text_of(error)}
+        stored: dict[str, Any] = {"error": words, "traceback": text}
         if self._pickles:
             try:
                 return _failed(about, dict(stored, pickle=_pickled(error)))
@@ -186,7 +187,7 @@ class Coder:
         try:
             made: Any = error.__reduce__()
             if made[0] is kind and (len(made) == 2 or isinstance(made[2], dict) and len(made) == 3):
-                return _failed(about, dict(stored, error=dict(described, args=list(made[1]),
+                return _failed(about, dict(stored, error=dict(words, args=list(made[1]),
                                                               more=made[2] if len(made) == 3 else {})))
         except BaseException:               # JSON cannot hold its arguments: its words are kept
             pass
@@ -232,7 +233,7 @@ class Coder:
             return _unpickled(stored["pickle"]), None
         except BaseException as raised:
             return None, ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value cannot be rebuilt here "
-                                              f"({type(raised).__name__}: {_message(raised)})")
+                                              f"({described(raised)})")
 
     def _call_of(self, stored: dict[str, Any]) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:
         """Return the arguments, as far as they were stored and can be read here."""
@@ -259,37 +260,40 @@ class Coder:
         return at if isinstance(at, str) else None
 
     def _rebuild(self, stored: dict[str, Any], trace: str | None) -> BaseException:
-        described = stored["error"]
+        words = stored["error"]
         error: BaseException | None = None
+        reason = f"{words['name']} was not stored in a form from which it can be made again"
         try:
             if self._pickles and "pickle" in stored:
                 error = _unpickled(stored["pickle"])
-            elif "args" in described:
-                error = _made_again(described)
-        except BaseException:               # its class has changed, or wants other arguments
-            pass
+            elif "args" in words:
+                error = _made_again(words)
+                reason = (f"{words['module']} is not imported in this process, or has no class {words['name']} that makes "
+                          "the same error of these arguments")
+        except BaseException as raised:     # its class has changed, or wants other arguments
+            reason = why_not_rebuilt(raised)
         if not isinstance(error, BaseException):
-            error = RemoteError(f"{described['module']}.{described['name']}", described["message"], trace or "")
+            error = RemoteError(f"{words['module']}.{words['name']}", words["message"], trace or "", reason)
         return error if trace is None else with_cause(error, RemoteTraceback(trace))
 
 
-def _made_again(described: dict[str, Any]) -> BaseException | None:
+def _made_again(words: dict[str, Any]) -> BaseException | None:
     """Make an exception of a class that is there already: nothing is imported because a file says so.
 
     Of the others, SystemExit and its like, reading a result would end the reader: their words are enough.
     """
-    found: Any = sys.modules.get(described["module"])
-    for name in described["name"].split("."):
+    found: Any = sys.modules.get(words["module"])
+    for name in words["name"].split("."):
         try:        # in the dict itself: modules and metaclasses may import, or run, what they like when asked for a name
             found = object.__getattribute__(found, "__dict__").get(name)
         except AttributeError:
             return None
     if not (isinstance(found, type) and issubclass(found, Exception)):
         return None
-    error = found(*described["args"])
-    if described["more"]:
-        error.__dict__.update(described["more"])
-    return error if _message(error) == described["message"] else None
+    error = found(*words["args"])
+    if words["more"]:
+        error.__dict__.update(words["more"])
+    return error if text_of(error) == words["message"] else None
 
 
 def _open(state: TaskState, about: str) -> str:
@@ -353,22 +357,6 @@ def _unpickled(text: str) -> Any:
     from base64 import b64decode
 
     return pickle.loads(b64decode(text))
-
-
-def _traceback_text(error: BaseException, trace: Any) -> str:
-    from traceback import format_exception
-
-    try:
-        return "".join(format_exception(type(error), error, trace))
-    except BaseException:                   # its __str__ raises
-        return f"(the traceback of {type(error).__name__} could not be formatted)"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return "".join((str(error), ""))    # a plain str, whatever it gave
-    except BaseException:
-        return type(error).__name__
 
 
 def _short(value: Any) -> str:

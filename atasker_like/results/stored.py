@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from .._inspect import shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
@@ -77,3 +79,7 @@ class StoredResult(_Fields):
         if self.error is not None:
             raise self.error
         return self.result
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={shown(value)}" for name, value in zip(self._fields, self))
+        return f"{type(self).__name__}({fields})"

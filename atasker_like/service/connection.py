@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
-from traceback import format_exception
 
 from .._log import log
+from .._inspect import described, text_of, traceback_text
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import Failure
 from ..engine.task import CANCELED
 from ..errors import TaskRefusedError
 from .framing import LineProtocol
 from .wire import (check_request, decode, encode, encode_error, encode_fitting, encode_refusal,
-                   encode_result, shortened, text_of)
+                   encode_result, shortened)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Connection(LineProtocol):
             self._answers.append(encode_refusal(request_id, error.reason, str(error), self._server.max_message))
         except BaseException as error:      # the class's own check ran: no reason for the loop to end
             log.exception("service %s could not accept a request", self._service.name)
-            self._answers.append(encode_refusal(request_id, "message", f"{type(error).__name__}: {text_of(error)}",
+            self._answers.append(encode_refusal(request_id, "message", described(error),
                                                 self._server.max_message))
         else:
             if not call.ended:
@@ -243,7 +243,7 @@ class Connection(LineProtocol):
             elif type(outcome) is Failure:
                 outcome.seen = True
                 error = outcome.error
-                line = encode_error(call.request_id, type(error).__name__, text_of(error), _traceback_of(error), most)
+                line = encode_error(call.request_id, type(error).__name__, text_of(error), traceback_text(error, error.__traceback__), most)
             else:
                 line = encode_result(call.request_id, outcome, most)
         except BaseException:       # such as a lack of memory: what was accepted is answered
@@ -380,10 +380,3 @@ def _is_gone(connection: Any) -> bool:
     asked = select.poll()
     asked.register(connection.fileno(), 0)
     return any(events & (select.POLLHUP | select.POLLERR) for _, events in asked.poll(0))
-
-
-def _traceback_of(error: BaseException) -> str:
-    try:
-        return "".join(format_exception(type(error), error, error.__traceback__))
-    except BaseException:                   # code of the application's
-        return ""

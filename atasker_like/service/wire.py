@@ -26,7 +26,7 @@ import sys
 import uuid
 from itertools import accumulate
 
-from .._inspect import has_method
+from .._inspect import has_method, text_of
 from ..errors import TaskRefusedError
 from .codecs.schema import Misfit, form_of, is_by_value
 from .task import TaskResult, TaskResultError, TaskResultOk
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
 __all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_fitting", "encode_refusal",
-           "encode_request", "encode_result", "result_of", "shortened", "text_of", "value_of"]
+           "encode_request", "encode_result", "result_of", "shortened", "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
@@ -339,11 +339,3 @@ def _cut(text: str, room: int, keep_end: bool) -> str:
 def shortened(text: str, most: int) -> str:
     """Return a text of others, cut when it is too long."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
-
-
-def text_of(error: BaseException) -> str:
-    """Return the text of an error, which may be of a class of the application's, in a thread that nothing may end."""
-    try:
-        return str(error)
-    except BaseException as raised:
-        return f"(its text cannot be had: {type(raised).__name__})"

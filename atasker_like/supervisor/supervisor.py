@@ -20,7 +20,7 @@ from time import monotonic, time
 
 from .. import _checks, _modes
 from .._checks import runs_when_called, seconds_or_none
-from .._inspect import has_method, is_coroutine_function, name_of, wants_task_id
+from .._inspect import has_method, is_coroutine_function, name_of, shown, wants_task_id
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.blocking import deadline_of_stop, remaining
@@ -616,7 +616,7 @@ class TaskSupervisor(Schedulers):
         if max_queued is not None:
             most = _places(kind, max_queued=max_queued)["max_queued"] or None
         if on_full is not None and on_full not in ON_FULL:
-            raise InvalidArgumentError(f"on_full of the {kind} pool takes one of {', '.join(ON_FULL)}, not {on_full!r}")
+            raise InvalidArgumentError(f"on_full of the {kind} pool takes one of {', '.join(ON_FULL)}, not {shown(on_full)}")
         if aging is not None:
             seconds = seconds_or_none(f"aging of the {kind} pool", aging) or None
         if (most, on_full or pool.on_full, seconds) != (pool.max_queued, pool.on_full, pool.aging):
@@ -842,7 +842,7 @@ class TaskSupervisor(Schedulers):
             task_id = os.urandom(12).hex()
         if task_id is not None:
             if not isinstance(task_id, str) or not task_id:
-                raise InvalidTypeError(f"task_id takes a string that is not empty, not {task_id!r}")
+                raise InvalidTypeError(f"task_id takes a string that is not empty, not {shown(task_id)}")
             task_id = "".join((task_id, ""))        # a plain str, whatever subclass it came as
             if self.get_task(task_id) is not None:
                 raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose another one")
@@ -877,7 +877,7 @@ class TaskSupervisor(Schedulers):
         try:
             tt = TaskType(tt)
         except ValueError:
-            raise InvalidArgumentError(f"tt takes TT_THREAD, TT_MP or TT_COROUTINE, not {tt!r}") from None
+            raise InvalidArgumentError(f"tt takes TT_THREAD, TT_MP or TT_COROUTINE, not {shown(tt)}") from None
         name = options.name or name_of(target)
         if coroutine and tt != TT_COROUTINE:
             raise InvalidTypeError(f"{name} is a coroutine function: it runs in a loop, not in a "

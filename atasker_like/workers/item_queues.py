@@ -10,7 +10,7 @@ from collections import deque
 from queue import Empty
 from threading import RLock
 
-from .._inspect import is_coroutine_function
+from .._inspect import is_coroutine_function, shown
 from ..errors import InvalidTypeError
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ def check_queue_class(kind: Any) -> None:
     if kind is True:
         return
     if not isinstance(kind, type):
-        raise InvalidTypeError(f"q takes True or a queue class, such as queue.PriorityQueue, not {kind!r}")
+        raise InvalidTypeError(f"q takes True or a queue class, such as queue.PriorityQueue, not {shown(kind)}")
     lacking = [name for name in ("put", "put_nowait", "get_nowait", "qsize")
                if not callable(getattr(kind, name, None))]
     if kind.__name__ == "SimpleQueue" and kind.__module__.startswith("multiprocessing"):

@@ -21,6 +21,7 @@ from collections import deque
 from contextvars import Context, copy_context
 from time import perf_counter
 
+from .._inspect import shown, text_of
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import Latch, block
@@ -243,7 +244,7 @@ class Session:
         try:
             task: Any = self._context.copy().run(self._start, self._spec, (run,), None)
             if not isinstance(task, Task):
-                self._fail(f"put_task() of its supervisor returned {task!r} instead of a task")
+                self._fail(f"put_task() of its supervisor returned {shown(task)} instead of a task")
         except SupervisorStoppedError:
             task = None
             self._fail("its supervisor takes no tasks any more")
@@ -284,7 +285,7 @@ class Session:
         elif never_ran:
             error = task.exception(0)
             if error is not None:
-                self._fail(str(error))
+                self._fail(text_of(error))
         if never_ran:
             self._note_queue()
         if never_ran or run.is_last():
@@ -409,7 +410,7 @@ class Session:
             self._note_queue()
             task: Any = self._start(self._spec, (*item, *self._args), dict(self._kwargs) or None)
             if not isinstance(task, Task):
-                raise TypeError(f"put_task() of its supervisor returned {task!r} instead of a task")
+                raise TypeError(f"put_task() of its supervisor returned {shown(task)} instead of a task")
         except SupervisorStoppedError:
             worker._return_item(item)
             self._fail("its supervisor takes no tasks any more")

@@ -177,7 +177,8 @@ def test_errors_that_cannot_be_rebuilt(processes, function, type_name, message):
     assert type(error) is RemoteError
     assert (error.type_name, error.message) == (type_name, message)
     assert f"in {function.__name__}" in error.traceback
-    assert str(error) == f"{type_name}: {message}"
+    assert str(error) == f"{type_name}: {message} (this error could not be rebuilt here: {error.reason})"
+    assert "define" in error.reason
     assert type(error.__cause__) is RemoteTraceback
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ..._inspect import shown
 from ...errors import InvalidTypeError
 from ..base import Pool
 from ..views import ProcessPoolView
@@ -113,4 +114,4 @@ def outlet_for(executor: Any) -> Outlet:
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):
             return kind(executor)
     raise InvalidTypeError("mp_pool takes a concurrent.futures.Executor, a multiprocessing.Pool, or None for the "
-                           f"supervisor's own pool, not {executor!r}")
+                           f"supervisor's own pool, not {shown(executor)}")

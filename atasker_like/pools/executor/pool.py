@@ -23,6 +23,7 @@ from collections import deque
 from time import perf_counter
 
 from ..._log import log
+from ..._inspect import described
 from ...constants import TaskType
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
@@ -141,7 +142,7 @@ class ExternalPool(Pool):
             advice = ("define it at the top level of a module, where the process can import it"
                       if what == "function" else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to {self.outlet.name} "
-                                      f"({type(raised).__name__}: {raised}); {advice}")
+                                      f"({described(raised)}); {advice}")
             error.__cause__ = raised
             task._context = error
 
@@ -274,7 +275,7 @@ class ExternalPool(Pool):
 
     def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
                 ) -> PoolBrokenError:
-        said = "" if cause is None else f" ({type(cause).__name__}: {cause})"
+        said = "" if cause is None else f" ({described(cause)})"
         error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.id[-8:]}){said}; it is "
                                 "broken, or has been shut down: put another one in place with "
                                 "task_supervisor.mp_pool = ..., and submit the task again, or give it retries")

@@ -30,7 +30,7 @@ from io import BytesIO
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-from ..._inspect import address_of, lookup, name_of
+from ..._inspect import address_of, lookup, name_of, text_of, traceback_text, type_name_of, why_not_rebuilt
 from ..._retry import StandIn
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
@@ -416,12 +416,10 @@ class _Server:
 
 def _describe(error: BaseException, stage: str) -> bytes:
     """Put an error into bytes that can always be read again."""
-    import traceback
-
     if type(error) is RetryRequest:
         # One field more than that of the error that it carries: the seconds.
         inner = error.error
-        words = ("", "", "", None) if inner is None else marshal.loads(_describe(inner, "retry"))
+        words = ("", "", "", None, "") if inner is None else marshal.loads(_describe(inner, "retry"))
         return marshal.dumps((*words, error.countdown))
     trace = error.__traceback__
     if trace is not None and stage == "run":
@@ -433,20 +431,12 @@ def _describe(error: BaseException, stage: str) -> bytes:
         cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}"
     elif stage == "function":
         cause = f"the function of the task could not be found in the pool process: {_text(error)}"
+    pickled, reason = None, ""
     try:
-        text = "".join(traceback.format_exception(type(error), error, trace))
-    except Exception:
-        text = f"(the traceback of {type(error).__name__} could not be formatted)"
-    kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    pickled = None
-    try:
-        if cause:
-            pickled = pickle.dumps(TaskPicklingError(cause))
-        else:
-            pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
-    except BaseException:               # the parent builds a RemoteError of the text instead
-        pass
-    return marshal.dumps((kind, _text(error), text, pickled))
+        pickled = pickle.dumps(TaskPicklingError(cause) if cause else error, pickle.HIGHEST_PROTOCOL)
+    except BaseException as raised:     # the parent makes a RemoteError of the text instead
+        reason = why_not_rebuilt(raised)
+    return marshal.dumps((type_name_of(error), _text(error), traceback_text(error, trace), pickled, reason))
 
 
 def _describe_in_little_memory(error: BaseException) -> bytes:
@@ -460,10 +450,9 @@ def _describe_in_little_memory(error: BaseException) -> bytes:
         except RuntimeError:            # the frame of this module, which goes on
             pass
         trace = trace.tb_next
-    kind = type(error)
-    pickled = pickle.dumps(MemoryError(*error.args)) if kind is MemoryError else None
-    return marshal.dumps((f"{kind.__module__}.{kind.__qualname__}", _text(error),
-                          "(there was no memory for the traceback)", pickled))
+    pickled = pickle.dumps(MemoryError(*error.args)) if type(error) is MemoryError else None
+    return marshal.dumps((type_name_of(error), _text(error), "(there was no memory for the traceback)", pickled,
+                          "there was no memory to pickle it"))
 
 
 #: Given back when there is no memory to describe an error.
@@ -471,10 +460,7 @@ _reserve = bytes(1 << 16)
 
 
 def _text(error: BaseException) -> str:
-    try:
-        return "".join((str(error), "")) or type(error).__name__     # an exact str, which marshal takes
-    except Exception:
-        return type(error).__name__
+    return text_of(error) or type(error).__name__
 
 
 def _end_with_parent(fd: int) -> None:

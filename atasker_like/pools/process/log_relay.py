@@ -76,7 +76,7 @@ class RelayHandler(logging.Handler):
 def _pack(record: logging.LogRecord) -> bytes:
     trace: str | None = record.exc_text
     if trace is None and record.exc_info:
-        trace = logging.Formatter().formatException(record.exc_info)
+        trace = logging.Formatter().formatException(record.exc_info).replace("__mp_main__.", "__main__.")
     fields: dict[str, Any] = {
         "name": _text(record.name), "levelno": int(record.levelno), "levelname": _text(record.levelname),
         "pathname": _text(record.pathname), "filename": _text(record.filename), "module": _text(record.module),

@@ -30,6 +30,7 @@ from itertools import count
 from threading import get_ident, main_thread
 from time import monotonic, perf_counter
 
+from ..._inspect import described, text_of
 from ..._log import log
 from ...constants import TaskType
 from ...engine.blocking import Latch
@@ -222,7 +223,7 @@ class ProcessPool(Upkeep):
             advice = ("define it at the top level of a module, where the process can import it"
                       if what == "function" else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
-                                      f"({type(raised).__name__}: {raised}); {advice}")
+                                      f"({described(raised)}); {advice}")
             error.__cause__ = raised
             return error
 
@@ -617,12 +618,14 @@ class ProcessPool(Upkeep):
                 self._end(victim, self._failure(victim, ending[1]), ending[2])
         if not process.ready and not self._closing:
             log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
-                        process.error or f"it ended {status}")
+                        f"it ended {status}" if process.error is None else text_of(process.error))
             if failures >= START_TRIES:
-                last = process.error or ProcessDiedError(
-                    f"process {process.pid} ended {status} before it was ready", process.pid, exitcode)
+                last = process.error
+                if last is None:
+                    last = ProcessDiedError(f"process {process.pid} ended {status} before it was ready", process.pid,
+                                            exitcode)
                 self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
-                                         f"the last one said: {last}")
+                                         f"the last one said: {text_of(last)}")
         with self.lock:
             chores: Chores = []
             if self.accepting or self.admission.waiting:

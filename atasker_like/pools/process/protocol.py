@@ -7,6 +7,7 @@ from __future__ import annotations
 import marshal
 import pickle
 
+from ..._inspect import described, why_not_rebuilt
 from ...engine.result import with_cause
 from ...engine.task import Progress, Task
 from ...errors import (ProcessDiedError, RemoteError, RemoteTraceback, RetryRequest,
@@ -44,7 +45,7 @@ def wait_readable(fd: int) -> None:
 
 def _not_rebuilt(raised: BaseException) -> BaseException:
     error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
-                              f"({type(raised).__name__}: {raised})")
+                              f"({described(raised)})")
     error.__cause__ = raised        # an error of ours takes assignments
     return error
 
@@ -86,19 +87,21 @@ _NO_MEMORY = f"{MemoryError.__module__}.{MemoryError.__qualname__}"
 
 def _rebuild(payload: bytes) -> BaseException:
     """Make an exception of what a child says of one; its traceback becomes the cause."""
-    kind, message, text, pickled, *countdown = marshal.loads(payload)
+    kind, message, text, pickled, reason, *countdown = marshal.loads(payload)
     if countdown:
-        inner = _rebuild(marshal.dumps((kind, message, text, pickled))) if kind else None
+        inner = _rebuild(marshal.dumps((kind, message, text, pickled, reason))) if kind else None
         return RetryRequest(countdown[0], inner)
     error: BaseException | None = None
     if pickled is not None:
         try:
             error = pickle.loads(pickled)
-        except BaseException:       # its class cannot be called with its args, or is not importable here
-            pass
+            if not isinstance(error, BaseException):
+                reason = f"its __reduce__ makes {type(error).__name__} of it instead of an exception; mend it"
+        except BaseException as raised:     # its class cannot be called with its args, or is not importable here
+            reason = why_not_rebuilt(raised)
     if not isinstance(error, BaseException):
         # Who has no memory left has none to pickle that, either; and the pool must know of it.
-        error = MemoryError(message) if kind == _NO_MEMORY else RemoteError(kind, message, text)
+        error = MemoryError(message) if kind == _NO_MEMORY else RemoteError(kind, message, text, reason)
     return with_cause(error, RemoteTraceback(text))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
+from ..._inspect import described
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -96,7 +98,7 @@ def is_permanent(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Return an error's type and text for a message, and its reason if the text is the system's."""
-    text = f"{type(error).__name__}: {error}"
+    text = described(error)
     if not isinstance(error, OSError) or error.errno is None:
         return text
     if error.strerror != os.strerror(error.errno):

@@ -14,6 +14,7 @@ import sys
 import threading
 import typing
 
+from ..._inspect import text_of
 from ...errors import InvalidTypeError
 from .containers import ARRAYS, OBJECTS, array_form, object_form, tuple_form
 from .scalars import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected, in_one_line
@@ -198,7 +199,7 @@ def _form_of_dataclass(kind: Any) -> Form:
         try:
             return kind(**values)
         except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
-            raise Misfit("is refused", f": {in_one_line(str(error))}") from error     # by its __post_init__
+            raise Misfit("is refused", f": {in_one_line(text_of(error))}") from error     # by its __post_init__
 
     def write(value: Any) -> Any:
         if not isinstance(value, kind):
