@@ -43,6 +43,7 @@ LAYERS = [
         "engine.lanes",
         "engine.run_queue",
         "engine.timer",
+        "engine.timeouts",
         "loops",
         "waiting",
     ],

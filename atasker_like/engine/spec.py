@@ -64,7 +64,7 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "rank", "hooks", "plain", "brief", "terse", "timeout", "cost", "blob", "ends_early")
+                 "lane", "rank", "hooks", "plain", "brief", "direct", "shares_context", "terse", "timeout", "cost", "blob", "ends_early")
 
     def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
@@ -92,6 +92,10 @@ class TaskSpec:
                                                or options.run_at is not None)
         #: True when it can take the short way of submissions, too.
         self.plain = self.brief and lane is None
+        #: True when its tasks may start as they are submitted.
+        self.direct = not options.delay and options.run_at is None
+        #: True when each attempt runs in a copy of the task's context, which it may share with other tasks or attempts.
+        self.shares_context = lane is not None or bool(options.retries)
         #: True when a pool process needs to be told the function and its arguments only.
         self.terse = not (takes_id or options.name is not None or options.retries)
         #: True of a task that the application may complete by itself, with mark_task_completed().

@@ -28,6 +28,7 @@ from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
 from ..engine.parking import Gates
 from ..engine.registry import Registry
+from ..engine.timeouts import Timeouts
 from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
@@ -71,6 +72,7 @@ class Pool(Intake):
         self.lock = threading.RLock()       # guards the pool, its registry, its admission and its tasks
         self.gates = Gates()                # where pool threads wait for the lock
         self.registry = Registry()
+        self.timeouts = Timeouts(timer, self)
         self.admission = admission
         self.accepting = False
         self.draining = False               # it is being stopped: no lane is paused any more
@@ -101,7 +103,10 @@ class Pool(Intake):
         order of locks: then it is a signal handler or a finalizer that asks, and must not wait for this one."""
         if self.lock._is_owned():
             return True
-        return any(pool.lock._is_owned() for pool in self.neighbours)
+        for pool in self.neighbours:
+            if pool.lock._is_owned():
+                return True
+        return False
 
     def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
@@ -218,7 +223,8 @@ class Pool(Intake):
         context = copy_context()
         # Each task has a context of its own, so that what one sets is not seen by another: the plain ones from the start,
         # others by each attempt.
-        tasks: list[Task[Any]] = [Task(spec, args, None, context.copy() if spec.plain else context) for args in calls]
+        tasks: list[Task[Any]] = [Task(spec, args, None, context if spec.shares_context else context.copy())
+                                  for args in calls]
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
@@ -444,9 +450,9 @@ class Pool(Intake):
         watchers = task._watchers or []
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.ended, task)
+        if task._spec.timeout is not None or extra is not None and extra.timer is not None:
+            self._disarm(task)
         if extra is not None:
-            if extra.timer is not None:
-                self._disarm(task)
             if extra.on_start:
                 watchers = watchers + extra.on_start
                 extra.on_start = None
@@ -503,6 +509,10 @@ class Pool(Intake):
 
     def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Chores:
         """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
+        return self._ready(task) if self._begin_retry(task, pause, error) else []
+
+    def _begin_retry(self, task: Task[Any], pause: float, error: BaseException) -> bool:
+        """Have a failed task wait for its next attempt; the lock is held. Return True if it may start at once."""
         self.registry.retried += 1
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.retried, task, error)
@@ -512,13 +522,13 @@ class Pool(Intake):
             self._delay(task, pause)
             if self.recorder is not None:
                 self.recorder.began(task)
-            return []
+            return False
         attempts = extra.attempts
         task._advance(QUEUED, perf_counter())
         extra.attempts = attempts       # this one was an attempt
         if self.recorder is not None:
             self.recorder.began(task)
-        return self._ready(task)
+        return True
 
     def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
         """Say whether a task that raised this did so because it was asked to stop."""
@@ -664,29 +674,27 @@ class Pool(Intake):
 
     def _arm(self, task: Task[Any]) -> None:
         """A task with a timeout has just been started; the lock is held."""
-        extra = task._more()
-        timeout = task._spec.timeout
-        assert timeout is not None
-        extra.armed = token = object()
-        extra.timer = self.timer.call_later(timeout, self._expired, task, token)
+        assert task._spec.timeout is not None
+        self.timeouts.arm(task, task._spec.timeout)
 
     def _disarm(self, task: Task[Any]) -> None:
-        """The attempt that the timeout was for is over; the lock is held."""
+        """A delay, or the attempt that a timeout was for, is over; the lock is held."""
+        if task._spec.timeout is not None:
+            self.timeouts.clear(task, task._spec.timeout)
         extra = task._extra
-        if extra is not None:
+        if extra is not None and extra.timer is not None:
             self.timer.cancel(extra.timer)
-            extra.timer = extra.armed = None
+            extra.timer = None
 
-    def _expired(self, task: Task[Any], token: object) -> None:
+    def _expired(self, task: Task[Any], deadline: float) -> None:
         """The timer's call: a task has run for its timeout."""
+        assert task._spec.timeout is not None
         error = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
         pause = self._retry_pause(task, error)
         with self.lock:
-            extra = task._more()
-            if task._status != STARTED or extra.armed is not token:
-                return              # it was too late to cancel this call, and now it is about another attempt
-            extra.timer = extra.armed = None
+            if not self.timeouts.take(task, task._spec.timeout, deadline) or task._status != STARTED:
+                return              # it ended meanwhile, or another attempt has begun
             chores = self._overrun(task, error, pause)
         for chore in chores:
             chore()
@@ -774,6 +782,7 @@ class Pool(Intake):
         self.lock = threading.RLock()
         self.gates = Gates()
         self.registry = Registry()
+        self.timeouts.reset()
         self.admission = self.admission.empty_copy()
         self.accepting = self.draining = False
         self._drained = []

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.timer import Timer
-    from .base import Chores
+    from .base import Chores, Watchers
 
 __all__ = ["PoolThread", "ThreadPool"]
 
@@ -114,25 +114,31 @@ class ThreadPool(Pool):
         task._watchers = None
         task._extra = None
         task._queued = perf_counter()
-        if not spec.plain or self.lock._is_owned():
+        if not spec.direct or self.lock._is_owned():
             return Pool.submit(self, task) or task      # type: ignore[func-returns-value]
         registry = self.registry
         admission = self.admission
         gates = self.gates
+        lane = spec.lane
         try:
             while True:
                 member = None
                 accepted = False
                 with self.lock:
-                    if self.accepting and (admission.waiting < admission.most or self._has_room(spec)):
+                    if (self.accepting and (admission.waiting < admission.most or self._has_room(spec))
+                            and (lane is None or lane.has_room())):
+                        if not spec.plain:
+                            self.timer.start()          # first: when it raises, nothing has been accepted
                         accepted = True
                         registry.last = task._seq = number = registry.last + 1
                         registry.live[number] = task
-                        if admission.offer(task):
+                        if admission.offer(task) if lane is None else self._offer_through_lane(task):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
                             if self.recorder is not None:
                                 self.recorder.began(task)
+                            if not spec.brief:
+                                self._has_started(task)
                 if gates.waiters:
                     gates.wake()
                 if accepted or self._turned_away(task):
@@ -145,6 +151,13 @@ class ThreadPool(Pool):
             self._undo(task)
             raise
 
+    def _offer_through_lane(self, task: Task[Any]) -> bool:
+        """Give a task that has just come a slot, or let it wait in its lane; the lock is held."""
+        admission = self.admission
+        admission.push(task)
+        # Nothing that waited before may start, so if anything may now, it is this one.
+        return admission.waiting > 0 and admission.pop() is not None
+
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
         if not spec.brief or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
@@ -152,14 +165,14 @@ class ThreadPool(Pool):
         tasks: list[Task[Any]] = []
         append = tasks.append
         context = copy_context()
-        plain = spec.plain
+        shares = spec.shares_context
         now = perf_counter()
         for args in calls:
             task: Task[Any] = _new_task(Task)
             task._spec = spec
             task._args = args
             task._kwargs = None
-            task._context = context.copy() if plain else context        # see _run(): others are given a copy there
+            task._context = context if shares else context.copy()       # see _run(): a copy is made there
             task._status = QUEUED
             task._watchers = None
             task._extra = None
@@ -214,13 +227,14 @@ class ThreadPool(Pool):
         """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
         members: list[PoolThread] = []
         pop = self.admission.pop
-        while True:
+        while self.admission.waiting:
             task = pop()
             if task is None:
-                self._let_in()
-                return members
+                break
             self._mark_started(task, perf_counter())
             members.append(self._give(task))
+        self._let_in()
+        return members
 
     def _give(self, task: Task[Any]) -> PoolThread:
         """A task that has a place gets a thread; the lock is held."""
@@ -379,6 +393,7 @@ class ThreadPool(Pool):
         exchange, exchange_in = self.admission.exchange, self.admission.exchange_in
         task: Task[Any] | None = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
+        spec: Any
         args: Any
         watcher: Any
         value: Any
@@ -395,36 +410,47 @@ class ThreadPool(Pool):
                 continue
 
             value = error = None
-            brief = task._spec.brief
-            plain = task._spec.plain
+            spec = task._spec
+            brief = spec.brief
             try:
                 args = task._args
                 kwargs = task._kwargs
                 context = task._context
-                if not plain and context is not None:
-                    context = context.copy()        # each attempt has one of its own, of one that many may share
+                if spec.shares_context and context is not None:
+                    context = context.copy()
                 if context is None:
                     pass        # declared completed in the moment between
                 elif kwargs:
-                    value = context.run(task._spec.target, *args, **kwargs)
+                    value = context.run(spec.target, *args, **kwargs)
                 else:
-                    value = context.run(task._spec.target, *args)
+                    value = context.run(spec.target, *args)
             except BaseException as raised:
                 error = raised
                 with_traceback(error, _without_first(raised.__traceback__))
 
-            if brief and error is None:
+            if error is None:
+                if not brief and not member.abandoned:
+                    self._returned(task, value)
                 now = perf_counter()
                 if not acquire(False):
                     gates.wait(acquire)
                 try:
-                    if task._extra is None:
-                        # _conclude(), written out for the task that needs nothing else
-                        member.task = following = exchange() if plain else exchange_in(task._spec.lane)
+                    extra = task._extra
+                    if extra is None or (task._status == STARTED and not extra.callbacks and not member.abandoned):
+                        # _conclude(), written out for the task that nobody has a call for when it has ended
+                        member.task = following = exchange() if spec.lane is None else exchange_in(spec.lane)
                         task._advance(COMPLETED, now, value, following)
-                        del live[task._seq]
+                        if extra is None:
+                            del live[task._seq]
+                        else:
+                            registry.drop(task)
                         history.append((task._queued, task._started, now))
                         watchers = task._watchers
+                        if not brief:
+                            if spec.timeout is not None:
+                                self.timeouts.clear(task, spec.timeout)
+                            if spec.hooks is not None:
+                                self._tell(spec.hooks.ended, task)
                         recorder = self.recorder
                         if recorder is not None:
                             recorder.ended(task)
@@ -453,58 +479,76 @@ class ThreadPool(Pool):
                         for watcher in watchers:
                             watcher()
                         watchers = watcher = None
-                    value = None
+                    spec = value = extra = None
                     task = following
                     continue
             else:
                 args = kwargs = context = None
-            self._end_run(member, task, value, error)
-            task = value = error = None
-            task = self._next(member)
+            task = self._end_run(member, task, value, error)
+            spec = value = error = extra = None
+
+    def _returned(self, task: Task[Any], value: Any) -> None:
+        """A function has returned, and its task asks for more than that it has ended; the task still has its slot."""
+        self.run_callback(task, value)
+        before_end = self._before_end(task)
+        if before_end is not None:
+            before_end(task, value)
 
     def _end_run(self, member: PoolThread, task: Task[Any], value: Any,
-                 error: BaseException | None) -> None:
-        """A task's function has come back, and there is more to do than to note it. The place becomes free."""
+                 error: BaseException | None) -> Task[Any] | None:
+        """End an attempt that failed, or whose end has calls to be made; return the next task of the thread, if any."""
         pause = None
         failure = None
-        if error is None:
-            if not member.abandoned:
-                self.run_callback(task, value)
-        elif not self._is_cancellation(task, error):
+        if error is not None and not self._is_cancellation(task, error):
             pause = self._retry_pause(task, error)
             failure = self._failure(task, error)
-        if task._spec.hooks is not None and pause is None and not member.abandoned:
-            before_end = self._before_end(task)
-            if before_end is not None and (error is None or failure is not None):
-                before_end(task, value if failure is None else failure)
+            if pause is None and not member.abandoned:
+                before_end = self._before_end(task)
+                if before_end is not None:
+                    before_end(task, failure)
         held = task._hold()
-        watchers = None
-        late = False
+        watchers: Watchers | None = None
+        told: Watchers = []
+        following = None
+        late = takes_next = False
         chores: Chores = []
         with self.lock:
             if member.abandoned:
-                # Its end was told long ago, and its place is another's.
+                # Its end was told long ago, and its slot is another's.
                 member.abandoned = False
                 self._abandoned.discard(member)
                 self._set_most()
                 self._let_in()
                 member.task = None
                 late = failure is not None
+            elif pause is not None and self._may_retry(task):
+                assert failure is not None
+                failure.seen = takes_next = True
+                if self._begin_retry(task, pause, failure.error):
+                    self.admission.push(task)
+                following = self._exchange(member, task)
+                if self._attentive:
+                    told = self._attend()
             else:
-                member.task = None
-                self.admission.leave(task)
-                if pause is not None and self._may_retry(task):
-                    assert failure is not None
-                    failure.seen = True
-                    chores = self._retry(task, pause, failure.error)
-                elif error is not None and failure is None:
+                # The callbacks may block, or submit and wait: other threads run what waits then.
+                takes_next = task._extra is None or not task._extra.callbacks
+                if takes_next:
+                    following = self._exchange(member, task)
+                else:
+                    member.task = None
+                    self.admission.leave(task)
+                if error is not None and failure is None:
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
                     if watchers is None and failure is not None and task._outcome is not failure:
                         failure.seen = True         # the task was declared completed before it failed
-                # Others take the place now: the callbacks below may block, or submit and wait.
-                chores += self._dispatch_chores()
+                if not takes_next:
+                    chores = self._dispatch_chores()
+            if following is not None:
+                self._mark_started(following, perf_counter())
+            elif takes_next:
+                self._rest(member)
         if late and failure is not None:
             failure.seen = True
             # The first two are what it was asked to raise.
@@ -512,9 +556,16 @@ class ThreadPool(Pool):
                 log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
                             type(error).__name__)
         del held, value, failure
-        for chore in chores:
+        for chore in [*chores, *told]:
             chore()
         self._announce(task, watchers)
+        return following if takes_next else self._next(member)
+
+    def _exchange(self, member: PoolThread, task: Task[Any]) -> Task[Any] | None:
+        """Give the slot of a task back and take the next task; the lock is held."""
+        lane = task._spec.lane
+        member.task = following = self.admission.exchange() if lane is None else self.admission.exchange_in(lane)
+        return following
 
     def _next(self, member: PoolThread) -> Task[Any] | None:
         """Take the next task, or rest."""
@@ -591,6 +642,7 @@ class ThreadPool(Pool):
         self._abandoned.add(member)
         self._set_most()
         if member.task is not None:
+            member.task._more()         # _run() looks closer at a task that has more than its fields
             if member.lent:
                 self.admission.reclaim(member.task)
             self.admission.leave(member.task)

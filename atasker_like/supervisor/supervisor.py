@@ -422,6 +422,9 @@ class TaskSupervisor(Schedulers):
         self._end_workers()
         self._threads.close(deadline)
         self._timer.stop()
+        for pool in pools:
+            with pool.lock:
+                pool.timeouts.reset()       # nothing runs, and the timer has forgotten all
         if self._recorder is not None:      # last: all that has ended is stored, if a second is enough for it
             self._recorder.close(None if deadline is None else max(deadline, monotonic() + 1))
 

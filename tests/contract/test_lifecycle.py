@@ -316,5 +316,5 @@ def test_subclass(make_supervisor):
     mine = make_supervisor(kind=Mine)
     assert mine.put_task(f.add, (1,)).value(10) == 1
     assert background_task(f.add, supervisor=mine)(2).value(10) == 2
-    assert mine.submitted == 1
+    assert mine.submitted == 2
     assert "Mine" in repr(mine) and "mine" in repr(mine)

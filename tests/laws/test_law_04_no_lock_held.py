@@ -59,6 +59,19 @@ class _Finalized:
         self._witness(self._where)
 
 
+class _HeldWakeUp:
+    """The lock that an idle pool thread sleeps on; the thread that releases it is held before."""
+
+    def __init__(self, lock, hold):
+        self.hold = hold
+        self.acquire, self.locked, self._release = lock.acquire, lock.locked, lock.release
+
+    def release(self):
+        if self.hold is not None:
+            self.hold()
+        self._release()
+
+
 @pytest.fixture
 def witness(make):
     supervisor = make(processes=1)
@@ -130,12 +143,12 @@ def test_finalizers_when_a_task_ends_before_its_thread_has_looked_at_it(witness)
     submit = started(lambda: None)
     join(submit)
     hold = Hold()
-    chores = supervisor._threads._dispatch_chores
-    supervisor._threads._dispatch_chores = lambda: [hold] + chores()
+    (member,) = supervisor._threads._idle
+    member.wake = _HeldWakeUp(member.wake, hold)
     task = []
     submit = started(lambda: task.append(bound(witness.argument("argument"))))
     hold.reached()
-    supervisor._threads._dispatch_chores = chores
+    member.wake.hold = None
     supervisor.clock.forward(supervisor._timer)
     wait_for(lambda: not supervisor._threads.registry.live, "the timeout")
     hold.go()
