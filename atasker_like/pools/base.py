@@ -414,7 +414,7 @@ class Pool(Intake):
     def _has_started(self, task: Task[Any]) -> None:
         """The rest of it, of a task of which more is asked than to run its function."""
         if task._spec.timeout is not None:
-            self._arm(task)
+            self._start_timeout(task)
         if task._spec.hooks is not None:
             self._tell_started(task)
         extra = task._extra
@@ -672,8 +672,8 @@ class Pool(Intake):
 
     # -- timeouts ------------------------------------------------------------------------------------
 
-    def _arm(self, task: Task[Any]) -> None:
-        """A task with a timeout has just been started; the lock is held."""
+    def _start_timeout(self, task: Task[Any]) -> None:
+        """An attempt of a task with a timeout begins to run; the lock is held."""
         assert task._spec.timeout is not None
         self.timeouts.arm(task, task._spec.timeout)
 

@@ -592,3 +592,14 @@ print("concurrent.futures.process" in sys.modules, "concurrent.futures.thread" i
       "multiprocessing" in sys.modules)
 """)
     assert out.split() == ["False"] * 5
+
+
+def test_task_that_starts_late_in_an_executor_is_reported(supervisor, manual, put):
+    late = []
+    supervisor.timeout_warning_func = lambda task: late.append(task.name)
+    supervisor.timeout_warning = 0.0
+    task = put(f.add, name="the late one")(1)
+    manual.finish(1)
+    assert task.value(PATIENCE) == 1
+    wait_for(lambda: late, "the report")
+    assert late == ["the late one"]

@@ -1,5 +1,6 @@
 """Law 6. Ties are first come, first served, by counter, never by clock."""
 import random
+import threading
 
 import pytest
 
@@ -154,3 +155,31 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     for task in tasks:
         task.wait(PATIENCE)
     assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]
+
+
+@pytest.mark.parametrize("options", [{}, {"retries": 2}, {"timeout": 60}, {"callback": len}, {"lane": "narrow"}])
+def test_thread_that_ends_a_task_takes_the_next_one_itself(make, options):
+    supervisor = make()
+    supervisor.lane("narrow", limit=1)
+    gate = Hold()
+    first = supervisor.put_task(gate)
+    gate.reached()
+    bound = background_task(lambda word: threading.current_thread().name, supervisor=supervisor, **options)
+    tasks = [bound("word") for _ in range(20)]
+    gate.go()
+    assert len({task.value(PATIENCE) for task in tasks}) == 1 and first.done()
+    assert supervisor._threads.thread_count() == 1
+
+
+def test_thread_takes_the_next_task_itself_after_a_failed_attempt(make):
+    supervisor = make()
+    names = []
+
+    def fail():
+        names.append(threading.current_thread().name)
+        raise ValueError
+
+    task = background_task(fail, supervisor=supervisor, retries=5)()
+    assert isinstance(task.exception(PATIENCE), ValueError)
+    assert len(names) == 6 and len(set(names)) == 1
+    assert supervisor._threads.thread_count() == 1

@@ -175,17 +175,8 @@ class ExternalPool(Pool):
             call = _Call(task, self.outlet)
             self._calls.add(call)
             self._to_give.append(call)
-            task._advance(STARTED, perf_counter())
-            if self.recorder is not None:
-                self.recorder.began(task)
-            extra = task._more()
-            extra.payload = call
-            if task._spec.hooks is not None:
-                self._tell_started(task)
-            if extra.on_start:
-                for watcher in extra.on_start:
-                    watcher()
-                extra.on_start = None
+            task._more().payload = call
+            self._mark_started(task, perf_counter())
         self._let_in()
         chores: Chores = []
         if self.outlet.has_ended():
@@ -194,6 +185,9 @@ class ExternalPool(Pool):
             self._giving = True
             chores.append(self._ask_giver)
         return chores
+
+    def _start_timeout(self, task: Task[Any]) -> None:
+        """See :meth:`Pool._start_timeout`. The time counts from when the executor is given the call, not from here."""
 
     def _ask_giver(self) -> None:
         self._beside(self._give_all)
@@ -234,7 +228,7 @@ class ExternalPool(Pool):
                 spec = task._spec
                 attempt, live = max(1, task.attempts), not task.done()
                 if live and spec.timeout is not None:
-                    self._arm(task)     # not before: what waits for the giver does not run
+                    super()._start_timeout(task)
             if live:
                 self._give(call, spec, args, kwargs, packed, attempt)
             else:
