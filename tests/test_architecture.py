@@ -70,6 +70,7 @@ LAYERS = [
         "pools.process.fork_server",
         "pools.process.exit_status",
         "pools.process.start_errors",
+        "pools.process.main_module",
         "pools.process.spawn",
         "pools.process.template",
         "pools.process.dispatcher",

@@ -854,6 +854,12 @@ class Pool(Intake):
             tasks = list(self.registry.live.values())
         return {task.id: task for task in tasks}
 
+    def refuse_during_import(self) -> None:
+        """Called before a task is accepted that is to start later on.
+
+        A pool process that imports the main module of the program must not get one: see :mod:`.process.main_module`.
+        """
+
     def loop_of(self, task: Task[Any]) -> Any:
         """Return the event loop that a task needs, or None. Any thread may call it."""
         return None

@@ -377,6 +377,7 @@ class BackgroundWorker(ManagedWorker):
         items = self._items()
         given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
+            self.supervisor.pool_for(TT_MP).refuse_during_import()
             del given["_worker"]        # it cannot cross
         taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
         kwargs.update((name, value) for name, value in given.items() if name in taken)

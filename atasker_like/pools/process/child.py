@@ -428,15 +428,28 @@ def _describe(error: BaseException, stage: str) -> bytes:
     if stage == "result":
         cause = f"the task ran, but its result cannot be pickled: {_text(error)}"
     elif stage == "arguments":
-        cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}"
+        cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}{_way_out(error)}"
     elif stage == "function":
-        cause = f"the function of the task could not be found in the pool process: {_text(error)}"
+        cause = f"the function of the task could not be found in the pool process: {_text(error)}{_way_out(error)}"
     pickled, reason = None, ""
     try:
         pickled = pickle.dumps(TaskPicklingError(cause) if cause else error, pickle.HIGHEST_PROTOCOL)
     except BaseException as raised:     # the parent makes a RemoteError of the text instead
         reason = why_not_rebuilt(raised)
     return marshal.dumps((type_name_of(error), _text(error), traceback_text(error, trace), pickled, reason))
+
+
+def _way_out(error: BaseException) -> str:
+    """Return what to do about something of the program's main module that is not in that module here."""
+    if not isinstance(error, AttributeError) or not ("__main__" in _text(error) or "__mp_main__" in _text(error)):
+        return ""
+    main: Any = sys.modules.get("__main__")
+    if getattr(main, "__name__", None) == "__mp_main__":
+        return "; define it above the line if __name__ == '__main__', which is False in a new process"
+    # The few words by which multiprocessing starts an interpreter import one of these.
+    if hasattr(main, "spawn_main") or getattr(getattr(main, "main", None), "__module__", "") == "multiprocessing.forkserver":
+        return "; a new process cannot import this main module: move it to a module (a .py file)"
+    return "; define it before the process pool is made, as this process was forked then"
 
 
 def _describe_in_little_memory(error: BaseException) -> bytes:

@@ -43,6 +43,8 @@ from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
 from .exit_status import ExitStatus, disown, wait_for_end
 from .io_thread import CLOSED, Watch
+from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
+                          may_lack_guard, names_main, process_name, why_not_importable)
 from .pool_process import PoolProcess, kill
 from .process_set import Upkeep
 from .protocol import death_of, decode, decode_large, wait_readable
@@ -119,6 +121,8 @@ class ProcessPool(Upkeep):
         self._template: ForkTemplate | None = None
         self._template_lock = threading.Lock()      # guards it, and the forking of another one
         self._generation = 0                # how often the pool has been configured
+        self._probing: bool | None = None   # no second process before the first is ready; None if that is not known yet
+        self._unguarded: list[str | None] = []      # start methods by which processes import a main module that starts some
         self._ahead = False                 # min_size processes are to be there before the pool is opened
         self._count = count(1)              # of one thread at a time
 
@@ -203,6 +207,9 @@ class ProcessPool(Upkeep):
         try:
             if spec.blob is None:
                 blob = child.pickle_target(spec.target)
+                error = self._not_importable(task, blob)
+                if error is not None:
+                    return error
                 if child.is_stateless(spec.target):
                     spec.blob = blob
                 else:
@@ -226,6 +233,17 @@ class ProcessPool(Upkeep):
                                       f"({described(raised)}); {advice}")
             error.__cause__ = raised
             return error
+
+    def _not_importable(self, task: Task[Any], blob: bytes) -> TaskPicklingError | None:
+        """Return the error for a function of a main module that no process can import."""
+        if self.start_method == "fork" or not names_main(blob):
+            return None
+        source = why_not_importable()
+        if source is None:
+            return None
+        fork = ", or call set_mp_pool(start_method='fork') first" if source.endswith(("notebook", "session")) else ""
+        return TaskPicklingError(f"the function of task {task.name} cannot be sent to a process: it is defined in {source}, "
+                                 f"which a new process cannot import; move it to a module (a .py file){fork}")
 
     def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
@@ -459,6 +477,7 @@ class ProcessPool(Upkeep):
             self._enter_log(number, outcome)
         elif kind == READY:
             process.ready = True
+            self._probing = False
             self.timer.cancel(process.expiry)
             self._refusals = 0
             self._failures = 0
@@ -616,7 +635,9 @@ class ProcessPool(Upkeep):
                 self._cancelled(victim)
             else:
                 self._end(victim, self._failure(victim, ending[1]), ending[2])
-        if not process.ready and not self._closing:
+        if exitcode == NO_GUARD and not process.ready and not self._closing:
+            self._tell_unguarded()
+        elif not process.ready and not self._closing:
             log.warning("%s: process %d ended before it was ready (%s)", self.name, process.pid,
                         f"it ended {status}" if process.error is None else text_of(process.error))
             if failures >= START_TRIES:
@@ -637,6 +658,18 @@ class ProcessPool(Upkeep):
             chore()
         for latch in gone:
             latch()
+
+    def _tell_unguarded(self) -> None:
+        """A new process was about to start processes when it imported the main module."""
+        error = UnguardedMainError()
+        with self.lock:
+            known = self.start_method in self._unguarded
+            if not known:
+                self._unguarded.append(self.start_method)
+            waits = self.admission.waiting > 0
+        if not waits and not known:         # no task will tell of it
+            log.error("%s cannot start processes: %s", self.name, error)
+        self._fail_waiting(None, str(error))
 
     def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
         """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
@@ -661,7 +694,7 @@ class ProcessPool(Upkeep):
         return any(process.ready and process.ending is None
                    and not process.closed and not process.retiring for process in self._processes)
 
-    def _fail_waiting(self, cause: BaseException, why: str) -> None:
+    def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
         """Fail what waits, since no process can be started or gets ready.
 
         Each task has an error of its own.
@@ -816,6 +849,9 @@ class ProcessPool(Upkeep):
     def _start_beside(self) -> None:
         """Start processes in another thread. The one that watches them is started here and now: at the exit of the
         interpreter, when what was accepted is finished, it may be too late for new threads."""
+        if self.start_method in self._unguarded or is_being_imported():
+            self._refuse_to_start()
+            return
         if self.forks_from_template:
             try:
                 self.ensure_template()      # in the thread of the submitter: most often the main one
@@ -833,13 +869,33 @@ class ProcessPool(Upkeep):
                 pass
         self._beside(self._start_processes)
 
+    def _refuse_to_start(self) -> None:
+        """Fail what waits: the main module starts processes when it is imported, which new processes do."""
+        if is_being_imported():
+            end_if_pool_process()       # the pool that has started this one does the rest
+        with self.lock:
+            self._starting = False
+        self._fail_waiting(None, str(UnguardedMainError()))
+
+    def refuse_during_import(self) -> None:
+        """See :meth:`Pool.refuse_during_import`."""
+        if is_being_imported():
+            end_if_pool_process()
+
+    def _delay(self, task: Task[Any], pause: float) -> None:
+        self.refuse_during_import()     # when its time has come, that would not be known any more
+        super()._delay(task, pause)
+
     def _lacking(self) -> bool:
         """Whether another process should be there."""
         alive = self._alive()
         if alive >= self.admission.places:
             return False
+        if self._probing and alive:
+            return False
         if alive < self.min_size and (self.accepting or self._ahead) and not self._unfit:
-            return True
+            # A module may set this when it is imported, and the processes are not for the one that imports it.
+            return not is_being_imported()
         if self._idle:
             return False
         task = self.admission.peek()
@@ -858,7 +914,8 @@ class ProcessPool(Upkeep):
         self._start_running = True
         while True:
             with self.lock:
-                if self._closing or not self._lacking():
+                unguarded = self.start_method in self._unguarded
+                if self._closing or unguarded or not self._lacking():
                     self._starting = self._start_running = False
                     gone = self._all_gone()
                     break
@@ -873,6 +930,8 @@ class ProcessPool(Upkeep):
                         self._dismiss(started)
                 watch.add(started)
                 self._expect(started)
+            except UnguardedMainError:
+                self._tell_unguarded()
             except BaseException as error:
                 allowed = tries(error)
                 with self.lock:
@@ -909,13 +968,22 @@ class ProcessPool(Upkeep):
                         self._fail_waiting(error, f"{describe(error)}; there is no thread for "
                                                   "another try")
                 return
+        if unguarded:
+            self._refuse_to_start()         # what has come meanwhile
         for latch in gone:
             latch()
 
     def _launch(self) -> PoolProcess:
         """Start one process, by the template if there is to be one."""
         generation = self._generation
-        arguments = (f"{self.name}-{next(self._count)}", self.start_method, self.registry.prefix, self.initializer,
+        if self.initializer is not None and not self.forks_from_template and self.start_method != "fork":
+            source = why_not_importable()
+            if source is not None and names_main(child.pickle_target(self.initializer)):
+                raise RuntimeError(f"the initializer is defined in {source}, which a new process cannot import; move it to "
+                                   "a module (a .py file)")
+        if self._probing is None:
+            self._probing = not self.forks_from_template and self.start_method != "fork" and may_lack_guard()
+        arguments = (process_name(self.name, next(self._count)), self.start_method, self.registry.prefix, self.initializer,
                      self.initargs, self.maxtasksperchild)
         if not self.forks_from_template:
             started = launch(*arguments)

@@ -20,7 +20,9 @@ from . import child, log_relay as relay
 from .child import PIPE_SIZE
 from .descriptors import identity, is_own
 from .exit_status import files_of
-from .fork_server import after_start, before_start, fork_server, forget_after_fork
+from .fork_server import (after_start, before_start, fork_server, forget_after_fork,
+                          server_status)
+from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
 from .pool_process import PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
 
@@ -85,7 +87,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     context: Any = multiprocessing.get_context(method)
     theirs: list[Connection] = []
     ours: list[Connection] = []
-    _recall_main()
+    main_module()           # or new processes would not know its file at the exit
     with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
         try:
             for kind in ("task", "ticket", "result", "alive", "stacks"):
@@ -115,7 +117,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                                           args=(theirs, prefix, relay.levels(), initializer, initargs))
                 _kept.pipes = theirs
                 before_start()
-                process.start()
+                with importable_by_path():
+                    process.start()
                 after_start()
                 # Its end is this pool's business alone: active_children() and the like would take the
                 # exit code away, and the interpreter's exit would wait for it.
@@ -127,23 +130,14 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 close_pipe(pipe)
             if isinstance(error, (ConnectionError, EOFError)):
                 check_interpreter()     # without one, the fork server ends at once
+                ended = fork_server() if method == "forkserver" else None
+                if ended is not None and server_status(ended) == NO_GUARD:
+                    raise UnguardedMainError() from None
             raise
         for pipe in (task, result, alive, stacks):
             close_pipe(pipe)
         server = fork_server() if method == "forkserver" else None
     return PoolProcess(process, ours, quota, server, files_of(process))
-
-
-#: The file of the program. When its last line has run, Python takes the name away from ``__main__``, and a process that
-#: is started at the exit would not know where the functions of the program are.
-_main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
-
-
-def _recall_main() -> None:
-    main = sys.modules.get("__main__")
-    if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
-            and not hasattr(main, "__file__"):
-        main.__file__ = _main_file
 
 
 # -- pipes, and processes forked by others -------------------------------------------------------------

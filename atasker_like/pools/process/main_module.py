@@ -1,0 +1,153 @@
+"""The main module of the program, which every new process imports.
+
+A process that is not forked imports the program's main module, to find the functions and classes of it. So that
+module must be a file, and its import must not start processes. multiprocessing refuses a start during the import, but
+in the new process, whose death then tells nothing. Here the new process ends with a status of its own, and the tasks
+fail at once, with one error that names the cause.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, Iterator
+
+__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "importable_by_path", "is_being_imported",
+           "main_module", "may_lack_guard", "names_main", "process_name", "why_not_importable"]
+
+#: The exit code of a process that was about to start processes while it imported the main module.
+NO_GUARD = 179
+
+_NAME_PARTS = "supervisor_", "_process-"
+
+
+def process_name(pool: str, number: int) -> str:
+    """Return the name of a pool process."""
+    return f"{pool}-{number}"
+
+
+class UnguardedMainError(RuntimeError):
+    """The main module starts processes when it is imported."""
+
+    def __init__(self) -> None:
+        super().__init__("each new process imports the main module of the program, which then starts processes itself; "
+                         "put the code that starts them under the line if __name__ == '__main__'")
+
+
+# -- in the process that imports it ------------------------------------------------------------------------
+
+
+def is_being_imported() -> bool:
+    """Return True if multiprocessing has started this process, which still imports the main module."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and bool(getattr(process.current_process(), "_inheriting", False))
+
+
+def end_if_pool_process() -> None:
+    """End this process, which is about to start processes during that import, if a pool can learn the reason from it.
+
+    That is so in a pool process, and in the fork server, which imports the main module first on some Pythons.
+    """
+    from multiprocessing import process
+
+    name = process.current_process().name
+    if name == "MainProcess" or (name.startswith(_NAME_PARTS[0]) and _NAME_PARTS[1] in name):
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:       # closed, or none
+                pass
+        os._exit(NO_GUARD)
+
+
+# -- in the program ----------------------------------------------------------------------------------------
+
+
+#: The file of the main module. When its last line has run, Python takes the name away, and a process that is started
+#: at the exit would not know where the functions of the program are.
+_main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
+
+
+def main_module() -> ModuleType | None:
+    """Return the main module, with the name of its file."""
+    main = sys.modules.get("__main__")
+    if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
+            and not hasattr(main, "__file__"):
+        main.__file__ = _main_file
+    return main
+
+
+def _path_of(main: ModuleType) -> str | None:
+    """Return the path of the file that multiprocessing would have a new process import, or None."""
+    from multiprocessing import process
+
+    path: str | None = getattr(main, "__file__", None)
+    if path is None or getattr(getattr(main, "__spec__", None), "name", None) is not None:
+        return None
+    folder: str | None = getattr(process, "ORIGINAL_DIR", None)
+    return path if folder is None else os.path.join(folder, path)
+
+
+def why_not_importable() -> str | None:
+    """Return what the main module is, for a message, if a new process cannot import it; else None."""
+    main = main_module()
+    if main is None:
+        return None
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        if name == "__main__" or name.endswith(".__main__"):
+            package = name.rpartition(".")[0]
+            return f"the __main__.py of package {package}" if package else "the __main__.py of a folder or an archive"
+        return None
+    path = _path_of(main)
+    if path is not None and os.path.exists(path):
+        return None
+    if "ipykernel" in sys.modules:
+        return "a notebook"
+    if hasattr(sys, "ps1"):
+        return "an interactive session"
+    if sys.argv[:1] == ["-c"]:
+        return "code given to python -c"
+    if path is None or main.__file__.startswith("<"):       # type: ignore[union-attr]
+        return "code from standard input"
+    return f"the file {path}, which is gone"
+
+
+def names_main(pickled: bytes) -> bool:
+    """Return True if a pickled function refers to the main module."""
+    return b"\x8c\x08__main__" in pickled
+
+
+@contextmanager
+def importable_by_path() -> Iterator[None]:
+    """Have new processes not import the main module if its file is not there: they could do nothing else then."""
+    main = main_module()
+    path = None if main is None else _path_of(main)
+    if main is None or path is None or os.path.exists(path):
+        yield
+        return
+    name = main.__file__
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = name
+
+
+def may_lack_guard() -> bool:
+    """Return True if new processes import the main module, and its source never asks for ``__name__``."""
+    main = main_module()
+    if main is None or why_not_importable() is not None:
+        return False
+    path = _path_of(main) or getattr(getattr(main, "__spec__", None), "origin", None)
+    if path is None:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return b"__name__" not in file.read()
+    except OSError:
+        return False
