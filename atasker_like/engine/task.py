@@ -80,8 +80,7 @@ class _Extra:
     # returned and marked are set when they come to be: the value or Failure that the task is about to end with, as a
     # tuple of one; and whether a subclass of the supervisor has been told of that, see supervisor/overrides.py.
     __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload", "running", "told", "reported", "returned",
-                 "marked")
+                 "payload", "running", "told", "returned", "marked")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -93,7 +92,6 @@ class _Extra:
         self.on_start: list[Callable[[], None]] | None = None
         self.cancel_requested = False
         self.payload: Any = None
-        self.reported = False   # its progress has been told to the recorder, which has not looked at it yet
         self.told = 0           # attempts whose start its hooks have been told of
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
         if TYPE_CHECKING:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
 
     class Recorder(Protocol):
-        """Told with the lock held of tasks that begin (or are to begin again) and end, and of their first report of progress
-        since it looked at the last one. It appends them, and returns."""
+        """Told with the lock held of tasks that begin (or are to begin again), report progress and end. It appends them, and
+        returns."""
 
         began: Callable[[Task[Any]], None]
         ended: Callable[[Task[Any]], None]
@@ -664,10 +664,8 @@ class Pool(Intake):
 
     def _enter_progress(self, task: Task[Any], progress: Progress) -> None:
         """A running task has reported; the lock is held."""
-        extra = task._more()
-        extra.progress = progress
-        if self.recorder is not None and not extra.reported:
-            extra.reported = True
+        task._more().progress = progress
+        if self.recorder is not None:
             self.recorder.reported(task)
 
     # -- timeouts ------------------------------------------------------------------------------------

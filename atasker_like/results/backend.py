@@ -62,7 +62,7 @@ class Backend:
         self.serializer = serializer
         self.arguments = arguments
         self.coder = Coder(serializer)
-        #: Where this process takes requests of others about its tasks, see :meth:`serve`; None if it takes none.
+        #: The address where this process takes requests about its tasks, see :meth:`serve`; None if it takes none.
         self.address: str | None = None
         self._recorders: list[Recorder] = []      # replaced, never changed, so that reading it needs no lock
 
@@ -231,8 +231,7 @@ class Backend:
     def serve(self, address: Any) -> RequestServer:
         """Let other processes cancel tasks of this one: ``AsyncResult(task_id, backend).cancel()`` there finds its way here.
 
-        The address is stored beside the states of tasks, for all who can read the store. Only programs of the same user
-        can connect.
+        The store has the address, beside the states of tasks. Only programs of the same user can connect.
 
         :param address: the path of a Unix domain socket, for this process alone.
         :return: the server, which has ``address`` and ``close()``. It is a context manager; a stop of the supervisor
@@ -252,7 +251,7 @@ class Backend:
         return RequestServer(self, self._recorders[0].supervisor, address)
 
     def serves_at(self, address: str | None) -> None:
-        """Have all who read the store know where requests go. Called by the server.
+        """Put the address where requests go into the store; None takes none any more. Called by the server.
 
         :raises ResultBackendError: (an OSError) the store cannot be written.
         """

@@ -12,12 +12,11 @@ import os
 import socket
 
 from ..constants import TASK_CRITICAL
-from ..errors import (InvalidArgumentError, ResultBackendError, ServiceConnectionError,
-                      TaskRefusedError)
+from ..errors import InvalidArgumentError, ResultBackendError, ServiceConnectionError
 from ..service.addresses import Address
 from ..service.server import Server
 from ..service.service import Service
-from ..service.task import Task, TaskResultError
+from ..service.task import Task
 from ..service.wire import MAX_MESSAGE, decode, encode_request, result_of
 
 TYPE_CHECKING = False
@@ -90,7 +89,7 @@ def ask_to_cancel(address: str, task_id: str) -> bool | None:
     :raises ServiceConnectionError: (a ConnectionError) there is no such process, or it does not answer.
     :raises ResultBackendError: (an OSError) it is no address of this machine.
     """
-    if not address.startswith("unix:"):     # the store says so, and nobody knows who has written it
+    if not address.startswith("unix:"):     # the store says so, and any program may have written that
         raise ResultBackendError(f"the store names {address!r} as the address of task {task_id[-8:]}, which is no Unix domain "
                                  "socket; something else has written to it")
     task = Cancel(task_id)

@@ -7,9 +7,10 @@ What is stored of a task is one JSON object: its ``state``, and beside it one of
 * ``repr``: what the value looked like, and ``why`` it could not be kept;
 * ``error``: module, name and message of an exception's class, its arguments if JSON can hold them; and ``traceback``.
 
-What describes the task stands between them, each where it is known: ``name``, the times ``queued``, ``started`` and
-``completed``, ``attempts``, ``progress``, the arguments as ``args`` and ``kwargs`` or as a pickle in ``call``, and, of a task
-that has not ended, in ``at`` the address where its process takes requests. Versions that do not know a key leave it alone.
+What describes the task stands between them, each where it is known: ``name``, ``attempts``, ``times``, ``progress``, the
+arguments as ``args`` and ``kwargs`` or as a pickle in ``call``, and, of a task that has not ended, in ``at`` the address where
+its process takes requests. The times are integers, in microseconds: from the epoch to the submission, from there to the start
+and to the end. Python writes integers in half the time of floats. Versions that do not know a key leave it alone.
 
 Nothing here trusts what it reads: a pickle is loaded only for who asked for pickles, and an error becomes an object only
 if its class is an exception that this process has imported already.
@@ -137,11 +138,11 @@ class Coder:
                attempts: int | None, progress: Any, call: Call | None) -> str:
         """Return what describes a task, to be put behind its state."""
         about = "" if name is None else f',"name":{_name_text(name)}'
-        for key, seconds in (("queued", queued), ("started", started), ("completed", completed)):
-            if seconds is not None:
-                about += f',"{key}":{seconds:.6f}'
         if attempts is not None:
             about += f',"attempts":{attempts:d}'
+        if queued is not None:
+            times = (round(1e6 * queued), _since(queued, started), _since(queued, completed))
+            about += f',"times":{_compact(times)}'
         if progress is not None:
             about += _progress_text(progress)
         return about if call is None else about + self._call_text(*call)
@@ -214,9 +215,10 @@ class Coder:
             result, error = self._other_value(task_id, stored)
         args, kwargs = self._call_of(stored)
         progress = stored.get("progress")
-        return StoredResult(task_id, state, result, error, trace, stored.get("name"), stored.get("queued"),
-                            stored.get("started"), stored.get("completed"), stored.get("attempts"),
-                            None if progress is None else Progress(*progress), args, kwargs)
+        queued, *later = stored.get("times") or (None, None, None)
+        started, completed = [None if micros is None else (queued + micros) / 1e6 for micros in later]
+        return StoredResult(task_id, state, result, error, trace, stored.get("name"), queued and queued / 1e6, started, completed,
+                            stored.get("attempts"), None if progress is None else Progress(*progress), args, kwargs)
 
     def _other_value(self, task_id: str, stored: dict[str, Any]) -> tuple[Any, BaseException | None]:
         """Return a value that was not stored as JSON, or the error that says why there is none."""
@@ -306,16 +308,21 @@ def _failed(about: str, described: dict[str, Any]) -> str:
 
 def _join(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str]) -> None:
     """Add the texts of tasks that have succeeded, in their first attempt, with values that are text already."""
-    epoch = time() - perf_counter()
+    epoch = 1e6 * (time() - perf_counter())
     last = form = None
     for (task_id, task), value in zip(tasks.items(), values):
         spec = task._spec
         if spec is not last:
             last, name = spec, _name_text(spec.name).replace("%", "%%")
-            form = (f'{{"state":"SUCCESS","name":{name},"queued":%.6f,"started":%.6f,"completed":%.6f,"attempts":1,'
-                    '"result":%s}')
+            form = f'{{"state":"SUCCESS","name":{name},"attempts":1,"times":[%d,%d,%d],"result":%s}}'
         assert form is not None
-        texts[task_id] = form % (epoch + task._queued, epoch + task._started, epoch + task._completed, value)
+        queued = task._queued
+        texts[task_id] = form % (epoch + 1e6 * queued, 1e6 * (task._started - queued), 1e6 * (task._completed - queued), value)
+
+
+def _since(queued: float, later: float | None) -> int | None:
+    """Return the time between two in microseconds."""
+    return None if later is None else round(1e6 * (later - queued))
 
 
 def _name_text(name: Any) -> str:

@@ -82,8 +82,8 @@ class Recorder:
     """Brings the results of one supervisor into one backend.
 
     ``began`` and ``ended`` are called by pools with their lock held, when an attempt starts or is to be repeated and
-    when a task is final; ``reported`` is called when a task reports progress for the first time since the last report was
-    written. They append the task and return; what is to be said of it is looked up later.
+    when a task is final; so is ``reported`` when a task reports progress. They append the task and return; what is to be said
+    of it is looked up later.
     """
 
     def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
@@ -92,6 +92,7 @@ class Recorder:
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
         self._queue: deque[Task[Any]] = deque()
         self._reports: deque[Task[Any]] = deque()
+        self._reporting: set[Task[Any]] = set()     # what is in it; of each task, guarded by the lock of its pool
         self._marks: deque[_Mark] = deque()
         #: The arguments of tasks that have begun, if they are to be stored: the final state lets go of them.
         self._calls: dict[Task[Any], Call] = {}
@@ -127,7 +128,8 @@ class Recorder:
 
     def reported(self, task: Task[Any]) -> None:
         """A task has reported progress; the lock of its pool is held."""
-        if not task._spec.options.ignore_result:
+        if task not in self._reporting and not task._spec.options.ignore_result:
+            self._reporting.add(task)
             self._reports.append(task)
             self._wake()
 
@@ -245,6 +247,7 @@ class Recorder:
         """In a forked process: the thread is the parent's, and so is what it was about to store."""
         self._queue.clear()
         self._reports.clear()
+        self._reporting.clear()
         self._marks.clear()
         self._calls.clear()
         self._announced.clear()
@@ -378,7 +381,7 @@ class Recorder:
             task = self._reports.popleft()
             # Under the lock of reports, so that the next one either finds it noted here, or is seen when this one is encoded.
             with task._spec.pool.lock:
-                task._more().reported = False
+                self._reporting.discard(task)
             self._queue.append(task)
 
     def _addresses(self) -> dict[str, str]:

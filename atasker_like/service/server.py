@@ -49,7 +49,7 @@ class Server(ManagedWorker):
                 raise unknown_option(option, (*_DEFAULTS, "token"), "serve")
         chosen = {**_DEFAULTS, **options}
         self.service = service
-        # Nobody but this process knows of one without an address.
+        # One without an address is for clients of this process only.
         self._worker_holds_exit = address is not None
         self._address = None if address is None else Address(address)
         self.max_message = _checks.count("max_message", chosen["max_message"], 256)

@@ -86,7 +86,7 @@ def test_retry_asked_twice_keeps_the_first_error(kind):
 
 def test_error_that_cannot_be_pickled_is_retried_and_told(kind):
     task = kind.bind(f.retry_unsendable, retries=1)()
-    assert "not this one" not in str(task.exception(20)) and "unsendable" in str(task.exception())
+    assert "unsendable" in str(task.exception(20))
     assert task.attempts == 2
 
 
