@@ -6,28 +6,30 @@ views of the supervisor's own pools, so that what they run has the pools' priori
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from threading import Semaphore
 
 from .._checks import in_seconds
+from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorStoppedError, WaitTimeoutError
+from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..options import TaskOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
 
-    from .._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
+    from .._checks import Seconds
     from .base import Pool
 
-__all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView", "future_of"]
+__all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView"]
 
 #: Functions whose calls are prepared once, at most.
 _KEPT_SPECS = 256
@@ -36,27 +38,46 @@ _KEPT_SPECS = 256
 _AHEAD = 256
 
 
-def future_of(task: Task[Any], submit: Callable[[Task[Any]], None]) -> Future[Any]:
-    """Submit a task and return a :class:`concurrent.futures.Future` of it."""
-    from concurrent.futures import Future
+class _Work:
+    """The target of a task that has a :class:`concurrent.futures.Future`, which tells when it starts and ends."""
 
-    future: Future[Any] = Future()
+    def __init__(self, function: Callable[..., Any]) -> None:
+        from concurrent.futures import Future
 
-    def tell(task: Task[Any]) -> None:
+        self.__qualname__ = name_of(function)
+        self._function = function
+        self.future: Future[Any] = Future()
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> None:
+        future = self.future
         if not future.set_running_or_notify_cancel():
             return
         try:
-            error = task.exception()
-        except BaseException as cancelled:
-            error = cancelled
-        if error is not None:
-            future.set_exception(error)
+            value = self._function(*args, **kwargs)
+        except BaseException as error:
+            with suppress(Exception):       # the task has ended before: see end()
+                future.set_exception(error)
         else:
-            future.set_result(task.result)
+            with suppress(Exception):
+                future.set_result(value)
 
-    task._more().callbacks = [tell]
-    submit(task)
-    return future
+    def start(self, task: Task[Any]) -> None:
+        """Submit the task."""
+        task._more().callbacks = [self._end]
+        task._spec.pool.submit(task)
+        self.future.add_done_callback(lambda future: future.cancelled() and task.cancel())
+
+    def _end(self, task: Task[Any]) -> None:
+        """The task has ended. If its function has not, or never ran, the future ends here."""
+        future = self.future
+        if future.cancelled() or not future.done() and future.cancel():
+            if getattr(future, "_state", None) == "CANCELLED":
+                future.set_running_or_notify_cancel()       # tells concurrent.futures.wait(), too
+            return
+        if future.done():
+            return
+        with suppress(Exception):           # its function returns just now
+            future.set_exception(TaskCancelledError(f"task {task.name} was cancelled"))
 
 
 class ThreadPoolView:
@@ -81,8 +102,9 @@ class ThreadPoolView:
         if self._is_shut_down:
             raise SupervisorStoppedError("thread_pool.submit was called after thread_pool.shutdown(); submit a "
                                          "background_task, or call set_thread_pool() to use thread_pool again")
-        task: Task[Any] = Task(TaskSpec(self._pool, function, TaskOptions()), args, kwargs, copy_context())
-        future = future_of(task, self._pool.submit)
+        work = _Work(function)
+        work.start(Task(TaskSpec(self._pool, work, TaskOptions()), args, kwargs, copy_context()))
+        future = work.future
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future

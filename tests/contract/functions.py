@@ -468,3 +468,11 @@ def leave_a_task_behind(gate):
     from atasker_like import background_task
 
     background_task(enter)(gate)
+
+
+def fail_at_two(number):
+    return number // (number != 2)
+
+
+def keyword_names(**keywords):
+    return sorted(keywords)

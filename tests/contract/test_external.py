@@ -598,7 +598,7 @@ def test_task_that_starts_late_in_an_executor_is_reported(supervisor, manual, pu
     late = []
     supervisor.timeout_warning_func = lambda task: late.append(task.name)
     supervisor.timeout_warning = 0.0
-    task = put(f.add, name="the late one")(1)
+    task = put(f.add, 1, name="the late one")
     manual.finish(1)
     assert task.value(PATIENCE) == 1
     wait_for(lambda: late, "the report")
