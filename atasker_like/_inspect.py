@@ -45,8 +45,12 @@ def has_method(thing: Any, name: str) -> bool:
 
 
 def name_of(function: Any) -> str:
-    """Return the qualified name of a function; for another callable without one, the name of its class."""
-    return attribute_of(function, "__qualname__", str) or type(function).__qualname__
+    """Return the name of a function for people; for another callable without one, the name of its class.
+
+    It is the qualified name from the innermost function on: ``fetch`` and ``Account.add``, wherever they are defined.
+    """
+    name: str = attribute_of(function, "__qualname__", str) or type(function).__qualname__
+    return name.rpartition("<locals>.")[2]
 
 
 def _code_of(function: Any) -> CodeType | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from ._ids import short_id
 from ._inspect import shown
 from .errors import InvalidTypeError, RetryRequest, TaskRetryError
 
@@ -110,8 +111,13 @@ class StandIn(Attempt):
         self.attempts = attempts
         self._retries = retries
 
+    @property
+    def short_id(self) -> str:
+        """The id's form for messages and screens, such as ``p-17``."""
+        return short_id(self.id)
+
     def _label(self) -> str:
-        return f"{self.name} ({self.id[-8:]})"
+        return f"{self.name} ({self.short_id})"
 
     def __repr__(self) -> str:
         return f"<Task {self._label()} running>"

@@ -9,12 +9,12 @@ the next one. What it raises is logged.
 """
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 
 from ._checks import count, seconds
 from ._inspect import is_coroutine_function, name_of
+from ._ids import new_id, short_id
 from ._log import log
 from .engine.blocking import block, deadline_of_stop
 from .engine.loop_mailbox import mailbox_of
@@ -55,7 +55,7 @@ class AsyncJob:
                                    f"{name_of(target)}; for a plain function use "
                                    "a background_worker with an interval")
         number = count("number of an async job", 0 if number is None else number, 0)
-        self.id = os.urandom(12).hex()
+        self.id = new_id()
         self.target = target
         self.args = _made_of(tuple, "args", "a sequence", args)
         self.kwargs: dict[str, Any] = _made_of(dict, "kwargs", "a mapping", kwargs)
@@ -83,7 +83,7 @@ class AsyncJob:
         return was
 
     def __repr__(self) -> str:
-        return f"<AsyncJob {name_of(self.target)} {self.id[-8:]}>"
+        return f"<AsyncJob {name_of(self.target)} {short_id(self.id)}>"
 
 
 class AsyncJobScheduler:

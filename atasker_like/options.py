@@ -15,7 +15,7 @@ from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Mapping, Tuple, Type, Union
+    from typing import Any, Iterable, Tuple, Type, Union
 
     Errors = Union[Type[BaseException], str, Tuple[Union[Type[BaseException], str], ...]]
 
@@ -43,6 +43,9 @@ _DEFAULTS: dict[str, Any] = {
 
 #: Seconds, some thirty years: a pause that grows beyond all bounds.
 _LONGEST = 1e9
+
+#: Options that take any object, which need not be comparable.
+_ANYTHING = ("group_id", "metadata")
 
 _BACKOFFS = ("fixed", "linear", "exponential")
 
@@ -149,7 +152,7 @@ class TaskOptions:
     :param must_complete: a queue that gives up still finishes this task.
     :param detached: a queue's summary leaves this task out.
     :param ignore_result: a result backend, if there is one, does not keep the result.
-    :param metadata: a mapping of the caller's own; a shallow copy is kept.
+    :param metadata: any object of the caller's own; handles and results give it back.
     :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) for an impossible value or a conflict.
 
@@ -178,7 +181,7 @@ class TaskOptions:
         must_complete: bool
         detached: bool
         ignore_result: bool
-        metadata: Mapping[str, Any]
+        metadata: Any
 
     def __init__(self, **options: Any) -> None:
         for name in options:
@@ -216,11 +219,6 @@ class TaskOptions:
         keep(self, "ignore_on", _errors("ignore_on", self.ignore_on))
         if self.name is not None and not isinstance(self.name, str):
             raise InvalidTypeError(f"name takes a string, not {type(self.name).__name__}")
-        try:
-            keep(self, "metadata", dict(self.metadata or {}))
-        except (TypeError, ValueError):
-            raise InvalidTypeError(
-                f"metadata takes a mapping, not {type(self.metadata).__name__}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed copy")
@@ -274,9 +272,12 @@ class TaskOptions:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name, default in _DEFAULTS.items()
-                          if getattr(self, name) != default and (name != "metadata" or self.metadata))
-        return f"TaskOptions({shown})"
+        shown = []
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value is not default and (name in _ANYTHING or value != default):
+                shown.append(f"{name}={value!r}")
+        return f"TaskOptions({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (self.as_dict(),))

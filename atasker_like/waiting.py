@@ -86,7 +86,7 @@ def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
         if bad:
             first = bad[0]._summary()
             raise ExecutionError(f"{len(bad)} of {len(tasks)} tasks did not succeed; the first, {first.name} "
-                                 f"({first.task_id[-8:]}): {first.message or first.status}. All results are in "
+                                 f"({first.short_id}): {first.message or first.status}. All results are in "
                                  "the error's .results", [task._summary() for task in tasks]) from first.exception
     return values
 

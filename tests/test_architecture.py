@@ -25,6 +25,7 @@ LAYERS = [
         "_checks",
         "options",
         "_progress",
+        "_ids",
         "_retry",
         "_sqlite",
     ],
@@ -154,7 +155,7 @@ LAYERS = [
 DOORS = {"__init__", "__main__"}
 
 #: Imports only of these, so that a pool process starts fast.
-ONLY = {"pools.process.child": {"constants", "errors", "options", "_inspect", "_retry", "pools.process",
+ONLY = {"pools.process.child": {"constants", "errors", "options", "_ids", "_inspect", "_retry", "pools.process",
                                 "pools.process.log_relay"},
         "pools.process.log_relay": set()}
 

@@ -62,7 +62,7 @@ def call_back(task: Task[Any], callback: Callback) -> None:
     try:
         callback(task)
     except BaseException:
-        log.exception("a done callback of task %s (%s) raised; the task itself is %s", task.name, task.id[-8:], task.state)
+        log.exception("a done callback of task %s (%s) raised; the task itself is %s", task.name, task.short_id, task.state)
 
 
 def _waited_by(task: Task[Any]) -> Callbacks | None:

@@ -4,13 +4,15 @@ The registry holds no finished task. Whoever uses it holds the lock of the pool 
 """
 from __future__ import annotations
 
-import os
 from collections import deque
+
+from .._ids import PREFIX, make_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..constants import TaskType
     from .task import Task
 
 __all__ = ["Registry", "prefix_of"]
@@ -24,21 +26,18 @@ HISTORY = 2048
 
 def prefix_of(task_id: str) -> str:
     """Return the part of an id that all tasks of its registry share."""
-    return task_id[:-12]
+    return task_id[:PREFIX]
 
 
 class Registry:
-    """Live tasks by id. An id is the registry's own random prefix and the task's number in it.
+    """Live tasks by id. An id is the registry's own prefix and the task's number in it; see :mod:`.._ids`."""
 
-    So an id costs nothing until someone asks for it, tells the pool that it came from, and never repeats
-    in another pool, supervisor or process.
-    """
-
-    __slots__ = ("prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped",
+    __slots__ = ("tt", "prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped",
                  "history", "_shrunk")
 
-    def __init__(self) -> None:
-        self.prefix = os.urandom(6).hex()
+    def __init__(self, tt: TaskType) -> None:
+        self.tt = tt
+        self.prefix = make_prefix(tt)
         self.live: dict[int, Task[Any]] = {}      # by number
         self.named: dict[str, Task[Any]] = {}     # those whose id the caller has chosen, by id
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
@@ -63,9 +62,9 @@ class Registry:
             task = self.named.get(task_id)
             if task is not None:
                 return task
-        if len(task_id) == 24 and task_id.startswith(self.prefix):
+        if len(task_id) == 32 and task_id.startswith(self.prefix):
             try:
-                return self.live.get(int(task_id[12:], 16))
+                return self.live.get(int(task_id[PREFIX:], 16))
             except ValueError:
                 return None
         return None

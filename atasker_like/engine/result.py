@@ -1,6 +1,7 @@
 """What remains of a task: TaskResult, the frozen answer, and Failure, the error that someone must look at."""
 from __future__ import annotations
 
+from .._ids import short_id
 from .._inspect import shown
 from .._log import log
 from ..errors import TaskCancelledError
@@ -53,7 +54,7 @@ class Failure:
             return
         try:
             log.error("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), "
-                      "retries or a callback to handle it", self.name, self.id[-8:],
+                      "retries or a callback to handle it", self.name, short_id(self.id),
                       exc_info=(type(self.error), self.error, self.traceback))
         except Exception:   # the interpreter is ending and logging with it: there is nowhere left to say it
             pass
@@ -107,6 +108,11 @@ class TaskResult:
         raise AttributeError("a TaskResult does not change")
 
     @property
+    def short_id(self) -> str:
+        """The id's form for messages and screens, such as ``t-17``."""
+        return short_id(self.task_id)
+
+    @property
     def ok(self) -> bool:
         """True when the task succeeded."""
         return self.status == "succeeded"
@@ -116,13 +122,15 @@ class TaskResult:
         if self.exception is not None:
             raise self.exception
         if self.status == "cancelled":
-            raise TaskCancelledError(f"task {self.name} ({self.task_id[-8:]}) was cancelled")
+            raise TaskCancelledError(f"task {self.name} ({self.short_id}) was cancelled")
         return self.value
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskResult):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        # As lists, whose members are equal if they are the same: not everything can be compared.
+        mine, theirs = ([getattr(one, name) for name in self.__slots__] for one in (self, other))
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -17,6 +17,7 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._checks import in_seconds
+from .._ids import short_id
 from .._inspect import described
 from .._log import log
 from .._retry import Attempt
@@ -251,7 +252,7 @@ class Task(_Subscript[T], Attempt):
         """Warn of a wait that has begun if nothing runs the task, as its queue has not been started."""
         lane = self._spec.lane
         if lane is not None and lane.paused and self._status == QUEUED:
-            lane.warn_of_wait(f"task {self.name} ({self.id[-8:]})")
+            lane.warn_of_wait(f"task {self.name} ({self.short_id})")
 
     def _start(self, deadline: float | None) -> bool:
         """Block until the task is started, or has ended; say whether it is."""
@@ -278,6 +279,11 @@ class Task(_Subscript[T], Attempt):
         if extra is not None and extra.task_id is not None:
             return extra.task_id
         return self._spec.pool.task_id(self)
+
+    @property
+    def short_id(self) -> str:
+        """The id's form for messages and screens, such as ``t-17``: the kind of pool and the number in it."""
+        return short_id(self.id)
 
     @property
     def task(self) -> Task[T]:
@@ -335,9 +341,9 @@ class Task(_Subscript[T], Attempt):
         return self._spec.worker
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """A copy of the mapping given in the options."""
-        return dict(self._spec.options.metadata)
+    def metadata(self) -> Any:
+        """The object given in the options; None by default."""
+        return self._spec.options.metadata
 
     # -- how far it is -------------------------------------------------------------------------------
 
@@ -435,7 +441,7 @@ class Task(_Subscript[T], Attempt):
     @result.setter
     def result(self, value: Any) -> None:
         if self.done():
-            raise InvalidArgumentError(f"task {self.name} ({self.id[-8:]}) has ended, and its result cannot change; "
+            raise InvalidArgumentError(f"task {self.name} ({self.short_id}) has ended, and its result cannot change; "
                                        "assign it before mark_completed()")
         with self._spec.pool.lock:
             self._more().returned = (value,)
@@ -491,10 +497,10 @@ class Task(_Subscript[T], Attempt):
     def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True) -> None:
         deadline = deadline_of(timeout)
         if not self.done() and not self._end(deadline):
-            raise WaitTimeoutError(f"task {self.name} ({self.id[-8:]}) is {self.state} after {in_seconds(timeout)} of "
+            raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after {in_seconds(timeout)} of "
                                    "waiting; it goes on: wait again, or cancel() it")
         if self._status == CANCELED and cancelled_raises:
-            raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was cancelled, so it has no result")
+            raise TaskCancelledError(f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
 
     def _summary(self) -> TaskResult:
         """The TaskResult of a task that has ended. Whoever has it has seen the error."""
@@ -596,10 +602,10 @@ class Task(_Subscript[T], Attempt):
             outcome = self._outcome if self.done() else None
             if type(outcome) is Failure and isinstance(outcome.error, TaskTimeoutError):
                 raise TaskTimeoutError(str(outcome.error))
-            raise TaskCancelledError(f"the supervisor no longer waits for task {self.name} ({self.id[-8:]})")
+            raise TaskCancelledError(f"the supervisor no longer waits for task {self.name} ({self.short_id})")
         extra = self._extra
         if extra is not None and extra.cancel_requested:
-            raise TaskCancelledError(f"task {self.name} ({self.id[-8:]}) was asked to stop by cancel()")
+            raise TaskCancelledError(f"task {self.name} ({self.short_id}) was asked to stop by cancel()")
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
@@ -611,7 +617,7 @@ class Task(_Subscript[T], Attempt):
         return self._spec.options.retries
 
     def _label(self) -> str:
-        return f"{self.name} ({self.id[-8:]})"
+        return f"{self.name} ({self.short_id})"
 
     def _check_inside(self) -> None:
         """See :meth:`Attempt._check_inside`."""
@@ -635,11 +641,11 @@ class Task(_Subscript[T], Attempt):
         return True if other is None else NotImplemented
 
     def __repr__(self) -> str:
-        return f"<Task {self.name} {self.id[-8:]} {self.state}>"
+        return f"<Task {self.name} {self.short_id} {self.state}>"
 
 
 def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
-    return SupervisorBusyError(f"cannot wait for task {task.name} ({task.id[-8:]}) here: this code, a signal handler or a "
+    return SupervisorBusyError(f"cannot wait for task {task.name} ({task.short_id}) here: this code, a signal handler or a "
                                "finalizer, came in between two steps of the supervisor, which go on when it returns; "
                                "use add_done_callback")
 

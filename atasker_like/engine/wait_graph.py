@@ -286,7 +286,7 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
 
 
 def _named(task: Task[Any]) -> str:
-    return f"task {task.name} ({task.id[-8:]})"
+    return f"task {task.name} ({task.short_id})"
 
 
 def _describe(circle: Circle) -> str:

@@ -14,7 +14,6 @@ its owner; the calls that change something look, and have another thread make th
 """
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from _thread import get_ident, start_new_thread
@@ -22,6 +21,7 @@ from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter, time
 
+from .._ids import new_id
 from .._log import log
 from ..constants import TaskType
 from ..engine.blocking import Latch
@@ -71,7 +71,7 @@ class Pool(Intake):
         self.timer = timer
         self.lock = threading.RLock()       # guards the pool, its registry, its admission and its tasks
         self.gates = Gates()                # where pool threads wait for the lock
-        self.registry = Registry()
+        self.registry = Registry(self.tt)
         self.timeouts = Timeouts(timer, self)
         self.admission = admission
         self.accepting = False
@@ -116,7 +116,7 @@ class Pool(Intake):
     def _submit_elsewhere(self, task: Task[Any]) -> None:
         extra = task._more()
         if extra.task_id is None:
-            extra.task_id = os.urandom(12).hex()        # it has no number yet, and may be asked for its id
+            extra.task_id = new_id()        # it has no number yet, and may be asked for its id
         self.elsewhere(self._submit_late, task)
 
     def _submit_late(self, task: Task[Any]) -> None:
@@ -124,7 +124,7 @@ class Pool(Intake):
             self.submit(task)
         except BaseException as error:      # its submission has returned: the task must end
             log.warning("task %s (%s), submitted by a signal handler or a finalizer, is cancelled: %s", task.name,
-                        task.id[-8:], error)
+                        task.short_id, error)
             with self.lock:
                 if not task.done():
                     self.registry.add(task)
@@ -687,7 +687,7 @@ class Pool(Intake):
     def _expired(self, task: Task[Any], deadline: float) -> None:
         """The timer's call: a task has run for its timeout."""
         assert task._spec.timeout is not None
-        error = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
+        error = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
         pause = self._retry_pause(task, error)
         with self.lock:
@@ -779,7 +779,7 @@ class Pool(Intake):
             task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
         self.lock = threading.RLock()
         self.gates = Gates()
-        self.registry = Registry()
+        self.registry = Registry(self.tt)
         self.timeouts.reset()
         self.admission = self.admission.empty_copy()
         self.accepting = self.draining = False
@@ -884,7 +884,7 @@ class Pool(Intake):
                 callback(value)
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
-                              task.id[-8:])
+                              task.short_id)
 
 
 def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:

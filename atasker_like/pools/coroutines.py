@@ -205,7 +205,7 @@ class LoopPool(Pool):
                     extra.running = 0           # a driver that comes back after all finds that it is not meant
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
-                    error = SupervisorStoppedError(f"the loop of task {task.name} ({task.id[-8:]}) was closed; the "
+                    error = SupervisorStoppedError(f"the loop of task {task.name} ({task.short_id}) was closed; the "
                                                    "coroutine never ran")
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
                     self._leave_line(task)

@@ -350,7 +350,7 @@ class ThreadPool(Pool):
         """There is no thread, not even for the timer: say so in the task."""
         watchers = None
         broken = self._failure(task, PoolBrokenError(
-            f"{self.name} could not start a thread for task {task.name} ({task.id[-8:]}): {error}; "
+            f"{self.name} could not start a thread for task {task.name} ({task.short_id}): {error}; "
             "the system's limit on threads or memory is reached"))
         held = task._hold()
         with self.lock:
@@ -553,7 +553,7 @@ class ThreadPool(Pool):
             failure.seen = True
             # The first two are what it was asked to raise.
             if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
-                log.warning("task %s (%s) raised %s after it had been given up", task.name, task.id[-8:],
+                log.warning("task %s (%s) raised %s after it had been given up", task.name, task.short_id,
                             type(error).__name__)
         del held, value, failure
         for chore in [*chores, *told]:

@@ -76,8 +76,8 @@ class _Handle(TaskView):
         return self.task.options.detached
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """A copy of the mapping given in the options."""
+    def metadata(self) -> Any:
+        """The object given in the options; None by default."""
         return self.task.metadata
 
     @property
@@ -160,7 +160,7 @@ class _Handle(TaskView):
         raise NotImplementedError
 
     def _is(self, what: str) -> str:
-        return f"task {self.name} ({self.task_id[-8:]}) {what}"
+        return f"task {self.name} ({self.task.short_id}) {what}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Handle):
@@ -171,7 +171,7 @@ class _Handle(TaskView):
         return hash(self.task)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} {self.task_id[-8:]} {self.status}>"
+        return f"<{type(self).__name__} {self.name} {self.task.short_id} {self.status}>"
 
 
 def views_of(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:

@@ -318,7 +318,7 @@ class Submitting(Settings):
         """Return the tasks of some calls, ended ones where a checkpoint knows them; and those that are to be submitted."""
         keys = [page.key(call) for call in calls]
         # First what is known: a value that cannot be read is an error before anything has been submitted.
-        tasks = [_ended(spec, f"{self._key}{next(self._restored):08x}", page.value(key)) if page.has(key) else task
+        tasks = [_ended(spec, f"{next(self._restored):08x}{self._key}", page.value(key)) if page.has(key) else task
                  for key, task in zip(keys, tasks)]
         missing = [task for task in tasks if not task.done()]
         for key, task in zip(keys, tasks):

@@ -116,7 +116,7 @@ class RunSummary:
             return
         bad = [result for result in self.results
                if result.status == "failed" or include_cancelled and result.status == "cancelled"]
-        raise ExecutionError(f"{self._counts()}; the first, {bad[0].name} ({bad[0].task_id[-8:]}): "
+        raise ExecutionError(f"{self._counts()}; the first, {bad[0].name} ({bad[0].short_id}): "
                              f"{bad[0].message or bad[0].status}. Their results are in the error's .results",
                              bad) from bad[0].exception
 
@@ -135,7 +135,7 @@ class RunSummary:
                                   [_row(name, members) for name, members in self.by_name().items()], width)]
         bad = [result for result in self.results if result.status != "succeeded"]
         if bad:
-            rows = [(result.name, result.task_id[-8:], result.status, str(result.attempts), f"{result.duration:.3f}",
+            rows = [(result.name, result.short_id, result.status, str(result.attempts), f"{result.duration:.3f}",
                      " ".join((result.message or "").split())) for result in bad[:_SHOWN]]
             lines += ["", *_table(("task", "id", "status", "attempts", "seconds", "message"), rows, width, left=(0, 1, 2, 5))]
             if len(bad) > _SHOWN:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import time
 
 from .._checks import seconds_or_none
+from .._ids import short_id
 from .._inspect import described
 from ..engine.registry import prefix_of
 from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
@@ -135,7 +136,7 @@ class Backend:
         try:
             return self.coder.decode(task_id, text)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ResultBackendError(f"{self!r} holds something for task {task_id[-8:]} that is no result "
+            raise ResultBackendError(f"{self!r} holds something for task {short_id(task_id)} that is no result "
                                      f"({described(error)}); something else has written to it") from error
 
     def _guarded(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
@@ -276,9 +277,9 @@ class Backend:
         if self.find(task_id).state.is_final:       # it has ended meanwhile
             return False
         if address is None:
-            raise TaskNotFoundError(f"no process can be asked to cancel task {task_id[-8:]}: nothing in {self!r} says where it "
+            raise TaskNotFoundError(f"no process can be asked to cancel task {short_id(task_id)}: nothing in {self!r} says where it "
                                     "is; its process must keep results there and call serve() of its backend")
-        raise TaskNotFoundError(f"the process at {address} has no task {task_id[-8:]}, and {self!r} does not say how it "
+        raise TaskNotFoundError(f"the process at {address} has no task {short_id(task_id)}, and {self!r} does not say how it "
                                 "ended; that process may be another one by now")
 
     # -- of the supervisor ---------------------------------------------------------------------------

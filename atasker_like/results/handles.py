@@ -6,6 +6,7 @@ What they answer is the same in both: what the backend gives back, and not the o
 from __future__ import annotations
 
 from .._checks import in_seconds, seconds
+from .._ids import short_id
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
@@ -59,14 +60,14 @@ class _Result(_Subscript[T]):
         """
         backend: Backend | None = task_supervisor.result_backend if self._backend is None else self._backend
         if backend is None:
-            raise BackendNotConfiguredError(f"nobody keeps the result of task {self.task_id[-8:]}; call "
+            raise BackendNotConfiguredError(f"nobody keeps the result of task {short_id(self.task_id)}; call "
                                             "task_supervisor.set_result_backend(), or give this one a backend")
         return backend
 
     def _task(self) -> Task[Any] | None:
         task = self.backend.find_task(self.task_id)
         if task is not None and task._spec.options.ignore_result:
-            raise ResultNotStoredError(f"the result of task {task.name} ({self.task_id[-8:]}) is not kept: it was submitted with "
+            raise ResultNotStoredError(f"the result of task {task.name} ({short_id(self.task_id)}) is not kept: it was submitted with "
                                        "ignore_result")
         return task
 
@@ -82,7 +83,7 @@ class _Result(_Subscript[T]):
             del task        # the traceback of what is raised holds this frame
 
     def _too_late(self, timeout: Seconds | None) -> WaitTimeoutError:
-        return WaitTimeoutError(f"task {self.task_id[-8:]} had not ended after {in_seconds(timeout)} of waiting; it goes on if it has "
+        return WaitTimeoutError(f"task {short_id(self.task_id)} had not ended after {in_seconds(timeout)} of waiting; it goes on if it has "
                                 "begun, and is waited for in vain if nobody knows its id")
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 
+from .._ids import short_id
 from ..constants import TASK_CRITICAL
 from ..errors import InvalidArgumentError, ResultBackendError, ServiceConnectionError
 from ..service.addresses import Address
@@ -90,18 +91,18 @@ def ask_to_cancel(address: str, task_id: str) -> bool | None:
     :raises ResultBackendError: (an OSError) it is no address of this machine.
     """
     if not address.startswith("unix:"):     # the store says so, and any program may have written that
-        raise ResultBackendError(f"the store names {address!r} as the address of task {task_id[-8:]}, which is no Unix domain "
+        raise ResultBackendError(f"the store names {address!r} as the address of task {short_id(task_id)}, which is no Unix domain "
                                  "socket; something else has written to it")
     task = Cancel(task_id)
     line = encode_request(os.urandom(8).hex(), None, task.type(), task.payload(), {}, False)
     try:
         message = decode(_exchange(Address(address).path, line))
     except (OSError, ValueError) as error:
-        raise ServiceConnectionError(f"the process of task {task_id[-8:]} cannot be asked at {address}: {error}; it may have "
+        raise ServiceConnectionError(f"the process of task {short_id(task_id)} cannot be asked at {address}: {error}; it may have "
                                      "ended") from error
     result = result_of(message)
     if result is None:
-        raise ServiceConnectionError(f"the process at {address} takes no request to cancel task {task_id[-8:]}: "
+        raise ServiceConnectionError(f"the process at {address} takes no request to cancel task {short_id(task_id)}: "
                                      f"{message.get('message')}")
     answer: bool | None = result.unwrap()
     return answer

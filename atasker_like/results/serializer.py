@@ -21,6 +21,7 @@ import sys
 from json import JSONEncoder, loads
 from time import perf_counter, time
 
+from .._ids import short_id
 from .._inspect import described, shown, text_of, traceback_text, why_not_rebuilt
 from ..engine.result import Failure, with_cause
 from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
@@ -108,7 +109,7 @@ class Coder:
             return _open(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
         if task._status == CANCELED:
-            return self._encode_error(TaskCancelledError(f"task {task.name} ({task.id[-8:]}) was cancelled"), "", about)
+            return self._encode_error(TaskCancelledError(f"task {task.name} ({task.short_id}) was cancelled"), "", about)
         if type(outcome) is Failure:
             return self._encode_error(outcome.error, traceback_text(outcome.error, outcome.traceback), about)
         return self._encode_value(outcome, about)
@@ -225,16 +226,16 @@ class Coder:
         if "pickle" not in stored:
             advice = "have the function return plain data" + (
                 "" if self._pickles else ", or give the backend serializer='pickle'")
-            return None, ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value could not be stored "
+            return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value could not be stored "
                                               f"({stored['why']}); {advice}. It was {stored['repr']}")
         if not self._pickles:
             return None, ResultNotStoredError(
-                f"task {task_id[-8:]} succeeded, and its value was stored as a pickle. To read one runs what it says: give "
+                f"task {short_id(task_id)} succeeded, and its value was stored as a pickle. To read one runs what it says: give "
                 "the backend serializer='pickle' if you trust all who write to it")
         try:
             return _unpickled(stored["pickle"]), None
         except BaseException as raised:
-            return None, ResultNotStoredError(f"task {task_id[-8:]} succeeded, but its value cannot be rebuilt here "
+            return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value cannot be rebuilt here "
                                               f"({described(raised)})")
 
     def _call_of(self, stored: dict[str, Any]) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:

@@ -10,8 +10,8 @@ A supervisor whose class overrides none of them has no :class:`Overrides`, and i
 """
 from __future__ import annotations
 
-import os
 
+from .._ids import new_id
 from .._log import log
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.current import current
@@ -65,7 +65,7 @@ class Overrides:
 
     def put(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Submit a call by ``put_task``; return what that returns."""
-        task_id = os.urandom(16).hex()
+        task_id = new_id()
         self._under_way[task_id] = spec
         more = {} if spec.worker is None else {"worker": spec.worker}
         try:
@@ -152,4 +152,4 @@ class Marks:
 
     def _log(self, method: str, task: Task[Any]) -> None:
         log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task itself is not affected",
-                      self._supervisor.id, method, type(self._supervisor).__name__, task.name, task.id[-8:])
+                      self._supervisor.id, method, type(self._supervisor).__name__, task.name, task.short_id)

@@ -404,7 +404,7 @@ class Schedulers:
 
 
     def _late_message(self, task: Task[Any], waited: float) -> str:
-        fields = {"supervisor_id": self.id, "task_id": task.id[-8:], "name": task.name, "target": task._spec.function,
+        fields = {"supervisor_id": self.id, "task_id": task.short_id, "name": task.name, "target": task._spec.function,
                   "time_spent": waited}
         try:
             return self.timeout_message.format(**fields)

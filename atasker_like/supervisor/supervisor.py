@@ -20,7 +20,9 @@ from time import monotonic, time
 
 from .. import _checks, _modes
 from .._checks import runs_when_called, seconds_or_none
+from .._ids import new_id, short_id
 from .._inspect import has_method, is_coroutine_function, name_of, shown, wants_task_id
+from .._inspect import has_method, is_coroutine_function, name_of, wants_task_id
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskType
 from ..engine.blocking import deadline_of_stop, remaining
@@ -408,7 +410,7 @@ class TaskSupervisor(Schedulers):
             given_up = self._threads.give_up()
             if given_up:
                 log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)", self.id,
-                            len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+                            len(given_up), ", ".join(short_id(task_id) for task_id in given_up))
             deadline = monotonic() + LAST_GRACE
         processes = self._processes
         if processes is not None:
@@ -842,7 +844,7 @@ class TaskSupervisor(Schedulers):
                                   worker=worker, lane=spec.lane, named_id=not spec.takes_id)
         task: Task[Any] = Task(spec, tuple(args), keywords, _context(spec))
         if task_id is None and wants_id:
-            task_id = os.urandom(12).hex()
+            task_id = new_id()
         if task_id is not None:
             if not isinstance(task_id, str) or not task_id:
                 raise InvalidTypeError(f"task_id takes a string that is not empty, not {shown(task_id)}")

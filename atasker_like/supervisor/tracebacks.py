@@ -33,7 +33,7 @@ def stacks_text(supervisor_id: str, threads: ThreadPool, processes: ProcessPool 
 
 def _head(task: Task[Any], where: str) -> str:
     seconds = perf_counter() - task._started if task._has_started() else 0.0
-    return f"task {task.name} ({task.id[-8:]}), {where}, for {seconds:.1f} s:\n"
+    return f"task {task.name} ({task.short_id}), {where}, for {seconds:.1f} s:\n"
 
 
 def _of_threads(pool: ThreadPool) -> list[str]:

@@ -176,7 +176,7 @@ def test_functions_that_were_decorated_before_go_to_the_executor(supervisor, man
     assert wait_completed(tasks, PATIENCE) == [1, 2, 3]
     assert list(results) == [4, 5]
     assert own.process_count() == 0
-    assert {task.id[:12] for task in tasks} == {supervisor._processes.registry.prefix}
+    assert {task.id[:20] for task in tasks} == {supervisor._processes.registry.prefix}
 
 
 def test_the_own_pool_comes_back(supervisor):
@@ -523,7 +523,7 @@ def test_stop_reports_what_the_executor_still_runs(supervisor, manual, put, capl
     report = supervisor.stop(wait=0.01)
     assert (report.abandoned, report.cancelled, report.complete) == (1, 2, True)
     assert (task.state, waiting.state) == ("cancelled", "cancelled")
-    assert "Manual still runs 1 task(s)" in caplog.text and task.id[-8:] in caplog.text
+    assert "Manual still runs 1 task(s)" in caplog.text and task.short_id in caplog.text
     manual.run(0)
     assert supervisor.stats().process.abandoned == 0
     with pytest.raises(SupervisorStoppedError):

@@ -258,7 +258,7 @@ def test_an_error_after_mark_completed_is_no_unseen_failure(kind, gate, unseen):
 def test_a_failure_that_nobody_looked_at_is_logged(kind, caplog):
     task = kind.bind(f.fail, name="careless")("unnoticed")
     assert task.completed.wait(10)
-    short_id = task.id[-8:]
+    short_id = task.short_id
     kind.supervisor.stop(wait=10)
     del task
     gc.collect()

@@ -203,7 +203,7 @@ def test_the_error_says_how_the_process_died(process, function, args, exitcode, 
     assert type(error) is ProcessDiedError
     assert (error.exitcode, error.signal) == (exitcode, number)
     assert error.pid not in (None, os.getpid())
-    for part in (word, str(error.pid), function.__name__, task.id[-8:]):
+    for part in (word, str(error.pid), function.__name__, task.short_id):
         assert part in str(error)
     assert process.bind(f.add)(1).value(20) == 1
 
@@ -359,7 +359,7 @@ def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     assert [type(error) for error in errors] == [PoolBrokenError] * 3
     assert len({id(error) for error in errors}) == 3
     assert "the initializer does not like it here" in str(errors[0])
-    assert "add" in str(errors[0]) and tasks[0].id[-8:] in str(errors[0])
+    assert "add" in str(errors[0]) and tasks[0].short_id in str(errors[0])
     assert errors[0].__cause__ is not None
     assert 1 <= len(trace.lines) <= 10
 

@@ -596,9 +596,9 @@ def test_a_task_that_starts_late_is_told_of(supervisor, caplog, warning, critica
         kind, found = late.told.get(timeout=PATIENCE)
         kinds[found] = kind
     assert kinds[task] == told
-    wait_for(lambda: f"task len ({task.id[-8:]}) started" in caplog.text, "it is logged")
+    wait_for(lambda: f"task len ({task.short_id}) started" in caplog.text, "it is logged")
     level = {"warning": "WARNING", "critical": "ERROR"}[told]
-    assert level in {record.levelname for record in caplog.records if task.id[-8:] in record.getMessage()}
+    assert level in {record.levelname for record in caplog.records if task.short_id in record.getMessage()}
 
 
 def test_message_of_a_late_start_can_be_chosen(supervisor, caplog):
@@ -606,7 +606,7 @@ def test_message_of_a_late_start_can_be_chosen(supervisor, caplog):
     supervisor.timeout_message = "{supervisor_id}/{task_id}/{name}/{target}/{time_spent:.0f}"
     supervisor.timeout_warning = 0
     task = late.one_waits()
-    wanted = f"{supervisor.id}/{task.id[-8:]}/len/{len}/"
+    wanted = f"{supervisor.id}/{task.short_id}/len/{len}/"
     wait_for(lambda: wanted in caplog.text, "it is logged")
 
 
@@ -615,7 +615,7 @@ def test_message_that_cannot_be_filled_in_is_told_of(supervisor, caplog):
     supervisor.timeout_message = "{task}"
     supervisor.timeout_warning = 0
     task = late.one_waits()
-    wait_for(lambda: f"task len ({task.id[-8:]}) started" in caplog.text, "it is logged")
+    wait_for(lambda: f"task len ({task.short_id}) started" in caplog.text, "it is logged")
     assert "timeout_message '{task}' cannot be filled in (KeyError: 'task'); it may name supervisor_id" in caplog.text
 
 

@@ -54,7 +54,7 @@ def test_timeout(kind, gate):
     task = kind.bind(f.enter, timeout=0.05, name="endless")(gate)
     error = task.exception(20)
     assert type(error) is TaskTimeoutError
-    assert "endless" in str(error) and task.id[-8:] in str(error) and "0.05" in str(error)
+    assert "endless" in str(error) and task.short_id in str(error) and "0.05" in str(error)
     assert task.state == "failed"
     assert kind.bind(f.add)(1).value(20) == 1     # its place is another one's
 

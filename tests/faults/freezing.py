@@ -54,7 +54,7 @@ def _ended_by_its_timeout(scene, function, *args):
 
         error = scene.failed(victim, TaskTimeoutError)
         if error is not None:
-            for word in (victim.native.name, victim.native.id[-8:], "%g s" % timeout):
+            for word in (victim.native.name, victim.native.short_id, "%g s" % timeout):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))
     else:
         scene.failed(victim)

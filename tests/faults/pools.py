@@ -40,7 +40,7 @@ def _initializer(scene, how, word, hurry=None, **options):
         from atasker_like import PoolBrokenError
 
         for handle in waiting:
-            error = scene.failed(handle, PoolBrokenError, word, handle.native.name, handle.native.id[-8:])
+            error = scene.failed(handle, PoolBrokenError, word, handle.native.name, handle.native.short_id)
             if error is not None:
                 scene.check(error.__cause__ is not None and word in str(error.__cause__),
                             "the cause is not the initializer's: %r" % error.__cause__)
@@ -153,7 +153,7 @@ def fork_server_killed(scene):
         error = scene.failed(victim, ProcessDiedError)
         if error is not None:
             scene.check(error.exitcode is None, "the error has an exit code: %s" % error, victim)
-            for word in (str(error.pid), victim.native.name, victim.native.id[-8:], "the fork server"):
+            for word in (str(error.pid), victim.native.name, victim.native.short_id, "the fork server"):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))
             scene.replaced(error.pid)
     else:

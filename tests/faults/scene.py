@@ -194,7 +194,7 @@ class Scene:
         if number is not None:
             exitcode = -number
         word = "exit code %s" % exitcode if number is None else signal.Signals(number).name
-        error = self.failed(handle, ProcessDiedError, word, handle.native.name, handle.native.id[-8:])
+        error = self.failed(handle, ProcessDiedError, word, handle.native.name, handle.native.short_id)
         if error is None:
             return None
         self.check(str(error.pid) in str(error), "has a message that does not say %s: %s" % (error.pid, error), handle)

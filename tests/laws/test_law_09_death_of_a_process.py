@@ -77,7 +77,7 @@ def test_a_kill_costs_the_running_task_and_its_siblings_run(scene, method):
     error = victim.exception(PATIENCE)
     assert isinstance(error, ProcessDiedError)
     assert (error.pid, error.exitcode, error.signal) == (scene.pid, -9, 9)
-    for said in (str(scene.pid), "SIGKILL", victim.name, victim.id[-8:]):
+    for said in (str(scene.pid), "SIGKILL", victim.name, victim.short_id):
         assert said in str(error)
     assert before.value(PATIENCE) == "before"
     assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(8)]

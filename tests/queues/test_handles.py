@@ -24,7 +24,7 @@ def test_what_a_handle_shows(face, gate):
     assert type(handle) is (TaskHandle if face.is_async else SyncTaskHandle)
     assert (handle.name, handle.priority, handle.group_id, handle.must_complete, handle.metadata, handle.detached) == (
         "n", 1, "g", True, {"k": 1}, False)
-    assert (other.priority, other.must_complete, other.group_id, other.metadata, other.scheduled_for) == (3, False, None, {}, None)
+    assert (other.priority, other.must_complete, other.group_id, other.metadata, other.scheduled_for) == (3, False, None, None, None)
     assert before <= handle.created_at <= perf_counter()
     assert (handle.status, handle.attempts, handle.done(), handle.cancelled()) == ("pending", 0, False, False)
     face.do(queue.start)
@@ -266,3 +266,36 @@ def test_as_completed_that_is_given_up_forgets_the_tasks(threads):
 def test_what_as_completed_does_not_take(wrong):
     with pytest.raises(InvalidTypeError):
         as_completed(wrong)
+
+
+@pytest.mark.parametrize("mine", ["order-17", {"k": [1]}, 0, None, object()])
+def test_metadata_of_handle_and_result_is_the_object_that_was_given(face, mine):
+    queue = face.make()
+    handle = face.do(partial(queue.submit, face.function("double"), 1, metadata=mine))
+    result = face.run(queue).results[0]
+    assert handle.metadata is mine and result.metadata is mine and handle.result().metadata is mine
+    assert result == handle.result()
+
+
+def test_the_name_of_a_local_function_is_short(face):
+    def double(x):
+        return 2 * x
+
+    async def co_double(x):
+        return 2 * x
+
+    class Account:
+        def add(self, x):
+            return x
+
+        async def co_add(self, x):
+            return x
+
+    queue = face.make()
+    if face.is_async:
+        functions_and_names = [(co_double, "co_double"), (Account().co_add, "Account.co_add")]
+    else:
+        functions_and_names = [(double, "double"), (Account().add, "Account.add"), (lambda x: x, "<lambda>")]
+    handles = [face.do(queue.submit, function, 1) for function, _ in functions_and_names]
+    assert [handle.name for handle in handles] == [name for _, name in functions_and_names]
+    assert list(face.run(queue).by_name()) == [name for _, name in functions_and_names]

@@ -300,7 +300,7 @@ def test_repr():
     assert repr(double) == "<background_task double>"
     task = double(1)
     task.wait(10)
-    assert repr(task) == f"<Task double {task.id[-8:]} succeeded>"
+    assert repr(task) == f"<Task double {task.short_id} succeeded>"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

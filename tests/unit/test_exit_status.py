@@ -127,11 +127,11 @@ def test_the_status_of_a_fork_server_is_noted_before_it_is_replaced(ended, monke
 
 
 class Named:
-    name, id = "fetch", "0" * 31 + "1"
+    name, short_id = "fetch", "p-1"
 
 
 @pytest.mark.parametrize("status, words", [
-    (ExitStatus(-9), ["died by signal SIGKILL while it ran task fetch (00000001)"]),
+    (ExitStatus(-9), ["died by signal SIGKILL while it ran task fetch (p-1)"]),
     (ExitStatus(-250), ["died by signal 250 while"]),
     (ExitStatus(3), ["died with exit code 3 while", "os._exit()"]),
     (ExitStatus(None, "nobody knows"), ["died while it ran task fetch", "unknown, since nobody"]),

@@ -271,7 +271,7 @@ def test_mark_that_raises_is_logged_and_the_task_goes_on(make_supervisor, tt, me
     assert task.value(PATIENCE) == 2
     supervisor.stop(wait=PATIENCE)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"{method} of its class Failing raised for task plain ({task.id[-8:]})" in record.getMessage()
+    assert f"{method} of its class Failing raised for task plain ({task.short_id})" in record.getMessage()
     assert record.exc_info[0] is ZeroDivisionError
 
 

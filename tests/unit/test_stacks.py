@@ -34,7 +34,7 @@ def test_a_thread(supervisor):
     assert began.wait(PATIENCE)
     text = dumped(supervisor)
     go.set()
-    assert "1 running task\n" in text and task.name in text and task.id[-8:] in text
+    assert "1 running task\n" in text and task.name in text and task.short_id in text
     assert "go.wait(PATIENCE)" in text and "threads.py" not in text
 
 

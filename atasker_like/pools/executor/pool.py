@@ -22,6 +22,7 @@ import pickle
 from collections import deque
 from time import perf_counter
 
+from ..._ids import short_id
 from ..._log import log
 from ..._inspect import described
 from ...constants import TaskType
@@ -270,7 +271,7 @@ class ExternalPool(Pool):
     def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
                 ) -> PoolBrokenError:
         said = "" if cause is None else f" ({described(cause)})"
-        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.id[-8:]}){said}; it is "
+        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.short_id}){said}; it is "
                                 "broken, or has been shut down: put another one in place with "
                                 "task_supervisor.mp_pool = ..., and submit the task again, or give it retries")
         error.__cause__ = cause
@@ -389,11 +390,11 @@ class ExternalPool(Pool):
             honoured = call.outlet.cancel(handle)
         except Exception as error:
             log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s", call.outlet.name, task.name,
-                        task.id[-8:], type(error).__name__, error)
+                        task.short_id, type(error).__name__, error)
             return
         if not honoured and not call.over and not call.outlet.in_process:
             log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, and its result counts",
-                        task.name, task.id[-8:], call.outlet.name)
+                        task.name, task.short_id, call.outlet.name)
 
     def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         call = self._call_of(task)
@@ -407,7 +408,7 @@ class ExternalPool(Pool):
             task._more().payload = None
             return chores + self._retry(task, pause, error) + self._dispatch_chores()
         name = self.outlet.name if call is None else call.outlet.name
-        plain = TaskTimeoutError(f"task {task.name} ({task.id[-8:]}) ran longer than its timeout of "
+        plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout of "
                                  f"{task._spec.timeout:g} s. The executor {name} cannot end a call that runs: it goes on "
                                  "there, keeps its place until it ends, and its result is dropped; have the function "
                                  "watch the time itself, or use the supervisor's own pool, which ends its processes")
@@ -477,7 +478,7 @@ class ExternalPool(Pool):
         given_up = self.give_up()
         if given_up:
             log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)", self.name,
-                        self.outlet.name, len(given_up), ", ".join(task_id[-8:] for task_id in given_up))
+                        self.outlet.name, len(given_up), ", ".join(short_id(task_id) for task_id in given_up))
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. Whether the executor is of use in the child, it must say itself."""

@@ -30,6 +30,7 @@ from itertools import count
 from threading import get_ident, main_thread
 from time import monotonic, perf_counter
 
+from ..._ids import new_id
 from ..._inspect import described, text_of
 from ..._log import log
 from ...constants import TaskType
@@ -248,7 +249,7 @@ class ProcessPool(Upkeep):
     def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
         if self.busy_here():
-            task._more().task_id = os.urandom(12).hex()
+            task._more().task_id = new_id()
             self.elsewhere(self._refused, task, error)
             return
         held = task._hold()
@@ -705,7 +706,7 @@ class ProcessPool(Upkeep):
             self._unfit = True
             for task in self.admission.take_all():
                 error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
-                                        f"({task.id[-8:]}): {why}")
+                                        f"({task.short_id}): {why}")
                 error.__cause__ = cause
                 held = task._hold()
                 ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),

@@ -124,5 +124,5 @@ def death_of(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
     else:
         hint = _HINTS.get(-code, "a crash in C code, or someone sent the signal")
     return ProcessDiedError(
-        f"process {pid} died{how} while it ran task {task.name} ({task.id[-8:]}): {hint}. "
+        f"process {pid} died{how} while it ran task {task.name} ({task.short_id}): {hint}. "
         "Other tasks are not affected; the process is replaced.", pid, code)
