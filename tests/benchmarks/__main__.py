@@ -15,6 +15,7 @@ from tests.benchmarks.idle import row_14
 from tests.benchmarks.imports import row_15
 from tests.benchmarks.legacy import row_18
 from tests.benchmarks.memory import row_9, row_10
+from tests.benchmarks.options import row_28, row_29
 from tests.benchmarks.peers import missing
 from tests.benchmarks.processes import row_4, row_5, row_6, row_16
 from tests.benchmarks.queues import row_22, row_23, row_24, row_25
@@ -28,7 +29,7 @@ from tests.benchmarks.workers import row_12, row_13
 
 ROWS: Dict[int, Callable[[Settings], List[Line]]] = {
     1: row_1, 2: row_2, 3: row_3, 4: row_4, 5: row_5, 6: row_6, 7: row_7, 8: row_8, 9: row_9, 10: row_10,
-    11: row_11, 14: row_14, 15: row_15, 16: row_16, 17: row_17, 18: row_18,
+    11: row_11, 14: row_14, 15: row_15, 16: row_16, 17: row_17, 28: row_28, 29: row_29, 18: row_18,
     # Those of what is built upon the pools: they take longest, and are the ones for which the time may be too short.
     12: row_12, 13: row_13, 19: row_19, 20: row_20, 21: row_21, 26: row_26, 27: row_27, 22: row_22, 23: row_23, 25: row_25,
     24: row_24,

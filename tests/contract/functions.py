@@ -476,3 +476,13 @@ def fail_at_two(number):
 
 def keyword_names(**keywords):
     return sorted(keywords)
+
+
+def configure_ahead():
+    """In a pool process, as the import of a module that configures a pool does."""
+    from atasker_like import TaskSupervisor
+
+    supervisor = TaskSupervisor()
+    supervisor.set_mp_pool(pool_size=2, min_size=2)
+    pool = supervisor._processes
+    return pool.process_count(), pool._starting

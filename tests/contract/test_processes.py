@@ -14,6 +14,7 @@ from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, Remote
                           TaskPicklingError, wait_completed)
 
 from ..laws.tools import without_late
+from ..laws.tools import wait_for
 from . import functions as f
 
 MEGABYTES_5 = 5 * 1024 * 1024
@@ -459,3 +460,34 @@ def test_process_that_takes_long_to_end_is_replaced_before(processes, make_gate)
     gate.wait_entered()
     assert processes.bind(f.add)(1).value(10) == 1
     gate.open()
+
+
+def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(processes):
+    if processes.name != "template":
+        processes.supervisor.set_mp_pool(pool_size=2, min_size=2, start_method=processes.start_method)
+    else:
+        processes.set_places(2)
+    pool = processes.supervisor._processes
+    wait_for(lambda: len(pool._idle) == 2, "two processes that are ready")
+    assert not processes.supervisor.is_active
+    pids = set(processes.supervisor.mp_pool.pids())
+    assert processes.bind(os.getpid)().value(10) in pids
+    assert processes.supervisor.stop(wait=10).complete
+
+
+def test_processes_started_ahead_end_with_a_supervisor_that_was_never_started(processes):
+    processes.supervisor.set_mp_pool(pool_size=1, min_size=1, start_method=processes.start_method)
+    pool = processes.supervisor._processes
+    wait_for(lambda: pool._idle, "a process that is ready")
+    assert processes.supervisor.stop(wait=10).complete
+    assert pool.process_count() == 0
+
+
+def test_pool_without_min_size_starts_no_process_ahead(process):
+    process.supervisor.set_mp_pool(pool_size=2)
+    process.supervisor.start()
+    assert process.supervisor._processes.process_count() == 0
+
+
+def test_pool_process_that_configures_a_pool_starts_none_ahead(process):
+    assert process.bind(f.configure_ahead)().value(10) == (0, False)
