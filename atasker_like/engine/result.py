@@ -1,6 +1,11 @@
 """What remains of a task: TaskResult, the frozen answer, and Failure, the error that someone must look at."""
 from __future__ import annotations
 
+import os
+import sys
+from atexit import register
+from weakref import ref
+
 from .._ids import short_id
 from .._inspect import shown
 from .._log import log
@@ -10,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
 
-__all__ = ["Failure", "TaskResult", "with_cause", "with_traceback"]
+__all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback"]
 
 
 def with_traceback(error: BaseException, traceback: Any) -> BaseException:
@@ -27,11 +32,11 @@ def with_cause(error: BaseException, cause: BaseException) -> BaseException:
 class Failure:
     """The error of a failed task, and whether anyone has looked at it.
 
-    An error that nobody has looked at by the time it is forgotten is logged: none is ever silent. It is an
-    object beside the task, so that only tasks that fail pay for a finalizer.
+    An error that nobody has looked at by the time it is forgotten is logged, and so is one that is still there when the
+    interpreter exits: none is ever silent. It is an object beside the task, so that only tasks that fail pay for that.
     """
 
-    __slots__ = ("error", "traceback", "name", "id", "seen")
+    __slots__ = ("error", "traceback", "name", "id", "seen", "__weakref__")
 
     def __init__(self, error: BaseException, name: str, task_id: str) -> None:
         self.error = error
@@ -39,6 +44,9 @@ class Failure:
         self.name = name
         self.id = task_id
         self.seen = False
+        _failures[id(self)] = ref(self)
+        if not _armed:
+            _arm()
 
     def reraise(self) -> None:
         """Raise the error with the traceback it had when the task ended."""
@@ -49,15 +57,63 @@ class Failure:
         finally:
             del self   # the traceback holds this frame: no cycle through it
 
+    def log_if_unseen(self) -> None:
+        """Log the error, unless someone has looked at it; then it counts as looked at."""
+        if not self.seen:
+            self.seen = True
+            log.error(_UNSEEN, self.name, short_id(self.id), exc_info=(type(self.error), self.error, self.traceback))
+
     def __del__(self) -> None:
+        _failures.pop(id(self), None)
         if self.seen:
             return
         try:
-            log.error("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), "
-                      "retries or a callback to handle it", self.name, short_id(self.id),
-                      exc_info=(type(self.error), self.error, self.traceback))
-        except Exception:   # the interpreter is ending and logging with it: there is nowhere left to say it
+            if not sys.is_finalizing():
+                self.log_if_unseen()
+            elif sys.stderr is not None:
+                # It came after log_unseen(). Logging has been shut down, and its handlers are closed.
+                sys.stderr.write(f"{_UNSEEN % (self.name, short_id(self.id))}: {type(self.error).__name__}: {shown(self.error)}\n")
+        except Exception:   # there is nowhere left to say it
             pass
+
+
+_UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), retries or a callback "
+           "to handle it")
+
+#: The failures that are there, by their ids. Shared without a lock: setting an entry and taking it are each one step, on a
+#: free-threaded build too, and a finalizer may do either at any line.
+_failures: dict[int, ref[Failure]] = {}
+_armed = False
+
+
+def _arm() -> None:
+    """Have failures logged at the exit: before logging is shut down, and after all threads of the application have ended,
+    which may look at them. Not earlier than at the first failure: what an application has set up for its log may end with
+    the functions that it registers, and those registered last are called first."""
+    global _armed
+    _armed = True       # two threads at once register it twice, which does no harm
+    register(log_unseen)
+
+
+def log_unseen() -> None:
+    """Log all errors that nobody has looked at. Called when the process is about to end."""
+    for reference in list(_failures.values()):
+        failure = reference()
+        if failure is not None:
+            failure.log_if_unseen()
+
+
+def _after_fork() -> None:
+    """In a forked process, the failures are the parent's to log."""
+    for reference in list(_failures.values()):
+        failure = reference()
+        if failure is not None:
+            failure.seen = True
+    _failures.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class TaskResult:

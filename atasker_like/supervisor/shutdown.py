@@ -21,6 +21,7 @@ import threading
 import weakref
 
 from .._log import log
+from ..engine.result import log_unseen
 from ..errors import SupervisorStoppedError
 
 TYPE_CHECKING = False
@@ -154,6 +155,7 @@ def finish_all(interrupted: bool = False) -> None:
             processes = supervisor._processes
             if processes is not None:
                 processes.kill_all()
+        log_unseen()                # nothing registered with atexit is called
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -1,7 +1,12 @@
-"""Law 12. Nothing is lost in silence: a wait that provably cannot end raises, and one that only other code can end warns."""
+"""Law 12. Nothing is lost in silence: an error that nobody looked at is logged before logging is shut down, a wait that
+provably cannot end raises, and one that only other code can end warns."""
 import asyncio
+import gc
 import inspect
+import os
+import subprocess
 import sys
+import textwrap
 import threading
 import types
 
@@ -10,7 +15,7 @@ import pytest
 from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
                           WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
                           co_as_completed, co_wait_completed, current_task, wait_completed)
-from atasker_like.engine import blocking, wait_graph
+from atasker_like.engine import blocking, result, wait_graph
 
 from .tools import PATIENCE, join, started, wait_for
 
@@ -526,3 +531,145 @@ def test_await_of_a_handle_of_a_queue_that_was_not_started_is_warned_of(make_sup
 
     asyncio.run(main())
     assert len(told("its AsyncQueue has not been started")) == 1
+
+
+# -- errors that nobody looked at --------------------------------------------------------------------------
+
+
+def fail(number=0):
+    raise ValueError(number)
+
+
+def test_error_that_nobody_looked_at_is_logged_once_at_the_exit(make_supervisor, unseen):
+    tasks = [make_supervisor().put_task(fail, (number,)) for number in range(3)]
+    wait_completed(tasks)
+    assert type(tasks[1].exception()) is ValueError
+    result.log_unseen()
+    assert len(unseen()) == 2
+    result.log_unseen()
+    del tasks
+    assert len(unseen()) == 2
+
+
+def test_failure_that_is_forgotten_is_not_kept_for_the_exit(make_supervisor, unseen):
+    known = set(result._failures)
+    task = make_supervisor().put_task(fail)
+    task.wait(PATIENCE)
+    assert set(result._failures) - known
+    del task
+    gc.collect()
+    assert not set(result._failures) - known
+
+
+def test_failure_of_an_attempt_that_is_followed_by_another_is_not_logged(make_supervisor, unseen):
+    task = background_task(fail, supervisor=make_supervisor(), retries=2)()
+    task.wait(PATIENCE)
+    result.log_unseen()
+    assert unseen() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_process_does_not_log_the_errors_of_its_parent(make_supervisor, unseen):
+    task = make_supervisor().put_task(fail)
+    wait_completed(task)
+    pid = os.fork()
+    if not pid:
+        os._exit(3 if result._failures or not task._outcome.seen else 0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not task._outcome.seen
+    assert type(task.exception()) is ValueError
+
+
+PROGRAM = """
+    import atexit, logging, logging.handlers, os, queue, sys, threading
+    from atasker_like import *
+
+    def boom(name):
+        raise ValueError(name)
+
+    class Node:
+        pass
+
+    def closure(task):
+        return lambda: task
+
+    @background_task
+    async def boom_in_loop(name):
+        boom(name)
+
+    if __name__ == "__main__":
+        handler = logging.FileHandler(sys.argv[1])
+        if len(sys.argv) > 2:
+            records = queue.Queue()
+            listener = logging.handlers.QueueListener(records, handler)
+            listener.start()
+            atexit.register(listener.stop)
+            handler = logging.handlers.QueueHandler(records)
+        logging.getLogger().addHandler(handler)
+        thread = background_task(boom)
+        kept = thread("global")
+        held = closure(thread("closure"))
+        node = Node()
+        node.node, node.task = node, thread("cycle")
+        del node
+        in_process = background_task(boom, tt=TT_MP)("process")
+        in_loop = boom_in_loop("loop")
+        late = background_task(lambda: (threading.Event().wait(0.2), boom("late")))()
+        seen = thread("seen")
+        seen.exception()
+        queued = ThreadQueue()
+        handle = queued.submit(boom, "queue")
+        queued.start()
+
+        def look():
+            threading.main_thread().join()
+            looked.exception()
+
+        looked = thread("looked at by a thread that outlives the main one")
+        threading.Thread(target=look).start()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.gate
+@pytest.mark.parametrize("through_a_listener", [False, True])
+def test_errors_that_a_program_did_not_look_at_are_logged_when_it_ends(tmp_path, through_a_listener):
+    program, log = tmp_path / "program.py", tmp_path / "log"
+    program.write_text(textwrap.dedent(PROGRAM))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    ended = subprocess.run([sys.executable, str(program), str(log), *["listener"] * through_a_listener], timeout=60,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, PYTHONPATH=root))
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    text = log.read_text()
+    for name in ("global", "closure", "cycle", "process", "loop", "late", "queue"):
+        assert text.count(f"\nValueError: {name}\n") >= 1, name
+    assert text.count("nobody looked at its error") == 7
+    assert "seen" not in text and "looked at by" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.gate
+def test_error_of_a_task_in_a_pool_process_is_logged_when_the_process_ends(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent("""
+        import logging
+        from atasker_like import *
+
+        def boom():
+            raise ValueError("inner")
+
+        @background_task(tt=TT_MP)
+        def outer():
+            global kept
+            kept = background_task(boom)()
+            wait_completed(kept)
+
+        if __name__ == "__main__":
+            logging.basicConfig(format="log: %(message)s")
+            outer().value()
+    """))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    ended = subprocess.run([sys.executable, str(program)], timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           env=dict(os.environ, PYTHONPATH=root))
+    assert ended.stdout.count(b"log: task boom") == 1 and b"ValueError: inner" in ended.stdout

@@ -552,6 +552,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     supervisors = sys.modules.get(__name__.rsplit(".", 3)[0] + ".supervisor")
     if supervisors is not None:
         supervisors.finish_all()
+        supervisors.log_unseen()        # multiprocessing ends a process in its own way
 
 
 def _forget(*pipes: Connection) -> None:
