@@ -22,7 +22,7 @@ from json import JSONEncoder, loads
 from time import perf_counter, time
 
 from .._ids import short_id
-from .._inspect import described, shown, text_of, traceback_text, why_not_rebuilt
+from .._inspect import attribute_of, described, shown, text_of, traceback_text, why_not_rebuilt
 from ..engine.result import Failure, with_cause
 from ..engine.task import CANCELED, COMPLETED, STARTED, Progress
 from ..errors import (InvalidArgumentError, RemoteError, RemoteTraceback, ResultNotStoredError,
@@ -104,6 +104,12 @@ class Coder:
     def encode_task(self, task: Task[Any], call: Call | None = None, at: str | None = None) -> str:
         """Return the text of a task as it is now. Arguments as :meth:`encode_tasks`."""
         state = state_of(task)
+        try:
+            return self._encode_task(task, state, call, at)
+        except BaseException:       # not even the name of its error's class can be had: the texts of all others are
+            return _open(state, _UNKNOWN[state]) if state.is_final else _open(state, "")
+
+    def _encode_task(self, task: Task[Any], state: TaskState, call: Call | None, at: str | None) -> str:
         about = self._about_task(task, state, call)
         if not state.is_final:
             return _open(state, about + ("" if at is None else f',"at":{_compact(at)}'))
@@ -179,7 +185,8 @@ class Coder:
 
     def _encode_error(self, error: BaseException, text: str, about: str) -> str:
         kind = type(error)
-        words: dict[str, Any] = {"module": kind.__module__, "name": kind.__qualname__, "message": text_of(error)}
+        words: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?", "name": kind.__qualname__,
+                                 "message": text_of(error)}
         stored: dict[str, Any] = {"error": words, "traceback": text}
         if self._pickles:
             try:
@@ -297,6 +304,11 @@ def _made_again(words: dict[str, Any]) -> BaseException | None:
     if words["more"]:
         error.__dict__.update(words["more"])
     return error if text_of(error) == words["message"] else None
+
+
+#: What is stored of the end of a task that no text can be made of.
+_UNKNOWN = {TaskState.SUCCESS: ',"repr":"an object that cannot be shown","why":"it cannot be described"',
+            TaskState.FAILURE: ',"error":{"module":null,"name":"error","message":"an error that cannot be shown"}'}
 
 
 def _open(state: TaskState, about: str) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .._inspect import shown
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidFieldError, TaskExecutionError
 from .codecs.schema import Form, Misfit, check_fields, form_of
@@ -99,8 +100,11 @@ class Task:
     def display_name(self) -> str:
         """The type and the fields, as people want to read it; hidden ones are left out."""
         hidden = self.hidden_fields
-        shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in _names(type(self)) if name not in hidden])
-        return f"{self.type()}: {shown}" if shown else self.type()
+        try:                # a client asks for each request: first in the way that costs least
+            fields = ", ".join([f"{name}={getattr(self, name)!r}" for name in _names(type(self)) if name not in hidden])
+        except BaseException:
+            fields = ", ".join([f"{name}={shown(getattr(self, name))}" for name in _names(type(self)) if name not in hidden])
+        return f"{self.type()}: {fields}" if fields else self.type()
 
     def payload(self) -> dict[str, Any]:
         """Return the fields as JSON holds them.
@@ -132,9 +136,8 @@ class Task:
 
     def __repr__(self) -> str:
         hidden = self.hidden_fields
-        shown = ", ".join([f"{name}=..." if name in hidden else f"{name}={getattr(self, name)!r}"
-                           for name in _names(type(self))])
-        return f"{type(self).__qualname__.rpartition('.')[2]}({shown})"
+        fields = ", ".join([f"{name}={'...' if name in hidden else shown(getattr(self, name))}" for name in _names(type(self))])
+        return f"{type(self).__qualname__.rpartition('.')[2]}({fields})"
 
 
 _RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
