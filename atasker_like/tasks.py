@@ -64,7 +64,7 @@ class BoundTask(Decorated):
         super().__init__(function)
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane,
                                                     named_id=_modes.legacy)
-        self._start = supervisor.starter(self._spec)
+        self._start = supervisor._starter(self._spec)
         self._supervisor = supervisor
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
@@ -110,7 +110,7 @@ class BoundTask(Decorated):
             chunk = list(islice(calls, _CHUNK))
             if len(chunk) < _CHUNK:
                 # One line, so that no interrupt comes between having them run and returning.
-                return _results(self._supervisor.start_many(self._spec, chunk) if chunk else tasks)
+                return _results(self._supervisor._start_many(self._spec, chunk) if chunk else tasks)
             calls = chain(chunk, calls)
             try:
                 while self._submit_some(calls, _CHUNK, tasks):
@@ -140,7 +140,7 @@ class BoundTask(Decorated):
         """Submit the next calls together; False when there are no more."""
         chunk = list(islice(calls, most))
         if chunk:
-            tasks += self._supervisor.start_many(self._spec, chunk)
+            tasks += self._supervisor._start_many(self._spec, chunk)
         return len(chunk) == most
 
     def _with(self, function: Callable[..., Any]) -> BoundTask:
@@ -294,7 +294,7 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
         spec = owner.kept_spec(f, TT_MP, priority)
     else:
         spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: Task[Any] = owner.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
+    task: Task[Any] = owner._starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
         watcher = FutureWatcher()
         if task._watch(watcher):

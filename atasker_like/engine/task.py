@@ -178,9 +178,11 @@ class Task(_Subscript[T], Attempt):
             self._outcome = outcome
             self._args = ()
             self._kwargs = self._context = None
-            self._status = status       # last: who reads without the lock looks at the state first
             if extra is not None:
                 extra.payload = None
+                if outcome is None and status == 200:
+                    self._outcome = self._returned()
+            self._status = status       # last: who reads without the lock looks at the state first
             if following is not None:
                 following._started = now
                 following._status = 100

@@ -84,7 +84,7 @@ def tell_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None
 
     :raises SupervisorStoppedError: the supervisor has been stopped.
     """
-    if not supervisor.is_active:
+    if not supervisor._is_running():
         supervisor._wake_up()       # as the first task does
     timer = supervisor._timer
     timer.start()

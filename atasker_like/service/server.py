@@ -172,7 +172,7 @@ class Server(ManagedWorker):
         """
         from concurrent.futures import Future
 
-        if not self.service.supervisor.is_active:
+        if not self.service.supervisor._is_running():
             raise self._stopped()
         loop = self._loop = asyncio.get_running_loop()
         self._close_asked, self._all_gone = asyncio.Event(), asyncio.Event()
@@ -194,7 +194,7 @@ class Server(ManagedWorker):
         self._guardian = loop.create_task(self._guard())
         self._guardian.add_done_callback(lambda _: over.set_result(None))
         self.service.supervisor.register_sync_scheduler(self)
-        if not self.service.supervisor.is_active:       # it may have told all that were registered
+        if not self.service.supervisor._is_running():       # it may have told all that were registered
             self._ask_to_close()
             await asyncio.wait([self._guardian])
             raise self._stopped()

@@ -28,7 +28,22 @@ if TYPE_CHECKING:
 
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
 
-__all__ = ["Marks", "Overrides"]
+    replaceable = property
+else:
+    class replaceable:
+        """A property that has no setter, and that a subclass or an instance may replace by an attribute of its own.
+
+        Subclasses that were written for atasker do not know the names that it does not have.
+        """
+
+        def __init__(self, get):
+            self.__doc__ = get.__doc__
+            self._get = get
+
+        def __get__(self, instance, owner=None):
+            return self if instance is None else self._get(instance)
+
+__all__ = ["Marks", "Overrides", "replaceable"]
 
 
 class Overrides:

@@ -32,7 +32,7 @@ __all__ = ["ManagedWorker", "Schedulers"]
 GRACE = 2.5
 
 #: Seconds from a task's submission to its start after which it is warned of, unless told.
-TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5.0, 10.0
+TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5, 10
 
 #: Of so many tasks that start late about the same time each is logged; the others are counted.
 LATE_MOST = 10
@@ -104,9 +104,7 @@ class Schedulers:
         self._timeout_warning: float | None = TIMEOUT_WARNING
         self._timeout_critical: float | None = TIMEOUT_CRITICAL
 
-    @property
-    def is_active(self) -> bool:
-        """True between start and stop."""
+    def _is_running(self) -> bool:
         raise NotImplementedError
 
     def _pools(self) -> dict[TaskType, Pool]:
@@ -153,7 +151,7 @@ class Schedulers:
 
         extra: Any = attribute_of(scheduler, "extra_loops", (list, tuple)) or ()
         _check(scheduler, "stop", "loop", *extra)
-        if not self.is_active:
+        if not self._is_running():
             return False
         if scheduler in self._schedulers:
             log.error("supervisor %s knows the scheduler %r already; it was not registered again", self.id, scheduler)
@@ -274,7 +272,7 @@ class Schedulers:
 
     def _create_job_scheduler(self, name: str, aloop: Any, start: bool,
                               default: bool) -> AsyncJobScheduler | bool:
-        if not self.is_active:
+        if not self._is_running():
             self._wake_up()
         loop = self._loops.resolve(aloop)
         with self._making:

@@ -38,7 +38,7 @@ from ..options import ON_FULL, TaskOptions
 from ..pools.base import cancel_many
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool
-from .overrides import Overrides
+from .overrides import Overrides, replaceable
 from .schedulers import ManagedWorker, Schedulers
 from .shutdown import arm, check_exit, supervisors
 from .snapshots import AloopsByName, JobSchedulersByName, TasksById
@@ -150,7 +150,7 @@ class TaskSupervisor(Schedulers):
         self.id = supervisor_id or f"supervisor-{next(_numbers)}"
         self.daemon = False
         self.poll_delay = 0.1       # accepted for old applications: nothing here polls
-        self.started: float | None = None
+        self._started_at: float | None = None
         self._lifecycle = threading.RLock()     # guards _state, and the making of the process pool
         self._state = _NEW
         self._stopped = threading.Event()
@@ -214,7 +214,7 @@ class TaskSupervisor(Schedulers):
                 raise SupervisorStoppedError(f"supervisor {self.id} is being stopped; start it when stop() is done")
             arm()
             self._state = _RUNNING
-            self.started = time()
+            self._started_at = time()
             self._stopped.clear()
             self._loops.closed = False
             if self._recorder is not None:
@@ -226,6 +226,9 @@ class TaskSupervisor(Schedulers):
     def _warm_up(self) -> None:
         self._threads.warm_up()
         self._start_processes_ahead()
+
+    def _is_running(self) -> bool:
+        return self._state == _RUNNING
 
     def _wake_up(self) -> None:
         """A task came to a pool that does not accept: the first one starts the supervisor."""
@@ -244,10 +247,15 @@ class TaskSupervisor(Schedulers):
                     f"supervisor {self.id} has been stopped and takes no tasks; call start() to go on")
         self._warm_up()
 
-    @property
+    @replaceable
     def is_active(self) -> bool:
         """True between start and stop."""
         return self._state == _RUNNING
+
+    @replaceable
+    def started(self) -> float | None:
+        """When it was started, in seconds of the epoch; None before."""
+        return self._started_at
 
     def stop(self, wait: bool | Seconds = True, stop_schedulers: bool = True,
              cancel_tasks: bool = False, drain: bool | None = None) -> StopReport:
@@ -437,7 +445,7 @@ class TaskSupervisor(Schedulers):
         self._stopped = threading.Event()
         self._finishing = self._explicit = False
         self._exit_gates.clear()
-        self.started = None
+        self._started_at = None
         self._timer.reset_after_fork()
         self._loops.reset_after_fork()
         self._forget_schedulers()
@@ -900,19 +908,19 @@ class TaskSupervisor(Schedulers):
             lane.bind(pool)
         spec = TaskSpec(pool, target, options, tt, callback, loop, worker,
                         tt == TT_MP and wants_task_id(target, named_id), lane, rank, hooks)
-        self.watch(spec)
+        self._watch(spec)
         return spec
 
-    def watch(self, spec: TaskSpec) -> None:
+    def _watch(self, spec: TaskSpec) -> None:
         """Have a subclass that overrides the marks of tasks told of those of a function. None has been made yet."""
         if self._overrides is not None:
             self._overrides.watch(spec)
 
-    def starter(self, spec: TaskSpec) -> Start:
+    def _starter(self, spec: TaskSpec) -> Start:
         """Return what submits calls of a function: it takes the spec, the arguments and the keyword arguments."""
         return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
 
-    def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
+    def _start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
         """Submit many calls of a function together."""
         return spec.pool.start_many(spec, calls) if self._overrides is None else self._overrides.put_many(spec, calls)
 
@@ -1052,7 +1060,7 @@ class TaskSupervisor(Schedulers):
             old.close(None)
             old.backend.detach(old)
 
-    @property
+    @replaceable
     def result_backend(self) -> Any:
         """The backend that keeps results, or None."""
         return None if self._recorder is None else self._recorder.backend
@@ -1073,7 +1081,8 @@ class TaskSupervisor(Schedulers):
         if self._processes is not None:
             sizes.update((f"mp_{name}", self._mp_sizes[name]) for name in _SIZES)
         return Info(
-            id=self.id, active=self.is_active, started=self.is_active if _modes.legacy else self.started, **sizes,
+            id=self.id, active=self._state == _RUNNING, started=self._state == _RUNNING if _modes.legacy else self._started_at,
+            **sizes,
             thread_tasks=ids(threads if lists and tt in (None, TT_THREAD) else ()),
             mp_tasks=ids(processes if lists and tt in (None, TT_MP) else ()),
             thread_tasks_count=len(threads), mp_tasks_count=len(processes),
@@ -1183,7 +1192,7 @@ class TaskSupervisor(Schedulers):
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
-        if not self.is_active:
+        if not self._is_running():
             try:
                 self._wake_up()
             except SupervisorStoppedError:

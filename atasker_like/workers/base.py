@@ -200,7 +200,7 @@ class BackgroundWorker(ManagedWorker):
             return False
         hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
         self._override(kwargs)
-        if not self.supervisor.is_active:
+        if not self.supervisor._is_running():
             self.supervisor._wake_up()
         session = self._make_session(args, kwargs)
         session.timer.start()
@@ -216,7 +216,7 @@ class BackgroundWorker(ManagedWorker):
             self.supervisor.register_sync_scheduler(self)
         try:
             # From here on a stop of the supervisor sees the session; one that came before makes it refuse.
-            if not self.supervisor.is_active:
+            if not self.supervisor._is_running():
                 self.supervisor._wake_up()
             self.before_start()
             self._before_first_step(session)

@@ -86,10 +86,11 @@ class _Run:
     """Who takes a run further when both its task has ended and its function has returned; in either order, since a
     task may be cancelled, given up, or declared completed."""
 
-    __slots__ = ("_beginning", "_end", "task", "accepted")
+    __slots__ = ("_beginning", "_end", "task", "accepted", "item")
 
     def __init__(self) -> None:
         self.task: Task[Any] | None = None
+        self.item: tuple[Any, ...] | None = None    # what it is for, where that is taken before the task begins
         self._beginning = Token()
         self._end = Token()
         self.accepted = False       # by the pool: its task can be cancelled
@@ -134,8 +135,8 @@ class Session:
         target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
         self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
                               loop=loop, worker=worker, takes_id=wants_id and self._in_process)
-        supervisor.watch(self._spec)
-        self._start = supervisor.starter(self._spec)
+        supervisor._watch(self._spec)
+        self._start = supervisor._starter(self._spec)
         #: A subclass of the supervisor has a put_task() of its own, which submits each run.
         self._puts = tt == TT_THREAD and self._start != self._pool.start
         self._ownership = Token()
@@ -240,17 +241,27 @@ class Session:
     def _put(self, run: _Run) -> None:
         """In a pool thread, beside the places: have the function run by a put_task() of the application."""
         began = perf_counter()
-        refused = False
+        if self.active:
+            self._caller = threading.get_ident()
+            run.item = self._worker._next_item(self.trigger)
+            self._caller = None
+        if run.item is None:
+            run.begin()
+            self._run_ended()
+            return
         try:
             task: Any = self._context.copy().run(self._start, self._spec, (run,), None)
             if not isinstance(task, Task):
                 self._fail(f"put_task() of its supervisor returned {shown(task)} instead of a task")
         except SupervisorStoppedError:
             task = None
-            self._fail("its supervisor takes no tasks any more")
+            if run.begin():
+                self._keep_item(run)
+                self._fail("its supervisor takes no tasks any more")
+                self._run_ended()
+                return
         except BaseException as error:
             task = None
-            refused = True
             log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out", self._worker.name,
                           type(error).__name__)
             if self.active and not self._may_go_on("could not be submitted", began):
@@ -262,8 +273,7 @@ class Session:
             if not self.active:
                 self._withdraw_run(run)
         elif run.begin():
-            if refused and self.active and self._worker._next_item(self.trigger) is not None:
-                self._worker._item_done(self.trigger)       # else the same item would come again at once
+            self._worker._item_done(self.trigger)
             self._note_queue()
             self._run_ended()
         elif run.is_last():                 # it was submitted all the same
@@ -274,7 +284,14 @@ class Session:
         task = run.task
         if task is not None and run.accepted and run.begin():
             task.cancel()
+            self._keep_item(run)
             self._function_ended(run)
+
+    def _keep_item(self, run: _Run) -> None:
+        """What a run was for that never began is for a later one."""
+        item, run.item = run.item, None
+        if item is not None:
+            self._worker._return_item(item)
 
     def _task_ended(self, run: _Run, task: Task[Any]) -> None:
         """The task is final. Called with no lock held, by whoever made it so."""
@@ -287,6 +304,7 @@ class Session:
             if error is not None:
                 self._fail(text_of(error))
         if never_ran:
+            self._keep_item(run)
             self._note_queue()
         if never_ran or run.is_last():
             self._run_ended()
@@ -309,9 +327,11 @@ class Session:
             return
         if self.task is None:
             self.task = current_task()      # put_task() has not returned yet
+        item, run.item = run.item, None
         try:
             began = perf_counter()
-            while self._run_once() and self.active:
+            while self._run_once(item) and self.active:
+                item = None
                 if self._puts and not isinstance(self.trigger, ContinuousTrigger):
                     self._note_queue()
                     return          # a task for each run
@@ -328,12 +348,13 @@ class Session:
         if isinstance(self.trigger, QueueTrigger):
             self.trigger.note()
 
-    def _run_once(self) -> bool:
-        """Run the function; False when there was nothing to run it for."""
+    def _run_once(self, item: tuple[Any, ...] | None) -> bool:
+        """Run the function for an item that has been taken, or the next one; False when there is none."""
         worker = self._worker
         self._caller = threading.get_ident()
         try:
-            item = worker._next_item(self.trigger)
+            if item is None:
+                item = worker._next_item(self.trigger)
             if item is None:
                 return False
             began = worker.last_executed = perf_counter()
@@ -523,7 +544,7 @@ class Session:
 
     def _fail(self, why: str) -> None:
         """(ownership held): the session cannot go on."""
-        if self.active and self._supervisor.is_active:
+        if self.active and self._supervisor._is_running():
             log.error("worker %s is stopped: %s", self._worker.name, why)
         self.claim_stop()
         self.active = False

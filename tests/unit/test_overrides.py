@@ -459,3 +459,23 @@ def test_worker_that_is_stopped_before_its_run_begins_gives_the_item_to_the_next
     worker.put_threadsafe("c")
     assert worker.wait_until_stop(PATIENCE)
     assert results == ["a", "b", "c"]
+
+
+# -- names that the library has and atasker has not -------------------------------------------------------------------
+
+
+def test_subclass_may_have_attributes_of_these_names(make_supervisor):
+    class Mine(TaskSupervisor):
+        started = 0
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.is_active = "mine"
+            self.result_backend = "mine"
+
+    supervisor = make_supervisor(kind=Mine)
+    assert supervisor.put_task(functions.plain, (1,)).value(PATIENCE) == 2
+    assert (supervisor.started, supervisor.is_active, supervisor.result_backend) == (0, "mine", "mine")
+    assert supervisor.get_info().active is True
+    supervisor.stop(wait=PATIENCE)
+    assert supervisor.get_info().active is False
