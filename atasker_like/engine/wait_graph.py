@@ -25,6 +25,7 @@ from threading import RLock
 from time import monotonic
 
 from .._log import log
+from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import coroutine_inside, current, current_coroutine_task, running_loop
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     Circle = list["tuple[Wait, Task[Any]]"]
 
 __all__ = ["LOOKED_AT", "Wait", "await_begins", "await_ends", "block_on"]
+
+QUEUED = int(TaskStatus.QUEUED)
 
 #: Of a wait for any of many tasks, so many are looked at.
 LOOKED_AT = 64
@@ -183,6 +186,9 @@ def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bo
         circle = _circle_of(wait) if waiter._watchers and _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
+    lane = waiter._spec.lane
+    if lane is not None and any(task._spec.lane is lane for task in tasks):
+        watcher.future.get_loop().call_soon(_look_for_places, lane)
     return wait
 
 
@@ -208,6 +214,24 @@ def _confirm(wait: _CoroutineWait) -> None:
         error = _judge(circle)
         if error is not None and not watcher.future.done():
             watcher.future.set_exception(error)
+
+
+def _look_for_places(lane: Any) -> None:
+    """Warn if all places of a lane are held by coroutines that wait for tasks of the lane, which get none.
+
+    Other code may raise the limit, or cancel one of them: so that is no error.
+    """
+    if lane.limit is None:
+        return
+    with _lock:
+        stuck = [waiter.name for waiter, waits in _coroutines.items() if waiter._spec.lane is lane and all(
+            task._spec.lane is lane and task._status == QUEUED for wait in waits for task in wait.tasks)]
+    key = frozenset([f"lane {lane.name}", *stuck])
+    if len(stuck) >= lane.limit and key not in _warned and len(_warned) < _WARNED_MOST:
+        _warned.add(key)
+        log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, which get none; the first "
+                    "is %s. Raise workers= of the queue or limit= of the lane, or await these tasks elsewhere", len(stuck),
+                    stuck[0])
 
 
 def _waits_plainly(running: Any, future: Any) -> bool:

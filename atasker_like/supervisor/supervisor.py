@@ -524,7 +524,8 @@ class TaskSupervisor(Schedulers):
         atasker's, all are forked before this returns.
 
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'``; ``'forkserver'`` where there is one.
-            ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why.
+            ``'fork'`` copies a process with threads, which can deadlock: ask for it only if you know why. Processes that
+            were started by another method are replaced when they have ended their tasks.
         :param max_queued: tasks that may wait, as for threads; those sent ahead to a process do not count.
         :param on_full: ``'block'``, ``'raise'`` or ``'drop'``, as for threads.
         :param aging: seconds after which a waiting task rises one class, as for threads.
@@ -594,11 +595,14 @@ class TaskSupervisor(Schedulers):
         pool = self._own_process_pool()
         self._limit(pool, "process", max_queued, on_full, aging)
         if start_method is not None:
-            from ..pools.process.spawn import check_start_method
+            from ..pools.process.spawn import check_start_method, default_start_method
 
             check_start_method(start_method)
+            changed = start_method != (pool.start_method or default_start_method())
             pool.start_method = start_method
             pool.forks_from_template = pool.forks_from_template and start_method == "fork"
+            if changed:         # the processes that are there were started in the other way
+                pool.configure(pool.initializer, pool.initargs, pool.maxtasksperchild)
         if initializer_timeout is not None:
             pool.initializer_timeout = seconds_or_none(
                 "initializer_timeout of the process pool", initializer_timeout) or None

@@ -533,6 +533,43 @@ def test_await_of_a_handle_of_a_queue_that_was_not_started_is_warned_of(make_sup
     assert len(told("its AsyncQueue has not been started")) == 1
 
 
+def test_coroutines_that_hold_all_places_of_their_queue_are_warned_of(make_supervisor, told):
+    async def main():
+        queue = AsyncQueue(workers=2, supervisor=make_supervisor())
+        both = asyncio.Event()
+        parents = []
+
+        async def parent():
+            parents.append(1)
+            if len(parents) == 2:
+                both.set()
+            await both.wait()
+            return await queue.submit(asyncio.sleep, 0, 1)
+
+        handles = [queue.submit(parent) for _ in range(2)]
+        await queue.start()
+        while not told("hold all places"):
+            await asyncio.sleep(0)
+        handles[0].cancel()             # its place is free
+        assert (await handles[1]).value.value == 1
+        await queue.shutdown()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert len(told("hold all places")) == 1 and "workers=" in told("hold all places")[0]
+
+
+def test_coroutines_that_leave_a_place_of_their_queue_are_not_warned_of(make_supervisor, told):
+    async def main():
+        async with AsyncQueue(workers=2, supervisor=make_supervisor()) as queue:
+            async def parent():
+                return (await queue.submit(asyncio.sleep, 0, 1)).value
+
+            return (await queue.submit(parent)).value
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == 1
+    assert not told("places")
+
+
 # -- errors that nobody looked at --------------------------------------------------------------------------
 
 

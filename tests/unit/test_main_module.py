@@ -126,6 +126,7 @@ def test_function_of_a_notebook_may_be_forked(main, monkeypatch, make_supervisor
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1)
+    assert supervisor.put_task(f.give, (2,), tt=TT_MP).value(PATIENCE) == 2     # in a process that does not know it
     task = background_task(give, tt=TT_MP, supervisor=supervisor)()
     assert "a notebook" in str(task.exception()) and "start_method='fork'" in str(task.exception())
     supervisor.set_mp_pool(start_method="fork")
