@@ -127,16 +127,14 @@ class BoundTask(Decorated):
         try:
             while True:
                 if more and len(pending) < buffersize:
-                    some: list[Task[Any]] = []
-                    more = self._submit_some(calls, min(_CHUNK, buffersize - len(pending)), some)
-                    pending.extend(some)
+                    more = self._submit_some(calls, min(_CHUNK, buffersize - len(pending)), pending)
                 if not pending:
                     return
                 yield pending.popleft().value()
         finally:
             cancel_many(list(pending))
 
-    def _submit_some(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: list[Task[Any]]) -> bool:
+    def _submit_some(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: Any) -> bool:
         """Submit the next calls together; False when there are no more."""
         chunk = list(islice(calls, most))
         if chunk:

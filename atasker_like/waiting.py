@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import islice
 from threading import Lock
 
@@ -10,7 +11,7 @@ from ._inspect import has_method
 from .engine.blocking import deadline_of
 from .engine.loop_mailbox import FutureWatcher
 from .engine.result import Failure
-from .engine.task import CANCELED, COMPLETED, Task
+from .engine.task import CANCELED, COMPLETED, FINAL, Task
 from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
 from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
 
@@ -91,9 +92,10 @@ def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
     return values
 
 
-def _unfinished(tasks: list[Task[Any]], timeout: Seconds | None) -> WaitTimeoutError:
+def _unfinished(tasks: list[Task[Any]], timeout: Seconds | None, total: int | None = None) -> WaitTimeoutError:
     late = [task for task in tasks if not task.done()]
-    return WaitTimeoutError(f"{len(late)} of {len(tasks)} tasks unfinished after {in_seconds(timeout)} of waiting; they go on. "
+    total = len(tasks) if total is None else total
+    return WaitTimeoutError(f"{len(late)} of {total} tasks unfinished after {in_seconds(timeout)} of waiting; they go on. "
                             "The first: " + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
 
 
@@ -129,84 +131,111 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     return values[0] if single else values
 
 
-class _Pending:
-    """Returns some of the tasks that are watched and have not ended. One thread calls it again and again."""
+class _Awaited:
+    """What a caller waits for, by position, until it is taken.
 
-    def __init__(self, watchers: list[tuple[Task[Any], Callable[[], None]]]) -> None:
-        self._watchers = watchers
-        self._passed = 0            # so many at the beginning have ended
+    Whoever takes something holds the only reference to it: no list, watcher or variable here refers to it any
+    longer. A watcher knows the position only.
+    """
 
-    def __call__(self) -> list[Task[Any]]:
-        watchers = self._watchers
-        while self._passed < len(watchers) and watchers[self._passed][0].done():
+    def __init__(self, things: list[Any], ended: Callable[[int], Any]) -> None:
+        self.total = len(things)
+        self.done: deque[Any] = deque()         # what had ended before
+        self.left = 0               # the others, that are still to be taken
+        self._entries: list[tuple[Any, Task[Any], Callable[[], None]] | None] = []
+        self._passed = 0            # so many at the beginning are taken, or have ended
+        for thing in things:
+            task = thing if type(thing) is Task else thing.task
+            if task._status not in FINAL:
+                watcher = partial(ended, self.left)
+                if task._watch(watcher):
+                    self._entries.append((thing, task, watcher))
+                    self.left += 1
+                    continue
+            self.done.append(thing)
+
+    def take(self, position: int) -> Any:
+        """Return what has ended, and forget it."""
+        entry = self._entries[position]
+        self._entries[position] = None
+        self.left -= 1
+        return entry[0]             # type: ignore[index]
+
+    def pending(self, most: int = LOOKED_AT) -> list[Task[Any]]:
+        """Return some of the tasks that have not ended."""
+        entries = self._entries
+        while self._passed < len(entries):
+            entry = entries[self._passed]
+            if entry is not None and not entry[1].done():
+                break
             self._passed += 1
-        some = islice(watchers, self._passed, self._passed + LOOKED_AT)
-        return [task for task, _ in some if not task.done()]
+        some = islice(entries, self._passed, self._passed + most)
+        return [entry[1] for entry in some if entry is not None and not entry[1].done()]
+
+    def warn_if_held_up(self) -> None:
+        """Warn of tasks that nothing runs."""
+        for task in self.pending():
+            task._warn_if_held_up()
+
+    def unfinished(self, timeout: Seconds | None) -> WaitTimeoutError:
+        """Return the error for a wait that was too short."""
+        return _unfinished(self.pending(self.total), timeout, self.total)
+
+    def close(self) -> None:
+        """Forget all, and be told of no end any more."""
+        for entry in self._entries:
+            if entry is not None and not entry[1].done():
+                entry[1]._unwatch(entry[2])
+        self._entries.clear()
 
 
 class _Arrivals:
     """Tasks in the order in which they end, for one thread that takes them.
 
+    :param things: tasks, and views of tasks.
     :param all_needed: True if the thread goes on when all of them have ended, False if it may do so earlier.
     """
 
-    def __init__(self, tasks: Iterable[Task[Any]], all_needed: bool = False) -> None:
+    def __init__(self, things: list[Any], all_needed: bool = False) -> None:
         # Shared without a lock, since a signal handler may end a task at any line: appending and taking are each one
         # step, and a gate that was opened for nothing only has the taker look once more.
-        self._ended: deque[Task[Any]] = deque()
+        self._ended: deque[int] = deque()       # positions
         self._gate = Lock()         # held; released when something has ended
         self._gate.acquire()
-        self._watchers: list[tuple[Task[Any], Callable[[], None]]] = []
         self._all_needed = all_needed
-        self._pending = _Pending(self._watchers)
-        self._left = 0              # so many are still to be taken
         self._looked = False        # for tasks that nothing runs
-        for task in tasks:
-            watcher = self._watcher(task)
-            if task._watch(watcher):
-                self._watchers.append((task, watcher))
-            else:
-                self._ended.append(task)
-            self._left += 1
+        self.awaited = _Awaited(things, self._arrive)
 
-    def _watcher(self, task: Task[Any]) -> Callable[[], None]:
-        def ended() -> None:
-            self._ended.append(task)
-            if self._gate.locked():
-                try:
-                    self._gate.release()
-                except RuntimeError:        # another one did, in between
-                    pass
-        return ended
+    def _arrive(self, position: int) -> None:
+        self._ended.append(position)
+        if self._gate.locked():
+            try:
+                self._gate.release()
+            except RuntimeError:        # another one did, in between
+                pass
 
-    def _all(self) -> list[Task[Any]]:
-        return [self._ended.popleft() for _ in range(len(self._ended))]
-
-    def take(self, deadline: float | None, until: float | None = None) -> list[Task[Any]]:
-        """Block until something has ended and return all that has; nothing when the deadline has come.
+    def wait(self, deadline: float | None, until: float | None = None) -> bool:
+        """Block until there is something to take; return False if the deadline has come before.
 
         :param until: an earlier time at which this call returns; the wait itself goes on.
         """
-        ended = self._all()
-        if not ended and not self._looked:
+        awaited = self.awaited
+        if not self._ended and not self._looked:
             self._looked = True
-            for task in self._pending():
-                task._warn_if_held_up()
-        while not ended:
-            certain = deadline is None and (self._all_needed or self._left == 1)
-            opened = block_on(self._pending(), self._gate.acquire, deadline if until is None else until, certain)
-            ended = self._all()
-            if not opened:
+            awaited.warn_if_held_up()
+        while not self._ended:
+            certain = deadline is None and (self._all_needed or awaited.left == 1)
+            if not block_on(awaited.pending(), self._gate.acquire, deadline if until is None else until, certain):
                 break
-        self._left -= len(ended)
-        return ended
+        return bool(self._ended)
+
+    def take(self) -> Any:
+        """Return what has ended next, after :meth:`wait`."""
+        return self.awaited.take(self._ended.popleft())
 
     def close(self) -> None:
         """Forget the tasks that have not ended."""
-        for task, watcher in self._watchers:
-            if not task.done():
-                task._unwatch(watcher)
-        self._watchers.clear()
+        self.awaited.close()
 
 
 def _watch_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
@@ -217,19 +246,27 @@ def _watch_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
 
     bar = ProgressBar(len(tasks))
     arrivals = _Arrivals(tasks, all_needed=True)
-    done = failed = 0
+    awaited = arrivals.awaited
+    done = len(awaited.done)
+    failed = sum(map(_has_failed, awaited.done))
     try:
-        while done < len(tasks):
+        while awaited.left:
             look = monotonic() + bar.interval
-            for task in arrivals.take(deadline, look if deadline is None else min(look, deadline)):
+            while awaited.left and arrivals.wait(deadline, look if deadline is None else min(look, deadline)):
                 done += 1
-                failed += task._status == CANCELED or type(task._outcome) is Failure
+                failed += _has_failed(arrivals.take())
+                if monotonic() >= look:
+                    break
             bar.update(done, failed)
             if deadline is not None and monotonic() >= deadline:
                 break
     finally:
         arrivals.close()
         bar.finish(done, failed)
+
+
+def _has_failed(task: Task[Any]) -> bool:
+    return task._status == CANCELED or type(task._outcome) is Failure
 
 
 def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
@@ -246,8 +283,8 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
     """
     deadline = deadline_of(timeout)
     things = _ungrouped(tasks, "as_completed")
-    pending = _as_tasks(things, "as_completed")
-    return _Completed(pending, things if things != pending else None, deadline, timeout)
+    _as_tasks(things, "as_completed")
+    return _Completed(things, deadline, timeout)
 
 
 def _ungrouped(tasks: Any, function: str) -> list[Any]:
@@ -266,35 +303,30 @@ def _ungrouped(tasks: Any, function: str) -> list[Any]:
 class _Completed:
     """What as_completed() returns: an iterator of both kinds, of which one is used."""
 
-    def __init__(self, pending: list[Task[Any]], things: list[Any] | None, deadline: float | None,
-                 timeout: Seconds | None) -> None:
-        self._arguments = pending, deadline, timeout
-        # A task may have been given several times, as different handles: each is yielded once.
-        self._given: dict[Task[Any], list[Any]] = {}
-        if things is not None:
-            for thing, task in zip(reversed(things), reversed(pending)):
-                self._given.setdefault(task, []).append(thing)
-        self._ended: Iterator[Task[Any]] | None = None
-        self._co_ended: AsyncIterator[Task[Any]] | None = None
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments         # until the first step
+        self._ended: Iterator[Any] | None = None
+        self._co_ended: AsyncIterator[Any] | None = None
 
-    def _as_given(self, task: Task[Any]) -> Any:
-        return self._given[task].pop() if self._given else task
+    def _begin(self) -> tuple[Any, ...]:
+        arguments, self._arguments = self._arguments, ([], None, None)
+        return arguments
 
     def __iter__(self) -> _Completed:
         return self
 
     def __next__(self) -> Any:
         if self._ended is None:
-            self._ended = _as_completed(*self._arguments)
-        return self._as_given(next(self._ended))
+            self._ended = _as_completed(*self._begin())
+        return next(self._ended)
 
     def __aiter__(self) -> _Completed:
         return self
 
     async def __anext__(self) -> Any:
         if self._co_ended is None:
-            self._co_ended = _co_as_completed(*self._arguments)
-        return self._as_given(await self._co_ended.__anext__())
+            self._co_ended = _co_as_completed(*self._begin())
+        return await self._co_ended.__anext__()
 
     def close(self) -> None:
         """Forget the tasks that have not ended; as a generator's close()."""
@@ -302,17 +334,17 @@ class _Completed:
             self._ended.close()         # type: ignore[attr-defined]
 
 
-def _as_completed(pending: list[Task[Any]], deadline: float | None,
-                  timeout: Seconds | None) -> Iterator[Task[Any]]:
-    arrivals = _Arrivals(pending)
-    left = len(pending)
+def _as_completed(things: list[Any], deadline: float | None, timeout: Seconds | None) -> Iterator[Any]:
+    arrivals = _Arrivals(things)
+    awaited = arrivals.awaited
+    del things
     try:
-        while left:
-            ended = arrivals.take(deadline)
-            if not ended:
-                raise _unfinished(pending, timeout)
-            left -= len(ended)
-            yield from ended
+        while awaited.done:
+            yield awaited.done.popleft()            # in no variable, see _Awaited
+        while awaited.left:
+            if not arrivals.wait(deadline):
+                raise awaited.unfinished(timeout)
+            yield arrivals.take()
     finally:
         arrivals.close()
 
@@ -334,44 +366,34 @@ def co_as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Asy
     return _co_as_completed(_as_tasks(_ungrouped(tasks, "co_as_completed"), "co_as_completed"), deadline_of(timeout), timeout)
 
 
-async def _co_as_completed(pending: list[Task[Any]], deadline: float | None,
-                           timeout: Seconds | None) -> AsyncIterator[Task[Any]]:
+async def _co_as_completed(things: list[Any], deadline: float | None, timeout: Seconds | None) -> AsyncIterator[Any]:
     from asyncio import get_running_loop
 
     from .engine.loop_mailbox import mailbox_of
 
-    come: deque[Task[Any]] = deque()
+    come: deque[int] = deque()          # positions
     coming = FutureWatcher()
     mailbox = mailbox_of(get_running_loop())
 
-    def arrive(task: Task[Any]) -> None:
-        come.append(task)
+    def arrive(position: int) -> None:
+        come.append(position)
         if not coming.future.done():
             coming.future.set_result(None)
 
-    watchers: list[tuple[Task[Any], Callable[[], None]]] = []
-    for task in pending:
-        def ended(task: Task[Any] = task) -> None:
-            mailbox.post(arrive, task)
-
-        if task._watch(ended):
-            watchers.append((task, ended))
-        else:
-            come.append(task)
-    unfinished = _Pending(watchers)
+    awaited = _Awaited(things, partial(mailbox.post, arrive))
+    del things
     try:
-        for task in [] if come else unfinished():
-            mailbox.post(Task._warn_if_held_up, task)
-        for left in range(len(pending), 0, -1):
+        while awaited.done:
+            yield awaited.done.popleft()            # in no variable, see _Awaited
+        mailbox.post(lambda _: awaited.warn_if_held_up(), None)
+        while awaited.left:
             while not come:
                 coming = FutureWatcher()
-                if not await _co_any(unfinished(), coming, deadline, left == 1) and not come:
-                    raise _unfinished(pending, timeout) from None
-            yield come.popleft()
+                if not await _co_any(awaited.pending(), coming, deadline, awaited.left == 1) and not come:
+                    raise awaited.unfinished(timeout) from None
+            yield awaited.take(come.popleft())
     finally:
-        for task, watcher in watchers:
-            if not task.done():
-                task._unwatch(watcher)
+        awaited.close()
 
 
 async def _co_any(tasks: list[Task[Any]], coming: FutureWatcher, deadline: float | None, last: bool) -> bool:

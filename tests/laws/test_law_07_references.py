@@ -1,5 +1,6 @@
 """Law 7. A reference is dropped before a wait: an idle pool thread holds no task, a finished task holds no arguments, the
-registry holds no finished task."""
+registry holds no finished task, an iterator nothing that it has yielded."""
+import asyncio
 import gc
 import os
 import threading
@@ -7,8 +8,8 @@ import weakref
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
-                          background_task, current_task, wait_completed)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, ThreadQueue,
+                          as_completed, background_task, co_as_completed, current_task, iter_completed, wait_completed)
 
 from . import functions
 from .tools import FREE_THREADED, PATIENCE, Hold, merged, wait_for
@@ -238,4 +239,121 @@ def test_the_timer_holds_no_task_whose_timeout_was_called_off(make, watched):
     delayed = watched.see("delayed", background_task(give, supervisor=supervisor, delay=10000)())
     assert delayed.cancel()
     del delayed
+    watched.all_gone()
+
+
+def walk(iterator, value, watched):
+    """Take everything from an iterator; each value and each task must be gone before the next step."""
+    number = 0
+    for thing in iterator:          # not of enumerate(), which keeps what it has returned last
+        watched.see(f"value {number}", value(thing))
+        if value is value_of:
+            watched.see(f"task {number}", getattr(thing, "task", thing))
+        del thing
+        number += 1
+        watched.all_gone()
+    return number
+
+
+def as_a_thread(iterate):
+    return lambda supervisor, watched: walk(*iterate(supervisor), watched)
+
+
+def as_a_coroutine(iterate):
+    async def co_walk(supervisor, watched):
+        iterator, value = iterate(supervisor)
+        number = 0
+        async for thing in iterator:
+            watched.see(f"value {number}", value(thing))
+            watched.see(f"task {number}", thing)
+            del thing
+            number += 1
+            watched.all_gone()
+        return number
+
+    return lambda supervisor, watched: asyncio.run(co_walk(supervisor, watched))
+
+
+def value_of(thing):
+    return thing.value()
+
+
+def itself(thing):
+    return thing
+
+
+def tasks_of(supervisor):
+    """Tasks of which some have ended, some run and some wait."""
+    bound = background_task(give, supervisor=supervisor)
+    for number in range(12):
+        task = bound()
+        if number < 4:
+            task.wait(PATIENCE)
+        yield task
+        del task
+
+
+def handles_of(supervisor):
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.start()
+    handles = queue.map(give, range(12))
+    queue.shutdown()
+    queue.clear_results()           # a queue keeps its tasks for the summary
+    return handles
+
+
+def group_of(supervisor):
+    queue = ThreadQueue(supervisor=supervisor)
+    queue.start()
+    completed = queue.group(give, range(12)).as_completed()
+    queue.shutdown()
+    queue.clear_results()
+    return completed
+
+
+def mapped(buffersize):
+    return lambda supervisor: (background_task(give, supervisor=supervisor).map(range(12), buffersize), itself)
+
+
+ITERATORS = {
+    "as_completed": as_a_thread(lambda supervisor: (as_completed(tasks_of(supervisor)), value_of)),
+    "as_completed of handles": as_a_thread(lambda supervisor: (as_completed(handles_of(supervisor)), value_of)),
+    "async for of as_completed": as_a_coroutine(lambda supervisor: (as_completed(tasks_of(supervisor)), value_of)),
+    "co_as_completed": as_a_coroutine(lambda supervisor: (co_as_completed(tasks_of(supervisor)), value_of)),
+    "iter_completed": as_a_thread(lambda supervisor: (iter_completed(handles_of(supervisor)), value_of)),
+    "a group": as_a_thread(lambda supervisor: (group_of(supervisor), value_of)),
+    "map": as_a_thread(mapped(None)),
+    "map with a buffer": as_a_thread(mapped(3)),
+    "map with a large buffer": as_a_thread(mapped(100)),
+    "thread_pool.map": as_a_thread(lambda supervisor: (supervisor.thread_pool.map(give, range(12)), itself)),
+    "mp_pool.imap": as_a_thread(lambda supervisor: (own_pool(supervisor).imap(functions.make_rebuilt, range(12)), itself)),
+    "mp_pool.imap_unordered": as_a_thread(
+        lambda supervisor: (own_pool(supervisor).imap_unordered(functions.make_rebuilt, range(12)), itself)),
+}
+
+
+def own_pool(supervisor):
+    supervisor.create_mp_pool(1)
+    return supervisor.mp_pool
+
+
+@pytest.mark.parametrize("way", ITERATORS)
+def test_iterator_holds_nothing_that_it_has_yielded(make, watched, way):
+    assert ITERATORS[way](make(), watched) == 12
+
+
+def test_iterator_that_is_left_early_holds_nothing(make, watched):
+    supervisor = make(pool_size=1)
+    gate = Hold()
+    supervisor.put_task(gate)
+    gate.reached()
+    ended = background_task(give, supervisor=make())
+    tasks = [ended(), background_task(give, supervisor=supervisor)()]
+    tasks[0].wait(PATIENCE)
+    iterator = as_completed(tasks)
+    watched.see("ended", tasks[0])
+    watched.see("unfinished", tasks[1])
+    assert next(iterator) is tasks[0]
+    del tasks, iterator
+    gate.go()
     watched.all_gone()

@@ -354,7 +354,8 @@ def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     def take():
         deadline = monotonic() + PATIENCE
         while len(taken) < len(waited) and monotonic() < deadline:
-            taken.extend(arrivals.take(deadline))
+            if arrivals.wait(deadline):
+                taken.append(arrivals.take())
 
     taker = started(take)
     together(lambda number: [task.mark_completed() for task in tasks[number]])
