@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from threading import Semaphore
+from weakref import ref
 
 from .._checks import in_seconds
 from .._inspect import name_of
@@ -65,7 +67,8 @@ class _Work:
         """Submit the task."""
         task._more().callbacks = [self._end]
         task._spec.pool.submit(task)
-        self.future.add_done_callback(lambda future: future.cancelled() and task.cancel())
+        # The future keeps its callbacks, and the task's function has the future: no cycle through the task.
+        self.future.add_done_callback(partial(_cancel_with, ref(task)))
 
     def _end(self, task: Task[Any]) -> None:
         """The task has ended. If its function has not, or never ran, the future ends here."""
@@ -78,6 +81,12 @@ class _Work:
             return
         with suppress(Exception):           # its function returns just now
             future.set_exception(TaskCancelledError(f"task {task.name} was cancelled"))
+
+
+def _cancel_with(found: ref[Task[Any]], future: Future[Any]) -> None:
+    task = found()
+    if task is not None and future.cancelled():
+        task.cancel()
 
 
 class ThreadPoolView:
