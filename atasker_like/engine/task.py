@@ -31,7 +31,7 @@ from .current import current, current_task, running_loop
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
 from .spec import TaskSpec
-from .wait_graph import await_begins, await_ends, block_on
+from .wait_graph import await_begins, await_ends, block_on, warn_of_idle_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,10 +237,10 @@ class Task(_Subscript[T], Attempt):
         gate.acquire()
         if not self._watch(gate.release):
             return True
-        if self._spec.lane is not None:
-            self._warn_if_held_up()
         ended = False
         try:
+            if self._spec.lane is not None or self._spec.loop is not None:
+                self._warn_if_held_up()
             if deadline is None and current.member is None and running_loop() is None:
                 ended = gate.acquire()
             else:
@@ -251,10 +251,16 @@ class Task(_Subscript[T], Attempt):
         return ended or self.done()
 
     def _warn_if_held_up(self) -> None:
-        """Warn of a wait that has begun if nothing runs the task, as its queue has not been started."""
-        lane = self._spec.lane
-        if lane is not None and lane.paused and self._status == QUEUED:
-            lane.warn_of_wait(f"task {self.name} ({self.short_id})")
+        """Warn of a wait that has begun if nothing runs the task: its queue has not been started, or its loop is not run."""
+        spec = self._spec
+        if self._status != QUEUED:
+            return
+        if spec.lane is not None and spec.lane.paused:
+            spec.lane.warn_of_wait(f"task {self.name} ({self.short_id})")
+        elif spec.loop is not None:
+            loop = spec.pool.loop_of(self)
+            if loop is not None and not loop.is_running() and not loop.is_closed():
+                warn_of_idle_loop(self, loop)
 
     def _start(self, deadline: float | None) -> bool:
         """Block until the task is started, or has ended; say whether it is."""

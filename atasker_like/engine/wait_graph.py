@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Task[Any]]"]
 
-__all__ = ["LOOKED_AT", "Wait", "await_begins", "await_ends", "block_on"]
+__all__ = ["LOOKED_AT", "Wait", "await_begins", "await_ends", "block_on", "warn_of_idle_loop"]
 
 QUEUED = int(TaskStatus.QUEUED)
 
@@ -192,6 +192,12 @@ def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bo
     return wait
 
 
+def warn_of_idle_loop(task: Task[Any], loop: Any) -> None:
+    """A thread waits for a task whose event loop does not run. No lock is held."""
+    if _is_new(f"loop {id(loop)}"):
+        log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop in another thread", _named(task))
+
+
 def await_ends(wait: _CoroutineWait) -> None:
     """The coroutine does not wait any more."""
     with _lock:
@@ -226,9 +232,7 @@ def _look_for_places(lane: Any) -> None:
     with _lock:
         stuck = [waiter.name for waiter, waits in _coroutines.items() if waiter._spec.lane is lane and all(
             task._spec.lane is lane and task._status == QUEUED for wait in waits for task in wait.tasks)]
-    key = frozenset([f"lane {lane.name}", *stuck])
-    if len(stuck) >= lane.limit and key not in _warned and len(_warned) < _WARNED_MOST:
-        _warned.add(key)
+    if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
         log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, which get none; the first "
                     "is %s. Raise workers= of the queue or limit= of the lane, or await these tasks elsewhere", len(stuck),
                     stuck[0])
@@ -293,6 +297,15 @@ def _circle_of(wait: Wait) -> Circle | None:
     return None
 
 
+def _is_new(*names: str) -> bool:
+    """Return True the first time that something with these names is to be warned of."""
+    key = frozenset(names)
+    if key in _warned or len(_warned) >= _WARNED_MOST:
+        return False
+    _warned.add(key)
+    return True
+
+
 def _judge(circle: Circle) -> WaitDeadlockError | None:
     """Return the error for a circle if it is certain; have it confirmed, or warn of it, if not. No lock is held."""
     if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early for wait, task in circle):
@@ -302,9 +315,7 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
                 wait.watcher.mailbox.post(_confirm, wait)
                 return None
         return WaitDeadlockError(_describe(circle))
-    names = frozenset(task.name for _, task in circle)
-    if names not in _warned and len(_warned) < _WARNED_MOST:
-        _warned.add(names)
+    if _is_new(*(task.name for _, task in circle)):
         log.warning("%s. If no timeout ends one of these waits, they never end", _describe(circle))
     return None
 

@@ -175,15 +175,18 @@ def test_circle_across_two_loops_gets_an_error(make_supervisor):
 
 def test_circle_through_a_queue_that_a_task_runs_gets_an_error(make_supervisor):
     supervisor = make_supervisor()
+    handles = []
 
     def parent():
         own = current_task()
         queue = ThreadQueue(supervisor=supervisor)
-        handle = queue.submit(lambda: own.value())
+        handles.append(queue.submit(lambda: own.value()))
         queue.run()
-        return handle.wait()
 
-    assert background_task(parent, supervisor=supervisor)().value(PATIENCE).status == "failed"
+    task = background_task(parent, supervisor=supervisor)()
+    # The one whose wait comes last gets the error. If that is the parent, the other one gets it from there.
+    errors = [task.exception(PATIENCE), handles[0].wait(PATIENCE).exception]
+    assert type(errors[1]) is WaitDeadlockError and errors[0] in (None, errors[1])
 
 
 def test_many_circles_at_once_all_end(make_supervisor):
@@ -403,12 +406,18 @@ def test_wait_outside_of_tasks_and_loops_is_not_entered(make_supervisor, monkeyp
 def run_blocking(supervisor, times=1):
     async def main():
         for _ in range(times):
-            task = background_task(lambda: gate.acquire(timeout=PATIENCE), supervisor=supervisor)()
-            gate = threading.Semaphore(0)
-            asyncio.get_running_loop().run_in_executor(None, lambda: wait_for(lambda: task._watchers, "it") or gate.release())
+            gate = threading.Event()
+            task = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
+            thread = started(open_when_watched, task, gate)
             task.value()
+            join(thread)
 
     asyncio.run(main())
+
+
+def open_when_watched(task, gate):
+    wait_for(lambda: task._watchers, "the wait")
+    gate.set()
 
 
 def test_wait_that_blocks_a_loop_is_warned_of_once(make_supervisor, told):
@@ -504,6 +513,25 @@ def test_wait_for_a_task_in_a_paused_lane_is_warned_of_once_a_pause(make_supervi
         assert len(told("lane 'mail' is paused; call its resume()")) == pauses
         lane.resume()
         assert task.value(PATIENCE) == 1
+
+
+def test_wait_for_a_coroutine_whose_loop_does_not_run_is_warned_of_once(make_supervisor, told):
+    loop = asyncio.new_event_loop()
+
+    async def inner():
+        return 1
+
+    task = background_task(inner, supervisor=make_supervisor(), loop=loop)()
+    for _ in range(2):
+        with pytest.raises(WaitTimeoutError):
+            task.value(0.01)
+    warning, = told("cannot end by itself")
+    assert "inner (c-" in warning and "its event loop does not run" in warning
+    thread = started(task.value)
+    loop.run_until_complete(co_wait_completed(task))
+    join(thread)
+    loop.close()
+    assert task.value() == 1
 
 
 def test_await_of_a_handle_of_a_queue_that_starts_next_is_not_warned_of(make_supervisor, told):
