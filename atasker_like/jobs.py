@@ -6,12 +6,19 @@
 
 A job is no task: nobody waits for it, nothing is kept of it, and one that takes longer than its interval is joined by
 the next one. What it raises is logged.
+
+A start takes a while: the timer's thread decides, the loop's thread is told, and makes an asyncio task whose first step
+follows in a later turn. A job may be cancelled at any point of that, in any thread, and does not begin after that. So each
+start has a token. The loop takes it just before it enters the coroutine; a cancellation takes it and so prevents the start.
 """
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
+from functools import partial
 
+from ._atomics import FREE_THREADED, Token
 from ._checks import count, seconds
 from ._inspect import is_coroutine_function, name_of
 from ._ids import new_id, short_id
@@ -26,12 +33,19 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Mapping, Sequence
 
     from ._checks import Seconds
+    from .engine.loop_mailbox import LoopMailbox
     from .engine.timer import Timer, TimerEntry
 
 __all__ = ["AsyncJob", "AsyncJobScheduler"]
 
 #: Seconds from one start of a job to the next at least.
 LEAST_INTERVAL = 0.001
+
+#: Bytes of a coroutine's code between its creation and its body: from Python 3.11 on, it begins with the creation.
+INSTRUCTIONS_BEFORE = 4 if sys.version_info >= (3, 11) else 0
+
+#: Seconds that a cancellation waits at most for the step that a job is in.
+STEP = 0.05
 
 
 def _made_of(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> Any:
@@ -68,7 +82,8 @@ class AsyncJob:
         self._scheduler: AsyncJobScheduler | None = None
         self._deadline = 0.0
         self._entry: TimerEntry | None = None
-        self._under_way = False             # the loop has been told to start it, and has not yet
+        self._lock = threading.RLock()      # guards _start and _cancelled
+        self._start: _Start | None = None   # the last one; none before it is still to begin
 
     @property
     def active(self) -> bool:
@@ -76,14 +91,97 @@ class AsyncJob:
         return not (self._cancelled or self._exhausted)
 
     def cancel(self) -> bool:
-        """Start it no more; False when it has ended already. What runs goes on. Any thread may call it."""
-        was, self._cancelled = self.active, True
+        """Start it no more. When this returns, no run begins any more; one that has begun goes on. Any thread may call it.
+
+        If a run executes at this moment, the call waits until it awaits something, 0.05 s at most.
+
+        :return: False if it had ended already.
+        """
+        with self._lock:
+            was, self._cancelled = self.active, True
+            start = self._start
+        prevented = start is not None and start.prevent()
         if self._scheduler is not None:
             self._scheduler._forget(self)
-        return was
+        return was or prevented
+
+    def _make_start(self, mailbox: LoopMailbox) -> _Start | None:
+        """Return a start that the loop is to be told of; None if the last one has not begun, or there is to be none."""
+        with self._lock:
+            if self._cancelled or (self._start is not None and self._start.may_begin()):
+                return None
+            self._start = start = _Start(self, mailbox)
+            return start
 
     def __repr__(self) -> str:
         return f"<AsyncJob {name_of(self.target)} {short_id(self.id)}>"
+
+
+class _Start:
+    """One start of a job, from the timer's decision on."""
+
+    __slots__ = ("job", "_mailbox", "_token", "_coro", "_created", "_thread", "_over")
+
+    def __init__(self, job: AsyncJob, mailbox: LoopMailbox) -> None:
+        self.job = job
+        self._mailbox = mailbox
+        self._token = Token()       # taken by what lets it begin, or prevents it
+        self._coro: Any = None      # what begins then
+        self._created = 0           # the instruction at which it was created
+        self._thread = 0            # where
+        self._over = False          # it has ended, or is prevented
+
+    def may_begin(self) -> bool:
+        """Return True if it has not been prevented, and has not begun."""
+        return self._token.is_there()
+
+    async def run(self) -> None:
+        """In the loop: run the coroutine, unless that has been prevented."""
+        if not self.may_begin():
+            return                  # before the call: a target that is no 'async def' may run code in it
+        job = self.job
+        self._coro = coro = job.target(*job.args, **job.kwargs)
+        self._created = _instruction_of(coro)
+        self._thread = threading.get_ident()
+        if not self._token.take():
+            coro.close()
+            return
+        try:
+            await coro
+        finally:
+            self._over = True
+
+    def prevent(self) -> bool:
+        """Have it never begin; if that is too late, return False when it has begun."""
+        if self._token.take():
+            self._over = True
+            return True
+        if self._over or self._thread == threading.get_ident() or (self._is_entered() and not self._is_running()):
+            return False
+        # The thread of the loop has the token, and may be a few instructions away from the coroutine's first one, with no
+        # code of the application in between. The loop tells when the step that it is in has ended. That is not waited for
+        # to the end: the step may take long, or wait for the caller of this. What is certain then is that it has begun.
+        gate = threading.Lock()
+        gate.acquire()
+        self._mailbox.post(lambda _: gate.release(), None)
+        while not gate.acquire(True, STEP) and not self._is_entered():
+            pass
+        return False
+
+    def _is_running(self) -> bool:
+        return bool(getattr(self._coro, "cr_running", False))
+
+    def _is_entered(self) -> bool:
+        if FREE_THREADED:       # the frame of another thread is not to be touched
+            return self._over or self._is_running() or bool(getattr(self._coro, "cr_suspended", True))
+        # That it runs is not enough: its thread can lose the interpreter's lock before its first instruction.
+        return self._over or _instruction_of(self._coro) > self._created + INSTRUCTIONS_BEFORE
+
+
+def _instruction_of(coro: Any) -> int:
+    """Return the offset of the last instruction of a coroutine; beyond all of them if it has ended or shows none."""
+    frame = getattr(coro, "cr_frame", None)
+    return sys.maxsize if frame is None else int(frame.f_lasti)
 
 
 class AsyncJobScheduler:
@@ -205,13 +303,13 @@ class AsyncJobScheduler:
         """The timer's call: tell the loop, and see to the next time."""
         if job._cancelled:
             return
-        if job._under_way:
+        start = job._make_start(self._mailbox)
+        if start is None:
             job.missed += 1         # the loop is busy, and has not come to the last one
         else:
-            job._under_way = True
             if job.number == 1:
                 self._last[job.id] = job
-            if not self._mailbox.post(self._begin, job):
+            if not self._mailbox.post(self._begin, start):
                 log.error("async job scheduler %s is stopped: its loop is closed", self.name)
                 self.stop(wait=False)
                 return
@@ -229,23 +327,23 @@ class AsyncJobScheduler:
             job._deadline += over * job.interval
         self._set(job)
 
-    def _begin(self, job: AsyncJob) -> None:
+    def _begin(self, start: _Start) -> None:
         """In the loop."""
-        job._under_way = False
-        if not (self._stopped or job._cancelled):       # meanwhile
-            task = self._loop.create_task(self._run(job))
+        if not self._stopped and start.may_begin():     # else stopped or cancelled meanwhile
+            task = self._loop.create_task(self._run(start))
             self._running.add(task)
-            task.add_done_callback(self._ended)
-        if self._last.pop(job.id, None) is not None:
+            task.add_done_callback(partial(self._ended, start))
+        if self._last.pop(start.job.id, None) is not None:
             self._on_end()
 
-    async def _run(self, job: AsyncJob) -> None:
+    async def _run(self, start: _Start) -> None:
         try:
-            await job.target(*job.args, **job.kwargs)
+            await start.run()
         except Exception:
-            log.exception("async job %r raised; it goes on", job)
+            log.exception("async job %r raised; it goes on", start.job)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, start: _Start, task: asyncio.Task[Any]) -> None:
+        start.prevent()                     # it has not begun if its task was cancelled before its first step
         self._running.discard(task)
         self._tell()
         self._on_end()

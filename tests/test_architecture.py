@@ -20,6 +20,7 @@ LAYERS = [
         "errors",
     ],
     [
+        "_atomics",
         "_inspect",
         "_log",
         "_checks",

@@ -327,7 +327,10 @@ class Schedulers:
 
     def cancel_async_job(self, scheduler: AsyncJobScheduler | str | None = None,
                          job: AsyncJob | None = None) -> bool:
-        """Start a job no more; the same as ``job.cancel()``. False when it has ended already, or none is given."""
+        """Start a job no more; the same as ``job.cancel()``. When this returns, no run of it begins any more.
+
+        :return: False if it had ended already, or none is given.
+        """
         if job is None:
             log.warning("supervisor %s: cancel_async_job was called without a job", self.id)
             return False

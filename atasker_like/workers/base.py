@@ -10,6 +10,7 @@ import sys
 import threading
 from types import FunctionType
 
+from .._atomics import Token
 from .._checks import count, runs_when_called, seconds
 from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, names_keyword, taken_of
 from .._log import log
@@ -22,7 +23,7 @@ from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
-from .session import RESTARTS, Session, Token
+from .session import RESTARTS, Session
 from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False

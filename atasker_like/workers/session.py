@@ -21,6 +21,7 @@ from collections import deque
 from contextvars import Context, copy_context
 from time import perf_counter
 
+from .._atomics import Token
 from .._inspect import shown, text_of
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
@@ -55,31 +56,6 @@ _NOW = float("-inf")
 #: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
 #: others: who wants a look asks for it then, whatever it looks like.
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-class Token:
-    """What one may have, and no second one until it is put back."""
-
-    __slots__ = ("_there",)
-
-    def __init__(self) -> None:
-        self._there: deque[None] = deque((None,))
-
-    def take(self) -> bool:
-        """Say whether the caller has it from now on."""
-        try:
-            self._there.pop()
-        except IndexError:
-            return False
-        return True
-
-    def put_back(self) -> None:
-        """Who has it gives it up."""
-        self._there.append(None)
-
-    def is_there(self) -> bool:
-        """Say whether nobody has it."""
-        return bool(self._there)
 
 
 class _Run:

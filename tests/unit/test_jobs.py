@@ -1,0 +1,234 @@
+"""Async jobs that are cancelled: no run begins after that, wherever the start is by then."""
+import asyncio
+import sys
+import threading
+from itertools import count
+
+import pytest
+
+from atasker_like import jobs
+
+from ..contract.conftest import clock      # noqa: F401
+from ..laws.tools import FREE_THREADED, PATIENCE, join, started, wait_for
+
+
+def settle(supervisor, aloop):
+    """Have the timer and the loop come to everything that is due."""
+    for _ in range(3):
+        done = threading.Event()
+        supervisor._timer.call_at(supervisor._timer.clock(), done.set)
+        assert done.wait(PATIENCE)
+        for _ in range(3):
+            aloop.run(asyncio.sleep(0))
+
+
+class Stop:
+    """Stops a thread at one of the lines of jobs.py that it comes to, or where it enters the function of the job."""
+
+    def __init__(self, number):
+        self._left = number
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def trace(self, frame, event, argument):
+        if frame.f_code.co_name == "job_of_the_test" and event == "call" and not FREE_THREADED:
+            self._count()       # without the interpreter's lock no other thread comes in between here
+        if frame.f_code.co_filename != jobs.__file__:
+            return None
+        if event == "line":
+            self._count()
+        return self.trace
+
+    def _count(self):
+        self._left -= 1
+        if self._left == 0:
+            self.reached.set()
+            assert self.go.wait(PATIENCE)
+
+
+def traced(call):
+    """Return a call that sets the trace function of the thread in which it is made, as a coroutine and as it is."""
+    async def in_loop():
+        call()
+
+    return in_loop
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["timer", "loop"])
+def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, clock, where):     # noqa: F811
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    runs = []
+
+    async def job_of_the_test():
+        runs.append(1)
+
+    def trace_with(trace):
+        if where == "loop":
+            aloop.run(traced(lambda: sys.settrace(trace))())
+        else:
+            done = threading.Event()
+            supervisor._timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
+            assert done.wait(PATIENCE)
+
+    settle(supervisor, aloop)
+    prevented = 0
+    for number in count(1):
+        del runs[:]
+        stop = Stop(number)
+        trace_with(stop.trace)
+        job = supervisor.create_async_job(scheduler, target=job_of_the_test, interval=10)
+        told = threading.Event()
+        supervisor._timer.call_at(clock.now, told.set)      # when the timer has dealt with the job
+        wait_for(lambda: stop.reached.is_set() or (runs and told.is_set()), "the start is held, or the job runs")
+        if not stop.reached.is_set():
+            stop.go.set()
+            break                           # there are no more lines before the run
+        began = bool(runs)
+        at_return = []
+        canceller = started(lambda: (supervisor.cancel_async_job(job=job), at_return.append(len(runs))))
+        canceller.join(0.02)                # it may wait for the thread that is held
+        stop.go.set()
+        join(canceller)
+        trace_with(None)
+        settle(supervisor, aloop)
+        assert [len(runs)] == at_return, f"a run began after cancel() had returned, held at line {number}"
+        prevented += not began and not runs
+    trace_with(None)
+    job.cancel()
+    assert number > 10 and prevented > 5
+
+
+@pytest.mark.slow
+@pytest.mark.gate
+def test_cancel_while_jobs_start_all_the_time_lets_no_run_begin_after_it(supervisor):
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    busy = True
+
+    def keep_busy():
+        while busy:
+            pass
+
+    other = started(keep_busy)
+    try:
+        for number in range(30):
+            runs, enough = [], threading.Event()
+
+            async def job():
+                runs.append(1)
+                if len(runs) > number % 3:
+                    enough.set()
+
+            created = supervisor.create_async_job(scheduler, target=job, interval=0.001)
+            assert enough.wait(PATIENCE)
+            created.cancel()
+            # One that has begun by now may not have come to its first line: other threads run in between.
+            last = created._start
+            began = last._is_entered() and last._coro is not None
+            at_return = len(runs)
+            settle(supervisor, aloop)
+            assert len(runs) <= at_return + began
+            assert began or last._over
+    finally:
+        busy = False
+        join(other)
+
+
+def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supervisor, clock):     # noqa: F811
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    runs = []
+
+    async def job():
+        runs.append(1)
+
+    async def cancel(after_turns):
+        created = supervisor.create_async_job(scheduler, target=job, interval=10)
+        clock.settle()                      # the timer has told the loop, in whose thread this is
+        for _ in range(after_turns):
+            await asyncio.sleep(0)
+            if runs:
+                return None
+        return created.cancel()
+
+    for after_turns in count():
+        del runs[:]
+        cancelled = aloop.run(cancel(after_turns))
+        settle(supervisor, aloop)
+        if cancelled is None:
+            break
+        assert cancelled is True and runs == []
+    assert after_turns > 1
+    for job_left in scheduler.jobs():
+        job_left.cancel()
+
+
+def test_cancel_inside_the_job_lets_that_run_end_and_no_other_begin(supervisor, clock):     # noqa: F811
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    runs = []
+
+    async def job():
+        runs.append(supervisor.cancel_async_job(scheduler, created))
+        await asyncio.sleep(0)
+        runs.append("end")
+
+    created = None
+    created = scheduler.create_threadsafe(job, timer=1, interval=1)
+    for _ in range(3):
+        clock.forward(1)
+        settle(supervisor, aloop)
+    assert runs == [True, "end"] and not created.active
+
+
+def test_cancel_does_not_wait_for_a_run_that_has_begun(supervisor):
+    """The job waits for a lock that the canceller has."""
+    supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    begun, lock = threading.Event(), threading.Lock()
+
+    async def job():
+        begun.set()
+        with lock:
+            pass
+
+    with lock:
+        created = supervisor.create_async_job(scheduler, target=job, interval=10)
+        assert begun.wait(PATIENCE)
+        assert join(started(created.cancel)) is True
+    assert created.cancel() is False
+
+
+def test_cancel_prevents_the_last_of_a_number_of_starts(supervisor, clock):     # noqa: F811
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+    runs = []
+
+    async def job():
+        runs.append(1)
+
+    async def cancel():
+        created = supervisor.create_async_job(scheduler, target=job, number=1)
+        clock.settle()
+        return created.active, created.cancel()
+
+    assert aloop.run(cancel()) == (False, True)
+    settle(supervisor, aloop)
+    assert runs == [] and not scheduler.busy
+
+
+def test_a_job_that_cannot_be_called_is_logged_and_goes_on(supervisor, clock, caplog):     # noqa: F811
+    aloop = supervisor.create_aloop("jobs")
+    scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
+
+    async def job(needed):
+        pass
+
+    created = supervisor.create_async_job(scheduler, target=job, interval=1)
+    for _ in range(2):
+        settle(supervisor, aloop)
+        clock.forward(1)
+    settle(supervisor, aloop)
+    assert caplog.text.count("raised; it goes on") >= 2 and "needed" in caplog.text
+    assert created.cancel() is True
