@@ -149,11 +149,11 @@ class TaskPicklingError(SupervisorError, PicklingError):
 
 
 class ExecutionError(SupervisorError, RuntimeError):
-    """Some tasks failed or were cancelled. ``results`` holds the TaskResult of every task, in order."""
+    """Some tasks failed or were cancelled. ``results`` is a tuple of TaskResults, in order."""
 
     def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.results = list(results)
+        self.results = tuple(results)
 
 
 class QueueFullError(SupervisorError, Full):

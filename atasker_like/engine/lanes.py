@@ -28,7 +28,6 @@ from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from threading import Lock
     from typing import Any, Callable, Container, Iterator, Protocol, Sequence
 
     from .spec import Callbacks, TaskSpec
@@ -122,7 +121,7 @@ class Lane:
         self.head: Turn | None = None          # that stood at the head of the line when one was last taken from it
         #: The level that the most urgent task was last taken from; None when there may be a more urgent one.
         self.first: deque[Task[Any]] | None = None
-        self.outside: deque[Lock] = deque()       # gates of submitters who wait for room
+        self.outside: deque[Any] = deque()       # gates of submitters who wait for room
         self._parked_turns: dict[int, Turn] = {}              # by priority; as one, since they come back together
         self._levels: dict[int, deque[Task[Any]]] = {}        # by rank, each first in, first out
         self._order: list[int] = []                           # a heap of the ranks that have a level

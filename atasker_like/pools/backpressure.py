@@ -25,7 +25,7 @@ from .notifier import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List
+    from typing import Any, Callable, List, Protocol
 
     from ..engine.lanes import Lane
     from ..engine.registry import Registry
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..engine.timer import TimerEntry
     from .base import Pool
+
+    class Gate(Protocol):
+        """Holds up a submitter: a lock, or what a coroutine waits for."""
+
+        def release(self) -> None: ...
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -57,7 +62,7 @@ class Intake(Telling):
         self.aging: float | None = None        # seconds after which a waiting task rises one class
         self.successor: Pool | None = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
-        self._outside: deque[Lock] = deque()      # gates of submitters who wait for room
+        self._outside: deque[Gate] = deque()      # gates of submitters who wait for room
         self._crowded: set[Lane] = set()          # lanes that submitters wait for
         self._aging_entry: TimerEntry | None = None
 
@@ -143,25 +148,39 @@ class Intake(Telling):
             lane.warn_of_wait(f"room for task {task.name}")
         gate = Lock()
         gate.acquire()
-        with self.lock:
-            if not self.accepting or self._has_room_for(task._spec):
-                return False
-            outside = self._outside if lane is None else lane.outside
-            if lane is not None:
-                self._crowded.add(lane)
-            outside.append(gate)
-            self._attentive = True
-        opened = False
-        try:
-            opened = block(gate.acquire, None)
-        finally:
-            if not opened:
-                with self.lock:
-                    if gate in outside:
-                        outside.remove(gate)
-                    else:
-                        self._let_in()      # it was this one's turn: the next one's, then
+        if self.stand_outside(task._spec, lane, gate):
+            opened = False
+            try:
+                opened = block(gate.acquire, None)
+            finally:
+                if not opened:
+                    self.leave_outside(lane, gate)
         return False
+
+    def stand_outside(self, spec: TaskSpec, lane: Lane | None, gate: Gate) -> bool:
+        """Have a gate released when there may be room. Return False, and do not release it, if there is room by now.
+
+        :param lane: the one that has no room; None if it is the pool.
+        """
+        with self.lock:
+            if not self.accepting or self._has_room_for(spec):
+                return False
+            if lane is None:
+                self._outside.append(gate)
+            else:
+                self._crowded.add(lane)
+                lane.outside.append(gate)
+            self._attentive = True
+            return True
+
+    def leave_outside(self, lane: Lane | None, gate: Gate) -> None:
+        """A submitter has stopped waiting, with its gate released or not."""
+        outside = self._outside if lane is None else lane.outside
+        with self.lock:
+            if gate in outside:
+                outside.remove(gate)
+            else:
+                self._let_in()      # it was this one's turn: the next one's, then
 
     def _attend(self) -> Watchers:
         """A task has ended or left the queue, and someone waits for that; the lock is held. Return whom to tell."""

@@ -11,12 +11,15 @@ from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
 from ..engine.task import FINAL
-from ..errors import InvalidTypeError, QueueStateError, WaitTimeoutError
+from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
+                      WaitTimeoutError)
+from ..pools.base import cancel_many
 from ..waiting import _co_as_completed
 from .base import TaskQueue
+from .calls import calls_of, is_async_iterable, merge
 from .fronts import tell_behind
 from .groups import TaskGroup
-from .handles import LoopCall, TaskHandle
+from .handles import LoopCall, TaskHandle, views_of
 from .hooks import log_hook
 from .wait_group import WaitGroup
 
@@ -24,25 +27,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, Callable, Iterable
+    from typing import Any, AsyncIterable, Callable, Iterable, TypeVar, overload
 
     from .._checks import Seconds
     from ..engine.spec import TaskSpec
+    from ..engine.task import Task
     from ..options import TaskOptions
+    from .calls import Call
     from .checkpoint import Checkpoint
     from .summary import RunSummary
 
+    Q = TypeVar("Q", bound="AsyncQueue")
+    T = TypeVar("T")
+else:
+    def overload(function):
+        return function
+
 __all__ = ["AsyncQueue"]
+
+
+class _Gate(FutureWatcher):
+    """Holds up a coroutine that submits, as a lock holds up a thread."""
+
+    __slots__ = ()
+
+    release = FutureWatcher.__call__
 
 
 class AsyncQueue(TaskQueue):
     """Coroutines that run in the caller's loop, so many at a time, with a summary at the end.
 
     The parameters are those of a :class:`ThreadQueue`, with these differences: submitting to a full queue raises
-    QueueFullError, as a coroutine cannot block; the initializer, a plain or a coroutine function, is called once, by
+    QueueFullError, and ``asubmit`` and ``amap`` wait for room; the initializer, a plain or a coroutine function, is called once, by
     ``start`` or ``run``; hooks are called in the loop. Submit from coroutines; from other threads once it has started.
 
-    ``run``, ``start``, ``join`` and ``shutdown`` are coroutines.
+    ``run``, ``start``, ``join``, ``shutdown``, ``asubmit`` and ``amap`` are coroutines.
 
     >>> async def main():
     ...     queue = AsyncQueue(workers=100)
@@ -62,18 +81,123 @@ class AsyncQueue(TaskQueue):
         def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                    **options: Any) -> TaskHandle: ...
 
-        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
-                checkpoint: Checkpoint | None = None, **options: Any) -> list[TaskHandle]: ...
-
         def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                   **options: Any) -> TaskGroup: ...
 
-    def _begin_anew(self) -> None:
-        super()._begin_anew()
-        self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
-        self._initialized = False
-        self._initializing: WaitGroup | None = None        # the initializer is being called
+    def _begin_anew(self, started: bool = False) -> None:
+        super()._begin_anew(started)
+        # Of coroutines that wait for room. Apart from the submissions under way, for which a thread may wait.
+        self._outside = WaitGroup()
+        if not started:
+            self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
+            self._initialized = False
+            self._initializing: WaitGroup | None = None        # the initializer is being called
+
+    def _reset_after_fork(self) -> None:
+        super()._reset_after_fork()
+        self._outside = WaitGroup()
+
+    # -- submitting --------------------------------------------------------------------------------
+
+    @overload
+    def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+            checkpoint: Checkpoint | None = None, **options: Any) -> list[TaskHandle]: ...
+
+    @overload
+    def map(self, fn: Callable[..., Any], items: AsyncIterable[Any], *, opts: TaskOptions | None = None,
+            checkpoint: Checkpoint | None = None, **options: Any) -> Awaitable[list[TaskHandle]]: ...
+
+    def map(self, fn: Callable[..., Any], items: Any, **options: Any) -> Any:
+        """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`.
+
+        Of an async iterable, which has to be awaited, this is :meth:`amap`: ``await queue.map(fn, items)``.
+        """
+        return self.amap(fn, items, **options) if is_async_iterable(items) else super().map(fn, items, **options)
+
+    async def asubmit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+                      **options: Any) -> TaskHandle:
+        """Submit one call, as :meth:`submit` does, and return its handle. If the queue is full, wait for room.
+
+        >>> async def main():
+        ...     async with AsyncQueue(workers=2, size=2) as queue:
+        ...         return [await queue.asubmit(asyncio.sleep, 0, n) for n in range(9)]
+        >>> import asyncio
+        >>> len(asyncio.run(main()))
+        9
+        """
+        return await self._asubmit_call(fn, merge(opts, options, self._where()), args, None)
+
+    async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
+                            keywords: dict[str, Any] | None) -> TaskHandle:
+        submit = partial(self._submit_call, function, options, args, keywords)
+        handle: TaskHandle = await self._when_there_is_room(self._spec(function, options, {}), submit)
+        return handle
+
+    async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
+                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                   **options: Any) -> list[TaskHandle]:
+        """Submit a call for each item, as :meth:`map` does, and return the handles. If the queue is full, wait for room.
+
+        :param items: an iterable or an async iterable.
+        """
+        self._check_open()
+        spec = self._spec(fn, opts, options)
+        page = None if checkpoint is None else checkpoint.page(fn)
+        accepted: list[Task[Any]] = []
+        halts = self._halts
+
+        async def submit(calls: list[Call]) -> None:
+            if not self.size:
+                return self._submit_together(spec, calls, page, accepted, halts)
+            for call in calls:
+                await self._when_there_is_room(
+                    spec, partial(self._submit_together, spec, [call], page, accepted, halts))
+
+        try:
+            if is_async_iterable(items):
+                async for item in items:        # type: ignore[union-attr]
+                    for calls in calls_of((item,), "amap"):
+                        await submit(calls)
+            else:
+                for calls in calls_of(items, "amap"):       # type: ignore[arg-type]
+                    await submit(calls)
+            return views_of(accepted, self._handle)
+        except BaseException:
+            cancel_many(accepted)       # all or none: nobody has their handles
+            raise
+
+    async def _when_there_is_room(self, spec: TaskSpec, submit: Callable[[], T]) -> T:
+        """Return what submit() returns; if that raises QueueFullError, wait for room and call it again."""
+        lane, outside, entry = self._lane, self._outside, object()
+        try:
+            outside.add(entry)
+            while True:
+                try:
+                    return submit()
+                except QueueFullError:
+                    await self._room(spec)
+                if lane is not self._lane:
+                    raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
+        finally:
+            outside.done(entry)
+
+    async def _room(self, spec: TaskSpec) -> None:
+        """Wait until there may be room in the lane."""
+        lane, pool, gate = spec.lane, spec.pool, _Gate()
+        if lane.paused:
+            lane.warn_of_wait(f"room for task {spec.name}")
+        if not pool.stand_outside(spec, lane, gate):        # type: ignore[attr-defined]
+            return
+        opened = False
+        try:
+            await gate.future
+            opened = True
+        finally:
+            if not opened:
+                pool.leave_outside(lane, gate)              # type: ignore[attr-defined]
+
+    # -- its loop ------------------------------------------------------------------------------------
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
@@ -133,8 +257,7 @@ class AsyncQueue(TaskQueue):
             seen = None if timed_out else await self._finish(deadline, None)
             if seen is None:
                 timed_out = True
-                self._give_up()
-                self._stop_rest(spare=self.on_timeout == "complete")
+                self._run_out()
                 seen = await self._finish(None, None) or 0
             summary = self._summarise(seen, began, timed_out)
         except BaseException:
@@ -180,8 +303,9 @@ class AsyncQueue(TaskQueue):
             if own is None:
                 if not self._has_settled(seen, cleared):
                     continue
-                if not await self._entering.co_wait(deadline):
-                    return None
+                for group in self._outside, self._entering:
+                    if not await group.co_wait(deadline):
+                        return None
             if len(tasks) == seen:
                 return seen
             self._grows()
@@ -245,8 +369,8 @@ class AsyncQueue(TaskQueue):
         finally:
             bar.finish(done, failed)
 
-    async def start(self) -> None:
-        """Run tasks as they come, from now on until the queue is shut down.
+    async def start(self: Q) -> Q:
+        """Run tasks as they come, from now on until the queue is shut down; return the queue.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
         """
@@ -257,10 +381,13 @@ class AsyncQueue(TaskQueue):
             self._check_open()
             self._started = True
             self._steer()
+        return self
 
     async def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
         """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
         deadline = deadline_of(timeout)
+        if self._needs_start():
+            await self.start()
         if progress:
             await self._watch_progress(deadline)
         if await self._finish(deadline, deadline) is None:

@@ -62,8 +62,8 @@ class TaskQueue(Submitting):
         self._begin_anew()
         _queues.add(self)
 
-    def _begin_anew(self) -> None:
-        super()._begin_anew()
+    def _begin_anew(self, started: bool = False) -> None:
+        super()._begin_anew(started)
         self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
@@ -74,7 +74,7 @@ class TaskQueue(Submitting):
         self._entering = WaitGroup()    # of submissions under way, which may be waiting for room
         self._callbacks = self._lane.callbacks = WaitGroup()    # of done callbacks and hooks
         self._policy = self.fail_policy
-        self._started = False           # by start(): it goes on beyond the end of a run
+        self._started = started         # by start(): it goes on beyond the end of a run
         self._running: object | None = None        # the run that is under way
         self._halting = False           # it is giving up: no more tasks in this run
         self._halts = 0                 # so many times it has given up; what was being submitted then is refused
@@ -180,6 +180,11 @@ class TaskQueue(Submitting):
         cancel_many(rest, then)
         return rest
 
+    def _run_out(self) -> None:
+        """The time of a run is over."""
+        self._give_up(halt=True)
+        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
         for task in tasks:
@@ -249,6 +254,10 @@ class TaskQueue(Submitting):
         if self._some_detached:
             tasks = [task for task in tasks if not task._spec.options.detached]
         return RunSummary(tasks, perf_counter() - began, timed_out)
+
+    def _needs_start(self) -> bool:
+        """Return True if no task of this queue would start, now or later."""
+        return not (self._started or self._running or self._closing)
 
     def _is_inside(self) -> bool:
         """Return True in a task, a done callback or a hook of this queue: these wait for tasks only, not for each other."""
@@ -330,18 +339,22 @@ class TaskQueue(Submitting):
     def reset(self) -> None:
         """Cancel what waits, forget all tasks and results, and open the queue again.
 
-        :raises QueueStateError: (a RuntimeError) it is running, was started and not shut down, or has tasks that run; or a
-            signal handler asks that came in between two steps of a submission.
+        A queue that was started, and not shut down, goes on: inside ``with``, what comes next runs at once.
+
+        :raises QueueStateError: (a RuntimeError) a run is under way, or tasks run; or a signal handler asks that came in
+            between two steps of a submission.
         """
         with self._lock:
-            busy = self._running or self._started and not self._closed or self._entering.is_mine()
+            busy = self._running or self._entering.is_mine()
+            started = self._started and not self._closing
         if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
-            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset; call shutdown(), and wait for the "
-                                  "tasks that still run")
+            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: call join(), or wait for its "
+                                  "run(), and reset() it then")
         self._discard()
         self._entering.wait()
         self._has_closed()
-        self._begin_anew()
+        self._begin_anew(started)
+        self._steer()
 
     def _reset_after_fork(self) -> None:
         """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
@@ -398,8 +411,9 @@ class TaskQueue(Submitting):
     @property
     def stats(self) -> dict[str, int]:
         """Numbers of tasks: submitted, pending, scheduled (those of the pending that wait for their time), active,
-        succeeded, failed, cancelled; and workers, 0 for as many as the pool takes."""
-        counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "succeeded", "failed", "cancelled"), 0)
+        completed (those that have ended), and of these succeeded, failed, cancelled. And workers, 0 for as many as the
+        pool takes; and closed, True if the queue takes no more tasks."""
+        counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "completed", "succeeded", "failed", "cancelled"), 0)
         for task in list(self._tasks):
             counts["submitted"] += 1
             state = task.state
@@ -408,7 +422,9 @@ class TaskQueue(Submitting):
                 counts["scheduled"] += int(task._status) == 2
             else:
                 counts["active" if state == "running" else state] += 1
+        counts["completed"] = counts["succeeded"] + counts["failed"] + counts["cancelled"]
         counts["workers"] = self.workers or 0
+        counts["closed"] = self.closed
         return counts
 
     def __len__(self) -> int:

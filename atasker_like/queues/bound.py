@@ -9,8 +9,9 @@ from .calls import merge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Awaitable, Callable, Iterable
 
+    from .handles import TaskHandle
     from .submission import Submitting
 
 __all__ = ["QueueTask"]
@@ -35,11 +36,21 @@ class QueueTask(Decorated):
         __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        options = self.options
-        if keywords:
-            changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
-            options = merge(options, changes, "a task of a queue")
+        options = self._take_options(keywords)
         return self.queue._submit_call(self._function, options, args, keywords or None)
+
+    def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle]:
+        """Submit a call of an AsyncQueue's, and wait for room if the queue is full. See :meth:`AsyncQueue.asubmit`."""
+        options = self._take_options(keywords)
+        submitted: Awaitable[TaskHandle] = self.queue._asubmit_call(self._function, options, args, keywords or None)
+        return submitted
+
+    def _take_options(self, keywords: dict[str, Any]) -> TaskOptions:
+        """Take the options out of the keywords of a call, and return the options of the call."""
+        if not keywords:
+            return self.options
+        changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
+        return merge(self.options, changes, "a task of a queue")
 
     def _with(self, function: Callable[..., Any]) -> QueueTask:
         return QueueTask(self.queue, function, self.options)

@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import is_coroutine_function, look_like, name_of
+from .._inspect import has_method, is_coroutine_function, look_like, name_of
 from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "merge", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "is_async_iterable", "merge", "watch_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -43,6 +43,11 @@ def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -
     return options.replace(**changes)
 
 
+def is_async_iterable(items: Any) -> bool:
+    """Return True of what can be iterated over with ``async for`` only."""
+    return has_method(items, "__aiter__") and not has_method(items, "__iter__")
+
+
 def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
     """Turn items into calls, as many at a time as are submitted together.
 
@@ -52,7 +57,8 @@ def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
     from collections import abc
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
-        raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}")
+        advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
+        raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}{advice}")
     return _calls_of(iter(items), abc.Mapping)
 
 

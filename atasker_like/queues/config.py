@@ -64,6 +64,11 @@ class Settings:
         self.on_retry = on_retry
         self._set_up()
 
+    def _called(self) -> str:
+        """Return the name of its class with an article, for messages."""
+        name = type(self).__name__
+        return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
+
     def _set_up(self) -> None:
         """The settings are there: make the rest."""
         raise NotImplementedError

@@ -215,10 +215,6 @@ class SyncTaskHandle(_Handle):
     def _without_result(self) -> BaseException:
         return TaskCancelledError(self._is("was cancelled, so it has no result"))
 
-    def __await__(self) -> Generator[Any, None, TaskResult]:
-        raise InvalidTypeError(self._is("belongs to a queue of threads or processes, whose handles are not awaited: call "
-                                        "wait() in a thread, or await handle.task for the value"))
-
 
 class TaskHandle(_Handle):
     """A task of an :class:`AsyncQueue`; it can be awaited by any number of coroutines, in any loop.

@@ -5,16 +5,17 @@ from ..engine.blocking import deadline_of, remaining
 from ..errors import ClosedError, ExecutionError, InvalidTypeError
 from ..waiting import as_completed
 from .async_queue import AsyncQueue
-from .calls import merge
+from .calls import is_async_iterable, merge
 from .config import ARGUMENTS
 from .fronts import tell_at
 from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Coroutine, Iterable, Iterator, TypeVar
+    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Iterator, TypeVar
 
     from .._checks import Seconds
+    from .handles import TaskHandle
     from .summary import RunSummary
 
     T = TypeVar("T")
@@ -33,6 +34,11 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
     summary.raise_for_errors(include_cancelled=True)
     return tuple(handle.value() for handle in handles)
+
+
+def _too_late(queue: Any) -> ExecutionError:
+    return ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those that had been "
+                          "have succeeded, or are cancelled", ())
 
 
 def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
@@ -54,8 +60,7 @@ def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress
             if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
                 queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
                 if remaining(deadline) == 0:
-                    raise ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those "
-                                         "that had been have succeeded", ()) from None
+                    raise _too_late(queue) from None
             raise
         finally:
             if take_back is not None:
@@ -95,9 +100,11 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     return _map(ProcessQueue, fn, items, progress, options)
 
 
-async def amap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
+async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *, progress: bool = False, **options: Any
                ) -> tuple[Any, ...]:
     """Call a coroutine function for each item in the running loop and return the values, in order. See :func:`tmap`.
+
+    :param items: an iterable or an async iterable.
 
     >>> import asyncio
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
@@ -107,12 +114,46 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool =
     queue = AsyncQueue(**arguments)
     deadline = deadline_of(queue.timeout)
     try:
-        handles = queue.map(fn, items, **options)
+        handles: Any
+        if queue.size or is_async_iterable(items):
+            handles = await _fill(queue, fn, items, deadline, options)
+        else:
+            handles = queue.map(fn, items, **options)
         summary = await queue.run(remaining(deadline), progress=progress)
     except BaseException:
         queue.cancel()
         raise
     return _values(summary, handles)
+
+
+async def _fill(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline: float | None,
+                options: dict[str, Any]) -> list[TaskHandle]:
+    """Submit calls to a queue that runs meanwhile, as some have to wait: for room, or for the next item."""
+    import asyncio
+
+    checkpoint = options.pop("checkpoint", None)
+    opts = merge(options.pop("opts", None), options, queue._where())
+    if opts.must_complete and queue.on_timeout == "complete":
+        deadline = None
+    await queue.start()
+    filling = asyncio.ensure_future(queue.amap(fn, items, opts=opts, checkpoint=checkpoint))
+    try:
+        left = remaining(deadline)
+        await asyncio.wait({filling}, timeout=left)
+        if not filling.done():
+            queue._run_out()
+            raise _too_late(queue)
+        return await filling
+    except ClosedError:
+        if queue.closed:
+            raise
+        # A failure came before all were submitted: that is to be told.
+        (await queue.run(remaining(deadline))).raise_for_errors(include_cancelled=True)
+        raise
+    finally:
+        if not filling.done():
+            filling.cancel()
+            await asyncio.wait({filling})
 
 
 def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:
@@ -130,8 +171,10 @@ def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> It
     return completed
 
 
-def run(coro: Coroutine[Any, Any, T]) -> T:
+def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run a coroutine in a loop of its own and return its value: :func:`asyncio.run`, without importing asyncio before.
+
+    :param debug: run the loop in debug mode; None leaves that to the interpreter.
 
     >>> import asyncio
     >>> run(asyncio.sleep(0, 'slept'))
@@ -139,4 +182,4 @@ def run(coro: Coroutine[Any, Any, T]) -> T:
     """
     import asyncio
 
-    return asyncio.run(coro)
+    return asyncio.run(coro, debug=debug)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+import sys
 from contextvars import copy_context
 from itertools import chain, count
 from threading import get_ident
@@ -13,7 +14,7 @@ from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
 from ..engine.task import COMPLETED, Task
-from ..errors import ClosedError, InvalidTypeError
+from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
@@ -24,13 +25,16 @@ from .handles import views_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping, Sequence
+    from typing import Any, Callable, Iterable, Mapping, Sequence, overload
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
     from .calls import Call
     from .checkpoint import Checkpoint, Page
     from .wait_group import WaitGroup
+else:
+    def overload(function):
+        return function
 
 __all__ = ["Submitting"]
 
@@ -64,7 +68,7 @@ class Submitting(Settings):
         def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None: ...
         def _is_failing(self, error: BaseException) -> None: ...
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, started: bool) -> None:
         self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
         self._some_detached = False     # of its tasks, from the first one on
         self._pool: Any = None        # that they are in, or the first of those that have followed each other
@@ -138,8 +142,14 @@ class Submitting(Settings):
             cancel_many([handle.task for handle in handles])
             raise
 
-    def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]:
-        """Decorate a function, so that calling it submits and returns a handle.
+    @overload
+    def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]: ...
+
+    @overload
+    def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask: ...
+
+    def task(self, opts: Any = None, **options: Any) -> Any:
+        """Decorate a function, so that calling it submits and returns a handle; with or without parentheses.
 
         Option names among the keywords of a call override for that call. See :class:`QueueTask`.
 
@@ -152,7 +162,7 @@ class Submitting(Settings):
         ((42,), 1)
         """
         if callable(opts):
-            raise InvalidTypeError("task() of a queue takes options only; write @queue.task() with parentheses")
+            return self._bind(opts, merge(None, options, self._where()))
         merged = merge(opts, options, self._where())
         return lambda function: self._bind(function, merged)
 
@@ -160,7 +170,7 @@ class Submitting(Settings):
         return QueueTask(self, self._check(function), options)
 
     def _where(self) -> str:
-        return f"a {type(self).__name__}'s task"
+        return f"{self._called()}'s task"
 
     def _check_open(self) -> None:
         # What done callbacks and hooks submit while the queue is shut down belongs to it, as they do.
@@ -179,9 +189,9 @@ class Submitting(Settings):
         if not callable(function):
             if isinstance(function, Coroutine):
                 function.close()        # it will never run, which Python would warn of
-                raise InvalidTypeError(f"a {type(self).__name__} takes a function and its arguments, not a coroutine: submit "
+                raise InvalidTypeError(f"{self._called()} takes a function and its arguments, not a coroutine: submit "
                                        "the function without calling it")
-            raise InvalidTypeError(f"a {type(self).__name__} takes a function, not {type(function).__name__}")
+            raise InvalidTypeError(f"{self._called()} takes a function, not {type(function).__name__}")
         runs_when_called(function)
         self._check_kind(function, is_coroutine_function(function))
         return function
@@ -300,6 +310,12 @@ class Submitting(Settings):
             self._leave(entering, tasks, tasks)
             raise
 
+    def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
+                      keywords: dict[str, Any] | None) -> Any:
+        """Submit one call in a coroutine that waits for room. An AsyncQueue can."""
+        raise InvalidTypeError(f"{self._called()} has no coroutines that wait for room: a thread that submits to a full one "
+                               "blocks until there is room")
+
     def _check_entry(self, spec: TaskSpec, halts: int | None = None) -> None:
         """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
 
@@ -340,7 +356,10 @@ class Submitting(Settings):
             cancel_many([task for task in tasks if not (spare and task.options.must_complete)])
 
     def _leave(self, entering: WaitGroup, entry: Any, tasks: Sequence[Task[Any]]) -> None:
-        """A submission is about to raise, refused or interrupted anywhere: undo it."""
+        """A submission is about to raise, refused or interrupted anywhere: undo it.
+
+        :raises QueueFullError: that is the reason; in the words of a queue.
+        """
         try:
             accepted, others = take_back(tasks)
             begun = [task for task in accepted if task._has_started()]
@@ -353,6 +372,10 @@ class Submitting(Settings):
         finally:
             self._callbacks.submitted(tasks)
             entering.done(entry)
+        if isinstance(sys.exc_info()[1], QueueFullError) and not self._lane.has_room():
+            raise QueueFullError(f"this {type(self).__name__} is full: {self.size} tasks wait in it already (size={self.size}). "
+                                 "Let it run while you submit, and use asubmit() or amap() of the queue, which wait for room"
+                                 ) from None
 
 
 class _Noting:

@@ -88,11 +88,6 @@ class _BlockingQueue(TaskQueue):
             summary.raise_for_errors()
         return summary
 
-    def _run_out(self) -> None:
-        """The time is over."""
-        self._give_up(halt=True)
-        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
-
     def _settle(self, deadline: float | None) -> int | None:
         """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
         was too late."""
@@ -144,8 +139,8 @@ class _BlockingQueue(TaskQueue):
         self._unwatch_end(latch)
         return False
 
-    def start(self) -> None:
-        """Run tasks as they come, from now on until the queue is shut down. From any thread.
+    def start(self: Q) -> Q:
+        """Run tasks as they come, from now on until the queue is shut down; return the queue. From any thread.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
         """
@@ -153,15 +148,20 @@ class _BlockingQueue(TaskQueue):
             self._check_open()
             self._started = True
             self._steer()
+        return self
 
     def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
-        """Block until all tasks have ended, those too that come meanwhile. From any thread.
+        """Block until all tasks have ended, those too that come meanwhile; start the queue if needed. From any thread.
 
         :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
         :param progress: show how far it is: a bar on a terminal, lines elsewhere.
         :raises WaitTimeoutError: (a TimeoutError) some are unfinished, or their hooks; they go on.
         """
         deadline = deadline_of(timeout)
+        with self._lock:
+            if self._needs_start():
+                self._started = True
+                self._steer()
         if progress:
             _watch_progress(self._tasks[self._reported:], deadline)
         if self._finish(deadline, deadline) is None:
@@ -189,8 +189,8 @@ class _BlockingQueue(TaskQueue):
 
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if coroutine:
-            raise InvalidTypeError(f"{name_of(function)} is a coroutine function, which a "
-                                   f"{type(self).__name__} cannot run; use an AsyncQueue, or submit a plain function that calls "
+            raise InvalidTypeError(f"{name_of(function)} is a coroutine function, which "
+                                   f"{self._called()} cannot run; use an AsyncQueue, or submit a plain function that calls "
                                    "asyncio.run()")
 
     def __enter__(self: Q) -> Q:

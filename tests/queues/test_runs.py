@@ -391,7 +391,7 @@ def test_reset_while_it_runs(face, gate):
     run = threading.Thread(target=face.run, args=(queue,))
     run.start()
     gate.wait_entered()
-    with pytest.raises(QueueStateError, match="shutdown"):
+    with pytest.raises(QueueStateError, match="reset"):
         queue.reset()
     with pytest.raises(QueueStateError, match="running"):
         queue.clear_results()
@@ -559,9 +559,93 @@ def test_what_is_no_function(face):
         face.do(face.make().submit, 5)
 
 
-def test_the_decorator_needs_parentheses(threads):
-    with pytest.raises(InvalidTypeError, match="parentheses"):
-        threads.make().task(functions.double)
+def test_the_decorator_works_without_parentheses(face):
+    queue = face.make()
+    task = queue.task(face.function("double"))
+    handle = face.do(task, 21)
+    assert face.run(queue).values == (42,) and handle.priority == 3
+    with pytest.raises(InvalidTypeError, match="retries"):
+        queue.task(face.function("double"), retrys=1)
+
+
+def test_reset_inside_a_block_leaves_the_queue_started(face):
+    queue = face.make()
+
+    def block():
+        with queue:
+            queue.submit(functions.double, 1).wait(PATIENCE)
+            queue.run()
+            queue.reset()
+            assert queue.results == () and not queue.closed
+            return queue.submit(functions.double, 2).wait(PATIENCE).value
+
+    async def co_block():
+        async with queue:
+            await queue.submit(functions.co_double, 1)
+            await queue.run()
+            queue.reset()
+            assert queue.results == () and not queue.closed
+            return (await queue.submit(functions.co_double, 2)).value
+
+    assert face.do(co_block if face.is_async else block) == 4
+    assert queue.closed and queue.stats["completed"] == 1
+
+
+def test_reset_of_a_queue_that_was_shut_down_does_not_start_it(face):
+    queue = face.make()
+    face.do(queue.start)
+    face.do(queue.shutdown)
+    queue.reset()
+    handle = face.do(queue.submit, face.function("double"), 1)
+    assert handle.status == "pending" and not queue.closed
+    queue.cancel()
+
+
+def test_an_initializer_of_a_started_queue_is_called_once_over_a_reset(coroutines):
+    called = []
+
+    async def main():
+        async with coroutines.make(initializer=lambda: called.append(1)) as queue:
+            queue.reset()
+            return (await queue.submit(functions.co_double, 2)).value
+
+    assert coroutines.do(main) == 4 and called == [1]
+
+
+def test_start_returns_the_queue(face):
+    queue = face.make()
+    assert face.do(queue.start) is queue
+    face.do(queue.shutdown)
+
+
+def test_join_starts_a_queue(face):
+    queue = face.make()
+    handle = face.do(queue.submit, face.function("double"), 1)
+    face.do(queue.join)
+    assert handle.value() == 2
+    assert face.do(face.do(queue.submit, face.function("double"), 2).wait).value == 4      # it goes on
+    face.do(queue.shutdown)
+    face.do(queue.join)
+
+
+def test_join_that_starts_a_queue_calls_its_initializer(face, supervisor):
+    queue = face.make(initializer=functions.configure, initargs=("set",))
+    handle = face.do(queue.submit, face.function("get_setting"))
+    face.do(queue.join)
+    assert handle.value() == "set"
+    face.do(queue.shutdown)
+
+
+def test_stats_count_what_has_completed(face):
+    queue = face.make()
+    face.do(queue.submit, face.function("double"), 1)
+    face.do(queue.submit, face.function("fail"))
+    assert queue.stats["completed"] == 0 and queue.stats["closed"] is False
+    face.run(queue).errors
+    face.do(queue.submit, face.function("double"), 1)
+    queue.cancel()
+    stats = queue.stats
+    assert (stats["completed"], stats["succeeded"], stats["failed"], stats["cancelled"], stats["closed"]) == (3, 1, 1, 1, True)
 
 
 def test_an_async_queue_without_a_loop():

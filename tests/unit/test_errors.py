@@ -79,7 +79,7 @@ def test_execution_error_copies_the_results():
     results = [1, 2]
     error = errors.ExecutionError("m", results)
     results.clear()
-    assert error.results == [1, 2]
+    assert error.results == (1, 2)
 
 
 def test_a_timeout_of_a_task_is_not_the_end_of_a_callers_patience():
