@@ -17,6 +17,7 @@ from ..pools.base import cancel_many
 from ..waiting import _co_as_completed
 from .base import TaskQueue
 from .calls import calls_of, is_async_iterable, merge
+from .checkpoint import page_of
 from .fronts import tell_behind
 from .groups import TaskGroup
 from .handles import LoopCall, TaskHandle, views_of
@@ -83,7 +84,7 @@ class AsyncQueue(TaskQueue):
 
         def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-                  **options: Any) -> TaskGroup: ...
+                  key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> TaskGroup: ...
 
     def _begin_anew(self, started: bool = False) -> None:
         super()._begin_anew(started)
@@ -102,11 +103,13 @@ class AsyncQueue(TaskQueue):
 
     @overload
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
-            checkpoint: Checkpoint | None = None, **options: Any) -> list[TaskHandle]: ...
+            checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
+            namespace: str | None = None, **options: Any) -> list[TaskHandle]: ...
 
     @overload
     def map(self, fn: Callable[..., Any], items: AsyncIterable[Any], *, opts: TaskOptions | None = None,
-            checkpoint: Checkpoint | None = None, **options: Any) -> Awaitable[list[TaskHandle]]: ...
+            checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
+            namespace: str | None = None, **options: Any) -> Awaitable[list[TaskHandle]]: ...
 
     def map(self, fn: Callable[..., Any], items: Any, **options: Any) -> Any:
         """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`.
@@ -136,6 +139,7 @@ class AsyncQueue(TaskQueue):
 
     async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
                    opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
+                   key: Callable[[Any], Any] | None = None, namespace: str | None = None,
                    **options: Any) -> list[TaskHandle]:
         """Submit a call for each item, as :meth:`map` does, and return the handles. If the queue is full, wait for room.
 
@@ -143,7 +147,7 @@ class AsyncQueue(TaskQueue):
         """
         self._check_open()
         spec = self._spec(fn, opts, options)
-        page = None if checkpoint is None else checkpoint.page(fn)
+        page = page_of(checkpoint, fn, key, namespace)
         accepted: list[Task[Any]] = []
         halts = self._halts
 
@@ -157,10 +161,10 @@ class AsyncQueue(TaskQueue):
         try:
             if is_async_iterable(items):
                 async for item in items:        # type: ignore[union-attr]
-                    for calls in calls_of((item,), "amap"):
+                    for calls in calls_of((item,), "amap", key):
                         await submit(calls)
             else:
-                for calls in calls_of(items, "amap"):       # type: ignore[arg-type]
+                for calls in calls_of(items, "amap", key):       # type: ignore[arg-type]
                     await submit(calls)
             return views_of(accepted, self._handle)
         except BaseException:

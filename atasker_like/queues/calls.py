@@ -6,8 +6,9 @@ from collections import deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import has_method, is_coroutine_function, look_like, name_of
-from ..errors import InvalidTypeError
+from .._inspect import (described, has_method, is_coroutine_function, look_like, name_of,
+                        shown)
+from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "PLAIN", "Prepared", "Ready", "calls_of", "is_async_iterable", "merge", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "Prepared", "Ready", "calls_of", "is_async_iterable", "merge", "watch_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -48,8 +49,18 @@ def is_async_iterable(items: Any) -> bool:
     return has_method(items, "__aiter__") and not has_method(items, "__iter__")
 
 
-def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
-    """Turn items into calls, as many at a time as are submitted together.
+class Keyed:
+    """A call with what a checkpoint is to know it by."""
+
+    __slots__ = ("call", "key")
+
+    def __init__(self, call: Call, key: Any) -> None:
+        self.call = call
+        self.key = key
+
+
+def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None) -> Iterator[list[Call]]:
+    """Turn items into calls, as many at a time as are submitted together; with a key function, into :class:`Keyed` ones.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
     and anything else is the only argument.
@@ -59,7 +70,25 @@ def calls_of(items: Iterable[Any], what: str) -> Iterator[list[Call]]:
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}{advice}")
+    if key is not None:
+        return _keyed_calls_of(iter(items), abc.Mapping, key)
     return _calls_of(iter(items), abc.Mapping)
+
+
+def _keyed_calls_of(items: Iterator[Any], mapping: Any, key: Callable[[Any], Any]) -> Iterator[list[Call]]:
+    for position, item in enumerate(items):
+        try:
+            known_by = key(item)
+        except Exception as error:
+            raise InvalidArgumentError(f"key= raised {described(error)} for item {position}, {shown(item)}; it is called with "
+                                       "each item and returns what a checkpoint knows the item by") from error
+        try:
+            hash(known_by)
+        except TypeError:
+            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which cannot be hashed; return a "
+                                   "string, a number, or a tuple of these") from None
+        for [call] in _calls_of(iter((item,)), mapping):
+            yield [Keyed(call, known_by)]
 
 
 def _calls_of(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:

@@ -11,14 +11,18 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 
-from .._inspect import attribute_of, described, shown
+from .._inspect import attribute_of, described
+from .._inspect import name_of as short_name_of
+from .._inspect import shown
 from .._log import log
 from .._sqlite import keep_log
 from ..engine.spec import undecorated
 from ..errors import CheckpointError, InvalidTypeError
+from .calls import Keyed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     from .calls import Call
 
 __all__ = ["Checkpoint"]
+
+#: The path of a checkpoint without a file.
+_MEMORY = ":memory:"
 
 #: What says that a file is a checkpoint ("tchk"), and of which version.
 _APPLICATION = 0x7463686B
@@ -47,7 +54,10 @@ class Checkpoint:
     each time. What changes in the function is not noticed, nor is what a closure holds, or the object of a method: give that as
     an argument, or :meth:`clear` it then.
 
-    :param path: the file; it is made when it is not there, for the user alone.
+    :param path: the file; it is made when it is not there, for the user alone. Without one, or with ``':memory:'``, the
+        checkpoint is in memory, and gone with the process.
+    :param store_values: False notes that a call has succeeded, and not its value: it is not submitted again, and the value
+        that is handed back is None.
     :raises CheckpointError: (an OSError) the file is no checkpoint, of another version, corrupt, or open to others.
 
     May be used from any thread, and by several processes at once. It is a context manager that closes it.
@@ -59,17 +69,25 @@ class Checkpoint:
     (1, 2, 3)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, store_values: bool = True) -> None:
+        self.path = _MEMORY if path is None else os.fspath(path)
+        self.store_values = store_values
         if not isinstance(self.path, str):
             raise InvalidTypeError(f"Checkpoint takes a path, not {type(path).__name__}")
         self._lock = threading.RLock()      # guards the connection
         self._connection: sqlite3.Connection | None = self._open()
+        if self.in_memory:
+            log.info("a checkpoint without a file is in memory: what it knows is gone when the process ends")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it has no file, so that nothing of it outlives the process."""
+        return self.path == _MEMORY
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
-        if self.path != ":memory:":
+        if not self.in_memory:
             self._check_owner()
         connection = None
         try:
@@ -112,6 +130,8 @@ class Checkpoint:
                 connection.execute(f"PRAGMA application_id={_APPLICATION}")
                 connection.execute(f"PRAGMA user_version={_VERSION}")
             connection.execute("COMMIT")
+        # A file of a version before may be without it.
+        connection.execute("CREATE TABLE IF NOT EXISTS users (namespace TEXT PRIMARY KEY, function TEXT NOT NULL) WITHOUT ROWID")
         # In the log nothing is lost when the process is killed; a power cut may cost the last tasks, never the file.
         keep_log(connection, _PATIENCE)
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -145,22 +165,60 @@ class Checkpoint:
             except sqlite3.Error as error:
                 raise self._unusable(error) from error
 
-    def page(self, function: Callable[..., Any]) -> Page:
-        """Return what is known of a function; used by the queues."""
-        return Page(self, name_of(function))
+    def page(self, function: Callable[..., Any], namespace: str | None = None) -> Page:
+        """Return what is known of a function, or of a namespace; used by the queues."""
+        if namespace is None:
+            return Page(self, name_of(function))
+        if not isinstance(namespace, str) or not namespace:
+            raise InvalidTypeError(f"namespace takes a string that is not empty, not {namespace!r}")
+        self._note_user(namespace, function)
+        return Page(self, namespace)
 
-    def clear(self, function: Callable[..., Any] | None = None) -> int:
-        """Forget the successes of a function, or all of them; return how many.
+    def _note_user(self, namespace: str, user: Callable[..., Any]) -> None:
+        """Note which function uses a namespace; warn if another one has."""
+        user = undecorated(user)
+        while isinstance(user, partial):
+            user = user.func
+        function = f"{attribute_of(user, '__module__', str)}.{short_name_of(user)}"
+        with self._lock:
+            for (before,) in self._execute("SELECT function FROM users WHERE namespace=?", (namespace,)):
+                if before != function:
+                    log.warning("namespace %r of checkpoint %s holds successes of %s, and is now used for %s: the inputs of the "
+                                "one count as those of the other. If they are not the same work, give each a namespace, or "
+                                "clear(%r)", namespace, self.path, before, function, namespace)
+            self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (namespace, function))
+
+    def clear(self, namespace: str | Callable[..., Any] | None = None) -> int:
+        """Forget the successes of a namespace, of a function, or all of them; return how many.
 
         :raises CheckpointError: (an OSError) the file cannot be used.
         """
         with self._lock:
             before = len(self)
-            if function is None:
+            if namespace is None:
                 self._execute("DELETE FROM done")
+                self._execute("DELETE FROM users")
             else:
-                self._execute("DELETE FROM done WHERE function=?", (name_of(function),))
+                self._execute("DELETE FROM done WHERE function=?", (_namespace_of(namespace),))
+                self._execute("DELETE FROM users WHERE namespace=?", (_namespace_of(namespace),))
             return before - len(self)
+
+    def count(self, namespace: str | Callable[..., Any] | None = None) -> int:
+        """Return how many successes are known: of a namespace, of a function, or in all.
+
+        :raises CheckpointError: (an OSError) the file cannot be used.
+        """
+        if namespace is None:
+            return len(self)
+        (number,), = self._execute("SELECT count(*) FROM done WHERE function=?", (_namespace_of(namespace),))
+        return int(number)
+
+    def namespaces(self) -> tuple[str, ...]:
+        """Return the namespaces that have successes, sorted. A function without one has that of its name.
+
+        :raises CheckpointError: (an OSError) the file cannot be used.
+        """
+        return tuple(name for (name,) in self._execute("SELECT DISTINCT function FROM done ORDER BY function"))
 
     def close(self) -> None:
         """Close the file; nothing happens if it is already. Close it when the runs that use it have ended."""
@@ -195,7 +253,8 @@ class Checkpoint:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {self.path}{'' if self._connection else ' closed'}>"
+        where = "in memory" if self.in_memory else self.path
+        return f"<Checkpoint {where}{'' if self._connection else ' closed'}>"
 
 
 class Page:
@@ -210,7 +269,8 @@ class Page:
     def key(self, call: Call) -> bytes:
         """Return what an input is known by."""
         try:
-            return blake2b(spell(call), digest_size=16).digest()
+            spelled = b"key:" + spell(call.key) if type(call) is Keyed else spell(call)
+            return blake2b(spelled, digest_size=16).digest()
         except Exception as error:
             raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be pickled, so it could not be known again: "
                                    f"{error}") from error
@@ -221,8 +281,11 @@ class Page:
 
     def value(self, key: bytes) -> Any:
         """Return what the call returned then."""
+        packed = self._known[key]
+        if not packed:
+            return None             # of a checkpoint that stores no values
         try:
-            return pickle.loads(self._known[key])
+            return pickle.loads(packed)
         except Exception as error:
             raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {described(error)}; "
                                   "clear() the function, or delete the file", self._checkpoint.path) from error
@@ -230,10 +293,25 @@ class Page:
     def keep(self, key: bytes, value: Any) -> None:
         """Keep a success; when that fails the task is not touched, and the log says so."""
         try:
-            packed = pickle.dumps(value, protocol=4)        # the same for every Python that this library runs on
+            packed = b"" if not self._checkpoint.store_values else pickle.dumps(value, protocol=4)   # the same for every Python that this library runs on
             self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (self._function, key, packed))
         except Exception as error:
             log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, described(error))
+
+
+def page_of(checkpoint: Checkpoint | None, function: Any, key: Any, namespace: str | None) -> Page | None:
+    """Return the page of a function for a submission, or None without a checkpoint."""
+    if checkpoint is None:
+        if key is not None or namespace is not None:
+            raise InvalidTypeError("key= and namespace= are for a checkpoint; give checkpoint=, too")
+        return None
+    if key is not None and not callable(key):
+        raise InvalidTypeError(f"key takes a callable, not {type(key).__name__}")
+    return checkpoint.page(function) if namespace is None else checkpoint.page(function, namespace)
+
+
+def _namespace_of(namespace: Any) -> str:
+    return namespace if isinstance(namespace, str) else name_of(namespace)
 
 
 def name_of(function: Any) -> str:
@@ -245,8 +323,8 @@ def name_of(function: Any) -> str:
     function = attribute_of(function, "__wrapped__", object) or function
     name = attribute_of(function, "__qualname__", str)
     if not name or "<lambda>" in name:
-        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {shown(function)} has none of its own; use a function "
-                               "that is defined with 'def'")
+        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {shown(function)} has none of its own; give the "
+                               "work a name with namespace=, or use a function that is defined with 'def'")
     return f"{attribute_of(function, '__module__', str)}.{name}"
 
 

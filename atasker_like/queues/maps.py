@@ -31,6 +31,10 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return queue, options
 
 
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names if name in options}
+
+
 def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
     summary.raise_for_errors(include_cancelled=True)
     return tuple(handle.value() for handle in handles)
@@ -48,14 +52,14 @@ def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress
     deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
     take_back = None
     try:
-        checkpoint = options.pop("checkpoint", None)
+        resumed = _taken(options, "checkpoint", "key", "namespace")
         opts = merge(options.pop("opts", None), options, queue._where())
         if queue.size:
             queue.start()           # it takes more only when it runs
             if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
                 take_back = tell_at(queue.supervisor, deadline, queue._run_out)
         try:
-            handles = queue.map(fn, items, opts=opts, checkpoint=checkpoint)
+            handles = queue.map(fn, items, opts=opts, **resumed)
         except ClosedError:
             if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
                 queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
@@ -80,7 +84,8 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     :param progress: show how far it is: a bar on a terminal, lines elsewhere.
     :param timeout: seconds for all of them, submitting included; when they are over the rest is cancelled.
 
-    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint`` may be given as well.
+    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint``, ``key`` and ``namespace``, see
+    :meth:`ThreadQueue.map`, may be given as well.
 
     :raises ExecutionError: a call failed or was cancelled; its ``results`` are those that did not succeed.
 
@@ -131,12 +136,12 @@ async def _fill(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline:
     """Submit calls to a queue that runs meanwhile, as some have to wait: for room, or for the next item."""
     import asyncio
 
-    checkpoint = options.pop("checkpoint", None)
+    resumed = _taken(options, "checkpoint", "key", "namespace")
     opts = merge(options.pop("opts", None), options, queue._where())
     if opts.must_complete and queue.on_timeout == "complete":
         deadline = None
     await queue.start()
-    filling = asyncio.ensure_future(queue.amap(fn, items, opts=opts, checkpoint=checkpoint))
+    filling = asyncio.ensure_future(queue.amap(fn, items, opts=opts, **resumed))
     try:
         left = remaining(deadline)
         await asyncio.wait({filling}, timeout=left)

@@ -18,7 +18,9 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
-from .calls import DEFAULT_PRIORITY, PLAIN, Prepared, Ready, calls_of, merge, watch_errors
+from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, Prepared, Ready, calls_of, merge,
+                    watch_errors)
+from .checkpoint import page_of
 from .config import Settings
 from .fronts import make_spec, make_tasks, may_wait, take_back
 from .handles import views_of
@@ -90,27 +92,31 @@ class Submitting(Settings):
         return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
-            checkpoint: Checkpoint | None = None, **options: Any) -> list[Any]:
+            checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
+            namespace: str | None = None, **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order.
 
         :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
             argument.
         :param checkpoint: a :class:`Checkpoint`: what already succeeded is not submitted again, its value is handed back.
+        :param key: called with each item; returns what the checkpoint knows the item by, instead of the whole input.
+        :param namespace: what the checkpoint knows the function by, instead of its name.
 
         The rest as :meth:`submit`.
         """
         self._check_open()
         spec = self._spec(fn, opts, options)
-        return self._submit_all(spec, calls_of(items, "map"), None if checkpoint is None else checkpoint.page(fn))
+        page = page_of(checkpoint, fn, key, namespace)
+        return self._submit_all(spec, calls_of(items, "map", key), page)
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-              **options: Any) -> Any:
+              key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> Any:
         """Submit calls that belong together and return them as a group.
 
         :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
         :param group_id: what results are grouped by; ``group-1``, ``group-2``... unless told.
-        :param checkpoint: as for :meth:`map`.
+        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, and ``namespace``.
 
         The rest as :meth:`submit`.
         """
@@ -123,20 +129,22 @@ class Submitting(Settings):
         merged = merged.replace(group_id=group_id)
         calls: list[Any] = []         # functions, and for each the calls that are submitted together
         if items is not None:
-            calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group")))
+            calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group", key)))
+        elif key is not None:
+            raise InvalidTypeError("key= is called with each item of a group, and needs items=")
         for position, call in enumerate(() if items is not None else _several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {shown(call)}")
             calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
         handles: list[Any] = []
-        pages: dict[Any, Page] = {}
+        pages: dict[Any, Page | None] = {}
         halts = self._halts
         try:
             for function, spec, chunks in calls:
-                if checkpoint is not None and spec not in pages:
-                    pages[spec] = checkpoint.page(function)
-                handles += self._submit_all(spec, chunks, pages.get(spec), halts)
+                if spec not in pages:
+                    pages[spec] = page_of(checkpoint, function, key, namespace)
+                handles += self._submit_all(spec, chunks, pages[spec], halts)
             return self._group(group_id, handles)
         except BaseException:
             cancel_many([handle.task for handle in handles])
@@ -273,7 +281,7 @@ class Submitting(Settings):
                 # One call of C, so that no interrupt comes between having the tasks run and knowing them.
                 tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,))))
             else:
-                tasks += make_tasks(spec, calls)
+                tasks += make_tasks(spec, [one.call if type(one) is Keyed else one for one in calls])
                 if page is not None:
                     entered, tasks = self._resume(spec, calls, tasks, page)
                 if watched:

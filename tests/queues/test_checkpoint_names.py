@@ -1,0 +1,160 @@
+"""Checkpoints: what inputs and functions are known by, what is stored, and where."""
+import logging
+import sqlite3
+from contextlib import closing
+from functools import partial
+
+import pytest
+
+from atasker_like import Checkpoint, InvalidArgumentError, InvalidTypeError, ThreadQueue, amap, run, tmap
+
+from .functions import add, co_double, double, fail_at_one, same
+
+
+@pytest.fixture(params=["map", "group", "tmap", "amap"])
+def called(request, supervisor):
+    """Each way in, as a function that returns the values and counts the calls that were made."""
+    def call(function, items, **options):
+        calls = []
+
+        def counted(*args, **kwargs):
+            calls.append(args)
+            return function(*args, **kwargs)
+
+        async def co_counted(*args, **kwargs):
+            return counted(*args, **kwargs)
+
+        if request.param == "amap":
+            return run(amap(co_counted, items, supervisor=supervisor, **options)), len(calls)
+        if request.param == "tmap":
+            return tmap(counted, items, supervisor=supervisor, **options), len(calls)
+        queue = ThreadQueue(supervisor=supervisor)
+        made = getattr(queue, request.param)(counted, items, **options)
+        queue.run()
+        return tuple(handle.value() for handle in made), len(calls)
+
+    return call
+
+
+def test_a_key_function_says_what_an_input_is_known_by(called):
+    first = [{"a": 1, "b": 10}, {"a": 2, "b": 20}]
+    again = [{"a": 1, "b": 99}, {"a": 3, "b": 30}]
+    with Checkpoint() as checkpoint:
+        options = {"checkpoint": checkpoint, "key": lambda row: row["a"], "namespace": "sums"}
+        assert called(add, first, **options) == ((11, 22), 2)
+        assert called(add, again, **options) == ((11, 33), 1)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_keys_and_calls_stay_together_in_a_bounded_queue(supervisor, size):
+    with Checkpoint() as checkpoint:
+        for _ in range(2):
+            values = run(amap(co_double, range(30), size=size, workers=1, checkpoint=checkpoint, key=str, supervisor=supervisor))
+            assert values == tuple(range(0, 60, 2))
+        assert checkpoint.count() == 30
+
+
+def test_a_key_is_not_taken_for_an_input(supervisor):
+    with Checkpoint() as checkpoint:
+        tmap(same, [1], checkpoint=checkpoint, key=lambda item: (item,), supervisor=supervisor)
+        assert tmap(same, [1], checkpoint=checkpoint, supervisor=supervisor) == (1,)
+        assert checkpoint.count() == 2
+
+
+@pytest.mark.parametrize("function", [partial(pow, 2), lambda x: x])
+def test_what_has_no_name_needs_a_namespace(supervisor, function):
+    with Checkpoint() as checkpoint:
+        with pytest.raises(InvalidTypeError, match="namespace="):
+            tmap(function, [3], checkpoint=checkpoint, supervisor=supervisor)
+        first = tmap(function, [3], checkpoint=checkpoint, namespace="mine", supervisor=supervisor)
+        assert tmap(fail_at_one, [3], checkpoint=checkpoint, namespace="mine", supervisor=supervisor) == first
+        assert checkpoint.namespaces() == ("mine",)
+
+
+def test_count_namespaces_and_clear(supervisor):
+    with Checkpoint() as checkpoint:
+        tmap(double, [1, 2], checkpoint=checkpoint, supervisor=supervisor)
+        tmap(double, [1, 2, 3], checkpoint=checkpoint, namespace="v2", supervisor=supervisor)
+        own = f"{double.__module__}.double"
+        assert checkpoint.namespaces() == tuple(sorted([own, "v2"]))
+        assert (checkpoint.count(), checkpoint.count("v2"), checkpoint.count(double), checkpoint.count(own)) == (5, 3, 2, 2)
+        assert checkpoint.clear("nothing") == 0 and checkpoint.clear("v2") == 3
+        assert checkpoint.namespaces() == (own,) and checkpoint.clear() == 2 and checkpoint.count() == 0
+
+
+def test_without_values_what_has_succeeded_is_not_run_again(called, tmp_path):
+    with Checkpoint(tmp_path / "file", store_values=False) as checkpoint:
+        assert called(double, [1, 2], checkpoint=checkpoint, namespace="n") == ((2, 4), 2)
+        assert called(double, [1, 2, 3], checkpoint=checkpoint, namespace="n") == ((None, None, 6), 1)
+    with closing(sqlite3.connect(str(tmp_path / "file"))) as database:
+        assert {value for value, in database.execute("SELECT value FROM done")} == {b""}
+
+
+@pytest.mark.parametrize("arguments", [(), (None,), (":memory:",)])
+def test_a_checkpoint_without_a_file_is_in_memory_and_says_so(arguments, caplog):
+    with caplog.at_level(logging.INFO, "atasker_like"), Checkpoint(*arguments) as checkpoint:
+        assert checkpoint.in_memory and "in memory" in repr(checkpoint)
+    assert "in memory" in caplog.text
+
+
+def test_a_file_is_not_in_memory(tmp_path):
+    with Checkpoint(tmp_path / "file") as checkpoint:
+        assert not checkpoint.in_memory and "file" in repr(checkpoint)
+
+
+def test_a_file_of_the_version_before_is_used(tmp_path, supervisor):
+    path = tmp_path / "file"
+    with Checkpoint(path) as checkpoint:
+        tmap(double, [1], checkpoint=checkpoint, supervisor=supervisor)
+        checkpoint._execute("DROP TABLE users")
+    with Checkpoint(path) as checkpoint:
+        assert tmap(double, [1], checkpoint=checkpoint, supervisor=supervisor) == (2,)
+        assert tmap(double, [1], checkpoint=checkpoint, namespace="n", supervisor=supervisor) == (2,)
+
+
+# -- bad input ---------------------------------------------------------------------------------------
+
+
+def test_a_key_function_that_raises_is_told_with_the_item(supervisor):
+    queue = ThreadQueue(supervisor=supervisor)
+    with Checkpoint() as checkpoint, pytest.raises(InvalidArgumentError, match="KeyError.*item 1.*'b'") as caught:
+        queue.map(same, [{"a": 1}, {"b": 2}], checkpoint=checkpoint, key=lambda row: row["a"])
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert queue.stats["pending"] == 0
+
+
+@pytest.mark.parametrize("made", [[1], {"a": 1}, {1}])
+def test_a_key_that_cannot_be_hashed_is_refused(supervisor, made):
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="item 0, which cannot be hashed; return a string"):
+        ThreadQueue(supervisor=supervisor).map(same, [1], checkpoint=checkpoint, key=lambda item: made)
+
+
+@pytest.mark.parametrize("options, word", [({"key": str}, "checkpoint="), ({"namespace": "n"}, "checkpoint=")])
+def test_key_and_namespace_need_a_checkpoint(supervisor, options, word):
+    with pytest.raises(InvalidTypeError, match=word):
+        tmap(same, [1], supervisor=supervisor, **options)
+
+
+@pytest.mark.parametrize("options", [{"key": 5}, {"namespace": 5}, {"namespace": ""}])
+def test_wrong_keys_and_namespaces_are_refused(supervisor, options):
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match=next(iter(options))):
+        tmap(same, [1], checkpoint=checkpoint, supervisor=supervisor, **options)
+
+
+def test_a_key_of_a_group_needs_items(supervisor):
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="needs items="):
+        ThreadQueue(supervisor=supervisor).group([(same, 1)], checkpoint=checkpoint, key=str)
+
+
+def test_two_functions_in_one_namespace_are_told_of(tmp_path, supervisor, caplog):
+    """As two processes on one file: each opens it for itself."""
+    with Checkpoint(tmp_path / "file") as one, Checkpoint(tmp_path / "file") as other:
+        tmap(double, [1], checkpoint=one, namespace="step", supervisor=supervisor)
+        assert not caplog.messages
+        tmap(same, [2], checkpoint=other, namespace="step", supervisor=supervisor)
+        [message] = caplog.messages
+        for part in ("'step'", "functions.double", "functions.same", "clear('step')"):
+            assert part in message
+        tmap(double, [3], checkpoint=one, supervisor=supervisor)        # without a namespace, each has its own
+        tmap(same, [3], checkpoint=other, supervisor=supervisor)
+        assert len(caplog.messages) == 1 and one.count(double) == one.count(same) == 1
