@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
 __all__ = ["address_of", "attribute_of", "described", "generator_kind", "has_method", "is_coroutine_function",
-           "look_like", "lookup", "misfit", "name_of", "names_keyword", "shown", "takes", "taken_of", "text_of", "traceback_text",
+           "look_like", "lookup", "misfit", "name_of", "open_parameters", "names_keyword", "shown", "takes", "taken_of", "text_of", "traceback_text",
            "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
@@ -242,6 +242,30 @@ def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int
             elif parameter.kind is not parameter.POSITIONAL_ONLY:
                 keywords.add(parameter.name)
     return tuple(name for name in names if name in keywords or (anything and name not in occupied))
+
+
+def open_parameters(function: Any, positional: int) -> frozenset[str]:
+    """Return the names that a function has for keywords, when so many positional arguments are given beside them.
+
+    ``**kwargs`` has no names, and what a partial has filled is not open. A function that does not show its signature
+    has none.
+    """
+    import inspect
+
+    filled: set[str] = set()
+    while issubclass(type(function), partial):
+        filled.update(function.keywords)
+        positional += len(function.args)
+        function = function.func
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except Exception:           # it does not show one, or a proxy raises
+        return frozenset()
+    places = [parameter for parameter in parameters
+              if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+    named = [parameter.name for parameter in places[positional:] if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    named += [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return frozenset(named) - filled
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:

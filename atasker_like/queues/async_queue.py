@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
 
-from .._inspect import name_of
+from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
@@ -16,7 +16,7 @@ from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateE
 from ..pools.base import cancel_many
 from ..waiting import _co_as_completed
 from .base import TaskQueue
-from .calls import calls_of, is_async_iterable, merge
+from .calls import calls_of, check_names, is_async_iterable, merge
 from .checkpoint import page_of
 from .fronts import tell_behind
 from .groups import TaskGroup
@@ -129,6 +129,8 @@ class AsyncQueue(TaskQueue):
         >>> len(asyncio.run(main()))
         9
         """
+        check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
+                                            "functools.partial(function, {0}=...)")
         return await self._asubmit_call(fn, merge(opts, options, self._where()), args, None)
 
     async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],

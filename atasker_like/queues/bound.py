@@ -1,11 +1,11 @@
 """QueueTask: a function whose calls are tasks of a queue."""
 from __future__ import annotations
 
-from .._inspect import name_of
+from .._inspect import name_of, open_parameters
 from ..engine.spec import Decorated
 from ..errors import TaskPicklingError
 from ..options import TaskOptions
-from .calls import merge
+from .calls import check_names, merge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,52 +22,84 @@ _NAMES = frozenset(TaskOptions.__slots__)
 class QueueTask(Decorated):
     """What ``@queue.task(**options)`` makes. Calling it submits the call and returns its handle. From any thread.
 
-    Keywords of a call that are names of options override them for that call; all other keywords are the function's.
+    Keywords of a call that are names of options override them for that call; all other keywords are the function's. If
+    the function has a parameter of such a name, the call is refused. Then :meth:`options` gives the option, and leaves all
+    keywords of the call to the function; so does ``opts=``, a :class:`TaskOptions`, for what the function names.
+
+    >>> queue = ThreadQueue()
+    >>> @queue.task
+    ... def connect(host, timeout=5):
+    ...     return host, timeout
+    >>> handles = connect.options(timeout=30)('a'), connect.options()('b', timeout=9)
+    >>> queue.run().values
+    (('a', 5), ('b', 9))
     """
 
-    __slots__ = ("queue", "options")
+    __slots__ = ("queue", "opts", "_untouched")
 
-    def __init__(self, queue: Submitting, function: Callable[..., Any], options: TaskOptions) -> None:
+    def __init__(self, queue: Submitting, function: Callable[..., Any], options: TaskOptions,
+                 untouched: bool = False) -> None:
         super().__init__(function)
         self.queue = queue
-        self.options = options
+        #: The options of its calls.
+        self.opts = options
+        self._untouched = untouched     # all keywords of a call are the function's
+
+    def options(self, opts: TaskOptions | None = None, **changes: Any) -> QueueTask:
+        """Return a copy with other options, whose calls leave all keywords to the function.
+
+        :param opts: the options to begin with; its own by default.
+        """
+        options = merge(self.opts if opts is None else opts, changes, self.queue._where())
+        return QueueTask(self.queue, self._function, options, True)
 
     if TYPE_CHECKING:
         __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        options = self._take_options(keywords)
+        options = self._take_options(args, keywords)
         return self.queue._submit_call(self._function, options, args, keywords or None)
 
     def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle]:
         """Submit a call of an AsyncQueue's, and wait for room if the queue is full. See :meth:`AsyncQueue.asubmit`."""
-        options = self._take_options(keywords)
+        options = self._take_options(args, keywords)
         submitted: Awaitable[TaskHandle] = self.queue._asubmit_call(self._function, options, args, keywords or None)
         return submitted
 
-    def _take_options(self, keywords: dict[str, Any]) -> TaskOptions:
+    def _take_options(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> TaskOptions:
         """Take the options out of the keywords of a call, and return the options of the call."""
-        if not keywords:
-            return self.options
-        changes = {name: keywords.pop(name) for name in list(keywords) if name in _NAMES}
-        return merge(self.options, changes, "a task of a queue")
+        if not keywords or self._untouched:
+            return self.opts
+        names = [name for name in keywords if name in _NAMES or name == "opts"]
+        if not names:
+            return self.opts
+        options = self.opts
+        own = open_parameters(self._function, len(args))
+        if "opts" in names and "opts" not in own:
+            options = keywords.pop("opts")
+            names = [name for name in names if name in keywords and name not in own]
+        else:
+            check_names(self._function, own, names,
+                        "give the option with .options({0}=...) before the call, or as opts=TaskOptions({0}=...), and the "
+                        "parameter as a keyword of such a call")
+        return merge(options, {name: keywords.pop(name) for name in names}, "a task of a queue")
 
     def _with(self, function: Callable[..., Any]) -> QueueTask:
-        return QueueTask(self.queue, function, self.options)
+        return QueueTask(self.queue, function, self.opts, self._untouched)
 
     def _changes_to(self, found: QueueTask) -> dict[str, Any]:
-        if found.queue is not self.queue or found.options is not self.options:
+        if found.queue is not self.queue or found.opts is not self.opts:
             raise TaskPicklingError(f"{self!r} cannot be pickled: under its name, another process finds "
                                     f"{found!r} with other options, or of another queue")
         return {}
 
     def map(self, items: Iterable[Any], **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""
-        return self.queue.map(self._function, items, **{"opts": self.options, **options})
+        return self.queue.map(self._function, items, **{"opts": self.opts, **options})
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
         """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""
-        return self.queue.group(self._function, items, **{"opts": self.options, **options})
+        return self.queue.group(self._function, items, **{"opts": self.opts, **options})
 
     def __repr__(self) -> str:
         return f"<task {name_of(self._function)} of {self.queue!r}>"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "Prepared", "Ready", "calls_of", "is_async_iterable", "merge", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "Prepared", "Ready", "calls_of", "check_names", "is_async_iterable", "merge", "watch_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -42,6 +42,18 @@ def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -
         if name not in _NAMES:
             raise unknown_option(name, [*_NAMES, "opts"], where)
     return options.replace(**changes)
+
+
+def check_names(function: Any, own: frozenset[str], names: Iterable[str], ways_out: str) -> None:
+    """Refuse keywords of a single call that are options and parameters of the function at once.
+
+    :param own: the parameters that the call may name, see :func:`open_parameters`.
+    :param ways_out: how to give either, with ``{0}`` for the name.
+    """
+    both = sorted(own.intersection(names))
+    if both:
+        raise InvalidTypeError(f"{both[0]}= is an option of the task, and {name_of(function)} has a parameter of that "
+                               f"name, too; {ways_out.format(both[0])}")
 
 
 def is_async_iterable(items: Any) -> bool:

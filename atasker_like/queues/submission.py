@@ -9,7 +9,7 @@ from threading import get_ident
 from time import perf_counter
 
 from .._checks import runs_when_called
-from .._inspect import has_method, is_coroutine_function, shown
+from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
@@ -18,8 +18,8 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
-from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, Prepared, Ready, calls_of, merge,
-                    watch_errors)
+from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, Prepared, Ready, calls_of, check_names,
+                    merge, watch_errors)
 from .checkpoint import page_of
 from .config import Settings
 from .fronts import make_spec, make_tasks, may_wait, take_back
@@ -82,14 +82,18 @@ class Submitting(Settings):
         """Submit one call and return its handle.
 
         :param args: positional arguments of the call. Keywords are options; use :func:`functools.partial` for the
-            function's own.
+            function's own. A keyword that could be either is refused.
         :param opts: :class:`TaskOptions`; options that are given as keywords win.
         :raises ClosedError: (a RuntimeError) the queue takes no more tasks; the function will not run.
         :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run here.
 
         May be called from any thread.
         """
-        return self._submit_call(fn, opts if not options else merge(opts, options, self._where()), args, None)
+        if options:
+            opts = merge(opts, options, self._where())
+            check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
+                                                "functools.partial(function, {0}=...)")
+        return self._submit_call(fn, opts, args, None)
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
             checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
