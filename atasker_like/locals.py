@@ -53,10 +53,9 @@ class LocalProxy(threading.local):
         """
         setattr(self, attr, value)
 
-    def clear(self, attr: str) -> None:
-        """Delete an attribute of this thread's; nothing happens when there is none."""
-        if self.has(attr):
-            delattr(self, attr)
+    def clear(self, attr: str) -> bool | None:
+        """Delete an attribute of this thread. Return True if there is none, and None otherwise, as in atasker."""
+        return delattr(self, attr) if self.has(attr) else True      # type: ignore[func-returns-value]
 
     def __setattr__(self, attr: str, value: Any) -> None:
         if attr in _METHODS:

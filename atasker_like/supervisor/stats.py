@@ -43,9 +43,9 @@ class Info(_Frozen):
     ``mp_tasks`` (ids of running tasks), ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``,
     ``schedulers``, ``async_job_schedulers``, and ``tasks``, the live tasks by id.
 
-    ``vars(info)`` has what there is: nothing of ``mp_`` without a process pool. It pickles as a
-    :class:`types.SimpleNamespace` with plain copies of the tasks, loops and schedulers, so that another program can
-    load it without this package.
+    ``vars(info)`` has what there is: no sizes of a process pool that is not there, and no ids that were
+    not asked for. It pickles as a :class:`types.SimpleNamespace` with plain copies of the tasks, loops and
+    schedulers, so that another program can load it without this package.
 
     >>> import pickle
     >>> task = task_supervisor.put_task(pow, (2, 3), delay=60)
@@ -56,6 +56,8 @@ class Info(_Frozen):
     True
     """
 
+    thread_tasks: Sequence[str] = ()
+    mp_tasks: Sequence[str] = ()
     mp_pool_size: int | None = None
     mp_reserve_normal: int | None = None
     mp_reserve_high: int | None = None
@@ -70,8 +72,6 @@ class Info(_Frozen):
         thread_pool_size: int
         thread_reserve_normal: int
         thread_reserve_high: int
-        thread_tasks: Sequence[str]
-        mp_tasks: Sequence[str]
         thread_tasks_count: int
         mp_tasks_count: int
         aloops: dict[str, Any]

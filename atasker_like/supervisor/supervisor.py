@@ -1084,11 +1084,12 @@ class TaskSupervisor(Schedulers):
         sizes = {f"thread_{name}": self._thread_sizes[name] for name in _SIZES}
         if self._processes is not None:
             sizes.update((f"mp_{name}", self._mp_sizes[name]) for name in _SIZES)
+        running = {} if not lists else {"thread_tasks": ids(threads if tt in (None, TT_THREAD) else ()),
+                                        "mp_tasks": ids(processes if tt in (None, TT_MP) else ())}
         return Info(
             id=self.id, active=self._state == _RUNNING, started=self._state == _RUNNING if _modes.legacy else self._started_at,
             **sizes,
-            thread_tasks=ids(threads if lists and tt in (None, TT_THREAD) else ()),
-            mp_tasks=ids(processes if lists and tt in (None, TT_MP) else ()),
+            **running,
             thread_tasks_count=len(threads), mp_tasks_count=len(processes),
             aloops=self.get_aloops() if aloops else {}, schedulers=self.get_schedulers() if schedulers else {},
             async_job_schedulers=JobSchedulersByName(self._job_schedulers) if async_job_schedulers else {},

@@ -87,6 +87,10 @@ class BackgroundWorker(ManagedWorker):
     (True, True, [])
     """
 
+    #: What monitors read: that this is a worker, and whether its function runs in the process pool.
+    _is_worker = True
+    _run_in_mp = False
+
     #: Options of a class beyond those of all workers.
     _options: tuple[str, ...] = ()
 
@@ -123,6 +127,8 @@ class BackgroundWorker(ManagedWorker):
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
         self._loop: Any = get("loop")
+        #: For programs that keep others from starting or stopping the worker by the same lock.
+        self.start_stop_lock = threading.RLock()
         self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
         if self.restart_policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
@@ -374,6 +380,7 @@ class BackgroundWorker(ManagedWorker):
         tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
         if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
             tt = TT_MP
+        self._run_in_mp = tt == TT_MP
         loop = self.supervisor._loops.resolve(self._loop) if tt == TT_COROUTINE else None
         items = self._items()
         given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}

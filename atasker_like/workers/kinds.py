@@ -9,6 +9,7 @@ from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError
+from ..loops import ALoop
 from ..options import unknown_option
 from .base import COMMON_OPTIONS, BackgroundWorker
 from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
@@ -36,6 +37,26 @@ class BackgroundAsyncWorker(BackgroundWorker):
 
     Between two runs others in the loop have their turn. A ``run`` that is no coroutine function runs in a pool thread.
     """
+
+    #: Where the worker runs since its last start: an aloop and its asyncio loop. Without an aloop, ``aloop`` is None. A plain
+    #: function runs in a thread all the same.
+    aloop: ALoop | None = None
+
+    def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
+                 **options: Any) -> None:
+        super().__init__(name, executor_func, **options)
+        self.executor_loop: Any = options.get("loop")
+
+    def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
+        session = super()._make_session(args, kwargs)
+        loop = self._loop
+        if isinstance(loop, str):
+            loop = self.supervisor.get_aloop(loop)
+        elif loop is None:
+            loop = self.supervisor.default_aloop
+        self.aloop = loop if isinstance(loop, ALoop) else None
+        self.executor_loop = session.loop or (loop if self.aloop is None else self.aloop._loop)
+        return session
 
 
 class BackgroundQueueWorker(BackgroundAsyncWorker):
