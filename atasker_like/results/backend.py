@@ -126,10 +126,11 @@ class Backend:
         >>> backend.ids()
         ['a']
         """
-        stored = self._guarded("list ids", lambda: list(self.keys()))
-        known = dict.fromkeys(key for key in stored if is_id(key))
-        for recorder in self._recorders:
+        known: dict[str, None] = {}
+        for recorder in self._recorders:        # first: what leaves one meanwhile is in the store by then
             known.update(dict.fromkeys(recorder.ids()))
+        stored = self._guarded("list ids", lambda: list(self.keys()))
+        known.update(dict.fromkeys(key for key in stored if is_id(key)))
         return list(known)
 
     def _decoded(self, task_id: str, text: str | None) -> StoredResult:
@@ -265,10 +266,9 @@ class Backend:
         """Have the process that has a task cancel it; see :meth:`AsyncResult.cancel`. Blocks."""
         from .requests import ask_to_cancel
 
-        text = self._guarded("read", self.read, task_id)
-        if self._decoded(task_id, text).state.is_final:
+        if self.find(task_id).state.is_final:
             return False
-        address = self.coder.address_in(text)
+        address = self.coder.address_in(self._guarded("read", self.read, task_id))
         if address is None:             # it waits, or its process was not told to serve when it began
             address = self.coder.address_in(self._guarded("read", self.read, ADDRESS_OF + prefix_of(task_id)))
         answer = None if address is None else ask_to_cancel(address, task_id)

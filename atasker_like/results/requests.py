@@ -79,9 +79,12 @@ class RequestServer(Server):
             self._backend.serves_at(None)
 
     def _cancel(self, request: Cancel) -> bool | None:
-        """Cancel a task; return None if this process does not have it."""
+        """Cancel a task; return None if this process does not know it."""
         task = self._backend.find_task(request.task_id)
-        return None if task is None else task.cancel()
+        if task is not None:
+            return task.cancel()
+        # One that has just ended may be on its way to the store, and is not seen there by the asker.
+        return False if self._backend.find(request.task_id).state.is_final else None
 
 
 def ask_to_cancel(address: str, task_id: str) -> bool | None:

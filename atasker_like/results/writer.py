@@ -63,10 +63,6 @@ def is_id(key: str) -> bool:
     return not key.startswith(ADDRESS_OF)
 
 
-#: How the texts of tasks begin that have ended.
-_FINAL = ('{"state":"SUCCESS"', '{"state":"FAILURE"')
-
-
 class _Mark:
     """Someone waits until all that has ended by now is stored."""
 
@@ -96,6 +92,9 @@ class Recorder:
         self._marks: deque[_Mark] = deque()
         #: The arguments of tasks that have begun, if they are to be stored: the final state lets go of them.
         self._calls: dict[Task[Any], Call] = {}
+        #: Of these tasks, those that have ended, in the order in which they did.
+        self._endings: deque[Task[Any]] = deque()
+        self._passing: dict[Task[Any], None] = {}   # of the writer's thread: those of which all has been gathered
         self._lock = threading.RLock()      # guards what follows; pools never take it
         self._waiting: dict[str, Task[Any]] = {}
         self._writing: dict[str, Task[Any] | str] = {}
@@ -112,13 +111,18 @@ class Recorder:
         _recorders.add(self)
 
     def _be_told(self, told: Callable[[Task[Any]], None]) -> None:
-        self.ended = told
-        self.began = told if not self.backend.arguments else partial(self._began_with, told)
+        self.ended = self.began = told
+        if self.backend.arguments:
+            self.began, self.ended = partial(self._began_with, told), partial(self._ended_with, told)
 
     def _began_with(self, told: Callable[[Task[Any]], None], task: Task[Any]) -> None:
         if not task._spec.options.ignore_result:
             self._calls[task] = task._args, task._kwargs
         told(task)
+
+    def _ended_with(self, told: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+        told(task)
+        self._endings.append(task)      # last, see _write_all()
 
     def _first(self, task: Task[Any]) -> None:
         """The first task after a rest: those after it are only appended."""
@@ -250,6 +254,8 @@ class Recorder:
         self._reporting.clear()
         self._marks.clear()
         self._calls.clear()
+        self._endings.clear()
+        self._passing.clear()
         self._announced.clear()
         self._lock = threading.RLock()
         self._waiting, self._writing = {}, {}
@@ -346,6 +352,15 @@ class Recorder:
 
     def _write_all(self) -> None:
         """Store all that has come by now. What cannot be stays in ``_writing``, and is the first next time."""
+        # A task is in the queue before it is here. So when the queue has been gathered after this, and all of that is stored,
+        # no other text of the task will need its arguments. Its last state alone is no sign of that: it may be seen early.
+        self._passing.update(dict.fromkeys([self._endings.popleft() for _ in range(len(self._endings))]))
+        self._write_gathered()
+        for task in self._passing:
+            self._calls.pop(task, None)
+        self._passing.clear()
+
+    def _write_gathered(self) -> None:
         self._take_reports()
         addresses = self._addresses()
         left = True
@@ -399,10 +414,8 @@ class Recorder:
         if tasks:
             texts = self.backend.coder.encode_tasks(_storable(tasks), self._calls, self.backend.address)
             with self._lock:
-                for task_id, task in tasks.items():     # so that a second try need not encode again; the tasks are let go
-                    del batch[task_id]
-                    if texts.get(task_id, _FINAL[0]).startswith(_FINAL):
-                        self._calls.pop(task, None)
+                for task_id in tasks:   # so that a second try need not encode again; the tasks are let go
+                    batch.pop(task_id)
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
@@ -441,7 +454,9 @@ class Recorder:
             over = len(self._waiting) - HELD_MOST
             gone = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
         for task in gone:
-            self._calls.pop(task, None)
+            if task in self._passing:
+                del self._passing[task]
+                self._calls.pop(task, None)
         del came, gone
         if over > 0:
             self.given_up += over

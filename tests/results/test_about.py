@@ -206,6 +206,47 @@ def test_arguments_are_pickled_for_who_asks_for_pickles(supervisor):
         supervisor.set_result_backend(None)
 
 
+def test_arguments_are_stored_with_an_end_that_is_seen_before_it_is_told(supervisor):
+    """The writer looks at a task of which it knows the begin only, and finds that it has ended."""
+    with MemoryBackend(arguments=True) as backend:
+        recorder = backend.attach(supervisor)       # the pools do not know it: the test tells it
+        go = threading.Event()
+        task = background_task(lambda number: go.wait(PATIENCE), supervisor=supervisor)(5)
+        task.started.wait(PATIENCE)
+        recorder.began(task)
+        go.set()
+        task.wait(PATIENCE)
+        found = stored_of(backend, task.id)
+        assert (found.state, found.args) == (TaskState.SUCCESS, (5,))
+        recorder.ended(task)
+        assert stored_of(backend, task.id) == found
+        assert not recorder._calls and not recorder._passing and not recorder._endings
+        backend.detach(recorder)
+
+
+def test_arguments_are_kept_until_the_store_takes_them(supervisor, monkeypatch):
+    class Broken(MemoryBackend):
+        trouble = True
+
+        def write(self, entries):
+            if self.trouble:
+                raise OSError("full")
+            super().write(entries)
+
+    with Broken(arguments=True) as backend:
+        supervisor.set_result_backend(backend)
+        recorder = backend._recorders[0]
+        task = background_task(f.add, supervisor=supervisor)(1)
+        task.wait(PATIENCE)
+        with pytest.raises(ResultBackendError, match="full"):
+            backend.flush(PATIENCE)
+        assert recorder._calls or backend.find(task.id).args == (1,)
+        Broken.trouble = False
+        assert stored_of(backend, task.id).args == (1,)
+        assert not recorder._calls and not recorder._passing
+        supervisor.set_result_backend(None)
+
+
 def test_arguments_of_ignored_tasks_are_not_kept(supervisor, with_arguments):
     task = background_task(f.add, supervisor=supervisor, ignore_result=True)(1)
     task.wait(PATIENCE)
@@ -375,6 +416,31 @@ def test_ids_are_those_of_all_that_began_or_ended(stored, backend):
     assert set(backend.ids()) == set(backend.keys()) == ids
     go.set()
     tasks[-1].wait(PATIENCE)
+
+
+def test_id_that_is_stored_meanwhile_is_not_missed(supervisor):
+    """It leaves the memory of the writer and comes into the store while the ids are being listed."""
+    hold, writing = threading.Event(), threading.Event()
+
+    class Slow(MemoryBackend):
+        def write(self, entries):
+            writing.set()
+            assert hold.wait(PATIENCE)
+            super().write(entries)
+
+        def keys(self):
+            found = super().keys()
+            hold.set()
+            self.flush(PATIENCE)
+            return found
+
+    with Slow() as backend:
+        supervisor.set_result_backend(backend)
+        task = supervisor.put_task(abs, (-1,))
+        task.wait(PATIENCE)
+        assert writing.wait(PATIENCE)
+        assert backend.ids() == [task.id]
+        supervisor.set_result_backend(None)
 
 
 def test_backend_without_keys_says_so():
