@@ -85,6 +85,7 @@ LAYERS = [
         "supervisor.snapshots",
         "supervisor.schedulers",
         "supervisor.shutdown",
+        "supervisor.ownership",
         "supervisor.stats",
         "supervisor.tracebacks",
         "supervisor.supervisor",

@@ -95,8 +95,9 @@ class ThreadPoolView:
     What it runs are tasks of NORMAL priority. The first submission starts the supervisor.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, supervisor: Any) -> None:
         self._pool = pool
+        self._supervisor = supervisor       # which ends when nothing refers to it any more
         self._is_shut_down = False
         self._futures: set[Future[Any]] = set()
 
@@ -319,8 +320,9 @@ class ProcessPoolView:
     so ``chunksize`` has no effect. The first submission starts the supervisor.
     """
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, supervisor: Any) -> None:
         self._pool = pool
+        self._supervisor = supervisor       # see ThreadPoolView
         self._specs: dict[Any, TaskSpec] = {}
         self._live: set[Task[Any]] = set()
         self._closed = False

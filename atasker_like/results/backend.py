@@ -247,10 +247,11 @@ class Backend:
         """
         from .requests import RequestServer
 
-        if not self._recorders:
+        supervisor = self._recorders[0].supervisor if self._recorders else None
+        if supervisor is None:
             raise BackendNotConfiguredError(f"no supervisor keeps its results in {self!r}, so there are no tasks to ask for; "
                                             "call task_supervisor.set_result_backend() first")
-        return RequestServer(self, self._recorders[0].supervisor, address)
+        return RequestServer(self, supervisor, address)
 
     def serves_at(self, address: str | None) -> None:
         """Put the address where requests go into the store; None takes none any more. Called by the server.
@@ -302,7 +303,8 @@ class Backend:
         """Return the task of an id if it is in this process: alive, or ended and not on its way to the store yet."""
         for recorder in self._recorders:
             # In this order: a task is entered there before it leaves the registry.
-            task = recorder.supervisor.get_task(task_id) or recorder.find_task(task_id)
+            supervisor = recorder.supervisor
+            task = (None if supervisor is None else supervisor.get_task(task_id)) or recorder.find_task(task_id)
             if task is not None:
                 return task
         return None

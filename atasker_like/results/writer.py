@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from .._checks import Seconds
+    from ..pools.base import Pool
     from ..supervisor.supervisor import TaskSupervisor
     from .backend import Backend
     from .serializer import Call
@@ -83,7 +84,8 @@ class Recorder:
     """
 
     def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
-        self.supervisor = supervisor
+        self.supervisor_id = supervisor.id
+        self._back = supervisor._back       # neither a backend nor a pool keeps the supervisor alive
         self.backend = backend
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
         self._queue: deque[Task[Any]] = deque()
@@ -109,6 +111,15 @@ class Recorder:
         self.ended: Callable[[Task[Any]], None]
         self._be_told(self._first)
         _recorders.add(self)
+
+    @property
+    def supervisor(self) -> TaskSupervisor | None:
+        """The supervisor; None if nothing referred to it any more, and it has ended."""
+        return self._back()
+
+    def _pools(self) -> list[Pool]:
+        supervisor = self.supervisor
+        return [] if supervisor is None else list(supervisor._pools().values())
 
     def _be_told(self, told: Callable[[Task[Any]], None]) -> None:
         self.ended = self.began = told
@@ -211,12 +222,12 @@ class Recorder:
         """Start the thread if there is none; the lock is held. Without one, results are held in memory."""
         if self._thread is not None:
             return
-        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor.id}_results", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor_id}_results", daemon=True)
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
             log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
-                      self.supervisor.id, error)
+                      self.supervisor_id, error)
             self._answer(error)
             return
         self._thread = thread
@@ -243,7 +254,7 @@ class Recorder:
             try:
                 self.backend.delete(key)
             except Exception as error:      # it is of no use there, and does no harm
-                log.debug("results of supervisor %s: an address that is no more stays in the store: %s", self.supervisor.id,
+                log.debug("results of supervisor %s: an address that is no more stays in the store: %s", self.supervisor_id,
                           error)
             self._announced.pop(key, None)
 
@@ -275,7 +286,7 @@ class Recorder:
             try:
                 self._write_all()
                 if pause > RETRY_PAUSE:
-                    log.warning("results of supervisor %s are stored again", self.supervisor.id)
+                    log.warning("results of supervisor %s are stored again", self.supervisor_id)
                 pause = RETRY_PAUSE
             except BaseException as raised:
                 error = raised
@@ -292,7 +303,7 @@ class Recorder:
                 return
             if pause == RETRY_PAUSE:
                 log.error("results of supervisor %s cannot be stored, and are held in memory until they can: %s",
-                          self.supervisor.id, error)
+                          self.supervisor_id, error)
             # A mark, or the end, has it try at once.
             self._gate.acquire(True, pause if self._wanted else max(0.0, min(pause, self._until - monotonic())))
             pause = min(2 * pause, RETRY_PAUSE_MOST)
@@ -317,14 +328,14 @@ class Recorder:
             self._thread = None
             self._answer(error)
         log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory and were not stored: %s",
-                  self._held(), self.supervisor.id, error)
+                  self._held(), self.supervisor_id, error)
         return True
 
     def _rest(self) -> bool:
         """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
         if not self._queue:                 # else there is no time to rest
             self._be_told(self._first)
-            for pool in self.supervisor._pools().values():
+            for pool in self._pools():
                 # Whoever had found the other call there has made it by now, so its task is seen below.
                 with pool.lock:
                     pass
@@ -404,7 +415,7 @@ class Recorder:
         backend = self.backend
         if backend.address is None:
             return {}
-        keys = [ADDRESS_OF + pool.registry.prefix for pool in self.supervisor._pools().values()]
+        keys = [ADDRESS_OF + pool.registry.prefix for pool in self._pools()]
         until = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
         text = backend.coder.encode_address(backend.address)
         return {key: text for key in keys if self._announced.get(key, -1.0) < until}
@@ -461,7 +472,7 @@ class Recorder:
         if over > 0:
             self.given_up += over
             log.error("%d result(s) of supervisor %s are given up: more than %d wait for a store that cannot be written",
-                      over, self.supervisor.id, HELD_MOST)
+                      over, self.supervisor_id, HELD_MOST)
 
     def _answer(self, error: BaseException) -> None:
         for _ in range(len(self._marks)):

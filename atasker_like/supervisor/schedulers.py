@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..loops import LoopRegistry
     from ..pools.base import Pool
     from ..pools.threads import ThreadPool
+    from .ownership import BackReference
 
 __all__ = ["ManagedWorker", "Schedulers"]
 
@@ -82,6 +83,7 @@ class Schedulers:
     """The part of the supervisor that knows them."""
 
     id: str
+    _back: BackReference
     _timer: Timer
     _threads: ThreadPool
     _loops: LoopRegistry
@@ -158,7 +160,7 @@ class Schedulers:
             return False
         loop = self._loops.resolve(getattr(scheduler, "worker_loop", None))
         self._schedulers[scheduler] = tuple(
-            asyncio.run_coroutine_threadsafe(_watched(getattr(scheduler, name), name), loop)
+            asyncio.run_coroutine_threadsafe(_watched(getattr(scheduler, name), name, self), loop)
             for name in ("loop", *extra))
         return True
 
@@ -384,7 +386,7 @@ class Schedulers:
 
     def _watch_pool(self, pool: Pool) -> None:
         limits = [seconds for seconds in (self._timeout_warning, self._timeout_critical) if seconds is not None]
-        pool.tell_late = self._tell_late
+        pool.tell_late = self._back.method("_tell_late")
         pool.late_after = min(limits) if limits else float("inf")
 
     def _tell_late(self, late: list[tuple[Task[Any], float]]) -> None:
@@ -421,7 +423,8 @@ def _check(scheduler: Any, *methods: str) -> None:
             raise InvalidTypeError(f"a scheduler needs a method {method}(), which {type(scheduler).__name__} has not")
 
 
-async def _watched(loop: Callable[[], Any], name: str) -> None:
+async def _watched(loop: Callable[[], Any], name: str, supervisor: Schedulers) -> None:
+    """Run the loop of a scheduler, which keeps its supervisor alive."""
     try:
         await loop()
     except Exception:

@@ -39,6 +39,7 @@ from ..pools.base import cancel_many
 from ..pools.coroutines import LoopPool
 from ..pools.threads import ThreadPool
 from .overrides import Overrides, replaceable
+from .ownership import BackReference, hand_over
 from .schedulers import ManagedWorker, Schedulers
 from .shutdown import arm, check_exit, supervisors
 from .snapshots import AloopsByName, JobSchedulersByName, TasksById
@@ -144,9 +145,12 @@ class TaskSupervisor(Schedulers):
     1024
     """
 
+    _is_whole = False       # __init__() has come to its end
+
     def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
                  reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
         super().__init__()
+        self._back = BackReference(self)
         self.id = supervisor_id or f"supervisor-{next(_numbers)}"
         self.daemon = False
         self.poll_delay = 0.1       # accepted for old applications: nothing here polls
@@ -161,10 +165,11 @@ class TaskSupervisor(Schedulers):
         self._mp_sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
                                             "reserve_high": 0}
         self._timer = Timer(f"supervisor_{self.id}_timer")
-        self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up,
+        self._wake_up_behind = self._back.method("_wake_up")        # what pools call
+        self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up_behind,
                                    **self._thread_sizes)
-        self._loops = LoopRegistry(self.id, self._loop_ended)
-        self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up,
+        self._loops = LoopRegistry(self.id, self._back.method("_loop_ended"))
+        self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up_behind,
                                     self._threads.beside, self._loops)
         self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
@@ -186,6 +191,11 @@ class TaskSupervisor(Schedulers):
         self._exit_gates: deque[Callable[[], None]] = deque()     # of the main thread, when it is held at the exit
         self._watch_for_late()
         supervisors.add(self)
+        self._is_whole = True
+
+    def __del__(self) -> None:
+        if self._is_whole:
+            hand_over(self)
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
@@ -362,6 +372,22 @@ class TaskSupervisor(Schedulers):
             log.debug("supervisor %s stopped", self.id)
             self._stopped.set()
             self._release_exit()
+
+    # -- the end of one that nothing refers to, see ownership.py --------------------------------------
+
+    def _has_stopped(self) -> bool:
+        return self._state == _STOPPED
+
+    def _end_dropped(self) -> None:
+        """In a thread of its own, which has the last reference."""
+        try:
+            while any(pool.registry.live for pool in self._pools().values()):
+                self._drain()
+            self.stop()
+            if self._recorder is not None:
+                self._recorder.backend.detach(self._recorder)
+        except BaseException:
+            log.exception("supervisor %s, to which nothing refers any more, could not be ended", self.id)
 
     # -- the exit of the interpreter, see shutdown.py -------------------------------------------------
 
@@ -564,7 +590,7 @@ class TaskSupervisor(Schedulers):
         if view is None:
             from ..pools.views import ThreadPoolView
 
-            view = self._thread_pool = ThreadPoolView(self._threads)
+            view = self._thread_pool = ThreadPoolView(self._threads, self)
         return view
 
     def _set_mp_pool(self, pool_size: int | None, reserve_normal: int | None = None, reserve_high: int | None = None,
@@ -696,7 +722,7 @@ class TaskSupervisor(Schedulers):
         if self._pool_view is None and self._processes is not None:
             from ..pools.views import ProcessPoolView
 
-            self._pool_view = ProcessPoolView(self._processes)
+            self._pool_view = ProcessPoolView(self._processes, self)
         return self._pool_view
 
     @mp_pool.setter
@@ -719,7 +745,7 @@ class TaskSupervisor(Schedulers):
             places = sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"]
             if external is None:
                 old = self._processes
-                self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up,
+                self._succeed(old, ExternalPool(f"supervisor_{self.id}_external", self._timer, self._wake_up_behind,
                                                 self._threads.beside, outlet, *places))
             self._mp_sizes = sizes
         if external is not None:
@@ -759,7 +785,7 @@ class TaskSupervisor(Schedulers):
 
         sizes = self._mp_sizes
         forks = _modes.legacy and hasattr(os, "fork")
-        pool = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up, self._threads.beside,
+        pool = ProcessPool(f"supervisor_{self.id}_process", self._timer, self._wake_up_behind, self._threads.beside,
                            sizes["pool_size"], sizes["reserve_normal"], sizes["reserve_high"],
                            start_method="fork" if forks else None)
         pool.forks_from_template = forks
@@ -955,7 +981,7 @@ class TaskSupervisor(Schedulers):
         with self._lifecycle:
             lane = self._lanes.get(name)
             if lane is None:
-                lane = self._lanes[name] = Lane.named(name, partial(self._unknown_lane, name))
+                lane = self._lanes[name] = Lane.named(name, partial(self._back.method("_unknown_lane"), name))
             return lane
 
     def _unknown_lane(self, name: str) -> InvalidArgumentError:
