@@ -86,8 +86,8 @@ def _collect(tasks: list[Task[Any]], strict: bool) -> list[Any]:
         bad = [task for task in tasks if task._status == CANCELED or type(task._outcome) is Failure]
         if bad:
             first = bad[0]._summary()
-            raise ExecutionError(f"{len(bad)} of {len(tasks)} tasks did not succeed; the first, {first.name} "
-                                 f"({first.short_id}): {first.message or first.status}. All results are in "
+            raise ExecutionError(f"{len(bad)} of {len(tasks)} tasks did not succeed; the first, {first.called}"
+                                 f": {first.message or first.status}. All results are in "
                                  "the error's .results", [task._summary() for task in tasks]) from first.exception
     return values
 

@@ -36,10 +36,15 @@ class Failure:
     interpreter exits: none is ever silent. It is an object beside the task, so that only tasks that fail pay for that.
     """
 
-    __slots__ = ("error", "traceback", "name", "id", "seen", "__weakref__")
+    __slots__ = ("error", "traceback", "name", "id", "seen", "index", "_call", "_item", "__weakref__")
 
-    def __init__(self, error: BaseException, name: str, task_id: str) -> None:
+    def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
+                 call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None) -> None:
         self.error = error
+        #: Of a task of a map: its position, and its arguments until they have been shown.
+        self.index = index
+        self._call = call
+        self._item: str | None = None
         self.traceback = error.__traceback__
         self.name = name
         self.id = task_id
@@ -47,6 +52,28 @@ class Failure:
         _failures[id(self)] = ref(self)
         if not _armed:
             _arm()
+
+    @property
+    def item(self) -> str | None:
+        """What the call was made with, in a bounded text, if that is kept."""
+        call = self._call
+        if call is not None:
+            self._item = _item_of(*call)
+            self._call = None
+        return self._item
+
+    def describe(self) -> None:
+        """Say in a note of the error which item of a map it is of. Called with no lock held, once the task has ended."""
+        item = self.item
+        if self.index is None or not hasattr(self.error, "add_note"):
+            return
+        note = item_text(self.index, item)
+        try:
+            # Not again, if a function raises one error for many items.
+            if not any(str(other).startswith("item ") for other in getattr(self.error, "__notes__", ())):
+                self.error.add_note(f"{note} of {self.name} ({short_id(self.id)})")
+        except Exception:       # its class refuses assignments
+            pass
 
     def reraise(self) -> None:
         """Raise the error with the traceback it had when the task ended."""
@@ -75,6 +102,25 @@ class Failure:
                 sys.stderr.write(f"{_UNSEEN % (self.name, short_id(self.id))}: {type(self.error).__name__}: {shown(self.error)}\n")
         except Exception:   # there is nowhere left to say it
             pass
+
+
+def item_text(index: int, item: str | None) -> str:
+    """Return ``item 3: 'name'``, or ``item 3`` if the item is not kept."""
+    return f"item {index}" if item is None else f"item {index}: {item}"
+
+
+def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
+    """Return a bounded text of the arguments of a call, as the item of a map that they were."""
+    from reprlib import Repr
+
+    short = Repr()
+    short.maxstring = short.maxother = 80
+    item = kwargs if kwargs and not args else args[0] if len(args) == 1 and not kwargs else args
+    try:
+        text = "".join((short.repr(item), ""))
+    except Exception:           # reprlib shows what raises an Exception; not what returns no text
+        text = f"<{type(item).__name__}>"
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 _UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), retries or a callback "
@@ -121,12 +167,13 @@ class TaskResult:
 
     ``status`` is the word: ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
     ``finished_at`` and ``scheduled_for`` are :func:`time.perf_counter` readings, ``duration`` is in seconds from
-    start to end (0.0 for a task that never ran).
+    start to end (0.0 for a task that never ran). ``index`` is the position of a task among those that a ``map`` or
+    ``group`` submitted, and ``item`` a bounded text of its item if the call failed; else both are None.
     """
 
     __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority",
                  "must_complete", "group_id", "detached", "scheduled_for", "metadata", "created_at",
-                 "started_at", "finished_at", "duration", "message")
+                 "started_at", "finished_at", "duration", "message", "index", "item")
 
     if TYPE_CHECKING:
         task_id: str
@@ -146,13 +193,15 @@ class TaskResult:
         finished_at: float
         duration: float
         message: str
+        index: int | None
+        item: str | None
 
     def __init__(self, task_id: str, name: str, status: str, value: Any = None,
                  exception: BaseException | None = None, attempts: int = 0, priority: int = 0,
                  must_complete: bool = False, group_id: Any = None, detached: bool = False,
                  scheduled_for: float | None = None, metadata: Any = None, created_at: float = 0.0,
                  started_at: float | None = None, finished_at: float = 0.0, duration: float = 0.0,
-                 message: str = "") -> None:
+                 message: str = "", index: int | None = None, item: str | None = None) -> None:
         fields = locals()
         for field in self.__slots__:
             object.__setattr__(self, field, fields[field])
@@ -167,6 +216,12 @@ class TaskResult:
     def short_id(self) -> str:
         """The id's form for messages and screens, such as ``t-17``."""
         return short_id(self.task_id)
+
+    @property
+    def called(self) -> str:
+        """The name, the short id and the item, if any, for messages."""
+        item = "" if self.index is None else f", {item_text(self.index, self.item)}"
+        return f"{self.name} ({self.short_id}){item}"
 
     @property
     def ok(self) -> bool:

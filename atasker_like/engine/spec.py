@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
         def start(self, spec: TaskSpec, args: tuple[Any, ...],
                   kwargs: dict[str, Any] | None) -> Task[Any]: ...
-        def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]: ...
+        def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]],
+                       first: int | None = None) -> list[Task[Any]]: ...
         def submit(self, task: Task[Any]) -> None: ...
         def task_id(self, task: Task[Any]) -> str: ...
         def cancel(self, task: Task[Any]) -> bool: ...
@@ -64,7 +65,8 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "rank", "hooks", "plain", "brief", "direct", "shares_context", "terse", "timeout", "cost", "blob", "ends_early")
+                 "lane", "rank", "hooks", "plain", "brief", "direct", "shares_context", "terse", "timeout", "cost", "blob", "ends_early",
+                 "keeps_items")
 
     def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
@@ -100,6 +102,8 @@ class TaskSpec:
         self.terse = not (takes_id or options.name is not None or options.retries)
         #: True of a task that the application may complete by itself, with mark_task_completed().
         self.ends_early = False
+        #: True if the error of a failed task is to show the arguments of the call: of ``map`` and its kin.
+        self.keeps_items = False
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
         self.cost: float | None = None
         self.blob: bytes | None = None

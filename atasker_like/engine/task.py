@@ -13,6 +13,8 @@ finisher wins; later ones are told False.
 """
 from __future__ import annotations
 
+from collections import deque
+from itertools import count
 from threading import Lock
 from time import perf_counter, time
 
@@ -36,7 +38,7 @@ from .wait_graph import await_begins, await_ends, block_on, warn_of_idle_loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
-    from typing import Any, Callable, Generator, Generic, NamedTuple, TypeVar
+    from typing import Any, Callable, Generator, Generic, Iterable, NamedTuple, TypeVar
 
     from .._checks import Seconds
 
@@ -65,7 +67,7 @@ else:
         def __class_getitem__(cls, item):
             return cls
 
-__all__ = ["Progress", "Task"]
+__all__ = ["Progress", "Task", "number_tasks"]
 
 QUEUED = int(TaskStatus.QUEUED)
 DELAYED = int(TaskStatus.DELAYED)
@@ -130,9 +132,9 @@ class Task(_Subscript[T], Attempt):
     """
 
     # _started, _completed, _outcome and _seq are set when they come to be; until then the state says that they
-    # are not there. A task is made for every call, so what can be left out here is.
+    # are not there. _index is set for the tasks of a map only: the position among them. A task is made for every call, so what can be left out here is.
     __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
-                 "_completed", "_seq", "__weakref__")
+                 "_completed", "_seq", "_index", "__weakref__")
 
     def __init__(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
                  context: Context | None) -> None:
@@ -150,6 +152,7 @@ class Task(_Subscript[T], Attempt):
             self._started = 0.0
             self._completed = 0.0
             self._seq = 0
+            self._index = 0
 
     # -- the state machine ---------------------------------------------------------------------------
 
@@ -526,7 +529,8 @@ class Task(_Subscript[T], Attempt):
             scheduled_for=None if extra is None else extra.due, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
-            message="" if failure is None else described(failure.error))
+            message="" if failure is None else described(failure.error), index=getattr(self, "_index", None),
+            item=None if failure is None else failure.item)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine, of any running loop, and return the value or raise the error.
@@ -657,6 +661,13 @@ def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
                                "finalizer, came in between two steps of the supervisor, which go on when it returns; "
                                "use add_done_callback")
 
+
+def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:
+    """Note the positions of tasks in the map that they belong to, which are still to be submitted."""
+    deque(map(_set_index, tasks, count(first)), 0)
+
+
+_set_index: Callable[[Task[Any], int], None] = vars(Task)["_index"].__set__
 
 _STATUS = {int(status): status for status in TaskStatus}
 

@@ -32,7 +32,7 @@ from ..engine.timeouts import Timeouts
 from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
-from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, number_tasks
 from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
                       TaskTimeoutError)
 from .backpressure import Intake
@@ -218,13 +218,19 @@ class Pool(Intake):
         for task, watchers in undone:
             self._announce(task, watchers)
 
-    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
-        """Make a task of each of many calls of one function, accept them all and return them."""
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
+                   first: int | None = None) -> list[Task[Any]]:
+        """Make a task of each of many calls of one function, accept them all and return them.
+
+        :param first: the index of the first one, if they are of a map whose results have indices.
+        """
         context = copy_context()
         # Each task has a context of its own, so that what one sets is not seen by another: the plain ones from the start,
         # others by each attempt.
         tasks: list[Task[Any]] = [Task(spec, args, None, context if spec.shares_context else context.copy())
                                   for args in calls]
+        if first is not None:
+            number_tasks(tasks, first)
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
@@ -309,6 +315,7 @@ class Pool(Intake):
                            spec.lane, spec.rank, spec.hooks)
             if len(self._adopted) >= 512:
                 self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
+            own.keeps_items = spec.keeps_items
             self._adopted[spec] = own
         task._spec = own
         task._context = None                # packed for the other one
@@ -469,6 +476,9 @@ class Pool(Intake):
         """
         if watchers is None:
             return
+        outcome = task._outcome
+        if type(outcome) is Failure:
+            outcome.describe()
         while watchers:
             watchers.pop(0)()       # taken first: after an interrupt, the rest is told
         task._watchers = None
@@ -485,7 +495,10 @@ class Pool(Intake):
                 error = error.error
             else:
                 error = TaskRetryError(f"task {task._label()} asked for another attempt, without an error")
-        return Failure(error, task.name, task.id)
+        index: int | None = getattr(task, "_index", None)
+        if index is None or not task._spec.keeps_items:
+            return Failure(error, task.name, task.id, index)
+        return Failure(error, task.name, task.id, index, (task._args, task._kwargs))
 
     def _retry_pause(self, task: Task[Any], error: BaseException) -> float | None:
         """Return the seconds until a failed task's next attempt, or None when it gets none. No lock is held."""

@@ -31,7 +31,7 @@ from ..engine.current import current
 from ..engine.result import with_traceback
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
-from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
+from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
 from ..errors import PoolBrokenError, RetryRequest, TaskCancelledError, TaskTimeoutError
 from .base import Pool
 
@@ -158,10 +158,11 @@ class ThreadPool(Pool):
         # Nothing that waited before may start, so if anything may now, it is this one.
         return admission.waiting > 0 and admission.pop() is not None
 
-    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
+                   first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
         if not spec.brief or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
-            return Pool.start_many(self, spec, calls)
+            return Pool.start_many(self, spec, calls, first)
         tasks: list[Task[Any]] = []
         append = tasks.append
         context = copy_context()
@@ -178,6 +179,8 @@ class ThreadPool(Pool):
             task._extra = None
             task._queued = now
             append(task)
+        if first is not None:
+            number_tasks(tasks, first)
         registry = self.registry
         try:
             while True:

@@ -142,13 +142,13 @@ class AsyncQueue(TaskQueue):
     async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
                    opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                    key: Callable[[Any], Any] | None = None, namespace: str | None = None,
-                   **options: Any) -> list[TaskHandle]:
+                   keep_items: bool = True, **options: Any) -> list[TaskHandle]:
         """Submit a call for each item, as :meth:`map` does, and return the handles. If the queue is full, wait for room.
 
         :param items: an iterable or an async iterable.
         """
         self._check_open()
-        spec = self._spec(fn, opts, options)
+        spec = self._spec(fn, opts, options, keep_items)
         page = page_of(checkpoint, fn, key, namespace)
         accepted: list[Task[Any]] = []
         halts = self._halts

@@ -52,7 +52,7 @@ def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress
     deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
     take_back = None
     try:
-        resumed = _taken(options, "checkpoint", "key", "namespace")
+        resumed = _taken(options, "checkpoint", "key", "namespace", "keep_items")
         opts = merge(options.pop("opts", None), options, queue._where())
         if queue.size:
             queue.start()           # it takes more only when it runs
@@ -84,7 +84,7 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     :param progress: show how far it is: a bar on a terminal, lines elsewhere.
     :param timeout: seconds for all of them, submitting included; when they are over the rest is cancelled.
 
-    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint``, ``key`` and ``namespace``, see
+    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint``, ``key``, ``namespace`` and ``keep_items``, see
     :meth:`ThreadQueue.map`, may be given as well.
 
     :raises ExecutionError: a call failed or was cancelled; its ``results`` are those that did not succeed.
@@ -136,7 +136,7 @@ async def _fill(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline:
     """Submit calls to a queue that runs meanwhile, as some have to wait: for room, or for the next item."""
     import asyncio
 
-    resumed = _taken(options, "checkpoint", "key", "namespace")
+    resumed = _taken(options, "checkpoint", "key", "namespace", "keep_items")
     opts = merge(options.pop("opts", None), options, queue._where())
     if opts.must_complete and queue.on_timeout == "complete":
         deadline = None

@@ -13,7 +13,7 @@ from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
-from ..engine.task import COMPLETED, Task
+from ..engine.task import COMPLETED, Task, number_tasks
 from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
@@ -97,7 +97,7 @@ class Submitting(Settings):
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
             checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
-            namespace: str | None = None, **options: Any) -> list[Any]:
+            namespace: str | None = None, keep_items: bool = True, **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order.
 
         :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
@@ -105,22 +105,25 @@ class Submitting(Settings):
         :param checkpoint: a :class:`Checkpoint`: what already succeeded is not submitted again, its value is handed back.
         :param key: called with each item; returns what the checkpoint knows the item by, instead of the whole input.
         :param namespace: what the checkpoint knows the function by, instead of its name.
+        :param keep_items: show the item of a call that fails in its result, in a bounded text.
 
         The rest as :meth:`submit`.
         """
         self._check_open()
-        spec = self._spec(fn, opts, options)
+        spec = self._spec(fn, opts, options, keep_items)
         page = page_of(checkpoint, fn, key, namespace)
         return self._submit_all(spec, calls_of(items, "map", key), page)
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-              key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> Any:
+              key: Callable[[Any], Any] | None = None, namespace: str | None = None,
+              keep_items: bool = True, **options: Any) -> Any:
         """Submit calls that belong together and return them as a group.
 
         :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
         :param group_id: what results are grouped by; ``group-1``, ``group-2``... unless told.
-        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, and ``namespace``.
+        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, ``namespace`` and
+            ``keep_items``.
 
         The rest as :meth:`submit`.
         """
@@ -133,14 +136,14 @@ class Submitting(Settings):
         merged = merged.replace(group_id=group_id)
         calls: list[Any] = []         # functions, and for each the calls that are submitted together
         if items is not None:
-            calls.append((tasks, self._spec(tasks, merged, {}), calls_of(items, "group", key)))
+            calls.append((tasks, self._spec(tasks, merged, {}, keep_items), calls_of(items, "group", key)))
         elif key is not None:
             raise InvalidTypeError("key= is called with each item of a group, and needs items=")
         for position, call in enumerate(() if items is not None else _several(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {shown(call)}")
-            calls.append((call[0], self._spec(call[0], merged, {}), [[call[1:]]]))
+            calls.append((call[0], self._spec(call[0], merged, {}, keep_items), [[call[1:]]]))
         handles: list[Any] = []
         pages: dict[Any, Page | None] = {}
         halts = self._halts
@@ -148,7 +151,7 @@ class Submitting(Settings):
             for function, spec, chunks in calls:
                 if spec not in pages:
                     pages[spec] = page_of(checkpoint, function, key, namespace)
-                handles += self._submit_all(spec, chunks, pages[spec], halts)
+                handles += self._submit_all(spec, chunks, pages[spec], halts, len(handles))
             return self._group(group_id, handles)
         except BaseException:
             cancel_many([handle.task for handle in handles])
@@ -211,19 +214,23 @@ class Submitting(Settings):
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         raise NotImplementedError
 
-    def _spec(self, function: Any, options: TaskOptions | None, changes: Mapping[str, Any]) -> TaskSpec:
+    def _spec(self, function: Any, options: TaskOptions | None, changes: Mapping[str, Any],
+              keeps_items: bool = False) -> TaskSpec:
         """Return what the calls of a function with some options have in common: the same each time, as long as both
         are the same objects."""
         if changes:
-            return self._make_spec(self._check(function), merge(options, changes, self._where()))
+            spec = self._make_spec(self._check(function), merge(options, changes, self._where()))
+            spec.keeps_items = keeps_items
+            return spec
         chosen = PLAIN if options is None else options
         # By their ids, as functions need not be hashable; the entry keeps both alive, so that the ids stay theirs.
-        key = id(function), id(chosen)
+        key = id(function), id(chosen), keeps_items
         kept = self._specs.get(key)
         if kept is None or not self._usable(kept[0]):
             if len(self._specs) >= _KEPT:
                 self._specs.clear()
             spec = self._make_spec(self._check(function), merge(chosen, {}, self._where()))
+            spec.keeps_items = keeps_items
             kept = self._specs[key] = spec, function, chosen
         return kept[0]
 
@@ -250,7 +257,7 @@ class Submitting(Settings):
         return watch_errors(function, self._is_failing)
 
     def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: Page | None,
-                    halts: int | None = None) -> list[Any]:
+                    halts: int | None = None, base: int = 0) -> list[Any]:
         accepted: list[Task[Any]] = []
         if halts is None:
             halts = self._halts
@@ -260,7 +267,7 @@ class Submitting(Settings):
                 # who cancels them, must find them.
                 waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
-                    self._submit_together(spec, calls, page, accepted, halts)
+                    self._submit_together(spec, calls, page, accepted, halts, base)
             # Not before: meanwhile the garbage collector would go through them again and again.
             return views_of(accepted, self._handle)
         except BaseException:
@@ -271,7 +278,7 @@ class Submitting(Settings):
     # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
 
     def _submit_together(self, spec: TaskSpec, calls: list[Call], page: Page | None,
-                         accepted: list[Task[Any]], halts: int) -> None:
+                         accepted: list[Task[Any]], halts: int, base: int = 0) -> None:
         """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
         _check_entry()."""
         entering, entry = self._entering, object()
@@ -280,14 +287,16 @@ class Submitting(Settings):
             entering.calls[entry] = get_ident()
             self._check_entry(spec, halts)
             entered = tasks
+            first = base + len(accepted)        # the index of the first of them
             watched = self._policy == "fail_first"
             if page is None and not watched and dict not in map(type, calls):
                 # One call of C, so that no interrupt comes between having the tasks run and knowing them.
-                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,))))
+                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,), (first,))))
             else:
                 tasks += make_tasks(spec, [one.call if type(one) is Keyed else one for one in calls])
                 if page is not None:
                     entered, tasks = self._resume(spec, calls, tasks, page)
+                number_tasks(entered, first)
                 if watched:
                     self._watch_failures(tasks, new=True)
                 spec.pool.submit_many(tasks)        # type: ignore[attr-defined]

@@ -116,7 +116,7 @@ class RunSummary:
             return
         bad = [result for result in self.results
                if result.status == "failed" or include_cancelled and result.status == "cancelled"]
-        raise ExecutionError(f"{self._counts()}; the first, {bad[0].name} ({bad[0].short_id}): "
+        raise ExecutionError(f"{self._counts()}; the first, {bad[0].called}: "
                              f"{bad[0].message or bad[0].status}. Their results are in the error's .results",
                              bad) from bad[0].exception
 
@@ -135,9 +135,13 @@ class RunSummary:
                                   [_row(name, members) for name, members in self.by_name().items()], width)]
         bad = [result for result in self.results if result.status != "succeeded"]
         if bad:
+            rows: list[tuple[str, ...]]
             rows = [(result.name, result.short_id, result.status, str(result.attempts), f"{result.duration:.3f}",
-                     " ".join((result.message or "").split())) for result in bad[:_SHOWN]]
-            lines += ["", *_table(("task", "id", "status", "attempts", "seconds", "message"), rows, width, left=(0, 1, 2, 5))]
+                     _cut(_item(result), _NAME), " ".join((result.message or "").split())) for result in bad[:_SHOWN]]
+            head: tuple[str, ...] = ("task", "id", "status", "attempts", "seconds", "item", "message")
+            if not any(row[5] for row in rows):         # none of them is of a map
+                head, rows = (*head[:5], head[6]), [(*row[:5], row[6]) for row in rows]
+            lines += ["", *_table(head, rows, width, left=(0, 1, 2, 5, 6))]
             if len(bad) > _SHOWN:
                 lines.append(f"... and {len(bad) - _SHOWN:,} more")
         print("\n".join(lines), file=stream)
@@ -155,6 +159,13 @@ class RunSummary:
     def __getstate__(self) -> dict[str, Any]:
         self.results        # the tasks belong to this process
         return dict(self.__dict__)
+
+
+def _item(result: TaskResult) -> str:
+    """Return the position and the item of a task of a map, in one line."""
+    if result.index is None:
+        return ""
+    return str(result.index) if result.item is None else f"{result.index}: {' '.join(result.item.split())}"
 
 
 def _row(name: str, members: Sequence[TaskResult]) -> tuple[str, ...]:

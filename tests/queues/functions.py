@@ -102,3 +102,7 @@ async def co_same(x):
 
 async def co_one():
     return 1
+
+
+async def co_fail_at_one(number):
+    return fail_at(number, 1)

@@ -29,7 +29,7 @@ from ...constants import TaskType
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
 from ...engine.spec import TaskSpec
-from ...engine.task import CANCELED, COMPLETED, STARTED, Task
+from ...engine.task import CANCELED, COMPLETED, STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
 from ..base import Pool
 from ..process import child
@@ -105,9 +105,12 @@ class ExternalPool(Pool):
         task: Task[Any] = Task(spec, args, kwargs, None)
         return self.submit(task) or task            # type: ignore[func-returns-value]
 
-    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
+                   first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`."""
         tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
+        if first is not None:
+            number_tasks(tasks, first)
         self.submit_many(tasks)
         return tasks
 

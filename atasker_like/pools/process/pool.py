@@ -37,7 +37,7 @@ from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
-from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
+from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
 from ..base import Pool
 from . import child
@@ -186,9 +186,12 @@ class ProcessPool(Upkeep):
             self._undo(task)
             raise
 
-    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Task[Any]]:
+    def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
+                   first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`. No context crosses to another process."""
         tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
+        if first is not None:
+            number_tasks(tasks, first)
         return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
