@@ -201,6 +201,76 @@ def storing(scene, path):
         _say(*[word for handle in handles for word in (handle.native.id, handle.expected[0])])
 
 
+# -- 45, 48 --------------------------------------------------------------------------------------------
+
+
+def daemon(scene, when):
+    """Close all descriptors, as daemons do, while the pool is idle, busy or about to be stopped."""
+    import os
+
+    from . import deeds
+
+    victims = []
+    scene.open(size=2)
+    if when in ("busy", "stopping"):
+        gate = scene.gate()
+        victims = [scene.submit(deeds.stay, gate) for _ in range(2)]
+        scene.arrived(gate, 2)
+    else:
+        scene.census()
+    os.closerange(3, 256)
+    files = []
+    if when == "reopened":
+        files = [open(os.path.join(scene.folder, "own%d" % number), "w+") for number in range(60)]
+    if when == "stopping":
+        _stop(scene)
+        scene.native.start()
+    _say("after", *[(handle.wait(20) or ("hung",))[0] for handle in scene.good(20)])
+    _say("ran", *[type((handle.wait(20) or (0, "hung"))[1]).__name__ for handle in victims])
+    if when != "stopping":
+        _stop(scene)
+    for number, file in enumerate(files):
+        file.write(str(number))
+        file.seek(0)
+        if file.read() != str(number):
+            _say("files", number)
+            return
+    _say("files", "untouched")
+
+
+def _stop(scene):
+    from time import monotonic
+
+    began = monotonic()
+    scene.native.stop(wait=1)
+    _say("stopped", monotonic() - began)
+
+
+def server(scene, stops):
+    """Wait for SIGTERM, end in order, and die of it."""
+    import os
+    import signal
+    import threading
+
+    from . import work
+
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *ignored: over.set())
+    gate = scene.gate()
+    scene.open(size=1, threads=1)
+    handles = [scene.submit(work.enter, gate, kind=kind) for kind in ("process", "thread")]
+    for kind in ("process", "thread"):
+        handles += scene.good(20, kind)
+    scene.arrived(gate, 2)
+    _say(*[handle.token for handle in handles])
+    over.wait()
+    gate.open()
+    if stops == "stops":
+        scene.native.stop()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 # -- the beginning -----------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,8 @@
 import re
 from typing import Any, Callable, NamedTuple, Tuple
 
-from . import (chaos, crossing, deaths, exits, freezing, interrupts, limits, load, loops, pools, producers, races,
-               storage, strangers)
+from . import (chaos, crossing, daemons, deaths, exits, freezing, interrupts, limits, load, loops,
+               pools, producers, races, storage, strangers)
 from .sides import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
@@ -128,6 +128,18 @@ TABLE = [
     Fault(41, "killed while it stores", storage.killed_while_storing),
     Fault(42, "strangers at the local server", strangers.at_the_local_server, ("forkserver",)),
     Fault(42, "clients that disappear", strangers.clients_that_disappear, NONE),
+    Fault(43, "no temporary folder", daemons.no_temporary_folder),
+    Fault(43, "no socket in the temporary folder", daemons.no_socket),
+    Fault(43, "the socket removed", daemons.socket_removed),
+    Fault(43, "no interpreter", daemons.no_interpreter),
+    Fault(44, "SIGCHLD ignored", daemons.children_ignored),
+    Fault(44, "children reaped by a handler", daemons.children_reaped),
+    Fault(44, "children reaped by a thread", daemons.children_reaped_by_a_thread),
+    Fault(45, "descriptors closed", daemons.descriptors_closed),
+    Fault(45, "descriptors closed by a daemon", daemons.descriptors_closed_by_a_daemon),
+    Fault(47, "SIGTERM to the process group", daemons.group_terminated),
+    Fault(47, "SIGHUP to the process group", daemons.group_hung_up, ("forkserver", "spawn")),
+    Fault(48, "a signal raised again at the end", daemons.signal_raised_again),
 ]
 
 

@@ -41,6 +41,20 @@ def test_a_number_that_another_file_has_is_not_closed(pipe):
         os.fstat(writer)
 
 
+def test_a_descriptor_out_of_the_way_has_a_high_number_and_the_same_file(pipe):
+    reader, _, known = pipe
+    moved = descriptors.out_of_the_way(reader)
+    assert moved >= 100 and descriptors.is_own(moved, known) and descriptors.is_own(reader, known)
+    assert not os.get_inheritable(moved)
+    os.close(moved)
+
+
+def test_a_descriptor_stays_where_it_is_if_the_system_has_no_number_to_give(pipe, monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda which: (1 << 40, 1 << 40))
+    monkeypatch.setattr(descriptors, "HIGH", 1 << 30)
+    assert descriptors.out_of_the_way(pipe[0]) == pipe[0]
+
+
 def test_an_end_whose_number_another_file_has_is_not_closed():
     from multiprocessing import Pipe
 
@@ -113,17 +127,17 @@ def pool(make_supervisor, tmp_path):
     scene.gate.close()
 
 
-def close_like_a_daemon(pool, other=None):
+def close_like_a_daemon(pool, other=None, below=1 << 30):
     """Close what leads to the processes; or have another file under each of the numbers."""
     watch = pool._watch
     pipes = [pipe.fileno() for process in pool._processes for pipe in process.pipes]
     of_multiprocessing = [fd for process in pool._processes
                           for fd in process.process._popen.finalizer._args]
-    numbers = {*pipes, *of_multiprocessing, *watch._files}
+    numbers = {number for number in [*pipes, *of_multiprocessing, *watch._files] if number < below}
     with pool.lock:             # the I/O thread closes and opens nothing in between
-        for number in numbers:
+        for number in sorted(numbers):
             if other is None:
-                os.close(number)
+                descriptors.close_own(number, descriptors.identity(number))
             else:
                 os.dup2(other, number)
     return watch._thread, numbers
@@ -139,6 +153,19 @@ def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, cap
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert any("its I/O thread ended" in message for message in caplog.messages)
+
+
+def test_what_was_sent_ahead_runs_elsewhere_if_the_low_numbers_are_closed(pool):
+    tasks = [pool.put(f.give, number) for number in range(5)]
+    process = pool.pool._processes[0]
+    with pool.pool.lock:                        # as if they were known to be short
+        pool.waiting._spec.cost = tasks[0]._spec.cost = 1e-6
+        pool.pool._feed(process)
+        assert len(process.inflight) > 1
+    close_like_a_daemon(pool.pool, below=descriptors.HIGH)
+    assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
+    assert [task.value(PATIENCE) for task in tasks] == list(range(5))
+    assert pool.waiting.value(PATIENCE) == 7
 
 
 def test_files_that_have_the_numbers_by_then_are_left_alone(pool, tmp_path):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     #: The device and the number of a file.
     Identity = Tuple[int, int]
 
-__all__ = ["close_own", "identity", "is_own"]
+__all__ = ["close_own", "identity", "is_own", "out_of_the_way"]
+
+#: From this number on, descriptors are out of the way of the application's.
+HIGH = 512
 
 
 def identity(fd: int) -> Identity | None:
@@ -37,3 +40,23 @@ def close_own(fd: int, known: Identity | None) -> None:
     if is_own(fd, known):
         with suppress(OSError):
             os.close(fd)
+
+
+def out_of_the_way(fd: int) -> int:
+    """Return another descriptor of the same file, with a high number.
+
+    The system gives the lowest free number to a new file. So if the application closes all
+    descriptors and opens files, none of these gets a number of this pool's, and nothing that is
+    written to a pipe gets into a file.
+
+    :return: the same descriptor if the system has no such number to give.
+    """
+    try:
+        import fcntl
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        high = HIGH if limit < 0 else min(HIGH, limit // 2)
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, high)
+    except (ImportError, OSError):
+        return fd

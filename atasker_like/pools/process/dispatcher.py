@@ -227,6 +227,8 @@ class Dispatcher(Composer):
                 if not tickets:
                     break
                 taken += len(tickets) // TICKET.size
+        taken += process.unsent
+        process.unsent = 0
         return self._take_last(process, taken)
 
     def _take_last(self, process: PoolProcess, taken: int) -> list[Task[Any]]:

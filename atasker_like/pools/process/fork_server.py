@@ -39,8 +39,8 @@ def fork_server() -> int | None:
 
 #: How fork servers have ended, by pid: exit code or negative signal, None if that is unknown.
 _ended: dict[int, int | None] = {}
-#: The descriptors that led to the fork server and to the tracker at the last start, and their files.
-_known: dict[str, tuple[int, Identity | None]] = {}
+#: Fork server and tracker at the last start: the pid, the descriptor that led there, and its file.
+_known: dict[str, tuple[int | None, int, Identity | None]] = {}
 
 
 def has_ended(pid: int, options: int = getattr(os, "WNOHANG", 0)) -> tuple[bool, int | None]:
@@ -71,7 +71,7 @@ def before_start() -> None:
     """Have multiprocessing forget the processes that it would fail to use. Called before each start."""
     server, tracker = _fork_server(), _tracker()
     pid = fork_server()
-    if _is_cut_off("server", getattr(server, "_forkserver_alive_fd", None)):
+    if _is_cut_off("server", pid, getattr(server, "_forkserver_alive_fd", None)):
         _forget_server(server)
         reap(pid)
     elif pid is not None:
@@ -82,29 +82,31 @@ def before_start() -> None:
                 with suppress(OSError, TypeError):
                     os.close(server._forkserver_alive_fd)
                 _forget_server(server)
-    if _is_cut_off("tracker", getattr(tracker, "_fd", None)):
-        reap(tracker._pid)
+    pid = getattr(tracker, "_pid", None)
+    if _is_cut_off("tracker", pid, getattr(tracker, "_fd", None)):
         tracker._fd = tracker._pid = None
+        reap(pid)
 
 
 def after_start() -> None:
     """Note which files lead to the processes. Called after each start."""
-    for name, fd in (("server", getattr(_fork_server(), "_forkserver_alive_fd", None)),
-                     ("tracker", getattr(_tracker(), "_fd", None))):
-        if fd is not None and _known.get(name, (None,))[0] != fd:
-            _known[name] = fd, identity(fd)
+    server, tracker = _fork_server(), _tracker()
+    for name, pid, fd in (
+            ("server", fork_server(), getattr(server, "_forkserver_alive_fd", None)),
+            ("tracker", getattr(tracker, "_pid", None), getattr(tracker, "_fd", None))):
+        if fd is not None:
+            _known[name] = pid, fd, identity(fd)
 
 
-def _is_cut_off(name: str, fd: int | None) -> bool:
+def _is_cut_off(name: str, pid: int | None, fd: int | None) -> bool:
     """Return True if the application has closed the descriptor that leads to a process."""
     if fd is None:
         return False
     file = identity(fd)
-    known = _known.get(name)
-    if known is not None and known[0] == fd and file != known[1]:
-        del _known[name]
-        return True
-    return file is None
+    known_pid, known_fd, known_file = _known.get(name, (None, None, None))
+    # multiprocessing may have replaced the process since, or the descriptor with it.
+    same = (known_pid, known_fd) == (pid, fd)
+    return file != known_file if same and known_file is not None else file is None
 
 
 def reap(pid: int | None) -> None:
@@ -126,7 +128,7 @@ def forget_after_fork() -> None:
     """In a forked process, leave both processes to the parent: multiprocessing would fail to wait for them."""
     server, tracker = _fork_server(), _tracker()
     if fork_server() is not None:
-        if not _is_cut_off("server", server._forkserver_alive_fd):
+        if not _is_cut_off("server", server._forkserver_pid, server._forkserver_alive_fd):
             with suppress(OSError, TypeError):
                 os.close(server._forkserver_alive_fd)       # the parent's server would outlive the parent
         _forget_server(server)

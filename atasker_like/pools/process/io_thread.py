@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 
 from ..._log import log
-from .descriptors import close_own, identity
+from .descriptors import close_own, identity, out_of_the_way
 from .pool_process import PoolProcess, kill
 
 TYPE_CHECKING = False
@@ -38,6 +38,8 @@ __all__ = ["CLOSED", "Watch"]
 CLOSED = ("the application has closed the descriptors of the process pool; a daemon closes them "
           "before it uses the pool, not after")
 
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
 
 class Watch:
     """The thread that watches the result pipes of a pool."""
@@ -54,6 +56,10 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
         try:
             self._files += os.pipe()        # one step: an interrupt must not come between having and knowing them
+            writer = self._files[1]
+            self._files[1] = out_of_the_way(writer)
+            if writer not in self._files:
+                os.close(writer)
             self._own += [(fd, identity(fd)) for fd in self._files]
             self._reader, self._writer = self._files
             os.set_blocking(self._reader, False)
@@ -128,7 +134,7 @@ class Watch:
             ready = poll()
             if identity(reader) != own:     # before anything is read from files of the application
                 raise OSError(CLOSED)
-            for fd, _ in ready:
+            for fd, events in ready:
                 process = watched.get(fd)
                 if process is not None:
                     try:
@@ -141,8 +147,11 @@ class Watch:
                         log.exception("%s: the results of process %d cannot be read; it is replaced",
                                       self._pool.name, process.pid)
                         kill(process.process)
-                elif fd == reader and self._answer():
-                    return
+                elif fd == reader:
+                    if events & _GONE:      # only the other end has been closed
+                        raise OSError(CLOSED)
+                    if self._answer():
+                        return
             process = None      # an idle thread holds no process
 
     def _answer(self) -> bool:

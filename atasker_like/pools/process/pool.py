@@ -46,7 +46,7 @@ from .exit_status import ExitStatus, disown, wait_for_end
 from .io_thread import CLOSED, Watch
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
                           may_lack_guard, names_main, process_name, why_not_importable)
-from .pool_process import PoolProcess, kill
+from .pool_process import RESULTS, TICKETS, PoolProcess, kill
 from .process_set import Upkeep
 from .protocol import death_of, decode, decode_large, wait_readable
 from .spawn import are_open, launch
@@ -320,8 +320,11 @@ class ProcessPool(Upkeep):
 
     # -- results: the I/O thread ---------------------------------------------------------------------
 
-    def readable(self, process: PoolProcess) -> None:
-        """A result pipe has something to read, or its process is gone."""
+    def readable(self, process: PoolProcess, cause: str | None = None) -> None:
+        """A result pipe has something to read, or its process is gone.
+
+        :param cause: why it was ended, if that is known.
+        """
         try:
             data = os.read(process.result_fd, READ_SIZE)
         except BlockingIOError:
@@ -329,7 +332,7 @@ class ProcessPool(Upkeep):
         except OSError:
             data = b""
         if not data:
-            self._died(process)
+            self._died(process, cause)
             return
         if process.partial:
             data = process.partial + data
@@ -554,28 +557,33 @@ class ProcessPool(Upkeep):
                 if process in self._idle:
                     self._idle.remove(process)
         cause = str(error) or type(error).__name__
-        torn = cause == CLOSED
         for process in processes:
-            if not torn:
-                kill(process.process)
+            kill(process.process)
         for process in processes:
             try:
-                self._died(process, cause, torn)
+                # What it has written counts. The last thing that it gives is its end.
+                while process in self._processes and are_open([process.pipes[RESULTS]]):
+                    wait_readable(process.result_fd)
+                    self.readable(process, cause)
+            except BaseException:
+                log.exception("%s: the results of process %d cannot be read", self.name,
+                              process.pid)
+            try:
+                if process in self._processes:
+                    self._died(process, cause)
             except BaseException:
                 log.exception("%s: the end of process %d could not be handled", self.name,
                               process.pid)
 
-    def _died(self, process: PoolProcess, cause: str | None = None, torn: bool = False) -> None:
+    def _died(self, process: PoolProcess, cause: str | None = None) -> None:
         """End the task that a process was running when it died, keep the others, and replace it.
 
         :param cause: why the process was ended, if nothing watches it any more.
-        :param torn: the application has closed the descriptors that lead to it.
         """
         watch = self._watch
         if watch is not None:
             watch.forget(process)
-        torn = torn or not are_open(process.pipes)
-        if torn:
+        if not are_open(process.pipes):
             disown(process.process, process.server, process.files)
             status = ExitStatus(None, cause=cause or CLOSED)
         else:
@@ -600,11 +608,13 @@ class ProcessPool(Upkeep):
             ending, process.ending = process.ending, None
             self.timer.cancel(process.expiry)
             process.closed = True
-            # The tickets of a torn process cannot be read: only what was never sent is known not to
-            # have begun.
-            back = self._take_last(process, process.unsent) if torn else self._recall(process)
+            if are_open([process.pipes[TICKETS]]):
+                back = self._recall(process)
+            else:
+                # Its tickets cannot be read: only what was never sent is known not to have begun.
+                back = self._take_last(process, process.unsent)
             self.admission.push_back(back)
-            # One at most, by the protocol of the tickets; more if it is torn.
+            # One at most, by the protocol of the tickets, if they could be read.
             victims = list(process.inflight)
             undone: list[Task[Any]] = []
             if victims:

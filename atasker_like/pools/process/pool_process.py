@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from ...engine.timer import TimerEntry
     from .descriptors import Identity
 
-__all__ = ["PoolProcess", "kill"]
+__all__ = ["ALIVE", "RESULTS", "TICKETS", "PoolProcess", "kill"]
+
+#: Positions in ``PoolProcess.pipes``: the ends for reading tickets and results, and the one whose
+#: closing ends the process.
+TICKETS, RESULTS, ALIVE = 1, 3, 4
 
 
 class PoolProcess:

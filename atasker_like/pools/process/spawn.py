@@ -18,12 +18,12 @@ from ..._log import log
 from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
-from .descriptors import identity, is_own
+from .descriptors import identity, is_own, out_of_the_way
 from .exit_status import files_of
 from .fork_server import (after_start, before_start, fork_server, forget_after_fork,
                           server_status)
 from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
-from .pool_process import PoolProcess
+from .pool_process import ALIVE, PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
 
 TYPE_CHECKING = False
@@ -48,8 +48,8 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
            template: Template | None = None) -> PoolProcess:
     """Start a pool process and return it; it will say when it is ready.
 
-    A template, if there is one, forks it; the initializer is the template's then. The fork server needs a socket in the temporary folder. If there cannot be one, spawn starts the
-    process.
+    A template, if there is one, forks it; the initializer is the template's then. The fork server
+    needs a socket in the temporary folder. If there cannot be one, spawn starts the process.
 
     :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
     """
@@ -62,13 +62,14 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
     except OSError as error:
         if not is_permanent(error):
             raise
-        cause = describe(error)
+        failed = error
         process = _launch("spawn", *arguments)
+    cause = f"{type(failed).__name__} {failed.errno}"
     if cause not in _fallbacks:
         _fallbacks.add(cause)       # one warning a cause; two threads at once would do no harm
         log.warning("%s: the fork server cannot be used: %s; spawn starts the processes instead. "
                     "Set TMPDIR to a folder with a short name that can be written, or choose "
-                    "start_method='spawn'", name, cause)
+                    "start_method='spawn'", name, describe(failed))
     return process
 
 
@@ -103,6 +104,9 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 else:
                     ours.append(writer)
                     theirs.append(reader)
+            for position, end in enumerate(ours):
+                if position != ALIVE:   # that one is closed with the files of the application
+                    ours[position] = _move(end, keep=end in theirs)
             task, ticket, result, alive, stacks = theirs
             os.set_blocking(ticket.fileno(), False)
             os.set_blocking(ours[0].fileno(), False)
@@ -134,8 +138,9 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                 if ended is not None and server_status(ended) == NO_GUARD:
                     raise UnguardedMainError() from None
             raise
-        for pipe in (task, result, alive, stacks):
-            close_pipe(pipe)
+        for pipe in theirs:
+            if pipe not in ours:
+                close_pipe(pipe)
         server = fork_server() if method == "forkserver" else None
     return PoolProcess(process, ours, quota, server, files_of(process))
 
@@ -206,6 +211,23 @@ def close_pipe(pipe: Connection | socket) -> None:
         return
     with suppress(OSError):
         pipe.close()
+
+
+def _move(end: Connection, keep: bool) -> Connection:
+    """Return one of the parent's ends under a number that no file of the application gets.
+
+    :param keep: it is one of the child's ends, too.
+    """
+    from multiprocessing.connection import Connection
+
+    fd = out_of_the_way(end.fileno())
+    if fd == end.fileno():
+        return end
+    moved = Connection(fd, readable=end.readable, writable=end.writable)
+    remember_pipe(moved)
+    if not keep:
+        close_pipe(end)
+    return moved
 
 
 def _enlarge(fd: int) -> None:
