@@ -359,7 +359,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         super().__init__(name, executor_func, **options)
         if options.get("i") not in (None, True, False) and not _modes.legacy:
             raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as interval= or delay=")
-        self._times = _Times(1.0, None)
+        self._times = _Times(1, None)
         self.keep_interval = False
         self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
                         options.get("delay_before"))
