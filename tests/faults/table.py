@@ -3,7 +3,7 @@ import re
 from typing import Any, Callable, NamedTuple, Tuple
 
 from . import (chaos, crossing, daemons, deaths, exits, freezing, interrupts, limits, load, loops,
-               pools, producers, races, storage, strangers)
+               objects, pools, producers, races, storage, strangers)
 from .sides import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
@@ -140,6 +140,10 @@ TABLE = [
     Fault(47, "SIGTERM to the process group", daemons.group_terminated),
     Fault(47, "SIGHUP to the process group", daemons.group_hung_up, ("forkserver", "spawn")),
     Fault(48, "a signal raised again at the end", daemons.signal_raised_again),
+    Fault(50, "callables that mislead", objects.misleading_callables),
+    Fault(51, "exceptions that cannot be shown", objects.unshowable_exceptions),
+    Fault(52, "supervisors dropped", objects.dropped),
+    Fault(53, "waits that cannot end", objects.waits_that_cannot_end, NONE),
 ]
 
 
