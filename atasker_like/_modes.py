@@ -1,7 +1,25 @@
 """How the package runs: natively, or in the position of atasker."""
 from __future__ import annotations
 
-__all__ = ["legacy"]
+import os
+import sys
+
+__all__ = ["legacy", "start_folder"]
 
 #: True between ``legacy.install()`` and ``legacy.uninstall()``: programs rely on what atasker does.
 legacy = False
+
+
+def _working_folder() -> str | None:
+    # multiprocessing notes it when it is imported. If that has happened, its own note is the older one.
+    if "multiprocessing.process" in sys.modules:
+        return None
+    try:
+        return os.getcwd()
+    except OSError:             # it has been removed
+        return None
+
+
+#: The working folder when the package was imported, in case multiprocessing is imported later. Before Python 3.9, the
+#: file of the main module may have a path that is relative to it.
+start_folder = _working_folder()

@@ -70,6 +70,7 @@ LAYERS = [
         "pools.process.protocol",
         "pools.executor.pool",
         "pools.process.fork_server",
+        "pools.process.environment",
         "pools.process.exit_status",
         "pools.process.start_errors",
         "pools.process.main_module",

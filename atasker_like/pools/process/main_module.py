@@ -11,6 +11,8 @@ import os
 import sys
 from contextlib import contextmanager
 
+from ... import _modes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -70,6 +72,12 @@ def end_if_pool_process() -> None:
 #: The file of the main module. When its last line has run, Python takes the name away, and a process that is started
 #: at the exit would not know where the functions of the program are.
 _main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
+
+if _modes.start_folder is not None:
+    # The program may have changed its folder before multiprocessing was imported.
+    from multiprocessing import process as _process
+
+    setattr(_process, "ORIGINAL_DIR", os.path.abspath(_modes.start_folder))
 
 
 def main_module() -> ModuleType | None:

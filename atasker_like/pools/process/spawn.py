@@ -19,6 +19,7 @@ from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
 from .descriptors import identity, is_own, out_of_the_way
+from .environment import ProcessName
 from .exit_status import files_of
 from .fork_server import (after_start, before_start, fork_server, forget_after_fork,
                           server_status)
@@ -117,13 +118,16 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             if template is not None:
                 process: Any = template.start(name, theirs, prefix, relay.levels())
             else:
-                process = context.Process(target=child.main, name=name,
+                before_start()
+                named = ProcessName(name) if method == "forkserver" else None
+                process = context.Process(target=child.main, name=name if named is None else named,
                                           args=(theirs, prefix, relay.levels(), initializer, initargs))
                 _kept.pipes = theirs
-                before_start()
                 with importable_by_path():
                     process.start()
                 after_start()
+                if named is not None:
+                    named.note_server()
                 # Its end is this pool's business alone: active_children() and the like would take the
                 # exit code away, and the interpreter's exit would wait for it.
                 getattr(multiprocessing.process, "_children", set()).discard(process)
