@@ -1,4 +1,6 @@
 """A subclass of a worker passes up options of its own, and reads them from its arguments."""
+import time
+
 from atasker import BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker, task_supervisor
 from facts import fact, leave, until
 
@@ -29,6 +31,7 @@ class Once(BackgroundWorker):
 
     def run(self, **kwargs):
         self.result = kwargs.get('o')
+        time.sleep(0.2)         # start() of atasker hangs if the worker ends before it looks
         return False
 
 
