@@ -17,7 +17,7 @@ PATIENCE = 10
 #: Ids of processes that run beside all tests and belong to none: what they start is not counted.
 apart = set()
 
-pytest_plugins = ["tests.ahead", "tests.tardiness"]
+pytest_plugins = ["tests.ahead", "tests.halves", "tests.tardiness"]
 
 
 def pytest_addoption(parser):
@@ -91,7 +91,8 @@ def lasting_helpers():
 @pytest.fixture(autouse=True)
 def leaves_nothing(lasting_helpers, request):
     """Every test ends with the threads, the child processes and the open files that it began with."""
-    apart.add(request.config.pluginmanager.get_plugin("ahead").pid)
+    for name in ("ahead", "halves"):
+        apart.add(getattr(request.config.pluginmanager.get_plugin(name), "pid", None))
     threads, children, files = _threads(), _children(), _open_files()
     yield
     if not atasker_like.task_supervisor.is_active or _left_behind(threads, children, files):
