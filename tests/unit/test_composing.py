@@ -7,6 +7,21 @@ import pytest
 from atasker_like.pools.process.deferred_writer import Composer
 
 
+class Process:
+    """A pool process, as far as holding frames needs it."""
+
+    def __init__(self, writer):
+        self.writer = writer
+        self.unsent, self.retiring, self.is_killed = 0, False, False
+
+    @property
+    def process(self):
+        return self
+
+    def kill(self):
+        self.is_killed = True
+
+
 class Pool(Composer):
     """Only what holding frames needs."""
 
@@ -18,9 +33,9 @@ class Pool(Composer):
 
     def _write(self, process, parts):
         try:
-            os.write(process, parts[0])
+            os.write(process.writer, parts[0])
         except BlockingIOError:
-            self.later.append((process, parts[0]))
+            self.later.append((process.writer, parts[0]))
         except OSError:
             pass
 
@@ -39,7 +54,7 @@ def pipes():
 
 def hold(pool, pipes):
     for position, (_, writer) in enumerate(pipes):
-        pool._held.append(writer)
+        pool._held.append(Process(writer))
         for part in (b"ticket%d" % position, b"frame%d" % position):
             pool._held_fds.append(writer)
             pool._held_parts.append(part)
@@ -49,7 +64,9 @@ def hold(pool, pipes):
 def test_a_dead_process_keeps_nothing_from_the_others_and_nothing_is_written_twice(pipes, write):
     pool = Pool()
     hold(pool, pipes)
+    processes = list(pool._held)
     write(pool)
+    assert [process.is_killed for process in processes] == [False, True, False]
     assert os.read(pipes[0][0], 100) == b"ticket0frame0"
     assert os.read(pipes[2][0], 100) == b"ticket2frame2"
     assert not (pool._held or pool._held_fds or pool._held_parts or pool._committing)
