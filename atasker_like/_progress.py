@@ -5,6 +5,8 @@ import os
 import sys
 from time import monotonic
 
+from ._inspect import attribute_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
@@ -36,8 +38,8 @@ class ProgressBar:
         self._drawn_at: float | None = None
         self._drawn = 0             # columns that the bar occupies on the terminal's last line
         try:
-            self._open = self._stream is not None and not getattr(self._stream, "closed", False)
-            self._terminal = self._open and self._stream.isatty() and os.environ.get("TERM") != "dumb"
+            self._open = self._stream is not None and not attribute_of(self._stream, "closed", int)
+            self._terminal = self._open and self._stream.isatty() is True and os.environ.get("TERM") != "dumb"
         except ValueError:          # closed behind its own back
             self._open = self._terminal = False
         except AttributeError:      # not much of a stream, but it may take a line

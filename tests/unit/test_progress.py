@@ -1,5 +1,6 @@
 import io
 import os
+from unittest import mock
 
 import pytest
 
@@ -258,3 +259,10 @@ def test_wait_completed_shows_it_on_stderr(monkeypatch):
 def test_wait_completed_goes_on_without_stderr(monkeypatch):
     monkeypatch.setattr("sys.stderr", Broken(0, BrokenPipeError()))
     assert wait_completed([background_task(abs)(-1)], progress=True) == [1]
+
+
+def test_stream_that_answers_to_every_name_is_written_to():
+    stream = mock.Mock()
+    bar = ProgressBar(2, stream=stream)
+    bar.finish(2)
+    assert stream.write.called
