@@ -19,7 +19,7 @@ from _thread import start_new_thread
 from functools import partial
 
 from ..errors import SupervisorStoppedError
-from .shutdown import supervisors
+from .shutdown import check_exit, supervisors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class BackReference:
 def _call(back: BackReference, name: str, *arguments: Any) -> Any:
     supervisor = back()
     if supervisor is None:
+        check_exit()        # at the end of the interpreter, this is the cause
         raise SupervisorStoppedError("nothing referred to the supervisor any more, so it has ended and takes no tasks; keep a "
                                      "reference to it")
     return getattr(supervisor, name)(*arguments)
