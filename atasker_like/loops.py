@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Coroutine
 
 from ._inspect import has_method
@@ -26,11 +27,31 @@ if TYPE_CHECKING:
 
         def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]: ...
 
-__all__ = ["ALoop", "LoopRegistry"]
+__all__ = ["ALoop", "LoopRegistry", "unawaited"]
 
 
 #: Seconds that cancelled coroutines get to end.
 LAST_GRACE = 1.0
+
+
+class _TaskSet:
+    """A set of asyncio tasks, which it does not keep alive. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._tasks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, task: asyncio.Task[Any]) -> None:
+        with self._lock:
+            self._tasks.add(task)
+
+    def __contains__(self, task: asyncio.Task[Any]) -> bool:
+        with self._lock:
+            return task in self._tasks
+
+
+#: Tasks that a loop does not wait for when it is stopped, since they wait for what may never come.
+unawaited = _TaskSet()
 
 
 class ALoop:
@@ -199,7 +220,8 @@ class ALoop:
             import asyncio  # not before: a program that had no loop ends without the cost
 
             async def finish() -> None:
-                others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+                others = [task for task in asyncio.all_tasks()
+                          if task is not asyncio.current_task() and task not in unawaited]
                 if others and not cancel_tasks and wait is not False:
                     await asyncio.wait(others, timeout=remaining(deadline))
                 await _cancel_others(LAST_GRACE)

@@ -141,6 +141,7 @@ LAYERS = [
         "results",
         "workers.item_queues",
         "workers.triggers",
+        "workers.loop_queues",
         "workers.session",
         "workers.base",
         "workers.kinds",

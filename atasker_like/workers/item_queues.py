@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import partial
 from queue import Empty
 from threading import RLock
 
-from .._inspect import is_coroutine_function, shown
+from .._inspect import is_coroutine_function, misfit, shown
 from ..errors import InvalidTypeError
 
 TYPE_CHECKING = False
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     Notify = Callable[[], None]
 
-__all__ = ["WorkerQueue", "is_asyncio_queue", "make_queue", "task_done"]
+__all__ = ["WorkerQueue", "check_queue_class", "getter_of", "has_own", "is_asyncio_queue", "item_taken", "make_queue",
+           "size_of", "task_done"]
 
 
 class _Put:
@@ -84,7 +86,7 @@ class WorkerQueue:
 
 
 def is_asyncio_queue(kind: Any) -> bool:
-    """Say whether a class is a queue for coroutines, without importing asyncio."""
+    """Return True for a queue class of asyncio, or one derived from it; does not import asyncio."""
     asyncio_queues = sys.modules.get("asyncio.queues")
     return asyncio_queues is not None and isinstance(kind, type) and issubclass(kind, asyncio_queues.Queue)
 
@@ -98,48 +100,102 @@ def check_queue_class(kind: Any) -> None:
         return
     if not isinstance(kind, type):
         raise InvalidTypeError(f"q takes True or a queue class, such as queue.PriorityQueue, not {shown(kind)}")
-    lacking = [name for name in ("put", "put_nowait", "get_nowait", "qsize")
-               if not callable(getattr(kind, name, None))]
-    if kind.__name__ == "SimpleQueue" and kind.__module__.startswith("multiprocessing"):
-        lacking = ["put_nowait"]
+    lacking = [name for name in ("put",) if not callable(getattr(kind, name, None))]
+    if not (callable(getattr(kind, "get", None)) or callable(getattr(kind, "get_nowait", None))):
+        lacking.append("get")
     if lacking:
         raise InvalidTypeError(f"q takes True or a queue class, and {kind.__name__} has no {', '.join(lacking)}")
 
 
 def make_queue(kind: type[Any], notify: Notify) -> Any:
     """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it."""
-    made: Any
+    bases: tuple[Any, ...]
     if is_asyncio_queue(kind):
         from asyncio import Queue
 
-        patient = type("_BlockingQueue", (_BlockingPut, Queue), {})
-        bases = (_ThreadSafeAsyncioQueue, patient) if kind is Queue else (_ThreadSafeAsyncioQueue, kind, patient)
-        made = type(kind.__name__, bases, {"__module__": kind.__module__})
+        waiting = type("_WaitingQueue", (_Waits, Queue), {})
+        bases = (_ThreadSafeAsyncioQueue, waiting) if kind is Queue else (_ThreadSafeAsyncioQueue, kind, waiting)
+    elif hasattr(kind, "put_nowait"):
+        bases = (_NotifyingQueue, kind)
     else:
-        made = type(kind.__name__, (_NotifyingQueue, kind), {"__module__": kind.__module__})
+        bases = (_NotifyingPut, kind)
+    made: Any = type(kind.__name__, bases, {"__module__": kind.__module__})
     queue = made.__new__(made)
     queue._worker_notify = notify
+    queue._worker_count = None if hasattr(kind, "qsize") else deque()
     queue.__init__()
     return queue
 
 
-class _NotifyingQueue:
-    """In front of a queue class for threads: its own put comes first, then the notification, with no lock held."""
+def has_own(kind: Any, name: str) -> bool:
+    """Return True if a queue class has a method that the standard library has not."""
+    for base in kind.__mro__:
+        if name in vars(base):
+            return base.__module__ not in ("queue", "_queue", "asyncio.queues", "multiprocessing.queues")
+    return False
+
+
+def getter_of(kind: Any, queue: Any) -> Callable[[], Any] | None:
+    """Return the function that takes an item at once, or raises; None if ``get()`` is a coroutine function to be awaited."""
+    if kind is True or not has_own(kind, "get"):
+        getter: Callable[[], Any] = queue.get_nowait
+        return getter
+    if is_coroutine_function(kind.get):
+        return None
+    if misfit(queue.get, (), {"block": False}) is None:
+        return partial(queue.get, block=False)
+    return partial(_get_if_there, queue)
+
+
+def _get_if_there(queue: Any) -> Any:
+    if not size_of(queue):
+        raise Empty
+    return queue.get()
+
+
+def size_of(queue: Any) -> int:
+    """Return how many items a queue has. For one without ``qsize()``, what has been put and not taken is counted."""
+    qsize = getattr(queue, "qsize", None)
+    return len(queue._worker_count) if qsize is None else int(qsize())
+
+
+def item_taken(queue: Any) -> None:
+    """Count an item that has been taken from a queue."""
+    count = getattr(queue, "_worker_count", None)
+    if count:
+        try:
+            count.pop()
+        except IndexError:
+            pass
+
+
+class _NotifyingPut:
+    """In front of a queue class: its own ``put`` comes first, then the notification, with no lock held."""
 
     _worker_notify: Notify
+    _worker_count: deque[None] | None       # as many as items were put and not taken; each change is one step
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
         put = super().put           # type: ignore[misc]
         if is_coroutine_function(put):
             return self._put_later(put, args, kwargs)
         result = put(*args, **kwargs)
-        self._worker_notify()
+        self._worker_put()
         return result
 
     async def _put_later(self, put: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         result = await put(*args, **kwargs)
-        self._worker_notify()
+        self._worker_put()
         return result
+
+    def _worker_put(self) -> None:
+        if self._worker_count is not None:
+            self._worker_count.append(None)
+        self._worker_notify()
+
+
+class _NotifyingQueue(_NotifyingPut):
+    """The same, of a class that has ``put_nowait`` as well."""
 
     def put_nowait(self, *args: Any, **kwargs: Any) -> Any:
         result = super().put_nowait(*args, **kwargs)        # type: ignore[misc]
@@ -147,29 +203,64 @@ class _NotifyingQueue:
         return result
 
 
+class _Waiter:
+    """A coroutine that waits in a loop of its own, for room or for an item."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Wait once more; in the waiter's loop."""
+        from asyncio import get_running_loop
+
+        self._future: Future[None] = get_running_loop().create_future()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._future.__await__()
+
+    def wake(self) -> bool:
+        """Wake it; return False if that does not reach it soon."""
+        loop = self._future.get_loop()
+        if self._future.done():                 # it has been woken, or cancelled
+            return not self._future.cancelled()
+        try:
+            loop.call_soon_threadsafe(_resolve, self._future)
+        except RuntimeError:                    # the loop has been closed
+            return False
+        return loop.is_running()                # else it may run again, some time
+
+
+def _resolve(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class _ThreadSafeAsyncioQueue:
-    """In front of asyncio's queues, which any thread may use here: a lock guards them, and whoever waits for room, or for
-    the end of all items, is woken in a loop of his own. So the queue belongs to no loop."""
+    """In front of asyncio's queues, which any thread may use here. A lock guards them, and whatever waits for room, for an
+    item or for the end of all items is woken in a loop of its own. So the queue belongs to no loop."""
 
     _worker_notify: Notify
     _unfinished_tasks: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._worker_lock = RLock()         # guards the queue and what follows; whoever holds it runs no code but the queue's
-        self._worker_putters: deque[Future[None]] = deque()
-        self._worker_joiners: deque[Future[None]] = deque()
+        #: Guards the queue and what follows. No code but the queue's runs with it.
+        self._worker_lock = RLock()
+        self._worker_putters: deque[_Waiter] = deque()
+        self._worker_getters: deque[_Waiter] = deque()
+        self._worker_joiners: deque[_Waiter] = deque()
         super().__init__(*args, **kwargs)
 
     def put_nowait(self, item: Any) -> None:
         with self._worker_lock:
             super().put_nowait(item)        # type: ignore[misc]
-        self._worker_notify()
+        self._worker_has_put()
 
     def get_nowait(self) -> Any:
         with self._worker_lock:
             item = super().get_nowait()     # type: ignore[misc]
-        if self._worker_putters:            # whoever comes later has seen the room
-            self._wakeup_next(self._worker_putters)
+        self._worker_wake_first(self._worker_putters)
         return item
 
     def task_done(self) -> None:
@@ -185,86 +276,91 @@ class _ThreadSafeAsyncioQueue:
                 super().shutdown(immediate)     # type: ignore[misc]
                 is_last = not self._unfinished_tasks
             self._worker_wake_all(self._worker_putters)
+            self._worker_wake_all(self._worker_getters)
             if is_last:
                 self._worker_wake_all(self._worker_joiners)
 
-    def _wakeup_next(self, waiters: deque[Future[None]]) -> None:
-        while True:
-            with self._worker_lock:
-                waiter = waiters.popleft() if waiters else None
-            if waiter is None or _wake(waiter):
-                return
-
-    def _worker_wake_all(self, waiters: deque[Future[None]]) -> None:
+    def worker_put_at_once(self, item: Any) -> bool:
+        """Put an item if there is room and nothing waits for room; return False if not."""
         with self._worker_lock:
-            woken = list(waiters)
-            waiters.clear()
-        for waiter in woken:
-            _wake(waiter)
+            if self._worker_putters or self.full():     # type: ignore[attr-defined]
+                return False
+            super().put_nowait(item)        # type: ignore[misc]
+        self._worker_has_put()
+        return True
 
-
-class _BlockingPut:
-    """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for."""
-
-    async def put(self: Any, item: Any) -> None:
-        is_new = True
-        while True:
-            with self._worker_lock:
-                if not self.full() or getattr(self, "_is_shutdown", False):
-                    super(_ThreadSafeAsyncioQueue, self).put_nowait(item)     # type: ignore[misc]
-                    break
-                waiter = self._worker_wait(self._worker_putters, is_new)
-            try:
-                await waiter
-            except BaseException:
-                if not self._worker_give_up(self._worker_putters, waiter):      # woken: the room is for the next one
-                    self._wakeup_next(self._worker_putters)
-                raise
-            is_new = False                  # someone else was quicker: he keeps his turn
+    def _worker_has_put(self) -> None:
+        self._worker_wake_first(self._worker_getters)
         self._worker_notify()
 
+    def _worker_wake_first(self, waiters: deque[_Waiter]) -> None:
+        """Wake the first that can be woken. It stays the first until it has got what it waits for."""
+        while waiters:                      # what comes later has seen the change
+            with self._worker_lock:
+                if not waiters or waiters[0].wake():
+                    return
+                waiters.popleft()
+
+    def _worker_wake_all(self, waiters: deque[_Waiter]) -> None:
+        with self._worker_lock:
+            for waiter in waiters:
+                waiter.wake()
+
+
+class _Waits:
+    """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for.
+
+    Waiters of one kind have their turn in the order in which they came.
+    """
+
+    async def put(self: Any, item: Any) -> None:
+        def try_put() -> bool:
+            if self.full() and not getattr(self, "_is_shutdown", False):
+                return False
+            super(_ThreadSafeAsyncioQueue, self).put_nowait(item)       # type: ignore[misc]
+            return True
+
+        await self._worker_wait_for(self._worker_putters, try_put)
+        self._worker_has_put()
+
+    async def get(self: Any) -> Any:
+        taken: list[Any] = []
+
+        def try_get() -> bool:
+            if self.empty() and not getattr(self, "_is_shutdown", False):
+                return False
+            taken.append(super(_ThreadSafeAsyncioQueue, self).get_nowait())     # type: ignore[misc]
+            return True
+
+        await self._worker_wait_for(self._worker_getters, try_get)
+        self._worker_wake_first(self._worker_putters)
+        return taken.pop()
+
     async def join(self: Any) -> None:
-        with self._worker_lock:
-            if not self._unfinished_tasks:
-                return
-            waiter = self._worker_wait(self._worker_joiners, True)
+        await self._worker_wait_for(self._worker_joiners, lambda: not self._unfinished_tasks)
+
+    async def _worker_wait_for(self: Any, waiters: deque[_Waiter], attempt: Callable[[], bool]) -> None:
+        """Wait until an attempt, made with the lock held, succeeds. The next one is woken then, since there may be more."""
+        waiter = None
         try:
-            await waiter
+            while True:
+                with self._worker_lock:
+                    if (not waiters or waiters[0] is waiter or waiters is self._worker_joiners) and attempt():
+                        return
+                    if waiter is None:
+                        waiter = _Waiter()
+                        waiters.append(waiter)
+                    elif waiter in waiters:
+                        waiter.renew()
+                    else:                   # its loop did not run when it was to be woken: it comes first again
+                        waiter.renew()
+                        waiters.appendleft(waiter)
+                await waiter
         finally:
-            self._worker_give_up(self._worker_joiners, waiter)
-
-    def _worker_wait(self, waiters: deque[Future[None]], at_the_end: bool) -> Future[None]:
-        """Be one of those who wait; the lock is held."""
-        from asyncio import get_running_loop
-
-        waiter: Future[None] = get_running_loop().create_future()
-        (waiters.append if at_the_end else waiters.appendleft)(waiter)
-        return waiter
-
-    def _worker_give_up(self: Any, waiters: deque[Future[None]], waiter: Future[None]) -> bool:
-        """Wait no longer; say whether nobody has woken the waiter yet."""
-        with self._worker_lock:
-            waits = waiter in waiters
-            if waits:
-                waiters.remove(waiter)
-        return waits
-
-
-def _wake(waiter: Future[None]) -> bool:
-    """Wake someone who waits in a loop; say whether that reaches him soon."""
-    loop = waiter.get_loop()
-    if waiter.done():                       # cancelled
-        return False
-    try:
-        loop.call_soon_threadsafe(_resolve, waiter)
-    except RuntimeError:                    # the loop has been closed
-        return False
-    return loop.is_running()                # else it may run again, but who knows when
-
-
-def _resolve(waiter: Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+            with self._worker_lock:
+                if waiter is not None and waiter in waiters:
+                    waiters.remove(waiter)
+            self._worker_wake_first(waiters)
 
 
 def task_done(queue: Any) -> None:

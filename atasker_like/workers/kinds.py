@@ -8,11 +8,13 @@ from .. import _checks, _modes
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import ALoop
 from ..options import unknown_option
 from .base import COMMON_OPTIONS, BackgroundWorker
-from .item_queues import WorkerQueue, check_queue_class, is_asyncio_queue, make_queue, task_done
+from .item_queues import (WorkerQueue, check_queue_class, getter_of, has_own, is_asyncio_queue, item_taken, make_queue,
+                          size_of, task_done)
+from .loop_queues import FetchTrigger, ScheduledPuts
 from .session import Session
 from .triggers import OVERLAPS, QueueTrigger, EventTrigger, IntervalTrigger, Trigger
 
@@ -66,7 +68,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     stop, wait for the next start.
 
     :param q: True for the worker's own queue, which has no bounds; or a queue class, such as
-        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. ``queue=`` is the same.
+        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`, or one with a ``put()`` and a ``get()`` of its own, which
+        may be coroutine functions. ``queue=`` is the same.
 
     >>> @background_worker(q=True)
     ... def shout(word, words):
@@ -88,11 +91,17 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
-        kind = options.get("q", options.get("queue"))
+        kind: Any = options.get("q", options.get("queue"))
         kind = True if kind is None else kind
         check_queue_class(kind)
         self._queue_class: Any = kind
         self._queue: Any = None
+        self._getter: Callable[[], Any] | None = None       # takes an item at once; None if a loop has to fetch it
+        self._fetch_loop: Any = None
+        #: Whether the queue's own put() has to be awaited, also if there is room.
+        self._puts_in_loop = kind is not True and is_coroutine_function(kind.put) and has_own(kind, "put")
+        #: What waits to be put in a loop; None for queues of threads, whose put() is called at once.
+        self._scheduled = (ScheduledPuts(lambda: self.name) if self._puts_in_loop or is_asyncio_queue(kind) else None)
         self._wants_task_done = False
         self._returned_items: deque[Any] = deque()        # items that come before those of the queue
         if not self._is_born_at_the_start():
@@ -105,33 +114,41 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _make_queue(self) -> None:
         if self._queue_class is True:
             self._queue = WorkerQueue(self._notify)
-            return
-        try:
-            self._queue = make_queue(self._queue_class, self._notify)
-        except TypeError as error:
-            raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
-                                   f"{error}") from error
-        self._wants_task_done = has_method(self._queue, "task_done")
+        else:
+            try:
+                self._queue = make_queue(self._queue_class, self._notify)
+            except TypeError as error:
+                raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
+                                       f"{error}") from error
+            self._wants_task_done = has_method(self._queue, "task_done")
+        self._getter = getter_of(self._queue_class, self._queue)
 
     def put_threadsafe(self, t: Any) -> None:
         """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
 
-        A bounded queue for threads blocks while it is full; one of asyncio's raises :class:`asyncio.QueueFull`.
+        The ``put()`` of a queue class is called. That of a queue for threads blocks while the queue is full. One that is
+        a coroutine function, as those of asyncio, is awaited later in the worker's loop: the call returns at once, also
+        if the queue is full, and the item counts as accepted. Before the first start it waits for that.
         """
-        queue = self.get_queue_obj()
-        if is_asyncio_queue(self._queue_class):
-            queue.put_nowait(t)
-        else:
+        scheduled, queue = self._scheduled, self._queue
+        if scheduled is None:
             queue.put(t)
+        elif self._puts_in_loop or queue is None or scheduled or not queue.worker_put_at_once(t):
+            session = self._session
+            if session is not None and session.active:
+                self._open_scheduled(session)
+            scheduled.add(t)
 
     async def put(self, t: Any) -> None:
         """Put an item into the queue, from a coroutine. A bounded queue of asyncio's is waited for while it is full;
         one for threads raises :class:`queue.Full`."""
         queue = self.get_queue_obj()
-        if is_asyncio_queue(self._queue_class):
+        if self._scheduled is not None:
             await queue.put(t)
-        else:
+        elif hasattr(queue, "put_nowait"):
             queue.put_nowait(t)
+        else:
+            queue.put(t)
 
     def get_queue_obj(self) -> Any:
         """Return the queue. What is put into it by its own ``put`` and ``put_nowait`` reaches the function, too."""
@@ -142,6 +159,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
+        session = self._session
+        if session is not None and not session.done:
+            self._notify()                  # so that the queue is looked at once more
         return self._join_idle(timeout)
 
     def before_queue_get(self) -> None:
@@ -153,25 +173,50 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _notify(self) -> None:
         session = self._session
         if session is not None:
-            session.trigger.note()         # type: ignore[attr-defined]
+            session.trigger.item_put()      # type: ignore[attr-defined]
             session.request_step()
 
+    def _fetched(self, item: Any) -> None:
+        self._returned_items.append(item)
+        session = self._session
+        if session is not None:
+            session.trigger.note()          # type: ignore[attr-defined]
+            session.request_step()
+
+    def _open_scheduled(self, session: Session) -> None:
+        assert self._scheduled is not None
+        try:
+            self._scheduled.open(self._queue, session.loop or self.supervisor.own_loop().get_loop())
+        except SupervisorStoppedError:
+            pass                            # the items wait for the next start
+
     def _make_trigger(self) -> Trigger:
-        return QueueTrigger()
+        if self._getter is not None:
+            return QueueTrigger()
+        return FetchTrigger(self._queue, lambda: self._call_hook("before_queue_get", caught=BaseException), self._fetched,
+                            self._fetch_loop, lambda: self.name)
 
     def _worker_begin_drain(self) -> bool:
         session = self._session
         if session is None or not session.active or session.starter is not None:
             return False
+        trigger: Any = session.trigger
         waiting = self._count_waiting()
-        session.trigger.limit = waiting     # type: ignore[attr-defined]
+        trigger.limit = waiting
+        trigger.item_put()                  # so that the queue is looked at once more
         return bool(waiting) or session.busy
 
     def _worker_wait_drained(self, deadline: float | None) -> None:
         session = self._session
         if session is not None:
             trigger: Any = session.trigger
-            session.wait_idle(lambda: trigger.limit == 0 or not self._count_waiting(), deadline)
+            session.wait_idle(lambda: trigger.limit == 0 or self._is_settled(), deadline)
+
+    def _is_settled(self) -> bool:
+        """Return True if a worker that is idle has nothing to wait for."""
+        if self._getter is None:
+            return not self._count_waiting()
+        return not self._scheduled          # the queue has been asked, and gives nothing more
 
     def _worker_report_items_left(self) -> int:
         left = self._count_waiting()
@@ -194,6 +239,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         super()._worker_reset_after_fork()
         # What waits is for the parent; and another thread of it may have held the queue's locks.
         self._returned_items.clear()
+        if self._scheduled is not None:
+            self._scheduled.clear()
         self._queue = None
         if not self._is_born_at_the_start():
             try:
@@ -202,8 +249,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                 log.exception("worker %s: there is no queue in the forked process", self.name)
 
     def _before_first_step(self, session: Session) -> None:
+        if self._scheduled is not None:
+            self._scheduled.close()         # items go to the loop of this session, from the first one on
+            if self._scheduled:
+                self._open_scheduled(session)
         if self._waiting():                 # put before the start, or left by the last stop
-            session.trigger.note()             # type: ignore[attr-defined]
+            session.trigger.note()          # type: ignore[attr-defined]
 
     def _items(self) -> tuple[Any, ...]:
         return (None,)
@@ -219,20 +270,33 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                 self._make_queue()
             finally:
                 _set_running_loop(before)
+        if self._getter is None:
+            self._fetch_loop = loop or self.supervisor.own_loop().get_loop()
 
-    def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
-        self._call_hook("before_queue_get", caught=BaseException)
+    def _next_item(self, trigger: Any) -> tuple[Any, ...] | None:
+        if self._getter is not None:        # else that has been called before it was fetched
+            self._call_hook("before_queue_get", caught=BaseException)
         if self._returned_items:
             item = self._returned_items.popleft()
+        elif self._getter is None:
+            return None
         else:
             try:
-                item = self._queue.get_nowait()
+                item = self._getter()
             except BaseException as error:      # each kind of queue has an error of its own for being empty
                 if "Empty" not in type(error).__name__:
                     log.exception("worker %s: its queue could not give an item", self.name)
+                    if trigger.limit is not None:
+                        trigger.limit = 0   # a stop does not wait for what cannot be had
                 return None
-        trigger.count_item()                # type: ignore[attr-defined]
+            item_taken(self._queue)
+        trigger.count_item()
         self._call_hook("after_queue_get", item, caught=BaseException)
+        if item is None and _modes.legacy:      # there it ends the loop of the worker
+            session = self._session
+            if session is not None:
+                session.stop_worker()
+            return None
         return (item,)
 
     def _return_item(self, taken: tuple[Any, ...]) -> None:
@@ -243,7 +307,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             task_done(self._queue)
 
     def _waiting(self) -> int:
-        return len(self._returned_items) + (0 if self._queue is None else int(self._queue.qsize()))
+        return (len(self._returned_items) + (0 if self._queue is None else size_of(self._queue))
+                + (0 if self._scheduled is None else len(self._scheduled)))
 
 
 class _WorkerEvent:

@@ -241,7 +241,7 @@ class Session:
             log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out", self._worker.name,
                           type(error).__name__)
             if self.active and not self._may_go_on("could not be submitted", began):
-                self._worker.stop(wait=False)
+                self.stop_worker()
         if isinstance(task, Task):
             self.task = run.task = task
             run.accepted = True
@@ -583,16 +583,13 @@ class Session:
 
         :return: False if that is not so at the deadline.
         """
-        asked = False
         while True:
             latch = Latch()
             self._idle_callbacks.append(latch)
-            # In this order: an item is taken after the worker has become busy.
-            if self.done or (asked and is_settled() and not self.busy):
+            # In this order: what has been noted is served by the holder of the ownership, which gives it up when it has.
+            if self.done or (not self.trigger.has_news() and self._ownership.is_there() and is_settled()):
                 return True
-            if not asked:
-                asked = True
-                self.request_step()         # it finds nothing to do, and says so; or a run ends, and the same follows
+            self.request_step()
             if not latch.wait(deadline):
                 return False
 

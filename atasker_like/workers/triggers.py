@@ -154,8 +154,12 @@ class QueueTrigger(Trigger):
         #: no run counts, or once from None, which a run that counts does not change.
         self.limit: int | None = None
 
+    def item_put(self) -> None:
+        """Any thread, at any line: an item has been put into the queue."""
+        self.note()
+
     def note(self) -> None:
-        """Any thread, at any line: an item has been put."""
+        """Any thread, at any line: there may be an item to take."""
         if not (_ORDERED and self._notes):
             self._notes.append(None)
 

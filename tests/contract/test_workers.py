@@ -1060,13 +1060,13 @@ def test_a_bounded_queue_of_asyncio(supervisor, held):
     worker.put_threadsafe(0)
     held.next()
     worker.put_threadsafe(1)
-    with pytest.raises(asyncio.QueueFull):
-        worker.put_threadsafe(2)
-    waiting = aloop.background_task(worker.put(2))
+    worker.put_threadsafe(2)                # accepted, and put when there is room
+    assert worker.stats().waiting == 2
+    waiting = aloop.background_task(worker.put(3))
     assert not waiting.done()
-    held.go(3)
+    held.go(4)
     waiting.value(PATIENCE)
-    assert (held.next(), held.next()) == ((1,), (2,))
+    assert [held.next() for _ in range(3)] == [(1,), (2,), (3,)]
 
 
 def test_a_bounded_queue_of_asyncio_is_filled_from_several_loops(supervisor):
@@ -1181,9 +1181,12 @@ def test_the_queue_is_there_from_the_start_on(supervisor):
     worker = Unborn(executor_func=function, q=asyncio.Queue, supervisor=supervisor)
     worker._queue = None
     with pytest.raises(InvalidArgumentError, match="from its first start on"):
-        worker.put_threadsafe(1)
+        worker.get_queue_obj()
+    worker.put_threadsafe(1)                # it waits for the start
+    assert worker.stats().waiting == 1
     worker.start()
     assert isinstance(worker.get_queue_obj(), asyncio.Queue)
+    assert worker.join(PATIENCE) and worker.stats().runs == 1
 
 
 # -- event workers -------------------------------------------------------------------------------------------------
