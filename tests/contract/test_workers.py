@@ -1062,6 +1062,7 @@ def test_a_bounded_queue_of_asyncio(supervisor, held):
     worker.put_threadsafe(1)
     worker.put_threadsafe(2)                # accepted, and put when there is room
     assert worker.stats().waiting == 2
+    wait_for(lambda: worker.get_queue_obj()._worker_putters, "it waits for room")
     waiting = aloop.background_task(worker.put(3))
     assert not waiting.done()
     held.go(4)
