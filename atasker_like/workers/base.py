@@ -73,8 +73,8 @@ class BackgroundWorker(ManagedWorker):
     :param within: seconds; 60 unless told.
     :param poll_delay: accepted for old applications: nothing polls.
     :param daemon: accepted and ignored, with a warning in the log.
-    Options that are not known are refused. If a subclass passes them on, they are ignored, with a line at DEBUG in the log.
-
+    :param options: an option that does not exist is refused. If a subclass passes it on, it is ignored, with a line at DEBUG
+        in the log.
     :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) for an impossible value.
 
