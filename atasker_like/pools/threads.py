@@ -618,6 +618,12 @@ class ThreadPool(Pool):
             if member.lent == 0 and member.task is not None and not member.abandoned:
                 self.admission.reclaim(member.task)
 
+    def wants_slot(self) -> bool:
+        """Return True if a task waits that may start in the slot of the calling thread, if that were free."""
+        with self.lock:
+            admission = self.admission
+            return admission.peek() is not None and admission.active <= admission.limit(admission.urgency())
+
     def _runner(self, task: Task[Any]) -> PoolThread | None:
         for member in self._threads:
             if member.task is task and not member.abandoned:

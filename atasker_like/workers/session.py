@@ -305,6 +305,9 @@ class Session:
             self.task = current_task()      # put_task() has not returned yet
         item, run.item = run.item, None
         try:
+            if isinstance(self.trigger, ContinuousTrigger) and self._to_result is None:
+                self._repeat()
+                return
             began = perf_counter()
             while self._run_once(item) and self.active:
                 item = None
@@ -318,6 +321,47 @@ class Session:
                     return
         finally:
             self._function_ended(run)
+
+    def _repeat(self) -> None:
+        """Run the function of a plain worker again and again, in one slot, until another task may have that.
+
+        Everything that stays the same is looked up once: a run that does nothing costs a few operations beside its call.
+        """
+        worker, function, args, keywords = self._worker, self._function, self._args, self._keywords()
+        admission, clock = self._pool.admission, perf_counter
+        self._caller = threading.get_ident()
+        try:
+            began = worker.last_executed = clock()
+            until = began
+            while True:
+                try:
+                    result = function(*args, **keywords)
+                except BaseException as error:
+                    self._failed(error, began)
+                    result = None
+                    if not self.active or not self.trigger.may_repeat():
+                        return
+                    now = clock()
+                else:
+                    if result is False:
+                        self._returned(result, began)
+                        if not self.active or not self.trigger.may_repeat():
+                            return
+                        now = clock()
+                    else:
+                        now = clock()
+                        worker._runs += 1
+                        if not self.active:
+                            worker._last_duration = now - began
+                            return
+                if now > until:             # once a millisecond, or after each run if it takes longer
+                    worker._last_duration = now - began
+                    if admission.waiting and self._pool.wants_slot():
+                        return              # behind what waits for the slot
+                    until = now + SLICE
+                began = worker.last_executed = now
+        finally:
+            self._caller = None
 
     def _note_queue(self) -> None:
         """A run ends that has not looked whether there is more to do."""
