@@ -119,6 +119,10 @@ def _empty_the_singleton():
     singleton = atasker_like.task_supervisor
     if singleton.started is not None:
         singleton.stop(wait=PATIENCE, cancel_tasks=True)
+        pool = singleton._processes
+        if hasattr(pool, "min_size"):       # the test has asked for processes ahead of tasks
+            pool.min_size = singleton._mp_sizes["min_size"] = 0
+            pool.start_method, pool.forks_from_template = None, False
         singleton.start()
 
 
