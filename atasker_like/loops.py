@@ -38,7 +38,7 @@ class _TaskSet:
     """A set of asyncio tasks, which it does not keep alive. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()      # guards the set
         self._tasks: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def add(self, task: asyncio.Task[Any]) -> None:

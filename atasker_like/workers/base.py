@@ -128,7 +128,7 @@ class BackgroundWorker(ManagedWorker):
                         name or type(self).__name__)
         self._loop: Any = get("loop")
         #: For programs that keep others from starting or stopping the worker by the same lock.
-        self.start_stop_lock = threading.RLock()
+        self.start_stop_lock = threading.RLock()        # guards nothing of this package
         self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
         if self.restart_policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")

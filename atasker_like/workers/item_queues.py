@@ -245,8 +245,7 @@ class _ThreadSafeAsyncioQueue:
     _unfinished_tasks: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: Guards the queue and what follows. No code but the queue's runs with it.
-        self._worker_lock = RLock()
+        self._worker_lock = RLock()         # guards the queue and what follows; only the queue's own code runs with it
         self._worker_putters: deque[_Waiter] = deque()
         self._worker_getters: deque[_Waiter] = deque()
         self._worker_joiners: deque[_Waiter] = deque()

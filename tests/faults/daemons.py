@@ -139,7 +139,7 @@ def no_interpreter(scene):
 def _broken(scene, handle):
     from atasker_like import PoolBrokenError
 
-    error = scene.failed(handle, PoolBrokenError, "interpreter", handle.native.name, handle.native.id[-8:])
+    error = scene.failed(handle, PoolBrokenError, "interpreter", handle.native.name, handle.native.short_id)
     if error is not None:
         scene.check(isinstance(error.__cause__, OSError), "the cause is %r" % error.__cause__, handle)
     scene.never_ran(handle)
@@ -203,7 +203,7 @@ def _deaths_are_seen(scene, condition):
         victims = [scene.inject(work.end_by_signal), scene.inject(work.leave, 3)]
         scene.good(10)
         for victim in victims:
-            error = scene.failed(victim, ProcessDiedError, victim.native.name, victim.native.id[-8:])
+            error = scene.failed(victim, ProcessDiedError, victim.native.name, victim.native.short_id)
             if error is not None:
                 known = error.exitcode in (-9, 3)
                 scene.check(known or error.exitcode is None and "SIGCHLD" in str(error),
@@ -291,7 +291,7 @@ def descriptors_closed(scene):
         scene.injected()
         for victim in victims:
             error = scene.failed(victim, ProcessDiedError, "closed the descriptors", victim.native.name,
-                                 victim.native.id[-8:])
+                                 victim.native.short_id)
             if error is not None:
                 scene.check(scene.gone(error.pid), "process %d is still there" % error.pid)
         scene.succeeded(*waiting)
