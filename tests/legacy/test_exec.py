@@ -15,7 +15,7 @@ from tests.laws.tools import without_late
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))
 PATIENCE = 50
 
-pytestmark = pytest.mark.slow       # each starts interpreters
+pytestmark = [pytest.mark.slow, pytest.mark.gate]       # each starts interpreters
 
 
 @pytest.fixture
