@@ -318,6 +318,7 @@ class AsyncJobScheduler:
                 if not job.number:
                     job._exhausted = True
                     self._jobs.pop(job.id, None)
+                    self._on_end()          # the loop may have run it to its end meanwhile
                     return
         job._deadline += job.interval
         late = self._timer.clock() - job._deadline

@@ -232,3 +232,30 @@ def test_a_job_that_cannot_be_called_is_logged_and_goes_on(supervisor, clock, ca
     settle(supervisor, aloop)
     assert caplog.text.count("raised; it goes on") >= 2 and "needed" in caplog.text
     assert created.cancel() is True
+
+
+class _SlowMailbox:
+    """Returns from post() when the loop has come to the end of what was posted."""
+
+    def __init__(self, mailbox, loop):
+        self._mailbox, self._loop = mailbox, loop
+
+    def post(self, call, argument):
+        posted = self._mailbox.post(call, argument)
+        for _ in range(5):
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(PATIENCE)
+        return posted
+
+
+def test_scheduler_tells_that_it_is_idle_if_the_last_run_ends_before_the_timer_has_counted_it(supervisor):
+    async def job():
+        pass
+
+    supervisor.start()
+    scheduler = supervisor.create_async_job_scheduler("slow", start=False)
+    scheduler._mailbox = _SlowMailbox(scheduler._mailbox, scheduler._loop)
+    idle = threading.Event()
+    scheduler._on_end = lambda: None if scheduler.busy else idle.set()
+    scheduler.create_threadsafe(target=job, number=1)
+    scheduler.start()
+    assert idle.wait(PATIENCE)
