@@ -18,7 +18,8 @@ def _parameters():
             slow = fault.slow or method == "spawn"      # each of its processes is a new interpreter
             yield pytest.param(fault, method, id="%s-%s" % (fault.key, method),
                                marks=[pytest.mark.timeout(fault.limit + 120)] + [pytest.mark.slow] * slow
-                               + [pytest.mark.xfail(reason=fault.open, run=False)] * bool(fault.open))
+                               + [pytest.mark.xfail(reason=fault.open, run=False)] * bool(fault.open)
+                               + [pytest.mark.gate] * (fault.number >= 43))
 
 
 def made_ahead(items, folder):

@@ -27,6 +27,7 @@ WAYS = {"submit": (lambda queue, run: queue.submit(run, 1), 1),
 
 
 @pytest.mark.slow
+@pytest.mark.gate
 @pytest.mark.parametrize("way, policy, started, size", [
     *[(way, *setting) for way in WAYS for setting in [("continue", False, 0), ("fail_first", True, 5)]],
     *[(way, *setting) for way in ("submit", "map") for setting in [("continue", True, 0), ("fail_first", False, 5)]],
