@@ -672,8 +672,21 @@ _set_index: Callable[[Task[Any], int], None] = vars(Task)["_index"].__set__
 _STATUS = {int(status): status for status in TaskStatus}
 
 
+# The wall clock minus perf_counter. One stored value for every conversion: two conversions
+# with two readings could turn the order of a task's times round.
+_wall_offset = time() - perf_counter()
+
+
 def _epoch(reading: float) -> float:
     """Turn a perf_counter reading into epoch seconds, by today's wall clock."""
-    return time() - perf_counter() + reading
+    global _wall_offset
+    before = perf_counter()
+    now = time()
+    exact = perf_counter() - before < 0.001
+    # Only a clock that was set moves by 10 ms. A thread that was suspended between the
+    # readings seems to move it too, so its readings do not count.
+    if exact and abs(now - before - _wall_offset) > 0.01:
+        _wall_offset = now - before
+    return _wall_offset + reading
 
 
