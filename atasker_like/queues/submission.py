@@ -293,7 +293,7 @@ class Submitting(Settings):
                 # One call of C, so that no interrupt comes between having the tasks run and knowing them.
                 tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,), (first,))))
             else:
-                tasks += make_tasks(spec, [one.call if type(one) is Keyed else one for one in calls])
+                tasks += make_tasks(spec, _without_keys(calls))
                 if page is not None:
                     entered, tasks = self._resume(spec, calls, tasks, page)
                 number_tasks(entered, first)
@@ -428,3 +428,9 @@ def _several(tasks: Any) -> Iterable[Any]:
                                + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
     several: Iterable[Any] = tasks
     return several
+
+
+def _without_keys(calls: list[Call]) -> list[Any]:
+    # Not in the try statement of the caller: from 3.12 on a comprehension is inlined, and
+    # an interrupt at its end passes by the except clause that surrounds it.
+    return [one.call if type(one) is Keyed else one for one in calls]
