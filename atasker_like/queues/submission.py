@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 import sys
 from contextvars import copy_context
-from itertools import chain, count
+from itertools import chain, count, filterfalse
 from threading import get_ident
 from time import perf_counter
 
@@ -383,11 +383,12 @@ class Submitting(Settings):
         """
         try:
             accepted, others = take_back(tasks)
-            begun = [task for task in accepted if task._has_started()]
+            # No comprehension: see _without_keys().
+            begun = list(filter(Task._has_started, accepted))
             if begun:
                 # Too late: they are counted, and waited for.
                 known = set(self._tasks)
-                self._tasks += [task for task in begun if task not in known]
+                self._tasks += filterfalse(known.__contains__, begun)
             for task in others:
                 call_callbacks(task)            # nobody else will
         finally:
