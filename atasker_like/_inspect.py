@@ -269,7 +269,7 @@ def open_parameters(function: Any, positional: int) -> frozenset[str]:
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Say whether a function takes a keyword."""
+    """Return True if a function takes a keyword."""
     return bool(taken_of(function, (name,)))
 
 

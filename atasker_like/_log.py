@@ -13,8 +13,9 @@ __all__ = ["log", "set_debug"]
 
 
 class _Log:
-    """The logger ``atasker_like``, for threads that must go on: a handler may let its errors through to whoever logs,
-    and there is nowhere left to report them.
+    """The logger ``atasker_like``, for threads that must go on.
+
+    A handler can raise in the call that logs. The error is dropped: nothing is left to report it to.
 
     Between ``legacy.install()`` and ``legacy.uninstall()`` it is the logger ``atasker``, which programs configure.
     """

@@ -145,5 +145,5 @@ class Latch:
             self._gate.release()
 
     def wait(self, deadline: float | None) -> bool:
-        """Block until it opens, at the latest until the deadline; say whether it opened."""
+        """Block until it opens or the deadline passes. Return True if it opened."""
         return block(self._gate.acquire, deadline)

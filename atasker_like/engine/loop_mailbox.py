@@ -1,7 +1,7 @@
-"""How a thread or a coroutine waits for tasks, and how whoever finishes a task wakes it.
+"""How a thread or a coroutine waits for tasks, and how the end of a task wakes it.
 
-A *watcher* is a callable without arguments. Watchers are made only when someone waits, are called by whoever
-finished the task, after all locks are free, and never raise.
+A *watcher* is a callable without arguments. A wait makes its watchers. The thread that
+finishes the task calls them after all locks are free. They never raise.
 
     task finishes ──> Latch        ──> a thread blocked in wait_completed, task.wait, task.value
                  └──> LoopMailbox  ──> one call_soon_threadsafe for all that finished since the last one
@@ -125,7 +125,7 @@ class FutureWatcher:
         self.mailbox.post(_wake, self.future)
 
     async def wait(self, deadline: float | None) -> bool:
-        """Wait until it has been called, at the latest until the deadline; say whether it has.
+        """Wait until it has been called or the deadline passes. Return True if it has been called.
 
         Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which comes as the future is
         resolved.

@@ -91,7 +91,7 @@ def ask_to_cancel(address: str, task_id: str) -> bool | None:
     """Ask the process at an address to cancel a task; return its answer, None if it does not have the task.
 
     :raises ServiceConnectionError: (a ConnectionError) there is no such process, or it does not answer.
-    :raises ResultBackendError: (an OSError) it is no address of this machine.
+    :raises ResultBackendError: (an OSError) The address is not a Unix domain socket of this machine.
     """
     if not address.startswith("unix:"):     # the store says so, and any program may have written that
         raise ResultBackendError(f"the store names {address!r} as the address of task {short_id(task_id)}, which is no Unix domain "

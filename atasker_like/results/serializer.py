@@ -361,7 +361,7 @@ def _argument_text(value: Any) -> str:
         if len(text) <= ARGUMENT_MOST:
             return text
     except BaseException:
-        pass
+        pass            # an object of the application can raise anything; its repr stands for it
     return _compact(_short(value))
 
 

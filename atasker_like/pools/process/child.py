@@ -212,7 +212,7 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
         try:
             _NamePickler(file, pickle.HIGHEST_PROTOCOL).dump(target)
         except Exception:
-            pass
+            pass            # the error of the plain pickler names the cause, and is raised below
         else:
             return file.getvalue()
         raise
