@@ -71,6 +71,8 @@ def before_start() -> None:
     """Have multiprocessing forget the processes that it would fail to use. Called before each start."""
     server, tracker = _fork_server(), _tracker()
     pid = fork_server()
+    if pid is None:
+        _preload()
     if _is_cut_off("server", pid, getattr(server, "_forkserver_alive_fd", None)):
         _forget_server(server)
         reap(pid)
@@ -86,6 +88,17 @@ def before_start() -> None:
     if _is_cut_off("tracker", pid, getattr(tracker, "_fd", None)):
         tracker._fd = tracker._pid = None
         reap(pid)
+
+
+def _preload() -> None:
+    """Have a fork server that starts later import the loop of pool processes once, for all of them.
+
+    A list of modules that the application has chosen stays as it is.
+    """
+    from multiprocessing import forkserver
+
+    if getattr(forkserver._forkserver, "_preload_modules", None) == ["__main__"]:
+        forkserver.set_forkserver_preload(["__main__", f"{__package__}.child"])
 
 
 def after_start() -> None:
