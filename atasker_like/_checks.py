@@ -11,7 +11,7 @@ from math import inf
 from sys import float_info
 
 from . import _modes
-from ._inspect import generator_kind, name_of
+from ._inspect import described, generator_kind, name_of, shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     #: What stands for a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["count", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
+__all__ = ["count", "hashable", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
            "wait_seconds"]
 
 _warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
@@ -42,6 +42,17 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if checked < least:
         raise InvalidArgumentError(f"{name} takes an integer {least} or more, not {checked}")
     return checked
+
+
+def hashable(name: str, value: Any) -> Any:
+    """Check a value that is to be a key of dicts, and return it."""
+    try:
+        hash(value)
+    except Exception as error:
+        raise InvalidTypeError(f"{name} takes a value that can be hashed, not {shown(value)} "
+                               f"({described(error)}); give a string, a number or a tuple of these"
+                               ) from None
+    return value
 
 
 def number(name: str, value: Any, least: float = 0, above: bool = False) -> float:

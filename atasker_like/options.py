@@ -9,7 +9,7 @@ import builtins
 import sys
 
 from ._inspect import shown
-from ._checks import count, integer, number, rate, seconds, seconds_or_none
+from ._checks import count, hashable, integer, number, rate, seconds, seconds_or_none
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 
@@ -148,7 +148,7 @@ class TaskOptions:
         ``'package.module.Error'`` (default: ``Exception``). A name without a module is that of any class.
     :param ignore_on: exceptions that are not, even if ``retry_on`` has them.
     :param name: shown in logs and screens; the function's qualified name unless told.
-    :param group_id: any value by which results can be grouped.
+    :param group_id: any hashable value by which results can be grouped.
     :param must_complete: a queue that gives up still finishes this task.
     :param detached: a queue's summary leaves this task out.
     :param ignore_result: a result backend, if there is one, does not keep the result.
@@ -219,6 +219,7 @@ class TaskOptions:
         keep(self, "ignore_on", _errors("ignore_on", self.ignore_on))
         if self.name is not None and not isinstance(self.name, str):
             raise InvalidTypeError(f"name takes a string, not {type(self.name).__name__}")
+        hashable("group_id", self.group_id)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed copy")

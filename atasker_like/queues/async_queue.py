@@ -162,9 +162,11 @@ class AsyncQueue(TaskQueue):
 
         try:
             if is_async_iterable(items):
+                position = 0
                 async for item in items:        # type: ignore[union-attr]
-                    for calls in calls_of((item,), "amap", key):
+                    for calls in calls_of((item,), "amap", key, position):
                         await submit(calls)
+                    position += 1
             else:
                 for calls in calls_of(items, "amap", key):       # type: ignore[arg-type]
                     await submit(calls)

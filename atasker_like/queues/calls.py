@@ -71,11 +71,14 @@ class Keyed:
         self.key = key
 
 
-def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None) -> Iterator[list[Call]]:
+def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
+             first: int = 0) -> Iterator[list[Call]]:
     """Turn items into calls, as many at a time as are submitted together; with a key function, into :class:`Keyed` ones.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
     and anything else is the only argument.
+
+    :param first: the position of the first item, for messages.
     """
     from collections import abc
 
@@ -83,12 +86,13 @@ def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None =
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}{advice}")
     if key is not None:
-        return _keyed_calls_of(iter(items), abc.Mapping, key)
+        return _keyed_calls_of(enumerate(items, first), abc.Mapping, key)
     return _calls_of(iter(items), abc.Mapping)
 
 
-def _keyed_calls_of(items: Iterator[Any], mapping: Any, key: Callable[[Any], Any]) -> Iterator[list[Call]]:
-    for position, item in enumerate(items):
+def _keyed_calls_of(items: Iterable[tuple[int, Any]], mapping: Any,
+                    key: Callable[[Any], Any]) -> Iterator[list[Call]]:
+    for position, item in items:
         try:
             known_by = key(item)
         except Exception as error:
@@ -96,9 +100,9 @@ def _keyed_calls_of(items: Iterator[Any], mapping: Any, key: Callable[[Any], Any
                                        "each item and returns what a checkpoint knows the item by") from error
         try:
             hash(known_by)
-        except TypeError:
-            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which cannot be hashed; return a "
-                                   "string, a number, or a tuple of these") from None
+        except Exception:       # whatever the object's __hash__ raises
+            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which cannot be hashed; "
+                                   "return a string, a number, or a tuple of these") from None
         for [call] in _calls_of(iter((item,)), mapping):
             yield [Keyed(call, known_by)]
 

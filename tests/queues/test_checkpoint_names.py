@@ -1,4 +1,5 @@
 """Checkpoints: what inputs and functions are known by, what is stored, and where."""
+import asyncio
 import logging
 import sqlite3
 from contextlib import closing
@@ -6,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from atasker_like import Checkpoint, InvalidArgumentError, InvalidTypeError, ThreadQueue, amap, run, tmap
+from atasker_like import (AsyncQueue, Checkpoint, InvalidArgumentError, InvalidTypeError,
+                          ThreadQueue, amap, run, tmap)
 
 from .functions import add, co_double, double, fail_at_one, same
 
@@ -127,6 +129,32 @@ def test_a_key_function_that_raises_is_told_with_the_item(supervisor):
 def test_a_key_that_cannot_be_hashed_is_refused(supervisor, made):
     with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="item 0, which cannot be hashed; return a string"):
         ThreadQueue(supervisor=supervisor).map(same, [1], checkpoint=checkpoint, key=lambda item: made)
+
+
+def test_unhashable_key_of_an_async_item_is_refused_with_its_position(supervisor):
+    async def items():
+        yield "a"
+        yield "b"
+
+    async def main():
+        queue = AsyncQueue(supervisor=supervisor)
+        with Checkpoint() as checkpoint:
+            await queue.amap(asyncio.sleep, items(), checkpoint=checkpoint, namespace="n",
+                             key=lambda item: [] if item == "b" else item)
+
+    with pytest.raises(InvalidTypeError, match="item 1, which cannot be hashed"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("call", [
+    lambda queue: queue.submit(same, 1, group_id=[1]), lambda queue: queue.map(same, [1], group_id=[1]),
+    lambda queue: queue.group(same, [1], group_id=[1]), lambda queue: queue.task(group_id=[1])(same),
+], ids=["submit", "map", "group", "task"])
+def test_unhashable_group_id_is_refused_at_the_call(supervisor, call):
+    queue = ThreadQueue(supervisor=supervisor)
+    with pytest.raises(InvalidTypeError, match=r"group_id takes a value that can be hashed, not \[1\]"):
+        call(queue)
+    assert queue.stats["submitted"] == 0
 
 
 @pytest.mark.parametrize("options, word", [({"key": str}, "checkpoint="), ({"namespace": "n"}, "checkpoint=")])

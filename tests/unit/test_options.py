@@ -32,7 +32,7 @@ def test_impossible_values_are_refused(name, value):
     ("max_retry_delay", "1"), ("jitter", None), ("jitter", "0.5"),
     ("retry_on", ValueError()), ("retry_on", None), ("retry_on", int),
     ("retry_on", (ValueError, 5)), ("ignore_on", 5), ("ignore_on", [int]),
-    ("name", 5), ("name", b"x"),
+    ("name", 5), ("name", b"x"), ("group_id", [1]), ("group_id", ("a", {})),
 ])
 def test_values_of_a_wrong_type_are_refused(name, value):
     with pytest.raises(InvalidTypeError, match=f"^{name} takes"):
@@ -74,6 +74,19 @@ def test_errors_are_the_builtins_too():
         TaskOptions(timeout=0)
     with pytest.raises(TypeError):
         TaskOptions(timeout="1")
+
+
+def test_group_id_whose_hash_raises_is_refused_with_the_cause():
+    class Odd:
+        def __hash__(self):
+            raise LookupError("no hash")
+
+        def __repr__(self):
+            return "Odd()"
+
+    with pytest.raises(InvalidTypeError, match=r"group_id takes a value that can be hashed, not Odd\(\) "
+                                               r"\(LookupError: no hash\); give a string"):
+        TaskOptions(group_id=Odd())
 
 
 def test_positional_arguments_are_refused():
