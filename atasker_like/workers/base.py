@@ -446,7 +446,7 @@ class BackgroundWorker(ManagedWorker):
         """Return what the function gets in front of its arguments; None when it need not run after all."""
         return ()
 
-    def _return_item(self, taken: tuple[Any, ...]) -> None:
+    def _return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
         """What was taken cannot be dealt with: it is for the next start."""
 
     def _item_done(self, trigger: Trigger) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextvars import ContextVar
 from functools import partial
 from queue import Empty
 from threading import RLock
@@ -107,8 +108,17 @@ def check_queue_class(kind: Any) -> None:
         raise InvalidTypeError(f"q takes True or a queue class, and {kind.__name__} has no {', '.join(lacking)}")
 
 
-def make_queue(kind: type[Any], notify: Notify) -> Any:
-    """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it."""
+#: In the context of a coroutine that moves an item of a worker: the queue, and what to call, with the queue's lock held, when
+#: the item is in the queue; or when the queue was asked for an item, with True if it gave one.
+putting: ContextVar[tuple[Any, Callable[[], object]] | None] = ContextVar("putting", default=None)
+getting: ContextVar[tuple[Any, Callable[[bool], object]] | None] = ContextVar("getting", default=None)
+
+
+def make_queue(kind: type[Any], notify: Notify, lock: Any = None) -> Any:
+    """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it.
+
+    :param lock: an RLock that guards a queue of asyncio (default: one of its own).
+    """
     bases: tuple[Any, ...]
     if is_asyncio_queue(kind):
         from asyncio import Queue
@@ -122,6 +132,7 @@ def make_queue(kind: type[Any], notify: Notify) -> Any:
     made: Any = type(kind.__name__, bases, {"__module__": kind.__module__})
     queue = made.__new__(made)
     queue._worker_notify = notify
+    queue._worker_lock = lock or RLock()
     queue._worker_count = None if hasattr(kind, "qsize") else deque()
     queue.__init__()
     return queue
@@ -242,10 +253,10 @@ class _ThreadSafeAsyncioQueue:
     item or for the end of all items is woken in a loop of its own. So the queue belongs to no loop."""
 
     _worker_notify: Notify
+    _worker_lock: Any               # guards the queue and what follows; only the queue's own code runs with it
     _unfinished_tasks: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._worker_lock = RLock()         # guards the queue and what follows; only the queue's own code runs with it
         self._worker_putters: deque[_Waiter] = deque()
         self._worker_getters: deque[_Waiter] = deque()
         self._worker_joiners: deque[_Waiter] = deque()
@@ -253,14 +264,34 @@ class _ThreadSafeAsyncioQueue:
 
     def put_nowait(self, item: Any) -> None:
         with self._worker_lock:
-            super().put_nowait(item)        # type: ignore[misc]
+            self._worker_add(item)
         self._worker_has_put()
+
+    def _worker_add(self, item: Any) -> None:
+        """Put an item, or raise. (lock held)"""
+        super().put_nowait(item)            # type: ignore[misc]
+        under_way = putting.get()
+        if under_way is not None and under_way[0] is self:
+            under_way[1]()
 
     def get_nowait(self) -> Any:
         with self._worker_lock:
-            item = super().get_nowait()     # type: ignore[misc]
+            item = self._worker_take()
         self._worker_wake_first(self._worker_putters)
         return item
+
+    def _worker_take(self) -> Any:
+        """Take an item, or raise. (lock held)"""
+        self._worker_note_get(False)
+        item = super().get_nowait()         # type: ignore[misc]
+        self._worker_note_get(True)
+        return item
+
+    def _worker_note_get(self, has_item: bool) -> None:
+        """If the calling coroutine is a worker's get(): note that it has an item, or asks for the next one. (lock held)"""
+        under_way = getting.get()
+        if under_way is not None and under_way[0] is self:
+            under_way[1](has_item)
 
     def task_done(self) -> None:
         with self._worker_lock:
@@ -284,7 +315,7 @@ class _ThreadSafeAsyncioQueue:
         with self._worker_lock:
             if self._worker_putters or self.full():     # type: ignore[attr-defined]
                 return False
-            super().put_nowait(item)        # type: ignore[misc]
+            self._worker_add(item)
         self._worker_has_put()
         return True
 
@@ -316,7 +347,7 @@ class _Waits:
         def try_put() -> bool:
             if self.full() and not getattr(self, "_is_shutdown", False):
                 return False
-            super(_ThreadSafeAsyncioQueue, self).put_nowait(item)       # type: ignore[misc]
+            self._worker_add(item)
             return True
 
         await self._worker_wait_for(self._worker_putters, try_put)
@@ -324,11 +355,13 @@ class _Waits:
 
     async def get(self: Any) -> Any:
         taken: list[Any] = []
+        with self._worker_lock:
+            self._worker_note_get(False)
 
         def try_get() -> bool:
             if self.empty() and not getattr(self, "_is_shutdown", False):
                 return False
-            taken.append(super(_ThreadSafeAsyncioQueue, self).get_nowait())     # type: ignore[misc]
+            taken.append(self._worker_take())
             return True
 
         await self._worker_wait_for(self._worker_getters, try_get)

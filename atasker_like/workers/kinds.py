@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
+from queue import Empty
 
 from .. import _checks, _modes
 from .._inspect import attribute_of, has_method, is_coroutine_function
@@ -101,11 +103,18 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         #: Whether the queue's own put() has to be awaited, also if there is room.
         self._puts_in_loop = kind is not True and is_coroutine_function(kind.put) and has_own(kind, "put")
         #: What waits to be put in a loop; None for queues of threads, whose put() is called at once.
-        self._scheduled = (ScheduledPuts(lambda: self.name) if self._puts_in_loop or is_asyncio_queue(kind) else None)
+        self._scheduled: ScheduledPuts | None = None
+        self._items_lock = threading.RLock()    # guards a queue of asyncio and the items around it
+        if self._puts_in_loop or is_asyncio_queue(kind):
+            self._scheduled = self._make_scheduled()
         self._wants_task_done = False
+        self._holding: set[FetchTrigger] = set()    # those whose get() has taken an item and not returned it
         self._returned_items: deque[Any] = deque()        # items that come before those of the queue
         if not self._is_born_at_the_start():
             self._make_queue()
+
+    def _make_scheduled(self) -> ScheduledPuts:
+        return ScheduledPuts(lambda: self.name, self._items_lock, self._request_step)
 
     def _is_born_at_the_start(self) -> bool:
         # Before Python 3.10 the queues of asyncio belonged to a loop from their birth on.
@@ -116,7 +125,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             self._queue = WorkerQueue(self._notify)
         else:
             try:
-                self._queue = make_queue(self._queue_class, self._notify)
+                self._queue = make_queue(self._queue_class, self._notify, self._items_lock)
             except TypeError as error:
                 raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
                                        f"{error}") from error
@@ -176,8 +185,15 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             session.trigger.item_put()      # type: ignore[attr-defined]
             session.request_step()
 
-    def _fetched(self, item: Any) -> None:
-        self._returned_items.append(item)
+    def _request_step(self) -> None:
+        session = self._session
+        if session is not None:
+            session.request_step()
+
+    def _fetched(self, item: Any, trigger: FetchTrigger) -> None:
+        with self._items_lock:
+            self._returned_items.append(item)
+            trigger.hold(False)
         session = self._session
         if session is not None:
             session.trigger.note()          # type: ignore[attr-defined]
@@ -194,7 +210,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         if self._getter is not None:
             return QueueTrigger()
         return FetchTrigger(self._queue, lambda: self._call_hook("before_queue_get", caught=BaseException), self._fetched,
-                            self._fetch_loop, lambda: self.name)
+                            self._fetch_loop, self._holding, lambda: self.name)
 
     def _worker_begin_drain(self) -> bool:
         session = self._session
@@ -202,15 +218,16 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             return False
         trigger: Any = session.trigger
         waiting = self._count_waiting()
-        trigger.limit = waiting
+        trigger.limit_to(waiting)
         trigger.item_put()                  # so that the queue is looked at once more
+        session.request_step()
         return bool(waiting) or session.busy
 
     def _worker_wait_drained(self, deadline: float | None) -> None:
         session = self._session
         if session is not None:
             trigger: Any = session.trigger
-            session.wait_idle(lambda: trigger.limit == 0 or self._is_settled(), deadline)
+            session.wait_idle(lambda: trigger.is_exhausted() or self._is_settled(), deadline)
 
     def _is_settled(self) -> bool:
         """Return True if a worker that is idle has nothing to wait for."""
@@ -239,8 +256,10 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         super()._worker_reset_after_fork()
         # What waits is for the parent; and another thread of it may have held the queue's locks.
         self._returned_items.clear()
+        self._holding = set()
+        self._items_lock = threading.RLock()
         if self._scheduled is not None:
-            self._scheduled.clear()
+            self._scheduled = self._make_scheduled()
         self._queue = None
         if not self._is_born_at_the_start():
             try:
@@ -276,21 +295,15 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _next_item(self, trigger: Any) -> tuple[Any, ...] | None:
         if self._getter is not None:        # else that has been called before it was fetched
             self._call_hook("before_queue_get", caught=BaseException)
-        if self._returned_items:
-            item = self._returned_items.popleft()
-        elif self._getter is None:
+        trigger.item_taken()
+        try:
+            item = self._take_item()
+        except BaseException as error:      # each kind of queue has an error of its own for being empty
+            trigger.item_returned()
+            if "Empty" not in type(error).__name__:
+                log.exception("worker %s: its queue could not give an item", self.name)
+                trigger.take_no_more()
             return None
-        else:
-            try:
-                item = self._getter()
-            except BaseException as error:      # each kind of queue has an error of its own for being empty
-                if "Empty" not in type(error).__name__:
-                    log.exception("worker %s: its queue could not give an item", self.name)
-                    if trigger.limit is not None:
-                        trigger.limit = 0   # a stop does not wait for what cannot be had
-                return None
-            item_taken(self._queue)
-        trigger.count_item()
         self._call_hook("after_queue_get", item, caught=BaseException)
         if item is None and _modes.legacy:      # there it ends the loop of the worker
             session = self._session
@@ -299,16 +312,35 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             return None
         return (item,)
 
-    def _return_item(self, taken: tuple[Any, ...]) -> None:
+    def _take_item(self) -> Any:
+        if self._returned_items:
+            return self._returned_items.popleft()
+        if self._getter is None:
+            raise Empty
+        item = self._getter()
+        item_taken(self._queue)
+        return item
+
+    def _return_item(self, taken: tuple[Any, ...], trigger: Any) -> None:
         self._returned_items.extend(taken)
+        trigger.item_returned()
 
     def _item_done(self, trigger: Trigger) -> None:
         if self._wants_task_done:
             task_done(self._queue)
 
     def _waiting(self) -> int:
-        return (len(self._returned_items) + (0 if self._queue is None else size_of(self._queue))
-                + (0 if self._scheduled is None else len(self._scheduled)))
+        if not is_asyncio_queue(self._queue_class):
+            return self._sum_items()        # no lock is held while code of the application runs
+        with self._items_lock:
+            return self._sum_items()
+
+    def _sum_items(self) -> int:
+        # In the order of an item's way: without the lock, one that moves meanwhile is counted at least once.
+        scheduled, queue = self._scheduled, self._queue
+        number = 0 if scheduled is None else len(scheduled)
+        number += 0 if queue is None else size_of(queue)
+        return number + len(self._holding) + len(self._returned_items)
 
 
 class _WorkerEvent:

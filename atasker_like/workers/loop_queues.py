@@ -6,17 +6,19 @@
                                     loop: await queue.get() ──> fetched ──> the worker is notified
                                       asked for one item at a time, when the worker has nothing else to do
 
-An item is in one of these places at any time, so that it can be counted: accepted, about to be put, in the queue, fetched.
+An item is in one of these places at any time, so that it can be counted: accepted, about to be put, in the queue, in the
+hand of the ``get()`` that took it, fetched. One lock guards all of them for a queue of asyncio. The places inside of
+another class cannot be seen: an item on its way counts twice for a moment, or, in the hand of its ``get()``, not at all.
 """
 from __future__ import annotations
 
 from collections import deque
-from threading import RLock
+from functools import partial
 
 from .._log import log
 from ..engine.loop_mailbox import mailbox_of
 from ..loops import unawaited
-from .item_queues import item_taken
+from .item_queues import getting, item_taken, putting
 from .triggers import FIRST_PAUSE, LONGEST_PAUSE, QueueTrigger
 
 TYPE_CHECKING = False
@@ -33,13 +35,16 @@ class ScheduledPuts:
     """The items that ``put_threadsafe()`` has accepted, and that are not in the queue yet. For any thread.
 
     :param name: of the worker, for the log.
+    :param lock: guards the items here, and the queue if it is one of asyncio.
+    :param emptied: called in the loop when all items have been put.
     """
 
-    def __init__(self, name: Callable[[], str]) -> None:
+    def __init__(self, name: Callable[[], str], lock: Any, emptied: Callable[[], None]) -> None:
         self._name = name
+        self._emptied = emptied
         self._queue: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None     # where to put; None as long as there is none
-        self._lock = RLock()                # guards what follows; no other code runs with it
+        self._lock = lock                   # guards what follows
         self._number = 0
         self._accepted: deque[tuple[int, Any]] = deque()    # each with its number, in order
         self._putting: dict[int, Any] = {}      # an asyncio task puts each of these
@@ -85,21 +90,22 @@ class ScheduledPuts:
     async def _put(self, number: int, item: Any) -> None:
         from asyncio import CancelledError
 
+        putting.set((self._queue, partial(self._putting.pop, number, None)))
         try:
             await self._queue.put(item)
         except CancelledError:              # the loop is about to end
             with self._lock:
-                del self._putting[number]
-                self._accepted = deque(sorted([*self._accepted, (number, item)], key=lambda entry: entry[0]))
+                if self._putting.pop(number, self) is not self:     # else the queue has it
+                    self._accepted = deque(sorted([*self._accepted, (number, item)], key=lambda entry: entry[0]))
             raise
         except BaseException:
-            log.exception("worker %s: its queue did not take an item, which is lost", self._name())
+            log.exception("worker %s: its queue did not take an item, which is lost" if number in self._putting
+                          else "worker %s: the put() of its queue raised after it took an item", self._name())
         with self._lock:
             self._putting.pop(number, None)
-
-    def clear(self) -> None:
-        """In a forked process: what is here is the parent's."""
-        self.__init__(self._name)       # type: ignore[misc]
+            is_last = not self
+        if is_last:
+            self._emptied()
 
 
 class FetchTrigger(QueueTrigger):
@@ -107,18 +113,20 @@ class FetchTrigger(QueueTrigger):
 
     :param queue: the queue.
     :param before: called in the loop before an item is asked for.
-    :param fetched: called in the loop with an item that has been got.
+    :param fetched: called in the loop with an item that has been got, and takes it out of the hand.
     :param loop: where to fetch.
+    :param holding: has the triggers whose ``get()`` has taken an item and has not returned it.
     :param name: of the worker, for the log.
     """
 
-    def __init__(self, queue: Any, before: Callable[[], None], fetched: Callable[[Any], None],
-                 loop: asyncio.AbstractEventLoop, name: Callable[[], str]) -> None:
+    def __init__(self, queue: Any, before: Callable[[], None], fetched: Callable[[Any, FetchTrigger], None],
+                 loop: asyncio.AbstractEventLoop, holding: set[FetchTrigger], name: Callable[[], str]) -> None:
         super().__init__()
         self._queue = queue
         self._before = before
         self._fetched = fetched
         self._loop = loop
+        self._holding = holding
         self._mailbox = mailbox_of(loop)
         self._name = name
         self._asked = False                 # an item has been asked for; for the ownership's holder, and the loop
@@ -130,6 +138,13 @@ class FetchTrigger(QueueTrigger):
     def item_put(self) -> None:
         """Nothing follows: the queue tells by its ``get()``."""
 
+    def hold(self, has_item: bool) -> None:
+        """The ``get()`` has taken an item, or has none in its hand. (queue's lock held)"""
+        if has_item:
+            self._holding.add(self)
+        else:
+            self._holding.discard(self)
+
     def may_repeat(self) -> bool:
         return bool(self._notes) and super().may_repeat()
 
@@ -137,7 +152,7 @@ class FetchTrigger(QueueTrigger):
         self._session = session
 
     def rest(self, session: Session) -> None:
-        if self._asked or self.limit == 0:
+        if self._asked or self.is_exhausted():
             return
         self._asked = True
         if not self._mailbox.post(self._begin, None):
@@ -156,28 +171,38 @@ class FetchTrigger(QueueTrigger):
         unawaited.add(self._task)
 
     def _cancel(self, _: None) -> None:
-        if self._task is not None:
+        if self._task is not None and self not in self._holding:        # else the item is for the next start
             self._task.cancel()
 
     async def _fetch(self) -> None:
         from asyncio import CancelledError
 
+        assert self._session is not None
+        getting.set((self._queue, self.hold))
         try:
             self._before()
             item = await self._queue.get()
         except CancelledError:
-            self._asked = False             # by the end of the session, or with all tasks of the loop
+            if self in self._holding:
+                log.error("worker %s: the get() of its queue was cancelled after it took an item, which is lost unless it was put "
+                          "back", self._name())
+            self._asked = False
+            self.hold(False)
+            if self._session.active:
+                log.error("worker %s is stopped: the get() of its queue was cancelled, by what it awaited or with its loop",
+                          self._name())
+                self._session.stop_at_once()
             raise
         except BaseException:
             log.exception("worker %s: its queue could not give an item", self._name())
-            if self.limit is not None and self._session is not None:
-                self.limit = 0              # a stop does not wait for what cannot be had
-                self._session.request_step()
+            self.hold(False)
+            self.take_no_more()
+            self._session.request_step()
             # Not at once: nothing else keeps a queue that fails at once from filling the log and a core.
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
             self._loop.call_later(self._pause, self._begin, None)
             return
         self._pause = 0.0
         self._asked = False
+        self._fetched(item, self)
         item_taken(self._queue)
-        self._fetched(item)

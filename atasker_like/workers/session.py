@@ -267,7 +267,7 @@ class Session:
         """What a run was for that never began is for a later one."""
         item, run.item = run.item, None
         if item is not None:
-            self._worker._return_item(item)
+            self._worker._return_item(item, self.trigger)
 
     def _task_ended(self, run: _Run, task: Task[Any]) -> None:
         """The task is final. Called with no lock held, by whoever made it so."""
@@ -453,7 +453,7 @@ class Session:
             if not isinstance(task, Task):
                 raise TypeError(f"put_task() of its supervisor returned {shown(task)} instead of a task")
         except SupervisorStoppedError:
-            worker._return_item(item)
+            worker._return_item(item, self.trigger)
             self._fail("its supervisor takes no tasks any more")
             self._run_ended()
             return
@@ -630,10 +630,10 @@ class Session:
         while True:
             latch = Latch()
             self._idle_callbacks.append(latch)
-            # In this order: what has been noted is served by the holder of the ownership, which gives it up when it has.
-            if self.done or (not self.trigger.has_news() and self._ownership.is_there() and is_settled()):
+            # In this order: an item that arrives leaves a note before it settles anything. What has been noted is served by
+            # the holder of the ownership, which gives it up when it has, and then calls what waits here.
+            if self.done or (is_settled() and not self.trigger.has_news() and self._ownership.is_there()):
                 return True
-            self.request_step()
             if not latch.wait(deadline):
                 return False
 

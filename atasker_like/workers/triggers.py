@@ -150,9 +150,9 @@ class QueueTrigger(Trigger):
 
     def __init__(self) -> None:
         self._notes: deque[None] = deque()    # one at least, when something was put since it was last cleared
-        #: How many items are still to be taken before a stop; None is any number. Shared without a lock: it is set while
-        #: no run counts, or once from None, which a run that counts does not change.
-        self.limit: int | None = None
+        # Shared without a lock, since each has one writer: the one whose run it is, and the stop.
+        self._taken = 0                         # items, each counted before it is taken
+        self._last: int | None = None           # no item is taken after this number; None is any number
 
     def item_put(self) -> None:
         """Any thread, at any line: an item has been put into the queue."""
@@ -164,25 +164,43 @@ class QueueTrigger(Trigger):
             self._notes.append(None)
 
     def has_news(self) -> bool:
-        return self.limit != 0 and bool(self._notes)
+        return bool(self._notes) and not self.is_exhausted()
 
     def is_due(self, now: float) -> bool:
-        if self.limit == 0 or not self._notes:
+        if not self.has_news():
             return False
         self._notes.clear()
         return True
 
     def may_repeat(self) -> bool:
-        if self.limit == 0:
+        if self.is_exhausted():
             return False
         self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
         return True
 
-    def count_item(self) -> None:
-        """An item has been taken."""
-        limit = self.limit
-        if limit:
-            self.limit = limit - 1
+    def item_taken(self) -> None:
+        """An item is about to be taken. An item that is counted at a stop is thus never counted as taken before that."""
+        self._taken += 1
+
+    def item_returned(self) -> None:
+        """The item was not taken, or waits again."""
+        self._taken -= 1
+
+    def limit_to(self, waiting: int) -> None:
+        """Take so many more items, which have been counted before this call, and no more.
+
+        Items that are taken between the count and this call make the limit too high, never too low.
+        """
+        self._last = self._taken + waiting
+
+    def take_no_more(self) -> None:
+        """If the items are limited: take none any more, as a stop does not wait for what the queue does not give."""
+        if self._last is not None:
+            self._last = self._taken
+
+    def is_exhausted(self) -> bool:
+        """Return True if no more items may be taken."""
+        return self._last is not None and self._taken >= self._last
 
 
 class IntervalTrigger(EventTrigger):
