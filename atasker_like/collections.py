@@ -100,14 +100,14 @@ class FunctionCollection:
         if not callable(f):
             raise InvalidTypeError(f"a collection takes functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{_key(f)} is a coroutine function, which a collection would never await; add a plain "
+            raise InvalidTypeError(f"{_key_of(f)} is a coroutine function, which a collection would never await; add a plain "
                                    "function that calls it with asyncio.run(), or with run() of a loop")
-        urgency = self.default_priority if priority is None else _check_priority(priority)
+        rank = self.default_priority if priority is None else _check_priority(priority)
         with self._lock:
             entries = self._entries
             # By identity first: comparing runs code of others.
             if not any(other is f for _, other in entries):
-                self._entries = (*entries, (urgency, f))
+                self._entries = (*entries, (rank, f))
 
     def remove(self, f: Function) -> None:
         """Take a function out.
@@ -121,7 +121,7 @@ class FunctionCollection:
             self._entries = tuple(entry for entry in was if entry is not gone)
         if gone is None:
             try:
-                raise InvalidArgumentError(f"{_key(f)} is not in this collection")
+                raise InvalidArgumentError(f"{_key_of(f)} is not in this collection")
             except InvalidArgumentError:
                 if self.on_error is None:
                     raise
@@ -140,7 +140,7 @@ class FunctionCollection:
         all_ok = True
         for _, function in self._in_order():
             result, ok = self._call(function)
-            results[_key(function)] = result
+            results[_key_of(function)] = result
             all_ok = all_ok and ok
         return results, all_ok
 
@@ -223,7 +223,7 @@ class TaskCollection(FunctionCollection):
         over = Event()          # a function has raised: those that have not begun do not run
         try:
             for priority, function in self._in_order():
-                options = TaskOptions(name=_key(function), priority=ceil(priority))
+                options = TaskOptions(name=_key_of(function), priority=ceil(priority))
                 spec = self.supervisor.make_spec(self._call_in_task, TT_THREAD, options)
                 tasks[self.supervisor._starter(spec)(spec, (function, over), None)] = function
             for task in as_completed(tasks):
@@ -239,7 +239,7 @@ class TaskCollection(FunctionCollection):
             wait_completed(list(tasks))
             raise raised
         ordered = [(tasks[task], *outcomes[task]) for task in tasks]
-        return {_key(function): result for function, result, _ in ordered}, all(ok for _, _, ok in ordered)
+        return {_key_of(function): result for function, result, _ in ordered}, all(ok for _, _, ok in ordered)
 
     def _call_in_task(self, function: Function, over: Event) -> tuple[Any, bool, BaseException | None]:
         """Return the result, True if it is good, and an exception that ends the run, or None."""
@@ -267,7 +267,7 @@ class TaskCollection(FunctionCollection):
                 return None, False, raised
 
 
-def _key(function: Any) -> str:
+def _key_of(function: Any) -> str:
     """Return ``'module.name'``; of an object without a name, that of its class."""
     module, name = attribute_of(function, "__module__", str), attribute_of(function, "__name__", str)
     kind = type(function)

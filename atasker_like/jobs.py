@@ -48,7 +48,7 @@ INSTRUCTIONS_BEFORE = 4 if sys.version_info >= (3, 11) else 0
 STEP = 0.05
 
 
-def _made_of(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> Any:
+def _converted(kind: Callable[[Any], Any], name: str, what: str, value: Any) -> Any:
     try:
         return kind(() if value is None else value)
     except (TypeError, ValueError):
@@ -71,8 +71,8 @@ class AsyncJob:
         number = count("number of an async job", 0 if number is None else number, 0)
         self.id = new_id()
         self.target = target
-        self.args = _made_of(tuple, "args", "a sequence", args)
-        self.kwargs: dict[str, Any] = _made_of(dict, "kwargs", "a mapping", kwargs)
+        self.args = _converted(tuple, "args", "a sequence", args)
+        self.kwargs: dict[str, Any] = _converted(dict, "kwargs", "a mapping", kwargs)
         self.interval = max(seconds("interval of an async job", 0 if interval is None else interval), LEAST_INTERVAL)
         self.timer = seconds("timer of an async job", 0 if timer is None else timer)
         self.number = number
@@ -102,7 +102,7 @@ class AsyncJob:
             start = self._start
         prevented = start is not None and start.prevent()
         if self._scheduler is not None:
-            self._scheduler._forget(self)
+            self._scheduler._remove(self)
         return was or prevented
 
     def _make_start(self, mailbox: LoopMailbox) -> _Start | None:
@@ -120,7 +120,7 @@ class AsyncJob:
 class _Start:
     """One start of a job, from the timer's decision on."""
 
-    __slots__ = ("job", "_mailbox", "_token", "_coro", "_created", "_thread", "_over")
+    __slots__ = ("job", "_mailbox", "_token", "_coro", "_created", "_thread", "_done")
 
     def __init__(self, job: AsyncJob, mailbox: LoopMailbox) -> None:
         self.job = job
@@ -129,7 +129,7 @@ class _Start:
         self._coro: Any = None      # what begins then
         self._created = 0           # the instruction at which it was created
         self._thread = 0            # where
-        self._over = False          # it has ended, or is prevented
+        self._done = False          # it has ended, or is prevented
 
     def may_begin(self) -> bool:
         """Return True if it has not been prevented, and has not begun."""
@@ -149,14 +149,14 @@ class _Start:
         try:
             await coro
         finally:
-            self._over = True
+            self._done = True
 
     def prevent(self) -> bool:
         """Have it never begin; if that is too late, return False when it has begun."""
         if self._token.take():
-            self._over = True
+            self._done = True
             return True
-        if self._over or self._thread == threading.get_ident() or (self._is_entered() and not self._is_running()):
+        if self._done or self._thread == threading.get_ident() or (self._is_entered() and not self._is_running()):
             return False
         # The thread of the loop has the token, and may be a few instructions away from the coroutine's first one, with no
         # code of the application in between. The loop tells when the step that it is in has ended. That is not waited for
@@ -173,9 +173,9 @@ class _Start:
 
     def _is_entered(self) -> bool:
         if FREE_THREADED:       # the frame of another thread is not to be touched
-            return self._over or self._is_running() or bool(getattr(self._coro, "cr_suspended", True))
+            return self._done or self._is_running() or bool(getattr(self._coro, "cr_suspended", True))
         # That it runs is not enough: its thread can lose the interpreter's lock before its first instruction.
-        return self._over or _instruction_of(self._coro) > self._created + INSTRUCTIONS_BEFORE
+        return self._done or _instruction_of(self._coro) > self._created + INSTRUCTIONS_BEFORE
 
 
 def _instruction_of(coro: Any) -> int:
@@ -205,14 +205,14 @@ class AsyncJobScheduler:
         # Shared without a lock: adding to a dict and taking from it are each one step, on a free-threaded build too.
         self._jobs: dict[str, AsyncJob] = {}          # those that will be started again
         self._unscheduled: dict[str, AsyncJob] = {}   # of these, those that the timer has yet to be told of
-        self._last: dict[str, AsyncJob] = {}          # those whose last start the loop has been told of
+        self._last_starts: dict[str, AsyncJob] = {}          # those whose last start the loop has been told of
         self._running: set[asyncio.Task[Any]] = set()     # the loop's own
         self._idle: deque[Callable[[], None]] = deque()   # gates of those who wait for what runs
 
     @property
     def busy(self) -> bool:
         """True if a job runs, or will be started again."""
-        return self.active and bool(self._jobs or self._last or self._running)
+        return self.active and bool(self._jobs or self._last_starts or self._running)
 
     @property
     def active(self) -> bool:
@@ -278,11 +278,11 @@ class AsyncJobScheduler:
         gate = threading.Lock()
         gate.acquire()
         self._idle.append(gate.release)
-        if not self._mailbox.post(lambda _: self._tell(), None):
+        if not self._mailbox.post(lambda _: self._call_idle(), None):
             return True             # its loop is closed: nothing runs there
         return block(gate.acquire, deadline)
 
-    def _forget(self, job: AsyncJob) -> None:
+    def _remove(self, job: AsyncJob) -> None:
         """A job that has been cancelled: let go of it and of what it holds, however far its next start is."""
         self._jobs.pop(job.id, None)
         self._unscheduled.pop(job.id, None)
@@ -292,9 +292,9 @@ class AsyncJobScheduler:
     def _schedule(self, job: AsyncJob) -> None:
         if self._unscheduled.pop(job.id, None) is not None:     # else start() and the job's maker both came to it
             job._deadline = self._timer.clock() + job.timer
-            self._set(job)
+            self._arm(job)
 
-    def _set(self, job: AsyncJob) -> None:
+    def _arm(self, job: AsyncJob) -> None:
         job._entry = self._timer.call_at(job._deadline, self._due, job)
         if job._cancelled:          # meanwhile: who cancelled it may have seen the entry before
             self._timer.cancel(job._entry)
@@ -308,7 +308,7 @@ class AsyncJobScheduler:
             job.missed += 1         # the loop is busy, and has not come to the last one
         else:
             if job.number == 1:
-                self._last[job.id] = job
+                self._last_starts[job.id] = job
             if not self._mailbox.post(self._begin, start):
                 log.error("async job scheduler %s is stopped: its loop is closed", self.name)
                 self.stop(wait=False)
@@ -326,7 +326,7 @@ class AsyncJobScheduler:
             over = int(late / job.interval) + 1
             job.missed += over
             job._deadline += over * job.interval
-        self._set(job)
+        self._arm(job)
 
     def _begin(self, start: _Start) -> None:
         """In the loop."""
@@ -334,7 +334,7 @@ class AsyncJobScheduler:
             task = self._loop.create_task(self._run(start))
             self._running.add(task)
             task.add_done_callback(partial(self._ended, start))
-        if self._last.pop(start.job.id, None) is not None:
+        if self._last_starts.pop(start.job.id, None) is not None:
             self._on_end()
 
     async def _run(self, start: _Start) -> None:
@@ -346,10 +346,10 @@ class AsyncJobScheduler:
     def _ended(self, start: _Start, task: asyncio.Task[Any]) -> None:
         start.prevent()                     # it has not begun if its task was cancelled before its first step
         self._running.discard(task)
-        self._tell()
+        self._call_idle()
         self._on_end()
 
-    def _tell(self) -> None:
+    def _call_idle(self) -> None:
         """In the loop: when nothing runs, tell those who wait for that."""
         while not self._running and self._idle:
             self._idle.popleft()()

@@ -120,7 +120,7 @@ class Locker:
 
         def locked(*args: Any, **kwargs: Any) -> Any:
             if not self._acquire():
-                self._give_up(f"{self.mod}/{attribute_of(f, '__name__', str) or type(f).__name__}", "it does not run")
+                self._timed_out(f"{self.mod}/{attribute_of(f, '__name__', str) or type(f).__name__}", "it does not run")
                 return None
             try:
                 return f(*args, **kwargs)
@@ -136,7 +136,7 @@ class Locker:
         :raises WaitTimeoutError: (a TimeoutError) it was not free in time; after :meth:`critical`.
         """
         if not self._acquire():
-            self._give_up(self.mod, "TimeoutError is raised")
+            self._timed_out(self.mod, "TimeoutError is raised")
             raise WaitTimeoutError(f"the lock of {self.mod} was not free within {self.timeout:g} s: look for who holds it "
                                    "(task_supervisor.dump() shows where tasks are), or raise the timeout")
         return self
@@ -152,7 +152,7 @@ class Locker:
         timeout = self._timeout
         return bool(self.lock.acquire(True, -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)))
 
-    def _give_up(self, who: str, what: str) -> None:
+    def _timed_out(self, who: str, what: str) -> None:
         log.critical("%s: the lock was not free within %s s, so %s; something holds it for too long", who, self.timeout,
                      what)
         self.critical()

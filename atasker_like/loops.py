@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-    class LoopPool(Protocol):
+    class CoroutineStarter(Protocol):
         """The pool of coroutine tasks, as far as a loop must know it."""
 
         def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]: ...
@@ -64,7 +64,7 @@ class ALoop:
     """
 
     def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
-                 pool: LoopPool | None = None) -> None:
+                 pool: CoroutineStarter | None = None) -> None:
         self.name = name
         self.daemon = False                 # what create_aloop() was told; the thread never holds the exit
         self._pool = pool
@@ -74,7 +74,7 @@ class ALoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()      # guards starting and stopping
         self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
-        self._coming: threading.Thread | None = None       # the thread, until the loop runs
+        self._starting: threading.Thread | None = None       # the thread, until the loop runs
 
     def start(self) -> None:
         """Start the thread and wait until the loop runs; nothing happens if it does already."""
@@ -86,9 +86,9 @@ class ALoop:
         running = threading.Lock()
         running.acquire()
         refused: list[BaseException] = []
-        self._coming = threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
+        self._starting = threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
                                         daemon=True)
-        self._coming.start()
+        self._starting.start()
         running.acquire()       # when that is interrupted, the loop runs all the same, and is stopped with the others
         if refused:
             raise refused.pop()
@@ -109,7 +109,7 @@ class ALoop:
                 return
             self.thread, self._loop = me, loop
         asyncio.set_event_loop(loop)
-        loop.call_soon(self._has_come, ready)
+        loop.call_soon(self._loop_runs, ready)
         try:
             loop.run_forever()
         finally:
@@ -127,18 +127,18 @@ class ALoop:
                 if self._ended is not None:
                     self._ended()
 
-    def _has_come(self, ready: Callable[[], None]) -> None:
+    def _loop_runs(self, ready: Callable[[], None]) -> None:
         ready()
-        self._coming = None
+        self._starting = None
 
-    def is_coming_here(self) -> bool:
+    def is_starting_here(self) -> bool:
         """Say whether this is the loop's thread, in a finalizer that comes before the loop runs: nothing that is done
         here may wait for the loop."""
-        return self._coming is not None and self._coming is threading.current_thread()
+        return self._starting is not None and self._starting is threading.current_thread()
 
     def reset_after_fork(self) -> None:
         """In a forked process: the loop and its thread are the parent's."""
-        self.thread = self._loop = self._coming = None
+        self.thread = self._loop = self._starting = None
         self._lock = threading.RLock()
         self._publishing = threading.Lock()
 
@@ -265,9 +265,9 @@ class LoopRegistry:
         self._aloops: dict[str, ALoop] = {}
         self._default: Any = None           # an ALoop or an asyncio loop
         self._own = ALoop(self.RESERVED, supervisor_id, ended)      # started on first use
-        self._pool: LoopPool | None = None
+        self._pool: CoroutineStarter | None = None
 
-    def serve(self, pool: LoopPool) -> None:
+    def serve(self, pool: CoroutineStarter) -> None:
         """The coroutines of these loops are tasks of that pool."""
         self._pool = self._own._pool = pool
 
@@ -326,9 +326,9 @@ class LoopRegistry:
             self._own.start()
         return self._own
 
-    def is_coming_here(self) -> bool:
+    def is_starting_here(self) -> bool:
         """Say whether a loop of these is about to run in this thread, which must not wait for any."""
-        return self._own.is_coming_here() or any(aloop.is_coming_here() for aloop in list(self._aloops.values()))
+        return self._own.is_starting_here() or any(aloop.is_starting_here() for aloop in list(self._aloops.values()))
 
     def in_use(self) -> bool:
         """Return True if a loop has been started."""
@@ -363,7 +363,7 @@ class LoopRegistry:
         asyncio_loop: asyncio.AbstractEventLoop = loop
         return asyncio_loop
 
-    def leads_to(self, named: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    def is_same_loop(self, named: Any, loop: asyncio.AbstractEventLoop) -> bool:
         """Say whether a task that is to run in a loop, or names none, is to run in this one, which runs. False also where
         that takes a closer look."""
         if named is None:

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["LoopPool"]
+__all__ = ["CoroutinePool"]
 
 
 #: Whether asyncio's tasks can make their first step at once.
-_AT_ONCE = sys.version_info >= (3, 12)
+_EAGER_STEPS = sys.version_info >= (3, 12)
 
 
-class _Made:
+class _MadeCoroutine:
     """The target of a task whose coroutine has been made already."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
@@ -60,7 +60,7 @@ class _Made:
             self._coro.close()
 
 
-class LoopPool(Pool):
+class CoroutinePool(Pool):
     """Tasks that are coroutines, in whichever loop each of them belongs to."""
 
     tt = TaskType.COROUTINE
@@ -71,14 +71,14 @@ class LoopPool(Pool):
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
         #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
-        self._places: dict[Task[Any], LoopMailbox] = {}
+        self._running: dict[Task[Any], LoopMailbox] = {}
 
     def busy_here(self) -> bool:
-        return Pool.busy_here(self) or self._loops.is_coming_here()
+        return Pool.busy_here(self) or self._loops.is_starting_here()
 
     def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]:
         """Accept a coroutine as a task, and return it. Errors as :meth:`submit`."""
-        made = _Made(coro)
+        made = _MadeCoroutine(coro)
         task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
         task._more().callbacks = [made.close]
         return self.submit(task) or task            # type: ignore[func-returns-value]
@@ -99,7 +99,7 @@ class LoopPool(Pool):
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
-    def begin_here(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
+    def start_inline(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
         """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
         returning, unless others of its lane come before it. False, and nothing, when it is for another loop, or the pool
         takes none.
@@ -108,7 +108,7 @@ class LoopPool(Pool):
         :param mailbox: of the running loop.
         """
         loop = mailbox.loop
-        if loop is None or not self._loops.leads_to(task._spec.loop, loop):
+        if loop is None or not self._loops.is_same_loop(task._spec.loop, loop):
             return False
         extra = task._more()
         payload = extra.payload = [mailbox, None]
@@ -121,11 +121,11 @@ class LoopPool(Pool):
                 chores = self._dispatch_chores(loop)
             else:
                 chores = None
-                self._places[task] = mailbox
+                self._running[task] = mailbox
                 self._mark_started(task, perf_counter())
                 extra.running = extra.attempts
         if chores is None:
-            self._launch(task, task._hold(), payload, extra.attempts, True)
+            self._start_coroutine(task, task._hold(), payload, extra.attempts, True)
         else:
             for chore in chores:
                 chore()
@@ -161,10 +161,10 @@ class LoopPool(Pool):
             task = self.admission.pop()
             if task is None:
                 break
-            if task in self._places:        # an earlier attempt, which takes its time to end, has given it up
+            if task in self._running:        # an earlier attempt, which takes its time to end, has given it up
                 self.admission.leave(task)
                 task._more().running = 0
-            self._places[task] = mailbox = task._more().payload[0]
+            self._running[task] = mailbox = task._more().payload[0]
             if here is not None and mailbox.loop is here:
                 chores.append(partial(self._begin, task, False))
             else:
@@ -183,13 +183,13 @@ class LoopPool(Pool):
 
     def abandon_closed(self) -> None:
         """End the tasks whose loop has been closed: nothing else will."""
-        self._give_up(all_loops=False)
+        self._end_tasks(all_loops=False)
 
     def give_up(self) -> list[str]:
         """See :meth:`Pool.give_up`."""
-        return self._give_up(all_loops=True)
+        return self._end_tasks(all_loops=True)
 
-    def _give_up(self, all_loops: bool) -> list[str]:
+    def _end_tasks(self, all_loops: bool) -> list[str]:
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
@@ -210,7 +210,7 @@ class LoopPool(Pool):
                     watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
                     self._leave_line(task)
                 ended.append((task, held, watchers))
-            for task, mailbox in list(self._places.items()):
+            for task, mailbox in list(self._running.items()):
                 if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
                     task._more().running = 0    # its coroutine was to end, and took its time
                     self._leave(task)
@@ -221,24 +221,24 @@ class LoopPool(Pool):
             chore()
         return [task.id for task, _, _ in ended]
 
-    def _begin(self, task: Task[Any], at_once: bool = True) -> None:
+    def _begin(self, task: Task[Any], eagerly: bool = True) -> None:
         """In the loop: start the coroutine.
 
-        :param at_once: False where a coroutine is ending: its followers would run inside of one another.
+        :param eagerly: False where a coroutine is ending: its followers would run inside of one another.
         """
         with self.lock:
             if task._status != QUEUED:
                 return
             extra = task._more()
-            if task not in self._places:        # with a lane it has its place since it passed
+            if task not in self._running:        # with a lane it has its place since it passed
                 self.admission.enter(task)
-                self._places[task] = extra.payload[0]
+                self._running[task] = extra.payload[0]
             self._mark_started(task, perf_counter())
             extra.running = extra.attempts
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
-        self._launch(task, call, payload, attempt, at_once)
+        self._start_coroutine(task, call, payload, attempt, eagerly)
 
-    def _launch(self, task: Task[Any], call: Any, payload: Any, attempt: int, at_once: bool) -> None:
+    def _start_coroutine(self, task: Task[Any], call: Any, payload: Any, attempt: int, eagerly: bool) -> None:
         """In the loop: run the coroutine of a task that has been marked as started.
 
         From Python 3.12 on, the first step is made here where it may be: a turn of the loop less, and a coroutine that
@@ -250,15 +250,15 @@ class LoopPool(Pool):
         context = copy_context() if call[2] is None else call[2].copy()
         drive: Coroutine[Any, Any, None] | None = None
         try:
-            if at_once and _AT_ONCE and _makes_plain_tasks(loop):
-                drive = self._drive(task, call, attempt, None)
+            if eagerly and _EAGER_STEPS and _makes_plain_tasks(loop):
+                drive = self._run_coroutine(task, call, attempt, None)
                 make: Any = asyncio.Task      # whose arguments are not the same in every version
                 running = make(drive, loop=loop, context=context, eager_start=True)
                 if running.done():
                     return
             else:
-                unstarted = partial(self._cut_short_run, task, attempt)
-                drive = self._drive(task, call, attempt, unstarted)
+                unstarted = partial(self._ended_early, task, attempt)
+                drive = self._run_coroutine(task, call, attempt, unstarted)
                 running = context.run(loop.create_task, drive)
                 running.add_done_callback(unstarted)
         except BaseException as error:      # there is no memory, or the loop makes tasks in a way of its own
@@ -272,12 +272,12 @@ class LoopPool(Pool):
         if too_late:
             running.cancel()
 
-    def _cut_short_run(self, task: Task[Any], attempt: int, running: Any) -> None:
+    def _ended_early(self, task: Task[Any], attempt: int, running: Any) -> None:
         """An asyncio task has ended: when it was cancelled before its first step, it never got into its coroutine."""
         if task._more().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
-    async def _drive(self, task: Task[Any], call: Any, attempt: int,
+    async def _run_coroutine(self, task: Task[Any], call: Any, attempt: int,
                      unstarted: Callable[[Any], None] | None) -> None:
         import asyncio
 
@@ -324,7 +324,7 @@ class LoopPool(Pool):
             first = extra.running == attempt
             here = None
             if first:
-                here = self._places.pop(task).loop      # which makes this call
+                here = self._running.pop(task).loop      # which makes this call
                 extra.running = 0
                 self.admission.leave(task)
             if first and task._status == STARTED:
@@ -360,26 +360,26 @@ class LoopPool(Pool):
     def _leave_line(self, task: Task[Any]) -> None:
         """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
         if task._spec.lane is not None:
-            if task in self._places:
+            if task in self._running:
                 self._leave(task)
             else:
                 self.admission.withdrawn(task)
 
     def _leave(self, task: Task[Any]) -> None:
-        if self._places.pop(task, None) is not None:
+        if self._running.pop(task, None) is not None:
             self.admission.leave(task)
 
     def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for task in tasks:
             if not task._more().running:
-                self._places.pop(task, None)
+                self._running.pop(task, None)
         standing = self.admission.standing()
         self.admission.push_back([task for task in self.registry.live.values() if task._spec.lane is not None
-                                  and task._status == QUEUED and task not in standing and task not in self._places])
-        self.admission.recount(len(self._places), [task._spec.lane for task in self._places
+                                  and task._status == QUEUED and task not in standing and task not in self._running])
+        self.admission.recount(len(self._running), [task._spec.lane for task in self._running
                                                    if task._spec.lane is not None])
         # Whether these were posted nobody knows; once more does no harm.
-        again: Chores = [partial(self._post, task) for task in self._places if task._status == QUEUED]
+        again: Chores = [partial(self._post, task) for task in self._running if task._status == QUEUED]
         return again + self._dispatch_chores()
 
     def _stop(self, task: Task[Any]) -> Chores:
@@ -412,7 +412,7 @@ class LoopPool(Pool):
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
-        self._places = {}
+        self._running = {}
 
     def close(self, deadline: float | None) -> None:
         """Nothing to end: the loops belong to the supervisor or to the application."""

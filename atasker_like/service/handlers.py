@@ -54,7 +54,7 @@ class Handler:
             # There is room for it, and nothing comes in between here: the short way.
             made = call.task = Task(spec, (task,), None, copy_context())
             made._watchers = [call]
-            if spec.pool.begin_here(made, call.mailbox):        # type: ignore[attr-defined]
+            if spec.pool.start_inline(made, call.mailbox):        # type: ignore[attr-defined]
                 return
         mailbox = call.mailbox
         mailbox.hold()      # what is posted to this very loop need not wake it up, nor wait for its next turn

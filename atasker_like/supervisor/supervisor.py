@@ -36,7 +36,7 @@ from ..errors import (InvalidArgumentError, InvalidTypeError, SupervisorBusyErro
 from ..loops import ALoop, LoopRegistry
 from ..options import ON_FULL, TaskOptions
 from ..pools.base import cancel_many
-from ..pools.coroutines import LoopPool
+from ..pools.coroutines import CoroutinePool
 from ..pools.threads import ThreadPool
 from .overrides import Overrides, replaceable
 from .ownership import BackReference, hand_over
@@ -169,8 +169,8 @@ class TaskSupervisor(Schedulers):
         self._threads = ThreadPool(f"supervisor_{self.id}_thread", self._timer, self._wake_up_behind,
                                    **self._thread_sizes)
         self._loops = LoopRegistry(self.id, self._back.method("_loop_ended"))
-        self._coroutines = LoopPool(f"supervisor_{self.id}_loops", self._timer, self._wake_up_behind,
-                                    self._threads.beside, self._loops)
+        self._coroutines = CoroutinePool(f"supervisor_{self.id}_loops", self._timer, self._wake_up_behind,
+                                         self._threads.beside, self._loops)
         self._loops.serve(self._coroutines)
         self._coroutines.neighbours.append(self._threads)
         self._processes: ProcessPool | ExternalPool | None = None

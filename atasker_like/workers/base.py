@@ -206,7 +206,7 @@ class BackgroundWorker(ManagedWorker):
         if before is not None and before.active:
             return False
         hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
-        self._override(kwargs)
+        self._take_overrides(kwargs)
         if not self.supervisor._is_running():
             self.supervisor._wake_up()
         session = self._make_session(args, kwargs)
@@ -360,7 +360,7 @@ class BackgroundWorker(ManagedWorker):
         if priority is not None:
             self.priority = int(TaskOptions(priority=priority).priority or 0)
 
-    def _override(self, kwargs: dict[str, Any]) -> None:
+    def _take_overrides(self, kwargs: dict[str, Any]) -> None:
         """Take what is the worker's own out of the arguments of start()."""
         kwargs["_name"] = kwargs.get("_name", self.name)
         self._set_priority(kwargs.pop("_priority", None))

@@ -123,7 +123,7 @@ def make_queue(kind: type[Any], notify: Notify, lock: Any = None) -> Any:
     if is_asyncio_queue(kind):
         from asyncio import Queue
 
-        waiting = type("_WaitingQueue", (_Waits, Queue), {})
+        waiting = type("_WaitingQueue", (_WaitingMethods, Queue), {})
         bases = (_ThreadSafeAsyncioQueue, waiting) if kind is Queue else (_ThreadSafeAsyncioQueue, kind, waiting)
     elif hasattr(kind, "put_nowait"):
         bases = (_NotifyingQueue, kind)
@@ -265,7 +265,7 @@ class _ThreadSafeAsyncioQueue:
     def put_nowait(self, item: Any) -> None:
         with self._worker_lock:
             self._worker_add(item)
-        self._worker_has_put()
+        self._worker_item_added()
 
     def _worker_add(self, item: Any) -> None:
         """Put an item, or raise. (lock held)"""
@@ -310,16 +310,16 @@ class _ThreadSafeAsyncioQueue:
             if is_last:
                 self._worker_wake_all(self._worker_joiners)
 
-    def worker_put_at_once(self, item: Any) -> bool:
+    def worker_put_if_room(self, item: Any) -> bool:
         """Put an item if there is room and nothing waits for room; return False if not."""
         with self._worker_lock:
             if self._worker_putters or self.full():     # type: ignore[attr-defined]
                 return False
             self._worker_add(item)
-        self._worker_has_put()
+        self._worker_item_added()
         return True
 
-    def _worker_has_put(self) -> None:
+    def _worker_item_added(self) -> None:
         self._worker_wake_first(self._worker_getters)
         self._worker_notify()
 
@@ -337,7 +337,7 @@ class _ThreadSafeAsyncioQueue:
                 waiter.wake()
 
 
-class _Waits:
+class _WaitingMethods:
     """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for.
 
     Waiters of one kind have their turn in the order in which they came.
@@ -351,7 +351,7 @@ class _Waits:
             return True
 
         await self._worker_wait_for(self._worker_putters, try_put)
-        self._worker_has_put()
+        self._worker_item_added()
 
     async def get(self: Any) -> Any:
         taken: list[Any] = []

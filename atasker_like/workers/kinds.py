@@ -110,13 +110,13 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._wants_task_done = False
         self._holding: set[FetchTrigger] = set()    # those whose get() has taken an item and not returned it
         self._returned_items: deque[Any] = deque()        # items that come before those of the queue
-        if not self._is_born_at_the_start():
+        if not self._queue_needs_loop():
             self._make_queue()
 
     def _make_scheduled(self) -> ScheduledPuts:
         return ScheduledPuts(lambda: self.name, self._items_lock, self._request_step)
 
-    def _is_born_at_the_start(self) -> bool:
+    def _queue_needs_loop(self) -> bool:
         # Before Python 3.10 the queues of asyncio belonged to a loop from their birth on.
         return sys.version_info < (3, 10) and is_asyncio_queue(self._queue_class)
 
@@ -142,7 +142,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         scheduled, queue = self._scheduled, self._queue
         if scheduled is None:
             queue.put(t)
-        elif self._puts_in_loop or queue is None or scheduled or not queue.worker_put_at_once(t):
+        elif self._puts_in_loop or queue is None or scheduled or not queue.worker_put_if_room(t):
             session = self._session
             if session is not None and session.active:
                 self._open_scheduled(session)
@@ -261,7 +261,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         if self._scheduled is not None:
             self._scheduled = self._make_scheduled()
         self._queue = None
-        if not self._is_born_at_the_start():
+        if not self._queue_needs_loop():
             try:
                 self._make_queue()
             except Exception:
@@ -509,10 +509,10 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         if before is not None:
             self.delay_before = before
 
-    def _override(self, kwargs: dict[str, Any]) -> None:
+    def _take_overrides(self, kwargs: dict[str, Any]) -> None:
         after = kwargs.pop("_delay_after", None)
         self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after), kwargs.pop("_delay_before", None))
-        super()._override(kwargs)
+        super()._take_overrides(kwargs)
 
     def _make_trigger(self) -> Trigger:
         return IntervalTrigger(self, self.overlap, self._note_missed)

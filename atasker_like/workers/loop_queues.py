@@ -151,7 +151,7 @@ class FetchTrigger(QueueTrigger):
     def begin(self, session: Session) -> None:
         self._session = session
 
-    def rest(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         if self._asked or self.is_exhausted():
             return
         self._asked = True
@@ -159,7 +159,7 @@ class FetchTrigger(QueueTrigger):
             log.error("worker %s is stopped: the loop in which its queue runs is closed", self._name())
             session.stop_at_once()
 
-    def leave(self, session: Session) -> None:
+    def close(self, session: Session) -> None:
         self._closed = True
         self._mailbox.post(self._cancel, None)
 

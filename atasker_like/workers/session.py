@@ -116,7 +116,7 @@ class Session:
         #: A subclass of the supervisor has a put_task() of its own, which submits each run.
         self._puts = tt == TT_THREAD and self._start != self._pool.start
         self._ownership = Token()
-        self._wanted = False                # the timer has been asked to look
+        self._step_requested = False                # the timer has been asked to look
         self._end_token = Token()            # taken by who ends the session: there is one who does
         #: Taken by the one session that follows: a handler may start the worker in the middle of a start of it.
         self.successor_token = Token()
@@ -145,30 +145,30 @@ class Session:
     def request_step(self) -> None:
         """Have the timer look soon. Signal handlers and finalizers may call it at any line."""
         # Who has noted something looks at the key; who has put the key back looks for notes. One of them sees it.
-        if _ORDERED and (self._wanted or not self._ownership.is_there()):
+        if _ORDERED and (self._step_requested or not self._ownership.is_there()):
             return
-        self._wanted = True
+        self._step_requested = True
         try:
             self.timer.call_at(_NOW, self.step)
         except BaseException:
-            self._wanted = False
+            self._step_requested = False
             raise
 
     def step(self) -> None:
         """See what is to be done, unless somebody does already. Called by the timer's thread and by those that end
         runs: nothing interrupts them, and they are in no critical section."""
         while True:
-            self._wanted = False
+            self._step_requested = False
             if not self.begun or not self._ownership.take():
                 return
-            if self._step() or (self.active and not self.trigger.has_news()):
+            if self._step() or (self.active and not self.trigger.may_be_due()):
                 return
 
     def _step(self) -> bool:
         """(ownership held). False when it has been put back; True when a run has it, or the session is over."""
         if self.active:
             if not self.trigger.is_due(self.clock()):
-                self.trigger.rest(self)
+                self.trigger.schedule(self)
                 self._ownership.put_back()
                 _call_all(self._idle_callbacks)
                 return False
@@ -240,7 +240,7 @@ class Session:
             task = None
             log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out", self._worker.name,
                           type(error).__name__)
-            if self.active and not self._may_go_on("could not be submitted", began):
+            if self.active and not self._may_restart("could not be submitted", began):
                 self.stop_worker()
         if isinstance(task, Task):
             self.task = run.task = task
@@ -293,8 +293,8 @@ class Session:
         """(ownership held): the run is over."""
         self.task = self._run = None
         self.busy = False
-        self.trigger.ended(self.clock())
-        if not self._step() and (not self.active or self.trigger.has_news()):
+        self.trigger.run_ended(self.clock())
+        if not self._step() and (not self.active or self.trigger.may_be_due()):
             self.step()
 
     def _in_thread(self, run: _Run) -> None:
@@ -502,7 +502,7 @@ class Session:
     def _returned(self, result: Any, began: float) -> None:
         self._worker._count(perf_counter() - began)
         if result is False and (self._worker.restart_policy != "always"
-                                or not self._may_go_on("returned False", began)):
+                                or not self._may_restart("returned False", began)):
             self.stop_worker()
 
     def _failed(self, error: BaseException, began: float) -> None:
@@ -522,10 +522,10 @@ class Session:
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted", worker.name,
                       type(error).__name__)
             self.stop_worker()
-        elif not self._may_go_on(f"raised {type(error).__name__}", began):
+        elif not self._may_restart(f"raised {type(error).__name__}", began):
             self.stop_worker()
 
-    def _may_go_on(self, why: str, began: float) -> bool:
+    def _may_restart(self, why: str, began: float) -> bool:
         """Count a restart; False, and an error in the log, when there were too many."""
         worker = self._worker
         most = worker.max_restarts
@@ -572,7 +572,7 @@ class Session:
     def _finish(self) -> None:
         """(ownership held), which nobody gets any more."""
         self.busy = False
-        self.trigger.leave(self)
+        self.trigger.close(self)
         if self._worker._close_runs_code():
             self._threads.beside(self._close)
         else:
@@ -584,9 +584,9 @@ class Session:
             self._worker._call_hook("after_stop", caught=BaseException)
         finally:
             self._caller = None
-            self._leave()
+            self._set_done()
 
-    def _leave(self) -> None:
+    def _set_done(self) -> None:
         worker = self._worker
         worker._worker_report_items_left()
         with worker._starting:
@@ -603,9 +603,9 @@ class Session:
         self.claim_stop()
         self.active = False
         if self.predecessor is None:
-            self._leave()
+            self._set_done()
         else:
-            self.predecessor.add_done_callback(self._leave)
+            self.predecessor.add_done_callback(self._set_done)
 
     def end(self) -> None:
         """Called by a thread that nothing interrupts, when the timer may not look any more."""
@@ -632,7 +632,7 @@ class Session:
             self._idle_callbacks.append(latch)
             # In this order: an item that arrives leaves a note before it settles anything. What has been noted is served by
             # the holder of the ownership, which gives it up when it has, and then calls what waits here.
-            if self.done or (is_settled() and not self.trigger.has_news() and self._ownership.is_there()):
+            if self.done or (is_settled() and not self.trigger.may_be_due() and self._ownership.is_there()):
                 return True
             if not latch.wait(deadline):
                 return False

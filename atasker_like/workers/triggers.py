@@ -43,12 +43,12 @@ _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Trigger:
-    """When a worker's function is to run. All methods but ``has_news`` and ``call`` are for who has the session's key."""
+    """When a worker's function is to run. All methods but ``may_be_due`` and ``call`` are for who has the session's key."""
 
     def begin(self, session: Session) -> None:
         """The session begins."""
 
-    def has_news(self) -> bool:
+    def may_be_due(self) -> bool:
         """Say whether :meth:`is_due` should be asked."""
         raise NotImplementedError
 
@@ -60,16 +60,16 @@ class Trigger:
         """Say whether the next run may follow in the same task."""
         return False
 
-    def ended(self, now: float) -> None:
+    def run_ended(self, now: float) -> None:
         """A run has come to its end."""
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
         """The run of this number failed after so many seconds, and the worker goes on all the same."""
 
-    def rest(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         """There is nothing to do now: say when there will be."""
 
-    def leave(self, session: Session) -> None:
+    def close(self, session: Session) -> None:
         """The session is over."""
 
 
@@ -99,7 +99,7 @@ class ContinuousTrigger(Trigger):
     def may_repeat(self) -> bool:
         return self._until is None
 
-    def has_news(self) -> bool:
+    def may_be_due(self) -> bool:
         return self._until is None
 
     def is_due(self, now: float) -> bool:
@@ -108,16 +108,16 @@ class ContinuousTrigger(Trigger):
     def restarted(self, now: float, number: int, seconds: float) -> None:
         self._until = now + self._backoff.pause_after(number, seconds)
 
-    def rest(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         if self._entry is None and self._until is not None:
-            self._entry = session.timer.call_at(self._until, self._go_on, session)
+            self._entry = session.timer.call_at(self._until, self._pause_ended, session)
 
-    def _go_on(self, session: Session) -> None:
+    def _pause_ended(self, session: Session) -> None:
         """The timer's call."""
         self._entry = self._until = None
         session.step()
 
-    def leave(self, session: Session) -> None:
+    def close(self, session: Session) -> None:
         session.timer.cancel(self._entry)
 
 
@@ -131,7 +131,7 @@ class EventTrigger(Trigger):
         """Any thread, at any line: ask for a run."""
         self.calls.append(True)
 
-    def has_news(self) -> bool:
+    def may_be_due(self) -> bool:
         return bool(self.calls)
 
     def is_due(self, now: float) -> bool:
@@ -163,11 +163,11 @@ class QueueTrigger(Trigger):
         if not (_ORDERED and self._notes):
             self._notes.append(None)
 
-    def has_news(self) -> bool:
+    def may_be_due(self) -> bool:
         return bool(self._notes) and not self.is_exhausted()
 
     def is_due(self, now: float) -> bool:
-        if not self.has_news():
+        if not self.may_be_due():
             return False
         self._notes.clear()
         return True
@@ -251,7 +251,7 @@ class IntervalTrigger(EventTrigger):
             self._deadline += interval
         return True
 
-    def ended(self, now: float) -> None:
+    def run_ended(self, now: float) -> None:
         interval = self._interval()
         before = self._times.delay_before or 0.0
         pause, self._pause = self._pause, 0.0
@@ -270,7 +270,7 @@ class IntervalTrigger(EventTrigger):
         if not self._times.delay:
             self._pause = self._backoff.pause_after(number, seconds)
 
-    def rest(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         if self._armed_for != self._deadline:
             session.timer.cancel(self._entry)
             self._armed_for = self._deadline
@@ -281,5 +281,5 @@ class IntervalTrigger(EventTrigger):
         self.calls.append(False)
         session.step()
 
-    def leave(self, session: Session) -> None:
+    def close(self, session: Session) -> None:
         session.timer.cancel(self._entry)

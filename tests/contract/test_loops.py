@@ -300,7 +300,7 @@ def test_a_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
         ran.append("step")
 
     def factory(loop, coro, **options):
-        if coro.__name__ == "_drive":
+        if coro.__name__ == "_run_coroutine":
             raise ZeroDivisionError("no tasks today")
         return asyncio.Task(coro, loop=loop, **options)
 
