@@ -16,11 +16,11 @@ from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateE
 from ..pools.base import cancel_many
 from ..waiting import _co_as_completed
 from .base import TaskQueue
-from .calls import calls_of, check_names, is_async_iterable, merge
-from .checkpoint import page_of
-from .fronts import tell_behind
+from .calls import iter_calls, check_names, is_async_iterable, merge
+from .checkpoint import records_of
+from .fronts import call_after_hooks
 from .groups import TaskGroup
-from .handles import LoopCall, TaskHandle, views_of
+from .handles import LoopCall, TaskHandle, make_handles
 from .hooks import log_hook
 from .wait_group import WaitGroup
 
@@ -47,7 +47,7 @@ else:
 __all__ = ["AsyncQueue"]
 
 
-class _Gate(FutureWatcher):
+class _RoomWaiter(FutureWatcher):
     """Holds up a coroutine that submits, as a lock holds up a thread."""
 
     __slots__ = ()
@@ -86,10 +86,10 @@ class AsyncQueue(TaskQueue):
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                   key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> TaskGroup: ...
 
-    def _begin_anew(self, started: bool = False) -> None:
-        super()._begin_anew(started)
+    def _reset(self, started: bool = False) -> None:
+        super()._reset(started)
         # Of coroutines that wait for room. Apart from the submissions under way, for which a thread may wait.
-        self._outside = WaitGroup()
+        self._room_waiters = WaitGroup()
         if not started:
             self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
             self._initialized = False
@@ -97,7 +97,7 @@ class AsyncQueue(TaskQueue):
 
     def _reset_after_fork(self) -> None:
         super()._reset_after_fork()
-        self._outside = WaitGroup()
+        self._room_waiters = WaitGroup()
 
     # -- submitting --------------------------------------------------------------------------------
 
@@ -131,12 +131,12 @@ class AsyncQueue(TaskQueue):
         """
         check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
                                             "functools.partial(function, {0}=...)")
-        return await self._asubmit_call(fn, merge(opts, options, self._where()), args, None)
+        return await self._asubmit_call(fn, merge(opts, options, self._option_owner()), args, None)
 
     async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
                             keywords: dict[str, Any] | None) -> TaskHandle:
         submit = partial(self._submit_call, function, options, args, keywords)
-        handle: TaskHandle = await self._when_there_is_room(self._spec(function, options, {}), submit)
+        handle: TaskHandle = await self._retry_until_room(self._spec(function, options, {}), submit)
         return handle
 
     async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
@@ -149,50 +149,50 @@ class AsyncQueue(TaskQueue):
         """
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
-        page = page_of(checkpoint, fn, key, namespace)
+        page = records_of(checkpoint, fn, key, namespace)
         accepted: list[Task[Any]] = []
-        halts = self._halts
+        aborts = self._aborts
 
         async def submit(calls: list[Call]) -> None:
             if not self.size:
-                return self._submit_together(spec, calls, page, accepted, halts)
+                return self._submit_together(spec, calls, page, accepted, aborts)
             for call in calls:
-                await self._when_there_is_room(
-                    spec, partial(self._submit_together, spec, [call], page, accepted, halts))
+                await self._retry_until_room(
+                    spec, partial(self._submit_together, spec, [call], page, accepted, aborts))
 
         try:
             if is_async_iterable(items):
                 position = 0
                 async for item in items:        # type: ignore[union-attr]
-                    for calls in calls_of((item,), "amap", key, position):
+                    for calls in iter_calls((item,), "amap", key, position):
                         await submit(calls)
                     position += 1
             else:
-                for calls in calls_of(items, "amap", key):       # type: ignore[arg-type]
+                for calls in iter_calls(items, "amap", key):       # type: ignore[arg-type]
                     await submit(calls)
-            return views_of(accepted, self._handle)
+            return make_handles(accepted, self._handle)
         except BaseException:
             cancel_many(accepted)       # all or none: nobody has their handles
             raise
 
-    async def _when_there_is_room(self, spec: TaskSpec, submit: Callable[[], T]) -> T:
+    async def _retry_until_room(self, spec: TaskSpec, submit: Callable[[], T]) -> T:
         """Return what submit() returns; if that raises QueueFullError, wait for room and call it again."""
-        lane, outside, entry = self._lane, self._outside, object()
+        lane, outside, entry = self._lane, self._room_waiters, object()
         try:
             outside.add(entry)
             while True:
                 try:
                     return submit()
                 except QueueFullError:
-                    await self._room(spec)
+                    await self._wait_for_room(spec)
                 if lane is not self._lane:
                     raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
         finally:
             outside.done(entry)
 
-    async def _room(self, spec: TaskSpec) -> None:
+    async def _wait_for_room(self, spec: TaskSpec) -> None:
         """Wait until there may be room in the lane."""
-        lane, pool, gate = spec.lane, spec.pool, _Gate()
+        lane, pool, gate = spec.lane, spec.pool, _RoomWaiter()
         if lane.paused:
             lane.warn_of_wait(f"room for task {spec.name}")
         if not pool.stand_outside(spec, lane, gate):        # type: ignore[attr-defined]
@@ -226,13 +226,13 @@ class AsyncQueue(TaskQueue):
             raise QueueStateError("this AsyncQueue runs in another loop; make one for each loop")
         return loop
 
-    def _usable(self, spec: TaskSpec) -> bool:
+    def _is_current(self, spec: TaskSpec) -> bool:
         return spec.loop is self._bind_loop()
 
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
         return super()._make_spec(function, options, self._bind_loop())
 
-    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function         # start() has called the initializer
 
     def _check_kind(self, function: Any, coroutine: bool) -> None:
@@ -258,19 +258,19 @@ class AsyncQueue(TaskQueue):
         try:
             self._begin_run(run, fail_policy)
             await self._initialize()
-            self._steer()
+            self._update_lane()
             if progress:
                 await self._watch_progress(deadline)
             timed_out = self.mode != "finite" and not await self._wait_end(deadline)
             seen = None if timed_out else await self._finish(deadline, None)
             if seen is None:
                 timed_out = True
-                self._run_out()
+                self._on_timeout()
                 seen = await self._finish(None, None) or 0
             summary = self._summarise(seen, began, timed_out)
         except BaseException:
             if self._running is run:
-                self._stop_rest(spare=False)
+                self._cancel_unfinished(spare=False)
             raise
         finally:
             self._end_run(run)
@@ -284,7 +284,7 @@ class AsyncQueue(TaskQueue):
             initializing = self._initializing
             if initializing is not None:
                 watcher = FutureWatcher()
-                if initializing.watch(watcher):
+                if initializing.add_waiter(watcher):
                     await watcher.future
                 continue
             initializing = self._initializing = WaitGroup()
@@ -298,10 +298,10 @@ class AsyncQueue(TaskQueue):
                 self._initializing = None
                 initializing.done(1)
 
-    async def _settle(self, deadline: float | None) -> int | None:
+    async def _wait_all(self, deadline: float | None) -> int | None:
         """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
         was too late."""
-        own = self._own()
+        own = self._own_task()
         tasks = self._tasks
         while True:
             cleared, seen = self._cleared, len(tasks)
@@ -309,14 +309,14 @@ class AsyncQueue(TaskQueue):
                 if task._status not in FINAL and task is not own and not await task._co_end(deadline):
                     return None
             if own is None:
-                if not self._has_settled(seen, cleared):
+                if not self._mark_settled(seen, cleared):
                     continue
-                for group in self._outside, self._entering:
+                for group in self._room_waiters, self._submissions:
                     if not await group.co_wait(deadline):
                         return None
             if len(tasks) == seen:
                 return seen
-            self._grows()
+            self._count_round()
 
     async def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
         """Wait until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
@@ -325,16 +325,16 @@ class AsyncQueue(TaskQueue):
         """
         self._rounds = 0
         while True:
-            seen = await self._settle(deadline)
+            seen = await self._wait_all(deadline)
             if seen is None or self._is_inside():
                 return seen
-            if not await self._wait_calls(calls_deadline):
+            if not await self._wait_callbacks(calls_deadline):
                 return None
             if len(self._tasks) <= self._settled:
                 return seen
-            self._grows()
+            self._count_round()
 
-    async def _wait_calls(self, deadline: float | None) -> bool:
+    async def _wait_callbacks(self, deadline: float | None) -> bool:
         """Wait until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
         for call in self._callbacks.calls.copy():
             if type(call) is LoopCall and call.is_lost():
@@ -345,18 +345,18 @@ class AsyncQueue(TaskQueue):
             return True
         watcher = FutureWatcher()
         behind = partial(self._call_hook, "a hook", watcher, self._loop)
-        if not tell_behind(self._pool, behind):
+        if not call_after_hooks(self._pool, behind):
             behind()            # they may be on their way into the loop, which calls them in their order
         return await watcher.wait(deadline)
 
     async def _wait_end(self, deadline: float | None) -> bool:
         watcher = FutureWatcher()
-        if not self._watch_end(watcher):
+        if not self._add_end_waiter(watcher):
             return True
         try:
             return await watcher.wait(deadline)
         finally:
-            self._unwatch_end(watcher)
+            self._remove_end_waiter(watcher)
 
     async def _watch_progress(self, deadline: float | None) -> None:
         """Draw until the tasks that are there have ended, or the deadline has come."""
@@ -388,7 +388,7 @@ class AsyncQueue(TaskQueue):
         with self._lock:
             self._check_open()
             self._started = True
-            self._steer()
+            self._update_lane()
         return self
 
     async def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
@@ -399,7 +399,7 @@ class AsyncQueue(TaskQueue):
         if progress:
             await self._watch_progress(deadline)
         if await self._finish(deadline, deadline) is None:
-            raise self._late(timeout)
+            raise self._timeout_error(timeout)
 
     async def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended.
@@ -414,16 +414,16 @@ class AsyncQueue(TaskQueue):
             with self._lock:
                 self._closing = True
             try:
-                if self._entering.watch(lambda: None) or len(self):     # else there is nothing to call it for
+                if self._submissions.add_waiter(lambda: None) or len(self):     # else there is nothing to call it for
                     await self._initialize()
             except BaseException:       # as those of a run: nobody runs them any more
                 self.cancel()
                 raise
             with self._lock:
                 if not self._closed:
-                    self._steer()
+                    self._update_lane()
         await self._finish(None, None)
-        self._has_closed()
+        self._finish_closing()
 
     async def __aenter__(self) -> AsyncQueue:
         await self.start()

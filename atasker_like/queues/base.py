@@ -24,12 +24,12 @@ from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
 from ..pools.base import cancel_many
-from .calls import Ready
+from .calls import InitializerState
 from .config import FAIL_POLICIES, one_of
-from .fronts import call_first, make_lane
+from .fronts import add_first_callback, make_lane
 from .handles import result_of
 from .hooks import Hooks
-from .submission import Submitting
+from .submission import Submitter
 from .summary import RunSummary
 from .wait_group import WaitGroup
 
@@ -48,22 +48,22 @@ MANY_ROUNDS = 10_000
 _status = attrgetter("_status")
 
 
-class TaskQueue(Submitting):
+class TaskQueue(Submitter):
     """The part of a queue that does not depend on where its tasks run."""
 
     on_full: str
 
-    def _set_up(self) -> None:
+    def _setup(self) -> None:
         wanted = self.on_start or self.on_complete or self.on_retry
         self._hooks = Hooks(self) if wanted else None
         self._key = os.urandom(12).hex()        # in other processes, and of tasks that come from a checkpoint
-        self._ready = None if self.initializer is None else Ready(self._key)
+        self._initializer_state = None if self.initializer is None else InitializerState(self._key)
         self._lock = threading.RLock()          # guards the state below, but for the ledger; no user code runs under it
-        self._begin_anew()
+        self._reset()
         _queues.add(self)
 
-    def _begin_anew(self, started: bool = False) -> None:
-        super()._begin_anew(started)
+    def _reset(self, started: bool = False) -> None:
+        super()._reset(started)
         self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
@@ -71,20 +71,20 @@ class TaskQueue(Submitting):
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
         self._cleared = 0               # so many times it has been shortened
         self._reported = 0              # so many are in the summaries of earlier runs
-        self._entering = WaitGroup()    # of submissions under way, which may be waiting for room
+        self._submissions = WaitGroup()    # of submissions under way, which may be waiting for room
         self._callbacks = self._lane.callbacks = WaitGroup()    # of done callbacks and hooks
         self._policy = self.fail_policy
         self._started = started         # by start(): it goes on beyond the end of a run
         self._running: object | None = None        # the run that is under way
-        self._halting = False           # it is giving up: no more tasks in this run
-        self._halts = 0                 # so many times it has given up; what was being submitted then is refused
+        self._aborting = False           # it is giving up: no more tasks in this run
+        self._aborts = 0                 # so many times it has given up; what was being submitted then is refused
         self._closing = False           # no more tasks, ever
         self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
         self._rounds = 0                # how often the last wait has found new tasks
         self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
         self._holder: Task[Any] | None = None      # has failed, which the pool does not know yet; the lane is paused
-        self._ends: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
+        self._end_waiters: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         """Call one of the hooks, where hooks of this queue are called: in the loop of its task, if there is one."""
@@ -93,54 +93,54 @@ class TaskQueue(Submitting):
     # -- giving up -----------------------------------------------------------------------------------
 
     def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None:
-        """With fail_first: have :meth:`_has_ended` called for tasks, before their other done callbacks.
+        """With fail_first: have :meth:`_task_done` called for tasks, before their other done callbacks.
 
         :param new: this thread is about to submit them.
         """
         for task in tasks:
             if new:
-                task._more().callbacks = [self._has_ended, *(task._more().callbacks or ())]
-                self._callbacks.add_fresh(task)
+                task._more().callbacks = [self._task_done, *(task._more().callbacks or ())]
+                self._callbacks.add_submitting(task)
             else:
-                call_first(task, self._has_ended)
+                add_first_callback(task, self._task_done)
 
-    def _has_ended(self, task: Task[Any]) -> None:
+    def _task_done(self, task: Task[Any]) -> None:
         """With fail_first: a done callback of every task."""
         if task._spec.lane is not self._lane:
             return                      # the queue has been reset since
         try:
             if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
-                if self._give_up():
+                if self._begin_abort():
                     # Callbacks of those that are cancelled may wait for the tasks that are spared.
-                    self._stop_rest(spare=True, then=partial(self._let_go, task))
+                    self._cancel_unfinished(spare=True, then=partial(self._failure_recorded, task))
         finally:
-            self._let_go(task)
+            self._failure_recorded(task)
 
-    def _give_up(self, halt: bool = False) -> bool:
+    def _begin_abort(self, halt: bool = False) -> bool:
         """What is there is about to be cancelled: take no more of what is being submitted, nor, in a run, anything until
         that has ended, which it does soon, in infinite mode, too. False when the run gives up already.
 
         :param halt: without a run, take nothing until there is one.
         """
         with self._lock:
-            if self._halting:
+            if self._aborting:
                 return False
-            self._halts += 1
+            self._aborts += 1
             # Without a run, one that was started goes on with what comes later.
-            self._halting = halt or self._running is not None
-            ends, self._ends = (self._ends, []) if self._halting else ([], self._ends)
+            self._aborting = halt or self._running is not None
+            ends, self._end_waiters = (self._end_waiters, []) if self._aborting else ([], self._end_waiters)
         for end in ends:
             end()
         return True
 
-    def _let_go(self, task: Task[Any]) -> None:
+    def _failure_recorded(self, task: Task[Any]) -> None:
         """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
         with self._lock:
             if self._holder is task:
                 self._holder = None
                 self._hold(-1)
 
-    def _is_failing(self, error: BaseException) -> None:
+    def _function_raised(self, error: BaseException) -> None:
         """With fail_first: a function has raised, in its task's thread or loop, and the pool does not know it yet."""
         task = current_task()
         if (not isinstance(task, Task) or self._policy != "fail_first" or not isinstance(error, (Exception, SystemExit))
@@ -149,19 +149,19 @@ class TaskQueue(Submitting):
         if task._spec.timeout is not None and task.options.retries:
             return              # its timeout, and another attempt, may come in between: that one must be able to start
         with self._lock:
-            if not self._halting and self._holder is None:
+            if not self._aborting and self._holder is None:
                 self._holder = task
                 self._hold(1)
         if task._status != STARTED:
-            self._let_go(task)      # it was given up, or declared to be completed: nobody comes back to this
+            self._failure_recorded(task)      # it was given up, or declared to be completed: nobody comes back to this
 
     def _hold(self, more: int) -> None:
         """One more, or one fewer, wants no task to start."""
         with self._lock:
             self._holds += more
-            self._steer()
+            self._update_lane()
 
-    def _steer(self) -> None:
+    def _update_lane(self) -> None:
         """Let tasks through, or none: by what the queue is doing now."""
         with self._lock:
             if (self._started or self._running or self._closing) and not self._holds and not self._discarding:
@@ -169,7 +169,7 @@ class TaskQueue(Submitting):
             else:
                 self._lane.pause()
 
-    def _stop_rest(self, spare: bool, then: Callable[[], None] | None = None) -> list[Task[Any]]:
+    def _cancel_unfinished(self, spare: bool, then: Callable[[], None] | None = None) -> list[Task[Any]]:
         """Cancel what has not ended, and return it.
 
         :param spare: not the tasks that must complete.
@@ -180,10 +180,10 @@ class TaskQueue(Submitting):
         cancel_many(rest, then)
         return rest
 
-    def _run_out(self) -> None:
+    def _on_timeout(self) -> None:
         """The time of a run is over."""
-        self._give_up(halt=True)
-        self._abandon(self._stop_rest(spare=self.on_timeout == "complete"))
+        self._begin_abort(halt=True)
+        self._abandon(self._cancel_unfinished(spare=self.on_timeout == "complete"))
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
@@ -202,7 +202,7 @@ class TaskQueue(Submitting):
         policy = self.fail_policy if fail_policy is None else one_of("fail_policy", fail_policy, FAIL_POLICIES)
         if self._closing:
             raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
-        if not self._running and self._own() is not None:
+        if not self._running and self._own_task() is not None:
             raise QueueStateError(f"a task cannot run its own {type(self).__name__}, and be in the summary: use join(), which "
                                   "waits for the others, or another queue")
         with self._lock:
@@ -210,14 +210,14 @@ class TaskQueue(Submitting):
                 raise QueueStateError(f"this {type(self).__name__} is running already: wait for that run, or make another "
                                       "queue for what runs inside its tasks")
             self._running = run
-            self._halting = False
+            self._aborting = False
         if policy != self._policy:
             self._specs.clear()
             self._policy = policy
             if policy == "fail_first":
                 waiting = self._tasks[self._settled:]
                 for spec in {task._spec for task in waiting}:
-                    spec.target = self._guard(spec.target)
+                    spec.target = self._add_failure_report(spec.target)
                 self._watch_failures(waiting)
 
     def _end_run(self, run: object) -> None:
@@ -228,14 +228,14 @@ class TaskQueue(Submitting):
             if self._policy != self.fail_policy:
                 self._policy = self.fail_policy
                 self._specs.clear()
-            self._halting = False
+            self._aborting = False
             if self._holder is not None and self._holder.done():
-                self._let_go(self._holder)
+                self._failure_recorded(self._holder)
             self._running = None
             try:
-                self._steer()
+                self._update_lane()
             except BaseException:
-                self._steer()
+                self._update_lane()
                 raise
 
     def _unfinished(self, seen: int) -> Iterator[Task[Any]]:
@@ -261,9 +261,9 @@ class TaskQueue(Submitting):
 
     def _is_inside(self) -> bool:
         """Return True in a task, a done callback or a hook of this queue: these wait for tasks only, not for each other."""
-        return self._own() is not None or self._callbacks.is_inside()
+        return self._own_task() is not None or self._callbacks.is_inside()
 
-    def _grows(self) -> None:
+    def _count_round(self) -> None:
         """Someone waits for the end, and more tasks have come since those before had ended."""
         self._rounds += 1
         if self._rounds == MANY_ROUNDS:
@@ -271,12 +271,12 @@ class TaskQueue(Submitting):
                         "callbacks or hooks go on submitting. It ends when they stop; run(timeout=...), cancel() or "
                         "shutdown(force=True) ends it earlier", type(self).__name__, MANY_ROUNDS)
 
-    def _own(self) -> Task[Any] | None:
+    def _own_task(self) -> Task[Any] | None:
         """The task of this queue that asks, which does not wait for itself."""
         task = current_task()
         return task if isinstance(task, Task) and task._spec.lane is self._lane and not task.done() else None
 
-    def _late(self, timeout: Seconds | None) -> WaitTimeoutError:
+    def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
         """Return the error of a wait whose time is over."""
         left = len(self)
         waited = f"after {in_seconds(timeout)} of waiting"
@@ -286,7 +286,7 @@ class TaskQueue(Submitting):
         return WaitTimeoutError(f"done callbacks or hooks of this {type(self).__name__} unfinished {waited}, though all "
                                 "its tasks have ended; wait again")
 
-    def _has_settled(self, seen: int, cleared: int) -> bool:
+    def _mark_settled(self, seen: int, cleared: int) -> bool:
         """So many tasks of the ledger have been found to have ended; False when these are others now."""
         with self._lock:
             if cleared == self._cleared:
@@ -301,40 +301,40 @@ class TaskQueue(Submitting):
         It does not wait; what runs in a thread is asked to stop. May be called from any thread.
         """
         rest = self._discard()
-        self._has_closed()
+        self._finish_closing()
         return len(rest)
 
     def _discard(self) -> list[Task[Any]]:
         """Take no more tasks and cancel those that have not ended; return them."""
         with self._lock:
-            self._closing = self._discarding = True     # for those, too, who are about to submit: see _enter()
-            self._steer()
-        return self._stop_rest(spare=False)
+            self._closing = self._discarding = True     # for those, too, who are about to submit: see _record_accepted()
+            self._update_lane()
+        return self._cancel_unfinished(spare=False)
 
-    def _has_closed(self) -> None:
+    def _finish_closing(self) -> None:
         with self._lock:
             self._closed = True
-            ends, self._ends = self._ends, []
+            ends, self._end_waiters = self._end_waiters, []
         # Not while somebody submits who has found it open.
         end = self._lane.end
-        if not self._entering.watch(end):
+        if not self._submissions.add_waiter(end):
             end()
         for end in ends:
             end()
 
-    def _watch_end(self, watcher: Callable[[], None]) -> bool:
+    def _add_end_waiter(self, watcher: Callable[[], None]) -> bool:
         """Have watcher() called when the queue has been shut down, or its run gives up; False, and no call, when that is so
         already."""
         with self._lock:
-            goes_on = not self._closed and not self._halting
+            goes_on = not self._closed and not self._aborting
             if goes_on:
-                self._ends.append(watcher)
+                self._end_waiters.append(watcher)
             return goes_on
 
-    def _unwatch_end(self, watcher: Callable[[], None]) -> None:
+    def _remove_end_waiter(self, watcher: Callable[[], None]) -> None:
         with self._lock:
-            if watcher in self._ends:
-                self._ends.remove(watcher)
+            if watcher in self._end_waiters:
+                self._end_waiters.remove(watcher)
 
     def reset(self) -> None:
         """Cancel what waits, forget all tasks and results, and open the queue again.
@@ -345,26 +345,26 @@ class TaskQueue(Submitting):
             between two steps of a submission.
         """
         with self._lock:
-            busy = self._running or self._entering.is_mine()
+            busy = self._running or self._submissions.is_in_current_thread()
             started = self._started and not self._closing
         if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
             raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: call join(), or wait for its "
                                   "run(), and reset() it then")
         self._discard()
-        self._entering.wait()
-        self._has_closed()
-        self._begin_anew(started)
-        self._steer()
+        self._submissions.wait()
+        self._finish_closing()
+        self._reset(started)
+        self._update_lane()
 
     def _reset_after_fork(self) -> None:
         """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
         it or are submitting: nobody here goes on with that."""
         self._lock = threading.RLock()
-        self._entering = WaitGroup()
+        self._submissions = WaitGroup()
         self._callbacks = self._lane.callbacks = WaitGroup()
         self._running = self._holder = None
-        self._halting, self._holds, self._settled, self._ends = False, 0, 0, []
-        self._steer()
+        self._aborting, self._holds, self._settled, self._end_waiters = False, 0, 0, []
+        self._update_lane()
 
     # -- looking at it -------------------------------------------------------------------------------
 

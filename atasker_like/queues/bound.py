@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Awaitable, Callable, Iterable
 
     from .handles import TaskHandle
-    from .submission import Submitting
+    from .submission import Submitter
 
 __all__ = ["QueueTask"]
 
@@ -37,7 +37,7 @@ class QueueTask(Decorated):
 
     __slots__ = ("queue", "opts", "_untouched")
 
-    def __init__(self, queue: Submitting, function: Callable[..., Any], options: TaskOptions,
+    def __init__(self, queue: Submitter, function: Callable[..., Any], options: TaskOptions,
                  untouched: bool = False) -> None:
         super().__init__(function)
         self.queue = queue
@@ -50,7 +50,7 @@ class QueueTask(Decorated):
 
         :param opts: the options to begin with; its own by default.
         """
-        options = merge(self.opts if opts is None else opts, changes, self.queue._where())
+        options = merge(self.opts if opts is None else opts, changes, self.queue._option_owner())
         return QueueTask(self.queue, self._function, options, True)
 
     if TYPE_CHECKING:

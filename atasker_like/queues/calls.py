@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "Prepared", "Ready", "calls_of", "check_names", "is_async_iterable", "merge", "watch_errors"]
+__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "InitializerState", "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors"]
 
 #: The priority of a task of a queue, unless told. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -71,7 +71,7 @@ class Keyed:
         self.key = key
 
 
-def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
+def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
              first: int = 0) -> Iterator[list[Call]]:
     """Turn items into calls, as many at a time as are submitted together; with a key function, into :class:`Keyed` ones.
 
@@ -86,11 +86,11 @@ def calls_of(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None =
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
         raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}{advice}")
     if key is not None:
-        return _keyed_calls_of(enumerate(items, first), abc.Mapping, key)
-    return _calls_of(iter(items), abc.Mapping)
+        return _iter_keyed_calls(enumerate(items, first), abc.Mapping, key)
+    return _iter_calls(iter(items), abc.Mapping)
 
 
-def _keyed_calls_of(items: Iterable[tuple[int, Any]], mapping: Any,
+def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
                     key: Callable[[Any], Any]) -> Iterator[list[Call]]:
     for position, item in items:
         try:
@@ -103,11 +103,11 @@ def _keyed_calls_of(items: Iterable[tuple[int, Any]], mapping: Any,
         except Exception:       # whatever the object's __hash__ raises
             raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which cannot be hashed; "
                                    "return a string, a number, or a tuple of these") from None
-        for [call] in _calls_of(iter((item,)), mapping):
+        for [call] in _iter_calls(iter((item,)), mapping):
             yield [Keyed(call, known_by)]
 
 
-def _calls_of(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
+def _iter_calls(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
     while True:
         chunk = list(islice(items, CHUNK))
         if not chunk:
@@ -123,7 +123,7 @@ def _calls_of(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
                    for item in chunk]
 
 
-class Ready(threading.local):
+class InitializerState(threading.local):
     """Whether the initializer of a queue has been called: in this thread, which in a pool process runs all tasks. That is
     forgotten with the queue; in another process, when nothing of the queue is kept there, and many others have followed."""
 
@@ -133,32 +133,32 @@ class Ready(threading.local):
         self.key = key
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ready_of, (self.key,)
+        return _initializer_state_of, (self.key,)
 
 
 #: What this process knows of the queues of others: those whose functions it keeps, and the last ones in any case. Shared
 #: without a lock: a pool process runs tasks in one thread only, and in an executor's an initializer may be called once more.
-_known: MutableMapping[str, Ready] = WeakValueDictionary()
-_last: deque[Ready] = deque(maxlen=256)
+_known: MutableMapping[str, InitializerState] = WeakValueDictionary()
+_last: deque[InitializerState] = deque(maxlen=256)
 
 
-def _ready_of(key: str) -> Ready:
+def _initializer_state_of(key: str) -> InitializerState:
     ready = _known.get(key)
     if ready is None:
-        ready = _known[key] = Ready(key)
+        ready = _known[key] = InitializerState(key)
     _last.append(ready)
     return ready
 
 
-class Prepared:
+class InitializedCall:
     """A function with an initializer in front; it can be pickled if both can.
 
     A pool's threads and processes are shared by all queues, so that they cannot be started with the initializer of one.
     """
 
     def __init__(self, function: Callable[..., Any], initializer: Callable[..., Any], initargs: tuple[Any, ...],
-                 ready: Ready) -> None:
-        _look_like(self, function)
+                 ready: InitializerState) -> None:
+        copy_identity(self, function)
         # After what has been copied: an object that can be called may have attributes of the same names.
         self.initializer = initializer
         self.initargs = initargs
@@ -174,16 +174,16 @@ class Prepared:
         return self.__wrapped__(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Prepared, (self.__wrapped__, self.initializer, self.initargs, self.ready)
+        return InitializedCall, (self.__wrapped__, self.initializer, self.initargs, self.ready)
 
 
-def _look_like(wrapper: Any, function: Any) -> None:
+def copy_identity(wrapper: Any, function: Any) -> None:
     """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
     look_like(wrapper, function)
     wrapper.__qualname__ = name_of(function)
 
 
-def watch_errors(function: Callable[..., Any], fails: Callable[[BaseException], None]) -> Callable[..., Any]:
+def report_errors(function: Callable[..., Any], fails: Callable[[BaseException], None]) -> Callable[..., Any]:
     """Return a function that tells of an error before the pool knows of it: there the next task is started in the same
     step in which a failed one ends."""
     if is_coroutine_function(function):
@@ -200,5 +200,5 @@ def watch_errors(function: Callable[..., Any], fails: Callable[[BaseException], 
             except BaseException as error:
                 fails(error)
                 raise
-    _look_like(watched, function)
+    copy_identity(watched, function)
     return watched

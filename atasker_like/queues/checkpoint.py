@@ -165,14 +165,14 @@ class Checkpoint:
             except sqlite3.Error as error:
                 raise self._unusable(error) from error
 
-    def page(self, function: Callable[..., Any], namespace: str | None = None) -> Page:
+    def page(self, function: Callable[..., Any], namespace: str | None = None) -> FunctionRecords:
         """Return what is known of a function, or of a namespace; used by the queues."""
         if namespace is None:
-            return Page(self, name_of(function))
+            return FunctionRecords(self, name_of(function))
         if not isinstance(namespace, str) or not namespace:
             raise InvalidTypeError(f"namespace takes a string that is not empty, not {namespace!r}")
         self._note_user(namespace, function)
-        return Page(self, namespace)
+        return FunctionRecords(self, namespace)
 
     def _note_user(self, namespace: str, user: Callable[..., Any]) -> None:
         """Note which function uses a namespace; warn if another one has."""
@@ -257,7 +257,7 @@ class Checkpoint:
         return f"<Checkpoint {where}{'' if self._connection else ' closed'}>"
 
 
-class Page:
+class FunctionRecords:
     """The successes of one function, as they were when it was opened."""
 
     def __init__(self, checkpoint: Checkpoint, function: str) -> None:
@@ -299,7 +299,7 @@ class Page:
             log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, described(error))
 
 
-def page_of(checkpoint: Checkpoint | None, function: Any, key: Any, namespace: str | None) -> Page | None:
+def records_of(checkpoint: Checkpoint | None, function: Any, key: Any, namespace: str | None) -> FunctionRecords | None:
     """Return the page of a function for a submission, or None without a checkpoint."""
     if checkpoint is None:
         if key is not None or namespace is not None:

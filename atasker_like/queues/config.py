@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..engine.result import TaskResult
 
-__all__ = ["ARGUMENTS", "FAIL_POLICIES", "Settings", "one_of"]
+__all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig", "one_of"]
 
 MODES = ("finite", "infinite")
 FAIL_POLICIES = ("continue", "fail_first")
@@ -27,7 +27,7 @@ ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", 
              "initargs", "on_start", "on_complete", "on_retry", "supervisor", "pool_priority")
 
 
-class Settings:
+class QueueConfig:
     """What a queue was asked for."""
 
     def __init__(self, workers: int | None = None, size: int = 0, timeout: Seconds | None = None,
@@ -62,14 +62,14 @@ class Settings:
         self.on_start = on_start
         self.on_complete = on_complete
         self.on_retry = on_retry
-        self._set_up()
+        self._setup()
 
-    def _called(self) -> str:
+    def _label(self) -> str:
         """Return the name of its class with an article, for messages."""
         name = type(self).__name__
         return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
-    def _set_up(self) -> None:
+    def _setup(self) -> None:
         """The settings are there: make the rest."""
         raise NotImplementedError
 

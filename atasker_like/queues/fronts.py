@@ -9,7 +9,7 @@ from ..engine.callbacks import add_callback, call_late
 from ..engine.lanes import Lane
 from ..engine.task import Task
 from ..pools.base import cancel_many
-from .calls import Prepared
+from .calls import InitializedCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..supervisor.supervisor import TaskSupervisor
     from .calls import Call
 
-__all__ = ["call_first", "make_lane", "make_spec", "make_tasks", "may_wait", "take_back", "tell_at", "tell_behind"]
+__all__ = ["add_first_callback", "make_lane", "make_spec", "make_tasks", "may_block", "cancel_accepted", "call_at", "call_after_hooks"]
 
 
 def make_lane(limit: int | None, rate: float | None, burst: int, size: int | None, on_full: str) -> Lane:
@@ -35,7 +35,7 @@ def make_spec(supervisor: TaskSupervisor, lane: Lane, target: Callable[..., Any]
               options: TaskOptions, rank: int, hooks: Any, loop: Any) -> TaskSpec:
     """Make what the calls of a function through a lane have in common."""
     spec = supervisor.make_spec(target, tt, options, loop=loop, lane=lane, rank=rank, hooks=hooks)
-    if tt == TT_MP and isinstance(target, Prepared):
+    if tt == TT_MP and isinstance(target, InitializedCall):
         # Pickled once and kept by the processes, as plain functions are: it does not change.
         from ..pools.process.child import pickle_target
 
@@ -52,7 +52,7 @@ def make_tasks(spec: TaskSpec, calls: list[Call]) -> list[Task[Any]]:
     return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context) for call in calls]
 
 
-def take_back(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
+def cancel_accepted(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
     """Their submission is about to raise: cancel those that have been accepted, from the last to the first. Return them,
     and those that have not been, in order."""
     accepted: list[Task[Any]] = []
@@ -64,21 +64,21 @@ def take_back(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[An
     return accepted, others
 
 
-def call_first(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
+def add_first_callback(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
     """:meth:`Task.add_done_callback`, before the other callbacks: these may wait for what this one does."""
     pool: Any = task._spec.pool
     if pool.busy_here():
-        pool.elsewhere(call_first, task, callback)
+        pool.elsewhere(add_first_callback, task, callback)
     elif not add_callback(task, callback, first=True):
         call_late(task, callback)
 
 
-def may_wait(spec: TaskSpec) -> bool:
+def may_block(spec: TaskSpec) -> bool:
     """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
     return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
 
 
-def tell_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None]) -> Callable[[], None]:
+def call_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None]) -> Callable[[], None]:
     """Have a pool thread make a call at a point of the monotonic clock; return what takes that back, unless it is under
     way.
 
@@ -92,7 +92,7 @@ def tell_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None
     return lambda: timer.cancel(entry)
 
 
-def tell_behind(pool: Any, call: Callable[[], Any]) -> bool:
+def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:
     """Have a call made behind the hooks of tasks of a pool that have ended by now, and of those that have taken its place;
     False, and no call, when none are to be called."""
     while pool is not None:

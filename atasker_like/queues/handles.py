@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     H = TypeVar("H", bound="_Handle")
 
-__all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "views_of"]
+__all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "make_handles"]
 
 
 def result_of(task: Task[Any]) -> TaskResult:
@@ -174,7 +174,7 @@ class _Handle(TaskView):
         return f"<{type(self).__name__} {self.name} {self.task.short_id} {self.status}>"
 
 
-def views_of(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
+def make_handles(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
     """Return a handle of each of many tasks: ``[kind(task) for task in tasks]``, at half the price."""
     handles: list[H] = list(map(kind.__new__, repeat(kind, len(tasks))))
     deque(map(_set_task, handles, tasks), 0)

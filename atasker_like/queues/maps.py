@@ -7,7 +7,7 @@ from ..waiting import as_completed
 from .async_queue import AsyncQueue
 from .calls import is_async_iterable, merge
 from .config import ARGUMENTS
-from .fronts import tell_at
+from .fronts import call_at
 from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
 
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
     if "mode" in options:
         raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the last item")
@@ -31,7 +31,7 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return queue, options
 
 
-def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+def _take(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if name in options}
 
 
@@ -40,35 +40,35 @@ def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
     return tuple(handle.value() for handle in handles)
 
 
-def _too_late(queue: Any) -> ExecutionError:
+def _timeout_error(queue: Any) -> ExecutionError:
     return ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those that had been "
                           "have succeeded, or are cancelled", ())
 
 
-def _map(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
+def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
          options: dict[str, Any]) -> tuple[Any, ...]:
-    arguments, options = _split(options)
+    arguments, options = _split_options(options)
     queue = kind(**arguments)
     deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
-    take_back = None
+    cancel_accepted = None
     try:
-        resumed = _taken(options, "checkpoint", "key", "namespace", "keep_items")
-        opts = merge(options.pop("opts", None), options, queue._where())
+        resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
+        opts = merge(options.pop("opts", None), options, queue._option_owner())
         if queue.size:
             queue.start()           # it takes more only when it runs
             if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
-                take_back = tell_at(queue.supervisor, deadline, queue._run_out)
+                cancel_accepted = call_at(queue.supervisor, deadline, queue._on_timeout)
         try:
             handles = queue.map(fn, items, opts=opts, **resumed)
         except ClosedError:
             if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
                 queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
                 if remaining(deadline) == 0:
-                    raise _too_late(queue) from None
+                    raise _timeout_error(queue) from None
             raise
         finally:
-            if take_back is not None:
-                take_back()
+            if cancel_accepted is not None:
+                cancel_accepted()
         summary = queue.run(remaining(deadline), progress=progress)
     except BaseException:
         queue.cancel()
@@ -92,7 +92,7 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     >>> tmap(pow, [(2, 3), (2, 4)], workers=2)
     (8, 16)
     """
-    return _map(ThreadQueue, fn, items, progress, options)
+    return _map_in_queue(ThreadQueue, fn, items, progress, options)
 
 
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
@@ -102,7 +102,7 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     >>> pmap(abs, [-1, 2])
     (1, 2)
     """
-    return _map(ProcessQueue, fn, items, progress, options)
+    return _map_in_queue(ProcessQueue, fn, items, progress, options)
 
 
 async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *, progress: bool = False, **options: Any
@@ -115,13 +115,13 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
     ('a', 'b')
     """
-    arguments, options = _split(options)
+    arguments, options = _split_options(options)
     queue = AsyncQueue(**arguments)
     deadline = deadline_of(queue.timeout)
     try:
         handles: Any
         if queue.size or is_async_iterable(items):
-            handles = await _fill(queue, fn, items, deadline, options)
+            handles = await _submit_while_running(queue, fn, items, deadline, options)
         else:
             handles = queue.map(fn, items, **options)
         summary = await queue.run(remaining(deadline), progress=progress)
@@ -131,13 +131,13 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     return _values(summary, handles)
 
 
-async def _fill(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline: float | None,
+async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline: float | None,
                 options: dict[str, Any]) -> list[TaskHandle]:
     """Submit calls to a queue that runs meanwhile, as some have to wait: for room, or for the next item."""
     import asyncio
 
-    resumed = _taken(options, "checkpoint", "key", "namespace", "keep_items")
-    opts = merge(options.pop("opts", None), options, queue._where())
+    resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
+    opts = merge(options.pop("opts", None), options, queue._option_owner())
     if opts.must_complete and queue.on_timeout == "complete":
         deadline = None
     await queue.start()
@@ -146,8 +146,8 @@ async def _fill(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline:
         left = remaining(deadline)
         await asyncio.wait({filling}, timeout=left)
         if not filling.done():
-            queue._run_out()
-            raise _too_late(queue)
+            queue._on_timeout()
+            raise _timeout_error(queue)
         return await filling
     except ClosedError:
         if queue.closed:

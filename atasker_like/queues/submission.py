@@ -18,12 +18,12 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
-from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, Prepared, Ready, calls_of, check_names,
-                    merge, watch_errors)
-from .checkpoint import page_of
-from .config import Settings
-from .fronts import make_spec, make_tasks, may_wait, take_back
-from .handles import views_of
+from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, InitializedCall, InitializerState, iter_calls, check_names,
+                    merge, report_errors)
+from .checkpoint import records_of
+from .config import QueueConfig
+from .fronts import make_spec, make_tasks, may_block, cancel_accepted
+from .handles import make_handles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
     from .calls import Call
-    from .checkpoint import Checkpoint, Page
+    from .checkpoint import Checkpoint, FunctionRecords
     from .wait_group import WaitGroup
 else:
     def overload(function):
         return function
 
-__all__ = ["Submitting"]
+__all__ = ["Submitter"]
 
 #: Specs that are kept for the next submission of the same function.
 _KEPT = 256
 
 
-class Submitting(Settings):
+class Submitter(QueueConfig):
     """The part of a queue that accepts calls. The ledger is of the class that builds on it."""
 
     tt: TaskType
@@ -55,22 +55,22 @@ class Submitting(Settings):
         _lane: Any
         _hooks: Any
         _key: str
-        _ready: Ready | None
+        _initializer_state: InitializerState | None
         _policy: str
-        _halting: bool
-        _halts: int
+        _aborting: bool
+        _aborts: int
         _closing: bool
         _discarding: bool
         _closed: bool
         _tasks: list[Task[Any]]
-        _entering: WaitGroup
+        _submissions: WaitGroup
         _callbacks: WaitGroup
         on_full: str
 
         def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None: ...
-        def _is_failing(self, error: BaseException) -> None: ...
+        def _function_raised(self, error: BaseException) -> None: ...
 
-    def _begin_anew(self, started: bool) -> None:
+    def _reset(self, started: bool) -> None:
         self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
         self._some_detached = False     # of its tasks, from the first one on
         self._pool: Any = None        # that they are in, or the first of those that have followed each other
@@ -90,7 +90,7 @@ class Submitting(Settings):
         May be called from any thread.
         """
         if options:
-            opts = merge(opts, options, self._where())
+            opts = merge(opts, options, self._option_owner())
             check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
                                                 "functools.partial(function, {0}=...)")
         return self._submit_call(fn, opts, args, None)
@@ -111,8 +111,8 @@ class Submitting(Settings):
         """
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
-        page = page_of(checkpoint, fn, key, namespace)
-        return self._submit_all(spec, calls_of(items, "map", key), page)
+        page = records_of(checkpoint, fn, key, namespace)
+        return self._submit_all(spec, iter_calls(items, "map", key), page)
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
@@ -128,7 +128,7 @@ class Submitting(Settings):
         The rest as :meth:`submit`.
         """
         self._check_open()
-        merged = merge(opts, options, self._where())
+        merged = merge(opts, options, self._option_owner())
         if group_id is None:
             group_id = merged.group_id
         if group_id is None:
@@ -136,22 +136,22 @@ class Submitting(Settings):
         merged = merged.replace(group_id=group_id)
         calls: list[Any] = []         # functions, and for each the calls that are submitted together
         if items is not None:
-            calls.append((tasks, self._spec(tasks, merged, {}, keep_items), calls_of(items, "group", key)))
+            calls.append((tasks, self._spec(tasks, merged, {}, keep_items), iter_calls(items, "group", key)))
         elif key is not None:
             raise InvalidTypeError("key= is called with each item of a group, and needs items=")
-        for position, call in enumerate(() if items is not None else _several(tasks)):
+        for position, call in enumerate(() if items is not None else _checked_group(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
                 raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
                                        f"{position} is {shown(call)}")
             calls.append((call[0], self._spec(call[0], merged, {}, keep_items), [[call[1:]]]))
         handles: list[Any] = []
-        pages: dict[Any, Page | None] = {}
-        halts = self._halts
+        pages: dict[Any, FunctionRecords | None] = {}
+        aborts = self._aborts
         try:
             for function, spec, chunks in calls:
                 if spec not in pages:
-                    pages[spec] = page_of(checkpoint, function, key, namespace)
-                handles += self._submit_all(spec, chunks, pages[spec], halts, len(handles))
+                    pages[spec] = records_of(checkpoint, function, key, namespace)
+                handles += self._submit_all(spec, chunks, pages[spec], aborts, len(handles))
             return self._group(group_id, handles)
         except BaseException:
             cancel_many([handle.task for handle in handles])
@@ -177,21 +177,21 @@ class Submitting(Settings):
         ((42,), 1)
         """
         if callable(opts):
-            return self._bind(opts, merge(None, options, self._where()))
-        merged = merge(opts, options, self._where())
+            return self._bind(opts, merge(None, options, self._option_owner()))
+        merged = merge(opts, options, self._option_owner())
         return lambda function: self._bind(function, merged)
 
     def _bind(self, function: Any, options: TaskOptions) -> QueueTask:
         return QueueTask(self, self._check(function), options)
 
-    def _where(self) -> str:
-        return f"{self._called()}'s task"
+    def _option_owner(self) -> str:
+        return f"{self._label()}'s task"
 
     def _check_open(self) -> None:
         # What done callbacks and hooks submit while the queue is shut down belongs to it, as they do.
         if self._closing and (self._discarding or self._closed or not self._callbacks.is_inside()):
             raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
-        if self._halting:
+        if self._aborting:
             raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
                               "of its time, and takes no more tasks until its run has ended")
 
@@ -204,9 +204,9 @@ class Submitting(Settings):
         if not callable(function):
             if isinstance(function, Coroutine):
                 function.close()        # it will never run, which Python would warn of
-                raise InvalidTypeError(f"{self._called()} takes a function and its arguments, not a coroutine: submit "
+                raise InvalidTypeError(f"{self._label()} takes a function and its arguments, not a coroutine: submit "
                                        "the function without calling it")
-            raise InvalidTypeError(f"{self._called()} takes a function, not {type(function).__name__}")
+            raise InvalidTypeError(f"{self._label()} takes a function, not {type(function).__name__}")
         runs_when_called(function)
         self._check_kind(function, is_coroutine_function(function))
         return function
@@ -219,57 +219,57 @@ class Submitting(Settings):
         """Return what the calls of a function with some options have in common: the same each time, as long as both
         are the same objects."""
         if changes:
-            spec = self._make_spec(self._check(function), merge(options, changes, self._where()))
+            spec = self._make_spec(self._check(function), merge(options, changes, self._option_owner()))
             spec.keeps_items = keeps_items
             return spec
         chosen = PLAIN if options is None else options
         # By their ids, as functions need not be hashable; the entry keeps both alive, so that the ids stay theirs.
         key = id(function), id(chosen), keeps_items
         kept = self._specs.get(key)
-        if kept is None or not self._usable(kept[0]):
+        if kept is None or not self._is_current(kept[0]):
             if len(self._specs) >= _KEPT:
                 self._specs.clear()
-            spec = self._make_spec(self._check(function), merge(chosen, {}, self._where()))
+            spec = self._make_spec(self._check(function), merge(chosen, {}, self._option_owner()))
             spec.keeps_items = keeps_items
             kept = self._specs[key] = spec, function, chosen
         return kept[0]
 
-    def _usable(self, spec: TaskSpec) -> bool:
+    def _is_current(self, spec: TaskSpec) -> bool:
         return True
 
     def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
         self._some_detached = self._some_detached or options.detached
-        target = self._prepare(function)
+        target = self._add_initializer(function)
         if self._policy == "fail_first":
-            target = self._guard(target)
+            target = self._add_failure_report(target)
         return make_spec(self.supervisor, self._lane, target, self.tt, options.replace(priority=self.pool_priority), rank,
                          self._hooks, loop)
 
-    def _prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Put the initializer in front of a function, if there is one."""
-        if self.initializer is None or self._ready is None:
+        if self.initializer is None or self._initializer_state is None:
             return function
-        return Prepared(function, self.initializer, self.initargs, self._ready)
+        return InitializedCall(function, self.initializer, self.initargs, self._initializer_state)
 
-    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Have a function tell of its failure at once."""
-        return watch_errors(function, self._is_failing)
+        return report_errors(function, self._function_raised)
 
-    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: Page | None,
-                    halts: int | None = None, base: int = 0) -> list[Any]:
+    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: FunctionRecords | None,
+                    aborts: int | None = None, base: int = 0) -> list[Any]:
         accepted: list[Task[Any]] = []
-        if halts is None:
-            halts = self._halts
+        if aborts is None:
+            aborts = self._aborts
         try:
             for chunk in chunks:
                 # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
                 # who cancels them, must find them.
-                waits = self.on_full == "block" and len(chunk) > 1 and may_wait(spec)
+                waits = self.on_full == "block" and len(chunk) > 1 and may_block(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
-                    self._submit_together(spec, calls, page, accepted, halts, base)
+                    self._submit_together(spec, calls, page, accepted, aborts, base)
             # Not before: meanwhile the garbage collector would go through them again and again.
-            return views_of(accepted, self._handle)
+            return make_handles(accepted, self._handle)
         except BaseException:
             # All or none: nobody has the handles of those that were accepted.
             cancel_many(accepted)
@@ -277,15 +277,15 @@ class Submitting(Settings):
 
     # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
 
-    def _submit_together(self, spec: TaskSpec, calls: list[Call], page: Page | None,
-                         accepted: list[Task[Any]], halts: int, base: int = 0) -> None:
+    def _submit_together(self, spec: TaskSpec, calls: list[Call], page: FunctionRecords | None,
+                         accepted: list[Task[Any]], aborts: int, base: int = 0) -> None:
         """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
-        _check_entry()."""
-        entering, entry = self._entering, object()
+        _check_accepting()."""
+        submissions, entry = self._submissions, object()
         tasks: list[Task[Any]] = []       # that are being submitted
         try:
-            entering.calls[entry] = get_ident()
-            self._check_entry(spec, halts)
+            submissions.calls[entry] = get_ident()
+            self._check_accepting(spec, aborts)
             entered = tasks
             first = base + len(accepted)        # the index of the first of them
             watched = self._policy == "fail_first"
@@ -293,19 +293,19 @@ class Submitting(Settings):
                 # One call of C, so that no interrupt comes between having the tasks run and knowing them.
                 tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,), (first,))))
             else:
-                tasks += make_tasks(spec, _without_keys(calls))
+                tasks += make_tasks(spec, _without_known_by(calls))
                 if page is not None:
                     entered, tasks = self._resume(spec, calls, tasks, page)
                 number_tasks(entered, first)
                 if watched:
                     self._watch_failures(tasks, new=True)
                 spec.pool.submit_many(tasks)        # type: ignore[attr-defined]
-            self._enter(entered, watched, halts)
+            self._record_accepted(entered, watched, aborts)
             accepted += entered
             self._callbacks.submitted(tasks)
-            entering.done(entry)
+            submissions.done(entry)
         except BaseException:
-            self._leave(entering, entry, tasks)
+            self._undo_submission(submissions, entry, tasks)
             raise
 
     def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None, args: tuple[Any, ...],
@@ -315,29 +315,29 @@ class Submitting(Settings):
         spec = self._spec(function, options, {})
         tasks: tuple[Task[Any]] = (Task(spec, args, keywords, copy_context()),)
         handle = self._handle(tasks[0])
-        entering = self._entering
+        submissions = self._submissions
         try:
-            entering.calls[tasks] = get_ident()
-            self._check_entry(spec)
+            submissions.calls[tasks] = get_ident()
+            self._check_accepting(spec)
             watched = self._policy == "fail_first"
             if watched:
                 self._watch_failures(tasks, new=True)
             spec.pool.submit(tasks[0])
-            self._enter(tasks, watched)
+            self._record_accepted(tasks, watched)
             self._callbacks.submitted(tasks)
-            entering.done(tasks)
+            submissions.done(tasks)
             return handle
         except BaseException:
-            self._leave(entering, tasks, tasks)
+            self._undo_submission(submissions, tasks, tasks)
             raise
 
     def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
                       keywords: dict[str, Any] | None) -> Any:
         """Submit one call in a coroutine that waits for room. An AsyncQueue can."""
-        raise InvalidTypeError(f"{self._called()} has no coroutines that wait for room: a thread that submits to a full one "
+        raise InvalidTypeError(f"{self._label()} has no coroutines that wait for room: a thread that submits to a full one "
                                "blocks until there is room")
 
-    def _check_entry(self, spec: TaskSpec, halts: int | None = None) -> None:
+    def _check_accepting(self, spec: TaskSpec, aborts: int | None = None) -> None:
         """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
 
         :param halts: how often the queue had given up when the first of those was submitted that belong together.
@@ -346,44 +346,44 @@ class Submitting(Settings):
         self._check_open()
         if spec.lane is not self._lane:
             raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
-        if halts is not None and halts != self._halts:
+        if aborts is not None and aborts != self._aborts:
             raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
                               "fail_policy='fail_first', or at the end of its time")
 
-    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: Page
+    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: FunctionRecords
                 ) -> tuple[list[Task[Any]], list[Task[Any]]]:
         """Return the tasks of some calls, ended ones where a checkpoint knows them; and those that are to be submitted."""
         keys = [page.key(call) for call in calls]
         # First what is known: a value that cannot be read is an error before anything has been submitted.
-        tasks = [_ended(spec, f"{next(self._restored):08x}{self._key}", page.value(key)) if page.has(key) else task
+        tasks = [_restored_task(spec, f"{next(self._restored):08x}{self._key}", page.value(key)) if page.has(key) else task
                  for key, task in zip(keys, tasks)]
         missing = [task for task in tasks if not task.done()]
         for key, task in zip(keys, tasks):
             if not task.done():
-                task._more().callbacks = [_Noting(page, key)]       # nobody else knows it, so no lock is needed
-                self._callbacks.add_fresh(task)
+                task._more().callbacks = [_SaveOnSuccess(page, key)]       # nobody else knows it, so no lock is needed
+                self._callbacks.add_submitting(task)
         return tasks, missing
 
-    def _enter(self, tasks: Sequence[Task[Any]], watched: bool, halts: int | None = None) -> None:
-        """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_entry()."""
+    def _record_accepted(self, tasks: Sequence[Task[Any]], watched: bool, aborts: int | None = None) -> None:
+        """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_accepting()."""
         self._tasks += tasks
         if self._pool is None and tasks:
             self._pool = tasks[0]._spec.pool
         if self._policy == "fail_first" and not watched:
             self._watch_failures(tasks)         # a run has begun meanwhile, and may have come too early to find them
-        if self._halting or self._discarding or self._closed or halts is not None and halts != self._halts:
+        if self._aborting or self._discarding or self._closed or aborts is not None and aborts != self._aborts:
             # They came in while the queue gave up. They are accepted, so they end: as the others do.
             spare = not (self._discarding or self._closed)
             cancel_many([task for task in tasks if not (spare and task.options.must_complete)])
 
-    def _leave(self, entering: WaitGroup, entry: Any, tasks: Sequence[Task[Any]]) -> None:
+    def _undo_submission(self, submissions: WaitGroup, entry: Any, tasks: Sequence[Task[Any]]) -> None:
         """A submission is about to raise, refused or interrupted anywhere: undo it.
 
         :raises QueueFullError: that is the reason; in the words of a queue.
         """
         try:
-            accepted, others = take_back(tasks)
-            # No comprehension: see _without_keys().
+            accepted, others = cancel_accepted(tasks)
+            # No comprehension: see _without_known_by().
             begun = list(filter(Task._has_started, accepted))
             if begun:
                 # Too late: they are counted, and waited for.
@@ -393,19 +393,19 @@ class Submitting(Settings):
                 call_callbacks(task)            # nobody else will
         finally:
             self._callbacks.submitted(tasks)
-            entering.done(entry)
+            submissions.done(entry)
         if isinstance(sys.exc_info()[1], QueueFullError) and not self._lane.has_room():
             raise QueueFullError(f"this {type(self).__name__} is full: {self.size} tasks wait in it already (size={self.size}). "
                                  "Let it run while you submit, and use asubmit() or amap() of the queue, which wait for room"
                                  ) from None
 
 
-class _Noting:
+class _SaveOnSuccess:
     """A done callback that keeps a success in a checkpoint."""
 
     __slots__ = ("_page", "_key")
 
-    def __init__(self, page: Page, key: bytes) -> None:
+    def __init__(self, page: FunctionRecords, key: bytes) -> None:
         self._page = page
         self._key = key
 
@@ -414,7 +414,7 @@ class _Noting:
             self._page.keep(self._key, task._outcome)
 
 
-def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
+def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
     """Make a task that has succeeded without ever having been submitted."""
     task: Task[Any] = Task(spec, (), None, None)
     task._more().task_id = task_id
@@ -423,7 +423,7 @@ def _ended(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
     return task
 
 
-def _several(tasks: Any) -> Iterable[Any]:
+def _checked_group(tasks: Any) -> Iterable[Any]:
     if callable(tasks) or isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
                                + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
@@ -431,7 +431,7 @@ def _several(tasks: Any) -> Iterable[Any]:
     return several
 
 
-def _without_keys(calls: list[Call]) -> list[Any]:
+def _without_known_by(calls: list[Call]) -> list[Any]:
     # Not in the try statement of the caller: from 3.12 on a comprehension is inlined, and
     # an interrupt at its end passes by the except clause that surrounds it.
     return [one.call if type(one) is Keyed else one for one in calls]

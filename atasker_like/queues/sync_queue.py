@@ -10,7 +10,7 @@ from ..engine.task import FINAL
 from ..errors import InvalidTypeError
 from ..waiting import _watch_progress
 from .base import TaskQueue
-from .fronts import tell_behind
+from .fronts import call_after_hooks
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
 from .hooks import log_hook
@@ -70,14 +70,14 @@ class _BlockingQueue(TaskQueue):
         try:
             try:
                 self._begin_run(run, fail_policy)
-                self._steer()
+                self._update_lane()
                 if progress:
                     _watch_progress(self._tasks[self._reported:], deadline)
                 timed_out = self.mode != "finite" and not self._wait_end(deadline)
                 seen = None if timed_out else self._finish(deadline, None)
                 if seen is None:
                     timed_out = True
-                    self._run_out()
+                    self._on_timeout()
                     seen = self._finish(None, None) or 0
                 summary = self._summarise(seen, began, timed_out)
             finally:
@@ -89,10 +89,10 @@ class _BlockingQueue(TaskQueue):
             summary.raise_for_errors()
         return summary
 
-    def _settle(self, deadline: float | None) -> int | None:
+    def _wait_all(self, deadline: float | None) -> int | None:
         """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
         was too late."""
-        own = self._own()
+        own = self._own_task()
         tasks = self._tasks
         while True:
             cleared, seen = self._cleared, len(tasks)
@@ -100,13 +100,13 @@ class _BlockingQueue(TaskQueue):
                 if task._status not in FINAL and task is not own and not task._end(deadline):
                     return None
             if own is None:
-                if not self._has_settled(seen, cleared):
+                if not self._mark_settled(seen, cleared):
                     continue
-                if not self._entering.wait(deadline):
+                if not self._submissions.wait(deadline):
                     return None
             if len(tasks) == seen:
                 return seen
-            self._grows()
+            self._count_round()
 
     def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
         """Block until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
@@ -115,29 +115,29 @@ class _BlockingQueue(TaskQueue):
         """
         self._rounds = 0
         while True:
-            seen = self._settle(deadline)
+            seen = self._wait_all(deadline)
             if seen is None or self._is_inside():
                 return seen
-            if not self._wait_calls(calls_deadline):
+            if not self._wait_callbacks(calls_deadline):
                 return None
             if len(self._tasks) <= self._settled:
                 return seen
-            self._grows()
+            self._count_round()
 
-    def _wait_calls(self, deadline: float | None) -> bool:
+    def _wait_callbacks(self, deadline: float | None) -> bool:
         """Block until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
         if not self._callbacks.wait(deadline):
             return False
         if self._hooks is None:
             return True
         latch = Latch()
-        return not tell_behind(self._pool, latch) or latch.wait(deadline)
+        return not call_after_hooks(self._pool, latch) or latch.wait(deadline)
 
     def _wait_end(self, deadline: float | None) -> bool:
         latch = Latch()
-        if not self._watch_end(latch) or latch.wait(deadline):
+        if not self._add_end_waiter(latch) or latch.wait(deadline):
             return True
-        self._unwatch_end(latch)
+        self._remove_end_waiter(latch)
         return False
 
     def start(self: Q) -> Q:
@@ -148,7 +148,7 @@ class _BlockingQueue(TaskQueue):
         with self._lock:
             self._check_open()
             self._started = True
-            self._steer()
+            self._update_lane()
         return self
 
     def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
@@ -162,11 +162,11 @@ class _BlockingQueue(TaskQueue):
         with self._lock:
             if self._needs_start():
                 self._started = True
-                self._steer()
+                self._update_lane()
         if progress:
             _watch_progress(self._tasks[self._reported:], deadline)
         if self._finish(deadline, deadline) is None:
-            raise self._late(timeout)
+            raise self._timeout_error(timeout)
 
     def shutdown(self, force: bool = False) -> None:
         """Take no more tasks, finish those that were accepted, and return when they have ended. From any thread.
@@ -181,9 +181,9 @@ class _BlockingQueue(TaskQueue):
             with self._lock:
                 self._closing = True
                 if not self._closed:
-                    self._steer()
+                    self._update_lane()
         self._finish(None, None)
-        self._has_closed()
+        self._finish_closing()
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
         log_hook(name, call)
@@ -191,7 +191,7 @@ class _BlockingQueue(TaskQueue):
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if coroutine:
             raise InvalidTypeError(f"{name_of(function)} is a coroutine function, which "
-                                   f"{self._called()} cannot run; use an AsyncQueue, or submit a plain function that calls "
+                                   f"{self._label()} cannot run; use an AsyncQueue, or submit a plain function that calls "
                                    "asyncio.run()")
 
     def __enter__(self: Q) -> Q:
@@ -255,5 +255,5 @@ class ProcessQueue(_BlockingQueue):
 
     tt = TT_MP
 
-    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return function         # the failure happens elsewhere

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["WaitGroup"]
 
 
-class _Inside(threading.local):
+class _CurrentCalls(threading.local):
     """The calls that this thread makes: ``(group, call, outer)``, the innermost one first."""
 
     calls: tuple[WaitGroup, Any, Any] | None = None
 
 
-_inside = _Inside()
+_current = _CurrentCalls()
 
 
 class WaitGroup:
@@ -35,9 +35,9 @@ class WaitGroup:
         #: The calls that have not returned, each with the thread that makes it, or 0.
         self.calls: dict[Any, int] = {}
         #: Those of them that belong to tasks under submission, with the thread that submits.
-        self.fresh: dict[Any, int] = {}
+        self.submitting: dict[Any, int] = {}
         #: What to call when a call has returned.
-        self._wakers: dict[Any, list[Callable[[], Any]]] = {}
+        self._waiters: dict[Any, list[Callable[[], Any]]] = {}
 
     # -- the calls -----------------------------------------------------------------------------------
 
@@ -45,92 +45,92 @@ class WaitGroup:
         """Expect a call."""
         self.calls[call] = 0
 
-    def add_fresh(self, call: Any) -> None:
+    def add_submitting(self, call: Any) -> None:
         """Expect a call that belongs to a task which this thread is submitting."""
-        self.fresh[call] = get_ident()
+        self.submitting[call] = get_ident()
         self.calls[call] = 0
 
-    def begin(self, call: Any) -> None:
+    def enter(self, call: Any) -> None:
         """Note that this thread makes the call now."""
         self.calls[call] = get_ident()
 
     def submitted(self, calls: Iterable[Any]) -> None:
         """The tasks of fresh calls have been submitted, or will not be."""
-        if self.fresh:
+        if self.submitting:
             for call in calls:
-                self.fresh.pop(call, None)
+                self.submitting.pop(call, None)
 
     def done(self, call: Any) -> None:
         """A call has returned, or will not be made. Interrupted callers repeat this."""
         self.calls.pop(call, None)
-        if self._wakers or not _ORDERED:
-            for waker in self._wakers.pop(call, ()):
+        if self._waiters or not _ORDERED:
+            for waker in self._waiters.pop(call, ()):
                 waker()
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function, as one of the calls of this group."""
-        outer = _inside.calls
+        outer = _current.calls
         try:
             try:
-                self.begin(call)
-                _inside.calls = (self, call, outer)
+                self.enter(call)
+                _current.calls = (self, call, outer)
                 function(*arguments)
             finally:
-                _inside.calls = outer
+                _current.calls = outer
                 self.done(call)
         except BaseException:           # interrupted, perhaps in one of the last two lines
-            _inside.calls = outer
+            _current.calls = outer
             self.done(call)
             raise
 
     def is_inside(self) -> bool:
         """Return True if a call of this group made this call: the thread is in :meth:`make`."""
-        entry = _inside.calls
+        entry = _current.calls
         while entry is not None:
             if entry[0] is self:
                 return True
             entry = entry[2]
         return False
 
-    def is_mine(self) -> bool:
+    def is_in_current_thread(self) -> bool:
         """Return True if this thread is in the midst of a call, perhaps in a signal handler."""
         return get_ident() in self.calls.copy().values()
 
     # -- waiting -------------------------------------------------------------------------------------
 
-    def _wake_at(self, call: Any, waker: Callable[[], Any]) -> bool:
+    def _add_call_waiter(self, call: Any, waker: Callable[[], Any]) -> bool:
         """Have waker() called when a call has returned. Return False, and do not call it, if it has already."""
-        self._wakers.setdefault(call, []).append(waker)
+        self._waiters.setdefault(call, []).append(waker)
         if call in self.calls:
             return True
-        self._forget(call, waker)
+        self._remove_call_waiter(call, waker)
         return False
 
-    def _forget(self, call: Any, waker: Callable[[], Any]) -> None:
-        wakers = self._wakers.get(call)
+    def _remove_call_waiter(self, call: Any, waker: Callable[[], Any]) -> None:
+        wakers = self._waiters.get(call)
         if wakers is not None:
             try:
                 wakers.remove(waker)
             except ValueError:
                 pass            # another thread has
             if not wakers:
-                self._wakers.pop(call, None)
+                self._waiters.pop(call, None)
 
-    def watch(self, watcher: Callable[[], None]) -> bool:
+    def add_waiter(self, watcher: Callable[[], None]) -> bool:
         """Have watcher() called, once or more, when the calls of now have returned.
 
         Return False, and do not call it, if they have already.
         """
         calls = list(self.calls.copy())
 
-        def look() -> bool:
-            return any(self._wake_at(call, wake) for call in calls)
+        def wait_for_next() -> bool:
+            return any(self._add_call_waiter(call, wake) for call in calls)
 
         def wake() -> None:
-            if not look():
+            if not wait_for_next():
                 watcher()
 
-        return look()
+        return wait_for_next()
 
     def wait(self, deadline: float | None = None) -> bool:
         """Block until the calls of now have returned, or until the deadline. Return True if they have.
@@ -138,20 +138,21 @@ class WaitGroup:
         It does not wait for the calls that this thread is in the midst of: it is in a callback or in a signal
         handler, and they go on when it returns. Nor does it wait for calls of tasks that this thread is submitting.
         """
-        own, fresh = get_ident(), self.fresh
+        here, submitting = get_ident(), self.submitting
         for call, thread in self.calls.copy().items():
-            if thread == own or fresh and fresh.get(call) == own or call not in self.calls:
+            if (thread == here or submitting and submitting.get(call) == here
+                    or call not in self.calls):
                 continue
             gate = threading.Lock()
             gate.acquire()
             opened = False
             try:
-                if not self._wake_at(call, gate.release):
+                if not self._add_call_waiter(call, gate.release):
                     continue
                 opened = block(gate.acquire, deadline)
             finally:
                 if not opened:
-                    self._forget(call, gate.release)
+                    self._remove_call_waiter(call, gate.release)
             if not opened and call in self.calls:
                 return False
         return True
@@ -161,8 +162,8 @@ class WaitGroup:
         for call in self.calls.copy():
             watcher = FutureWatcher()
             try:
-                if self._wake_at(call, watcher) and not await watcher.wait(deadline) and call in self.calls:
+                if self._add_call_waiter(call, watcher) and not await watcher.wait(deadline) and call in self.calls:
                     return False
             finally:
-                self._forget(call, watcher)
+                self._remove_call_waiter(call, watcher)
         return True

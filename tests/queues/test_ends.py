@@ -27,7 +27,7 @@ def test_an_interrupted_block_cancels_its_tasks(supervisor, monkeypatch):
     try:
         with pytest.raises(KeyboardInterrupt), queue:
             handles = queue.map(gate.wait, [PATIENCE] * 3)
-            monkeypatch.setattr(queue, "_settle", interrupted)
+            monkeypatch.setattr(queue, "_wait_all", interrupted)
         assert handles[2].cancelled() and queue.closed
     finally:
         gate.set()
@@ -95,7 +95,7 @@ def test_a_reset_does_not_hold_up_who_waits_for_hooks(supervisor, monkeypatch):
         queue.submit(co_one)
         await queue.run()
         behind = []
-        monkeypatch.setattr(coroutines, "tell_behind", lambda pool, call: (behind.append(call), True)[1])
+        monkeypatch.setattr(coroutines, "call_after_hooks", lambda pool, call: (behind.append(call), True)[1])
         joined = asyncio.ensure_future(queue.join())
         await asyncio.sleep(0)
         queue.reset()
@@ -110,7 +110,7 @@ def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervi
     failed = queue.submit(fail_at_one, 1)
     assert queue.run(timeout=PATIENCE).failed
     queue.reset()
-    queue._has_ended(failed.task)
+    queue._task_done(failed.task)
     queue.submit(abs, -1)       # which a queue that gives up refuses
 
 
@@ -346,13 +346,13 @@ def test_join_of_a_queue_of_coroutines_keeps_its_time(supervisor):
         queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)
 
         async def hold():           # as a submission in another thread would that waits for room
-            queue._entering.add(1)
+            queue._submissions.add(1)
 
         await queue.start()
         await hold()
         with pytest.raises(WaitTimeoutError):
             await queue.join(timeout=0.05)
-        queue._entering.done(1)
+        queue._submissions.done(1)
         await queue.shutdown()
         gate.set()
 

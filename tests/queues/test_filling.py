@@ -136,12 +136,12 @@ def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, mon
     queue = ThreadQueue(supervisor=supervisor)
     queue.start()
     accepted, looked_up = threading.Event(), threading.Event()
-    enter, has_closed = queue._enter, queue._has_closed
+    enter, has_closed = queue._record_accepted, queue._finish_closing
 
-    def late(*entering):
+    def late(*submissions):
         accepted.set()
         assert looked_up.wait(PATIENCE)
-        enter(*entering)
+        enter(*submissions)
 
     def close():
         looked_up.set()
@@ -150,8 +150,8 @@ def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, mon
 
     gate = threading.Event()
     busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE) for _ in range(40)]     # it does not start
-    monkeypatch.setattr(queue, "_enter", late)
-    monkeypatch.setattr(queue, "_has_closed", close)
+    monkeypatch.setattr(queue, "_record_accepted", late)
+    monkeypatch.setattr(queue, "_finish_closing", close)
     submitted = Aside(queue.submit, abs, -1)
     assert accepted.wait(PATIENCE)
     queue.cancel()

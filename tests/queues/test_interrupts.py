@@ -51,7 +51,7 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
             raised = False
         except KeyboardInterrupt:
             raised = True
-        assert not queue._entering.calls, line
+        assert not queue._submissions.calls, line
         if started:
             assert queue.submit(abs, -7).task.value(PATIENCE) == 7
             queue.join(PATIENCE)
@@ -89,7 +89,7 @@ def test_a_submission_with_a_checkpoint_that_is_interrupted_at_any_line_is_undon
                 expected = 2
             except KeyboardInterrupt:
                 expected = 0
-            assert not queue._entering.calls, line
+            assert not queue._submissions.calls, line
             queue.run(timeout=PATIENCE)
             assert len(ran) == expected and not queue._callbacks.calls, line
     assert line > 20
@@ -122,11 +122,11 @@ def test_what_is_interrupted_with_its_task_handed_over_is_counted(supervisor, mo
         begun.set()
         gate.wait(PATIENCE)
 
-    def interrupted(*entering):
+    def interrupted(*submissions):
         assert begun.wait(PATIENCE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(queue, "_enter", interrupted)
+    monkeypatch.setattr(queue, "_record_accepted", interrupted)
     with pytest.raises(KeyboardInterrupt):
         queue.submit(run)
     assert queue.active_count == 1      # it is waited for
@@ -177,7 +177,7 @@ def test_a_handler_may_come_at_any_line_of_a_submission(supervisor, deed, policy
             reached = at_line(line, handler, lambda: made.append(queue.submit(abs, -1)))
         except ClosedError:
             assert queue.closed or deed == "reset", line
-        assert not queue._entering.calls, line
+        assert not queue._submissions.calls, line
         if deed == "reset":
             queue.start()
         queue.shutdown()
@@ -210,7 +210,7 @@ def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervi
             queue.map(gate.wait, [PATIENCE] * 5)
     finally:
         gate.set()
-    assert waiting and queue.closed and not queue._entering.calls
+    assert waiting and queue.closed and not queue._submissions.calls
     assert all(task.wait(PATIENCE) for task in queue._tasks)
 
 
@@ -240,11 +240,11 @@ def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, m
 
                 def wait():
                     waiter.append(Aside(calls.wait))
-                    wait_for(lambda: calls._wakers or not waiter[0]._thread.is_alive(), "it waits")
+                    wait_for(lambda: calls._waiters or not waiter[0]._thread.is_alive(), "it waits")
 
                 reached = at_line(line, wait, lambda: calls.done("call"), "queues/wait_group")
                 assert not waiter or waiter[0].result()
-            assert not calls._wakers
+            assert not calls._waiters
 
 
 # -- callbacks ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from atasker_like import (Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue, background_task,
                           current_task, service)
 from atasker_like.engine.blocking import deadline_of
-from atasker_like.queues.calls import Prepared, Ready, _known
+from atasker_like.queues.calls import InitializedCall, InitializerState, _known
 
 from . import functions
 from .conftest import PATIENCE, Aside
@@ -140,8 +140,8 @@ def test_a_started_queue_goes_on_after_a_failure(inside, make_gate):
 @pytest.mark.parametrize("how", ["submitted", "late", "started"])
 def test_an_infinite_run_ends_with_the_first_failure(inside, how):
     queue = inside.make(workers=1, mode="infinite", fail_policy="fail_first")
-    watch, watching = queue._watch_end, threading.Event()
-    queue._watch_end = lambda watcher: (watch(watcher), watching.set())[0]
+    watch, watching = queue._add_end_waiter, threading.Event()
+    queue._add_end_waiter = lambda watcher: (watch(watcher), watching.set())[0]
     calls = [(n, 1) for n in range(4)]
     if how == "submitted":
         handles = inside.do(queue.map, inside.function("fail_at"), calls)
@@ -203,7 +203,7 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
     """It is not in the ledger yet when what is left is looked up."""
     queue = threads.make(fail_policy="fail_first")
     queue.start()
-    enter = queue._enter
+    enter = queue._record_accepted
 
     def late(*arguments):
         monkeypatch.undo()
@@ -211,7 +211,7 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
         assert queue._callbacks.wait(deadline_of(PATIENCE))
         enter(*arguments)
 
-    monkeypatch.setattr(queue, "_enter", late)
+    monkeypatch.setattr(queue, "_record_accepted", late)
     assert queue.map(functions.double, [1], delay=1000)[0].cancelled()
     queue.shutdown()
 
@@ -402,7 +402,7 @@ def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor
         queue.clear_results()
         queue.reset()
     assert len(unset) <= 2      # once in each of the threads that there were
-    ready = weakref.ref(queue._ready)
+    ready = weakref.ref(queue._initializer_state)
     del queue
     supervisor.stop(wait=PATIENCE)      # the thread that ran it has let go of it
     gc.collect()
@@ -410,11 +410,11 @@ def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor
 
 
 def test_what_a_process_knows_of_initializers_is_bounded():
-    first, second = [pickle.loads(pickle.dumps(Prepared(function, int, (), Ready("a queue")))) for function in (abs, len)]
+    first, second = [pickle.loads(pickle.dumps(InitializedCall(function, int, (), InitializerState("a queue")))) for function in (abs, len)]
     assert first.ready is second.ready and not first.ready.called
     assert first(-1) == 1 and second.ready.called
     for number in range(2000):
-        assert pickle.loads(pickle.dumps(Ready(f"queue {number}"))).key == f"queue {number}"
+        assert pickle.loads(pickle.dumps(InitializerState(f"queue {number}"))).key == f"queue {number}"
     gc.collect()
     assert len(_known) <= 300 and first.ready is pickle.loads(pickle.dumps(first.ready))
 

@@ -158,7 +158,7 @@ def test_who_waits_for_room_is_told_of_the_end(make, how):
         getattr(queue, how)()
         with pytest.raises(ClosedError, match="closed" if how == "cancel" else "reset"):
             await waiting
-        assert not queue._entering.calls
+        assert not queue._submissions.calls
         return len(queue)
 
     assert within(main()) == 0
