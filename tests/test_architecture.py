@@ -117,6 +117,7 @@ LAYERS = [
         "service",
         "service.addresses",
         "service.codecs",
+        "service.codecs.codec",
         "service.codecs.scalars",
         "service.codecs.containers",
         "service.codecs.schema",

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
         """Told with the lock held of tasks that begin (or are to begin again), report progress and end. It appends them, and
         returns."""
 
-        began: Callable[[Task[Any]], None]
-        ended: Callable[[Task[Any]], None]
+        on_started: Callable[[Task[Any]], None]
+        on_finished: Callable[[Task[Any]], None]
 
-        def reported(self, task: Task[Any]) -> None: ...
+        def on_progress(self, task: Task[Any]) -> None: ...
 
     Chores = List[Callable[[], None]]
     Watchers = List[Callable[[], None]]
@@ -413,7 +413,7 @@ class Pool(Intake):
         """A task begins to run; the lock is held."""
         task._advance(STARTED, now)
         if self.recorder is not None:
-            self.recorder.began(task)
+            self.recorder.on_started(task)
         if now - task._queued > self.late_after:
             self._started_late(task, now)
         self._has_started(task)
@@ -453,7 +453,7 @@ class Pool(Intake):
         if task._has_started():
             registry.history.append((task._queued, task._started, now))
         if self.recorder is not None:
-            self.recorder.ended(task)
+            self.recorder.on_finished(task)
         watchers = task._watchers or []
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.ended, task)
@@ -534,13 +534,13 @@ class Pool(Intake):
         if pause > 0:
             self._delay(task, pause)
             if self.recorder is not None:
-                self.recorder.began(task)
+                self.recorder.on_started(task)
             return False
         attempts = extra.attempts
         task._advance(QUEUED, perf_counter())
         extra.attempts = attempts       # this one was an attempt
         if self.recorder is not None:
-            self.recorder.began(task)
+            self.recorder.on_started(task)
         return True
 
     def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
@@ -679,7 +679,7 @@ class Pool(Intake):
         """A running task has reported; the lock is held."""
         task._more().progress = progress
         if self.recorder is not None:
-            self.recorder.reported(task)
+            self.recorder.on_progress(task)
 
     # -- timeouts ------------------------------------------------------------------------------------
 

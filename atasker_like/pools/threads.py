@@ -136,7 +136,7 @@ class ThreadPool(Pool):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
                             if self.recorder is not None:
-                                self.recorder.began(task)
+                                self.recorder.on_started(task)
                             if not spec.brief:
                                 self._has_started(task)
                 if gates.waiters:
@@ -457,9 +457,9 @@ class ThreadPool(Pool):
                                 self._tell(spec.hooks.ended, task)
                         recorder = self.recorder
                         if recorder is not None:
-                            recorder.ended(task)
+                            recorder.on_finished(task)
                             if following is not None:
-                                recorder.began(following)
+                                recorder.on_started(following)
                         if self._attentive:
                             watchers = (watchers or []) + self._attend()
                         if following is None:

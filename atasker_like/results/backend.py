@@ -13,9 +13,9 @@ from .._inspect import described
 from ..engine.registry import prefix_of
 from ..errors import (BackendNotConfiguredError, InvalidArgumentError, InvalidTypeError,
                       ResultBackendError, TaskNotFoundError)
-from .serializer import Coder
+from .serializer import Serializer
 from .stored import StoredResult, TaskState
-from .writer import ADDRESS_OF, Recorder, is_id
+from .writer import ADDRESS_PREFIX, ResultWriter, is_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Backend:
         self.ttl = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
         self.arguments = arguments
-        self.coder = Coder(serializer)
+        self.coder = Serializer(serializer)
         #: The address where this process takes requests about its tasks, see :meth:`serve`; None if it takes none.
         self.address: str | None = None
-        self._recorders: list[Recorder] = []      # replaced, never changed, so that reading it needs no lock
+        self._recorders: list[ResultWriter] = []      # replaced, never changed, so that reading it needs no lock
 
     # -- what a backend of your own overrides --------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Backend:
                                             "call task_supervisor.set_result_backend() first")
         return RequestServer(self, supervisor, address)
 
-    def serves_at(self, address: str | None) -> None:
+    def _publish_address(self, address: str | None) -> None:
         """Put the address where requests go into the store; None takes none any more. Called by the server.
 
         :raises ResultBackendError: (an OSError) the store cannot be written.
@@ -261,9 +261,9 @@ class Backend:
         self.address = address
         for recorder in self._recorders:
             if address is not None:
-                recorder.announce()
+                recorder.publish_address()
 
-    def cancel_elsewhere(self, task_id: str) -> bool:
+    def _cancel_remote(self, task_id: str) -> bool:
         """Have the process that has a task cancel it; see :meth:`AsyncResult.cancel`. Blocks."""
         from .requests import ask_to_cancel
 
@@ -271,7 +271,7 @@ class Backend:
             return False
         address = self.coder.address_in(self._guarded("read", self.read, task_id))
         if address is None:             # it waits, or its process was not told to serve when it began
-            address = self.coder.address_in(self._guarded("read", self.read, ADDRESS_OF + prefix_of(task_id)))
+            address = self.coder.address_in(self._guarded("read", self.read, ADDRESS_PREFIX + prefix_of(task_id)))
         answer = None if address is None else ask_to_cancel(address, task_id)
         if answer is not None:
             return answer
@@ -285,21 +285,21 @@ class Backend:
 
     # -- of the supervisor ---------------------------------------------------------------------------
 
-    def attach(self, supervisor: TaskSupervisor) -> Recorder:
+    def attach(self, supervisor: TaskSupervisor) -> ResultWriter:
         """Called by ``set_result_backend``: return what brings a supervisor's results here.
 
         :raises ResultBackendError: (an OSError) the store cannot be used.
         """
         self._guarded("open", self.open)
-        recorder = Recorder(supervisor, self)
+        recorder = ResultWriter(supervisor, self)
         self._recorders = [*self._recorders, recorder]
         return recorder
 
-    def detach(self, recorder: Recorder) -> None:
+    def detach(self, recorder: ResultWriter) -> None:
         """The supervisor has another backend now, or none; what was on its way has been stored."""
         self._recorders = [other for other in self._recorders if other is not recorder]
 
-    def find_task(self, task_id: str) -> Task[Any] | None:
+    def _find_task(self, task_id: str) -> Task[Any] | None:
         """Return the task of an id if it is in this process: alive, or ended and not on its way to the store yet."""
         for recorder in self._recorders:
             # In this order: a task is entered there before it leaves the registry.
@@ -309,9 +309,9 @@ class Backend:
                 return task
         return None
 
-    def describe(self, task: Task[Any]) -> StoredResult:
+    def _describe(self, task: Task[Any]) -> StoredResult:
         """Return what is to be stored of a task of this process, as it is now."""
-        call = next(filter(None, [recorder.call_of(task) for recorder in self._recorders]), None)
+        call = next(filter(None, [recorder.arguments_of(task) for recorder in self._recorders]), None)
         if call is None and self.arguments and not task.done():
             call = task._args, task._kwargs
         return self._decoded(task.id, self.coder.encode_task(task, call))

@@ -65,13 +65,13 @@ class _Result(_Subscript[T]):
         return backend
 
     def _task(self) -> Task[Any] | None:
-        task = self.backend.find_task(self.task_id)
+        task = self.backend._find_task(self.task_id)
         if task is not None and task._spec.options.ignore_result:
             raise ResultNotStoredError(f"the result of task {task.name} ({short_id(self.task_id)}) is not kept: it was submitted with "
                                        "ignore_result")
         return task
 
-    def _of(self, task: Task[Any]) -> T:
+    def _value_of(self, task: Task[Any]) -> T:
         """Return the value of a task that has just ended, or raise its error, as the backend would have it."""
         coder = self.backend.coder
         try:
@@ -82,7 +82,7 @@ class _Result(_Subscript[T]):
                 task._outcome.seen = True
             del task        # the traceback of what is raised holds this frame
 
-    def _too_late(self, timeout: Seconds | None) -> WaitTimeoutError:
+    def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
         return WaitTimeoutError(f"task {short_id(self.task_id)} had not ended after {in_seconds(timeout)} of waiting; it goes on if it has "
                                 "begun, and is waited for in vain if nobody knows its id")
 
@@ -128,20 +128,20 @@ class AsyncResult(_Result[T]):
                 try:
                     await co_wait_completed(task, remaining(deadline))
                 except WaitTimeoutError:
-                    raise self._too_late(timeout) from None
-                return self._of(task)
+                    raise self._timeout_error(timeout) from None
+                return self._value_of(task)
             found = await in_thread(self.backend.find, self.task_id)
             if found.state.is_final:
                 value: T = found.value()
                 return value
             left = remaining(deadline)
             if left == 0:
-                raise self._too_late(timeout)
+                raise self._timeout_error(timeout)
             loop = get_running_loop()
-            over: Any = loop.create_future()
-            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), _over, over)
+            elapsed: Any = loop.create_future()
+            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), _wake, elapsed)
             try:
-                await over
+                await elapsed
             finally:
                 timer.cancel()
 
@@ -164,8 +164,8 @@ class AsyncResult(_Result[T]):
         (True, 'cancelled')
         >>> task_supervisor.set_result_backend(None)
         """
-        task = self.backend.find_task(self.task_id)
-        return task.cancel() if task is not None else await in_thread(self.backend.cancel_elsewhere, self.task_id)
+        task = self.backend._find_task(self.task_id)
+        return task.cancel() if task is not None else await in_thread(self.backend._cancel_remote, self.task_id)
 
     async def progress(self) -> Progress | None:
         """Return what the task last reported, or None. Errors as :meth:`state`.
@@ -176,12 +176,12 @@ class AsyncResult(_Result[T]):
 
     async def info(self) -> StoredResult:
         """Return all that is known of the task, as a :class:`StoredResult`. Errors as :meth:`state`."""
-        task = self.backend.find_task(self.task_id)
-        return self.backend.describe(task) if task is not None else await in_thread(self.backend.find, self.task_id)
+        task = self.backend._find_task(self.task_id)
+        return self.backend._describe(task) if task is not None else await in_thread(self.backend.find, self.task_id)
 
     async def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows. Errors as :meth:`get`, but the task's."""
-        task = self.backend.find_task(self.task_id)
+        task = self.backend._find_task(self.task_id)
         if task is not None:
             return state_of(task)
         return (await in_thread(self.backend.find, self.task_id)).state
@@ -218,15 +218,15 @@ class SyncResult(_Result[T]):
             task = self._task()
             if task is not None:
                 if not task._end(deadline):
-                    raise self._too_late(timeout)
-                return self._of(task)
+                    raise self._timeout_error(timeout)
+                return self._value_of(task)
             found = self.backend.find(self.task_id)
             if found.state.is_final:
                 value: T = found.value()
                 return value
             left = remaining(deadline)
             if left == 0:
-                raise self._too_late(timeout)
+                raise self._timeout_error(timeout)
             never = Lock()
             never.acquire()
             block(never.acquire, deadline_of(poll_interval if left is None else min(poll_interval, left)))
@@ -240,8 +240,8 @@ class SyncResult(_Result[T]):
         (True, <TaskState.FAILURE: 'FAILURE'>)
         >>> task_supervisor.set_result_backend(None)
         """
-        task = self.backend.find_task(self.task_id)
-        return task.cancel() if task is not None else self.backend.cancel_elsewhere(self.task_id)
+        task = self.backend._find_task(self.task_id)
+        return task.cancel() if task is not None else self.backend._cancel_remote(self.task_id)
 
     def progress(self) -> Progress | None:
         """Return what the task last reported, or None, as :meth:`AsyncResult.progress` does."""
@@ -249,12 +249,12 @@ class SyncResult(_Result[T]):
 
     def info(self) -> StoredResult:
         """Return all that is known of the task, as a :class:`StoredResult`."""
-        task = self.backend.find_task(self.task_id)
-        return self.backend.describe(task) if task is not None else self.backend.find(self.task_id)
+        task = self.backend._find_task(self.task_id)
+        return self.backend._describe(task) if task is not None else self.backend.find(self.task_id)
 
     def state(self) -> TaskState:
         """Return how far the task is; PENDING also for an id that nobody knows."""
-        task = self.backend.find_task(self.task_id)
+        task = self.backend._find_task(self.task_id)
         return self.backend.find(self.task_id).state if task is None else state_of(task)
 
     def ready(self) -> bool:
@@ -266,6 +266,6 @@ class SyncResult(_Result[T]):
         return self.state() is TaskState.FAILURE
 
 
-def _over(pause: Any) -> None:
+def _wake(pause: Any) -> None:
     if not pause.done():        # who paused may have been cancelled in this very turn of the loop
         pause.set_result(None)

@@ -60,7 +60,7 @@ class RequestServer(Server):
         self._backend = backend
         self.start()
         try:
-            backend.serves_at(self.address)
+            backend._publish_address(self.address)
         except BaseException:
             self.close(False)
             raise
@@ -76,11 +76,11 @@ class RequestServer(Server):
 
     def _forget(self) -> None:
         if self._backend.address == self.address:
-            self._backend.serves_at(None)
+            self._backend._publish_address(None)
 
     def _cancel(self, request: Cancel) -> bool | None:
         """Cancel a task; return None if this process does not know it."""
-        task = self._backend.find_task(request.task_id)
+        task = self._backend._find_task(request.task_id)
         if task is not None:
             return task.cancel()
         # One that has just ended may be on its way to the store, and is not seen there by the asker.

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     #: The positional arguments of a task, and its keyword arguments.
     Call = Tuple[Tuple[Any, ...], Optional[Mapping[str, Any]]]
 
-__all__ = ["Coder", "state_of"]
+__all__ = ["Serializer", "state_of"]
 
 #: Characters of the longest text that is stored; a longer value is not kept.
-LONGEST = 1 << 28
+MAX_TEXT = 1 << 28
 #: Characters that are kept of the repr of a value that cannot be stored.
-REPR_MOST = 1000
+MAX_REPR = 1000
 #: Characters of one argument as JSON; a longer one is stored as its repr.
-ARGUMENT_MOST = 10000
+MAX_ARGUMENT = 10000
 
 #: Of these types JSON gives back exactly what it was given.
 _EXACT = frozenset((type(None), bool, int, float, str))
@@ -66,7 +66,7 @@ def state_of(task: Task[Any]) -> TaskState:
     return TaskState.RETRY if task.attempts else TaskState.PENDING
 
 
-class Coder:
+class Serializer:
     """Writes and reads the texts of one backend. All of it runs code of others (``repr`` does), so no lock is held."""
 
     def __init__(self, serializer: str) -> None:
@@ -93,8 +93,8 @@ class Coder:
             except ValueError:          # a float that is no number
                 pass
             else:
-                if sum(map(len, values)) < LONGEST:
-                    _join(plain, values, texts)
+                if sum(map(len, values)) < MAX_TEXT:
+                    _add_plain_texts(plain, values, texts)
         if len(texts) < len(tasks):
             for task_id, task in tasks.items():
                 if task_id not in texts:
@@ -107,12 +107,12 @@ class Coder:
         try:
             return self._encode_task(task, state, call, at)
         except BaseException:       # not even the name of its error's class can be had: the texts of all others are
-            return _open(state, _UNKNOWN[state]) if state.is_final else _open(state, "")
+            return _state_text(state, _INDESCRIBABLE[state]) if state.is_final else _state_text(state, "")
 
     def _encode_task(self, task: Task[Any], state: TaskState, call: Call | None, at: str | None) -> str:
         about = self._about_task(task, state, call)
         if not state.is_final:
-            return _open(state, about + ("" if at is None else f',"at":{_compact(at)}'))
+            return _state_text(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
         if task._status == CANCELED:
             return self._encode_error(TaskCancelledError(f"task {task.name} ({task.short_id}) was cancelled"), "", about)
@@ -126,7 +126,7 @@ class Coder:
         about = self._about(stored.name, stored.time_queued, stored.time_started, stored.time_completed, stored.attempts,
                             stored.progress, call)
         if not stored.state.is_final:
-            return _open(stored.state, about)
+            return _state_text(stored.state, about)
         if stored.state is TaskState.SUCCESS:
             return self._encode_value(stored.result, about)
         error = stored.error
@@ -148,7 +148,7 @@ class Coder:
         if attempts is not None:
             about += f',"attempts":{attempts:d}'
         if queued is not None:
-            times = (round(1e6 * queued), _since(queued, started), _since(queued, completed))
+            times = (round(1e6 * queued), _micros_between(queued, started), _micros_between(queued, completed))
             about += f',"times":{_compact(times)}'
         if progress is not None:
             about += _progress_text(progress)
@@ -157,8 +157,8 @@ class Coder:
     def _call_text(self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
         if self._pickles:
             try:
-                pickled = _pickled((args, dict(kwargs or ())))
-                if len(pickled) <= LONGEST:
+                pickled = _pickle_b64((args, dict(kwargs or ())))
+                if len(pickled) <= MAX_TEXT:
                     return f',"call":"{pickled}"'
             except BaseException:           # what they look like is kept
                 pass
@@ -168,39 +168,39 @@ class Coder:
     def _encode_value(self, value: Any, about: str) -> str:
         try:
             if self._pickles and type(value) not in _EXACT:
-                text = f'"pickle":"{_pickled(value)}"'
+                text = f'"pickle":"{_pickle_b64(value)}"'
             else:
                 try:
                     text = f'"result":{_compact(value)}'
                 except ValueError:
                     if not self._pickles:
                         raise
-                    text = f'"pickle":"{_pickled(value)}"'      # not a number
-            if len(text) > LONGEST:
-                raise ValueError(f"it takes {len(text)} characters, and the most is {LONGEST}")
+                    text = f'"pickle":"{_pickle_b64(value)}"'      # not a number
+            if len(text) > MAX_TEXT:
+                raise ValueError(f"it takes {len(text)} characters, and the most is {MAX_TEXT}")
             return f'{{"state":"SUCCESS"{about},{text}}}'
         except BaseException as error:      # whatever code of others raises, this thread goes on
             why = described(error)
-            return f'{{"state":"SUCCESS"{about},"repr":{_compact(_short(value))},"why":{_compact(why)}}}'
+            return f'{{"state":"SUCCESS"{about},"repr":{_compact(_short_repr(value))},"why":{_compact(why)}}}'
 
     def _encode_error(self, error: BaseException, text: str, about: str) -> str:
         kind = type(error)
-        words: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?", "name": kind.__qualname__,
+        description: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?", "name": kind.__qualname__,
                                  "message": text_of(error)}
-        stored: dict[str, Any] = {"error": words, "traceback": text}
+        stored: dict[str, Any] = {"error": description, "traceback": text}
         if self._pickles:
             try:
-                return _failed(about, dict(stored, pickle=_pickled(error)))
+                return _failure_text(about, dict(stored, pickle=_pickle_b64(error)))
             except BaseException:           # its words are kept
                 pass
         try:
             made: Any = error.__reduce__()
             if made[0] is kind and (len(made) == 2 or isinstance(made[2], dict) and len(made) == 3):
-                return _failed(about, dict(stored, error=dict(words, args=list(made[1]),
+                return _failure_text(about, dict(stored, error=dict(description, args=list(made[1]),
                                                               more=made[2] if len(made) == 3 else {})))
         except BaseException:               # JSON cannot hold its arguments: its words are kept
             pass
-        return _failed(about, stored)
+        return _failure_text(about, stored)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class Coder:
                 f"task {short_id(task_id)} succeeded, and its value was stored as a pickle. To read one runs what it says: give "
                 "the backend serializer='pickle' if you trust all who write to it")
         try:
-            return _unpickled(stored["pickle"]), None
+            return _unpickle_b64(stored["pickle"]), None
         except BaseException as raised:
             return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value cannot be rebuilt here "
                                               f"({described(raised)})")
@@ -251,7 +251,7 @@ class Coder:
             return tuple(stored["args"]), dict(stored["kwargs"])
         if self._pickles and "call" in stored:
             try:
-                args, kwargs = _unpickled(stored["call"])
+                args, kwargs = _unpickle_b64(stored["call"])
                 return args, kwargs
             except BaseException:           # of a class that is not here, or has changed
                 pass
@@ -259,7 +259,7 @@ class Coder:
 
     def encode_address(self, address: str) -> str:
         """Return the text of an entry that holds nothing but an address."""
-        return _open(TaskState.PENDING, f',"at":{_compact(address)}')
+        return _state_text(TaskState.PENDING, f',"at":{_compact(address)}')
 
     def address_in(self, text: str | None) -> str | None:
         """Return the address where the process of a task takes requests, if its text has one.
@@ -270,56 +270,56 @@ class Coder:
         return at if isinstance(at, str) else None
 
     def _rebuild(self, stored: dict[str, Any], trace: str | None) -> BaseException:
-        words = stored["error"]
+        description = stored["error"]
         error: BaseException | None = None
-        reason = f"{words['name']} was not stored in a form from which it can be made again"
+        reason = f"{description['name']} was not stored in a form from which it can be made again"
         try:
             if self._pickles and "pickle" in stored:
-                error = _unpickled(stored["pickle"])
-            elif "args" in words:
-                error = _made_again(words)
-                reason = (f"{words['module']} is not imported in this process, or has no class {words['name']} that makes "
+                error = _unpickle_b64(stored["pickle"])
+            elif "args" in description:
+                error = _rebuild_error(description)
+                reason = (f"{description['module']} is not imported in this process, or has no class {description['name']} that makes "
                           "the same error of these arguments")
         except BaseException as raised:     # its class has changed, or wants other arguments
             reason = why_not_rebuilt(raised)
         if not isinstance(error, BaseException):
-            error = RemoteError(f"{words['module']}.{words['name']}", words["message"], trace or "", reason)
+            error = RemoteError(f"{description['module']}.{description['name']}", description["message"], trace or "", reason)
         return error if trace is None else with_cause(error, RemoteTraceback(trace))
 
 
-def _made_again(words: dict[str, Any]) -> BaseException | None:
+def _rebuild_error(description: dict[str, Any]) -> BaseException | None:
     """Make an exception of a class that is there already: nothing is imported because a file says so.
 
     Of the others, SystemExit and its like, reading a result would end the reader: their words are enough.
     """
-    found: Any = sys.modules.get(words["module"])
-    for name in words["name"].split("."):
+    found: Any = sys.modules.get(description["module"])
+    for name in description["name"].split("."):
         try:        # in the dict itself: modules and metaclasses may import, or run, what they like when asked for a name
             found = object.__getattribute__(found, "__dict__").get(name)
         except AttributeError:
             return None
     if not (isinstance(found, type) and issubclass(found, Exception)):
         return None
-    error = found(*words["args"])
-    if words["more"]:
-        error.__dict__.update(words["more"])
-    return error if text_of(error) == words["message"] else None
+    error = found(*description["args"])
+    if description["more"]:
+        error.__dict__.update(description["more"])
+    return error if text_of(error) == description["message"] else None
 
 
 #: What is stored of the end of a task that no text can be made of.
-_UNKNOWN = {TaskState.SUCCESS: ',"repr":"an object that cannot be shown","why":"it cannot be described"',
+_INDESCRIBABLE = {TaskState.SUCCESS: ',"repr":"an object that cannot be shown","why":"it cannot be described"',
             TaskState.FAILURE: ',"error":{"module":null,"name":"error","message":"an error that cannot be shown"}'}
 
 
-def _open(state: TaskState, about: str) -> str:
+def _state_text(state: TaskState, about: str) -> str:
     return f'{{"state":"{state}"{about}}}'
 
 
-def _failed(about: str, described: dict[str, Any]) -> str:
+def _failure_text(about: str, described: dict[str, Any]) -> str:
     return f'{{"state":"FAILURE"{about},{_compact(described)[1:]}'
 
 
-def _join(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str]) -> None:
+def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str]) -> None:
     """Add the texts of tasks that have succeeded, in their first attempt, with values that are text already."""
     epoch = 1e6 * (time() - perf_counter())
     last = form = None
@@ -333,7 +333,7 @@ def _join(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str])
         texts[task_id] = form % (epoch + 1e6 * queued, 1e6 * (task._started - queued), 1e6 * (task._completed - queued), value)
 
 
-def _since(queued: float, later: float | None) -> int | None:
+def _micros_between(queued: float, later: float | None) -> int | None:
     """Return the time between two in microseconds."""
     return None if later is None else round(1e6 * (later - queued))
 
@@ -343,7 +343,7 @@ def _name_text(name: Any) -> str:
     try:
         return _compact("".join((name, "")))
     except BaseException:
-        return _compact(_short(name))
+        return _compact(_short_repr(name))
 
 
 def _progress_text(progress: Any) -> str:
@@ -358,38 +358,38 @@ def _argument_text(value: Any) -> str:
     """Return an argument as JSON; its repr, as a string, if it has no such form or is long."""
     try:
         text = _compact(value)
-        if len(text) <= ARGUMENT_MOST:
+        if len(text) <= MAX_ARGUMENT:
             return text
     except BaseException:
         pass            # an object of the application can raise anything; its repr stands for it
-    return _compact(_short(value))
+    return _compact(_short_repr(value))
 
 
-def _pickled(thing: Any) -> str:
+def _pickle_b64(thing: Any) -> str:
     import pickle
     from base64 import b64encode
 
     return b64encode(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)).decode("ascii")
 
 
-def _unpickled(text: str) -> Any:
+def _unpickle_b64(text: str) -> Any:
     import pickle
     from base64 import b64decode
 
     return pickle.loads(b64decode(text))
 
 
-def _short(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     """The repr of a value, or its beginning, without making more of it than that where the type is known."""
     from reprlib import Repr
 
     shortener = Repr()
     shortener.maxlist = shortener.maxtuple = shortener.maxdict = shortener.maxset = shortener.maxfrozenset = 20
-    shortener.maxstring = shortener.maxother = shortener.maxlong = REPR_MOST
+    shortener.maxstring = shortener.maxother = shortener.maxlong = MAX_REPR
     try:
         if isinstance(value, (bytes, bytearray)):
             start = repr(bytes(value[:100]))
             return start if len(value) <= 100 else f"{start}... ({len(value)} bytes)"
-        return shortener.repr(value)[:REPR_MOST]
+        return shortener.repr(value)[:MAX_REPR]
     except BaseException:
         return f"<{type(value).__name__} without a repr>"

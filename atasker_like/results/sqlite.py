@@ -38,22 +38,22 @@ APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 
 #: Rows of one statement. Each statement gives the interpreter away and has to get it back, which takes a busy program
 #: longer than the rows do; a statement may have 999 variables where SQLite is old.
-ROWS = 333
+ROWS_PER_STATEMENT = 333
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
 #: Seconds between two looks for what has expired, and how many are removed at a time. When there are more, the next write
 #: goes on with them; and each removes up to twice as many as it brings, so that what expires is not more than what goes.
-SWEEP_EVERY, SWEEP_MOST = 5.0, 20000
+SWEEP_EVERY, MAX_SWEPT = 5.0, 20000
 
 #: Seconds that a fork waits at most for those that read and write just then.
-FORK_PATIENCE = 3.0
+FORK_TIMEOUT = 3.0
 
 #: In a free-threaded build a statement ends in the thread that made it, maybe some time after its connection was closed, and
 #: only then is the file closed: so none is kept for its next use.
 _cache: dict[str, Any] = {"cached_statements": 0} if "t" in getattr(sys, "abiflags", "") else {}
 
 #: Connections of a parent process that a fork found in use: nothing may be done with them here, not even closing them.
-_of_the_parent: list[Any] = []
+_inherited: list[Any] = []
 
 
 class SQLiteBackend(Backend):
@@ -90,10 +90,10 @@ class SQLiteBackend(Backend):
         self._writer: sqlite3.Connection | None = None
         self._reading = False       # the reader's connection is in use
         self._busy = False          # the writer's connection is in use
-        self._begun = False         # the writer is inside a transaction
-        self._cut_off = False       # the fork that made this process found the writer inside a transaction
+        self._in_transaction = False         # the writer is inside a transaction
+        self._inherited_transaction = False       # the fork that made this process found the writer inside a transaction
         self._sweep_at = 0.0
-        _backends[next(_ages)] = self
+        _backends[next(_numbers)] = self
 
     # -- the contract --------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class SQLiteBackend(Backend):
         """See :meth:`Backend.open`. When another process holds the file just now, it is open all the same."""
         self.read("")
         try:
-            self._writing(lambda database: None, patient=False)
+            self._transact(lambda database: None, wait=False)
         except ResultBackendError as error:
             if "locked" not in str(error.__cause__):
                 raise
@@ -110,7 +110,7 @@ class SQLiteBackend(Backend):
         """See :meth:`Backend.close`."""
         for lock, name in ((self._read_lock, "_reader"), (self._write_lock, "_writer")):
             with lock:
-                self._drop(name)
+                self._close_connection(name)
 
     def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """See :meth:`Backend.write`. One transaction."""
@@ -118,33 +118,33 @@ class SQLiteBackend(Backend):
         expires = None if self.ttl is None else now + self.ttl
 
         def insert(database: sqlite3.Connection) -> None:
-            for start in range(0, len(entries), ROWS):
-                some = entries[start:start + ROWS]
+            for start in range(0, len(entries), ROWS_PER_STATEMENT):
+                some = entries[start:start + ROWS_PER_STATEMENT]
                 values: list[Any] = [expires] * (3 * len(some))
                 values[0::3] = [task_id for task_id, _ in some]
                 values[2::3] = [text for _, text in some]
                 database.execute(_INSERT + ",".join(["(?,?,?)"] * len(some)), values)
             if self.ttl is not None and now >= self._sweep_at:
-                most = max(SWEEP_MOST, 2 * len(entries))
+                most = max(MAX_SWEPT, 2 * len(entries))
                 swept = database.execute("DELETE FROM results WHERE task_id IN "
                                          "(SELECT task_id FROM results WHERE expires <= ? LIMIT ?)", (now, most)).rowcount
                 if swept < most:
                     self._sweep_at = now + min(SWEEP_EVERY, self.ttl)
 
-        self._writing(insert)
+        self._transact(insert)
 
     def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""
-        found = self._ask("SELECT data FROM results WHERE task_id = ? AND (expires IS NULL OR expires > ?)",
+        found = self._query("SELECT data FROM results WHERE task_id = ? AND (expires IS NULL OR expires > ?)",
                           (task_id, self.clock()))
         return found[0][0] if found else None
 
     def keys(self) -> list[str]:
         """See :meth:`Backend.keys`."""
-        return [task_id for task_id, in self._ask("SELECT task_id FROM results WHERE expires IS NULL OR expires > ?",
+        return [task_id for task_id, in self._query("SELECT task_id FROM results WHERE expires IS NULL OR expires > ?",
                                                   (self.clock(),))]
 
-    def _ask(self, question: str, arguments: tuple[Any, ...]) -> list[Any]:
+    def _query(self, question: str, arguments: tuple[Any, ...]) -> list[Any]:
         """Return all rows that answer a question."""
         with self._read_lock:
             outer, self._reading = self._reading, True
@@ -155,20 +155,20 @@ class SQLiteBackend(Backend):
                         self.check()        # there is nothing in it yet
                 return self._reader.execute(question, arguments).fetchall()
             except Exception as error:
-                self._drop("_reader")
+                self._close_connection("_reader")
                 if isinstance(error, ResultBackendError):
                     raise
-                raise self._trouble("read", error) from error
+                raise self._error("read", error) from error
             finally:
                 self._reading = outer
 
     def delete(self, task_id: str) -> bool:
         """See :meth:`Backend.delete`."""
-        return self._writing(lambda database: database.execute("DELETE FROM results WHERE task_id = ?", (task_id,)).rowcount > 0)
+        return self._transact(lambda database: database.execute("DELETE FROM results WHERE task_id = ?", (task_id,)).rowcount > 0)
 
     def check(self) -> None:
         """See :meth:`Backend.check`. Takes the right to write for a moment."""
-        self._writing(lambda database: None)
+        self._transact(lambda database: None)
 
     # -- connections ---------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class SQLiteBackend(Backend):
                                                            check_same_thread=False, **_cache)
         return connection
 
-    def _writing(self, work: Callable[[sqlite3.Connection], T], patient: bool = True) -> T:
+    def _transact(self, work: Callable[[sqlite3.Connection], T], wait: bool = True) -> T:
         """Do something in a transaction; who is not patient does not wait for another process."""
         with self._write_lock:
             if self._busy:
@@ -189,15 +189,15 @@ class SQLiteBackend(Backend):
             self._busy = True
             try:
                 if self._writer is None:
-                    self._writer = self._prepared()
+                    self._writer = self._open_writer()
                 database = self._writer
-                if patient:
+                if wait:
                     database.execute("BEGIN IMMEDIATE")
                 else:
                     database.execute("PRAGMA busy_timeout = 0")
                     database.execute("BEGIN IMMEDIATE")         # if it fails, so does the connection
                     database.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
-                self._begun = True
+                self._in_transaction = True
                 try:
                     done = work(database)
                     database.execute("COMMIT")
@@ -209,10 +209,10 @@ class SQLiteBackend(Backend):
             except ResultBackendError:
                 raise
             except Exception as error:
-                self._drop("_writer")
-                raise self._trouble("write", error) from error
+                self._close_connection("_writer")
+                raise self._error("write", error) from error
             finally:
-                self._begun = self._busy = False
+                self._in_transaction = self._busy = False
 
     def _version_of(self, database: sqlite3.Connection) -> int:
         """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
@@ -227,7 +227,7 @@ class SQLiteBackend(Backend):
                                      f"knows {SCHEMA_VERSION}); update this one, or use another file")
         return int(version) if application == APPLICATION_ID else 0
 
-    def _prepared(self) -> sqlite3.Connection:
+    def _open_writer(self) -> sqlite3.Connection:
         """Open the file for writing, and make the table if the file is new."""
         database = self._connect()
         try:
@@ -247,16 +247,16 @@ class SQLiteBackend(Backend):
             raise
         return database
 
-    def _drop(self, name: str) -> None:
+    def _close_connection(self, name: str) -> None:
         """Close a connection; the next use makes another one. One that has failed, too: the file may be put in order by then."""
         connection, empty = getattr(self, name), None
         setattr(self, name, empty)
         if connection is not None:
             connection.close()
 
-    def _trouble(self, what: str, error: Exception) -> ResultBackendError:
+    def _error(self, what: str, error: Exception) -> ResultBackendError:
         message = str(error)
-        advice = _FORKED if self._cut_off and "locked" in message else _advice(message)
+        advice = _FORKED if self._inherited_transaction and "locked" in message else _advice(message)
         return ResultBackendError(f"the results in {self.path} cannot be {'read' if what == 'read' else 'written'} "
                                   f"({type(error).__name__}: {message}){advice}")
 
@@ -269,14 +269,14 @@ class SQLiteBackend(Backend):
             if lock.acquire(timeout=max(0.0, deadline - monotonic())):
                 held.append(lock)
                 if not (self._reading if name == "_reader" else self._busy):
-                    self._drop(name)
+                    self._close_connection(name)
 
     def _reset_after_fork(self) -> None:
         """In the child: what is not closed is the parent's, and so are those who held the locks."""
-        self._cut_off = self._begun
-        _of_the_parent.extend((self._reader, self._writer))
+        self._inherited_transaction = self._in_transaction
+        _inherited.extend((self._reader, self._writer))
         self._reader = self._writer = None
-        self._reading = self._begun = self._busy = False
+        self._reading = self._in_transaction = self._busy = False
         self._read_lock, self._write_lock = RLock(), RLock()
 
     def __repr__(self) -> str:
@@ -302,7 +302,7 @@ _FORKED = ("; this process was forked while its parent was in the middle of a wr
 
 #: All backends of this process by age, which is the order in which a fork takes their locks.
 _backends: WeakValueDictionary[int, SQLiteBackend] = WeakValueDictionary()
-_ages = count()
+_numbers = count()
 
 
 class _Forks(local):
@@ -318,7 +318,7 @@ _forks = _Forks()
 def _before_fork() -> None:
     held: list[RLock] = []
     _forks.held.append(held)
-    deadline = monotonic() + FORK_PATIENCE
+    deadline = monotonic() + FORK_TIMEOUT
     for reference in _backends.valuerefs():
         backend = reference()
         if backend is not None:

@@ -35,47 +35,47 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .serializer import Call
 
-__all__ = ["ADDRESS_OF", "Recorder", "is_id"]
+__all__ = ["ADDRESS_PREFIX", "ResultWriter", "is_id"]
 
 #: Seconds that the writer lets pass before it looks whether as many tasks end as before.
 LINGER = 0.02
 #: Tasks that end in that time while much is going on: 10 000 a second.
-MANY = 200
+BUSY_COUNT = 200
 #: Seconds after which it writes although much is going on, and how much may have come by then.
-LINGER_MOST, QUEUE_MOST = 2.0, 200000
+MAX_LINGER, MAX_QUEUED = 2.0, 200000
 #: Results of one transaction at most.
 BATCH = 20000
 #: Results that are held while the store cannot be written; beyond it the oldest are given up.
-HELD_MOST = 250000
+MAX_HELD = 250000
 #: Seconds until a write that failed is tried again; doubled each time, up to the second number.
-RETRY_PAUSE, RETRY_PAUSE_MOST = 0.1, 5.0
+RETRY_PAUSE, MAX_RETRY_PAUSE = 0.1, 5.0
 #: Seconds that the end of a supervisor waits for a store that cannot be written.
-CLOSE_PATIENCE = 5.0
+CLOSE_TIMEOUT = 5.0
 #: Seconds between two writes, at least, when tasks report progress and nothing else happens.
 PROGRESS_PAUSE = 0.25
 
 #: In front of the first part of ids, the same for all tasks of a pool: the entry that says where requests about these tasks
 #: go. The tasks that wait have no entry of their own.
-ADDRESS_OF = "address of "
+ADDRESS_PREFIX = "address of "
 
 
 def is_id(key: str) -> bool:
     """Return True if an entry of a store is that of a task."""
-    return not key.startswith(ADDRESS_OF)
+    return not key.startswith(ADDRESS_PREFIX)
 
 
-class _Mark:
+class _FlushRequest:
     """Someone waits until all that has ended by now is stored."""
 
-    __slots__ = ("gate", "error")
+    __slots__ = ("done", "error")
 
     def __init__(self) -> None:
-        self.gate = threading.Lock()
-        self.gate.acquire()
+        self.done = threading.Lock()
+        self.done.acquire()
         self.error: BaseException | None = None
 
 
-class Recorder:
+class ResultWriter:
     """Brings the results of one supervisor into one backend.
 
     ``began`` and ``ended`` are called by pools with their lock held, when an attempt starts or is to be repeated and
@@ -90,26 +90,26 @@ class Recorder:
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
         self._queue: deque[Task[Any]] = deque()
         self._reports: deque[Task[Any]] = deque()
-        self._reporting: set[Task[Any]] = set()     # what is in it; of each task, guarded by the lock of its pool
-        self._marks: deque[_Mark] = deque()
+        self._unread_reports: set[Task[Any]] = set()     # what is in it; of each task, guarded by the lock of its pool
+        self._flush_requests: deque[_FlushRequest] = deque()
         #: The arguments of tasks that have begun, if they are to be stored: the final state lets go of them.
-        self._calls: dict[Task[Any], Call] = {}
+        self._arguments: dict[Task[Any], Call] = {}
         #: Of these tasks, those that have ended, in the order in which they did.
-        self._endings: deque[Task[Any]] = deque()
-        self._passing: dict[Task[Any], None] = {}   # of the writer's thread: those of which all has been gathered
+        self._finished: deque[Task[Any]] = deque()
+        self._releasable: dict[Task[Any], None] = {}   # of the writer's thread: those of which all has been gathered
         self._lock = threading.RLock()      # guards what follows; pools never take it
         self._waiting: dict[str, Task[Any]] = {}
         self._writing: dict[str, Task[Any] | str] = {}
-        self._wanted = False                # the supervisor runs: the thread does not end when all is stored
-        self._until = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
+        self._running = False                # the supervisor runs: the thread does not end when all is stored
+        self._close_deadline = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
         self._thread: threading.Thread | None = None
-        self._gate = threading.Lock()       # held; what the thread sleeps on
-        self._gate.acquire()
-        self.given_up = 0                   # results that were not stored, for good
-        self._announced: dict[str, float] = {}     # of the writer's thread: first parts of ids, and when they were written
-        self.began: Callable[[Task[Any]], None]
-        self.ended: Callable[[Task[Any]], None]
-        self._be_told(self._first)
+        self._wakeup = threading.Lock()       # held; what the thread sleeps on
+        self._wakeup.acquire()
+        self.dropped = 0                   # results that were not stored, for good
+        self._published: dict[str, float] = {}     # of the writer's thread: first parts of ids, and when they were written
+        self.on_started: Callable[[Task[Any]], None]
+        self.on_finished: Callable[[Task[Any]], None]
+        self._set_callbacks(self._append_and_wake)
         _recorders.add(self)
 
     @property
@@ -121,36 +121,36 @@ class Recorder:
         supervisor = self.supervisor
         return [] if supervisor is None else list(supervisor._pools().values())
 
-    def _be_told(self, told: Callable[[Task[Any]], None]) -> None:
-        self.ended = self.began = told
+    def _set_callbacks(self, append: Callable[[Task[Any]], None]) -> None:
+        self.on_finished = self.on_started = append
         if self.backend.arguments:
-            self.began, self.ended = partial(self._began_with, told), partial(self._ended_with, told)
+            self.on_started, self.on_finished = partial(self._started_with_arguments, append), partial(self._finished_with_arguments, append)
 
-    def _began_with(self, told: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+    def _started_with_arguments(self, append: Callable[[Task[Any]], None], task: Task[Any]) -> None:
         if not task._spec.options.ignore_result:
-            self._calls[task] = task._args, task._kwargs
-        told(task)
+            self._arguments[task] = task._args, task._kwargs
+        append(task)
 
-    def _ended_with(self, told: Callable[[Task[Any]], None], task: Task[Any]) -> None:
-        told(task)
-        self._endings.append(task)      # last, see _write_all()
+    def _finished_with_arguments(self, append: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+        append(task)
+        self._finished.append(task)      # last, see _write_all()
 
-    def _first(self, task: Task[Any]) -> None:
+    def _append_and_wake(self, task: Task[Any]) -> None:
         """The first task after a rest: those after it are only appended."""
         self._queue.append(task)
-        self._be_told(self._queue.append)
+        self._set_callbacks(self._queue.append)
         self._wake()
 
-    def reported(self, task: Task[Any]) -> None:
+    def on_progress(self, task: Task[Any]) -> None:
         """A task has reported progress; the lock of its pool is held."""
-        if task not in self._reporting and not task._spec.options.ignore_result:
-            self._reporting.add(task)
+        if task not in self._unread_reports and not task._spec.options.ignore_result:
+            self._unread_reports.add(task)
             self._reports.append(task)
             self._wake()
 
     def _wake(self) -> None:
         try:
-            self._gate.release()
+            self._wakeup.release()
         except RuntimeError:        # someone else has, and the thread has not been there yet
             pass
 
@@ -158,36 +158,36 @@ class Recorder:
 
     def _look_up(self, task_id: str) -> Task[Any] | str | None:
         with self._lock:
-            came = self._gather()           # let go when the lock is free
+            collected = self._collect()           # let go when the lock is free
             found: Task[Any] | str | None = self._waiting.get(task_id)
             if found is None:
                 found = self._writing.get(task_id)
-        del came
+        del collected
         return found
 
     def find(self, task_id: str) -> str | None:
         """Return the text of what is not stored yet of a task; None when there is none."""
         found = self._look_up(task_id)
-        return self.backend.coder.encode_task(found, self._calls.get(found)) if isinstance(found, Task) else found
+        return self.backend.coder.encode_task(found, self._arguments.get(found)) if isinstance(found, Task) else found
 
-    def call_of(self, task: Task[Any]) -> Call | None:
+    def arguments_of(self, task: Task[Any]) -> Call | None:
         """Return the arguments of a task that has begun, if they are to be stored."""
-        return self._calls.get(task)
+        return self._arguments.get(task)
 
     def ids(self) -> list[str]:
         """Return the ids of the tasks that have something which is not stored yet."""
         with self._lock:
-            came = self._gather()
+            collected = self._collect()
             found = [*self._waiting, *self._writing]
-        del came
+        del collected
         return found
 
-    def announce(self) -> None:
+    def publish_address(self) -> None:
         """Have the first parts of ids written, each with the address where requests about such tasks go.
 
         Errors as :meth:`flush`.
         """
-        self._announced.clear()
+        self._published.clear()
         self.flush()
 
     def find_task(self, task_id: str) -> Task[Any] | None:
@@ -202,20 +202,20 @@ class Recorder:
         :raises WaitTimeoutError: it has not been by then.
         """
         deadline = deadline_of(timeout)
-        mark = _Mark()
-        self._marks.append(mark)
+        request = _FlushRequest()
+        self._flush_requests.append(request)
         with self._lock:
             self._start_thread()            # of a supervisor that does not run there is none: for this once
         self._wake()
-        if not block(mark.gate.acquire, deadline):
+        if not block(request.done.acquire, deadline):
             raise WaitTimeoutError(f"results were not stored within {in_seconds(timeout)}; the writer goes on")
-        if mark.error is not None:
-            raise ResultBackendError(f"results are held in memory, since they cannot be stored: {mark.error}") from mark.error
+        if request.error is not None:
+            raise ResultBackendError(f"results are held in memory, since they cannot be stored: {request.error}") from request.error
 
     def open(self) -> None:
         """Have a thread write from now on."""
         with self._lock:
-            self._wanted = True             # one that is about to end goes on
+            self._running = True             # one that is about to end goes on
             self._start_thread()
 
     def _start_thread(self) -> None:
@@ -228,16 +228,16 @@ class Recorder:
         except (RuntimeError, MemoryError) as error:
             log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
                       self.supervisor_id, error)
-            self._answer(error)
+            self._fail_flushes(error)
             return
         self._thread = thread
 
     def close(self, deadline: float | None) -> None:
         """Store what there is, and end the thread; what cannot be stored until the deadline is logged."""
-        patience = monotonic() + CLOSE_PATIENCE
+        patience = monotonic() + CLOSE_TIMEOUT
         with self._lock:
-            self._until = patience if deadline is None else min(deadline, patience)
-            self._wanted = False
+            self._close_deadline = patience if deadline is None else min(deadline, patience)
+            self._running = False
             if self._has_work() or self._writing:
                 self._start_thread()
             thread = self._thread
@@ -250,38 +250,38 @@ class Recorder:
         """Remove the entries that say where requests go, if none are taken any more."""
         if self.backend.address is not None:
             return
-        for key in list(self._announced):
+        for key in list(self._published):
             try:
                 self.backend.delete(key)
             except Exception as error:      # it is of no use there, and does no harm
                 log.debug("results of supervisor %s: an address that is no more stays in the store: %s", self.supervisor_id,
                           error)
-            self._announced.pop(key, None)
+            self._published.pop(key, None)
 
     def reset_after_fork(self) -> None:
         """In a forked process: the thread is the parent's, and so is what it was about to store."""
         self._queue.clear()
         self._reports.clear()
-        self._reporting.clear()
-        self._marks.clear()
-        self._calls.clear()
-        self._endings.clear()
-        self._passing.clear()
-        self._announced.clear()
+        self._unread_reports.clear()
+        self._flush_requests.clear()
+        self._arguments.clear()
+        self._finished.clear()
+        self._releasable.clear()
+        self._published.clear()
         self._lock = threading.RLock()
         self._waiting, self._writing = {}, {}
-        self._wanted = False                # the supervisor is new, too
+        self._running = False                # the supervisor is new, too
         self._thread = None
-        self._gate = threading.Lock()
-        self._gate.acquire()
-        self._be_told(self._first)
+        self._wakeup = threading.Lock()
+        self._wakeup.acquire()
+        self._set_callbacks(self._append_and_wake)
 
     # -- the writer's thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
         pause = RETRY_PAUSE
         while True:
-            marks = [self._marks.popleft() for _ in range(len(self._marks))]
+            requests = [self._flush_requests.popleft() for _ in range(len(self._flush_requests))]
             error: BaseException | None = None
             try:
                 self._write_all()
@@ -290,94 +290,94 @@ class Recorder:
                 pause = RETRY_PAUSE
             except BaseException as raised:
                 error = raised
-            for mark in marks:
-                mark.error = error
-                mark.gate.release()
+            for request in requests:
+                request.error = error
+                request.done.release()
             if error is None:
-                if self._has_ended():
+                if self._may_exit():
                     return
-                if self._rest():
+                if self._sleep():
                     self._linger()
                 continue
-            if self._gives_up(error):
+            if self._may_abandon(error):
                 return
             if pause == RETRY_PAUSE:
                 log.error("results of supervisor %s cannot be stored, and are held in memory until they can: %s",
                           self.supervisor_id, error)
             # A mark, or the end, has it try at once.
-            self._gate.acquire(True, pause if self._wanted else max(0.0, min(pause, self._until - monotonic())))
-            pause = min(2 * pause, RETRY_PAUSE_MOST)
+            self._wakeup.acquire(True, pause if self._running else max(0.0, min(pause, self._close_deadline - monotonic())))
+            pause = min(2 * pause, MAX_RETRY_PAUSE)
 
     def _has_work(self) -> bool:
         """Whether something is to be done; the lock is held, or it could be on its way from the queue just now."""
-        return bool(self._queue or self._waiting or self._marks or self._reports)
+        return bool(self._queue or self._waiting or self._flush_requests or self._reports)
 
-    def _has_ended(self) -> bool:
+    def _may_exit(self) -> bool:
         """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
         with self._lock:
-            if self._wanted or self._has_work():
+            if self._running or self._has_work():
                 return False
             self._thread = None
             return True
 
-    def _gives_up(self, error: BaseException) -> bool:
+    def _may_abandon(self, error: BaseException) -> bool:
         """Whether the thread is to end although something is not stored; settled in the same way."""
         with self._lock:
-            if self._wanted or self._until > monotonic():
+            if self._running or self._close_deadline > monotonic():
                 return False
             self._thread = None
-            self._answer(error)
+            self._fail_flushes(error)
         log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory and were not stored: %s",
                   self._held(), self.supervisor_id, error)
         return True
 
-    def _rest(self) -> bool:
+    def _sleep(self) -> bool:
         """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
         if not self._queue:                 # else there is no time to rest
-            self._be_told(self._first)
+            self._set_callbacks(self._append_and_wake)
             for pool in self._pools():
                 # Whoever had found the other call there has made it by now, so its task is seen below.
                 with pool.lock:
                     pass
-            while self._wanted:
+            while self._running:
                 with self._lock:
                     if self._has_work():
                         break
-                self._gate.acquire()
-        return self._wanted and not self._marks
+                self._wakeup.acquire()
+        return self._running and not self._flush_requests
 
     def _linger(self) -> None:
         """Let tasks run as long as many of them end; let time pass if all there is are reports of progress."""
-        self._gate.acquire(False)           # it may have been opened for what has been seen since
+        self._wakeup.acquire(False)           # it may have been opened for what has been seen since
         pause = monotonic() + PROGRESS_PAUSE
-        while self._wanted and not self._marks and not self._queue and monotonic() < pause:
-            self._gate.acquire(True, max(0.0, pause - monotonic()))
-        most = monotonic() + LINGER_MOST
-        came = None
-        while self._wanted and not self._marks and monotonic() < most:
+        while self._running and not self._flush_requests and not self._queue and monotonic() < pause:
+            self._wakeup.acquire(True, max(0.0, pause - monotonic()))
+        most = monotonic() + MAX_LINGER
+        collected = None
+        while self._running and not self._flush_requests and monotonic() < most:
             before = len(self._queue)
-            if came is not None and before - came < MANY or before > QUEUE_MOST:
+            if collected is not None and before - collected < BUSY_COUNT or before > MAX_QUEUED:
                 return
-            came = before
-            self._gate.acquire(True, LINGER)
+            collected = before
+            self._wakeup.acquire(True, LINGER)
 
     def _write_all(self) -> None:
         """Store all that has come by now. What cannot be stays in ``_writing``, and is the first next time."""
         # A task is in the queue before it is here. So when the queue has been gathered after this, and all of that is stored,
         # no other text of the task will need its arguments. Its last state alone is no sign of that: it may be seen early.
-        self._passing.update(dict.fromkeys([self._endings.popleft() for _ in range(len(self._endings))]))
-        self._write_gathered()
-        for task in self._passing:
-            self._calls.pop(task, None)
-        self._passing.clear()
+        self._releasable.update(dict.fromkeys([self._finished.popleft() for _ in range(len(self._finished))]))
+        self._write_collected()
+        for task in self._releasable:
+            self._arguments.pop(task, None)
+        self._releasable.clear()
 
-    def _write_gathered(self) -> None:
-        self._take_reports()
+    def _write_collected(self) -> None:
+        self._queue_reports()
         addresses = self._addresses()
         left = True
         while left:
             with self._lock:
-                came = self._gather()
+                collected = self._collect()
                 if not self._writing:
                     left = len(self._waiting) > BATCH
                     if left:
@@ -386,28 +386,28 @@ class Recorder:
                     else:
                         self._writing, self._waiting = dict(self._waiting), {}
                 batch = self._writing
-            del came                        # with the lock free, like everything that may be the last reference
+            del collected                        # with the lock free, like everything that may be the last reference
             if not batch and not addresses:
                 return
             try:
                 texts = self._encode(batch)
                 self.backend.write([*texts.items(), *addresses.items()])
             except BaseException:
-                self._let_go_of_the_oldest()
+                self._drop_oldest()
                 raise
             with self._lock:
                 self._writing = {}
             if addresses:
-                self._announced.update(dict.fromkeys(addresses, self.backend.clock()))
+                self._published.update(dict.fromkeys(addresses, self.backend.clock()))
                 addresses = {}
 
-    def _take_reports(self) -> None:
+    def _queue_reports(self) -> None:
         """Enter what has been reported. A later report of these tasks is told again."""
         for _ in range(len(self._reports)):
             task = self._reports.popleft()
             # Under the lock of reports, so that the next one either finds it noted here, or is seen when this one is encoded.
             with task._spec.pool.lock:
-                self._reporting.discard(task)
+                self._unread_reports.discard(task)
             self._queue.append(task)
 
     def _addresses(self) -> dict[str, str]:
@@ -415,31 +415,31 @@ class Recorder:
         backend = self.backend
         if backend.address is None:
             return {}
-        keys = [ADDRESS_OF + pool.registry.prefix for pool in self._pools()]
+        keys = [ADDRESS_PREFIX + pool.registry.prefix for pool in self._pools()]
         until = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
         text = backend.coder.encode_address(backend.address)
-        return {key: text for key in keys if self._announced.get(key, -1.0) < until}
+        return {key: text for key in keys if self._published.get(key, -1.0) < until}
 
     def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
         tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
         if tasks:
-            texts = self.backend.coder.encode_tasks(_storable(tasks), self._calls, self.backend.address)
+            texts = self.backend.coder.encode_tasks(_storable(tasks), self._arguments, self.backend.address)
             with self._lock:
                 for task_id in tasks:   # so that a second try need not encode again; the tasks are let go
                     batch.pop(task_id)
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
-    def _gather(self) -> dict[Task[Any], None]:
+    def _collect(self) -> dict[Task[Any], None]:
         """Move what has come to where it can be found by id. The lock is held.
 
         Return references to all of it, for the caller to let go when the lock is free: that may run finalizers.
         """
         take, waiting = self._queue.popleft, self._waiting
         # Once each: of a short task the queue holds both the begin and the end.
-        came = dict.fromkeys([take() for _ in range(len(self._queue))])
+        collected = dict.fromkeys([take() for _ in range(len(self._queue))])
         last = None
-        for task in came:
+        for task in collected:
             spec = task._spec
             if spec is not last:
                 pool: Any = spec.pool
@@ -448,37 +448,37 @@ class Recorder:
                 # task.id, written out: this runs for every task, in competition with those that run
                 extra = task._extra
                 waiting[f"{prefix}{task._seq:012x}" if extra is None or extra.task_id is None else extra.task_id] = task
-        return came
+        return collected
 
     def _held(self) -> int:
         """How many tasks have something that is not stored."""
         with self._lock:
-            came = self._gather()
+            collected = self._collect()
             held = len(self._writing.keys() | self._waiting.keys())
-        del came
+        del collected
         return held
 
-    def _let_go_of_the_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         """The store cannot be written: the memory must not fill up with what it should have taken."""
         with self._lock:
-            came = self._gather()
-            over = len(self._waiting) - HELD_MOST
-            gone = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
-        for task in gone:
-            if task in self._passing:
-                del self._passing[task]
-                self._calls.pop(task, None)
-        del came, gone
+            collected = self._collect()
+            over = len(self._waiting) - MAX_HELD
+            dropped = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
+        for task in dropped:
+            if task in self._releasable:
+                del self._releasable[task]
+                self._arguments.pop(task, None)
+        del collected, dropped
         if over > 0:
-            self.given_up += over
+            self.dropped += over
             log.error("%d result(s) of supervisor %s are given up: more than %d wait for a store that cannot be written",
-                      over, self.supervisor_id, HELD_MOST)
+                      over, self.supervisor_id, MAX_HELD)
 
-    def _answer(self, error: BaseException) -> None:
-        for _ in range(len(self._marks)):
-            mark = self._marks.popleft()
-            mark.error = error
-            mark.gate.release()
+    def _fail_flushes(self, error: BaseException) -> None:
+        for _ in range(len(self._flush_requests)):
+            request = self._flush_requests.popleft()
+            request.error = error
+            request.done.release()
 
 
 def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
@@ -498,7 +498,7 @@ def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
     return good
 
 
-_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+_recorders: weakref.WeakSet[ResultWriter] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

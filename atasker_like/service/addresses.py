@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "bind"]
 
 #: Bytes of a path at most: the kernel's limit is 108 on Linux and 104 elsewhere, with the zero at the end.
-_LONGEST = 103
+_MAX_PATH = 103
 
 #: Connections that may wait to be accepted: with a few hundred clients at once, none is turned away.
 BACKLOG = 512
@@ -53,16 +53,16 @@ class Address:
         elif address.startswith("unix:"):
             self.path = address[len("unix:"):]
         elif address.startswith("tcp://"):
-            self._split(address[len("tcp://"):], address)
+            self._parse_host_and_port(address[len("tcp://"):], address)
         elif "/" in address or os.sep in address:
             self.path = address
         else:
-            self._split(address, address)
+            self._parse_host_and_port(address, address)
         if self.path is not None:
-            self.path = _wherever_we_go(self.path)
+            self.path = _absolute(self.path)
             self._check_path(self.path)
 
-    def _split(self, text: str, address: str) -> None:
+    def _parse_host_and_port(self, text: str, address: str) -> None:
         host, colon, port = text.rpartition(":")
         if not colon or not (port.isascii() and port.isdigit() and len(port) < 10) or not host:     # isdigit() alone takes '²'
             raise InvalidArgumentError(f"{address!r} is no address; write '/run/lab.sock' or './lab.sock' for a Unix domain "
@@ -86,7 +86,7 @@ class Address:
     def _check_path(self, path: str) -> None:
         if not hasattr(socket, "AF_UNIX"):
             raise InvalidArgumentError("this system has no Unix domain sockets; use '127.0.0.1:8500' and a token")
-        if not path or "\0" in path or len(os.fsencode(path)) > _LONGEST:
+        if not path or "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
             raise InvalidArgumentError(f"the path of a socket has 1 to 103 bytes, not {len(os.fsencode(path))}: {path!r}")
 
     @property
@@ -108,7 +108,7 @@ class Address:
         return f"Address({str(self)!r})"
 
 
-def _wherever_we_go(path: str) -> str:
+def _absolute(path: str) -> str:
     """Make a relative path an absolute one, if there is room."""
     if not path or os.path.isabs(path):
         return path
@@ -117,7 +117,7 @@ def _wherever_we_go(path: str) -> str:
         whole = os.path.join(os.getcwd(), path[2:] if path.startswith("./") else path)
     except OSError:                         # the folder has been removed
         return path
-    return whole if len(os.fsencode(whole)) <= _LONGEST else path
+    return whole if len(os.fsencode(whole)) <= _MAX_PATH else path
 
 
 def bind(address: Address) -> socket.socket:
@@ -127,35 +127,35 @@ def bind(address: Address) -> socket.socket:
     """
     if address.path is None:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        made = socket.socket(family, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             if os.name == "posix":
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # a port left a minute ago is free
-            made.bind((address.host, address.port))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # a port left a minute ago is free
+            listener.bind((address.host, address.port))
         except BaseException:
-            made.close()
+            listener.close()
             raise
-        return made
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        return listener
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_dead(address.path)
+        _remove_stale_socket(address.path)
         try:
-            os.fchmod(made.fileno(), 0o600)         # on Linux, the mode that its file begins with
+            os.fchmod(listener.fileno(), 0o600)         # on Linux, the mode that its file begins with
         except OSError:
             pass
-        made.bind(address.path)
+        listener.bind(address.path)
         # Elsewhere the file has been open to others until here, and nobody can have come in: before listen(), whoever
         # connects is refused.
         os.chmod(address.path, 0o600)
         # At once: one that does not listen looks dead to another service that wants the same path.
-        made.listen(BACKLOG)
+        listener.listen(BACKLOG)
     except BaseException:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
-def _remove_dead(path: str) -> None:
+def _remove_stale_socket(path: str) -> None:
     """Remove the socket that a service left behind which was killed; one that answers stays, and so does any other file."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):

@@ -16,7 +16,7 @@ from .. import _checks
 from ..errors import (InvalidArgumentError, InvalidTypeError, ServiceConnectionError,
                       SupervisorStoppedError)
 from .addresses import Address
-from .client_connection import Link, TaskFuture
+from .client_connection import ClientConnection, TaskFuture
 from .service import Service
 from .task import Task, TaskResult
 from .wire import MAX_MESSAGE, encode, encode_request, shortened
@@ -62,8 +62,8 @@ class Client:
             raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
         self._token = token
         self._max_message = _checks.count("max_message", max_message, 256)
-        self._link: Link | None = None
-        self._connecting: asyncio.Future[Link] | None = None
+        self._connection: ClientConnection | None = None
+        self._connecting: asyncio.Future[ClientConnection] | None = None
         self._prefix = os.urandom(6).hex()
         self._numbers = count(1)
 
@@ -78,7 +78,7 @@ class Client:
         :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow.
         :raises ServiceConnectionError: (a ConnectionError) the service is not there, or went away.
         """
-        name, declared = _target(target, task)
+        name, declared = _split_target(target, task)
         return await self._request(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
 
     async def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
@@ -87,7 +87,7 @@ class Client:
 
         :raises TaskExecutionError: (a RuntimeError) with ``check``: the task failed.
         """
-        name, declared = _target(target, task)
+        name, declared = _split_target(target, task)
         return await self._execute(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
 
     async def close(self) -> None:
@@ -95,15 +95,15 @@ class Client:
 
         :raises InvalidArgumentError: (a ValueError) it is connected in another loop, which has not been closed.
         """
-        connecting, link = self._connecting, self._link
-        if link is not None and not link.is_of_this_loop():
-            raise self._elsewhere()
-        self._connecting = self._link = None
+        connecting, connection = self._connecting, self._connection
+        if connection is not None and not connection.is_usable_here():
+            raise self._wrong_loop_error()
+        self._connecting = self._connection = None
         if connecting is not None and not connecting.done() and connecting.get_loop() is asyncio.get_running_loop():
             connecting.cancel()
             await asyncio.wait([connecting])
-        if link is not None:
-            await link.close()
+        if connection is not None:
+            await connection.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -118,51 +118,51 @@ class Client:
 
     async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskFuture[TaskResult]:
-        link, future = await self._send(target, name, payload, metadata, check, tell=True)
+        connection, future = await self._send(target, name, payload, metadata, check, confirm=True)
         try:
-            await link.accepted(future)
+            await connection.accepted(future)
         except BaseException:
-            link.forget(future)
+            connection.drop(future)
             raise
         return future
 
     async def _execute(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskResult:
-        link, future = await self._send(target, name, payload, metadata, check, tell=False)
+        connection, future = await self._send(target, name, payload, metadata, check, confirm=False)
         try:
             result: TaskResult = await future
             return result
         finally:
-            link.forget(future)
+            connection.drop(future)
 
     async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any], check: bool,
-                    tell: bool) -> tuple[Link, TaskFuture[TaskResult]]:
+                    confirm: bool) -> tuple[ClientConnection, TaskFuture[TaskResult]]:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
-            line = encode_request(task_id, target, name, payload, metadata, tell)
+            line = encode_request(task_id, target, name, payload, metadata, confirm)
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(f"task {name} cannot be sent: {error}") from error
         if len(line) > self._max_message:
             raise InvalidArgumentError(f"task {name} has {len(line)} bytes as JSON, and a message has {self._max_message} at most; "
                                        "raise max_message on both sides, or send less")
-        link = self._link
-        if link is None or not link.is_open:
-            link = await self._connect()
-        elif link.loop is not asyncio.get_running_loop():
-            if not link.is_of_this_loop():
-                raise self._elsewhere()
-            link = await self._connect()
-        if link.is_full:
-            await link.room()
-        return link, link.send(line, task_id, check, tell)
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            connection = await self._connect()
+        elif connection.loop is not asyncio.get_running_loop():
+            if not connection.is_usable_here():
+                raise self._wrong_loop_error()
+            connection = await self._connect()
+        if connection.is_full:
+            await connection.wait_writable()
+        return connection, connection.send(line, task_id, check, confirm)
 
-    async def _connect(self) -> Link:
+    async def _connect(self) -> ClientConnection:
         """Connect; whoever comes meanwhile waits for the same connection."""
         loop = asyncio.get_running_loop()
         connecting = self._connecting
         if connecting is None or connecting.done() or connecting.get_loop() is not loop:
-            connecting = self._connecting = loop.create_task(self._connect_now())
-            connecting.add_done_callback(_look_at)
+            connecting = self._connecting = loop.create_task(self._open_connection())
+            connecting.add_done_callback(_mark_error_retrieved)
         await asyncio.wait([connecting])        # which goes on for the others when this request is cancelled
         if connecting.cancelled():
             raise ServiceConnectionError(f"the connection with the service at {self.place} was given up: the client was closed")
@@ -179,37 +179,37 @@ class Client:
             raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error.strerror or error}; see whether "
                                          "it runs") from error
 
-    async def _connect_now(self) -> Link:
-        link = Link(str(self.place), self._max_message)
+    async def _open_connection(self) -> ClientConnection:
+        connection = ClientConnection(str(self.place), self._max_message)
         try:
-            await asyncio.wait_for(self._reach(link), CONNECT_TIMEOUT)
+            await asyncio.wait_for(self._open_transport(connection), CONNECT_TIMEOUT)
             if self._connecting is not asyncio.current_task():      # before 3.12, wait_for() may have missed the cancelling
                 raise asyncio.CancelledError
         except BaseException:
-            link.abort()                # and it may have connected all the same
+            connection.abort()                # and it may have connected all the same
             raise
         if self._token is not None:
-            link.write(encode({"token": self._token}))
-        self._link = link
-        return link
+            connection.write(encode({"token": self._token}))
+        self._connection = connection
+        return connection
 
-    async def _reach(self, link: Link) -> None:
+    async def _open_transport(self, connection: ClientConnection) -> None:
         loop, place = asyncio.get_running_loop(), self.place
         if isinstance(place, Service):
-            await loop.create_connection(lambda: link, sock=await _socket_pair(place))
+            await loop.create_connection(lambda: connection, sock=await _socket_pair(place))
         elif place.path is not None:
-            transport, _ = await loop.create_unix_connection(lambda: link, place.path)
+            transport, _ = await loop.create_unix_connection(lambda: connection, place.path)
             if transport.get_extra_info("peername") is None:
                 # asyncio takes the answer of a full backlog for that of a connection which is on its way.
                 raise BlockingIOError(errno.EAGAIN, "it has too many connections to take just now")
         else:
-            await loop.create_connection(lambda: link, place.host, place.port)
+            await loop.create_connection(lambda: connection, place.host, place.port)
 
-    def _elsewhere(self) -> InvalidArgumentError:
+    def _wrong_loop_error(self) -> InvalidArgumentError:
         return InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
 
 
-def _look_at(connecting: asyncio.Future[Link]) -> None:
+def _mark_error_retrieved(connecting: asyncio.Future[ClientConnection]) -> None:
     """Whoever connected may have been cancelled: then nobody sees the error, which is no matter."""
     if not connecting.cancelled():
         connecting.exception()
@@ -217,28 +217,28 @@ def _look_at(connecting: asyncio.Future[Link]) -> None:
 
 async def _socket_pair(service: Service) -> socket.socket:
     """Connect with a service of this process, by a pair of sockets: what works here works between processes."""
-    home = service.supervisor.own_loop().get_loop()
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    taking = service.local_server().take(theirs)        # which closes it if it does not take it
+    loop = service.supervisor.own_loop().get_loop()
+    client_end, server_end = socket.socketpair()
+    client_end.setblocking(False)
+    server_end.setblocking(False)
+    adding = service._get_local_server()._add_local_client(server_end)        # which closes it if it does not take it
     try:
-        if home is asyncio.get_running_loop():
-            await taking
+        if loop is asyncio.get_running_loop():
+            await adding
         else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(taking, home))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(adding, loop))
     except BaseException as error:
-        ours.close()
-        if home.is_closed():            # with the supervisor, and nobody looks at the other end
-            taking.close()
-            theirs.close()
+        client_end.close()
+        if loop.is_closed():            # with the supervisor, and nobody looks at the other end
+            adding.close()
+            server_end.close()
             if isinstance(error, RuntimeError):
                 raise SupervisorStoppedError(f"supervisor {service.supervisor.id} has been stopped") from error
         raise
-    return ours
+    return client_end
 
 
-def _target(target: Any, task: Any) -> tuple[str | None, Task]:
+def _split_target(target: Any, task: Any) -> tuple[str | None, Task]:
     """Tell ``(target, task)`` from ``(task)`` alone."""
     if task is None and isinstance(target, Task):
         return None, target

@@ -27,7 +27,7 @@ else:
     class _Future(_Subscript, asyncio.Future):
         """Makes ``TaskFuture[T]`` work at run time, also where asyncio's own futures refuse it (3.8)."""
 
-__all__ = ["Link", "TaskFuture"]
+__all__ = ["ClientConnection", "TaskFuture"]
 
 
 class TaskFuture(_Future[T]):
@@ -61,7 +61,7 @@ class TaskFuture(_Future[T]):
         self.task_id = task_id
 
 
-def _settle(future: TaskFuture[TaskResult], result: TaskResult) -> None:
+def _resolve(future: TaskFuture[TaskResult], result: TaskResult) -> None:
     if future.done():
         return
     if future._check and not result.ok:
@@ -74,7 +74,7 @@ _new_future: Any = asyncio.Future.__new__
 _init_future: Any = asyncio.Future.__init__
 
 
-class Link(LineProtocol):
+class ClientConnection(LineProtocol):
     """A connection, in its loop's thread."""
 
     def __init__(self, place: str, max_message: int) -> None:
@@ -82,29 +82,29 @@ class Link(LineProtocol):
         self.loop = asyncio.get_running_loop()
         self.is_open = False
         self.is_full = False                        # the service does not read as fast as we write
-        self._place = place
+        self._address = place
         self._max_message = max_message
         self._results: dict[str, TaskFuture[TaskResult]] = {}
         self._accepted: dict[str, asyncio.Future[None]] = {}
         self._requests: list[bytes] = []          # to be written together
-        self._room: asyncio.Future[None] | None = None     # done when it is not full any more
-        self._why = "it closed the connection"
+        self._writable: asyncio.Future[None] | None = None     # done when it is not full any more
+        self._close_reason = "it closed the connection"
         self._closing = False                       # as soon as nobody waits for an answer
-        self._gone: asyncio.Future[None] = self.loop.create_future()
+        self._closed: asyncio.Future[None] = self.loop.create_future()
 
     # -- for the client ------------------------------------------------------------------------------
 
-    def send(self, line: bytes, task_id: str, check: bool, tell: bool) -> TaskFuture[TaskResult]:
+    def send(self, line: bytes, task_id: str, check: bool, confirm: bool) -> TaskFuture[TaskResult]:
         """Send a request; return the future of its result."""
         if not self.is_open:
-            raise self._lost()
+            raise self._lost_error()
         results = self._results
         # TaskFuture(), written out: a request makes one, and its own constructor takes as long again.
         future: TaskFuture[TaskResult] = _new_future(TaskFuture)
         _init_future(future, loop=self.loop)
         future.task_id, future._check = task_id, check
         results[task_id] = future
-        if tell:
+        if confirm:
             self._accepted[task_id] = self.loop.create_future()
         if len(results) == 1 and not self._requests:
             self._transport.write(line)     # nothing is on its way: no other request is near that could go with it
@@ -116,7 +116,7 @@ class Link(LineProtocol):
         """Wait until the service has accepted the task of a future."""
         await self._accepted[future.task_id]
 
-    def forget(self, future: TaskFuture[TaskResult]) -> None:
+    def drop(self, future: TaskFuture[TaskResult]) -> None:
         """Nobody waits for a future any more."""
         self._results.pop(future.task_id, None)
         self._accepted.pop(future.task_id, None)
@@ -129,39 +129,39 @@ class Link(LineProtocol):
             self.loop.call_soon(self._flush)
         self._requests.append(line)
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         """Wait until the service has read what was sent."""
         while self.is_full and self.is_open:
-            if self._room is None:
-                self._room = self.loop.create_future()
-            await asyncio.wait([self._room])        # which goes on for the others when this request is cancelled
+            if self._writable is None:
+                self._writable = self.loop.create_future()
+            await asyncio.wait([self._writable])        # which goes on for the others when this request is cancelled
 
     def close_when_idle(self) -> None:
         """Close the connection as soon as nobody waits for an answer."""
         self._closing = True
         if not self._results and self.is_open:
-            self._leave()
+            self._close_transport()
 
-    def is_of_this_loop(self) -> bool:
+    def is_usable_here(self) -> bool:
         """Say whether it can be dealt with here: in its loop; or since it is lost, as it is with its loop."""
         if self.loop is asyncio.get_running_loop():
             return True
         if self.loop.is_closed():
-            self.forsake()
+            self.detach()
         return self._transport is None
 
-    def when_lost(self, call: Callable[[], object]) -> None:
+    def add_close_callback(self, call: Callable[[], object]) -> None:
         """Have a function called in the loop when the connection is closed."""
-        self._gone.add_done_callback(lambda _: call())
+        self._closed.add_done_callback(lambda _: call())
 
     async def close(self) -> None:
         """Close the connection, and wait until it is."""
         if self._transport is not None:
-            self._why = "the client was closed"
-            self._leave()
-            await asyncio.shield(self._gone)
+            self._close_reason = "the client was closed"
+            self._close_transport()
+            await asyncio.shield(self._closed)
 
-    def _leave(self) -> None:
+    def _close_transport(self) -> None:
         """Close the connection. What the service does not read just now, it may not read for long; and it has accepted none of
         that."""
         self.is_open = False
@@ -177,9 +177,9 @@ class Link(LineProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def forsake(self) -> None:
+    def detach(self) -> None:
         self.is_open = False
-        super().forsake()
+        super().detach()
 
     def _flush(self) -> None:
         if self._requests and self._transport is not None and not self._transport.is_closing():
@@ -193,55 +193,55 @@ class Link(LineProtocol):
         self.is_open = True
 
     def buffer_updated(self, nbytes: int) -> None:
-        for line in self._read(nbytes):
-            self._take(line)
+        for line in self._split_lines(nbytes):
+            self._handle(line)
         if self._closing:
             self.close_when_idle()
-        if len(self._rest) > self._max_message:
-            self._give_up(f"an answer is longer than {self._max_message} bytes; raise max_message")
+        if len(self._partial) > self._max_message:
+            self._fail(f"an answer is longer than {self._max_message} bytes; raise max_message")
 
     def pause_writing(self) -> None:
         self.is_full = True
 
     def resume_writing(self) -> None:
         self.is_full = False
-        self._let_in()
+        self._resume_senders()
 
     def connection_lost(self, error: BaseException | None) -> None:
         self.is_open = False
         self._transport = None
         if error is not None:
-            self._why = str(error) or type(error).__name__
-        self._let_in()
+            self._close_reason = str(error) or type(error).__name__
+        self._resume_senders()
         accepted, self._accepted = self._accepted, {}
         results, self._results = self._results, {}
         for waiting in accepted.values():
             if not waiting.done():
-                waiting.set_exception(self._lost())
+                waiting.set_exception(self._lost_error())
         for task_id, future in results.items():
             if not future.done():
-                future.set_exception(self._lost())
+                future.set_exception(self._lost_error())
                 if task_id in accepted:
                     future.exception()      # told already, to who waits for its being accepted
-        if not self._gone.done():
-            self._gone.set_result(None)
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     # -- answers -------------------------------------------------------------------------------------
 
-    def _take(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
             if len(line) > self._max_message:
                 raise ValueError(f"an answer is longer than {self._max_message} bytes; raise max_message")
             message = decode(line)
         except ValueError as error:
-            self._give_up(f"what came is no answer of a service: {error}")
+            self._fail(f"what came is no answer of a service: {error}")
             return
         status, task_id = message.get("status"), message.get("id")
         result = result_of(message)
         if result is not None:
             future = self._results.pop(task_id, None)       # type: ignore[arg-type]
             if future is not None:
-                _settle(future, result)
+                _resolve(future, result)
         elif status == "accepted":
             waiting = self._accepted.pop(task_id, None)     # type: ignore[arg-type]
             if waiting is not None and not waiting.done():
@@ -249,7 +249,7 @@ class Link(LineProtocol):
         elif status == "refused":
             self._refused(task_id, TaskRefusedError(str(message.get("message")), str(message.get("reason"))))
         elif status == "closed":
-            self._why = f"it said: {message.get('message')}"
+            self._close_reason = f"it said: {message.get('message')}"
             self.is_open = False
 
     def _refused(self, task_id: Any, error: TaskRefusedError) -> None:
@@ -261,15 +261,15 @@ class Link(LineProtocol):
         elif future is not None and not future.done():
             future.set_exception(error)
 
-    def _give_up(self, why: str) -> None:
-        self._why = why
+    def _fail(self, why: str) -> None:
+        self._close_reason = why
         self.abort()
 
-    def _let_in(self) -> None:
-        room, self._room = self._room, None
+    def _resume_senders(self) -> None:
+        room, self._writable = self._writable, None
         if room is not None:
             room.set_result(None)
 
-    def _lost(self) -> ServiceConnectionError:
-        return ServiceConnectionError(f"the connection with the service at {self._place} is lost: {self._why}. A task without "
+    def _lost_error(self) -> ServiceConnectionError:
+        return ServiceConnectionError(f"the connection with the service at {self._address} is lost: {self._close_reason}. A task without "
                                       "an answer may have run, or may still; the next request connects again")

@@ -22,7 +22,7 @@ from ..engine.result import Failure
 from ..engine.task import CANCELED
 from ..errors import TaskRefusedError
 from .framing import LineProtocol
-from .wire import (check_request, decode, encode, encode_error, encode_fitting, encode_refusal,
+from .wire import (check_request, decode, encode, encode_error, encode_within, encode_refusal,
                    encode_result, shortened)
 
 TYPE_CHECKING = False
@@ -39,13 +39,13 @@ __all__ = ["Connection"]
 _MAX_GREETING = 1 << 14
 
 #: Answers of so many times ``max_message`` bytes may wait for a client that does not read them.
-_UNREAD = 8
+_MAX_UNREAD = 8
 
 #: Bytes of an answer beyond which it is not kept to be written with others.
-_LARGE = 4096
+_FLUSH_AT = 4096
 
 #: Seconds in which a client takes the last answers when its connection is closed.
-_GRACE = 2.0
+_CLOSE_TIMEOUT = 2.0
 
 
 class Connection(LineProtocol):
@@ -58,14 +58,14 @@ class Connection(LineProtocol):
         self._loop = asyncio.get_running_loop()
         self.mailbox = mailbox_of(self._loop)
         self._transport: Any = None
-        self._trusted = not server.wants_token
+        self._authenticated = not server._requires_token
         self._lines: deque[bytes] = deque()       # read, and not looked at: too much is in flight
         self._timer: asyncio.TimerHandle | None = None     # for the rest of it, or for the token
-        self._calls: set[str] = set()             # the ids in flight
-        self._bytes = 0                             # of their requests
+        self._in_flight: set[str] = set()             # the ids in flight
+        self._bytes_in_flight = 0                             # of their requests
         self._reading = True
-        self._working = False                       # the lines are being looked at
-        self._unread = False                        # the client does not read its answers
+        self._processing = False                       # the lines are being looked at
+        self._peer_not_reading = False                        # the client does not read its answers
         self._answers: list[bytes] = []           # to be written together
         self._flushing = False                      # in the next turn of the loop
         self._finishing = False                     # no more requests: closed when all are answered
@@ -75,34 +75,34 @@ class Connection(LineProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        reason = self._server.came(self)
+        reason = self._server._connection_opened(self)
         if reason is not None:
-            self._break("busy", reason)
-        elif not self._trusted:
-            self._start_timer(self._server.message_timeout, self._too_slow)
+            self._reject_and_close("busy", reason)
+        elif not self._authenticated:
+            self._start_timer(self._server.message_timeout, self._timed_out)
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._closed:
             return
-        lines = self._read(nbytes)
+        lines = self._split_lines(nbytes)
         if lines:
             self._lines.extend(lines)
-            self._work()
+            self._process_lines()
             if self._closed:
                 return
-        if self._rest:
-            if len(self._rest) > self._most:
-                self._break("message", f"a message is longer than {self._most} bytes")
-            elif self._trusted:
-                self._time_the_rest(bool(lines))
-        elif self._timer is not None and self._trusted:
+        if self._partial:
+            if len(self._partial) > self._max_line:
+                self._reject_and_close("message", f"a message is longer than {self._max_line} bytes")
+            elif self._authenticated:
+                self._time_partial_line(bool(lines))
+        elif self._timer is not None and self._authenticated:
             self._stop_timer()
 
-    def _time_the_rest(self, progressed: bool) -> None:
+    def _time_partial_line(self, progressed: bool) -> None:
         if progressed:
             self._stop_timer()
         if self._timer is None:
-            self._start_timer(self._server.message_timeout, self._too_slow)
+            self._start_timer(self._server.message_timeout, self._timed_out)
 
     def _start_timer(self, seconds: float, call: Callable[[], None]) -> None:
         self._timer = self._loop.call_later(seconds, call)
@@ -114,59 +114,59 @@ class Connection(LineProtocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; it may wait for its answers all the same, or be gone: that shows when they are written."""
-        if self._closed or not self._trusted or _is_gone(self._transport.get_extra_info("socket")):
+        if self._closed or not self._authenticated or _peer_has_closed(self._transport.get_extra_info("socket")):
             return False
         self._stop_timer()
-        if self._rest:
-            self._rest.clear()
+        if self._partial:
+            self._partial.clear()
             self._answers.append(encode({"status": "closed", "reason": "message",
                                          "message": "the last message is not complete: there is no newline at its end"}))
         self.finish()
         if not self._closed:
-            self._server.leaves(self)
+            self._server._connection_half_closed(self)
         return True
 
     def pause_writing(self) -> None:
-        self._unread = True
+        self._peer_not_reading = True
 
     def resume_writing(self) -> None:
-        self._unread = False
-        self._work()
+        self._peer_not_reading = False
+        self._process_lines()
 
     def connection_lost(self, error: BaseException | None) -> None:
         self._closed = True
         self._lines.clear()
-        self._rest.clear()
+        self._partial.clear()
         self._answers.clear()
         self._stop_timer()
-        self._server.gone(self)
+        self._server._connection_closed(self)
 
     # -- requests ------------------------------------------------------------------------------------
 
     @property
-    def _most(self) -> int:
-        return self._server.max_message if self._trusted else _MAX_GREETING
+    def _max_line(self) -> int:
+        return self._server.max_message if self._authenticated else _MAX_GREETING
 
-    def _work(self) -> None:
+    def _process_lines(self) -> None:
         """Look at the lines that have come, as long as not too much is in flight."""
-        if self._working:
+        if self._processing:
             return                      # a request has ended as it was taken
         lines, server = self._lines, self._server
-        ending = server.is_closing      # each of them is refused: nothing is to be waited for
+        ending = server._is_closing      # each of them is refused: nothing is to be waited for
         full = False
-        self._working = True
+        self._processing = True
         try:
             while lines and not self._closed:
-                if (len(self._calls) >= server.max_in_flight or self._bytes > server.max_message or self._unread) and not ending:
+                if (len(self._in_flight) >= server.max_in_flight or self._bytes_in_flight > server.max_message or self._peer_not_reading) and not ending:
                     full = True
                     break
                 line = lines.popleft()
-                if len(line) > self._most:
-                    self._break("message", f"a message is longer than {self._most} bytes")
+                if len(line) > self._max_line:
+                    self._reject_and_close("message", f"a message is longer than {self._max_line} bytes")
                 elif line:                  # an empty line does no harm
-                    self._take(line)
+                    self._handle(line)
         finally:
-            self._working = False
+            self._processing = False
         if not self._flushing:
             self._flush()               # the last thing that is done here: whoever reads it may go on
         if self._closed:
@@ -182,25 +182,25 @@ class Connection(LineProtocol):
         if self._finishing:
             self._close_when_answered()
 
-    def _take(self, line: bytes) -> None:
+    def _handle(self, line: bytes) -> None:
         try:
             message = decode(line)
-            if not self._trusted:
-                self._look_at_token(message)
+            if not self._authenticated:
+                self._authenticate(message)
             if self._closed or ("token" in message and len(message) == 1):
                 return                  # it is nothing but a token, whether anybody asked for it or not
             request_id = check_request(message)
         except (ValueError, RecursionError) as error:       # whoever sends this does not speak the language
-            self._break("message", f"{error}")
+            self._reject_and_close("message", f"{error}")
             return
-        call = Call(self, request_id, len(line), message.get("tell") is True)
+        request = PendingRequest(self, request_id, len(line), message.get("tell") is True)
         try:
-            if request_id in self._calls:
+            if request_id in self._in_flight:
                 raise TaskRefusedError(f"a request with the id {shortened(request_id, 40)!r} is in flight already")
-            if self._server.is_closing:
+            if self._server._is_closing:
                 raise TaskRefusedError(f"service {self._service.name!r} is being stopped", "stopped")
             # In a context of its own: not in that of the task whose end has led here.
-            self._server.context.copy().run(self._service.accept, message, call)
+            self._server.context.copy().run(self._service._accept, message, request)
         except TaskRefusedError as error:
             log.debug("service %s refused a request: %s", self._service.name, error)
             self._answers.append(encode_refusal(request_id, error.reason, str(error), self._server.max_message))
@@ -209,53 +209,53 @@ class Connection(LineProtocol):
             self._answers.append(encode_refusal(request_id, "message", described(error),
                                                 self._server.max_message))
         else:
-            if not call.ended:
-                self._calls.add(request_id)
-                self._bytes += call.size
-                if call.tell:
-                    self._answers.append(_accepted(request_id))
+            if not request.done:
+                self._in_flight.add(request_id)
+                self._bytes_in_flight += request.size
+                if request.confirm:
+                    self._answers.append(_accepted_line(request_id))
 
-    def _look_at_token(self, message: dict[str, Any]) -> None:
-        if not self._server.is_trusted(message):
-            self._break("token", "the token is wrong, or was not the first message")
+    def _authenticate(self, message: dict[str, Any]) -> None:
+        if not self._server._accepts_token(message):
+            self._reject_and_close("token", "the token is wrong, or was not the first message")
             return
-        self._trusted = True
+        self._authenticated = True
         self._stop_timer()
 
     # -- answers -------------------------------------------------------------------------------------
 
-    def ended(self, call: Call) -> None:
+    def task_done(self, request: PendingRequest) -> None:
         """The task of a request has ended; in the loop's thread."""
-        self._service.ended()
-        call.ended = True
-        if call.request_id in self._calls:
-            self._calls.discard(call.request_id)
-            self._bytes -= call.size
-        elif call.tell:
-            self._answers.append(_accepted(call.request_id))        # it has ended as it was accepted
+        self._service._task_done()
+        request.done = True
+        if request.request_id in self._in_flight:
+            self._in_flight.discard(request.request_id)
+            self._bytes_in_flight -= request.size
+        elif request.confirm:
+            self._answers.append(_accepted_line(request.request_id))        # it has ended as it was accepted
         if self._closed:
             return          # and nobody looks at its error: the log will have it
-        task = call.task
+        task = request.task
         outcome, most = task._outcome, self._server.max_message
         try:
             if task._status == CANCELED:
-                line = encode_error(call.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "", most)
+                line = encode_error(request.request_id, "TaskCancelledError", f"task {task.name} was cancelled", "", most)
             elif type(outcome) is Failure:
                 outcome.seen = True
                 error = outcome.error
-                line = encode_error(call.request_id, type(error).__name__, text_of(error), traceback_text(error, error.__traceback__), most)
+                line = encode_error(request.request_id, type(error).__name__, text_of(error), traceback_text(error, error.__traceback__), most)
             else:
-                line = encode_result(call.request_id, outcome, most)
+                line = encode_result(request.request_id, outcome, most)
         except BaseException:       # such as a lack of memory: what was accepted is answered
             log.exception("service %s could not tell how task %s ended", self._service.name, task.id)
-            line = encode_error(call.request_id, "RuntimeError", "how the task ended cannot be told; the service's log has why",
+            line = encode_error(request.request_id, "RuntimeError", "how the task ended cannot be told; the service's log has why",
                                 "", most)
         self._answers.append(line)
-        if len(line) > _LARGE:
+        if len(line) > _FLUSH_AT:
             self._flush()           # at once, to see whether the client reads
-        if self._working:
+        if self._processing:
             return                  # a small one goes with those of the other requests
-        if self._calls or self._lines:
+        if self._in_flight or self._lines:
             # Others are near that can go with it. The lines wait for that turn, too: what is done for one of them may make
             # calls such as this one of other connections, and so on from each to the next.
             self._flush_soon()
@@ -272,7 +272,7 @@ class Connection(LineProtocol):
     def _flush_later(self) -> None:
         self._flushing = False
         if self._lines:
-            self._work()
+            self._process_lines()
         else:
             self._flush()
 
@@ -282,7 +282,7 @@ class Connection(LineProtocol):
             return
         self._transport.write(b"".join(self._answers))
         self._answers.clear()
-        if self._unread and self._transport.get_write_buffer_size() > _UNREAD * self._server.max_message:
+        if self._peer_not_reading and self._transport.get_write_buffer_size() > _MAX_UNREAD * self._server.max_message:
             log.warning("service %s closes a connection: its answers are not read", self._service.name)
             self.abort()
 
@@ -293,31 +293,31 @@ class Connection(LineProtocol):
         if self._closed:
             return
         self._finishing = True
-        self._work()
+        self._process_lines()
         if not self._lines:
             self._close_when_answered()
 
     def _close_when_answered(self) -> None:
-        if self._closed or self._calls or self._lines:
+        if self._closed or self._in_flight or self._lines:
             return
         self._flush()
         if not self._closed:
             self._close()
 
-    def _too_slow(self) -> None:
+    def _timed_out(self) -> None:
         self._timer = None
         if self._lines or not self._reading:        # it is we who do not read
-            self._start_timer(self._server.message_timeout, self._too_slow)
+            self._start_timer(self._server.message_timeout, self._timed_out)
             return
-        self._break("message", f"the rest of a message did not come within {self._server.message_timeout:g} s")
+        self._reject_and_close("message", f"the rest of a message did not come within {self._server.message_timeout:g} s")
 
-    def _break(self, reason: str, why: str) -> None:
+    def _reject_and_close(self, reason: str, why: str) -> None:
         """Say why, and close the connection; what it has in flight runs on."""
         log.warning("service %s closes a connection: %s", self._service.name, shortened(why, 300))
         self._flush()
         self._lines.clear()
-        self._rest.clear()
-        self._transport.write(encode_fitting({"status": "closed", "reason": reason, "message": shortened(why, 2000)},
+        self._partial.clear()
+        self._transport.write(encode_within({"status": "closed", "reason": reason, "message": shortened(why, 2000)},
                                              self._server.max_message, "message"))
         self._close()
 
@@ -325,7 +325,7 @@ class Connection(LineProtocol):
         """Close the connection when what has been written is out, and in any case soon."""
         self._closed = True
         self._stop_timer()
-        self._start_timer(_GRACE, self.abort)
+        self._start_timer(_CLOSE_TIMEOUT, self.abort)
         self._transport.close()
 
     def abort(self) -> None:
@@ -335,19 +335,19 @@ class Connection(LineProtocol):
             self._transport.abort()
 
 
-class Call:
+class PendingRequest:
     """A request in flight; called by whoever finishes its task, in whatever thread."""
 
-    __slots__ = ("_connection", "request_id", "task", "size", "tell", "ended")
+    __slots__ = ("_connection", "request_id", "task", "size", "confirm", "done")
 
     task: Task[Any]               # before it is called
 
-    def __init__(self, connection: Connection, request_id: str, size: int, tell: bool) -> None:
+    def __init__(self, connection: Connection, request_id: str, size: int, confirm: bool) -> None:
         self._connection = connection
         self.request_id = request_id
         self.size = size
-        self.tell = tell            # the client waits for its being accepted
-        self.ended = False
+        self.confirm = confirm            # the client waits for its being accepted
+        self.done = False
 
     @property
     def mailbox(self) -> LoopMailbox:
@@ -357,22 +357,22 @@ class Call:
     def __call__(self) -> None:
         connection = self._connection
         if asyncio._get_running_loop() is connection._loop:
-            connection.ended(self)
+            connection.task_done(self)
         else:
             self.post()
 
     def post(self) -> None:
         """Have the loop come to it later."""
         connection = self._connection
-        if not connection.mailbox.post(connection.ended, self):
-            connection._service.ended()         # the loop is closed, and the client gone with it
+        if not connection.mailbox.post(connection.task_done, self):
+            connection._service._task_done()         # the loop is closed, and the client gone with it
 
 
-def _accepted(request_id: str) -> bytes:
+def _accepted_line(request_id: str) -> bytes:
     return encode({"status": "accepted", "id": request_id})
 
 
-def _is_gone(connection: Any) -> bool:
+def _peer_has_closed(connection: Any) -> bool:
     """Say whether the other end of a connection is known to read no more. Of a Unix domain socket it is, at once; of one
     over TCP, when something has been sent there."""
     if not hasattr(select, "poll"):

@@ -9,16 +9,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LineProtocol", "leave_to_parent"]
+__all__ = ["LineProtocol", "keep_inherited"]
 
 #: What is a parent process's, after a fork. A loop shares with its copy in the child what it watches: were the copy of a
 #: transport, or of a coroutine that closes one, to be collected here, the parent would hear no more of its connection.
-_of_the_parent: list[Any] = []
+_inherited: list[Any] = []
 
 
-def leave_to_parent(*things: Any) -> None:
+def keep_inherited(*things: Any) -> None:
     """In a forked process: these are the parent's, and stay as they are."""
-    _of_the_parent.extend(things)
+    _inherited.extend(things)
 
 #: Bytes of the buffer into which a connection reads. asyncio's other way makes one of 256 KiB each time that it reads, which
 #: the C library has the system map, shrink and unmap, for each small request in a loop's thread.
@@ -31,30 +31,30 @@ class LineProtocol(asyncio.BufferedProtocol):
     _transport: Any = None
 
     def __init__(self) -> None:
-        _ends.add(self)
+        _protocols.add(self)
         self._buffer = memoryview(bytearray(_BUFFER))
-        self._rest = bytearray()        # the beginning of a line
+        self._partial = bytearray()        # the beginning of a line
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
-    def _read(self, nbytes: int) -> list[bytes]:
+    def _split_lines(self, nbytes: int) -> list[bytes]:
         """Return the lines that have become whole, and keep the beginning of another one."""
         data = bytes(self._buffer[:nbytes])
-        if not self._rest and data.find(b"\n") == nbytes - 1:
+        if not self._partial and data.find(b"\n") == nbytes - 1:
             return [data[:-1]]          # one, which is what there mostly is
         lines = data.split(b"\n")
         rest = lines.pop()
-        if lines and self._rest:
-            self._rest += lines[0]
-            lines[0] = bytes(self._rest)
-            self._rest.clear()
-        self._rest += rest
+        if lines and self._partial:
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial.clear()
+        self._partial += rest
         return lines
 
     # -- without the loop ----------------------------------------------------------------------------
 
-    def forsake(self) -> None:
+    def detach(self) -> None:
         """Close the socket without the loop, which does not run any more, or runs in the parent process only."""
         transport, self._transport = self._transport, None
         end = getattr(transport, "_sock", None)         # asyncio's own have no other way
@@ -65,16 +65,16 @@ class LineProtocol(asyncio.BufferedProtocol):
     def reset_after_fork(self) -> None:
         """In a forked process: the connection is the parent's. Were it open here, too, the other end would not be told when
         the parent closes it."""
-        leave_to_parent(self, self._transport)
-        self.forsake()
+        keep_inherited(self, self._transport)
+        self.detach()
 
 
 #: The ends of connections, for a fork. In the child no other thread adds to them.
-_ends: weakref.WeakSet[LineProtocol] = weakref.WeakSet()
+_protocols: weakref.WeakSet[LineProtocol] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for end in list(_ends):
+    for end in list(_protocols):
         end.reset_after_fork()
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
-    from .connection import Call
+    from .connection import PendingRequest
     from .service import Service
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -26,12 +26,12 @@ __all__ = ["Handler"]
 
 
 #: Options of a handler, beside ``tt``: what makes sense for a task that starts when its turn comes.
-_OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "retry_on", "ignore_on",
+OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "retry_on", "ignore_on",
             "name", "metadata", "ignore_result")
 
 
 #: Ranks of which a handler keeps the specs.
-_RANKS = 256
+_MAX_LANE_SPECS = 256
 
 
 class Handler:
@@ -44,24 +44,24 @@ class Handler:
         if options.name is None and callable(function):
             options = options.replace(name=f"{service.name}.{task_class.type()}")
         self.spec: TaskSpec = service.supervisor.make_spec(function, tt, options)
-        self._by_rank: dict[int, TaskSpec] = {}       # a dict's operations are atomic; an entry lost costs a little time
+        self._lane_specs: dict[int, TaskSpec] = {}       # a dict's operations are atomic; an entry lost costs a little time
 
-    def start(self, task: TypedTask, rank: int, call: Call) -> None:
+    def start(self, task: TypedTask, rank: int, request: PendingRequest) -> None:
         """Accept a task, of whose end the call is told. In a loop, which does not wait. Errors as :meth:`Pool.submit`."""
-        spec = self.spec if self.task_class.parallel else self._in_lane(rank)
+        spec = self.spec if self.task_class.parallel else self._lane_spec(rank)
         lane = spec.lane
         if spec.tt == TT_COROUTINE and spec.brief and (lane is None or lane.size is lane.rate is None):
             # There is room for it, and nothing comes in between here: the short way.
-            made = call.task = Task(spec, (task,), None, copy_context())
-            made._watchers = [call]
-            if spec.pool.start_inline(made, call.mailbox):        # type: ignore[attr-defined]
+            made = request.task = Task(spec, (task,), None, copy_context())
+            made._watchers = [request]
+            if spec.pool.start_inline(made, request.mailbox):        # type: ignore[attr-defined]
                 return
-        mailbox = call.mailbox
+        mailbox = request.mailbox
         mailbox.hold()      # what is posted to this very loop need not wake it up, nor wait for its next turn
         try:
-            call.task = at_once(spec.pool.start, spec, (task,), None)
-            if not call.task._watch(call):
-                call.post()
+            request.task = at_once(spec.pool.start, spec, (task,), None)
+            if not request.task._watch(request):
+                request.post()
         finally:
             try:
                 mailbox.drain()
@@ -69,27 +69,27 @@ class Handler:
                 mailbox.loop.call_exception_handler(        # type: ignore[union-attr]  # it runs this
                     {"message": f"a call in the loop of service {self.service.name} raised", "exception": error})
 
-    def _in_lane(self, rank: int) -> TaskSpec:
+    def _lane_spec(self, rank: int) -> TaskSpec:
         """Return the spec of tasks that run one at a time; they are made once for each rank."""
-        spec = self._by_rank.get(rank)
+        spec = self._lane_specs.get(rank)
         if spec is None:
-            inner, kind = self.spec, self.service.kind_of_lane()
+            inner, kind = self.spec, self.service._lane_tt()
             if inner.tt == kind:
                 target, options = inner.target, inner.options
             else:
-                target = self._wait_in_thread if kind == TT_THREAD else self._wait_for
+                target = self._run_in_own_pool_blocking if kind == TT_THREAD else self._run_in_own_pool
                 options = TaskOptions(name=inner.name, ignore_result=inner.options.ignore_result)
             spec = self.service.supervisor.make_spec(target, kind, options, lane=self.service.lane, rank=rank)
-            if len(self._by_rank) >= _RANKS:
-                self._by_rank.clear()
-            self._by_rank[rank] = spec
+            if len(self._lane_specs) >= _MAX_LANE_SPECS:
+                self._lane_specs.clear()
+            self._lane_specs[rank] = spec
         return spec
 
-    async def _wait_for(self, task: TypedTask) -> Any:
+    async def _run_in_own_pool(self, task: TypedTask) -> Any:
         """Run the handler in the pool where it belongs, and wait for it, in its place in the lane."""
         spec = self.spec
         try:
-            inner = await self._start(task)
+            inner = await self._start_in_own_pool(task)
         except SupervisorStoppedError:
             # The supervisor is finishing what it has accepted, which this task is, and its pools take nothing new.
             if spec.tt != TT_THREAD:
@@ -103,7 +103,7 @@ class Handler:
             if not inner.done():        # who waited was cancelled
                 inner.cancel()
 
-    async def _start(self, task: TypedTask) -> Task[Any]:
+    async def _start_in_own_pool(self, task: TypedTask) -> Task[Any]:
         """Start a task in the pool of the handler; where others would wait for room, another thread does."""
         spec = self.spec
         try:
@@ -131,7 +131,7 @@ class Handler:
             starting.add_done_callback(_cancel_started)
             raise
 
-    def _wait_in_thread(self, task: TypedTask) -> Any:
+    def _run_in_own_pool_blocking(self, task: TypedTask) -> Any:
         """The same for a lane of threads."""
         spec = self.spec
         try:

@@ -20,7 +20,7 @@ from ..options import unknown_option
 from ..supervisor.schedulers import ManagedWorker
 from .addresses import BACKLOG, Address, bind
 from .connection import Connection
-from .framing import leave_to_parent
+from .framing import keep_inherited
 from .wire import MAX_MESSAGE
 
 TYPE_CHECKING = False
@@ -70,14 +70,14 @@ class Server(ManagedWorker):
         self._socket: socket.socket | None = None
         self._inode: int | None = None
         self._listening: asyncio.AbstractServer | None = None
-        self._guardian: asyncio.Task[None] | None = None
-        self._over: Any = None            # a concurrent future, done when the guardian is
-        self._close_asked: asyncio.Event | None = None
-        self._all_gone: asyncio.Event | None = None
+        self._lifetime_task: asyncio.Task[None] | None = None
+        self._closed: Any = None            # a concurrent future, done when the guardian is
+        self._close_requested: asyncio.Event | None = None
+        self._no_clients: asyncio.Event | None = None
         self._closing = True                # not begun, or about to end
         # Of the loop's thread: those who may send requests, and those who only wait for answers, the longest first.
         self._connections: set[Connection] = set()
-        self._leaving: dict[Connection, None] = {}
+        self._half_closed: dict[Connection, None] = {}
 
     # -- for applications ----------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class Server(ManagedWorker):
     @property
     def clients(self) -> int:
         """How many connections there are."""
-        return len(self._connections) + len(self._leaving)
+        return len(self._connections) + len(self._half_closed)
 
     def close(self, wait: bool | Seconds = True) -> bool:
         """Take no more requests, wait for those that were accepted, send their answers and close the connections. Tasks
@@ -99,20 +99,20 @@ class Server(ManagedWorker):
             for itself, nor does the server's own loop: there it is as if it had said False.
         :return: True when it is closed.
         """
-        loop, guardian, over = self._loop, self._guardian, self._over
+        loop, lifetime_task, closed = self._loop, self._lifetime_task, self._closed
         deadline = deadline_of_stop(wait)
-        if loop is None or guardian is None or loop.is_closed():
+        if loop is None or lifetime_task is None or loop.is_closed():
             return True
         try:
-            loop.call_soon_threadsafe(self._ask_to_close)
+            loop.call_soon_threadsafe(self._request_close)
         except RuntimeError:                # closed meanwhile
             return True
-        if wait is not False and asyncio._get_running_loop() is not loop and not self.service.runs_here():
-            gate = Lock()                   # what this thread sleeps on
-            gate.acquire()
-            over.add_done_callback(lambda _: gate.release())
-            return block(gate.acquire, deadline)
-        return bool(over.done())
+        if wait is not False and asyncio._get_running_loop() is not loop and not self.service._is_running_here():
+            released = Lock()                   # what this thread sleeps on
+            released.acquire()
+            closed.add_done_callback(lambda _: released.release())
+            return block(released.acquire, deadline)
+        return bool(closed.done())
 
     def __enter__(self) -> Server:
         return self
@@ -135,37 +135,37 @@ class Server(ManagedWorker):
 
     def _worker_reset_after_fork(self) -> None:
         """In a forked process: the clients are the parent's, and so is the place where they come in."""
-        leave_to_parent(self._loop, self._guardian, self._listening)
+        keep_inherited(self._loop, self._lifetime_task, self._listening)
         if self._socket is not None:
             self._socket.close()
-        self._loop = self._guardian = self._listening = self._close_asked = self._all_gone = None
+        self._loop = self._lifetime_task = self._listening = self._close_requested = self._no_clients = None
         self._closing = True
-        self._connections, self._leaving = set(), {}
+        self._connections, self._half_closed = set(), {}
 
     # -- lifecycle -----------------------------------------------------------------------------------
 
     def start(self) -> Server:
         """Listen; return the server itself. Errors as :meth:`Service.serve`."""
-        self.service.supervisor.own_loop().run(self.open())
+        self.service.supervisor.own_loop().run(self._open())
         return self
 
-    async def take(self, end: socket.socket) -> None:
+    async def _add_local_client(self, end: socket.socket) -> None:
         """In the loop: one end of a pair of sockets is a client. It is closed when it is not taken.
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
         """
         try:
-            if self._guardian is None or self._guardian.done() or self._loop is not asyncio.get_running_loop():
-                await self.open()
+            if self._lifetime_task is None or self._lifetime_task.done() or self._loop is not asyncio.get_running_loop():
+                await self._open()
             elif self._closing:
-                raise self._stopped()
+                raise self._stopped_error()
             assert self._loop is not None
             await self._loop.connect_accepted_socket(lambda: Connection(self), end)
         except BaseException:
             end.close()
             raise
 
-    async def open(self) -> None:
+    async def _open(self) -> None:
         """In the loop, which is there as long as the supervisor finishes what it has accepted: begin.
 
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped.
@@ -173,9 +173,9 @@ class Server(ManagedWorker):
         from concurrent.futures import Future
 
         if not self.service.supervisor._is_running():
-            raise self._stopped()
+            raise self._stopped_error()
         loop = self._loop = asyncio.get_running_loop()
-        self._close_asked, self._all_gone = asyncio.Event(), asyncio.Event()
+        self._close_requested, self._no_clients = asyncio.Event(), asyncio.Event()
         self._closing = False
         if self._address is not None:
             self._socket = bind(self._address)
@@ -190,27 +190,27 @@ class Server(ManagedWorker):
                 self._socket.close()
                 self._unlink()
                 raise
-        over = self._over = Future()
-        self._guardian = loop.create_task(self._guard())
-        self._guardian.add_done_callback(lambda _: over.set_result(None))
+        closed = self._closed = Future()
+        self._lifetime_task = loop.create_task(self._serve_until_closed())
+        self._lifetime_task.add_done_callback(lambda _: closed.set_result(None))
         self.service.supervisor.register_sync_scheduler(self)
         if not self.service.supervisor._is_running():       # it may have told all that were registered
-            self._ask_to_close()
-            await asyncio.wait([self._guardian])
-            raise self._stopped()
+            self._request_close()
+            await asyncio.wait([self._lifetime_task])
+            raise self._stopped_error()
 
-    def _stopped(self) -> SupervisorStoppedError:
+    def _stopped_error(self) -> SupervisorStoppedError:
         return SupervisorStoppedError(f"service {self.service.name!r} takes no requests: supervisor {self.service.supervisor.id} "
                                       "has been stopped; call start() to go on")
 
-    def _ask_to_close(self) -> None:
+    def _request_close(self) -> None:
         self._closing = True
-        if self._close_asked is not None:
-            self._close_asked.set()
+        if self._close_requested is not None:
+            self._close_requested.set()
 
-    async def _guard(self) -> None:
+    async def _serve_until_closed(self) -> None:
         """Until it is asked to close; then until the last answer is out."""
-        asked, all_gone = self._close_asked, self._all_gone
+        asked, all_gone = self._close_requested, self._no_clients
         assert asked is not None and all_gone is not None
         try:
             await asked.wait()
@@ -220,10 +220,10 @@ class Server(ManagedWorker):
             if self.clients:
                 await all_gone.wait()
         finally:            # cancelled: the loop is about to end
-            if self._close_asked is asked:          # else this is collected in a forked process
+            if self._close_requested is asked:          # else this is collected in a forked process
                 self._closing = True
                 self._stop_listening()
-                for connection in [*self._connections, *self._leaving]:
+                for connection in [*self._connections, *self._half_closed]:
                     connection.abort()
                 self.service.supervisor.unregister_sync_scheduler(self)
 
@@ -244,46 +244,46 @@ class Server(ManagedWorker):
             pass
 
     @property
-    def is_closing(self) -> bool:
+    def _is_closing(self) -> bool:
         """True when no more requests are taken."""
         return self._closing
 
     # -- for connections -----------------------------------------------------------------------------
 
-    def is_trusted(self, message: dict[str, Any]) -> bool:
+    def _accepts_token(self, message: dict[str, Any]) -> bool:
         """Say whether the first message of a connection holds the token."""
         given = message.get("token")
         return (self._token is not None and type(given) is str
                 and hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._token))
 
     @property
-    def wants_token(self) -> bool:
+    def _requires_token(self) -> bool:
         return self._token is not None
 
-    def came(self, connection: Connection) -> str | None:
+    def _connection_opened(self, connection: Connection) -> str | None:
         """A connection has been made; return why it is closed at once, or None."""
         self._connections.add(connection)
-        if self.is_closing:
+        if self._is_closing:
             return "the service is being stopped"
         if len(self._connections) > self.max_clients:
             return f"the service has {self.max_clients} connections already; try again later"
         return None
 
-    def leaves(self, connection: Connection) -> None:
+    def _connection_half_closed(self, connection: Connection) -> None:
         """A client sends no more. Most of these have gone, which is not known before something is written to them: they are
         in nobody's way, and there are not more of them than there may be clients."""
         if connection in self._connections:
             self._connections.discard(connection)
-            self._leaving[connection] = None
-            if len(self._leaving) > self.max_clients:
-                next(iter(self._leaving)).abort()
+            self._half_closed[connection] = None
+            if len(self._half_closed) > self.max_clients:
+                next(iter(self._half_closed)).abort()
 
-    def gone(self, connection: Connection) -> None:
+    def _connection_closed(self, connection: Connection) -> None:
         """A connection has been closed."""
         self._connections.discard(connection)
-        self._leaving.pop(connection, None)
-        if not self.clients and self._closing and self._all_gone is not None:
-            self._all_gone.set()
+        self._half_closed.pop(connection, None)
+        if not self.clients and self._closing and self._no_clients is not None:
+            self._no_clients.set()
 
 
 def _token(token: Any) -> bytes | None:

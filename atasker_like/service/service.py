@@ -23,8 +23,8 @@ from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError,
 from ..options import TaskOptions, unknown_option
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
-from .codecs.schema import form_of
-from .handlers import _OPTIONS, Handler
+from .codecs.schema import codec_for
+from .handlers import OPTIONS, Handler
 from .task import Task as TypedTask
 from .wire import shortened
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..constants import TaskType
     from ..engine.lanes import Lane
-    from .connection import Call
+    from .connection import PendingRequest
     from .server import Server
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -111,9 +111,9 @@ class Service:
             raise InvalidTypeError(f"handler takes a subclass of service.Task, not {task_class!r}; write "
                                    "@service.handler(Calibrate) above the function")
         for option in options:
-            if option not in _OPTIONS:
-                raise unknown_option(option, (*_OPTIONS, "tt"), "handler")
-        form_of(task_class)             # now, and not when the first request comes
+            if option not in OPTIONS:
+                raise unknown_option(option, (*OPTIONS, "tt"), "handler")
+        codec_for(task_class)             # now, and not when the first request comes
 
         def register(function: F) -> F:
             self._register(Handler(self, task_class, function, tt, TaskOptions(**options)))
@@ -156,7 +156,7 @@ class Service:
 
         return Server(self, address, token, **options).start()
 
-    def kind_of_lane(self) -> TaskType:
+    def _lane_tt(self) -> TaskType:
         """Return which pool the lane stands before; the first task settles it."""
         pool = self.lane.pool
         if pool is not None:
@@ -168,7 +168,7 @@ class Service:
 
     # -- for the server ------------------------------------------------------------------------------
 
-    def accept(self, message: dict[str, Any], call: Call) -> None:
+    def _accept(self, message: dict[str, Any], request: PendingRequest) -> None:
         """Accept the task of a request that has been checked for its form; in the server's loop, which does not wait.
 
         The call has its task before it is called, once, when that has ended.
@@ -180,7 +180,7 @@ class Service:
             raise TaskRefusedError(f"this is service {self.name!r}, not {shortened(target, 60)!r}", "unknown")
         handler = self._handlers.get(name)
         if handler is None:
-            raise TaskRefusedError(self._unknown(name), "unknown")
+            raise TaskRefusedError(self._unknown_type(name), "unknown")
         try:
             task = handler.task_class.from_payload(message.get("payload"))
         except InvalidFieldError as error:
@@ -194,33 +194,33 @@ class Service:
                                    "again later", "busy")
         try:
             priority = (message.get("metadata") or {}).get("priority")
-            handler.start(task, task.priority if priority is None else priority, call)
+            handler.start(task, task.priority if priority is None else priority, request)
         except BaseException as error:
-            self.ended()
+            self._task_done()
             if isinstance(error, QueueFullError):
                 raise TaskRefusedError(f"service {self.name!r} has no room for the task: {error}", "busy") from error
             if isinstance(error, SupervisorStoppedError):
                 raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}", "stopped") from error
             raise
 
-    def runs_here(self) -> bool:
+    def _is_running_here(self) -> bool:
         """Say whether this is called by a handler."""
         spec = getattr(current_task(), "_spec", None)
         return spec is not None and any(spec.target is handler.spec.target for handler in list(self._handlers.values()))
 
-    def ended(self) -> None:
+    def _task_done(self) -> None:
         """A task that was accepted has ended."""
         with self._lock:
             self._alive -= 1
 
-    def _unknown(self, name: str) -> str:
+    def _unknown_type(self, name: str) -> str:
         from difflib import get_close_matches
 
         near = get_close_matches(name, self._handlers, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it handles {', '.join(sorted(self._handlers)) or 'none'}"
         return f"service {self.name!r} handles no tasks of type {shortened(name, 60)!r}; {hint}"
 
-    def local_server(self) -> Server:
+    def _get_local_server(self) -> Server:
         """Return the server of clients in this process; made on first use."""
         from .server import Server
 

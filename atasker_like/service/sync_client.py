@@ -17,7 +17,7 @@ from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
 from .client import Client
 from .client_connection import TaskFuture
-from .framing import leave_to_parent
+from .framing import keep_inherited
 from .task import Task, TaskResult
 from .wire import MAX_MESSAGE
 
@@ -37,9 +37,9 @@ class SyncTaskFuture:
 
     def __init__(self, future: TaskFuture[TaskResult]) -> None:
         self._future = future
-        self._settled = threading.Event()
-        self._lost = ""                     # why it cannot come any more
-        future.add_done_callback(lambda _: self._settled.set())     # in the loop's thread, as this is
+        self._done = threading.Event()
+        self._failure = ""                     # why it cannot come any more
+        future.add_done_callback(lambda _: self._done.set())     # in the loop's thread, as this is
 
     @property
     def task_id(self) -> str:
@@ -48,7 +48,7 @@ class SyncTaskFuture:
 
     def done(self) -> bool:
         """Say whether the result is there."""
-        return self._settled.is_set()
+        return self._done.is_set()
 
     def result(self, timeout: Seconds | None = None) -> TaskResult:
         """Return the :class:`TaskResult`; block until it is there.
@@ -61,25 +61,25 @@ class SyncTaskFuture:
             a forked process, and its parent's task.
         """
         def acquire(wait: bool, seconds: float = -1.0) -> bool:
-            return self._settled.wait(0 if not wait else None if seconds < 0 else seconds)
+            return self._done.wait(0 if not wait else None if seconds < 0 else seconds)
 
-        if not self._settled.is_set() and not block(acquire, deadline_of(timeout)):
+        if not self._done.is_set() and not block(acquire, deadline_of(timeout)):
             raise WaitTimeoutError(f"no result of task {self.task_id} after {in_seconds(timeout)} of waiting; it goes on")
-        if self._lost:
-            raise SupervisorStoppedError(f"{self._lost} before the result of task {self.task_id} came")
+        if self._failure:
+            raise SupervisorStoppedError(f"{self._failure} before the result of task {self.task_id} came")
         result: TaskResult = self._future.result()
         return result
 
-    def _lose(self, why: str) -> None:
+    def _fail(self, why: str) -> None:
         if not self._future.done():
-            self._lost = why
-        self._settled.set()
+            self._failure = why
+        self._done.set()
 
     def __repr__(self) -> str:
         return f"<SyncTaskFuture {self.task_id} {'done' if self.done() else 'pending'}>"
 
 
-class _Kept(ManagedWorker):
+class _SupervisorHook(ManagedWorker):
     """A :class:`SyncClient` as the supervisor knows it, which must not keep the client itself: one that is dropped without
     a ``close()`` leaves nothing behind."""
 
@@ -92,10 +92,10 @@ class _Kept(ManagedWorker):
 
     def stop(self, wait: bool | Seconds = False) -> None:
         """The supervisor is being stopped: the connection is closed when what it has in flight is answered, or cannot be."""
-        link = self.client._link
-        if link is not None:
+        connection = self.client._connection
+        if connection is not None:
             try:
-                link.loop.call_soon_threadsafe(link.close_when_idle)
+                connection.loop.call_soon_threadsafe(connection.close_when_idle)
             except RuntimeError:            # the loop is closed
                 pass
 
@@ -103,40 +103,40 @@ class _Kept(ManagedWorker):
         """Its loop has ended."""
         self.supervisor.unregister_sync_scheduler(self)
         # A connection that still waits for answers is closed with its last reference.
-        self.client._link = self.client._connecting = None
+        self.client._connection = self.client._connecting = None
         for future in list(self.futures):
-            future._lose("the supervisor was stopped")
+            future._fail("the supervisor was stopped")
 
     def _worker_reset_after_fork(self) -> None:
         """In a forked process: the connection is the parent's, and so is what it waits for."""
-        leave_to_parent(self.client._link, self.client._connecting)
-        self.client._link = self.client._connecting = None
+        keep_inherited(self.client._connection, self.client._connecting)
+        self.client._connection = self.client._connecting = None
         for future in list(self.futures):
-            future._settled = threading.Event()         # of the other one, a thread of the parent's may have the lock
-            future._lose("the process was forked")
+            future._done = threading.Event()         # of the other one, a thread of the parent's may have the lock
+            future._fail("the process was forked")
 
-    def drop(self) -> None:
+    def client_collected(self) -> None:
         """The client is gone. A finalizer: at any line of any thread."""
-        link, connecting = self.client._link, self.client._connecting
-        if link is not None or connecting is not None:
+        connection, connecting = self.client._connection, self.client._connecting
+        if connection is not None or connecting is not None:
             try:
-                loop = link.loop if link is not None else connecting.get_loop()     # type: ignore[union-attr]
-                loop.call_soon_threadsafe(self._leave)
+                loop = connection.loop if connection is not None else connecting.get_loop()     # type: ignore[union-attr]
+                loop.call_soon_threadsafe(self._close_when_idle)
                 return
             except RuntimeError:            # the loop is closed
                 pass
         self.supervisor.unregister_sync_scheduler(self)
 
-    def _leave(self) -> None:
+    def _close_when_idle(self) -> None:
         """In the loop: close the connection when what is in flight is answered. Until then futures rely on :meth:`_worker_end`."""
-        link, connecting = self.client._link, self.client._connecting
+        connection, connecting = self.client._connection, self.client._connecting
         if connecting is not None:
             connecting.cancel()             # nobody waits for it any more
-        if link is None:
+        if connection is None:
             self.supervisor.unregister_sync_scheduler(self)
         else:
-            link.close_when_idle()
-            link.when_lost(lambda: self.supervisor.unregister_sync_scheduler(self))
+            connection.close_when_idle()
+            connection.add_close_callback(lambda: self.supervisor.unregister_sync_scheduler(self))
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self.client.place}>"
@@ -160,8 +160,8 @@ class SyncClient:
         self._supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self._supervisor, TaskSupervisor):
             raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
-        self._kept = _Kept(self._client, self._supervisor)
-        weakref.finalize(self, self._kept.drop).atexit = False
+        self._hook = _SupervisorHook(self._client, self._supervisor)
+        weakref.finalize(self, self._hook.client_collected).atexit = False
 
     def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
                 priority: int | None = None, timeout: Seconds | None = None) -> SyncTaskFuture:
@@ -170,7 +170,7 @@ class SyncClient:
         :param timeout: seconds to wait at most. Other arguments and errors as :meth:`Client.request`.
         :raises WaitTimeoutError: (a TimeoutError) it is not accepted in time, and may be later.
         """
-        return self._run(self._sync(self._client.request(target, task, check=check, priority=priority)), timeout)
+        return self._run(self._wrap(self._client.request(target, task, check=check, priority=priority)), timeout)
 
     def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
                 priority: int | None = None, timeout: Seconds | None = None) -> TaskResult:
@@ -191,12 +191,12 @@ class SyncClient:
         metadata = {} if priority is None else {"priority": priority}
         if wait:
             return self._run(self._client._execute(target, name, payload, metadata, check), timeout)
-        return self._run(self._sync(self._client._request(target, name, payload, metadata, check)), timeout)
+        return self._run(self._wrap(self._client._request(target, name, payload, metadata, check)), timeout)
 
     def close(self) -> None:
         """Close the connection, as :meth:`Client.close` does."""
-        self._supervisor.unregister_sync_scheduler(self._kept)
-        if self._client._link is not None or self._client._connecting is not None:
+        self._supervisor.unregister_sync_scheduler(self._hook)
+        if self._client._connection is not None or self._client._connecting is not None:
             try:
                 self._supervisor._loops.own().run(self._client.close())
             except SupervisorStoppedError:
@@ -211,16 +211,16 @@ class SyncClient:
     def __repr__(self) -> str:
         return f"<SyncClient of {self._client.place}>"
 
-    async def _sync(self, request: Coroutine[Any, Any, TaskFuture[TaskResult]]) -> SyncTaskFuture:
+    async def _wrap(self, request: Coroutine[Any, Any, TaskFuture[TaskResult]]) -> SyncTaskFuture:
         future = SyncTaskFuture(await request)
-        self._kept.futures.add(future)
+        self._hook.futures.add(future)
         return future
 
     def _run(self, call: Coroutine[Any, Any, R], timeout: Seconds | None) -> R:
         try:
             deadline = deadline_of(timeout)
             own = self._supervisor.own_loop()
-            self._supervisor.register_sync_scheduler(self._kept)
+            self._supervisor.register_sync_scheduler(self._hook)
         except BaseException:
             call.close()
             raise

@@ -6,7 +6,8 @@ import dataclasses
 from .._inspect import shown
 from ..constants import TASK_NORMAL
 from ..errors import InvalidArgumentError, InvalidFieldError, TaskExecutionError
-from .codecs.schema import Form, Misfit, check_fields, form_of
+from .codecs.codec import Codec, FieldError
+from .codecs.schema import check_fields, codec_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Task:
     if TYPE_CHECKING:       # else they would be annotations of every subclass, to be resolved in its module
         parallel: ClassVar[bool]
         priority: ClassVar[int]
-        _form: ClassVar[Form]
+        _codec: ClassVar[Codec]
         _field_names: ClassVar[tuple[str, ...]]
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -113,10 +114,10 @@ class Task:
             show what is in a hidden field.
         """
         try:
-            written: dict[str, Any] = _form(type(self)).write(self)
+            written: dict[str, Any] = _codec(type(self)).encode(self)
             return written
-        except Misfit as misfit:
-            raise _invalid(type(self).type(), misfit) from None
+        except FieldError as error:
+            raise _invalid(type(self).type(), error) from None
         except RecursionError:
             raise InvalidFieldError(f"{type(self).type()} cannot be sent: its fields are nested too deep, or contain "
                                     "themselves") from None
@@ -129,10 +130,10 @@ class Task:
             show what there is for a hidden one; the text of a ``ValueError`` of the class's own is shown as it is.
         """
         try:
-            task: T = _form(cls).read(payload)
+            task: T = _codec(cls).decode(payload)
             return task
-        except Misfit as misfit:
-            raise _invalid(cls.type(), misfit) from misfit.__cause__
+        except FieldError as error:
+            raise _invalid(cls.type(), error) from error.__cause__
 
     def __repr__(self) -> str:
         hidden = self.hidden_fields
@@ -156,17 +157,16 @@ def _names(kind: type[Task]) -> tuple[str, ...]:
     return names
 
 
-def _form(kind: type[Task]) -> Form:
-    form: Form | None = kind.__dict__.get("_form")     # not a base's
-    if form is None:
-        form = form_of(kind)
-        kind._form = form
-    return form
+def _codec(kind: type[Task]) -> Codec:
+    codec: Codec | None = kind.__dict__.get("_codec")      # not that of a base
+    if codec is None:
+        codec = kind._codec = codec_for(kind)
+    return codec
 
 
-def _invalid(name: str, misfit: Misfit) -> InvalidFieldError:
-    where = misfit.where
-    return InvalidFieldError(f"field {where} of {name} {misfit.why}" if where else f"{name} {misfit.why}", where)
+def _invalid(name: str, error: FieldError) -> InvalidFieldError:
+    subject = f"field {error.path} of {name}" if error.path else name
+    return InvalidFieldError(f"{subject} {error.reason}", error.path)
 
 
 # -- what becomes of it ------------------------------------------------------------------------------------

@@ -28,15 +28,16 @@ from itertools import accumulate
 
 from .._inspect import has_method, text_of
 from ..errors import TaskRefusedError
-from .codecs.schema import Misfit, form_of, is_by_value
+from .codecs.codec import FieldError
+from .codecs.schema import codec_for, is_by_value
 from .task import TaskResult, TaskResultError, TaskResultOk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
-__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_fitting", "encode_refusal",
-           "encode_request", "encode_result", "result_of", "shortened", "value_of"]
+__all__ = ["MAX_MESSAGE", "check_request", "decode", "encode", "encode_error", "encode_refusal",
+           "encode_request", "encode_result", "encode_within", "result_of", "shortened", "value_of"]
 
 #: Bytes of a message at most, unless told.
 MAX_MESSAGE = 1 << 20
@@ -60,7 +61,7 @@ MAX_TEXT = 10_000
 # -- coming in ---------------------------------------------------------------------------------------------
 
 
-def _no_constant(text: str) -> NoReturn:
+def _reject_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
@@ -72,9 +73,9 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-_short: Any = json.JSONDecoder(parse_constant=_no_constant)
+_short: Any = json.JSONDecoder(parse_constant=_reject_constant)
 _decode_short, _scan_short = _short.decode, _short.scan_once
-_decode_long = json.JSONDecoder(parse_constant=_no_constant, parse_int=_bounded_int).decode
+_decode_long = json.JSONDecoder(parse_constant=_reject_constant, parse_int=_bounded_int).decode
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -82,16 +83,16 @@ def decode(line: bytes) -> dict[str, Any]:
 
     :raises ValueError: it is something else.
     """
-    if len(line) > _SHALLOW and line.count(b"[") + line.count(b"{") > MAX_DEPTH:
+    if len(line) > _DEPTH_SAFE and line.count(b"[") + line.count(b"{") > MAX_DEPTH:
         _check_depth(line)
     text = line.decode("utf-8")
-    message = _decoded(text) if len(text) <= MAX_DIGITS else _decode_long(text)
+    message = _decode_text(text) if len(text) <= MAX_DIGITS else _decode_long(text)
     if type(message) is not dict:
         raise ValueError(f"a JSON object is expected, not {shortened(text, 40)!r}")
     return message
 
 
-def _decoded(text: str) -> Any:
+def _decode_text(text: str) -> Any:
     """``_decode_short(text)``, which is asked only where there is space around the value, or something wrong with it."""
     try:
         message, end = _scan_short(text, 0)
@@ -117,29 +118,29 @@ def _check_depth(line: bytes) -> None:
     In C, since a line may be long. What has few levels goes by levels, the innermost first; what has many, step by step, and
     no further than to where it is too deep.
     """
-    brackets = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ONE_KIND, _NO_BRACKETS).replace(b'""', b"")
+    brackets = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_TO_SQUARE, _NO_BRACKETS).replace(b'""', b"")
     brackets = b"".join(brackets.split(b'"')[::2])          # those outside of strings
-    most = MAX_DEPTH
+    max_bytes = MAX_DEPTH
     while brackets:
         outer = brackets.replace(b"[]", b"")
         if 2 * len(outer) > len(brackets):
             break
-        brackets, most = outer, most - 1
-    steps = memoryview(brackets.translate(_AS_STEPS)).cast("b")
+        brackets, max_bytes = outer, max_bytes - 1
+    steps = memoryview(brackets.translate(_TO_STEPS)).cast("b")
     depth = 0
     for start in range(0, len(steps), 1000):
         depths = list(accumulate(steps[start:start + 1000], initial=depth))
-        if max(depths) > most:
+        if max(depths) > max_bytes:
             raise ValueError(f"more than {MAX_DEPTH} levels of arrays and objects")
         depth = depths[-1]
 
 
 #: Bytes of JSON up to which it cannot be too deep: each level has a bracket at both ends.
-_SHALLOW = 2 * MAX_DEPTH
+_DEPTH_SAFE = 2 * MAX_DEPTH
 
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
-_AS_STEPS = bytes.maketrans(b"[]", b"\x01\xff")        # as signed bytes: one level in, one out
+_TO_STEPS = bytes.maketrans(b"[]", b"\x01\xff")        # as signed bytes: one level in, one out
 
 
 def check_request(message: dict[str, Any]) -> str:
@@ -178,7 +179,7 @@ def result_of(message: dict[str, Any]) -> TaskResult | None:
 # -- going out ---------------------------------------------------------------------------------------------
 
 
-def _stand_in(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Return what stands in JSON for a value of a handler's result, as it does in a field; JSON's own types do not come here."""
     if isinstance(value, enum.Enum):
         return value.value if is_by_value(type(value)) else value.name
@@ -190,26 +191,26 @@ def _stand_in(value: Any) -> Any:
         value = bytes(value)
     for kind in (datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, bytes):
         if isinstance(value, kind):
-            return form_of(kind).write(value)
+            return codec_for(kind).encode(value)
     if has_method(value, "__index__"):
         return value.__index__()
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
 
 
 #: ASCII only, so that no character but the newline at the end is taken for the end of a line by anyone.
-_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_stand_in)
-_lenient = json.JSONEncoder(separators=(",", ":"), default=_stand_in)
-_quoted = json.encoder.encode_basestring_ascii
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_to_json)
+_lenient = json.JSONEncoder(separators=(",", ":"), default=_to_json)
+_quote = json.encoder.encode_basestring_ascii
 
 
-def _prepared() -> Callable[[Any], str]:
+def _fastest_encode() -> Callable[[Any], str]:
     """Return ``_encoder.encode``, without what it looks up for each call where the json module is as it is known to be."""
     encode = _encoder.encode
     make: Any = getattr(json.encoder, "c_make_encoder", None)
     try:
         def encode_prepared(value: Any) -> str:
             # The first one is where it notes what it is inside of, to tell what contains itself.
-            return "".join(make({}, _stand_in, _quoted, None, ":", ",", False, False, False)(value, 0))
+            return "".join(make({}, _to_json, _quote, None, ":", ",", False, False, False)(value, 0))
 
         if encode_prepared(_SAMPLE) == encode(_SAMPLE):
             return encode_prepared
@@ -219,26 +220,26 @@ def _prepared() -> Callable[[Any], str]:
 
 
 _SAMPLE = {"a": [1, -2.5, "\u2028\"", None, True, {}, b""]}
-_text = _prepared()
+_encode_text = _fastest_encode()
 
 
-def _in_words(value: Any, encode: Callable[[Any], str] = _text) -> str:
+def _encode_checked(value: Any, encode: Callable[[Any], str] = _encode_text) -> str:
     try:
         return encode(value)
-    except Misfit as misfit:
-        raise ValueError(str(misfit)) from None
+    except FieldError as error:
+        raise ValueError(error.reason) from None
     except RecursionError:
         raise ValueError("it is nested too deep, or contains itself") from None
 
 
-def _result_in_words(value: Any) -> str:
+def _encode_value(value: Any) -> str:
     """Return a result as JSON, in which a float that JSON has no number for is text, as in a field."""
     try:
-        return _text(value)
-    except (Misfit, RecursionError, ValueError):        # this may be why; what else is wrong comes up again
-        text = _in_words(value, _lenient.encode)
+        return _encode_text(value)
+    except (FieldError, RecursionError, ValueError):        # this may be why; what else is wrong comes up again
+        text = _encode_checked(value, _lenient.encode)
     _check_bounds(text.encode("ascii"))
-    return _text(json.loads(text, parse_constant=str))
+    return _encode_text(json.loads(text, parse_constant=str))
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -246,96 +247,96 @@ def encode(message: dict[str, Any]) -> bytes:
 
     :raises ValueError: or TypeError: it holds what JSON has no form for.
     """
-    return _in_words(message).encode("ascii") + b"\n"
+    return _encode_checked(message).encode("ascii") + b"\n"
 
 
 def encode_request(request_id: str, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
-                   tell: bool) -> bytes:
+                   confirm: bool) -> bytes:
     """Return the line of a request. Errors as :func:`encode`, also for what no service takes."""
     if len(name) > MAX_NAME or (target is not None and len(target) > MAX_NAME):
         raise ValueError(f"the names of a type and of a service have {MAX_NAME} characters at most")
     priority = metadata.get("priority")
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY):
         raise ValueError(f"its priority is an integer of 32 bits, not {priority!r:.60}")
-    text = _in_words(payload)
-    line = (f'{{"id":{_quoted(request_id)},"target":{"null" if target is None else _quoted(target)},"type":{_quoted(name)},'
-            f'"payload":{text},"metadata":{_in_words(metadata)}{_TELL if tell else ""}}}\n').encode("ascii")
-    if len(text) >= _SHALLOW:
+    text = _encode_checked(payload)
+    line = (f'{{"id":{_quote(request_id)},"target":{"null" if target is None else _quote(target)},"type":{_quote(name)},'
+            f'"payload":{text},"metadata":{_encode_checked(metadata)}{_CONFIRM if confirm else ""}}}\n').encode("ascii")
+    if len(text) >= _DEPTH_SAFE:
         _check_bounds(line)
     return line
 
 
-_TELL = ',"tell":true'
+_CONFIRM = ',"tell":true'
 
 
 def _check_bounds(line: bytes) -> None:
     """Refuse what :func:`decode` would at the other end."""
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH:
         _check_depth(line)
-    if len(line) > MAX_DIGITS and not 0 < _most_digits() <= MAX_DIGITS and _MANY_DIGITS.search(line):
+    if len(line) > MAX_DIGITS and not 0 < _int_digit_limit() <= MAX_DIGITS and _MANY_DIGITS.search(line):
         _decode_long(line.decode("ascii"))      # which tells an integer from digits in a string
 
 
 #: How many digits of an integer Python writes; 0 stands for any number.
-_most_digits: Callable[[], int] = getattr(sys, "get_int_max_str_digits", lambda: 0)
+_int_digit_limit: Callable[[], int] = getattr(sys, "get_int_max_str_digits", lambda: 0)
 _MANY_DIGITS = re.compile(b"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
-def encode_result(request_id: str, value: Any, most: int) -> bytes:
+def encode_result(request_id: str, value: Any, max_bytes: int) -> bytes:
     """Return the line with what a handler returned; when that cannot be sent, one with an error that says so."""
     try:
-        text = _result_in_words(value)
-        line = f'{{"status":"ok","id":{_quoted(request_id)},"result":{text}}}\n'.encode("ascii")
-        if len(line) <= most:
-            if len(text) >= _SHALLOW:
+        text = _encode_value(value)
+        line = f'{{"status":"ok","id":{_quote(request_id)},"result":{text}}}\n'.encode("ascii")
+        if len(line) <= max_bytes:
+            if len(text) >= _DEPTH_SAFE:
                 _check_bounds(line)
             return line
     except BaseException as error:          # reading the value ran code of its own: no reason for the loop to end
         return encode_error(request_id, type(error).__name__,
-                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "", most)
+                            f"the task succeeded, but its result cannot be sent: {shortened(text_of(error), 500)}", "", max_bytes)
     return encode_error(request_id, "ValueError", f"the task succeeded, but its result has {len(line)} bytes as JSON, and "
-                        f"a message has {most} at most: raise max_message on both sides, or return less", "", most)
+                        f"a message has {max_bytes} at most: raise max_message on both sides, or return less", "", max_bytes)
 
 
-def encode_error(request_id: str, ename: str, evalue: str, traceback: str, most: int = MAX_MESSAGE) -> bytes:
+def encode_error(request_id: str, ename: str, evalue: str, traceback: str, max_bytes: int = MAX_MESSAGE) -> bytes:
     """Return the line that says that a task failed."""
-    return encode_fitting({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
-                           "traceback": traceback[-MAX_TEXT:]}, most, "traceback", "evalue", "ename")
+    return encode_within({"status": "error", "id": request_id, "ename": ename, "evalue": shortened(evalue, MAX_TEXT),
+                           "traceback": traceback[-MAX_TEXT:]}, max_bytes, "traceback", "evalue", "ename")
 
 
-def encode_refusal(request_id: str, reason: str, why: str, most: int) -> bytes:
+def encode_refusal(request_id: str, reason: str, why: str, max_bytes: int) -> bytes:
     """Return the line that says that a task is not accepted."""
-    return encode_fitting({"status": "refused", "id": request_id, "reason": reason, "message": shortened(why, 2000)}, most,
+    return encode_within({"status": "refused", "id": request_id, "reason": reason, "message": shortened(why, 2000)}, max_bytes,
                           "message")
 
 
-def encode_fitting(message: dict[str, Any], most: int, *texts: str) -> bytes:
+def encode_within(message: dict[str, Any], max_bytes: int, *texts: str) -> bytes:
     """Return a message as a line of at most so many bytes.
 
     :param texts: the names of those that are cut for it, one after the other.
     """
     line = encode(message)
     for name in texts:
-        if len(line) <= most:
+        if len(line) <= max_bytes:
             break
         text = message[name]
-        message[name] = _cut(text, most - len(line) + len(_quoted(text)) - 2, name == "traceback")
+        message[name] = _cut(text, max_bytes - len(line) + len(_quote(text)) - 2, name == "traceback")
         line = encode(message)
     return line
 
 
-def _cut(text: str, room: int, keep_end: bool) -> str:
+def _cut(text: str, available: int, keep_end: bool) -> str:
     """Return as much of a text as takes that many bytes in JSON."""
-    room -= len("...")
-    if room <= 0:
+    available -= len("...")
+    if available <= 0:
         return ""
-    characters = text[:-room - 1:-1] if keep_end else text[:room]
-    count = sum(size <= room for size in accumulate(len(_quoted(character)) - 2 for character in characters))
+    characters = text[:-available - 1:-1] if keep_end else text[:available]
+    count = sum(size <= available for size in accumulate(len(_quote(character)) - 2 for character in characters))
     if keep_end:
         return f"...{text[len(text) - count:]}"
     return f"{text[:count]}..."
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, max_bytes: int) -> str:
     """Return a text of others, cut when it is too long."""
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+    return text if len(text) <= max_bytes else f"{text[:max_bytes]}... ({len(text)} characters)"

@@ -9,7 +9,7 @@ from atasker_like import (TT_MP, AsyncResult, Backend, InvalidTypeError, MemoryB
                           ResultBackendError, SQLiteBackend, StoredResult, SyncResult, TaskState,
                           background_task, current_task, service)
 from atasker_like.results import writer as module
-from atasker_like.results.serializer import Coder
+from atasker_like.results.serializer import Serializer
 
 from ..contract import functions as f
 from ..contract.kinds import as_coroutine_function
@@ -122,7 +122,7 @@ def test_name_that_is_no_text_does_not_matter(supervisor, backend):
     StoredResult("id", TaskState.SUCCESS, None, args=(), kwargs={}),
 ])
 def test_stored_result_comes_back_with_all_its_fields(stored):
-    for coder in (Coder("json"), Coder("pickle")):
+    for coder in (Serializer("json"), Serializer("pickle")):
         assert coder.decode("id", coder.encode(stored)) == stored
 
 
@@ -145,7 +145,7 @@ def test_arguments_are_stored_if_asked(supervisor, with_arguments):
     found = stored_of(with_arguments, task.id)
     assert (found.args, found.kwargs) == (([["a", 1]],), {"b": "x", "c": None})
     assert (found.result, found.name) == ({"a": 1, "b": "x", "c": None}, "dict")
-    assert with_arguments.attach and not with_arguments._recorders[0]._calls
+    assert with_arguments.attach and not with_arguments._recorders[0]._arguments
 
 
 def test_arguments_of_a_running_task_are_stored(supervisor, with_arguments):
@@ -176,7 +176,7 @@ def test_arguments_of_retried_and_failed_tasks_are_stored(supervisor, with_argum
     bad.wait(PATIENCE)
     assert stored_of(with_arguments, task.id).args == (2, 0)
     assert stored_of(with_arguments, bad.id).args == ("x",)
-    assert not with_arguments._recorders[0]._calls
+    assert not with_arguments._recorders[0]._arguments
 
 
 class Shy:
@@ -202,7 +202,7 @@ def test_arguments_are_pickled_for_who_asks_for_pickles(supervisor):
         found = stored_of(backend, task.id)
         assert (found.args, found.kwargs) == (({1, 2},), {"key": (3,)})
         assert "<lambda>" in stored_of(backend, local.id).args[0]
-        assert Coder("json").decode(task.id, backend.read(task.id)).args is None
+        assert Serializer("json").decode(task.id, backend.read(task.id)).args is None
         supervisor.set_result_backend(None)
 
 
@@ -213,15 +213,15 @@ def test_arguments_are_stored_with_an_end_that_is_seen_before_it_is_told(supervi
         go = threading.Event()
         task = background_task(lambda number: go.wait(PATIENCE), supervisor=supervisor)(5)
         task.started.wait(PATIENCE)
-        recorder.began(task)
+        recorder.on_started(task)
         go.set()
         task.wait(PATIENCE)
         found = stored_of(backend, task.id)
         assert (found.state, found.args) == (TaskState.SUCCESS, (5,))
-        recorder.ended(task)
+        recorder.on_finished(task)
         again = stored_of(backend, task.id)         # another text, whose times may be a microsecond apart
         assert (again.state, again.args, again.kwargs) == (found.state, found.args, found.kwargs)
-        assert not recorder._calls and not recorder._passing and not recorder._endings
+        assert not recorder._arguments and not recorder._releasable and not recorder._finished
         backend.detach(recorder)
 
 
@@ -241,10 +241,10 @@ def test_arguments_are_kept_until_the_store_takes_them(supervisor, monkeypatch):
         task.wait(PATIENCE)
         with pytest.raises(ResultBackendError, match="full"):
             backend.flush(PATIENCE)
-        assert recorder._calls or backend.find(task.id).args == (1,)
+        assert recorder._arguments or backend.find(task.id).args == (1,)
         Broken.trouble = False
         assert stored_of(backend, task.id).args == (1,)
-        assert not recorder._calls and not recorder._passing
+        assert not recorder._arguments and not recorder._releasable
         supervisor.set_result_backend(None)
 
 
@@ -252,14 +252,14 @@ def test_arguments_of_ignored_tasks_are_not_kept(supervisor, with_arguments):
     task = background_task(f.add, supervisor=supervisor, ignore_result=True)(1)
     task.wait(PATIENCE)
     with_arguments.flush(PATIENCE)
-    assert not with_arguments._recorders[0]._calls and with_arguments.ids() == []
+    assert not with_arguments._recorders[0]._arguments and with_arguments.ids() == []
 
 
 def test_arguments_are_not_stored_unless_asked(stored, backend):
     task = stored.put_task(divmod, (7, 2))
     task.wait(PATIENCE)
     assert stored_of(backend, task.id).args is None and "args" not in json.loads(backend.read(task.id))
-    assert not backend._recorders[0]._calls
+    assert not backend._recorders[0]._arguments
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])

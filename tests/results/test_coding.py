@@ -9,12 +9,12 @@ import pytest
 
 from atasker_like import (InvalidArgumentError, MemoryBackend, RemoteError, ResultNotStoredError,
                           StoredResult, TaskState, wait_completed)
-from atasker_like.results.serializer import Coder
+from atasker_like.results.serializer import Serializer
 
 from ..unit import odd_errors
 
-plain = Coder("json")
-pickling = Coder("pickle")
+plain = Serializer("json")
+pickling = Serializer("pickle")
 
 
 def there_and_back(value, coder=plain):
@@ -147,14 +147,14 @@ def test_many_at_once_are_what_they_are_one_by_one(supervisor):
 def test_too_long(monkeypatch):
     from atasker_like.results import serializer as coding
 
-    monkeypatch.setattr(coding, "LONGEST", 100)
+    monkeypatch.setattr(coding, "MAX_TEXT", 100)
     with pytest.raises(ResultNotStoredError, match="the most is 100"):
         there_and_back("x" * 200).value()
 
 
 def test_what_is_refused():
     with pytest.raises(InvalidArgumentError, match="'json' or 'pickle', not 'yaml'"):
-        Coder("yaml")
+        Serializer("yaml")
     with pytest.raises(InvalidArgumentError, match="its error is an exception, not None"):
         plain.encode(StoredResult("id", TaskState.FAILURE))
 

@@ -46,13 +46,13 @@ def result_of(request):
 def test_the_value_of_a_task_that_runs(stored, backend, result_of):
     """It wakes when the task ends: nobody looks a second time."""
     go, asked = threading.Event(), threading.Event()
-    find_task = backend.find_task
+    find_task = backend._find_task
 
     def find_and_tell(task_id):
         asked.set()
         return find_task(task_id)
 
-    backend.find_task = find_and_tell
+    backend._find_task = find_and_tell
     task = stored.put_task(lambda: go.wait(PATIENCE) and "value")
     task.started.wait(PATIENCE)
     got = []
@@ -145,14 +145,14 @@ def fail(kind, *args):
 def test_errors(stored, backend, result_of, late, unseen):
     """The task's own type, with the traceback as its cause, from memory and from the store."""
     go = threading.Event()
-    find_task = backend.find_task
+    find_task = backend._find_task
 
     def find_and_go(task_id):
         task = find_task(task_id)
         go.set()                            # it fails when the asker has it, and not before
         return task
 
-    backend.find_task = find_and_go
+    backend._find_task = find_and_go
     task = stored.put_task(lambda: go.wait(PATIENCE) and fail(ZeroDivisionError, "no", 1))
     task_id = task.id
     if late:

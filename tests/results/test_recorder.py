@@ -112,7 +112,7 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
     recorder = kept._recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    gate = recorder._gate = Gate(recorder._gate)
+    gate = recorder._wakeup = Gate(recorder._wakeup)
     kept.put_task(abs, (1,)).wait(PATIENCE)     # it sleeps on the old gate until now
     store.flush(PATIENCE)
     assert gate.asleep.wait(PATIENCE)
@@ -161,11 +161,11 @@ def test_an_old_call_is_waited_for(kept, store):
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
     store.flush(PATIENCE)
-    wait_for(lambda: recorder.ended == recorder._first, "the writer rests")
+    wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
     old = recorder._queue.append
     before = list(store.writes)
     with kept._threads.lock:                # as a pool that is about to tell of a task
-        recorder.ended(task)                # wakes the writer, which comes back to rest and waits for this lock
+        recorder.on_finished(task)                # wakes the writer, which comes back to rest and waits for this lock
         while len(store.writes) == len(before):
             assert store.came.acquire(timeout=PATIENCE)
         old(task)
@@ -311,7 +311,7 @@ def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
 
 
 def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplog, monkeypatch):
-    monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.0)
     supervisor = make_supervisor()
     supervisor.set_result_backend(store)
     store.trouble = OSError("the disk is full")
@@ -326,7 +326,7 @@ def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplo
 
 
 def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
-    monkeypatch.setattr(module, "HELD_MOST", 10)
+    monkeypatch.setattr(module, "MAX_HELD", 10)
     store.trouble = OSError("the disk is full")
     first = kept.put_task(abs, (1,))
     first.wait(PATIENCE)
@@ -337,7 +337,7 @@ def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
     with pytest.raises(ResultBackendError):
         store.flush(PATIENCE)
     recorder = kept._recorder
-    assert recorder._held() <= 11 and recorder.given_up >= 20
+    assert recorder._held() <= 11 and recorder.dropped >= 20
     assert any("are given up" in message for message in caplog.messages)
     store.trouble = None
     store.flush(PATIENCE)

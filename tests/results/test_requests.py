@@ -12,7 +12,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, AsyncResult, BackendNotConfigured
                           InvalidArgumentError, MemoryBackend, ResultBackendError,
                           ServiceConnectionError, SQLiteBackend, StoredResult, SupervisorStoppedError,
                           SyncResult, TaskNotFoundError, TaskState, background_task, current_task)
-from atasker_like.results.writer import ADDRESS_OF
+from atasker_like.results.writer import ADDRESS_PREFIX
 
 from ..laws.tools import wait_for
 
@@ -238,7 +238,7 @@ def test_address_that_is_no_socket_of_this_machine_is_not_used(other, address, m
 
 
 def addresses_in(backend):
-    return [key for key in backend.keys() if key.startswith(ADDRESS_OF)]
+    return [key for key in backend.keys() if key.startswith(ADDRESS_PREFIX)]
 
 
 def test_address_is_in_the_store_while_it_serves(supervisor, mine, other, tmp_path):

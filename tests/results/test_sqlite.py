@@ -90,13 +90,13 @@ def test_one_transaction_is_all_or_nothing(path, make):
     backend = make()
     backend.write([("a", "1")])
     with pytest.raises(ResultBackendError):
-        backend.write([(f"b{number}", "1") for number in range(module.ROWS)] + [("c", None)])
+        backend.write([(f"b{number}", "1") for number in range(module.ROWS_PER_STATEMENT)] + [("c", None)])
     assert query(path, "SELECT task_id FROM results") == [("a",)]
     backend.write([("d", "1")])
     assert backend.read("d") == "1"
 
 
-@pytest.mark.parametrize("count", [0, 1, module.ROWS - 1, module.ROWS, module.ROWS + 1, 2 * module.ROWS])
+@pytest.mark.parametrize("count", [0, 1, module.ROWS_PER_STATEMENT - 1, module.ROWS_PER_STATEMENT, module.ROWS_PER_STATEMENT + 1, 2 * module.ROWS_PER_STATEMENT])
 def test_rows_and_statements(path, make, count):
     make().write([(str(number), "1") for number in range(count)])
     assert query(path, "SELECT count(*) FROM results") == [(count,)]
@@ -117,7 +117,7 @@ def test_expired_results_leave_the_file(path, make, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 4, 30])
 def test_expired_results_leave_the_file_as_fast_as_others_come(path, make, monkeypatch, size):
-    monkeypatch.setattr(module, "SWEEP_MOST", 5)
+    monkeypatch.setattr(module, "MAX_SWEPT", 5)
     backend = make(ttl=10)
     now = 1000.0
     backend.clock = lambda: now
@@ -190,14 +190,14 @@ def troubled(make, supervisor):
 def test_a_full_disk(troubled, path):
     supervisor, backend, before = troubled
     (pages,), = query(path, "PRAGMA page_count")
-    prepared = backend._prepared
+    prepared = backend._open_writer
 
     def prepared_on_a_full_disk():
         database = prepared()
         database.execute(f"PRAGMA max_page_count = {pages}")
         return database
 
-    backend._prepared = prepared_on_a_full_disk
+    backend._open_writer = prepared_on_a_full_disk
     backend.close()
     tasks = [supervisor.put_task(str.rjust, ("x", 10000)) for _ in range(10)]
     assert [len(value) for value in wait_completed(tasks)] == [10000] * 10
@@ -205,7 +205,7 @@ def test_a_full_disk(troubled, path):
         backend.flush(PATIENCE)
     assert SyncResult(before, backend).get(0) == 1
     assert [len(SyncResult(task.id, backend).get(0)) for task in tasks] == [10000] * 10
-    backend._prepared = prepared            # there is room again, which the next try finds by itself
+    backend._open_writer = prepared            # there is room again, which the next try finds by itself
     backend.flush(PATIENCE)
     assert query(path, "SELECT count(*) FROM results") == [(11,)]
 
@@ -390,7 +390,7 @@ def held_up(make):
         inside.set()
         assert go.wait(PATIENCE)
 
-    writer = threading.Thread(target=backend._writing, args=(work,))
+    writer = threading.Thread(target=backend._transact, args=(work,))
     writer.start()
     assert inside.wait(PATIENCE)
     yield backend, go
@@ -418,7 +418,7 @@ def test_a_fork_waits_for_the_end_of_a_write(path, held_up):
 def test_a_fork_does_not_wait_long(path, held_up, monkeypatch):
     """Then the child cannot write, and says why; all others can."""
     backend, go = held_up
-    monkeypatch.setattr(module, "FORK_PATIENCE", 0.01)
+    monkeypatch.setattr(module, "FORK_TIMEOUT", 0.01)
     outcome = forked(lambda: backend.write([("child", "1")]))
     assert "was forked while its parent was in the middle of a write" in outcome()
     go.set()
@@ -467,7 +467,7 @@ def test_a_fork_in_the_middle_of_the_threads_own_use(path, make):
     backend.clock = come_in_between
     assert backend.read("a") == "1"
     backend.clock = clock
-    assert backend._writing(come_in_between)
+    assert backend._transact(come_in_between)
     assert [outcome() for outcome in outcomes] == [None, None]
     backend.write([("b", "1")])
     assert backend.read("b") == "1"
@@ -507,7 +507,7 @@ def test_whoever_comes_in_between_is_not_let_in(make):
             backend.write([("b", "1")])
         return backend.read("b")
 
-    assert backend._writing(inside) is None
+    assert backend._transact(inside) is None
     backend.write([("b", "1")])
     assert backend.read("b") == "1"
 
@@ -522,7 +522,7 @@ def test_reading_does_not_wait_for_writing(make):
         inside.set()
         assert go.wait(PATIENCE)
 
-    writer = threading.Thread(target=backend._writing, args=(work,))
+    writer = threading.Thread(target=backend._transact, args=(work,))
     writer.start()
     assert inside.wait(PATIENCE)
     assert backend.read("a") == "1"

@@ -135,7 +135,7 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
     supervisor.set_thread_pool(pool_size=crowd)
     server = serve(max_in_flight=1)
     depths = []
-    accept = lab.accept
+    accept = lab._accept
 
     def accepted(message, call):
         frame, depth = sys._getframe(), 0
@@ -144,7 +144,7 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
         depths.append(depth)
         accept(message, call)
 
-    monkeypatch.setattr(lab, "accept", accepted)
+    monkeypatch.setattr(lab, "_accept", accepted)
     wires = [connect(server) for _ in range(crowd)]
     for wire in wires:
         wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(3)])

@@ -64,7 +64,7 @@ def ending(make_supervisor, crossing):
 def test_a_client_that_connects_while_the_supervisor_stops(ending, make_supervisor, closed, elsewhere):
     lab, begin = ending
     begin()
-    wait_until(lambda: lab.local_server().is_closing)
+    wait_until(lambda: lab._get_local_server()._is_closing)
     late = service.SyncClient(lab, supervisor=make_supervisor() if elsewhere else lab.supervisor)
     with pytest.raises(ServiceConnectionError):
         late.execute(Add(1), timeout=PATIENCE)
@@ -160,7 +160,7 @@ def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervis
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab, server, local):
-    place, taker = (lab, lab.local_server()) if local else (server.address, server)
+    place, taker = (lab, lab._get_local_server()) if local else (server.address, server)
 
     async def leave(turns):
         client = service.Client(place)
@@ -170,7 +170,7 @@ def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab,
         request.cancel()
         await asyncio.wait([request])
         await client.close()
-        assert client._link is None
+        assert client._connection is None
 
     async def main():
         for turns in range(15):
@@ -208,14 +208,14 @@ def deaf(path):
 
 def is_waiting_to_write(client):
     """Say whether some of what was sent has not left, but not so much that the client would stop sending."""
-    return client._link._transport.get_write_buffer_size() > 0 and not client._link.is_full
+    return client._connection._transport.get_write_buffer_size() > 0 and not client._connection.is_full
 
 
 def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
     async def main():
         client = service.Client(deaf)
         sent = [asyncio.ensure_future(client.execute(Add(1)))]
-        while client._link is None:
+        while client._connection is None:
             await asyncio.sleep(0)
         while not is_waiting_to_write(client):
             sent.append(asyncio.ensure_future(client.execute(Shout("x" * 20000))))
@@ -230,34 +230,34 @@ def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
 
 def test_a_client_that_is_dropped_does_not_wait_for_a_service_that_does_not_read(deaf, supervisor):
     client = service.SyncClient(deaf, supervisor=supervisor)
-    while client._client._link is None:
+    while client._client._connection is None:
         with pytest.raises(WaitTimeoutError):
             client.execute(Add(1), timeout=0.1)
     while not is_waiting_to_write(client._client):
         with pytest.raises(WaitTimeoutError):
             client.execute(Shout("x" * 20000), timeout=0.01)
-    link = client._client._link
+    connection = client._client._connection
     del client
     gc.collect()
-    wait_until(lambda: link._transport is None)
+    wait_until(lambda: connection._transport is None)
 
 
 def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
     async def main():
         client = service.Client(deaf)
         first = asyncio.ensure_future(client.execute(Shout("x" * 500000)))
-        while client._link is None or not client._link.is_full:
+        while client._connection is None or not client._connection.is_full:
             await asyncio.sleep(0)
-        link, rooms = client._link, set()
+        connection, rooms = client._connection, set()
         for _ in range(100):
             waiting = asyncio.ensure_future(client.execute(Add(1)))
             await asyncio.sleep(0)
-            rooms.add(link._room)
-            assert link._room._callbacks
+            rooms.add(connection._writable)
+            assert connection._writable._callbacks
             waiting.cancel()
             await asyncio.wait([waiting])
         room, = rooms
-        assert not room._callbacks and len(link._results) == 1
+        assert not room._callbacks and len(connection._results) == 1
         await client.close()
         assert room.done()
         with pytest.raises(ServiceConnectionError):

@@ -60,7 +60,7 @@ def test_a_client_of_the_parent_stays_connected(end):
     assert run("""
 client = service.SyncClient(lab)
 print(is_here(client))
-link = client._client._link
+connection = client._client._connection
 
 def work():
     print(is_here(client))
@@ -84,7 +84,7 @@ if sys.argv[1] == "exit":           # the interpreter's own end
     assert os.waitpid(pid, 0)[1] == 0
 else:
     child(work)
-print(is_here(client), client._client._link is link)
+print(is_here(client), client._client._connection is connection)
 client.close()
 """, end) == (0, {"stop": ["True"] * 2 + ["True", "2"] + ["True"] * 3}.get(end, ["True"] * 2 + [
         "True", "1" if end == "close" else "2"] + ["True"] * 2))
@@ -149,9 +149,9 @@ if not pid:
     os.read(go_on[0], 1)
     os._exit(0)
 os.read(up[0], 1)
-link = client._client._link
+connection = client._client._connection
 gone = threading.Event()
-link.loop.call_soon_threadsafe(lambda: link._gone.add_done_callback(lambda _: gone.set()))
+connection.loop.call_soon_threadsafe(lambda: connection._closed.add_done_callback(lambda _: gone.set()))
 print(server.close(20), gone.wait(20))
 os.write(go_on[1], b".")
 assert os.waitpid(pid, 0)[1] == 0

@@ -12,9 +12,9 @@ import pytest
 
 from atasker_like import TaskRefusedError
 from atasker_like.service.wire import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode,
-                                       encode_error, encode_fitting, encode_refusal, encode_request,
+                                       encode_error, encode_within, encode_refusal, encode_request,
                                        encode_result, value_of)
-from atasker_like.service.codecs.schema import form_of
+from atasker_like.service.codecs.schema import codec_for
 
 
 def test_a_message_is_one_line_of_ascii():
@@ -258,7 +258,7 @@ def test_a_result_that_cannot_be_sent_is_an_error(value, why):
 @pytest.mark.parametrize("value", [Colour.RED, Shape.WIDE, Mode.WRITE, math.nan, -math.inf, 2.5, UNIT, b"a",
                                    datetime.date(2024, 2, 29)])
 def test_a_result_stands_as_a_field_does(value):
-    assert json.loads(encode_result("1", [value], 10_000))["result"] == [form_of(type(value)).write(value)]
+    assert json.loads(encode_result("1", [value], 10_000))["result"] == [codec_for(type(value)).encode(value)]
 
 
 @pytest.mark.parametrize("beside, why", [
@@ -307,11 +307,11 @@ def test_errors_and_refusals_fit_into_a_message(most, text):
 
 def test_texts_are_cut_no_more_than_they_must():
     message = {"a": "\u00e9" * 100, "traceback": "\u00e8" * 100}
-    assert decode(encode_fitting(dict(message), 2000, "traceback", "a")) == message
-    line = encode_fitting(dict(message), 800, "traceback", "a")
+    assert decode(encode_within(dict(message), 2000, "traceback", "a")) == message
+    line = encode_within(dict(message), 800, "traceback", "a")
     assert 800 - 6 < len(line) <= 800
     assert decode(line)["a"] == message["a"] and set(decode(line)["traceback"][3:]) == {"\u00e8"}
-    line = encode_fitting(dict(message), 400, "traceback", "a")
+    line = encode_within(dict(message), 400, "traceback", "a")
     assert 400 - 6 < len(line) <= 400 and decode(line)["traceback"] == "" and decode(line)["a"].startswith("\u00e9")
 
 

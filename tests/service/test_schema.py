@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 
 from atasker_like import InvalidTypeError
-from atasker_like.service.codecs.schema import Misfit, form_of
+from atasker_like.service.codecs.codec import FieldError
+from atasker_like.service.codecs.schema import codec_for
 
 
 class Colour(Enum):
@@ -90,10 +91,10 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("annotation, value, written", BOTH_WAYS, ids=[f"{a}-{v!r:.30}" for a, v, _ in BOTH_WAYS])
 def test_both_ways(annotation, value, written):
-    form = form_of(annotation)
-    out = form.write(value)
+    codec = codec_for(annotation)
+    out = codec.encode(value)
     assert (out, type(out)) == (written, type(written))
-    back = form.read(json.loads(json.dumps(out)))
+    back = codec.decode(json.loads(json.dumps(out)))
     assert (back, type(back)) == (value, type(value))
 
 
@@ -124,13 +125,13 @@ REFUSED = [
 
 @pytest.mark.parametrize("annotation, value, where, why", REFUSED, ids=[f"{a}-{v!r:.30}" for a, v, _, _ in REFUSED])
 def test_what_does_not_fit_is_refused_with_the_way_to_it(annotation, value, where, why):
-    with pytest.raises(Misfit) as raised:
-        form_of(annotation).read(value)
-    assert why in raised.value.why
+    with pytest.raises(FieldError) as raised:
+        codec_for(annotation).decode(value)
+    assert why in raised.value.reason
     if where is not None:
-        assert raised.value.where == where
-    assert (raised.value.where + raised.value.why).isprintable()
-    assert len(raised.value.why) < 300
+        assert raised.value.path == where
+    assert (raised.value.path + raised.value.reason).isprintable()
+    assert len(raised.value.reason) < 300
 
 
 #: annotation, a value that is not of it, a part of the reason
@@ -153,8 +154,8 @@ NOT_WRITTEN = [
 
 @pytest.mark.parametrize("annotation, value, why", NOT_WRITTEN, ids=[f"{a}-{v!r:.30}" for a, v, _ in NOT_WRITTEN])
 def test_what_would_not_arrive_as_it_is_is_not_written(annotation, value, why):
-    with pytest.raises(Misfit, match=why):
-        form_of(annotation).write(value)
+    with pytest.raises(FieldError, match=why):
+        codec_for(annotation).encode(value)
 
 
 #: a type, a value that it takes and changes on the way or that equals nothing, other members of a union beside it
@@ -171,23 +172,23 @@ TAKEN_ALONE = [
 
 @pytest.mark.parametrize("annotation, value, others", TAKEN_ALONE, ids=[f"{a}-{v!r:.30}" for a, v, _ in TAKEN_ALONE])
 def test_a_union_takes_what_its_member_takes_alone(annotation, value, others):
-    written = form_of(annotation).write(value)
+    written = codec_for(annotation).encode(value)
     behind, before = [(annotation, other) for other in others], [(other, annotation) for other in others]
     for members in [*behind, *before, (annotation, str, None)]:
-        form = form_of(Union[members])
-        assert form.write(value) == written
-        assert repr(form.read(written)) == repr(form_of(annotation).read(written))
-    assert form_of(Union[Sequence[int], Sequence[float]]).write((1, 2)) == [1, 2]           # a list for either
+        codec = codec_for(Union[members])
+        assert codec.encode(value) == written
+        assert repr(codec.decode(written)) == repr(codec_for(annotation).decode(written))
+    assert codec_for(Union[Sequence[int], Sequence[float]]).encode((1, 2)) == [1, 2]           # a list for either
 
 
 def test_not_a_number_comes_back():
-    form = form_of(float)
-    assert math.isnan(form.read(form.write(math.nan)))
+    codec = codec_for(float)
+    assert math.isnan(codec.decode(codec.encode(math.nan)))
 
 
 def test_an_integer_is_a_float_and_a_trailing_z_is_utc():
-    assert type(form_of(float).read(1)) is float
-    assert form_of(datetime).read("2024-02-29T12:30:15.000250Z") == MOMENT
+    assert type(codec_for(float).decode(1)) is float
+    assert codec_for(datetime).decode("2024-02-29T12:30:15.000250Z") == MOMENT
 
 
 def test_numbers_of_other_libraries_are_integers():
@@ -195,20 +196,20 @@ def test_numbers_of_other_libraries_are_integers():
         def __index__(self):
             return 5
 
-    assert form_of(int).write(Number()) == 5
-    assert type(form_of(int).write(Level.HIGH)) is int
+    assert codec_for(int).encode(Number()) == 5
+    assert type(codec_for(int).encode(Level.HIGH)) is int
 
 
 def test_abstract_collections():
-    assert form_of(Sequence).read([1]) == [1]
-    assert form_of(Mapping).read({"a": 1}) == {"a": 1}
+    assert codec_for(Sequence).decode([1]) == [1]
+    assert codec_for(Mapping).decode({"a": 1}) == {"a": 1}
 
 
 def test_a_value_that_contains_itself():
     round_and_round = []
     round_and_round.append(round_and_round)
-    with pytest.raises(Misfit, match="contains itself"):
-        form_of(Any).write(round_and_round)
+    with pytest.raises(FieldError, match="contains itself"):
+        codec_for(Any).encode(round_and_round)
 
 
 class Unknown:
@@ -218,7 +219,7 @@ class Unknown:
 @pytest.mark.parametrize("annotation", [Unknown, complex, List[Unknown], Optional[complex], Dict[str, Unknown], "a", 3, []])
 def test_a_type_without_a_form(annotation):
     with pytest.raises(InvalidTypeError, match="no form in JSON"):
-        form_of(annotation)
+        codec_for(annotation)
 
 
 def test_the_field_with_such_a_type_is_named():
@@ -228,9 +229,26 @@ def test_the_field_with_such_a_type_is_named():
         bad: complex
 
     with pytest.raises(InvalidTypeError, match="field 'bad' of .*Broken"):
-        form_of(Broken)
+        codec_for(Broken)
     with pytest.raises(InvalidTypeError):
-        form_of(Broken)         # it is not half known since the first time
+        codec_for(Broken)         # it is not half known since the first time
+
+
+@dataclass
+class Inner:
+    outer: Optional["Outer"]
+
+
+@dataclass
+class Outer:
+    inner: Inner
+    bad: complex
+
+
+def test_codec_of_a_field_whose_owner_is_refused_is_refused_too():
+    for kind in (Outer, Inner):
+        with pytest.raises(InvalidTypeError, match="field 'bad' of Outer"):
+            codec_for(kind)
 
 
 @pytest.mark.parametrize("annotation", [InitVar[int], "InitVar[int]"])
@@ -245,7 +263,7 @@ def test_what_is_given_to_a_class_and_not_kept_has_no_form(annotation):
 
     for kind in (Scaled, List[Scaled]):
         with pytest.raises(InvalidTypeError, match="field 'factor' of .*Scaled is an InitVar"):
-            form_of(kind)
+            codec_for(kind)
 
 
 def test_an_annotation_that_cannot_be_resolved():
@@ -254,7 +272,7 @@ def test_an_annotation_that_cannot_be_resolved():
         where: "Nowhere"        # noqa: F821
 
     with pytest.raises(InvalidTypeError, match="Lost cannot be resolved.*Nowhere"):
-        form_of(Lost)
+        codec_for(Lost)
 
 
 def test_a_check_of_the_class_itself():
@@ -266,9 +284,9 @@ def test_a_check_of_the_class_itself():
             if self.number % 2:
                 raise ValueError("it is odd")
 
-    assert form_of(Even).read({"number": 2}) == Even(2)
-    with pytest.raises(Misfit, match="is refused: it is odd"):
-        form_of(Even).read({"number": 3})
+    assert codec_for(Even).decode({"number": 2}) == Even(2)
+    with pytest.raises(FieldError, match="is refused: it is odd"):
+        codec_for(Even).decode({"number": 3})
 
 
 def test_what_a_class_says_of_what_a_stranger_sent_is_one_line():
@@ -279,9 +297,9 @@ def test_what_a_class_says_of_what_a_stranger_sent_is_one_line():
         def __post_init__(self):
             raise ValueError(f"nobody is called {self.name}")
 
-    with pytest.raises(Misfit) as raised:
-        form_of(Known).read({"name": "x\n2026 CRITICAL \x9b31m\u2028é"})
-    assert raised.value.why == r"is refused: nobody is called x\n2026 CRITICAL \x9b31m\u2028é"
+    with pytest.raises(FieldError) as raised:
+        codec_for(Known).decode({"name": "x\n2026 CRITICAL \x9b31m\u2028é"})
+    assert raised.value.reason == r"is refused: nobody is called x\n2026 CRITICAL \x9b31m\u2028é"
 
 
 def test_what_a_subclass_adds_is_not_lost_silently():
@@ -289,5 +307,5 @@ def test_what_a_subclass_adds_is_not_lost_silently():
     class Wide(Span):
         more: int = 0
 
-    with pytest.raises(Misfit, match="subclass Wide"):
-        form_of(Span).write(Wide(1.0))
+    with pytest.raises(FieldError, match="subclass Wide"):
+        codec_for(Span).encode(Wide(1.0))

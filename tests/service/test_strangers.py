@@ -314,12 +314,12 @@ def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab
 
 def is_stuck(server):
     """Say whether there is a client that does not read, with requests that wait behind its answers, and none in flight."""
-    return any(one._unread and one._lines and not one._calls for one in list(server._connections))
+    return any(one._peer_not_reading and one._lines and not one._in_flight for one in list(server._connections))
 
 
 def test_who_does_not_read_answers_does_not_hold_up_the_close(serve, connect, lab, monkeypatch):
     """Its requests that wait behind these answers are refused like all that come now, and it has a little time to read."""
-    monkeypatch.setattr(connection, "_GRACE", 0.05)
+    monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", 0.05)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
     wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
@@ -328,13 +328,13 @@ def test_who_does_not_read_answers_does_not_hold_up_the_close(serve, connect, la
 
 
 def test_what_waits_behind_answers_that_are_read_late_is_refused_as_the_server_closes(serve, connect, monkeypatch):
-    monkeypatch.setattr(connection, "_GRACE", PATIENCE)
+    monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", PATIENCE)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
     wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
     wait_until(lambda: is_stuck(server))
     server.close(False)
-    wait_until(lambda: server.is_closing)       # it is asked in its loop: who reads before may be served
+    wait_until(lambda: server._is_closing)       # it is asked in its loop: who reads before may be served
     heard = [wire.hear() for _ in range(100)]
     assert {message["status"] for message in heard} == {"ok", "refused"}
     assert {message["reason"] for message in heard if message["status"] == "refused"} == {"stopped"}

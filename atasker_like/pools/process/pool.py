@@ -456,11 +456,11 @@ class ProcessPool(Upkeep):
                 else:
                     task._advance(COMPLETED, now, outcome, following)
                     if recorder is not None and following is not None:
-                        recorder.began(following)
+                        recorder.on_started(following)
                 del live[number]
                 history.append((task._queued, task._started, now))
                 if recorder is not None:
-                    recorder.ended(task)
+                    recorder.on_finished(task)
                 if task._watchers is not None:
                     told += task._watchers
             else:

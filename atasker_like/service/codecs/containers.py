@@ -1,17 +1,19 @@
-"""The forms of arrays and objects: of lists, tuples, sets, dicts and their kin, made of the forms of what is in them."""
+"""Codecs of arrays and objects: lists, tuples, sets, dicts and similar types."""
 from __future__ import annotations
 
 import collections.abc
+from json import dumps, loads
 
-from .scalars import SHOWN, SIMPLE, Form, Misfit, expected
+from .codec import MAX_SHOWN, Codec, FieldError, mismatch
+from .scalars import SIMPLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence
+    from typing import Any, Callable, Iterable, Sequence
 
-__all__ = ["ARRAYS", "OBJECTS", "array_form", "object_form", "tuple_form"]
+__all__ = ["ARRAYS", "OBJECTS", "ArrayCodec", "ObjectCodec", "TupleCodec"]
 
-#: The types that are arrays in JSON: what a value is checked for, and what makes one.
+#: The types that are arrays in JSON: the type that values must have, and the type to decode to.
 ARRAYS: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
     list: (list, list), set: (set, set), frozenset: (frozenset, frozenset),
     collections.abc.Sequence: (collections.abc.Sequence, list),
@@ -25,149 +27,172 @@ ARRAYS: dict[Any, tuple[Any, Callable[[Any], Any]]] = {
 #: The types that are objects in JSON.
 OBJECTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
-#: How many different values of one set or dict may have the same hash: making it compares each of them with all of these.
-MOST_ALIKE = 50
+#: Different values of one set or dict that may have the same hash. Building the set or dict
+#: compares each of them with all of these.
+MAX_SAME_HASH = 50
 
-#: Hashes of these are salted. All others can be chosen by who sends the values: that of an integer is a remainder. What
-#: agrees in the lower bits of its hash alone, as multiples of a power of two do, costs ten to twenty times as much as what
-#: does not, some 20 ms for 50 000 values: the other bits decide where a set or a dict looks next. What is not refused is the
-#: work of somebody who computes for each key of a dict where it will look: up to some 75 us a key.
+#: The hashes of these are salted. A sender can choose all other hashes: that of an integer is a
+#: remainder. Hashes that agree in their lower bits only, as those of multiples of a power of two,
+#: cost ten to twenty times as much as others, some 20 ms for 50 000 values: the other bits decide
+#: where a set or dict probes next. A sender that computes the probes for each key of a dict is not
+#: refused, and costs up to some 75 us a key.
 _SALTED = (SIMPLE[str], SIMPLE[bytes])
 
-
-def array_form(kind: Any, make: Callable[[Any], Any], item: Form) -> Form:
-    """Return the form of what holds any number of items of one form: see :data:`ARRAYS`."""
-    hashed = make in (set, frozenset) and item not in _SALTED
-
-    def read(value: Any) -> Any:
-        if type(value) is not list:
-            expected("an array", value)
-        items = _each(item.read, value)
-        try:
-            if hashed and len(items) > MOST_ALIKE:
-                _check_hashes(items)
-            return items if make is list else make(items)
-        except TypeError:                   # what is to be in a set has no hash
-            return expected(f"an array of what can be in a {kind.__name__}", value)
-
-    def write(value: Any) -> Any:
-        if not isinstance(value, kind) or isinstance(value, (str, bytes, bytearray)):
-            expected(f"a {kind.__name__}", value)
-        return _each(item.write, value)
-
-    return Form(f"{kind.__name__} of {item.name}", read, write)
+_TOO_MANY_COLLISIONS = ("takes values of different hashes, "
+                        f"of which no more than {MAX_SAME_HASH} are the same")
 
 
-def _each(convert: Callable[[Any], Any], values: Any) -> list[Any]:
+def _convert_all(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
     converted: list[Any] = []
     try:
         for value in values:
             converted.append(convert(value))
-    except Misfit as misfit:
-        raise misfit.below(f"[{len(converted)}]")
+    except FieldError as error:
+        raise error.at(f"[{len(converted)}]")
     return converted
 
 
+class ArrayCodec(Codec):
+    """Any number of items of one type, see :data:`ARRAYS`."""
+
+    __slots__ = ("_kind", "_make", "_item", "_needs_hash_check")
+
+    def __init__(self, kind: Any, make: Callable[[Any], Any], item: Codec) -> None:
+        super().__init__(f"{kind.__name__} of {item.name}")
+        self._kind = kind
+        self._make = make
+        self._item = item
+        self._needs_hash_check = make in (set, frozenset) and item not in _SALTED
+
+    def decode(self, value: Any) -> Any:
+        if type(value) is not list:
+            mismatch("an array", value)
+        items = _convert_all(self._item.decode, value)
+        if self._make is list:
+            return items
+        try:
+            if self._needs_hash_check and len(items) > MAX_SAME_HASH:
+                _check_hashes(items)
+            return self._make(items)
+        except TypeError:                   # an item of a set has no hash
+            mismatch(f"an array of what can be in a {self._kind.__name__}", value)
+
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, self._kind) or isinstance(value, (str, bytes, bytearray)):
+            mismatch(f"a {self._kind.__name__}", value)
+        return _convert_all(self._item.encode, value)
+
+
 def _check_hashes(items: list[Any]) -> None:
-    """Refuse the items of a set that would take long to make; in a time that grows with their number alone."""
+    """Refuse items of which a set would take long to build, in time linear in their number."""
     hashes = list(map(hash, items))
-    if len(items) - len(set(hashes)) < MOST_ALIKE:
+    if len(items) - len(set(hashes)) < MAX_SAME_HASH:
         return
-    alike: dict[int, list[Any]] = {}
+    by_hash: dict[int, list[Any]] = {}
     for item, number in zip(items, hashes):
-        same = alike.setdefault(number, [])
-        if item not in same:                # the same value again costs nothing
-            if len(same) == MOST_ALIKE:
-                raise Misfit(_TOO_ALIKE)
+        same = by_hash.setdefault(number, [])
+        if item not in same:                # a repeated value costs nothing
+            if len(same) == MAX_SAME_HASH:
+                raise FieldError(_TOO_MANY_COLLISIONS)
             same.append(item)
 
 
-def _counted(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what converts the keys of a dict as ``convert`` does, and refuses those of which it would take long to make."""
+class TupleCodec(Codec):
+    """Tuples of one length, with a codec for each item."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Sequence[Codec]) -> None:
+        super().__init__(f"tuple of {', '.join(item.name for item in items)}")
+        self._items = items
+
+    def decode(self, value: Any) -> Any:
+        if type(value) is not list or len(value) != len(self._items):
+            mismatch(f"an array of {len(self._items)}", value)
+        return tuple(_convert_all(lambda pair: pair[0].decode(pair[1]), zip(self._items, value)))
+
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, tuple) or len(value) != len(self._items):
+            mismatch(f"a tuple of {len(self._items)}", value)
+        return _convert_all(lambda pair: pair[0].encode(pair[1]), zip(self._items, value))
+
+
+class ObjectCodec(Codec):
+    """Dicts and other mappings."""
+
+    __slots__ = ("_key", "_value", "_needs_hash_check")
+
+    def __init__(self, key: Codec, value: Codec) -> None:
+        if key.name in ("int", "float", "bool"):
+            key = _NumberKeyCodec(key)
+        super().__init__(f"dict of {key.name} to {value.name}")
+        self._key = key
+        self._value = value
+        self._needs_hash_check = key not in _SALTED
+
+    def decode(self, value: Any) -> Any:
+        if type(value) is not dict:
+            mismatch("an object", value)
+        decode_key: Callable[[Any], Any] = self._key.decode
+        if self._needs_hash_check and len(value) > MAX_SAME_HASH:
+            decode_key = _check_each_hash(decode_key)
+        return _convert_items(decode_key, self._value.decode, value)
+
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, collections.abc.Mapping):
+            mismatch("a dict", value)
+        encoded = _convert_items(self._key.encode, self._value.encode, value)
+        for key in encoded:
+            if type(key) is not str:
+                raise FieldError("takes keys that are text in JSON", f", not {key!r:.{MAX_SHOWN}}")
+        return encoded
+
+
+def _convert_items(convert_key: Callable[[Any], Any], convert: Callable[[Any], Any],
+                   values: Any) -> dict[Any, Any]:
+    converted = {}
+    for key, value in values.items():
+        try:
+            converted[convert_key(key)] = convert(value)
+        except FieldError as error:
+            raise error.at(f"[{key!r:.{MAX_SHOWN}}]")
+        except TypeError:
+            raise FieldError("takes keys that have a hash",
+                             f", which {key!r:.{MAX_SHOWN}} has not") from None
+    return converted
+
+
+def _check_each_hash(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that decodes keys and refuses too many of the same hash."""
     counts: dict[int, int] = {}
 
-    def convert_counted(value: Any) -> Any:
-        converted = convert(value)
-        number = hash(converted)
+    def decode_and_count(value: Any) -> Any:
+        decoded = decode(value)
+        number = hash(decoded)
         counts[number] = count = counts.get(number, 0) + 1
-        if count > MOST_ALIKE:
-            raise Misfit(_TOO_ALIKE)
-        return converted
+        if count > MAX_SAME_HASH:
+            raise FieldError(_TOO_MANY_COLLISIONS)
+        return decoded
 
-    return convert_counted
-
-
-_TOO_ALIKE = f"takes values of different hashes, of which no more than {MOST_ALIKE} are the same"
+    return decode_and_count
 
 
-def tuple_form(forms: Sequence[Form]) -> Form:
-    """Return the form of tuples of one length, with a form for each place."""
-    what = f"an array of {len(forms)}"
+class _NumberKeyCodec(Codec):
+    """Numbers as keys of a JSON object, where they are strings."""
 
-    def each(value: Any, reading: bool) -> list[Any]:
-        converted: list[Any] = []
+    __slots__ = ("_number",)
+
+    def __init__(self, number: Codec) -> None:
+        super().__init__(number.name)
+        self._number = number
+
+    def decode(self, value: Any) -> Any:
         try:
-            for form, inner in zip(forms, value):
-                converted.append(form.read(inner) if reading else form.write(inner))
-        except Misfit as misfit:
-            raise misfit.below(f"[{len(converted)}]")
-        return converted
-
-    def read(value: Any) -> Any:
-        if type(value) is not list or len(value) != len(forms):
-            expected(what, value)
-        return tuple(each(value, True))
-
-    def write(value: Any) -> Any:
-        if not isinstance(value, tuple) or len(value) != len(forms):
-            expected(f"a tuple of {len(forms)}", value)
-        return each(value, False)
-
-    return Form(f"tuple of {', '.join(form.name for form in forms)}", read, write)
-
-
-def object_form(key: Form, value_form: Form) -> Form:
-    """Return the form of dicts and their kin."""
-    if key.name in ("int", "float", "bool"):
-        key = _number_as_text(key)
-    hashed = key not in _SALTED
-
-    def each(convert_key: Callable[[Any], Any], convert: Callable[[Any], Any], value: Any) -> dict[Any, Any]:
-        converted = {}
-        for name, inner in value.items():
-            try:
-                converted[convert_key(name)] = convert(inner)
-            except Misfit as misfit:
-                raise misfit.below(f"[{name!r:.{SHOWN}}]")
-            except TypeError:
-                raise Misfit("takes keys that have a hash", f", which {name!r:.{SHOWN}} has not") from None
-        return converted
-
-    def read(value: Any) -> Any:
-        if type(value) is not dict:
-            expected("an object", value)
-        return each(_counted(key.read) if hashed and len(value) > MOST_ALIKE else key.read, value_form.read, value)
-
-    def write(value: Any) -> Any:
-        if not isinstance(value, collections.abc.Mapping):
-            expected("a dict", value)
-        written = each(key.write, value_form.write, value)
-        for name in written:
-            if type(name) is not str:
-                raise Misfit("takes keys that are text in JSON", f", not {name!r:.{SHOWN}}")
-        return written
-
-    return Form(f"dict of {key.name} to {value_form.name}", read, write)
-
-
-def _number_as_text(form: Form) -> Form:
-    """Keys of a JSON object are strings: these are numbers in strings."""
-    from json import dumps, loads
-
-    def read(value: Any) -> Any:
-        try:
-            return form.read(loads(value) if type(value) is str and len(value) <= 400 else value)
+            if type(value) is str and len(value) <= 400:
+                value = loads(value)
+            return self._number.decode(value)
         except ValueError:
-            return expected(f"{form.name} keys", value)
+            mismatch(f"{self.name} keys", value)
 
-    return Form(form.name, read, lambda value: dumps(form.write(value)))
+    def encode(self, value: Any) -> str:
+        return dumps(self._number.encode(value))

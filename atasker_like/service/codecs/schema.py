@@ -1,8 +1,8 @@
-"""What a type annotation means in JSON, both ways: :func:`form_of` makes its form, from the forms of its parts.
+"""The codec of a type annotation: :func:`codec_for` makes it from the codecs of its parts.
 
     a dataclass     an object            Enum            its value where that is a scalar, else its name
     dict            an object            Literal         the value
-    list, tuple, set    an array         Union           that of the first member which fits
+    list, tuple, set    an array         Union           as the first member that fits
 """
 from __future__ import annotations
 
@@ -16,250 +16,344 @@ import typing
 
 from ..._inspect import text_of
 from ...errors import InvalidTypeError
-from .containers import ARRAYS, OBJECTS, array_form, object_form, tuple_form
-from .scalars import ANY, SCALARS, SHOWN, SIMPLE, Form, Misfit, expected, in_one_line
+from .codec import MAX_SHOWN, SCALARS, Codec, FieldError, in_one_line, mismatch
+from .containers import ARRAYS, OBJECTS, ArrayCodec, ObjectCodec, TupleCodec
+from .scalars import ANY, SIMPLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Sequence
+    from typing import Any, Callable, Iterable, Sequence
 
-__all__ = ["Form", "Misfit", "check_fields", "form_of", "is_by_value"]
+__all__ = ["check_fields", "codec_for", "is_by_value"]
 
 
-# -- what is made of other types ---------------------------------------------------------------------------
+# -- choices -----------------------------------------------------------------------------------------
+
+
+class _ChoiceCodec(Codec):
+    """Some values, each with its own scalar in JSON."""
+
+    __slots__ = ("_wanted", "_values")
+
+    def __init__(self, name: str, wanted: str, values: Iterable[tuple[Any, Any]]) -> None:
+        super().__init__(name, generality=1)
+        self._wanted = wanted
+        self._values = {_key(encoded): value for encoded, value in values}
+
+    def decode(self, value: Any) -> Any:
+        try:
+            return self._values[_key(value)]
+        except (KeyError, TypeError):
+            mismatch(self._wanted, value)
+
+
+def _key(value: Any) -> tuple[type, Any]:
+    # True == 1 and 1.0 == 1, but they are not the same in JSON.
+    return type(value), value
 
 
 @functools.lru_cache(256)
 def is_by_value(kind: type[enum.Enum]) -> bool:
-    """Tell whether the members of a class stand in JSON as their values; else they do as their names."""
+    """Return True if the members of a class are encoded as their values, and not as their names."""
     return all(type(member.value) in SCALARS for member in kind)
 
 
-def _enum_form(kind: type[enum.Enum]) -> Form:
-    members = list(kind)
-    by_value = is_by_value(kind)
-    # True == 1 and 1.0 == 1, but they are not the same in JSON.
-    known = {_key(member.value if by_value else member.name): member for member in members}
-    what = f"one of {', '.join(repr(member.value if by_value else member.name) for member in members)}"
+class EnumCodec(_ChoiceCodec):
+    __slots__ = ("_kind", "_attribute")
 
-    def read(value: Any) -> Any:
+    def __init__(self, kind: type[enum.Enum]) -> None:
+        self._kind = kind
+        self._attribute = "value" if is_by_value(kind) else "name"
+        members = [(getattr(member, self._attribute), member) for member in kind]
+        wanted = f"one of {', '.join(repr(encoded) for encoded, _ in members)}"
+        super().__init__(kind.__name__, wanted, members)
+
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, self._kind):
+            mismatch(f"a {self.name}", value)
+        encoded = getattr(value, self._attribute)
+        if _key(encoded) not in self._values:       # a combination of flags
+            raise FieldError(f"takes a member of {self.name}", f", which {value!r} is not")
+        return encoded
+
+
+class LiteralCodec(_ChoiceCodec):
+    __slots__ = ("_encoded",)
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        pairs = [(codec_for(type(value)).encode(value), value) for value in values]
+        self._encoded = {_key(value): encoded for encoded, value in pairs}
+        wanted = f"one of {', '.join(map(repr, values))}"
+        super().__init__(wanted, wanted, pairs)
+
+    def encode(self, value: Any) -> Any:
         try:
-            return known[_key(value)]
+            return self._encoded[_key(value)]
         except (KeyError, TypeError):
-            return expected(what, value)
-
-    def write(value: Any) -> Any:
-        if not isinstance(value, kind):
-            expected(f"a {kind.__name__}", value)
-        written = value.value if by_value else value.name
-        if _key(written) not in known:          # a combination of flags
-            raise Misfit(f"takes a member of {kind.__name__}", f", which {value!r} is not")
-        return written
-
-    return Form(kind.__name__, read, write, rank=1)
+            mismatch(self._wanted, value)
 
 
-def _key(value: Any) -> tuple[type, Any]:
-    return type(value), value
+# -- unions ------------------------------------------------------------------------------------------
 
 
-def _literal_form(values: Sequence[Any]) -> Form:
-    forms = [(value, form_of(type(value))) for value in values]
-    known = {_key(form.write(value)): value for value, form in forms}
-    ways_out = {_key(value): form.write(value) for value, form in forms}
-    what = f"one of {', '.join(map(repr, values))}"
-
-    def read(value: Any) -> Any:
-        try:
-            return known[_key(value)]
-        except (KeyError, TypeError):
-            return expected(what, value)
-
-    def write(value: Any) -> Any:
-        try:
-            return ways_out[_key(value)]
-        except (KeyError, TypeError):
-            return expected(what, value)
-
-    return Form(what, read, write, rank=1)
+def _union_codec(members: Sequence[Any]) -> Codec:
+    codecs = sorted(map(codec_for, members), key=lambda codec: codec.generality)
+    if len(codecs) == 2 and codecs[0] is SIMPLE[None]:
+        return OptionalCodec(codecs[1])
+    return UnionCodec(codecs)
 
 
-def _union_form(members: Sequence[Any]) -> Form:
-    forms = sorted((form_of(member) for member in members), key=lambda form: form.rank)
-    name = " or ".join(form.name for form in forms)
-    if len(forms) == 2 and forms[0].name == "None":
-        return _optional_form(forms[1])
+class OptionalCodec(Codec):
+    __slots__ = ("_codec",)
 
-    def read(value: Any) -> Any:
-        return _first_fitting(forms, value, reading=True)[1]
+    def __init__(self, codec: Codec) -> None:
+        super().__init__(f"{codec.name} or None", codec.generality)
+        self._codec = codec
 
-    def write(value: Any) -> Any:
-        writer, written = _first_fitting(forms, value, reading=False)
-        reader, back = _first_fitting(forms, written, reading=True)
-        if _is_kept(value, back) or reader is writer and not any(_keeps(form, value) for form in forms):
-            return written
-        # Two members look alike in JSON. What would arrive as something else is not sent.
-        raise Misfit(f"takes {name}, and nothing that would arrive as another of them; use a dataclass with a Literal field "
-                     "that tells them apart", f": {value!r:.{SHOWN}} would arrive as {back!r:.{SHOWN}}")
+    def decode(self, value: Any) -> Any:
+        return None if value is None else self._codec.decode(value)
 
-    return Form(name, read, write, rank=max(form.rank for form in forms))
+    def encode(self, value: Any) -> Any:
+        return None if value is None else self._codec.encode(value)
 
 
-def _is_kept(value: Any, back: Any) -> bool:
-    """Tell whether a value comes back as it was."""
+class UnionCodec(Codec):
+    """Uses the first member that fits, in order of generality."""
+
+    __slots__ = ("_codecs", "_decoders", "_encoders")
+
+    def __init__(self, codecs: Sequence[Codec]) -> None:
+        super().__init__(" or ".join(codec.name for codec in codecs),
+                         max(codec.generality for codec in codecs))
+        self._codecs = codecs
+        self._decoders = [codec.decode for codec in codecs]
+        self._encoders = [codec.encode for codec in codecs]
+
+    def decode(self, value: Any) -> Any:
+        return self._first_match(self._decoders, value)[1]
+
+    def encode(self, value: Any) -> Any:
+        encoder, encoded = self._first_match(self._encoders, value)
+        decoder, back = self._first_match(self._decoders, encoded)
+        if _is_same(value, back):
+            return encoded
+        if encoder == decoder and not any(_round_trips(codec, value) for codec in self._codecs):
+            return encoded
+        # Two members look alike in JSON: do not send what would arrive as another value.
+        raise FieldError(f"takes {self.name}, and nothing that would arrive as another of them; "
+                         "use a dataclass with a Literal field that tells them apart",
+                         f": {value!r:.{MAX_SHOWN}} would arrive as {back!r:.{MAX_SHOWN}}")
+
+    def _first_match(self, converts: Sequence[Callable[[Any], Any]],
+                     value: Any) -> tuple[int, Any]:
+        """Return the index of the first member that accepts a value, and the converted value."""
+        inner_errors: list[FieldError] = []
+        for index, convert in enumerate(converts):
+            try:
+                return index, convert(value)
+            except FieldError as error:
+                if error.path:
+                    inner_errors.append(error)
+        if len(inner_errors) == 1:      # one member nearly fits: its own error says more
+            raise inner_errors[0]
+        mismatch(self.name, value)
+
+
+def _is_same(value: Any, back: Any) -> bool:
+    """Return True if a value is the same after encoding and decoding."""
     if type(back) is not type(value) and not isinstance(value, type(back)):
         return False
     try:
         return bool(back == value or back != back)
-    except (ArithmeticError, TypeError, ValueError):        # a signaling NaN; a comparison of the application's own
+    except (ArithmeticError, TypeError, ValueError):    # a signaling NaN, or the application's own
         return False
 
 
-def _keeps(form: Form, value: Any) -> bool:
+def _round_trips(codec: Codec, value: Any) -> bool:
     try:
-        return _is_kept(value, form.read(form.write(value)))
-    except Misfit:
+        return _is_same(value, codec.decode(codec.encode(value)))
+    except FieldError:
         return False
 
 
-def _first_fitting(forms: Sequence[Form], value: Any, reading: bool) -> tuple[Form, Any]:
-    """Return the first form that takes a value, and what it makes of it."""
-    deepest: list[Misfit] = []
-    for form in forms:
-        try:
-            return form, form.read(value) if reading else form.write(value)
-        except Misfit as misfit:
-            if misfit.where:
-                deepest.append(misfit)
-    if len(deepest) == 1:           # one member nearly fits: what is wrong inside it says more
-        raise deepest[0]
-    expected(" or ".join(form.name for form in forms), value)
-
-
-def _optional_form(form: Form) -> Form:
-    def read(value: Any) -> Any:
-        return None if value is None else form.read(value)
-
-    def write(value: Any) -> Any:
-        return None if value is None else form.write(value)
-
-    return Form(f"{form.name} or None", read, write, rank=form.rank)
-
-
-# -- dataclasses -------------------------------------------------------------------------------------------
+# -- dataclasses -------------------------------------------------------------------------------------
 
 
 def check_fields(kind: Any) -> None:
-    """Refuse a dataclass of which a part would be lost on the way.
+    """Refuse a dataclass that does not keep all of its fields.
 
-    :raises InvalidTypeError: it has a field that it is given and does not keep.
+    :raises InvalidTypeError: a field is an ``InitVar``.
     """
     for name, field in kind.__dataclass_fields__.items():
-        if field._field_type is _GIVEN_ONLY:
-            raise InvalidTypeError(f"field {name!r} of {kind.__qualname__} is an InitVar, which the class does not keep: it would "
-                                   "be lost on the way; make it a field like the others")
+        if field._field_type is _INIT_VAR:
+            raise InvalidTypeError(f"field {name!r} of {kind.__qualname__} is an InitVar, "
+                                   "which the class does not keep: it would be lost on the way; "
+                                   "make it a field like the others")
 
 
-_GIVEN_ONLY: Any = getattr(dataclasses, "_FIELD_INITVAR", object())       # dataclasses.fields() leaves them out
+_INIT_VAR: Any = getattr(dataclasses, "_FIELD_INITVAR", object())   # not part of fields()
 
 
-def _form_of_dataclass(kind: Any) -> Form:
-    check_fields(kind)
-    try:
-        hints = typing.get_type_hints(kind, localns={kind.__name__: kind})
-    except Exception as error:
-        raise InvalidTypeError(f"the annotations of {kind.__qualname__} cannot be resolved: {error}; the types must be known "
-                               "in its module when the class is first used, and on this Python") from error
-    fields = []
-    for field in dataclasses.fields(kind):
-        if field.init:
-            try:
-                form = form_of(hints[field.name])
-            except InvalidTypeError as error:
-                raise InvalidTypeError(f"field {field.name!r} of {kind.__qualname__}: {error}") from None
-            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            fields.append((field.name, form, required))
-    names = [name for name, _, _ in fields]
-    what = f"an object with the fields of {kind.__name__}"
+class DataclassCodec(Codec):
+    """A dataclass, whose fields are known only after :meth:`resolve`."""
 
-    def read(value: Any) -> Any:
+    __slots__ = ("_kind", "_fields")
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__(kind.__name__)
+        self._kind = kind
+        #: Name, decode() and encode() of each field, and True if it has no default.
+        self._fields: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any], bool]] = []
+
+    def resolve(self) -> None:
+        """Find the codecs of the fields.
+
+        :raises InvalidTypeError: JSON cannot hold the type of a field.
+        """
+        kind = self._kind
+        check_fields(kind)
+        try:
+            hints = typing.get_type_hints(kind, localns={kind.__name__: kind})
+        except Exception as error:
+            raise InvalidTypeError(f"the annotations of {kind.__qualname__} cannot be resolved: "
+                                   f"{error}; the types must be known in its module when the class "
+                                   "is first used, and on this Python") from error
+        for field in dataclasses.fields(kind):
+            if field.init:
+                try:
+                    codec = codec_for(hints[field.name])
+                except InvalidTypeError as error:
+                    raise InvalidTypeError(f"field {field.name!r} of {kind.__qualname__}: "
+                                           f"{error}") from None
+                required = (field.default is dataclasses.MISSING
+                            and field.default_factory is dataclasses.MISSING)
+                self._fields.append((field.name, codec.decode, codec.encode, required))
+
+    def decode(self, value: Any) -> Any:
         if type(value) is not dict:
-            expected(what, value)
+            mismatch(f"an object with the fields of {self.name}", value)
         values = {}
-        for name, form, required in fields:
+        for name, decode, _, required in self._fields:
             if name in value:
                 try:
-                    values[name] = form.read(value[name])
-                except Misfit as misfit:
-                    raise _of_field(misfit, kind, name)
+                    values[name] = decode(value[name])
+                except FieldError as error:
+                    raise _at_field(error, self._kind, name)
             elif required:
-                raise Misfit(f"is missing: {kind.__name__} has no default for it").below(f".{name}")
+                raise FieldError(f"is missing: {self.name} has no default for it").at(f".{name}")
         if len(values) != len(value):
-            raise _unknown(kind.__name__, names, value)
+            raise self._unknown_field(value)
         try:
-            return kind(**values)
+            return self._kind(**values)
         except (TypeError, ValueError, ArithmeticError, LookupError, AssertionError) as error:
-            raise Misfit("is refused", f": {in_one_line(text_of(error))}") from error     # by its __post_init__
+            # The class has refused the values, such as in its __post_init__.
+            raise FieldError("is refused", f": {in_one_line(text_of(error))}") from error
 
-    def write(value: Any) -> Any:
-        if not isinstance(value, kind):
-            expected(f"a {kind.__name__}", value)
-        if type(value) is not kind:
-            raise Misfit(f"takes a {kind.__name__}, not its subclass {type(value).__name__}, of which fields would be lost")
-        written = {}
-        for name, form, _ in fields:
+    def encode(self, value: Any) -> Any:
+        if not isinstance(value, self._kind):
+            mismatch(f"a {self.name}", value)
+        if type(value) is not self._kind:
+            raise FieldError(f"takes a {self.name}, not its subclass {type(value).__name__}, "
+                             "of which fields would be lost")
+        encoded = {}
+        for name, _, encode, _ in self._fields:
             try:
-                written[name] = form.write(getattr(value, name))
-            except Misfit as misfit:
-                raise _of_field(misfit, value, name)
-        return written
+                encoded[name] = encode(getattr(value, name))
+            except FieldError as error:
+                raise _at_field(error, value, name)
+        return encoded
 
-    return Form(kind.__name__, read, write)
+    def _unknown_field(self, value: dict[str, Any]) -> FieldError:
+        from difflib import get_close_matches
+
+        names = [name for name, *_ in self._fields]
+        name = next(name for name in value if name not in names)
+        near = get_close_matches(name[:MAX_SHOWN], names, 1)
+        hint = f"its fields are {', '.join(names) or 'none'}"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        step = f"[{name!r:.{MAX_SHOWN}}]"
+        if name.isidentifier() and name.isprintable():      # the name is untrusted
+            step = f".{name:.{MAX_SHOWN}}"
+        return FieldError(f"is no field of {self.name}; {hint}").at(step)
 
 
-def _of_field(misfit: Misfit, owner: Any, name: str) -> Misfit:
-    """Return the error of a field of an instance, or of a class where there is no instance yet, to be raised on; without
-    what there was where the owner hides it, or might: a property says so only of an instance."""
+def _at_field(error: FieldError, owner: Any, name: str) -> FieldError:
+    """Add the name of a field to the path of an error, and return the error.
+
+    The value is removed if the owner hides the field. The owner is an instance, or the class if
+    there is no instance yet: a property of the class may then hide the field.
+    """
     try:
         hidden = getattr(owner, "hidden_fields", ())
         if not isinstance(hidden, collections.abc.Collection) or name in hidden:
-            misfit.hide()
-    except Exception:                       # its property relies on what does not fit, perhaps
-        misfit.hide()
-    return misfit.below(f".{name}")
+            error.hide()
+    except Exception:                       # the property may rely on the value that does not fit
+        error.hide()
+    return error.at(f".{name}")
 
 
-def _unknown(where: str, names: list[str], value: dict[str, Any]) -> Misfit:
-    from difflib import get_close_matches
-
-    name = next(name for name in value if name not in names)
-    step = f".{name:.{SHOWN}}" if name.isidentifier() and name.isprintable() else f"[{name!r:.{SHOWN}}]"     # a stranger's
-    near = get_close_matches(name[:SHOWN], names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names) or 'none'}"
-    return Misfit(f"is no field of {where}; {hint}").below(step)
+_dataclass_codecs: dict[Any, DataclassCodec] = {}   # guarded by _lock
+_lock = threading.RLock()
 
 
-_forms: dict[Any, Form] = {}      # of dataclasses; guarded by _making
-_making = threading.RLock()
-
-
-def _known_dataclass(kind: Any) -> Form:
-    with _making:
-        known = _forms.get(kind)
-        if known is None:
-            # In its place before it is complete, since a class may have fields of its own type: nobody keeps its
-            # read or write, but all look them up when they are called.
-            known = _forms[kind] = Form(kind.__name__, ANY.read, ANY.write)
+def _dataclass_codec(kind: Any) -> DataclassCodec:
+    with _lock:
+        codec = _dataclass_codecs.get(kind)
+        if codec is None:
+            known = len(_dataclass_codecs)
+            # Registered before it is resolved: a class may have fields of its own type.
+            codec = _dataclass_codecs[kind] = DataclassCodec(kind)
             try:
-                made = _form_of_dataclass(kind)
+                codec.resolve()
             except BaseException:
-                del _forms[kind]
+                # The codecs of its fields, registered since, may refer to this one.
+                for added in list(_dataclass_codecs)[known:]:
+                    del _dataclass_codecs[added]
                 raise
-            known.read, known.write = made.read, made.write
-        return known
+        return codec
 
 
-# -- one door ----------------------------------------------------------------------------------------------
+# -- any annotation ----------------------------------------------------------------------------------
+
+
+def codec_for(annotation: Any) -> Codec:
+    """Return the codec for values of a type.
+
+    :raises InvalidTypeError: (a TypeError) JSON cannot hold values of the type.
+    """
+    try:
+        simple = SIMPLE.get(annotation)
+    except TypeError:                       # not hashable, so not a type
+        raise _no_codec(annotation) from None
+    if simple is not None:
+        return simple
+    supertype = getattr(annotation, "__supertype__", None)      # a NewType
+    if supertype is not None:
+        return codec_for(supertype)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is not None and hasattr(annotation, "__metadata__"):      # Annotated
+        return codec_for(arguments[0])
+    if _is_union(origin):
+        return _union_codec(arguments)
+    if origin is typing.Literal:
+        return LiteralCodec(arguments)
+    plain = origin or annotation
+    if plain is tuple:
+        return _tuple_codec(annotation, origin, arguments)
+    if plain in ARRAYS or plain in OBJECTS:
+        # On Python 3.8 the argument of a bare List is a TypeVar.
+        codecs = [codec_for(argument) for argument in arguments
+                  if not isinstance(argument, typing.TypeVar)]
+        if plain in OBJECTS:
+            return ObjectCodec(*(codecs or (SIMPLE[str], ANY)))
+        return ArrayCodec(*ARRAYS[plain], codecs[0] if codecs else ANY)
+    if isinstance(plain, type):
+        if issubclass(plain, enum.Enum):
+            return EnumCodec(plain)
+        if dataclasses.is_dataclass(plain):
+            return _dataclass_codec(plain)
+    raise _no_codec(annotation)
 
 
 def _is_union(origin: Any) -> bool:
@@ -268,47 +362,15 @@ def _is_union(origin: Any) -> bool:
     return sys.version_info >= (3, 10) and origin is getattr(sys.modules["types"], "UnionType", None)
 
 
-def form_of(annotation: Any) -> Form:
-    """Return the form of values of a type.
-
-    :raises InvalidTypeError: (a TypeError) JSON has no form for it.
-    """
-    try:
-        simple = SIMPLE.get(annotation)
-    except TypeError:                       # not hashable: no type
-        raise _no_form(annotation) from None
-    if simple is not None:
-        return simple
-    supertype = getattr(annotation, "__supertype__", None)      # a NewType
-    if supertype is not None:
-        return form_of(supertype)
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is not None and hasattr(annotation, "__metadata__"):      # Annotated
-        return form_of(arguments[0])
-    if _is_union(origin):
-        return _union_form(arguments)
-    if origin is typing.Literal:
-        return _literal_form(arguments)
-    plain = origin or annotation
-    if plain is tuple:
-        if arguments and arguments[-1] is not Ellipsis:
-            return tuple_form([form_of(argument) for argument in arguments if argument != ()])
-        if origin is not None and annotation == typing.Tuple[()]:
-            return tuple_form(())
-        return array_form(tuple, tuple, form_of(arguments[0]) if arguments else ANY)
-    arguments = tuple(argument for argument in arguments if not isinstance(argument, typing.TypeVar))   # a bare List, on 3.8
-    if plain in ARRAYS:
-        return array_form(*ARRAYS[plain], form_of(arguments[0]) if arguments else ANY)
-    if plain in OBJECTS:
-        return object_form(*(map(form_of, arguments) if arguments else (SIMPLE[str], ANY)))
-    if isinstance(plain, type):
-        if issubclass(plain, enum.Enum):
-            return _enum_form(plain)
-        if dataclasses.is_dataclass(plain):
-            return _known_dataclass(plain)
-    raise _no_form(annotation)
+def _tuple_codec(annotation: Any, origin: Any, arguments: Sequence[Any]) -> Codec:
+    if arguments and arguments[-1] is not Ellipsis:
+        return TupleCodec([codec_for(argument) for argument in arguments if argument != ()])
+    if origin is not None and annotation == typing.Tuple[()]:
+        return TupleCodec(())
+    return ArrayCodec(tuple, tuple, codec_for(arguments[0]) if arguments else ANY)
 
 
-def _no_form(annotation: Any) -> InvalidTypeError:
-    return InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, dates, Decimal, UUID, Enum, "
-                            "Literal, dataclasses, and lists, tuples, dicts and unions of them")
+def _no_codec(annotation: Any) -> InvalidTypeError:
+    return InvalidTypeError(f"{annotation!r} has no form in JSON; use numbers, strings, bytes, "
+                            "dates, Decimal, UUID, Enum, Literal, dataclasses, and lists, tuples, "
+                            "dicts and unions of them")
