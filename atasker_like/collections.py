@@ -225,7 +225,7 @@ class TaskCollection(FunctionCollection):
             for priority, function in self._in_order():
                 options = TaskOptions(name=_key_of(function), priority=ceil(priority))
                 spec = self.supervisor.make_spec(self._call_in_task, TT_THREAD, options)
-                tasks[self.supervisor._starter(spec)(spec, (function, over), None)] = function
+                tasks[self.supervisor._supervisor_parts.specs.starter(spec)(spec, (function, over), None)] = function
             for task in as_completed(tasks):
                 *outcome, raised = self._outcome(task, tasks[task])
                 outcomes[task] = outcome[0], outcome[1]

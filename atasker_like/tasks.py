@@ -64,7 +64,7 @@ class BoundTask(Decorated):
         super().__init__(function)
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane,
                                                     named_id=_modes.legacy)
-        self._start = supervisor._starter(self._spec)
+        self._start = supervisor._supervisor_parts.specs.starter(self._spec)
         self._supervisor = supervisor
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
@@ -110,7 +110,7 @@ class BoundTask(Decorated):
             chunk = list(islice(calls, _CHUNK))
             if len(chunk) < _CHUNK:
                 # One line, so that no interrupt comes between having them run and returning.
-                return _results(self._supervisor._start_many(self._spec, chunk) if chunk else tasks)
+                return _results(self._supervisor._supervisor_parts.specs.start_many(self._spec, chunk) if chunk else tasks)
             calls = chain(chunk, calls)
             try:
                 while self._submit_some(calls, _CHUNK, tasks):
@@ -138,7 +138,7 @@ class BoundTask(Decorated):
         """Submit the next calls together; False when there are no more."""
         chunk = list(islice(calls, most))
         if chunk:
-            tasks += self._supervisor._start_many(self._spec, chunk)
+            tasks += self._supervisor._supervisor_parts.specs.start_many(self._spec, chunk)
         return len(chunk) == most
 
     def _with(self, function: Callable[..., Any]) -> BoundTask:
@@ -170,7 +170,7 @@ class BoundTask(Decorated):
         if lane is None:
             return None
         name: str = lane.name
-        if self._supervisor._lanes.get(name) is lane:
+        if self._supervisor._supervisor_parts.specs.knows(lane):
             return name
         raise TaskPicklingError(f"the task {self._spec.name} cannot be pickled with its lane, {lane!r}: make the lane "
                                 "with task_supervisor.lane(), and give the task the name of the lane")
@@ -289,10 +289,10 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
     """
     owner = task_supervisor if supervisor is None else supervisor
     if delay is None:
-        spec = owner.kept_spec(f, TT_MP, priority)
+        spec = owner._supervisor_parts.specs.kept(f, TT_MP, priority)
     else:
         spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: Task[Any] = owner._starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
+    task: Task[Any] = owner._supervisor_parts.specs.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
         watcher = FutureWatcher()
         if task._watch(watcher):

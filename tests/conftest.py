@@ -119,9 +119,9 @@ def _empty_the_singleton():
     singleton = atasker_like.task_supervisor
     if singleton.started is not None:
         singleton.stop(wait=PATIENCE, cancel_tasks=True)
-        pool = singleton._processes
+        pool = singleton._supervisor_parts.pools.processes
         if hasattr(pool, "min_size"):       # the test has asked for processes ahead of tasks
-            pool.min_size = singleton._mp_sizes["min_size"] = 0
+            pool.min_size = singleton._supervisor_parts.processes.sizes["min_size"] = 0
             pool.start_method, pool.forks_from_template = None, False
         singleton.start()
 

@@ -84,11 +84,19 @@ LAYERS = [
     [
         "supervisor.overrides",
         "supervisor.snapshots",
-        "supervisor.schedulers",
-        "supervisor.shutdown",
+        "supervisor.interpreter_exit",
         "supervisor.ownership",
+        "supervisor.run_state",
+        "supervisor.late_starts",
+        "supervisor.pool_manager",
+        "supervisor.process_pools",
+        "supervisor.spec_factory",
+        "supervisor.job_schedulers",
+        "supervisor.schedulers",
         "supervisor.stats",
+        "supervisor.shutdown",
         "supervisor.tracebacks",
+        "supervisor.parts",
         "supervisor.supervisor",
         "supervisor",
     ],
@@ -168,7 +176,7 @@ ONLY = {"pools.process.child": {"constants", "errors", "options", "_ids", "_insp
 MOST_LINES = 700
 
 #: Longer files, which are still to be divided.
-LONG = {"pools.base", "pools.process.pool", "pools.threads", "supervisor.supervisor"}
+LONG = {"pools.base", "pools.process.pool", "pools.threads"}
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}
 
@@ -276,9 +284,9 @@ def test_the_front_door_loads_on_first_use():
 
 
 def test_the_reading_of_imports_sees_them():
-    found = {imported for imported, typing, _ in imports_of("supervisor.supervisor") if not typing}
-    assert {"constants", "engine.timer", "pools.threads", "pools.process.pool", "supervisor.stats"} <= found
-    assert ("pools.base", True) in {(imported, typing) for imported, typing, _ in imports_of("supervisor.supervisor")}
+    found = {imported for imported, typing, _ in imports_of("supervisor.process_pools") if not typing}
+    assert {"errors", "pools.process.pool", "supervisor.pool_manager"} <= found
+    assert ("pools.views", True) in {(imported, typing) for imported, typing, _ in imports_of("supervisor.process_pools")}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -84,11 +84,11 @@ def call_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None
 
     :raises SupervisorStoppedError: the supervisor has been stopped.
     """
-    if not supervisor._is_running():
-        supervisor._wake_up()       # as the first task does
-    timer = supervisor._timer
+    if not supervisor._supervisor_parts.state.is_running():
+        supervisor._supervisor_parts.pools.ensure_started()       # as the first task does
+    timer = supervisor._supervisor_parts.pools.timer
     timer.start()
-    entry = timer.call_at(deadline, supervisor._threads.beside, call)
+    entry = timer.call_at(deadline, supervisor._supervisor_parts.pools.threads.beside, call)
     return lambda: timer.cancel(entry)
 
 

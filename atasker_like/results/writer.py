@@ -85,7 +85,7 @@ class ResultWriter:
 
     def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
         self.supervisor_id = supervisor.id
-        self._back = supervisor._back       # neither a backend nor a pool keeps the supervisor alive
+        self._back = supervisor._supervisor_parts.back       # neither a backend nor a pool keeps the supervisor alive
         self.backend = backend
         # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
         self._queue: deque[Task[Any]] = deque()
@@ -115,11 +115,12 @@ class ResultWriter:
     @property
     def supervisor(self) -> TaskSupervisor | None:
         """The supervisor; None if nothing referred to it any more, and it has ended."""
-        return self._back()
+        supervisor: TaskSupervisor | None = self._back()
+        return supervisor
 
     def _pools(self) -> list[Pool]:
         supervisor = self.supervisor
-        return [] if supervisor is None else list(supervisor._pools().values())
+        return [] if supervisor is None else list(supervisor._supervisor_parts.pools.by_kind.values())
 
     def _set_callbacks(self, append: Callable[[Task[Any]], None]) -> None:
         self.on_finished = self.on_started = append

@@ -172,7 +172,7 @@ class Server(ManagedWorker):
         """
         from concurrent.futures import Future
 
-        if not self.service.supervisor._is_running():
+        if not self.service.supervisor._supervisor_parts.state.is_running():
             raise self._stopped_error()
         loop = self._loop = asyncio.get_running_loop()
         self._close_requested, self._no_clients = asyncio.Event(), asyncio.Event()
@@ -194,7 +194,7 @@ class Server(ManagedWorker):
         self._lifetime_task = loop.create_task(self._serve_until_closed())
         self._lifetime_task.add_done_callback(lambda _: closed.set_result(None))
         self.service.supervisor.register_sync_scheduler(self)
-        if not self.service.supervisor._is_running():       # it may have told all that were registered
+        if not self.service.supervisor._supervisor_parts.state.is_running():       # it may have told all that were registered
             self._request_close()
             await asyncio.wait([self._lifetime_task])
             raise self._stopped_error()

@@ -198,7 +198,7 @@ class SyncClient:
         self._supervisor.unregister_sync_scheduler(self._hook)
         if self._client._connection is not None or self._client._connecting is not None:
             try:
-                self._supervisor._loops.own().run(self._client.close())
+                self._supervisor._supervisor_parts.pools.loops.own().run(self._client.close())
             except SupervisorStoppedError:
                 pass                    # with the loop, its connections have gone
 

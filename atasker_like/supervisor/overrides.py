@@ -20,11 +20,20 @@ from ..engine.spec import AnnouncedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Optional, Protocol, Sequence, Tuple
 
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
-    from .supervisor import TaskSupervisor
+
+    class Overriding(Protocol):
+        """A supervisor whose class overrides some of these methods."""
+
+        id: str
+
+        def put_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
+        def mark_task_started(self, task: Task[Any]) -> Any: ...
+        def mark_task_completed(self, task: Task[Any] | None = None,
+                                task_id: str | None = None) -> Any: ...
 
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
 
@@ -49,7 +58,7 @@ __all__ = ["Marks", "Overrides", "replaceable"]
 class Overrides:
     """Calls the methods that the class of a supervisor overrides."""
 
-    def __init__(self, supervisor: TaskSupervisor, names: set[str]) -> None:
+    def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
         self._puts = "put_task" in names
         self._marks = Marks(supervisor, names) if names - {"put_task"} else None
@@ -58,7 +67,7 @@ class Overrides:
         self._under_way: dict[str, TaskSpec] = {}
 
     @classmethod
-    def of(cls, supervisor: TaskSupervisor, base: type) -> Overrides | None:
+    def of(cls, supervisor: Overriding, base: type) -> Overrides | None:
         """Return the overrides of a supervisor, or None if its class overrides no method of `base`."""
         kind = type(supervisor)
         names = {name for name in ("put_task", "mark_task_started", "mark_task_completed")
@@ -116,7 +125,7 @@ class Marks:
     there, the end before anything that waits for the task is woken.
     """
 
-    def __init__(self, supervisor: TaskSupervisor, names: set[str]) -> None:
+    def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
         self._starts = "mark_task_started" in names
         self._ends = "mark_task_completed" in names

@@ -1,4 +1,4 @@
-"""What keeps a supervisor alive, and how one ends that nothing refers to any more.
+"""BackReference: how the parts of a supervisor reach it. And the end of an unreferenced supervisor.
 
 ::
 
@@ -6,71 +6,94 @@
                         ^                  │
                         └─ BackReference <─┘    keeps nothing alive
 
-The threads of a supervisor refer to its parts for as long as they run, idle ones too. So no part refers to the
-supervisor itself, but for what is active: a worker, a scheduler, the function of a live task. When the last
-reference is gone, ``__del__`` hands the supervisor to a thread, which waits for the tasks that are alive and then
-stops it. Nothing can reach it meanwhile: what still runs for it either refers to it, or only ends.
+The threads of a supervisor refer to its parts for as long as they run, idle threads too. So no part
+refers to the supervisor, except for something active: a worker, a scheduler, the function of a live
+task. When the last reference is gone, ``__del__`` hands the supervisor to a thread. This thread
+waits for the live tasks and then stops the supervisor. Nothing else can reach it meanwhile: what
+still runs for it either refers to it, or only ends.
 """
 from __future__ import annotations
 
 import sys
 import weakref
 from _thread import start_new_thread
-from functools import partial
 
-from ..errors import SupervisorStoppedError
-from .shutdown import check_exit, supervisors
+from .._log import log
+from ..errors import InvalidArgumentError, SupervisorStoppedError
+from .interpreter_exit import check_exit, supervisors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .supervisor import TaskSupervisor
+    from .interpreter_exit import Supervisor
 
 __all__ = ["BackReference", "hand_over"]
 
 
 class BackReference:
-    """The way from the parts of a supervisor back to it."""
+    """A weak reference from the parts of a supervisor to the supervisor."""
 
     __slots__ = ("_get",)
 
-    def __init__(self, supervisor: TaskSupervisor) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
         self.point_to(supervisor)
 
-    def point_to(self, supervisor: TaskSupervisor) -> None:
-        """Refer to the supervisor anew: the collector clears weak references before it calls ``__del__``."""
-        self._get: Callable[[], TaskSupervisor | None] = weakref.ref(supervisor)
+    def point_to(self, supervisor: Supervisor) -> None:
+        """Refer to the supervisor anew: the collector clears weak references before ``__del__``."""
+        self._get: Callable[[], Supervisor | None] = weakref.ref(supervisor)
 
-    def __call__(self) -> TaskSupervisor | None:
+    def __call__(self) -> Any:
         """Return the supervisor; None if it is gone."""
         return self._get()
 
-    def method(self, name: str) -> Callable[..., Any]:
-        """Return a callable that calls a method of the supervisor, and does not keep the supervisor alive.
+    def ensure_started(self) -> None:
+        """Start the supervisor with its first task. Pools that do not accept tasks call this.
 
-        :raises SupervisorStoppedError: (by the callable) the supervisor is gone.
+        :raises SupervisorStoppedError: the supervisor is gone, or it has been stopped.
         """
-        return partial(_call, self, name)
+        self.parts().pools.ensure_started()
+
+    def unknown_lane(self, name: str) -> InvalidArgumentError:
+        """Return the error for a task whose lane was not made."""
+        error: InvalidArgumentError = self.parts().specs.unknown_lane(name)
+        return error
+
+    def parts(self) -> Any:
+        """Return the parts of the supervisor.
+
+        :raises SupervisorStoppedError: the supervisor is gone.
+        """
+        supervisor = self._get()
+        if supervisor is None:
+            check_exit()        # at the end of the interpreter, this is the cause
+            raise SupervisorStoppedError("nothing referred to the supervisor any more, so it has "
+                                         "ended and takes no tasks; keep a reference to it")
+        return supervisor._supervisor_parts
 
 
-def _call(back: BackReference, name: str, *arguments: Any) -> Any:
-    supervisor = back()
-    if supervisor is None:
-        check_exit()        # at the end of the interpreter, this is the cause
-        raise SupervisorStoppedError("nothing referred to the supervisor any more, so it has ended and takes no tasks; keep a "
-                                     "reference to it")
-    return getattr(supervisor, name)(*arguments)
-
-
-def hand_over(supervisor: TaskSupervisor) -> None:
-    """Have a thread end a supervisor to which the last reference is gone. Called by ``__del__``, at any line."""
-    if sys.is_finalizing() or not supervisor._is_in_use() or supervisor._has_stopped():
+def hand_over(supervisor: Supervisor) -> None:
+    """Have a thread end a supervisor without references. ``__del__`` calls this, at any line."""
+    parts = supervisor._supervisor_parts
+    if sys.is_finalizing() or not parts.in_use() or parts.state.has_stopped():
         return
-    supervisor._back.point_to(supervisor)
+    parts.back.point_to(supervisor)
     if supervisor not in supervisors:
-        supervisors.add(supervisor)     # an exit of the interpreter waits for it, as for others
+        supervisors.add(supervisor)     # the exit of the interpreter waits for it, too
     try:
-        start_new_thread(supervisor._end_dropped, ())
-    except (RuntimeError, MemoryError):     # the system has no thread to give; those of the supervisor stay
+        start_new_thread(_end, (supervisor,))
+    except (RuntimeError, MemoryError):     # the system has no thread to give; its own ones stay
         pass
+
+
+def _end(supervisor: Supervisor) -> None:
+    """End a supervisor, in a thread that has the last reference to it."""
+    try:
+        pools = supervisor._supervisor_parts.pools
+        while pools.has_live_tasks():
+            pools.drain()
+        supervisor.stop()
+        pools.detach_recorder()
+    except BaseException:
+        log.exception("supervisor %s, to which nothing refers any more, could not be ended",
+                      supervisor.id)

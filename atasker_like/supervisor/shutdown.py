@@ -1,175 +1,193 @@
-"""The exit of the interpreter: what keeps a program alive after its main thread, and how supervisors end.
+"""Shutdown: the order of the end, of ``TaskSupervisor.stop()`` and of the interpreter's exit alike.
 
 ::
 
-    main thread ends ─> threading._shutdown ─> hold: workers and schedulers of a supervisor that was started
-                                           ─> application threads end    (such a supervisor still accepts)
-                                           ─> finish: stop every supervisor, within no deadline
-
-The interpreter calls ``threading._shutdown`` when the main thread has ended. This module wraps it. A hook registered
-with ``threading._register_atexit`` would run after those that are registered later, and ``concurrent.futures`` refuses
-work as soon as its own hook has run: a worker that is held could then no longer use ``asyncio.to_thread``, nor import
-``concurrent.futures.thread``. Before Python 3.9 that function does not exist, and ``atexit`` comes after the threads.
+    queue workers finish their items ─> refuse new tasks ─> stop schedulers ─> cancel delayed tasks
+        ─> wait for the other tasks, until the deadline
+        ─> past it: cancel queued tasks, end processes, abandon threads
+        ─> close processes ─> stop loops ─> stop the timer ─> end workers ─> close threads
 """
 from __future__ import annotations
 
-import atexit
-import builtins
-import os
-import sys
 import threading
-import weakref
+from _thread import start_new_thread
+from time import monotonic
 
+from .. import _modes
+from .._ids import short_id
 from .._log import log
-from ..engine.result import log_unseen
-from ..errors import SupervisorStoppedError
+from ..engine.blocking import deadline_of_stop, remaining
+from ..engine.current import current, current_coroutine_task
+from ..pools.base import cancel_many
+from .run_state import STOPPED, STOPPING
+from .stats import StopReport, ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
-    from .supervisor import TaskSupervisor
+    from .._checks import Seconds
+    from .pool_manager import PoolManager
+    from .run_state import RunState
+    from .schedulers import ManagedWorker, SchedulerRegistry
 
-__all__ = ["arm", "check_exit", "finish_all", "supervisors"]
+__all__ = ["Shutdown"]
 
-#: Every supervisor of the process.
-supervisors: weakref.WeakSet[TaskSupervisor] = weakref.WeakSet()
-
-_plain_shutdown: Callable[[], None] | None = None       # what arm() has wrapped
-_holding = False        # _shutdown() runs, and supervisors may take tasks as before
-_finishing = False      # supervisors take no more tasks, as the interpreter is about to exit
-
-
-def arm() -> None:
-    """Have supervisors finish when the main thread ends. May be called again.
-
-    :raises SupervisorStoppedError: the interpreter is about to exit.
-    """
-    global _plain_shutdown
-    check_exit()
-    if _plain_shutdown is None:
-        _plain_shutdown = getattr(threading, "_shutdown", None)
-        if _plain_shutdown is None:         # a later Python: at least nothing that was accepted is lost
-            _plain_shutdown = _nothing
-            atexit.register(_shutdown)
-        else:
-            setattr(threading, "_shutdown", _shutdown)
+#: Seconds that processes and coroutines get to end when the deadline of a stop has passed.
+LAST_GRACE = 2.5
 
 
-def check_exit() -> None:
-    """Refuse what would start something when the interpreter is about to exit.
+class Shutdown:
+    """Stops one supervisor. Any thread may call it, a signal handler too."""
 
-    :raises SupervisorStoppedError: with the cause and the way out.
-    """
-    if sys.is_finalizing():
-        raise SupervisorStoppedError("the interpreter is being finalized, and no task would run; submit earlier")
-    if _finishing or not (_holding or threading.main_thread().is_alive()):
-        raise SupervisorStoppedError(
-            "the main thread has ended, so supervisors have finished their tasks and take no more; to go on while "
-            "other threads live, call task_supervisor.start() before the main thread ends")
+    def __init__(self, state: RunState, pools: PoolManager, schedulers: SchedulerRegistry) -> None:
+        self._state = state
+        self._pools = pools
+        self._schedulers = schedulers
+        #: Queue workers finish their items if stop() is called without ``drain``; None decides by
+        #: the mode of the package.
+        self.drains_by_default: bool | None = None
+        self._before = 0, 0, 0          # the numbers of ended() when the stop began
+        self._finishing = False         # a thread is at work, and keeps the following deadline
+        self._deadline: float | None = None
+        self._drains = False            # queue workers finish their items in this stop
+        self._items_left = 0            # in the queues of workers, at the end of the stop
 
+    def stop(self, supervisor: Any, wait: bool | Seconds, stop_schedulers: bool, cancel_tasks: bool,
+             drain: bool | None) -> StopReport:
+        """See ``TaskSupervisor.stop``.
 
-def _nothing() -> None:
-    pass
+        :param supervisor: kept alive until the end of the stop.
+        """
+        deadline = deadline_of_stop(wait)
+        if drain is None:
+            drain = self.drains_by_default
+        drain = (not _modes.legacy if drain is None else bool(drain)) and not cancel_tasks
+        pools, state = self._pools, self._state
+        if self.is_busy_here():
+            # A signal handler or a finalizer came in between two lines of a critical section of
+            # this thread, which must come to its end first.
+            def stop_later() -> None:
+                supervisor.stop(False, stop_schedulers, cancel_tasks, drain)
 
+            start_new_thread(pools.threads.beside, (stop_later,))
+            return self._report()
+        is_own_task = (getattr(current.member, "pool", None) is pools.threads
+                       or current_coroutine_task.get() is not None)
+        with state.lock:
+            # A new supervisor is stopped too, since loops may have been started by hand. A stop
+            # that was interrupted before its thread was at work is begun again.
+            begins = state.phase != STOPPED and not self._finishing
+            if begins:
+                if state.phase != STOPPING:
+                    self._before = ended(pools.by_kind.values())
+                state.phase = STOPPING
+                self._deadline = deadline
+                self._drains, self._items_left = drain, 0
+                workers = self._schedulers.workers()
+                if not (drain and self._schedulers.has_queue_workers()):
+                    pools.refuse()
+        if begins:
+            self._start_to_finish(supervisor, workers, deadline, cancel_tasks, stop_schedulers,
+                                  wait is not False)
+        if wait is not False and not is_own_task:
+            # The thread that finishes keeps the deadline of its stop; a later caller has its own.
+            state.stopped.wait(None if self._deadline == deadline else remaining(deadline))
+        return self._report()
 
-def _shutdown() -> None:
-    """Stands in for ``threading._shutdown``: the main thread has ended."""
-    global _holding
-    assert _plain_shutdown is not None
-    if _finishing:
-        return _plain_shutdown()
-    _holding = True
-    joined, interrupted = False, _ended_by_interrupt()
-    try:
-        if not interrupted:
-            _hold()
-        if not interrupted and _application_threads() and any(supervisor._outlives_main() for supervisor in supervisors):
-            # Their threads may submit as long as they live. The executors that the application has put in the position
-            # of a process pool are shut down before that, so what was accepted so far goes first.
-            for supervisor in list(supervisors):
-                supervisor._drain()
-            joined = True
-            _plain_shutdown()
-            _hold()         # workers that these threads have started
-    except KeyboardInterrupt:
-        interrupted = True
-    finish_all(interrupted)
-    if not joined:
-        _plain_shutdown()
-    elif interrupted:
-        raise KeyboardInterrupt
+    def is_busy_here(self) -> bool:
+        """Return True if the calling thread is inside a critical section of the supervisor."""
+        return (self._state.lock._is_owned()         # type: ignore[attr-defined]
+                or self._pools.is_busy_here())
 
+    def _report(self) -> StopReport:
+        now = ended(self._pools.by_kind.values())
+        finished, cancelled, killed = (new - old for new, old in zip(now, self._before))
+        is_whole = self._state.phase == STOPPED and not (self._drains and self._items_left)
+        abandoned = self._pools.threads.abandoned + getattr(self._pools.processes, "abandoned", 0)
+        return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned,
+                          killed=killed, items_left=self._items_left, complete=is_whole)
 
-def _hold() -> None:
-    """Block as long as something keeps the program alive; say once what does."""
-    said = False
-    while True:
-        for supervisor in list(supervisors):
-            reasons = supervisor._holds_exit()
-            if reasons:
-                break
-        else:
-            return
-        if not said:
-            log.info("supervisor %s keeps the program alive: %s; call its stop() to end it, or press Ctrl-C",
-                     supervisor.id, ", ".join(reasons))
-            said = True
-        supervisor._wait_for_release()
+    # -- in a thread of its own ----------------------------------------------------------------
 
+    def _start_to_finish(self, *arguments: Any) -> None:
+        # The main thread may be interrupted at any line; a thread that only finishes is not.
+        finisher = threading.Thread(target=self._finish, args=arguments, daemon=True,
+                                    name=f"supervisor_{self._state.supervisor_id}_stop")
+        try:
+            finisher.start()
+        except RuntimeError:                # the system has no thread to give
+            self._finish(*arguments)
 
-def _application_threads() -> list[threading.Thread]:
-    """Return the threads that the interpreter waits for, but for those of executors, which its own hooks end."""
-    executors: Any = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", ())
-    return [thread for thread in threading.enumerate()
-            if not thread.daemon and thread is not threading.main_thread() and thread not in executors]
+    def _finish(self, supervisor: Any, workers: list[ManagedWorker], deadline: float | None,
+                cancel_tasks: bool, stop_schedulers: bool, wait: bool) -> None:
+        state, schedulers = self._state, self._schedulers
+        with state.lock:
+            if self._finishing or state.phase != STOPPING:
+                return          # two threads were started: the stop of the first was interrupted
+            self._finishing = True
+        try:
+            if self._drains and schedulers.has_queue_workers():
+                schedulers.drain_workers(workers, deadline)
+                self._pools.refuse()
+            schedulers.stop_workers(workers)
+            if stop_schedulers:
+                schedulers.stop_schedulers(deadline, wait)
+            self._end_all(deadline, cancel_tasks)
+            self._items_left = schedulers.count_items_left(workers)
+        except Exception:
+            log.exception("supervisor %s could not be stopped in order", state.supervisor_id)
+        finally:
+            with state.lock:
+                state.phase = STOPPED
+                self._finishing = False
+            log.debug("supervisor %s stopped", state.supervisor_id)
+            state.stopped.set()
+            state.release_exit()
 
+    def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
+        manager, pools = self._pools, self._pools.by_kind.values()
+        delayed = cancel_many([task for pool in pools for task in pool.held_back()])
+        for pool in pools:
+            pool.start_draining()
+        if delayed:
+            log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled",
+                        self._state.supervisor_id, delayed)
+        if cancel_tasks:
+            cancel_many([task for pool in pools for task in pool.all_tasks()])
+        manager.coroutines.abandon_closed()     # the application may have closed its own loops
+        # All pools are drained before any is closed: a task of one may wait for one of another.
+        # The list, since each is to be drained whatever becomes of the others.
+        in_time = all([pool.drain(deadline) for pool in pools])
+        if not in_time:
+            self._abandon()
+            deadline = monotonic() + LAST_GRACE
+        if manager.processes is not None:
+            manager.processes.close(deadline)
+        manager.loops.stop_all(deadline, cancel=not in_time)
+        for pool in pools:
+            if not pool.drain(deadline):
+                pool.give_up()
+        # The timer before the threads: it has them run calls, and may not while they are closed.
+        manager.timer.stop()
+        self._schedulers.end_workers()
+        manager.threads.close(deadline)
+        manager.timer.stop()
+        for pool in pools:
+            with pool.lock:
+                pool.timeouts.reset()       # nothing runs, and the timer has forgotten all
+        if manager.recorder is not None:
+            # Last, so that every result is stored, if one second is enough for it.
+            manager.recorder.close(None if deadline is None else max(deadline, monotonic() + 1))
 
-def _ended_by_interrupt() -> bool:
-    """Return True if Ctrl-C has ended the main thread."""
-    # In an interactive session the last error says nothing about how the session ends.
-    if hasattr(sys, "ps1") or sys.flags.interactive or hasattr(builtins, "__IPYTHON__"):
-        return False
-    return issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)
+    def _abandon(self) -> None:
+        """Cancel all tasks, and abandon the threads that still run: the deadline has passed."""
+        cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()])
+        abandoned = self._pools.threads.give_up()
+        if abandoned:
+            log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)",
+                        self._state.supervisor_id, len(abandoned), ", ".join(map(short_id, abandoned)))
 
-
-def finish_all(interrupted: bool = False) -> None:
-    """Finish what was accepted, since the process is about to end.
-
-    After Ctrl-C only what runs is finished. A second Ctrl-C ends everything at once.
-    """
-    global _finishing
-    _finishing = True
-    try:
-        for supervisor in list(supervisors):
-            if not supervisor._is_in_use():
-                continue        # a process that was forked has those of its parent, none of them started
-            if interrupted:
-                cancelled = supervisor.cancel_waiting()
-                if cancelled:
-                    log.warning("supervisor %s: %d task(s) that had not started are cancelled, since the program was "
-                                "interrupted", supervisor.id, cancelled)
-            supervisor.stop(wait=True, drain=False if interrupted else None)
-    except KeyboardInterrupt:
-        for supervisor in list(supervisors):
-            processes = supervisor._processes
-            if processes is not None:
-                processes.kill_all()
-        log_unseen()                # nothing registered with atexit is called
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:       # closed, or nothing reads it any more
-                pass
-        os._exit(130)               # what a shell expects of a program ended by SIGINT
-
-
-def _after_fork() -> None:
-    global _finishing, _holding
-    _finishing = _holding = False
-    for supervisor in list(supervisors):
-        supervisor.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    def reset_after_fork(self) -> None:
+        """Forget a stop of the parent, in a forked process."""
+        self._finishing = False

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from ..constants import TaskType
+from .. import _modes
+from ..constants import TT_MP, TT_THREAD, TaskType
 from ..engine.task import DELAYED, STARTED
+from .pool_manager import SIZES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +14,11 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
     from ..pools.base import Pool
+    from .pool_manager import PoolManager
+    from .run_state import RunState
 
-__all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile"]
+__all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentile", "take_info",
+           "take_stats"]
 
 
 class _Frozen:
@@ -211,6 +216,28 @@ def running_ids(pool: Pool | None) -> tuple[str, ...]:
     with pool.lock:
         running = [task for task in pool.registry.live.values() if task._status == STARTED]
     return tuple(task.id for task in running)
+
+
+def take_info(supervisor_id: str, state: RunState, pools: PoolManager,
+              process_sizes: dict[str, Any] | None, tt: Any, **answers: Any) -> Info:
+    """Take the snapshot that ``get_info()`` returns.
+
+    :param process_sizes: the sizes of the process pool; None if there is none.
+    :param tt: the kind of task to list; None lists all, False none.
+    :param answers: the fields that methods of the supervisor give, which subclasses override.
+    """
+    is_active = state.is_running()
+    threads, processes = running_ids(pools.threads), running_ids(pools.processes)
+    fields = {f"thread_{name}": pools.thread_sizes[name] for name in SIZES}
+    if process_sizes is not None:
+        fields.update((f"mp_{name}", process_sizes[name]) for name in SIZES)
+    if tt is not False:
+        as_ids: Any = list if _modes.legacy else tuple
+        fields.update(thread_tasks=as_ids(threads if tt in (None, TT_THREAD) else ()),
+                      mp_tasks=as_ids(processes if tt in (None, TT_MP) else ()))
+    return Info(id=supervisor_id, active=is_active,
+                started=is_active if _modes.legacy else state.started_at,
+                **fields, thread_tasks_count=len(threads), mp_tasks_count=len(processes), **answers)
 
 
 KINDS = {TaskType.THREAD: "thread", TaskType.MP: "process", TaskType.COROUTINE: "coroutine"}

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["stacks_text"]
 
 
-def stacks_text(supervisor_id: str, threads: ThreadPool, processes: ProcessPool | ExternalPool | None,
-                coroutines: Pool) -> str:
-    """Return the stacks of all running tasks, as text for people; may be called anywhere, in a signal handler too."""
+def stacks_text(supervisor_id: str, threads: ThreadPool, coroutines: Pool,
+                processes: ProcessPool | None, external: ExternalPool | None) -> str:
+    """Return the stacks of all running tasks, as text. Any code may call it, a signal handler too."""
     parts = _of_threads(threads) + _of_coroutines(coroutines)
     if processes is not None:
-        external: Any = processes     # by what it has: its module is not loaded unless it is used
-        parts += _of_executor(external) if hasattr(processes, "outlet") else _of_processes(external)
+        parts += _of_processes(processes)
+    if external is not None:
+        parts += _of_executor(external)
     count = len(parts)
     return f"supervisor {supervisor_id}: {count} running {'task' if count == 1 else 'tasks'}\n" + "".join(parts)
 

@@ -207,8 +207,8 @@ class BackgroundWorker(ManagedWorker):
             return False
         hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
         self._take_overrides(kwargs)
-        if not self.supervisor._is_running():
-            self.supervisor._wake_up()
+        if not self.supervisor._supervisor_parts.state.is_running():
+            self.supervisor._supervisor_parts.pools.ensure_started()
         session = self._make_session(args, kwargs)
         session.timer.start()
         with self._starting:
@@ -223,8 +223,8 @@ class BackgroundWorker(ManagedWorker):
             self.supervisor.register_sync_scheduler(self)
         try:
             # From here on a stop of the supervisor sees the session; one that came before makes it refuse.
-            if not self.supervisor._is_running():
-                self.supervisor._wake_up()
+            if not self.supervisor._supervisor_parts.state.is_running():
+                self.supervisor._supervisor_parts.pools.ensure_started()
             self.before_start()
             self._before_first_step(session)
         except BaseException:
@@ -381,7 +381,7 @@ class BackgroundWorker(ManagedWorker):
         if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
             tt = TT_MP
         self._run_in_mp = tt == TT_MP
-        loop = self.supervisor._loops.resolve(self._loop) if tt == TT_COROUTINE else None
+        loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._loop) if tt == TT_COROUTINE else None
         items = self._items()
         given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
@@ -427,7 +427,7 @@ class BackgroundWorker(ManagedWorker):
         """The session can be noted to, and has not begun."""
 
     def _cannot_wait(self, session: Session) -> bool:
-        return session.is_inside() or self.supervisor._is_busy_here()
+        return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_busy_here()
 
     def _close_runs_code(self) -> bool:
         """Return True if the end of a session calls code of the application."""

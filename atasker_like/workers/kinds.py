@@ -284,7 +284,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
             # It takes the loop that runs here to be its own. Not made there: the loop need not run yet.
             before = _get_running_loop()
-            _set_running_loop(loop or self.supervisor._loops.resolve(self._loop))
+            _set_running_loop(loop or self.supervisor._supervisor_parts.pools.loops.resolve(self._loop))
             try:
                 self._make_queue()
             finally:

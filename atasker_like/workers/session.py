@@ -111,8 +111,8 @@ class Session:
         target = function if self._in_process else self._in_loop if tt == TT_COROUTINE else self._in_thread
         self._spec = TaskSpec(self._pool, target, TaskOptions(name=worker.name, priority=worker.priority), tt,
                               loop=loop, worker=worker, takes_id=wants_id and self._in_process)
-        supervisor._watch(self._spec)
-        self._start = supervisor._starter(self._spec)
+        supervisor._supervisor_parts.specs.watch(self._spec)
+        self._start = supervisor._supervisor_parts.specs.starter(self._spec)
         #: A subclass of the supervisor has a put_task() of its own, which submits each run.
         self._puts = tt == TT_THREAD and self._start != self._pool.start
         self._ownership = Token()
@@ -564,7 +564,7 @@ class Session:
 
     def _fail(self, why: str) -> None:
         """(ownership held): the session cannot go on."""
-        if self.active and self._supervisor._is_running():
+        if self.active and self._supervisor._supervisor_parts.state.is_running():
             log.error("worker %s is stopped: %s", self._worker.name, why)
         self.claim_stop()
         self.active = False

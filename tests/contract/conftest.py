@@ -118,7 +118,7 @@ class Clock:
 
     def __init__(self, supervisor):
         self.now = 1000.0
-        self._timer = supervisor._timer
+        self._timer = supervisor._supervisor_parts.pools.timer
         self._timer.clock = self
 
     def __call__(self):

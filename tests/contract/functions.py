@@ -484,5 +484,5 @@ def configure_ahead():
 
     supervisor = TaskSupervisor()
     supervisor.set_mp_pool(pool_size=2, min_size=2)
-    pool = supervisor._processes
+    pool = supervisor._supervisor_parts.pools.processes
     return pool.process_count(), pool._starting

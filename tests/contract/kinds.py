@@ -55,7 +55,7 @@ def end_executor(executor):
 
 def use_template(supervisor):
     """Have a template process fork the pool processes, as it does for legacy programs."""
-    pool = supervisor._process_pool()
+    pool = supervisor._supervisor_parts.processes.pool()
     pool.start_method = "fork"
     pool.forks_from_template = True
 

@@ -80,7 +80,7 @@ def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor,
     submitted = []
     submitter = threading.Thread(target=lambda: submitted.append(bind()), daemon=True)
     submitter.start()
-    outside = (lambda: lane.outside) if lane is not None else (lambda: supervisor._threads._outside)
+    outside = (lambda: lane.outside) if lane is not None else (lambda: supervisor._supervisor_parts.pools.threads._outside)
     while not outside():
         pass
     assert cancel(waiting)

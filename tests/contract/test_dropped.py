@@ -322,7 +322,7 @@ def test_supervisor_that_could_not_be_made_raises_no_other_error(monkeypatch):
 
 def test_part_of_a_supervisor_that_is_gone_refuses_tasks():
     def use(supervisor):
-        return supervisor._back.method("_wake_up")
+        return supervisor._supervisor_parts.back.ensure_started
 
     dropped = Dropped(use)
     dropped.wait()

@@ -679,7 +679,7 @@ def test_a_function_that_raises_is_logged(supervisor, caplog):
     supervisor.timeout_warning = 0
     supervisor.timeout_warning_func = lambda task: 1 / 0
     late.one_waits()
-    wait_for(lambda: "started late raised" in caplog.text, "it is logged")
+    wait_for(lambda: "timeout_warning_func raised for task" in caplog.text, "it is logged")
 
 
 @pytest.mark.parametrize("name", ["timeout_warning", "timeout_critical"])

@@ -228,7 +228,7 @@ def test_a_stop_does_not_wait_for_a_place_for_a_run_that_has_not_begun(small, he
 
 def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypatch):       # noqa: F811
     worker = background_worker(held, e=True, supervisor=supervisor)
-    admit, timer = supervisor._threads.admit, supervisor._timer
+    admit, timer = supervisor._supervisor_parts.pools.threads.admit, supervisor._supervisor_parts.pools.timer
 
     def admit_late(task):
         stopper = threading.Thread(target=worker.stop, args=(False,))
@@ -243,7 +243,7 @@ def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypa
     worker.trigger_threadsafe()
     held.next()
     assert worker.trigger_threadsafe(force=True)
-    monkeypatch.setattr(supervisor._threads, "admit", admit_late)       # called by the thread in which the run ends
+    monkeypatch.setattr(supervisor._supervisor_parts.pools.threads, "admit", admit_late)       # called by the thread in which the run ends
     held.go()
     assert worker.wait_until_stop(PATIENCE)
     assert held.none() and worker.stats().runs == 1

@@ -859,7 +859,7 @@ def test_one_that_waits_occupies_no_place_and_no_thread(make_supervisor, kind):
     for worker in workers:
         assert worker.start()
     assert supervisor.put_task(len, ("ab",)).value(PATIENCE) == 2
-    assert supervisor._threads.thread_count() == 1
+    assert supervisor._supervisor_parts.pools.threads.thread_count() == 1
     assert supervisor.stats().active == 0 and supervisor.get_tasks() == {}
 
 
@@ -1733,7 +1733,7 @@ def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch)
     """As from a signal handler: it waits, and what it has interrupted does not go on before it returns."""
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
-    timer = supervisor._timer
+    timer = supervisor._supervisor_parts.pools.timer
     call_at = timer.call_at
 
     def interrupted(*args):

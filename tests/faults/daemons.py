@@ -282,7 +282,7 @@ def descriptors_closed(scene):
     for gate in gates:
         victims = [scene.submit(work.enter, gate) for _ in range(2)]
         scene.arrived(gate, 2)
-        pool = scene.native._process_pool()
+        pool = scene.native._supervisor_parts.processes.pool()
         with pool.lock:             # nothing is opened meanwhile
             for number in sorted(_open_numbers() - before | _numbers_of_multiprocessing()):
                 with suppress(OSError):     # its process has ended, and the pool has closed it

@@ -88,7 +88,7 @@ def killed_after_the_result(scene):
     from atasker_like.pools.process import child
 
     scene.open(size=1)
-    pool = scene.native._processes
+    pool = scene.native._supervisor_parts.pools.processes
     reader = HeldReader(pool)
     for size in (10, 30_000, 300_000):
         (pid,) = scene.census()

@@ -16,7 +16,7 @@ class Clock:
     @classmethod
     def of(cls, supervisor):
         """Give a supervisor such a clock, or return the one that it has: it must never go back."""
-        timer = supervisor._timer
+        timer = supervisor._supervisor_parts.pools.timer
         if not isinstance(timer.clock, cls):
             timer.clock = cls(timer)
         return timer.clock

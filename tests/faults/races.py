@@ -60,7 +60,7 @@ def _finishers(scene, handle, gate):
     """The ends of a running task, as calls: it returns, it is cancelled, its timeout comes, it is declared done."""
     supervisor = scene.native
     return {"return": gate.open, "cancel": handle.native.cancel,
-            "timeout": lambda: supervisor.clock.forward(supervisor._timer, 2 * TIMEOUT),
+            "timeout": lambda: supervisor.clock.forward(supervisor._supervisor_parts.pools.timer, 2 * TIMEOUT),
             "complete": handle.native.mark_completed}
 
 
@@ -85,7 +85,7 @@ def ends_in_every_order(scene):
     from ..laws.tools import join, later
 
     _with_clock(scene, threads=1)
-    lock, timer = scene.native._threads.lock, scene.native._timer
+    lock, timer = scene.native._supervisor_parts.pools.threads.lock, scene.native._supervisor_parts.pools.timer
     function = bind(scene, timeout=TIMEOUT)
     for order in itertools.permutations(("return", "cancel", "timeout")):
         gate = scene.gate()
@@ -129,7 +129,7 @@ def ends_of_processes_in_every_order(scene):
     from ..laws.tools import join, later
 
     _with_clock(scene, size=1)
-    pool, timer = scene.native._processes, scene.native._timer
+    pool, timer = scene.native._supervisor_parts.pools.processes, scene.native._supervisor_parts.pools.timer
     function = bind(scene, "process", timeout=TIMEOUT)
     for order in itertools.permutations(("return", "cancel", "timeout")):
         scene.succeeded(*scene.good(2))

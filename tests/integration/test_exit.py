@@ -157,11 +157,11 @@ def test_held_worker_uses_executors_that_are_imported_after_the_main_thread_has_
         return False
 
     held = threading.Event()
-    plain = task_supervisor._wait_for_release
-    def wait():
+    plain = task_supervisor._supervisor_parts.state.wait_for_release
+    def wait(holds_exit):
         held.set()
-        plain()
-    task_supervisor._wait_for_release = wait
+        plain(holds_exit)
+    task_supervisor._supervisor_parts.state.wait_for_release = wait
     task_supervisor.start()
     poll.start()
     """)
@@ -176,14 +176,14 @@ def test_legacy_program_lives_until_the_supervisor_is_stopped():
     from atasker import task_supervisor
 
     task_supervisor.start()
-    plain = task_supervisor._wait_for_release
+    plain = task_supervisor._supervisor_parts.state.wait_for_release
 
-    def wait():
+    def wait(holds_exit):
         print("held", flush=True)
         threading.Thread(target=task_supervisor.stop, daemon=True).start()
-        plain()
+        plain(holds_exit)
 
-    task_supervisor._wait_for_release = wait
+    task_supervisor._supervisor_parts.state.wait_for_release = wait
     """)
     assert (status, lines) == (0, ["held"]), log
 

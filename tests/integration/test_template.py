@@ -16,7 +16,7 @@ LEGACY = """
     from atasker import *
 
     def pool():
-        return task_supervisor._processes
+        return task_supervisor._supervisor_parts.pools.processes
 
     def values(function, count=4, **options):
         return wait_completed([background_task(function, tt=TT_MP, **options)() for _ in range(count)], timeout=20)

@@ -23,8 +23,8 @@ def finishers(supervisor, task):
     """The ways in which a running thread task can be ended from outside, each with what it leaves behind."""
     return {
         "mark_completed": (task.mark_completed, ("succeeded", None, None)),
-        "timeout": (lambda: supervisor.clock.forward(supervisor._timer), ("failed", None, TaskTimeoutError)),
-        "give up": (supervisor._threads.give_up, ("cancelled", None, None)),
+        "timeout": (lambda: supervisor.clock.forward(supervisor._supervisor_parts.pools.timer), ("failed", None, TaskTimeoutError)),
+        "give up": (supervisor._supervisor_parts.pools.threads.give_up, ("cancelled", None, None)),
     }
 
 
@@ -40,7 +40,7 @@ def state_of(task):
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout", "give up"])
 def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending):
     supervisor = make()
-    lock = supervisor._threads.lock
+    lock = supervisor._supervisor_parts.pools.threads.lock
     thread = pool_thread(supervisor)
 
     def run():
@@ -62,8 +62,8 @@ def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending)
     held.go()
     again = supervisor.put_task(len, ("four",))
     assert again.value(PATIENCE) == 4
-    supervisor._threads.lock.acquire()      # whatever the late thread had to do, it has done
-    supervisor._threads.lock.release()
+    supervisor._supervisor_parts.pools.threads.lock.acquire()      # whatever the late thread had to do, it has done
+    supervisor._supervisor_parts.pools.threads.lock.release()
     assert state_of(task) == expected
     assert task.mark_completed() is False and task.cancel() is False
     tally.settle([task])
@@ -75,7 +75,7 @@ class _Counted:
     """Stands for the first task of pool_thread() in the oracle."""
 
     def __init__(self, supervisor):
-        self._spec = type("Spec", (), {"pool": supervisor._threads})
+        self._spec = type("Spec", (), {"pool": supervisor._supervisor_parts.pools.threads})
         self.state = "succeeded"
 
     def done(self):
@@ -85,21 +85,21 @@ class _Counted:
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout"])
 def test_who_comes_after_the_function_has_returned_loses(make, finisher):
     supervisor = make()
-    lock = supervisor._threads.lock
+    lock = supervisor._supervisor_parts.pools.threads.lock
     gate = Hold()
     task = background_task(lambda: (gate(), "first")[1], supervisor=supervisor, timeout=1000)()
     tally = Tally()
     tally.watch(task)
     gate.reached()
     if finisher == "timeout":
-        late = supervisor._timer._thread
+        late = supervisor._supervisor_parts.pools.timer._thread
         held = lock.hold_before(late)
-        supervisor.clock.forward(supervisor._timer)
+        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
         held.reached()
         gate.go()
         assert task.value(PATIENCE) == "first"
         held.go()
-        supervisor._timer.stop()            # the call of the timer has been made
+        supervisor._supervisor_parts.pools.timer.stop()            # the call of the timer has been made
     else:
         late = later(task.mark_completed)
         held = lock.hold_before(late)
@@ -149,7 +149,7 @@ def test_a_task_withdrawn_from_the_queue_never_runs(make):
 def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
     """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one end."""
     supervisor = make(processes=1)
-    pool = supervisor._processes
+    pool = supervisor._supervisor_parts.pools.processes
     path = str(tmp_path / "notes")
     noted = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     first = noted(path, "first")
@@ -229,7 +229,7 @@ def test_only_one_method_changes_the_state():
 def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
     """Threads: the accounts are looked at each time that the pool's lock is about to be let go."""
     supervisor = make(pool_size=2, reserve_normal=1)
-    pool = supervisor._threads
+    pool = supervisor._supervisor_parts.pools.threads
     wrong = []
 
     def look():
@@ -274,7 +274,7 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
 @pytest.mark.slow
 def test_a_process_task_is_in_one_place_whenever_the_lock_is_free(make):
     supervisor = make(processes=2)
-    pool = supervisor._processes
+    pool = supervisor._supervisor_parts.pools.processes
     wrong = []
 
     def look():

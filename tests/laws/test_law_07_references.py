@@ -83,8 +83,8 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     task = watched.see("task", bound(watched.see("argument", Thing())))
     watched.see("result", task.value(PATIENCE))
     assert task.args == () and task.kwargs == {} and task.target is None
-    with supervisor._pools()[tt].lock:          # its end is entered whole
-        assert not supervisor._pools()[tt].registry.live
+    with supervisor._supervisor_parts.pools.by_kind[tt].lock:          # its end is entered whole
+        assert not supervisor._supervisor_parts.pools.by_kind[tt].registry.live
         assert task._extra is None or (task._extra.payload, task._extra.timer) == (None, None)
     ended = threading.Event()
     ended.task = task
@@ -124,15 +124,15 @@ def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
         task.mark_completed()
     elif ending == "timeout":
         gate.reached()
-        supervisor.clock.forward(supervisor._timer)
+        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
         assert isinstance(task.exception(PATIENCE), TaskTimeoutError)
     elif ending == "raises":
         assert isinstance(task.exception(PATIENCE), ValueError)
     else:
         task.value(PATIENCE)
     gate.go()
-    with supervisor._threads.lock:
-        assert task.args == () and task not in supervisor._threads.registry.live.values()
+    with supervisor._supervisor_parts.pools.threads.lock:
+        assert task.args == () and task not in supervisor._supervisor_parts.pools.threads.registry.live.values()
     del task, work
     if blocker is not None:
         blocker.wait(PATIENCE)

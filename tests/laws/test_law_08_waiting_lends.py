@@ -68,7 +68,7 @@ def test_a_pool_of_one_finishes_tasks_that_wait_for_tasks(make, way):
     recursion = Recursion(supervisor, WAYS[way](supervisor))
     assert recursion.bound(0).value(PATIENCE) == DEPTH
     settle(supervisor)
-    pool = supervisor._threads
+    pool = supervisor._supervisor_parts.pools.threads
     assert (pool.registry.last, pool.registry.succeeded, len(pool.registry.live)) == (DEPTH + 1, DEPTH + 1, 0)
 
 
@@ -88,7 +88,7 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
     gate.go()
     assert other.value(PATIENCE) == 4           # it is now
     assert not waiting.done()
-    supervisor.clock.forward(supervisor._timer)
+    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
     assert waiting.value(PATIENCE) == 1
     settle(supervisor)
 
@@ -96,7 +96,7 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
 def test_the_accounts_hold_while_places_are_lent_and_taken_back(make):
     """Looked at whenever the lock is about to be free; no more run at once than there are places and returned waits."""
     supervisor = make(pool_size=2)
-    pool, wrong = supervisor._threads, []
+    pool, wrong = supervisor._supervisor_parts.pools.threads, []
 
     def look():
         try:
@@ -131,8 +131,8 @@ def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
             blocked.value(0.001)
         with pytest.raises(WaitTimeoutError):
             blocked.value(0)
-        with supervisor._threads.lock:
-            active = supervisor._threads.admission.active
+        with supervisor._supervisor_parts.pools.threads.lock:
+            active = supervisor._supervisor_parts.pools.threads.admission.active
         gate.go()
         return active, blocked.value(PATIENCE)
 
@@ -152,10 +152,10 @@ def test_a_task_given_up_while_it_waits_neither_keeps_nor_returns_its_place_twic
     given_up = background_task(parent, supervisor=supervisor, timeout=1000)()
     assert begun.wait(PATIENCE)
     gate.reached()
-    supervisor.clock.forward(supervisor._timer)
+    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
     assert given_up.exception(PATIENCE) is not None
     gate.go()
-    assert supervisor._threads.drain(None)
+    assert supervisor._supervisor_parts.pools.threads.drain(None)
     settle(supervisor)
     after = [supervisor.put_task(len, ("four",)) for _ in range(3)]
     assert [task.value(PATIENCE) for task in after] == [4, 4, 4]

@@ -21,7 +21,7 @@ class Scene:
 
     def __init__(self, make, tmp_path, method):
         self.supervisor = make(processes=1, start_method=method)
-        self.pool = self.supervisor._processes
+        self.pool = self.supervisor._supervisor_parts.pools.processes
         self.path, self.fifo = str(tmp_path / "notes"), str(tmp_path / "fifo")
         os.mkfifo(self.fifo)
         self.note = background_task(functions.note, tt=TT_MP, supervisor=self.supervisor)
@@ -133,8 +133,8 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
     if way == "cancel":
         first.cancel()
     else:
-        scene.supervisor.clock.forward(scene.supervisor._timer)
-        scene.supervisor._timer.stop()          # its call has been made
+        scene.supervisor.clock.forward(scene.supervisor._supervisor_parts.pools.timer)
+        scene.supervisor._supervisor_parts.pools.timer.stop()          # its call has been made
     held.go()
     open(scene.fifo, "w").close()
     assert [task.value(PATIENCE) for task in (first, second, third)] == ["first", "second", "third"]
@@ -152,7 +152,7 @@ def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
     if way == "cancel":
         assert victim.cancel()
     else:
-        scene.supervisor.clock.forward(scene.supervisor._timer)
+        scene.supervisor.clock.forward(scene.supervisor._supervisor_parts.pools.timer)
     victim.wait(PATIENCE)
     assert victim.state == ("cancelled" if way == "cancel" else "failed")
     assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]

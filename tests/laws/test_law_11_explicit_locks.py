@@ -174,7 +174,7 @@ def test_tasks_that_wait_for_tasks_from_many_threads(make):
     bound = background_task(tree, supervisor=supervisor)
     assert together(lambda number: bound(5).value(PATIENCE)) == [32] * THREADS
     settle(supervisor)
-    assert supervisor._threads.registry.succeeded == THREADS * 63
+    assert supervisor._supervisor_parts.pools.threads.registry.succeeded == THREADS * 63
 
 
 @pytest.mark.slow
@@ -200,13 +200,13 @@ def test_retries_from_many_threads(make):
                                                         for count in range(30)]
     assert set(tries.values()) == {3} and {task.attempts for task in tasks} == {3}
     check_oracle(supervisor, tasks)
-    assert supervisor._threads.registry.retried == 2 * len(tasks)
+    assert supervisor._supervisor_parts.pools.threads.registry.retried == 2 * len(tasks)
 
 
 @pytest.mark.slow
 def test_processes_from_many_threads_with_cancels_and_deaths(make, tmp_path):
     supervisor = make(processes=2, start_method="forkserver")
-    path, pool = str(tmp_path / "notes"), supervisor._processes
+    path, pool = str(tmp_path / "notes"), supervisor._supervisor_parts.pools.processes
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     note(path, "warm").wait(PATIENCE)
     kinds = [note, note, note, note.options(priority=50), note.options(priority=200), note.options(timeout=1000)]
@@ -385,8 +385,7 @@ def test_a_timer_makes_each_call_once_or_not_at_all():
 
 
 #: A lock that is made to guard something, not to be waited at.
-GUARD = re.compile(r"^\s*(self\.)?_?\w*lock\w* = (threading\.)?R?Lock\(\)(?P<rest>.*)$|"
-                   r"^\s*self\._lifecycle = (threading\.)?R?Lock\(\)(?P<other>.*)$", re.MULTILINE)
+GUARD = re.compile(r"^\s*(self\.)?_?\w*lock\w* = (threading\.)?R?Lock\(\)(?P<rest>.*)$", re.MULTILINE)
 
 
 def test_every_lock_says_what_it_guards():
@@ -397,7 +396,7 @@ def test_every_lock_says_what_it_guards():
             first.add(line)
             if _inside_after_fork(tree, line):
                 continue                # made anew: it has been said where it was made first
-            if "#" not in (match.group("rest") or match.group("other") or ""):
+            if "#" not in match.group("rest"):
                 silent.append("%s:%d" % (path, line))
     assert first, "no lock was found"
     assert not silent, "not a word on what is guarded at " + ", ".join(silent)

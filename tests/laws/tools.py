@@ -124,7 +124,7 @@ class Clock:
 
 def inject(supervisor):
     """Give a supervisor that has not been started lying locks and an obedient clock; return it, for chaining."""
-    supervisor._timer.clock = supervisor.clock = Clock()
+    supervisor._supervisor_parts.pools.timer.clock = supervisor.clock = Clock()
     for pool in pools(supervisor):
         pool.lock = LyingLock()
     return supervisor
@@ -132,7 +132,7 @@ def inject(supervisor):
 
 def pools(supervisor):
     """The pools of a supervisor, the process pool if there is one."""
-    return list(supervisor._pools().values())
+    return list(supervisor._supervisor_parts.pools.by_kind.values())
 
 
 def later(function, *args):
@@ -261,7 +261,7 @@ def check_accounts(pool):
 def pool_thread(supervisor):
     """The one thread of a pool of one, after a first task."""
     supervisor.put_task(len, ((),)).value(PATIENCE)
-    (member,) = supervisor._threads._threads
+    (member,) = supervisor._supervisor_parts.pools.threads._threads
     return member.thread
 
 

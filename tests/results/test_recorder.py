@@ -109,7 +109,7 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
             self.asleep.clear()
             self._gate.release()
 
-    recorder = kept._recorder
+    recorder = kept._supervisor_parts.pools.recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
     gate = recorder._wakeup = Gate(recorder._wakeup)
@@ -121,8 +121,8 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
 
 def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
     """The thread is held when it has found nothing, and is about to sleep; then a task ends."""
-    recorder = kept._recorder
-    pool = kept._threads
+    recorder = kept._supervisor_parts.pools.recorder
+    pool = kept._supervisor_parts.pools.threads
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
     lock = pool.lock
@@ -157,14 +157,14 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
 
 def test_an_old_call_is_waited_for(kept, store):
     """Someone has found the call for busy times and is stopped before he makes it; the writer goes to rest meanwhile."""
-    recorder = kept._recorder
+    recorder = kept._supervisor_parts.pools.recorder
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
     store.flush(PATIENCE)
     wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
     old = recorder._queue.append
     before = list(store.writes)
-    with kept._threads.lock:                # as a pool that is about to tell of a task
+    with kept._supervisor_parts.pools.threads.lock:                # as a pool that is about to tell of a task
         recorder.on_finished(task)                # wakes the writer, which comes back to rest and waits for this lock
         while len(store.writes) == len(before):
             assert store.came.acquire(timeout=PATIENCE)
@@ -175,7 +175,7 @@ def test_an_old_call_is_waited_for(kept, store):
 
 def test_who_asks_does_not_take_it_away(kept, store):
     """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
-    recorder = kept._recorder
+    recorder = kept._supervisor_parts.pools.recorder
     for _ in range(4):
         store.flush(PATIENCE)
         with recorder._lock:                # the writer cannot look before the asker has
@@ -336,7 +336,7 @@ def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
     wait_completed(tasks)
     with pytest.raises(ResultBackendError):
         store.flush(PATIENCE)
-    recorder = kept._recorder
+    recorder = kept._supervisor_parts.pools.recorder
     assert recorder._held() <= 11 and recorder.dropped >= 20
     assert any("are given up" in message for message in caplog.messages)
     store.trouble = None

@@ -116,16 +116,16 @@ def test_submitting_to_what_was_stopped_meanwhile_ends_the_task(supervisor):
     with pool.lock:
         task = call("a")
         pool.accepting = False              # as refuse() does, and the stop goes on
-        supervisor._state = "stopping"
+        supervisor._supervisor_parts.state.phase = "stopping"
     assert ended(task) == "cancelled"
     assert pool.registry.last == 2 and pool.registry.cancelled == 1
     pool.accepting = True
-    supervisor._state = "running"
+    supervisor._supervisor_parts.state.phase = "running"
 
 
 def test_submitting_in_between_the_lines_of_a_start(supervisor):
-    with supervisor._lifecycle:
-        supervisor._state = "running"       # start() has come this far, and has opened no pool
+    with supervisor._supervisor_parts.state.lock:
+        supervisor._supervisor_parts.state.phase = "running"       # start() has come this far, and has opened no pool
         task = bound(supervisor, TT_THREAD)("a")
     assert task.value(20) == "A"
 

@@ -16,7 +16,7 @@ def settle(supervisor, aloop):
     """Have the timer and the loop come to everything that is due."""
     for _ in range(3):
         done = threading.Event()
-        supervisor._timer.call_at(supervisor._timer.clock(), done.set)
+        supervisor._supervisor_parts.pools.timer.call_at(supervisor._supervisor_parts.pools.timer.clock(), done.set)
         assert done.wait(PATIENCE)
         for _ in range(3):
             aloop.run(asyncio.sleep(0))
@@ -68,7 +68,7 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
             aloop.run(traced(lambda: sys.settrace(trace))())
         else:
             done = threading.Event()
-            supervisor._timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
+            supervisor._supervisor_parts.pools.timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
             assert done.wait(PATIENCE)
 
     settle(supervisor, aloop)
@@ -79,7 +79,7 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
         trace_with(stop.trace)
         job = supervisor.create_async_job(scheduler, target=job_of_the_test, interval=10)
         told = threading.Event()
-        supervisor._timer.call_at(clock.now, told.set)      # when the timer has dealt with the job
+        supervisor._supervisor_parts.pools.timer.call_at(clock.now, told.set)      # when the timer has dealt with the job
         wait_for(lambda: stop.reached.is_set() or (runs and told.is_set()), "the start is held, or the job runs")
         if not stop.reached.is_set():
             stop.go.set()

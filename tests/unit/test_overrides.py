@@ -292,7 +292,7 @@ def test_supervisor_that_overrides_nothing_pays_nothing(make_supervisor):
 
     for supervisor in (make_supervisor(), make_supervisor(kind=Other)):
         bound = background_task(functions.plain, supervisor=supervisor)
-        assert bound._start == supervisor._threads.start
+        assert bound._start == supervisor._supervisor_parts.pools.threads.start
         assert bound._spec.plain and bound._spec.target is functions.plain
 
 

@@ -78,7 +78,7 @@ def test_on_a_signal(supervisor):
     supervisor.dump_on_signal(file=file)
     try:
         os.kill(os.getpid(), signal.SIGUSR1)
-        with supervisor._threads.lock:
+        with supervisor._supervisor_parts.pools.threads.lock:
             os.kill(os.getpid(), signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,121 @@
+"""JobSchedulerRegistry: the schedulers of async jobs, by name. Loaded with the first one."""
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from .._log import log
+from ..errors import InvalidArgumentError, InvalidTypeError
+from ..jobs import AsyncJob, AsyncJobScheduler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ..engine.timer import Timer
+    from .run_state import RunState
+
+__all__ = ["JobSchedulerRegistry"]
+
+#: The name of the scheduler that is made for jobs that name none.
+RESERVED = "__supervisor__"
+
+
+class JobSchedulerRegistry:
+    """The async job schedulers of one supervisor. Any thread may call it."""
+
+    def __init__(self, state: RunState, timer: Timer, resolve: Callable[[Any], Any]) -> None:
+        self._state = state
+        self._timer = timer
+        self._resolve = resolve         # returns the asyncio loop for the name of a loop
+        self._lock = threading.RLock()  # guards the making of schedulers
+        #: Each operation of a dict is atomic.
+        self.by_name: dict[str, AsyncJobScheduler] = {}
+        self.default: AsyncJobScheduler | None = None
+
+    def busy(self) -> list[str]:
+        """Return the names of the schedulers that have jobs, for a message."""
+        return [f"jobs of {scheduler.name}" for scheduler in list(self.by_name.values())
+                if scheduler.busy]
+
+    def create(self, name: Any, aloop: Any, start: bool, default: bool,
+               supervisor: Any) -> AsyncJobScheduler | bool:
+        """Make a scheduler, whose jobs keep the supervisor alive.
+
+        :return: False if the name is taken, which is logged.
+        """
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"a job scheduler's name is a string, not {type(name).__name__}")
+        if name == RESERVED:
+            raise InvalidArgumentError(f"the job scheduler name {name!r} is reserved; choose "
+                                       "another one")
+        return self._create(name, aloop, start, default, supervisor)
+
+    def _create(self, name: str, aloop: Any, start: bool, default: bool,
+                supervisor: Any) -> AsyncJobScheduler | bool:
+        if not self._state.is_running():
+            supervisor._supervisor_parts.pools.ensure_started()
+        loop = self._resolve(aloop)
+        with self._lock:
+            before = self.by_name.get(name)
+            taken = before is not None and not before._stopped
+            if not taken:
+                scheduler = AsyncJobScheduler(name, self._timer, loop,
+                                              partial(_release_exit, supervisor))
+                self.by_name[name] = scheduler
+                if default:
+                    self.default = scheduler
+        if taken:
+            log.error("supervisor %s has a job scheduler named %r already; it was not made again",
+                      self._state.supervisor_id, name)
+            return False
+        if start:
+            scheduler.start()
+        return scheduler
+
+    def get(self, scheduler: Any, supervisor: Any) -> AsyncJobScheduler:
+        """Return a scheduler that is given by itself, by name, or as None for the default one."""
+        if scheduler is None:
+            with self._lock:
+                default = self.default
+                if default is None or default._stopped:
+                    self._create(RESERVED, None, True, True, supervisor)
+                assert self.default is not None
+                return self.default
+        if isinstance(scheduler, str):
+            found = self.by_name.get(scheduler)
+            if found is None:
+                raise InvalidArgumentError(f"no job scheduler is named {scheduler!r}; make it with "
+                                           "create_async_job_scheduler()")
+            return found
+        if not isinstance(scheduler, AsyncJobScheduler):
+            raise InvalidTypeError("scheduler takes a job scheduler or its name, not "
+                                   f"{type(scheduler).__name__}")
+        return scheduler
+
+    def cancel(self, job: Any) -> bool:
+        """Cancel a job; return False if it had ended already, or is None."""
+        if job is None:
+            log.warning("supervisor %s: cancel_async_job was called without a job",
+                        self._state.supervisor_id)
+            return False
+        if not isinstance(job, AsyncJob):
+            raise InvalidTypeError("job takes what create_async_job returned, not "
+                                   f"{type(job).__name__}")
+        return job.cancel()
+
+    def stop_all(self) -> None:
+        """Stop and forget all schedulers."""
+        self.default = None
+        while self.by_name:
+            self.by_name.popitem()[1].stop(wait=False)
+
+    def reset_after_fork(self) -> None:
+        """Forget all schedulers in a forked process: they are the parent's."""
+        self.by_name.clear()
+        self.default = None
+        self._lock = threading.RLock()
+
+
+def _release_exit(supervisor: Any) -> None:
+    supervisor._supervisor_parts.state.release_exit()

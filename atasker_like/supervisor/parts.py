@@ -1,0 +1,88 @@
+"""Parts: what a supervisor is composed of, and how the parts are put together.
+
+::
+
+    TaskSupervisor ──> Parts ──> RunState           the phase, from start to stop
+                            ├──> PoolManager        threads, coroutines, loops, timer
+                            │       ├─> LateStartMonitor
+                            │       └─> ProcessPools        made on first use
+                            ├──> SpecFactory        functions, submissions, lanes
+                            ├──> SchedulerRegistry  workers, schedulers
+                            │       └─> JobSchedulerRegistry    made on first use
+                            └──> Shutdown           the order of the end
+
+A part refers to the parts above it. Parts reach the supervisor by a :class:`BackReference` only.
+The threads of pools and loops refer to the pools, and to no part from which a strong reference
+leads to the supervisor: see ``ownership.py``.
+"""
+from __future__ import annotations
+
+from .ownership import BackReference
+from .pool_manager import PoolManager
+from .run_state import NEW, RunState
+from .schedulers import SchedulerRegistry
+from .shutdown import Shutdown
+from .spec_factory import SpecFactory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interpreter_exit import Supervisor
+    from .job_schedulers import JobSchedulerRegistry
+    from .overrides import Overrides
+    from .process_pools import ProcessPools
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """The parts of one supervisor.
+
+    :param overrides: the methods that its class overrides, or None.
+    :param sizes: the first sizes of the thread pool; None for the default.
+    """
+
+    def __init__(self, supervisor: Supervisor, overrides: Overrides | None,
+                 **sizes: int | None) -> None:
+        self.back = BackReference(supervisor)
+        self.state = RunState(supervisor.id)
+        self.pools = PoolManager(self.state, self.back, **sizes)
+        self.specs = SpecFactory(self.state, self.back, self.pools, overrides)
+        self.schedulers = SchedulerRegistry(self.state)
+        self.shutdown = Shutdown(self.state, self.pools, self.schedulers)
+        self._processes: ProcessPools | None = None
+
+    @property
+    def processes(self) -> ProcessPools:
+        """What makes the process pool."""
+        if self._processes is None:
+            from .process_pools import ProcessPools
+
+            with self.state.lock:
+                if self._processes is None:
+                    self._processes = ProcessPools(self.state, self.back, self.pools)
+        return self._processes
+
+    @property
+    def jobs(self) -> JobSchedulerRegistry:
+        """The schedulers of async jobs."""
+        jobs = self.schedulers.jobs
+        if jobs is None:
+            from .job_schedulers import JobSchedulerRegistry
+
+            with self.state.lock:
+                jobs = self.schedulers.jobs
+                if jobs is None:
+                    jobs = self.schedulers.jobs = JobSchedulerRegistry(
+                        self.state, self.pools.timer, self.pools.loops.resolve)
+        return jobs
+
+    def in_use(self) -> bool:
+        """Return True if there may be something to end."""
+        return self.state.phase != NEW or self.pools.in_use()
+
+    def reset_after_fork(self) -> None:
+        """Become new in a forked process: what runs is the parent's."""
+        self.state.reset_after_fork()
+        self.shutdown.reset_after_fork()
+        self.pools.reset_after_fork()
+        self.schedulers.reset_after_fork()

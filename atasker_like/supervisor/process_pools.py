@@ -1,0 +1,247 @@
+"""ProcessPools: the process pool of a supervisor, or an executor in its position.
+
+Loaded with the first process pool.
+"""
+from __future__ import annotations
+
+import os
+
+from .. import _checks, _modes
+from .._checks import seconds_or_none
+from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorBusyError
+from .interpreter_exit import arm
+from .pool_manager import SIZES, checked_limits, checked_sizes, total_slots, with_min_size
+from .run_state import NEW, RUNNING, STOPPED, STOPPING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping, Sequence
+
+    from ..pools.executor.pool import ExternalPool
+    from ..pools.process.pool import ProcessPool
+    from ..pools.views import ProcessPoolView
+    from .ownership import BackReference
+    from .pool_manager import PoolManager
+    from .run_state import RunState
+
+__all__ = ["ProcessPools"]
+
+
+class ProcessPools:
+    """Makes, configures and replaces what runs the process tasks of one supervisor.
+
+    Any thread may call it.
+    """
+
+    def __init__(self, state: RunState, back: BackReference, pools: PoolManager) -> None:
+        self._state = state
+        self._back = back
+        self._pools = pools
+        self.sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
+                                      "reserve_high": 0}
+        self._size_is_set = False       # the application has chosen pool_size
+        #: The pool of the supervisor's own, if it runs the tasks, or the one over an executor.
+        self.own: ProcessPool | None = None
+        self.external: ExternalPool | None = None
+        self._view: ProcessPoolView | None = None       # of the own pool
+
+    # -- which pool ----------------------------------------------------------------------------
+
+    def pool(self) -> ProcessPool | ExternalPool:
+        """Return what runs process tasks; the own pool is made if there is none."""
+        with self._state.lock:
+            return self.external or self._own_pool()
+
+    def _own_pool(self) -> ProcessPool:
+        with self._state.lock:
+            if self.own is None:
+                self._use_own()
+            assert self.own is not None
+            return self.own
+
+    def view(self, supervisor: Any) -> Any:
+        """Return the executor in the position of the pool, the own pool as applications use it,
+        or None before there is one."""
+        if self.external is not None:
+            return self.external.executor
+        if self._view is None and self.own is not None:
+            from ..pools.views import ProcessPoolView
+
+            self._view = ProcessPoolView(self.own, supervisor)
+        return self._view
+
+    def _use_own(self) -> None:
+        from ..pools.process.pool import ProcessPool
+
+        forks = _modes.legacy and hasattr(os, "fork")
+        pool = ProcessPool(f"supervisor_{self._state.supervisor_id}_process", self._pools.timer,
+                           self._back.ensure_started, self._pools.threads.beside,
+                           *self._slots(self.sizes), start_method="fork" if forks else None)
+        pool.forks_from_template = forks
+        self._put(pool)
+        self.own, self.external, self._view = pool, None, None
+
+    def use(self, executor: Any) -> None:
+        """Put an executor in the position of the process pool; None puts the own pool back."""
+        if executor is None:
+            with self._state.lock:
+                if self.external is not None:
+                    self._use_own()
+            return
+        if executor is (self._view if self.external is None else self.external.executor):
+            return
+        from ..pools.executor.adapters import outlet_for
+        from ..pools.executor.pool import ExternalPool
+
+        with self._state.lock:
+            outlet = outlet_for(executor)
+            sizes = self.sizes if self._size_is_set else dict(self.sizes, pool_size=outlet.size())
+            external, own = self.external, self.own
+            if external is None:
+                name = f"supervisor_{self._state.supervisor_id}_external"
+                pool = ExternalPool(name, self._pools.timer, self._back.ensure_started,
+                                    self._pools.threads.beside, outlet, *self._slots(sizes))
+                self._put(pool)
+                self.own, self.external, self._view = None, pool, None
+            self.sizes = sizes
+        if external is not None:
+            external.use(outlet)        # first: what the new size lets start is not for the old one
+            external.resize(*self._slots(sizes))
+        elif own is not None:
+            own.close(None)
+
+    def _put(self, new: ProcessPool | ExternalPool) -> None:
+        """Put a pool in the position of the former one. (state lock held)"""
+        old = self._pools.processes
+        self._pools.prepare(new)
+        if old is not None:
+            new.limit(old.max_queued, old.on_full, old.aging)
+        if self._state.phase == RUNNING:
+            new.open()
+        if old is not None and not old.retire(new):
+            raise SupervisorBusyError(
+                f"supervisor {self._state.supervisor_id} has process tasks that have not ended: "
+                "wait for them, or stop the supervisor, before you put something else in the "
+                "place of mp_pool")
+        self._pools.put_in_place(new)
+
+    @staticmethod
+    def _slots(sizes: dict[str, Any]) -> tuple[int, int, int]:
+        pool_size, reserve_normal, reserve_high = (sizes[name] for name in SIZES)
+        return pool_size, reserve_normal, reserve_high
+
+    # -- configuration -------------------------------------------------------------------------
+
+    def create(self, processes: int | None, initializer: Callable[..., Any] | None,
+               initargs: Sequence[Any], maxtasksperchild: int | None, context: Any) -> None:
+        """Make the own pool, with the arguments of :class:`multiprocessing.Pool`."""
+        if self.external is not None:
+            self.use(None)
+        _check_callable("initializer", initializer)
+        if maxtasksperchild is not None:
+            maxtasksperchild = _checks.count("maxtasksperchild", maxtasksperchild)
+        if context is not None and not isinstance(context, str):
+            context = context.get_start_method()
+        self._own_pool().configure(initializer, tuple(initargs), maxtasksperchild)
+        self.configure({"pool_size": processes}, start_method=context)
+
+    def create_over(self, executor: Any, processes: int | None, **others: Any) -> None:
+        """Put an executor in the position of the pool, with ``processes`` calls at a time."""
+        sizes = checked_sizes("process", pool_size=processes)
+        for name, value in others.items():
+            if value is not None:
+                raise InvalidArgumentError(f"{name} and executor exclude each other: the executor "
+                                           "starts its processes itself")
+        self.use(executor)
+        if processes:
+            self.configure(sizes)
+
+    def configure(self, sizes: Mapping[str, int | None], min_size: int | str | None = None,
+                  max_queued: int | None = None, on_full: str | None = None, aging: Any = None,
+                  **options: Any) -> None:
+        """Set sizes, limits, and options of the processes; None keeps a value."""
+        checked = dict(self.sizes, **checked_sizes("process", **sizes))
+        external = self.external
+        if external is not None:
+            _refuse_for(external, min_size=min_size, **options)
+            if sizes.get("pool_size") == 0:
+                checked["pool_size"] = external.outlet.size()
+            external.limit(*checked_limits(external, "process", max_queued, on_full, aging))
+            self.sizes = checked
+            external.resize(*self._slots(checked))
+        else:
+            if sizes.get("pool_size") == 0:
+                checked["pool_size"] = os.cpu_count() or 1
+            checked = with_min_size("process", checked, min_size)
+            self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
+            pool = self._own_pool()
+            pool.limit(*checked_limits(pool, "process", max_queued, on_full, aging))
+            _configure(pool, **options)
+            if pool.forks_from_template:
+                checked["min_size"] = total_slots(checked)
+                pool.ensure_template()      # in this thread, before another one needs it
+            self.sizes = checked
+            pool.resize(*self._slots(checked), checked.get("min_size", 0))
+        self.start_ahead()
+
+    def start_ahead(self) -> None:
+        """Start the processes that the application wants before there is a task for them."""
+        pool = self.own
+        if pool is None or not pool.min_size or self._state.phase in (STOPPING, STOPPED):
+            return
+        from multiprocessing.process import parent_process
+
+        if parent_process() is not None and self._state.phase == NEW:
+            # A pool process that imports the program must not start processes that import it, too.
+            return
+        arm()
+        pool.start_now()
+
+
+def _configure(pool: ProcessPool, start_method: str | None = None, initializer: Any = None,
+               initargs: Sequence[Any] | None = None, initializer_timeout: Any = None,
+               maxtasksperchild: int | None = None, max_age: Any = None,
+               max_memory: int | None = None) -> None:
+    """Set the options of processes; None keeps a value."""
+    _check_callable("initializer", initializer)
+    if start_method is not None:
+        _set_start_method(pool, start_method)
+    if initializer_timeout is not None:
+        pool.initializer_timeout = seconds_or_none(
+            "initializer_timeout of the process pool", initializer_timeout) or None
+    if max_age is not None:
+        pool.max_age = seconds_or_none("max_age of the process pool", max_age) or None
+    if max_memory is not None:
+        pool.max_memory = checked_sizes("process", max_memory=max_memory)["max_memory"] or None
+    if initializer is None and maxtasksperchild is None:
+        return
+    quota = pool.maxtasksperchild
+    if maxtasksperchild is not None:
+        quota = checked_sizes("process", maxtasksperchild=maxtasksperchild)["maxtasksperchild"]
+    arguments = pool.initargs if initializer is None else tuple(initargs or ())
+    pool.configure(initializer or pool.initializer, arguments, quota or None)
+
+
+def _set_start_method(pool: ProcessPool, start_method: str) -> None:
+    from ..pools.process.spawn import check_start_method, default_start_method
+
+    check_start_method(start_method)
+    changed = start_method != (pool.start_method or default_start_method())
+    pool.start_method = start_method
+    pool.forks_from_template = pool.forks_from_template and start_method == "fork"
+    if changed:         # the processes that are there were started by the other method
+        pool.configure(pool.initializer, pool.initargs, pool.maxtasksperchild)
+
+
+def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> None:
+    """Refuse options that only processes of the supervisor's own have."""
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the place "
+                                       "of the process pool, and starts its processes itself; set "
+                                       "it there")
+
+
+def _check_callable(name: str, function: Any) -> None:
+    if function is not None and not callable(function):
+        raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")

@@ -1,0 +1,96 @@
+"""RunState: whether a supervisor accepts tasks, and what the exit of the interpreter waits for.
+
+::
+
+    NEW ──start()──> RUNNING ──stop()──> STOPPING ──all has ended──> STOPPED
+                        ^                                               │
+                        └────────────────────start()────────────────────┘
+"""
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import time
+
+from ..errors import SupervisorStoppedError
+from .interpreter_exit import arm, check_exit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+__all__ = ["NEW", "RUNNING", "STOPPED", "STOPPING", "RunState"]
+
+NEW, RUNNING, STOPPING, STOPPED = "new", "running", "stopping", "stopped"
+
+
+class RunState:
+    """The phase of one supervisor. Any thread may read it."""
+
+    def __init__(self, supervisor_id: str) -> None:
+        self.supervisor_id = supervisor_id
+        self.lock = threading.RLock()       # guards the phase, and what is the process pool
+        self.phase = NEW
+        self.started_at: float | None = None        # epoch seconds
+        self.explicit = False                       # the application has called start()
+        self.stopped = threading.Event()
+        #: Called once each when what holds the exit of the interpreter may have changed. Shared
+        #: without a lock: append() and popleft() are atomic, on a free-threaded build too.
+        self._exit_waiters: deque[Callable[[], None]] = deque()
+
+    def is_running(self) -> bool:
+        """Return True between start and stop."""
+        return self.phase == RUNNING
+
+    def begin_run(self) -> bool:
+        """Enter RUNNING; return False if it is the phase already. (lock held)
+
+        :raises SupervisorStoppedError: the supervisor is being stopped, or the interpreter exits.
+        """
+        if self.phase == RUNNING:
+            return False
+        if self.phase == STOPPING:
+            raise SupervisorStoppedError(f"supervisor {self.supervisor_id} is being stopped; start "
+                                         "it when stop() is done")
+        arm()
+        self.phase = RUNNING
+        self.started_at = time()
+        self.stopped.clear()
+        return True
+
+    def has_stopped(self) -> bool:
+        """Return True after a stop has ended, until the next start."""
+        return self.phase == STOPPED
+
+    def refuse_task(self) -> None:
+        """Raise the error for a task that comes after the stop."""
+        check_exit()
+        raise SupervisorStoppedError(f"supervisor {self.supervisor_id} has been stopped and takes "
+                                     "no tasks; call start() to go on")
+
+    def wait_for_release(self, holds_exit: Callable[[], Any]) -> None:
+        """Block until what holds the exit of the interpreter may have changed."""
+        changed = threading.Lock()
+        changed.acquire()
+        # Registered first and checked then: a change in between releases the lock.
+        self._exit_waiters.append(changed.release)
+        if holds_exit():
+            changed.acquire()
+
+    def release_exit(self) -> None:
+        """Have the exit of the interpreter check again what holds it."""
+        waiters = self._exit_waiters
+        while waiters:
+            try:
+                waiters.popleft()()
+            except IndexError:      # another thread has taken the last one
+                return
+
+    def reset_after_fork(self) -> None:
+        """Become new in a forked process."""
+        self.lock = threading.RLock()
+        self.phase = NEW
+        self.stopped = threading.Event()
+        self.explicit = False
+        self.started_at = None
+        self._exit_waiters.clear()

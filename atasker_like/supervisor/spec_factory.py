@@ -1,0 +1,209 @@
+"""SpecFactory: checks a function once for all its calls. And submits calls, and finds lanes by name."""
+from __future__ import annotations
+
+from contextvars import copy_context
+from functools import partial
+
+from .._checks import runs_when_called
+from .._ids import new_id
+from .._inspect import is_coroutine_function, name_of, shown, wants_task_id
+from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from ..engine.lanes import Lane
+from ..engine.spec import TaskSpec, undecorated
+from ..engine.task import Task
+from ..errors import InvalidArgumentError, InvalidTypeError
+from ..options import TaskOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Mapping, Sequence
+
+    from .._checks import Seconds
+    from .overrides import Overrides, Start
+    from .ownership import BackReference
+    from .pool_manager import PoolManager
+    from .run_state import RunState
+
+__all__ = ["SpecFactory"]
+
+#: Specs for bare calls of functions that are kept at most.
+MOST_KEPT = 512
+
+
+class SpecFactory:
+    """Makes the specs of one supervisor. Any thread may call it.
+
+    :param overrides: the methods that a subclass of the supervisor overrides, or None.
+    """
+
+    def __init__(self, state: RunState, back: BackReference, pools: PoolManager,
+                 overrides: Overrides | None) -> None:
+        self._state = state
+        self._back = back
+        self._pools = pools
+        self._overrides = overrides
+        self._kept: dict[Any, TaskSpec] = {}
+        self._lanes: dict[str, Lane] = {}       # guarded by the lock of the state
+        pools.on_replaced = self._kept.clear
+
+    def make(self, target: Any, tt: TaskType | None, options: TaskOptions,
+             callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
+             lane: Lane | str | None = None, rank: int | None = None, hooks: Any = None,
+             named_id: bool = False) -> TaskSpec:
+        """Check a function and what its calls have in common; see ``TaskSupervisor.make_spec``."""
+        target = undecorated(target)
+        if not callable(target):
+            raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
+        runs_when_called(target)
+        if callback is not None and not callable(callback):
+            raise InvalidTypeError(f"callback takes a callable, not {type(callback).__name__}")
+        tt = _checked_kind(target, tt, options)
+        pool = self._pools.pool_for(tt)
+        if lane is not None:
+            lane = self._checked_lane(lane)
+            lane.bind(pool)
+        spec = TaskSpec(pool, target, options, tt, callback, loop, worker,
+                        tt == TT_MP and wants_task_id(target, named_id), lane, rank, hooks)
+        self.watch(spec)
+        return spec
+
+    def kept(self, target: Any, tt: TaskType, priority: int | None) -> TaskSpec:
+        """Return the spec for bare calls of a function, the same one each time.
+
+        So the duration that its tasks are found to have is not lost.
+        """
+        key = (target, tt, priority)
+        try:
+            spec = self._kept.get(key)
+        except TypeError:               # the function is not hashable
+            return self.make(target, tt, TaskOptions(priority=priority))
+        if spec is None:
+            spec = self.make(target, tt, TaskOptions(priority=priority))
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()      # operations of a dict are atomic; a lost entry costs time only
+            self._kept[key] = spec
+        return spec
+
+    # -- submitting ----------------------------------------------------------------------------
+
+    def watch(self, spec: TaskSpec) -> None:
+        """Call the marks of tasks that a subclass overrides. No task has been made of the spec yet."""
+        if self._overrides is not None:
+            self._overrides.watch(spec)
+
+    def starter(self, spec: TaskSpec) -> Start:
+        """Return what submits a call; it takes the spec, the arguments and the keyword arguments."""
+        return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
+
+    def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
+        """Submit many calls of a function together."""
+        if self._overrides is None:
+            return spec.pool.start_many(spec, calls)
+        return self._overrides.put_many(spec, calls)
+
+    def put(self, target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None,
+            callback: Callable[[Any], Any] | None, priority: int, delay: Seconds | None,
+            tt: TaskType, task_id: str | None, worker: Any, send_task_id: bool) -> Task[Any]:
+        """Submit a call and return its task; see ``TaskSupervisor.put_task``."""
+        keywords = dict(kwargs) if kwargs else None
+        overrides = self._overrides
+        spec = None if overrides is None or task_id is None else overrides.take(task_id)
+        wants_id = False
+        if spec is None:
+            spec = self.make(target, tt, TaskOptions(priority=priority, delay=delay or None),
+                             callback, worker=worker)
+            spec.ends_early = True
+            wants_id = send_task_id and spec.tt == TT_THREAD and wants_task_id(spec.function)
+        elif (target is not spec.function or callback is not spec.callback
+              or (priority, delay, tt) != (spec.priority, spec.options.delay, spec.tt)):
+            # The subclass has changed an argument; the other options of the function stay.
+            options = spec.options.replace(priority=priority, delay=delay or None)
+            spec = self.make(target, tt, options, callback, worker=worker, lane=spec.lane,
+                             named_id=not spec.takes_id)
+        task: Task[Any] = Task(spec, tuple(args), keywords,
+                               None if spec.tt == TT_MP else copy_context())
+        if task_id is None and wants_id:
+            task_id = new_id()
+        if task_id is not None:
+            if not isinstance(task_id, str) or not task_id:
+                raise InvalidTypeError("task_id takes a string that is not empty, not "
+                                       f"{shown(task_id)}")
+            task_id = "".join((task_id, ""))        # a plain str, if it is of a subclass
+            if self._pools.find(task_id) is not None:
+                raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose "
+                                           "another one")
+            task._more().task_id = task_id
+            if wants_id:
+                task._kwargs = dict(keywords or {}, _task_id=task_id)
+        return spec.pool.submit(task) or task       # type: ignore[func-returns-value]
+
+    # -- lanes ---------------------------------------------------------------------------------
+
+    def lane(self, name: str, **settings: Any) -> Lane:
+        """Return the lane of a name, with these settings; see ``TaskSupervisor.lane``."""
+        with self._state.lock:
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane(name, **settings)
+                return lane
+            if lane.unknown is not None:
+                lane.make(**settings)
+                return lane
+        if settings:
+            lane.configure(**settings)
+        return lane
+
+    def lanes(self) -> dict[str, Lane]:
+        """Return the lanes that :meth:`lane` has made, by name."""
+        with self._state.lock:
+            return {name: lane for name, lane in self._lanes.items() if lane.unknown is None}
+
+    def knows(self, lane: Lane) -> bool:
+        """Return True if the name of a lane leads to the lane."""
+        return self._lanes.get(lane.name) is lane
+
+    def _checked_lane(self, lane: Any) -> Lane:
+        if not isinstance(lane, str):
+            if not isinstance(lane, Lane):
+                raise InvalidTypeError("lane takes a Lane or the name of one, not "
+                                       f"{type(lane).__name__}")
+            return lane
+        with self._state.lock:
+            found = self._lanes.get(lane)
+            if found is None:       # a stand-in, which lane() turns into the lane
+                found = Lane.named(lane, partial(self._back.unknown_lane, lane))
+                self._lanes[lane] = found
+            return found
+
+    def unknown_lane(self, name: str) -> InvalidArgumentError:
+        """Return the error for a task whose lane was not made; it lists the lanes."""
+        from difflib import get_close_matches
+
+        known = sorted(self.lanes())
+        near = get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        return InvalidArgumentError(
+            f"no lane of supervisor {self._state.supervisor_id} is named {name!r}{hint} Its lanes "
+            f"are: {', '.join(map(repr, known)) or 'none'}. Make the lane before the first task is "
+            f"submitted: lane({name!r}, limit=...) of the supervisor")
+
+
+def _checked_kind(target: Any, tt: Any, options: TaskOptions) -> TaskType:
+    """Return the kind of task that a function can be; None chooses it."""
+    coroutine = is_coroutine_function(target)
+    if tt is None:
+        return TT_COROUTINE if coroutine else TT_THREAD
+    try:
+        kind = TaskType(tt)
+    except ValueError:
+        raise InvalidArgumentError("tt takes TT_THREAD, TT_MP or TT_COROUTINE, not "
+                                   f"{shown(tt)}") from None
+    if coroutine == (kind == TT_COROUTINE):
+        return kind
+    name = options.name or name_of(target)
+    if coroutine:
+        raise InvalidTypeError(f"{name} is a coroutine function: it runs in a loop, not in a "
+                               f"{'process' if kind == TT_MP else 'thread'}; leave tt out, or call "
+                               "it from a plain function with asyncio.run()")
+    raise InvalidTypeError(f"{name} is not a coroutine function and cannot run in a loop; define "
+                           "it with 'async def', or leave tt out")
