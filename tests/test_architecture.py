@@ -151,6 +151,7 @@ LAYERS = [
         "workers.item_queues",
         "workers.triggers",
         "workers.loop_queues",
+        "workers.runners",
         "workers.session",
         "workers.base",
         "workers.kinds",

@@ -60,7 +60,7 @@ class Overrides:
 
     def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
-        self._puts = "put_task" in names
+        self.puts = "put_task" in names
         self._marks = Marks(supervisor, names) if names - {"put_task"} else None
         # What put_task of the subclass has been called for, by the id that the task is to have. Setting an entry and
         # taking it are each one step, on a free-threaded build too.
@@ -85,7 +85,7 @@ class Overrides:
 
     def starter(self, spec: TaskSpec) -> Start:
         """Return what submits a call: it takes a spec, the arguments and the keyword arguments."""
-        return self.put if self._puts and spec.tt != TT_COROUTINE else spec.pool.start
+        return self.put if self.puts and spec.tt != TT_COROUTINE else spec.pool.start
 
     def put(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Submit a call by ``put_task``; return what that returns."""

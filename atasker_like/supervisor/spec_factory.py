@@ -95,6 +95,10 @@ class SpecFactory:
         """Return what submits a call; it takes the spec, the arguments and the keyword arguments."""
         return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
 
+    def overrides_put_task(self) -> bool:
+        """Return True if the class of the supervisor has a ``put_task()`` of its own."""
+        return self._overrides is not None and self._overrides.puts
+
     def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
         """Submit many calls of a function together."""
         if self._overrides is None:
