@@ -63,6 +63,13 @@ class Pool(Intake):
     """Tasks of one kind, and the places where they run."""
 
     tt: TaskType
+    #: Processes that were ended by force.
+    killed = 0
+
+    @property
+    def abandoned(self) -> int:
+        """The number of functions that still run after the end of their tasks."""
+        return 0
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], admission: Admission) -> None:

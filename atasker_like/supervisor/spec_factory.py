@@ -1,4 +1,4 @@
-"""SpecFactory: checks a function once for all its calls. And submits calls, and finds lanes by name."""
+"""SpecFactory: checks a function once for all its calls; submits calls; finds lanes by name."""
 from __future__ import annotations
 
 from contextvars import copy_context
@@ -80,19 +80,19 @@ class SpecFactory:
         if spec is None:
             spec = self.make(target, tt, TaskOptions(priority=priority))
             if len(self._kept) >= MOST_KEPT:
-                self._kept.clear()      # operations of a dict are atomic; a lost entry costs time only
+                self._kept.clear()      # operations of a dict are atomic; a lost entry costs time
             self._kept[key] = spec
         return spec
 
     # -- submitting ----------------------------------------------------------------------------
 
     def watch(self, spec: TaskSpec) -> None:
-        """Call the marks of tasks that a subclass overrides. No task has been made of the spec yet."""
+        """Have overridden marks called for tasks of a spec. None has been made of it yet."""
         if self._overrides is not None:
             self._overrides.watch(spec)
 
     def starter(self, spec: TaskSpec) -> Start:
-        """Return what submits a call; it takes the spec, the arguments and the keyword arguments."""
+        """Return the function that submits a call: of the spec, the arguments, the keywords."""
         return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
 
     def overrides_put_task(self) -> bool:
