@@ -380,6 +380,13 @@ class Pool(Intake):
                 return
         call(*arguments)
 
+    def wake_submitters(self, lane: Lane) -> None:
+        """See :meth:`Lane.wake_submitters`."""
+        if self.busy_here():
+            self.elsewhere(self.wake_submitters, lane)
+        else:
+            self._uninterrupted(self.release_submitters, lane)
+
     def _start_more(self) -> None:
         """More tasks may start than could before."""
         with self.lock:
