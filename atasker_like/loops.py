@@ -5,8 +5,8 @@ import threading
 import weakref
 from collections.abc import Coroutine
 
-from ._inspect import has_method
 from . import _modes
+from ._inspect import has_method
 from ._log import log
 from .engine.blocking import block, deadline_of_stop, remaining
 from .engine.task import Task
@@ -15,10 +15,10 @@ from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedErr
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-
-    from ._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable, Protocol, TypeVar
+
+    from ._checks import Seconds
 
     T = TypeVar("T")
 

@@ -28,11 +28,12 @@ from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
 from ..engine.parking import Gates
 from ..engine.registry import Registry
-from ..engine.timeouts import Timeouts
 from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
-from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, number_tasks
+from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
+                           number_tasks)
+from ..engine.timeouts import Timeouts
 from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
                       TaskTimeoutError)
 from .backpressure import Intake
@@ -63,13 +64,6 @@ class Pool(Intake):
     """Tasks of one kind, and the places where they run."""
 
     tt: TaskType
-    #: Processes that were ended by force.
-    killed = 0
-
-    @property
-    def abandoned(self) -> int:
-        """The number of functions that still run after the end of their tasks."""
-        return 0
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], admission: Admission) -> None:
@@ -379,13 +373,6 @@ class Pool(Intake):
                 self.timer.call_at(0.0, call, *arguments)
                 return
         call(*arguments)
-
-    def wake_submitters(self, lane: Lane) -> None:
-        """See :meth:`Lane.wake_submitters`."""
-        if self.busy_here():
-            self.elsewhere(self.wake_submitters, lane)
-        else:
-            self._uninterrupted(self.release_submitters, lane)
 
     def _start_more(self) -> None:
         """More tasks may start than could before."""

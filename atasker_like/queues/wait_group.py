@@ -14,7 +14,7 @@ from ..engine.loop_mailbox import _ORDERED, FutureWatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Sequence
+    from typing import Any, Callable, Iterable
 
 __all__ = ["WaitGroup"]
 
@@ -26,22 +26,6 @@ class _CurrentCalls(threading.local):
 
 
 _current = _CurrentCalls()
-
-
-class _Gate:
-    """Blocks one thread until it is opened, once or more."""
-
-    __slots__ = ("lock",)
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.lock.acquire()
-
-    def open(self) -> None:
-        try:
-            self.lock.release()
-        except RuntimeError:        # it is open
-            pass
 
 
 class WaitGroup:
@@ -80,10 +64,8 @@ class WaitGroup:
         """A call has returned, or will not be made. Interrupted callers repeat this."""
         self.calls.pop(call, None)
         if self._waiters or not _ORDERED:
-            # Not popped before they have been called: an interrupt in between would lose them.
-            for waker in tuple(self._waiters.get(call, ())):
+            for waker in self._waiters.pop(call, ()):
                 waker()
-            self._waiters.pop(call, None)
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function, as one of the calls of this group."""
@@ -134,15 +116,12 @@ class WaitGroup:
             if not wakers:
                 self._waiters.pop(call, None)
 
-    def add_waiter(self, watcher: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:
-        """Have watcher() called, once or more, when calls have returned.
+    def add_waiter(self, watcher: Callable[[], None]) -> bool:
+        """Have watcher() called, once or more, when the calls of now have returned.
 
         Return False, and do not call it, if they have already.
-
-        :param calls: default: all calls of now.
         """
-        if calls is None:
-            calls = list(self.calls.copy())
+        calls = list(self.calls.copy())
 
         def wait_for_next() -> bool:
             return any(self._add_call_waiter(call, wake) for call in calls)
@@ -164,15 +143,16 @@ class WaitGroup:
             if (thread == here or submitting and submitting.get(call) == here
                     or call not in self.calls):
                 continue
-            gate = _Gate()
+            gate = threading.Lock()
+            gate.acquire()
             opened = False
             try:
-                if not self._add_call_waiter(call, gate.open):
+                if not self._add_call_waiter(call, gate.release):
                     continue
-                opened = block(gate.lock.acquire, deadline)
+                opened = block(gate.acquire, deadline)
             finally:
                 if not opened:
-                    self._remove_call_waiter(call, gate.open)
+                    self._remove_call_waiter(call, gate.release)
             if not opened and call in self.calls:
                 return False
         return True

@@ -517,7 +517,7 @@ class TaskSupervisor:
         self._supervisor_parts.pools.loops.set_default(aloop)
 
     def get_aloops(self) -> dict[str, ALoop]:
-        """Return the loops by name. A pickle of it holds plain copies, see :class:`Info`."""
+        """Return the loops by name. A pickle of the answer holds plain copies, see :class:`Info`."""
         from .snapshots import AloopsByName
 
         return AloopsByName(self._supervisor_parts.pools.loops.aloops)

@@ -1,35 +1,22 @@
-"""Triggers: when the function of a worker runs.
+"""Triggers: when a worker's function is to run. Where it runs, and that it does so once at a time, is the session's to see to.
 
-The session decides where, and that there is one run at a time.
-
-Any thread may leave a note at any line. Notes are in deques, whose methods are one step each, on a
-free-threaded build too. Everything else is for the holder of the session's ownership.
+What any thread may note at any line is in deques, whose methods are one step each, on a free-threaded build too; all
+else is for who has the session's key.
 """
 from __future__ import annotations
 
+import sys
 from collections import deque
-
-from .._atomics import FREE_THREADED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Callable, Protocol
 
     from ..engine.timer import TimerEntry
-
-    class TriggerSession(Protocol):
-        """A session as its trigger sees it."""
-
-        active: bool
-        timer: Any
-
-        def clock(self) -> float: ...
-        def step(self) -> None: ...
-        def request_step(self) -> None: ...
-        def stop_at_once(self) -> None: ...
+    from .session import Session
 
     class Times(Protocol):
-        """The times of an interval worker."""
+        """What an interval worker says about its times."""
 
         keep_interval: bool
         delay_before: float | None
@@ -37,109 +24,76 @@ if TYPE_CHECKING:
         @property
         def delay(self) -> float | None: ...
 
-__all__ = ["Backoff", "ContinuousTrigger", "EventTrigger", "IntervalTrigger", "OVERLAPS",
-           "QueueTrigger", "Trigger"]
+__all__ = ["OVERLAPS", "ContinuousTrigger", "QueueTrigger", "EventTrigger", "IntervalTrigger", "Trigger"]
 
-#: Policies for ticks that come while the function runs. The first is the default.
+#: What may become of ticks that come while the function runs. The first is the default.
 OVERLAPS = ("shift", "skip", "coalesce", "queue")
 
 _NEVER = float("inf")
-#: The number of ticks that are counted at most. An interval below the clock's resolution gives an
-#: infinite number.
+#: Ticks that are counted at most. An interval far below what a clock can tell gives an infinite number.
 _MOST_TICKS = 2.0 ** 53
 
-#: Seconds of the first and of the longest pause after a failure. A pause doubles with each failure
-#: in a series.
+#: Seconds that a worker of no other trigger pauses after a run that failed: at first, and at most, when it has doubled with
+#: each that followed. One that lasted as long as that is the first of another series.
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
+
+#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
+#: others: a note more is left then, whatever it looks like.
+_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Trigger:
-    """When the function of a worker runs.
+    """When a worker's function is to run. All methods but ``may_be_due`` and ``call`` are for who has the session's key."""
 
-    Only the holder of the session's ownership calls the methods, except :meth:`may_be_due` and
-    :meth:`note`.
-    """
-
-    #: One run follows the other until the worker is stopped.
-    is_continuous = False
-
-    def begin(self, session: TriggerSession) -> None:
+    def begin(self, session: Session) -> None:
         """The session begins."""
 
-    def note(self) -> None:
-        """Note that there may be more to do. For any thread, at any line."""
-
     def may_be_due(self) -> bool:
-        """Return True if :meth:`is_due` is to be called."""
+        """Say whether :meth:`is_due` should be asked."""
         raise NotImplementedError
 
     def is_due(self, now: float) -> bool:
-        """Return True, and forget why, if the function is to run now."""
+        """Say whether the function is to run now; what asked for that has been served then."""
         raise NotImplementedError
 
     def may_repeat(self) -> bool:
-        """Return True if the next run may follow in the same task."""
+        """Say whether the next run may follow in the same task."""
         return False
 
     def run_ended(self, now: float) -> None:
-        """A run has ended."""
+        """A run has come to its end."""
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
-        """The run of this number has failed after so many seconds, and the worker goes on."""
+        """The run of this number failed after so many seconds, and the worker goes on all the same."""
 
-    def schedule(self, session: TriggerSession) -> None:
-        """Nothing is due: have the timer call when something is."""
+    def schedule(self, session: Session) -> None:
+        """There is nothing to do now: say when there will be."""
 
-    def close(self, session: TriggerSession) -> None:
+    def close(self, session: Session) -> None:
         """The session is over."""
 
 
-class Backoff:
-    """The pauses after failures that follow one another.
-
-    They keep such a series from filling the log and a core.
-    """
+class _Backoff:
+    """How long a worker pauses after a failed run. Without a pause, one that fails at once fills the log and a core."""
 
     def __init__(self) -> None:
+        self._failed = -1                   # the number of the last run that failed
         self._pause = 0.0
-
-    def next_pause(self) -> float:
-        """Return the seconds to pause after one more failure."""
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-        return self._pause
-
-    def reset(self) -> None:
-        """End the series."""
-        self._pause = 0.0
-
-
-class _RunBackoff(Backoff):
-    """The pauses of a worker after failed runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._failed = -1                   # the number of the last failed run
 
     def pause_after(self, number: int, seconds: float) -> float:
-        """Return the seconds to pause after a failed run.
-
-        :param number: of the run.
-        :param seconds: how long it lasted.
-        """
-        if number != self._failed + 1 or seconds >= LONGEST_PAUSE:
-            self.reset()
+        """Return the seconds to pause after the run of this number, which failed after so many seconds."""
+        in_series = number == self._failed + 1 and seconds < LONGEST_PAUSE
         self._failed = number
-        return self.next_pause()
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
+        return self._pause
 
 
 class ContinuousTrigger(Trigger):
-    """One run after the other, with a pause after a failed one."""
-
-    is_continuous = True
+    """One run after the other, with a pause after one that failed."""
 
     def __init__(self) -> None:
-        self._backoff = _RunBackoff()
-        self._until: float | None = None    # the end of a pause
+        self._backoff = _Backoff()
+        self._until: float | None = None       # it pauses
         self._entry: TimerEntry | None = None
 
     def may_repeat(self) -> bool:
@@ -154,26 +108,27 @@ class ContinuousTrigger(Trigger):
     def restarted(self, now: float, number: int, seconds: float) -> None:
         self._until = now + self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: Session) -> None:
         if self._entry is None and self._until is not None:
             self._entry = session.timer.call_at(self._until, self._pause_ended, session)
 
-    def _pause_ended(self, session: TriggerSession) -> None:
+    def _pause_ended(self, session: Session) -> None:
+        """The timer's call."""
         self._entry = self._until = None
         session.step()
 
-    def close(self, session: TriggerSession) -> None:
+    def close(self, session: Session) -> None:
         session.timer.cancel(self._entry)
 
 
 class EventTrigger(Trigger):
-    """One run for all triggers that come before it starts."""
+    """When it is triggered. Several triggers before the run starts are one."""
 
     def __init__(self) -> None:
-        self.calls: deque[bool] = deque()   # True for a trigger, False for the timer
+        self.calls: deque[bool] = deque()     # True for a trigger, False for the timer
 
     def call(self) -> None:
-        """Request a run. For any thread, at any line."""
+        """Any thread, at any line: ask for a run."""
         self.calls.append(True)
 
     def may_be_due(self) -> bool:
@@ -191,26 +146,21 @@ class EventTrigger(Trigger):
 
 
 class QueueTrigger(Trigger):
-    """One run for each item.
-
-    The trigger does not ask the queue: its class may be the application's, and may block.
-    """
+    """When there is an item. The queue itself is not asked here: its class may be anyone's, and block."""
 
     def __init__(self) -> None:
-        self._notes: deque[None] = deque()      # not empty if an item was put since it was cleared
-        # Shared without a lock, since each has one writer: the current run, and the stop.
+        self._notes: deque[None] = deque()    # one at least, when something was put since it was last cleared
+        # Shared without a lock, since each has one writer: the one whose run it is, and the stop.
         self._taken = 0                         # items, each counted before it is taken
-        # no item is taken after this number (None: no limit)
-        self._last: int | None = None
+        self._last: int | None = None           # no item is taken after this number; None is any number
 
     def item_put(self) -> None:
-        """Note that an item has been put into the queue. For any thread, at any line."""
+        """Any thread, at any line: an item has been put into the queue."""
         self.note()
 
     def note(self) -> None:
-        # Without the interpreter's lock, other threads may see the write of a note and a read of
-        # the queue in either order: there, each call leaves a note.
-        if FREE_THREADED or not self._notes:
+        """Any thread, at any line: there may be an item to take."""
+        if not (_ORDERED and self._notes):
             self._notes.append(None)
 
     def may_be_due(self) -> bool:
@@ -225,34 +175,26 @@ class QueueTrigger(Trigger):
     def may_repeat(self) -> bool:
         if self.is_exhausted():
             return False
-        # before the queue is asked: an item that is put later leaves a note
-        self._notes.clear()
+        self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
         return True
 
     def item_taken(self) -> None:
-        """Count an item that is about to be taken.
-
-        A stop counts what waits and then reads this number. So it never counts an item as taken
-        that it has not counted as waiting.
-        """
+        """An item is about to be taken. An item that is counted at a stop is thus never counted as taken before that."""
         self._taken += 1
 
     def item_returned(self) -> None:
-        """Count an item that was not taken after all, or that waits again."""
+        """The item was not taken, or waits again."""
         self._taken -= 1
 
     def limit_to(self, waiting: int) -> None:
-        """Take at most so many more items, the number that waited before this call.
+        """Take so many more items, which have been counted before this call, and no more.
 
         Items that are taken between the count and this call make the limit too high, never too low.
         """
         self._last = self._taken + waiting
 
     def take_no_more(self) -> None:
-        """If there is a limit, take no more items.
-
-        A stop does not wait for items that the queue does not give.
-        """
+        """If the items are limited: take none any more, as a stop does not wait for what the queue does not give."""
         if self._last is not None:
             self._last = self._taken
 
@@ -262,16 +204,12 @@ class QueueTrigger(Trigger):
 
 
 class IntervalTrigger(EventTrigger):
-    """A run at an interval or with a delay, and one when it is triggered.
+    """At an interval from start to start, or with a delay from end to start; and when it is triggered.
 
-    An interval counts from start to start, a delay from end to start.
+    A deadline is the one before it and the interval, so nothing drifts. Nobody looks at the clock while the function
+    runs: what becomes of ticks that came meanwhile is worked out when it has ended.
 
-    Each deadline is the previous deadline and the interval, so nothing drifts. While the function
-    runs, nothing reads the clock: the trigger works out at the end of the run which ticks came
-    meanwhile.
-
-    :param times: the worker. Its ``delay``, ``keep_interval`` and ``delay_before`` are read for
-        each run.
+    :param times: the worker, whose ``delay``, ``keep_interval`` and ``delay_before`` are read anew for each run.
     :param overlap: one of :data:`OVERLAPS`.
     :param misfires: called with a number of ticks that are skipped.
     """
@@ -284,14 +222,14 @@ class IntervalTrigger(EventTrigger):
         self._deadline = _NEVER             # of the next run
         self._entry: TimerEntry | None = None
         self._armed_for = _NEVER
-        self._backoff = _RunBackoff()
-        self._pause = 0.0                   # after a failure, if there is no delay
+        self._backoff = _Backoff()
+        self._pause = 0.0                   # after a failure, where there is no other
 
     def _interval(self) -> float:
-        """Return the seconds from start to start, or 0 if the worker keeps no interval."""
+        """Return the seconds from start to start, 0 if there are none to keep."""
         return (self._times.delay or 0.0) if self._times.keep_interval else 0.0
 
-    def begin(self, session: TriggerSession) -> None:
+    def begin(self, session: Session) -> None:
         self._deadline = session.clock() + (self._times.delay_before or 0.0)
 
     def may_repeat(self) -> bool:
@@ -308,7 +246,7 @@ class IntervalTrigger(EventTrigger):
         if not interval:
             self._deadline = _NEVER
         elif self._overlap == "shift" and self._deadline + interval <= now:
-            self._deadline = now + interval     # a whole period late: the period counts from here
+            self._deadline = now + interval             # a whole period late: the period counts from here
         else:
             self._deadline += interval
         return True
@@ -324,7 +262,7 @@ class IntervalTrigger(EventTrigger):
         elif self._deadline <= now and self._overlap != "queue":
             over = int(min((now - self._deadline) / interval, _MOST_TICKS)) + 1
             if self._overlap == "coalesce":
-                over -= 1                   # one run follows now, for all of them
+                over -= 1                   # the last of them is run now, for all
             self._misfires(over)
             self._deadline += over * interval
 
@@ -332,15 +270,16 @@ class IntervalTrigger(EventTrigger):
         if not self._times.delay:
             self._pause = self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: TriggerSession) -> None:
+    def schedule(self, session: Session) -> None:
         if self._armed_for != self._deadline:
             session.timer.cancel(self._entry)
             self._armed_for = self._deadline
-            self._entry = session.timer.call_at(self._deadline, self._tick, session)
+            self._entry = session.timer.call_at(self._deadline, self._tick, session, self._deadline)
 
-    def _tick(self, session: TriggerSession) -> None:
+    def _tick(self, session: Session, deadline: float) -> None:
+        """The timer's call."""
         self.calls.append(False)
         session.step()
 
-    def close(self, session: TriggerSession) -> None:
+    def close(self, session: Session) -> None:
         session.timer.cancel(self._entry)

@@ -1191,5 +1191,3 @@ class ProcessPool(Upkeep):
         """The process ids of the pool processes."""
         with self.lock:
             return [process.pid for process in self._processes]
-
-
