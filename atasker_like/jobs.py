@@ -20,8 +20,8 @@ from functools import partial
 
 from ._atomics import FREE_THREADED, Token
 from ._checks import count, seconds
-from ._ids import new_id, short_id
 from ._inspect import is_coroutine_function, name_of
+from ._ids import new_id, short_id
 from ._log import log
 from .engine.blocking import block, deadline_of_stop
 from .engine.loop_mailbox import mailbox_of

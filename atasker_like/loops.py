@@ -5,20 +5,21 @@ import threading
 import weakref
 from collections.abc import Coroutine
 
-from . import _modes
 from ._inspect import has_method
+from . import _modes
 from ._log import log
+from ._patched import why_no_loops
 from .engine.blocking import block, deadline_of_stop, remaining
 from .engine.task import Task
-from .errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
+from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError, SupervisorStoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future
-    from typing import Any, Callable, Protocol, TypeVar
 
     from ._checks import Seconds
+    from concurrent.futures import Future
+    from typing import Any, Callable, Protocol, TypeVar
 
     T = TypeVar("T")
 
@@ -83,6 +84,9 @@ class ALoop:
                 self._start()
 
     def _start(self) -> None:
+        reason = why_no_loops()
+        if reason is not None:
+            raise SupervisorError(f"loop {self.name!r} cannot start: {reason}")
         running = threading.Lock()
         running.acquire()
         refused: list[BaseException] = []
@@ -100,6 +104,12 @@ class ALoop:
         with self._publishing:
             if self.thread is not None and self.thread.is_alive() and self._loop is not None:
                 ready()         # a start before this one was interrupted, and its loop is there
+                return
+            if asyncio._get_running_loop() is not None:     # of another greenlet; starting one more would stop it
+                refused.append(SupervisorError(
+                    f"loop {self.name!r} cannot start: threads are greenlets here, which share a thread of the system, and another "
+                    "event loop runs in it; pass that one to set_default_aloop(), or use thread tasks"))
+                ready()
                 return
             try:
                 loop = asyncio.new_event_loop()

@@ -17,12 +17,15 @@ from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, Iterator, TypeVar
+    from typing import Any, AsyncIterator, Callable, Iterable, Iterator, TypeVar, overload
 
     from ._checks import Seconds
 
     T = TypeVar("T")
     R = TypeVar("R")
+else:
+    def overload(function):
+        return function
 
 __all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_wait_completed", "wait_completed"]
 

@@ -168,6 +168,6 @@ def pytest_configure(config):
 
 
 if __name__ == "__main__":
-    from tests.ahead import main as run  # the module that others know, not this copy of it
+    from tests.ahead import main as run         # the module that others know, not this copy of it
 
     run()

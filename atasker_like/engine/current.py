@@ -5,6 +5,8 @@ import threading
 from contextvars import ContextVar
 from sys import modules
 
+from .._patched import made_anew, threads_are_replaced
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -17,14 +19,17 @@ __all__ = ["check_cancelled", "coroutine_inside", "current", "current_coroutine_
            "report_progress", "running_loop"]
 
 
-class _Current(threading.local):
-    """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
+def _make_current() -> Any:
+    class Current(threading.local):
+        """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
 
-    member: Lender | None = None
-    mailbox: LoopMailbox | None = None
+        member: Lender | None = None
+        mailbox: LoopMailbox | None = None
+
+    return Current()
 
 
-current = _Current()
+current = made_anew(_make_current)
 
 #: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
 current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
@@ -98,9 +103,13 @@ def running_loop() -> Any:
     if events is None:
         return None
     try:
-        return events._get_running_loop()
+        loop = events._get_running_loop()
     except AttributeError:      # asyncio is being imported
         return None
+    # The loop of a greenlet runs in the thread of the system that all greenlets share.
+    if loop is not None and threads_are_replaced() and getattr(loop, "_thread_id", None) != threading.get_ident():
+        return None
+    return loop
 
 
 _CHILD = __name__.rsplit(".", 2)[0] + ".pools.process.child"

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         def lane_changed(self, lane: Lane) -> None: ...
         def lane_opens(self, lane: Lane) -> None: ...
         def lane_ends(self, lane: Lane) -> None: ...
+        def wake_submitters(self, lane: Lane) -> None: ...
 
 __all__ = ["TURN", "Lane", "Turn"]
 
@@ -98,7 +99,7 @@ class Lane:
 
     __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
                  "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
-                 "_alarm", "unknown", "advice", "_told", "callbacks", "__weakref__")
+                 "_alarm", "unknown", "refusal", "advice", "_told", "callbacks", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -131,6 +132,9 @@ class Lane:
         self._alarm: TimerEntry | None = None              # the timer's call when the next one may start
         #: Makes the error for submissions to a lane that was only named; None for a lane that was made.
         self.unknown: Callable[[], Exception] | None = None
+        #: Of a queue's lane: returns the error for a submission that finds no room, or None if it may
+        #: wait for room.
+        self.refusal: Callable[[], Exception | None] | None = None
         #: Of a queue's lane: returns what is to be done while it is paused, or None if it goes on by itself.
         self.advice: Callable[[], str | None] | None = None
         self._told = False      # since it was paused
@@ -191,6 +195,11 @@ class Lane:
         if advice is not None:
             self._told = True
             log.warning("a wait for %s cannot end by itself: %s before the wait, or from other code", what, advice)
+
+    def wake_submitters(self) -> None:
+        """Have the submissions that wait for room try again, so that they meet the refusal."""
+        if self.pool is not None:
+            self.pool.wake_submitters(self)
 
     def _set_most(self) -> None:
         looked_at = self.paused or self.rate is not None
@@ -272,9 +281,8 @@ class Lane:
         """
         pool = self.pool
         assert pool is not None
-        if (self.paused and not pool.draining) or (
-                self.limit is not None and self.running >= self.limit
-                and (holder is None or self not in holder)):
+        if (self.paused and not pool.draining) or (self.limit is not None and self.running >= self.limit
+                           and (holder is None or self not in holder)):
             return True
         return self.rate is not None and not self._has_token(self.rate, pool)
 

@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from time import monotonic
 
+from .._patched import made_anew
 from .current import current
 
 TYPE_CHECKING = False
@@ -153,17 +154,18 @@ def _give_up(future: asyncio.Future[Any]) -> None:
 
 
 _mailboxes: MutableMapping[asyncio.AbstractEventLoop, LoopMailbox] = weakref.WeakKeyDictionary()
-_mailboxes_lock = threading.RLock()         # guards _mailboxes; a handler that comes in between makes one too many
+#: Guards _mailboxes; a handler that comes in between makes one too many.
+_mailboxes_lock = made_anew(lambda: threading.RLock())
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> LoopMailbox:
     """Return the one mailbox of a loop."""
-    mailbox = current.mailbox
+    mailbox: LoopMailbox | None = current.mailbox
     if mailbox is not None and mailbox._loop() is loop:
         return mailbox
     with _mailboxes_lock:
-        mailbox = _mailboxes.get(loop)
-        if mailbox is None:
-            mailbox = _mailboxes[loop] = LoopMailbox(loop)
-    current.mailbox = mailbox
-    return mailbox
+        found = _mailboxes.get(loop)
+        if found is None:
+            found = _mailboxes[loop] = LoopMailbox(loop)
+    current.mailbox = found
+    return found

@@ -119,6 +119,9 @@ class Intake(Telling):
         lane = task._spec.lane
         if lane is not None and lane.unknown is not None:
             raise lane.unknown()
+        refusal = None if lane is None or lane.refusal is None else lane.refusal()
+        if refusal is not None:
+            raise refusal
         if not self.accepting:
             self._wake_up()
             return False
@@ -134,7 +137,7 @@ class Intake(Telling):
             raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
                                  f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
         if on_full == "drop":
-            held = task._hold()    # noqa: F841: dropped when the lock is free
+            held = task._hold()
             with self.lock:
                 if not self.accepting or self._has_room_for(task._spec):
                     return False
@@ -207,6 +210,17 @@ class Intake(Telling):
                     lane.outside.popleft().release()
                 if not lane.outside:
                     self._crowded.discard(lane)
+
+    def release_submitters(self, lane: Lane) -> None:
+        """Have all submissions of a lane that wait for room try again.
+
+        Those that wait for room in the pool are not told apart by lane, so all of them try again.
+        """
+        with self.lock:
+            for gates in lane.outside, self._outside:
+                while gates:
+                    gates.popleft().release()
+            self._crowded.discard(lane)
 
     # -- aging ---------------------------------------------------------------------------------------
 

@@ -28,12 +28,11 @@ from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
 from ..engine.parking import Gates
 from ..engine.registry import Registry
+from ..engine.timeouts import Timeouts
 from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
-from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
-                           number_tasks)
-from ..engine.timeouts import Timeouts
+from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, number_tasks
 from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
                       TaskTimeoutError)
 from .backpressure import Intake
@@ -64,6 +63,13 @@ class Pool(Intake):
     """Tasks of one kind, and the places where they run."""
 
     tt: TaskType
+    #: Processes that were ended by force.
+    killed = 0
+
+    @property
+    def abandoned(self) -> int:
+        """The number of functions that still run after the end of their tasks."""
+        return 0
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], admission: Admission) -> None:
@@ -178,7 +184,7 @@ class Pool(Intake):
     def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
         task: Task[Any] = Task(spec, args, kwargs, copy_context())
-        return self.submit(task) or task            # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
 
     def _undo(self, *tasks: Task[Any]) -> None:
         """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
@@ -232,7 +238,7 @@ class Pool(Intake):
                                   for args in calls]
         if first is not None:
             number_tasks(tasks, first)
-        return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
+        return tasks if self.submit_many(tasks) is None else tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
@@ -373,6 +379,13 @@ class Pool(Intake):
                 self.timer.call_at(0.0, call, *arguments)
                 return
         call(*arguments)
+
+    def wake_submitters(self, lane: Lane) -> None:
+        """See :meth:`Lane.wake_submitters`."""
+        if self.busy_here():
+            self.elsewhere(self.wake_submitters, lane)
+        else:
+            self._uninterrupted(self.release_submitters, lane)
 
     def _start_more(self) -> None:
         """More tasks may start than could before."""
@@ -785,6 +798,10 @@ class Pool(Intake):
     def in_use(self) -> bool:
         """Return True if the pool has something to close although it has not been opened."""
         return False
+
+    def renew_locks(self) -> None:
+        """Threads have been replaced, and no task is alive."""
+        self.lock = threading.RLock()
 
     def reset_after_fork(self) -> None:
         """In a forked process: the threads, processes and tasks are the parent's; begin anew, in the same object."""

@@ -81,7 +81,7 @@ class CoroutinePool(Pool):
         made = _MadeCoroutine(coro)
         task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
         task._more().callbacks = [made.close]
-        return self.submit(task) or task            # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
         if not self.busy_here():        # else the thread that submits it will choose

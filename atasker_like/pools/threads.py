@@ -115,7 +115,7 @@ class ThreadPool(Pool):
         task._extra = None
         task._queued = perf_counter()
         if not spec.direct or self.lock._is_owned():
-            return Pool.submit(self, task) or task      # type: ignore[func-returns-value]
+            return task if Pool.submit(self, task) is None else task     # type: ignore[func-returns-value]
         registry = self.registry
         admission = self.admission
         gates = self.gates
@@ -145,8 +145,8 @@ class ThreadPool(Pool):
                     break
             if member is None or (member.thread is None and not self._start_thread(member)):
                 return task
-            # One line, so that no interrupt comes between: from here on the task runs.
-            return member.wake.release() or task            # type: ignore[func-returns-value]
+            # One line, so that no interrupt comes between: from here on the task runs. A foreign lock returns something.
+            return task if member.wake.release() is None else task     # type: ignore[func-returns-value]
         except BaseException:
             self._undo(task)
             raise
@@ -204,8 +204,8 @@ class ThreadPool(Pool):
                         break
                 self._wake_up()
             if members is None:
-                return self._submit_each(tasks) or tasks    # type: ignore[func-returns-value]
-            return self._launch(members) or tasks           # type: ignore[func-returns-value]
+                return tasks if self._submit_each(tasks) is None else tasks     # type: ignore[func-returns-value]
+            return tasks if self._launch(members) is None else tasks     # type: ignore[func-returns-value]
         except BaseException:
             self._undo(*tasks)
             raise

@@ -15,6 +15,7 @@ import threading
 import weakref
 from functools import partial
 from operator import attrgetter, countOf
+from threading import get_ident
 from time import perf_counter
 
 from .._checks import in_seconds
@@ -29,7 +30,7 @@ from .config import FAIL_POLICIES, one_of
 from .fronts import add_first_callback, make_lane
 from .handles import result_of
 from .hooks import Hooks
-from .submission import Submitter
+from .submission import Batch, Submitter
 from .summary import RunSummary
 from .wait_group import WaitGroup
 
@@ -66,6 +67,7 @@ class TaskQueue(Submitter):
         super()._reset(started)
         self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
+        self._lane.refusal = partial(_refusal, weakref.ref(self))
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
         self._tasks: list[Task[Any]] = []
         self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
@@ -82,8 +84,8 @@ class TaskQueue(Submitter):
         self._discarding = False        # those that are left are cancelled, and none is to start
         self._closed = False            # and none is left
         self._rounds = 0                # how often the last wait has found new tasks
-        self._holds = 0                 # so many want no task to start: the lane is paused, whatever else
-        self._holder: Task[Any] | None = None      # has failed, which the pool does not know yet; the lane is paused
+        # Reasons to start no task: an abort under way, tasks whose failure the pool does not know yet.
+        self._pauses: set[object] = set()
         self._end_waiters: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
@@ -109,67 +111,105 @@ class TaskQueue(Submitter):
         if task._spec.lane is not self._lane:
             return                      # the queue has been reset since
         try:
-            if task._status == COMPLETED and type(task._outcome) is Failure and self._policy == "fail_first":
-                if self._begin_abort():
-                    # Callbacks of those that are cancelled may wait for the tasks that are spared.
-                    self._cancel_unfinished(spare=True, then=partial(self._failure_recorded, task))
+            if (task._status == COMPLETED and type(task._outcome) is Failure
+                    and self._policy == "fail_first" and self._begin_abort()):
+                self._abort(spare=True, failed=task)
         finally:
-            self._failure_recorded(task)
+            self._resume_lane(task)
 
     def _begin_abort(self, halt: bool = False) -> bool:
-        """What is there is about to be cancelled: take no more of what is being submitted, nor, in a run, anything until
-        that has ended, which it does soon, in infinite mode, too. False when the run gives up already.
+        """Refuse the submissions that are under way and, in a run, all until the run has ended.
 
-        :param halt: without a run, take nothing until there is one.
+        Return False if the run aborts already. An infinite run ends soon, too.
+
+        :param halt: without a run, refuse all submissions until there is one.
         """
         with self._lock:
             if self._aborting:
                 return False
             self._aborts += 1
-            # Without a run, one that was started goes on with what comes later.
+            # Without a run, a queue that was started goes on with what comes later.
             self._aborting = halt or self._running is not None
-            ends, self._end_waiters = (self._end_waiters, []) if self._aborting else ([], self._end_waiters)
-        for end in ends:
-            end()
+            waiters, self._end_waiters = ((self._end_waiters, []) if self._aborting
+                                          else ([], self._end_waiters))
+        for waiter in waiters:
+            waiter()
         return True
 
-    def _failure_recorded(self, task: Task[Any]) -> None:
-        """The pool knows of the failure of a task, or it was none: others may start, as far as it is concerned."""
-        with self._lock:
-            if self._holder is task:
-                self._holder = None
-                self._hold(-1)
+    def _abort(self, spare: bool, failed: Task[Any] | None = None) -> list[Task[Any]]:
+        """Cancel what has not ended, start none of what is being submitted, and return what was cancelled.
+
+        The lane is paused until the submissions that are under way have ended. What they submit is not
+        in the ledger yet, so that only they can cancel it. None of them blocks: those that wait for room
+        try again, and are refused if there is none.
+
+        :param failed: the task that is the reason; from here on, it does not pause the lane itself.
+        """
+        pause = object()
+        resume = partial(self._resume_lane, pause)
+        try:
+            self._pause_lane(pause)
+            self._resume_lane(failed)
+            under_way = [entry for entry in self._submissions.calls.copy() if self._is_refused(entry)]
+            self._lane.wake_submitters()
+
+            def resume_later() -> None:
+                # Before the callbacks of what was cancelled, as these may wait for what was spared.
+                if not self._submissions.add_waiter(resume, under_way):
+                    resume()
+
+            return self._cancel_unfinished(spare, resume_later)
+        except BaseException:
+            resume()
+            raise
+
+    def _is_refused(self, submission: Any) -> bool:
+        """Return True if a submission that has begun may not submit any more."""
+        return (self._aborting or self._discarding
+                or type(submission) is Batch and submission.aborts != self._aborts)
 
     def _function_raised(self, error: BaseException) -> None:
-        """With fail_first: a function has raised, in its task's thread or loop, and the pool does not know it yet."""
+        """With fail_first: a function has raised in its thread or loop, and the pool does not know it yet.
+
+        Pause the lane, as the pool starts the next task in the step in which the failed one ends.
+        """
         task = current_task()
-        if (not isinstance(task, Task) or self._policy != "fail_first" or not isinstance(error, (Exception, SystemExit))
+        if (not isinstance(task, Task) or self._policy != "fail_first"
+                or not isinstance(error, (Exception, SystemExit))
                 or task._spec.lane is not self._lane or task.options.wants_retry(error, task.attempts)):
             return
         if task._spec.timeout is not None and task.options.retries:
-            return              # its timeout, and another attempt, may come in between: that one must be able to start
+            return      # its timeout and another attempt may come in between, which must be able to start
         with self._lock:
-            if not self._aborting and self._holder is None:
-                self._holder = task
-                self._hold(1)
+            if not self._aborting:
+                self._pause_lane(task)
         if task._status != STARTED:
-            self._failure_recorded(task)      # it was given up, or declared to be completed: nobody comes back to this
+            self._resume_lane(task)     # it was abandoned or completed early: no done callback follows
 
-    def _hold(self, more: int) -> None:
-        """One more, or one fewer, wants no task to start."""
+    def _pause_lane(self, reason: object) -> None:
+        """Start no task until :meth:`_resume_lane` has been called for this reason, too."""
         with self._lock:
-            self._holds += more
+            self._pauses.add(reason)
             self._update_lane()
+
+    def _resume_lane(self, reason: object) -> None:
+        """Withdraw a reason to start no task. Interrupted callers repeat this."""
+        with self._lock:
+            if reason in self._pauses:
+                self._pauses.discard(reason)
+                self._update_lane()
 
     def _update_lane(self) -> None:
         """Let tasks through, or none: by what the queue is doing now."""
         with self._lock:
-            if (self._started or self._running or self._closing) and not self._holds and not self._discarding:
+            if ((self._started or self._running or self._closing)
+                    and not self._pauses and not self._discarding):
                 self._lane.resume()
             else:
                 self._lane.pause()
 
-    def _cancel_unfinished(self, spare: bool, then: Callable[[], None] | None = None) -> list[Task[Any]]:
+    def _cancel_unfinished(self, spare: bool, then: Callable[[], None] | None = None
+                           ) -> list[Task[Any]]:
         """Cancel what has not ended, and return it.
 
         :param spare: not the tasks that must complete.
@@ -183,7 +223,7 @@ class TaskQueue(Submitter):
     def _on_timeout(self) -> None:
         """The time of a run is over."""
         self._begin_abort(halt=True)
-        self._abandon(self._cancel_unfinished(spare=self.on_timeout == "complete"))
+        self._abandon(self._abort(spare=self.on_timeout == "complete"))
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
         """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
@@ -229,8 +269,8 @@ class TaskQueue(Submitter):
                 self._policy = self.fail_policy
                 self._specs.clear()
             self._aborting = False
-            if self._holder is not None and self._holder.done():
-                self._failure_recorded(self._holder)
+            self._pauses = {reason for reason in self._pauses
+                            if not isinstance(reason, Task) or not reason.done()}
             self._running = None
             try:
                 self._update_lane()
@@ -309,6 +349,7 @@ class TaskQueue(Submitter):
         with self._lock:
             self._closing = self._discarding = True     # for those, too, who are about to submit: see _record_accepted()
             self._update_lane()
+        self._lane.wake_submitters()
         return self._cancel_unfinished(spare=False)
 
     def _finish_closing(self) -> None:
@@ -362,8 +403,8 @@ class TaskQueue(Submitter):
         self._lock = threading.RLock()
         self._submissions = WaitGroup()
         self._callbacks = self._lane.callbacks = WaitGroup()
-        self._running = self._holder = None
-        self._aborting, self._holds, self._settled, self._end_waiters = False, 0, 0, []
+        self._running = None
+        self._aborting, self._pauses, self._settled, self._end_waiters = False, set(), 0, []
         self._update_lane()
 
     # -- looking at it -------------------------------------------------------------------------------
@@ -444,6 +485,17 @@ def _how_to_run(reference: Callable[[], TaskQueue | None], kind: str) -> str | N
     if queue is not None and (queue._started or queue._running is not None or queue._closing):
         return None
     return f"its {kind} has not been started; call its run() or start()"
+
+
+def _refusal(reference: Callable[[], TaskQueue | None]) -> Exception | None:
+    """Return the error for a submission of this thread that finds no room; None if it may wait for room."""
+    queue = reference()
+    if queue is not None:
+        own = get_ident()
+        for submission, thread in queue._submissions.calls.copy().items():
+            if thread == own and queue._is_refused(submission):
+                return queue._refused()
+    return None
 
 
 _queues: weakref.WeakSet[TaskQueue] = weakref.WeakSet()

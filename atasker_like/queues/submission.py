@@ -1,8 +1,8 @@
 """How calls become tasks of a queue: submit, map, group, and the decorator."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Coroutine
+import sys
 from contextvars import copy_context
 from itertools import chain, count, filterfalse
 from threading import get_ident
@@ -18,11 +18,11 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
-from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, Keyed, check_names,
-                    iter_calls, merge, report_errors)
+from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, InitializedCall, InitializerState, iter_calls, check_names,
+                    merge, report_errors)
 from .checkpoint import records_of
 from .config import QueueConfig
-from .fronts import cancel_accepted, make_spec, make_tasks, may_block
+from .fronts import make_spec, make_tasks, may_block, cancel_accepted
 from .handles import make_handles
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ else:
     def overload(function):
         return function
 
-__all__ = ["Submitter"]
+__all__ = ["Batch", "Submitter"]
 
 #: Specs that are kept for the next submission of the same function.
 _KEPT = 256
@@ -192,8 +192,18 @@ class Submitter(QueueConfig):
         if self._closing and (self._discarding or self._closed or not self._callbacks.is_inside()):
             raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
         if self._aborting:
-            raise ClosedError(f"this {type(self).__name__} is giving up, after a failure with fail_policy='fail_first' or at the end "
-                              "of its time, and takes no more tasks until its run has ended")
+            raise self._refused()
+
+    def _refused(self) -> ClosedError:
+        """Return the error for a submission that an abort or a cancellation refuses."""
+        name = type(self).__name__
+        if self._discarding:
+            return ClosedError(f"this {name} is closed and takes no more tasks; reset() opens it again")
+        if self._aborting:
+            return ClosedError(f"this {name} is giving up, after a failure with fail_policy='fail_first' or at the end "
+                               "of its time, and takes no more tasks until its run has ended")
+        return ClosedError(f"this {name} is giving up what was being submitted at a failure with "
+                           "fail_policy='fail_first', or at the end of its time")
 
     def _check(self, function: Any) -> Any:
         """Return the function, if tasks of it can run here.
@@ -281,7 +291,7 @@ class Submitter(QueueConfig):
                          accepted: list[Task[Any]], aborts: int, base: int = 0) -> None:
         """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
         _check_accepting()."""
-        submissions, entry = self._submissions, object()
+        submissions, entry = self._submissions, Batch(aborts)
         tasks: list[Task[Any]] = []       # that are being submitted
         try:
             submissions.calls[entry] = get_ident()
@@ -347,8 +357,7 @@ class Submitter(QueueConfig):
         if spec.lane is not self._lane:
             raise ClosedError(f"this {type(self).__name__} was reset meanwhile")
         if aborts is not None and aborts != self._aborts:
-            raise ClosedError(f"this {type(self).__name__} is giving up what was being submitted at a failure with "
-                              "fail_policy='fail_first', or at the end of its time")
+            raise self._refused()
 
     def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: FunctionRecords
                 ) -> tuple[list[Task[Any]], list[Task[Any]]]:
@@ -398,6 +407,15 @@ class Submitter(QueueConfig):
             raise QueueFullError(f"this {type(self).__name__} is full: {self.size} tasks wait in it already (size={self.size}). "
                                  "Let it run while you submit, and use asubmit() or amap() of the queue, which wait for room"
                                  ) from None
+
+
+class Batch:
+    """Names a submission of calls that are accepted all or none, while it is under way."""
+
+    __slots__ = ("aborts",)
+
+    def __init__(self, aborts: int) -> None:
+        self.aborts = aborts        # how often the queue had aborted when the first of them was submitted
 
 
 class _SaveOnSuccess:

@@ -9,23 +9,43 @@ from __future__ import annotations
 import threading
 from threading import get_ident
 
+from .._patched import made_anew
 from ..engine.blocking import block
 from ..engine.loop_mailbox import _ORDERED, FutureWatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Callable, Iterable, Sequence
 
 __all__ = ["WaitGroup"]
 
 
-class _CurrentCalls(threading.local):
-    """The calls that this thread makes: ``(group, call, outer)``, the innermost one first."""
+def _make_current_calls() -> Any:
+    class CurrentCalls(threading.local):
+        """The calls that this thread makes: ``(group, call, outer)``, the innermost one first."""
 
-    calls: tuple[WaitGroup, Any, Any] | None = None
+        calls: tuple[WaitGroup, Any, Any] | None = None
+
+    return CurrentCalls()
 
 
-_current = _CurrentCalls()
+_current = made_anew(_make_current_calls)
+
+
+class _Gate:
+    """Blocks one thread until it is opened, once or more."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def open(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:        # it is open
+            pass
 
 
 class WaitGroup:
@@ -64,8 +84,10 @@ class WaitGroup:
         """A call has returned, or will not be made. Interrupted callers repeat this."""
         self.calls.pop(call, None)
         if self._waiters or not _ORDERED:
-            for waker in self._waiters.pop(call, ()):
+            # Not popped before they have been called: an interrupt in between would lose them.
+            for waker in tuple(self._waiters.get(call, ())):
                 waker()
+            self._waiters.pop(call, None)
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function, as one of the calls of this group."""
@@ -116,12 +138,15 @@ class WaitGroup:
             if not wakers:
                 self._waiters.pop(call, None)
 
-    def add_waiter(self, watcher: Callable[[], None]) -> bool:
-        """Have watcher() called, once or more, when the calls of now have returned.
+    def add_waiter(self, watcher: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:
+        """Have watcher() called, once or more, when calls have returned.
 
         Return False, and do not call it, if they have already.
+
+        :param calls: default: all calls of now.
         """
-        calls = list(self.calls.copy())
+        if calls is None:
+            calls = list(self.calls.copy())
 
         def wait_for_next() -> bool:
             return any(self._add_call_waiter(call, wake) for call in calls)
@@ -143,16 +168,15 @@ class WaitGroup:
             if (thread == here or submitting and submitting.get(call) == here
                     or call not in self.calls):
                 continue
-            gate = threading.Lock()
-            gate.acquire()
+            gate = _Gate()
             opened = False
             try:
-                if not self._add_call_waiter(call, gate.release):
+                if not self._add_call_waiter(call, gate.open):
                     continue
-                opened = block(gate.acquire, deadline)
+                opened = block(gate.lock.acquire, deadline)
             finally:
                 if not opened:
-                    self._remove_call_waiter(call, gate.release)
+                    self._remove_call_waiter(call, gate.open)
             if not opened and call in self.calls:
                 return False
         return True

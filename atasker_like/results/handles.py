@@ -10,8 +10,8 @@ from .._ids import short_id
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
-from ..errors import (BackendNotConfiguredError, InvalidTypeError, ResultNotStoredError,
-                      WaitTimeoutError)
+from ..errors import (BackendNotConfiguredError, InvalidTypeError,
+                      ResultNotStoredError, WaitTimeoutError)
 from ..tasks import task_supervisor
 from ..waiting import co_wait_completed
 from .backend import Backend, in_thread
@@ -22,9 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Generic
 
+    from .._checks import Seconds
+
     from typing_extensions import TypeVar
 
-    from .._checks import Seconds
     from ..engine.task import Progress
 
     T = TypeVar("T", default=Any)

@@ -54,7 +54,6 @@ _compact = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 # A line end separates the items: JSON writes those of strings otherwise, so a text of scalars can be split again.
 _lines = JSONEncoder(separators=("\n", ":"), allow_nan=False, check_circular=False).encode
 
-
 def state_of(task: Task[Any]) -> TaskState:
     """Return the state of a task at this moment."""
     status = task._status

@@ -176,8 +176,8 @@ class SQLiteBackend(Backend):
         import sqlite3
 
         # Transactions are begun and ended here, and threads are kept apart by the locks.
-        connection: sqlite3.Connection = sqlite3.connect(
-            self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False, **_cache)
+        connection: sqlite3.Connection = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None,
+                                                           check_same_thread=False, **_cache)
         return connection
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], wait: bool = True) -> T:

@@ -378,7 +378,7 @@ class ResultWriter:
         left = True
         while left:
             with self._lock:
-                collected = self._collect()     # noqa: F841: dropped below
+                collected = self._collect()
                 if not self._writing:
                     left = len(self._waiting) > BATCH
                     if left:

@@ -15,15 +15,15 @@ import asyncio
 import select
 from collections import deque
 
-from .._inspect import described, text_of, traceback_text
 from .._log import log
+from .._inspect import described, text_of, traceback_text
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import Failure
 from ..engine.task import CANCELED
 from ..errors import TaskRefusedError
 from .framing import LineProtocol
-from .wire import (check_request, decode, encode, encode_error, encode_refusal, encode_result,
-                   encode_within, shortened)
+from .wire import (check_request, decode, encode, encode_error, encode_within, encode_refusal,
+                   encode_result, shortened)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ def keep_inherited(*things: Any) -> None:
     """In a forked process: these are the parent's, and stay as they are."""
     _inherited.extend(things)
 
-
 #: Bytes of the buffer into which a connection reads. asyncio's other way makes one of 256 KiB each time that it reads, which
 #: the C library has the system map, shrink and unmap, for each small request in a loop's thread.
 _BUFFER = 1 << 15

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _DEFAULTS: dict[str, Any] = {"beyond_loopback": False, "max_message": MAX_MESSAGE, "max_in_flight": 256,
-                             "max_clients": 256, "message_timeout": 30.0}
+                               "max_clients": 256, "message_timeout": 30.0}
 
 
 class Server(ManagedWorker):

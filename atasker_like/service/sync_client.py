@@ -224,7 +224,6 @@ class SyncClient:
         except BaseException:
             call.close()
             raise
-
         async def in_time() -> R:
             return await asyncio.wait_for(call, remaining(deadline))
 

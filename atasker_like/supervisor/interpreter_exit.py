@@ -25,6 +25,7 @@ from functools import partial
 
 from .. import _modes
 from .._log import log
+from .._patched import follow, has_changed
 from ..engine.result import log_unseen
 from ..errors import SupervisorStoppedError
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         def stop(self, wait: bool = True) -> Any: ...
         def cancel_waiting(self) -> int: ...
 
-__all__ = ["arm", "check_exit", "finish_all", "supervisors"]
+__all__ = ["arm", "check_exit", "finish_all", "follow_threads", "supervisors"]
 
 #: Every supervisor of the process.
 supervisors: weakref.WeakSet[Supervisor] = weakref.WeakSet()
@@ -194,6 +195,25 @@ def finish_all(interrupted: bool = False) -> None:
             except Exception:       # it is closed, or its pipe has no reader
                 pass
         os._exit(130)               # the status that a shell expects after SIGINT
+
+
+def follow_threads() -> None:
+    """If the application has replaced threads, have idle supervisors use what replaces them.
+
+    It is called before a supervisor starts. Greenlets cannot interrupt it, since they switch only
+    where they wait.
+    """
+    if not has_changed():
+        return
+    follow()
+    for supervisor in list(supervisors):
+        parts = supervisor._supervisor_parts
+        if parts.state.has_stopped() or not parts.in_use():
+            parts.renew_locks()
+        else:
+            log.warning("the application has replaced threads while supervisor %s runs, which "
+                        "keeps the threads and locks that it has; patch before the first task, or "
+                        "call stop() first", supervisor.id)
 
 
 def _after_fork() -> None:

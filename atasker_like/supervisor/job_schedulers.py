@@ -110,6 +110,10 @@ class JobSchedulerRegistry:
         while self.by_name:
             self.by_name.popitem()[1].stop(wait=False)
 
+    def renew_locks(self) -> None:
+        """See :meth:`Parts.renew_locks`."""
+        self._lock = threading.RLock()
+
     def reset_after_fork(self) -> None:
         """Forget all schedulers in a forked process: they are the parent's."""
         self.by_name.clear()

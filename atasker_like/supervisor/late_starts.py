@@ -2,7 +2,7 @@
 
 ::
 
-    pool: a task starts ─> waited longer than late_after? ─> notifier ─> report(): log, call functions
+    pool: a task starts ─> waited longer than late_after? ─> notifier ─> report(): log, call
 """
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""Methods of a supervisor that a subclass overrides, called for tasks that the package submits by itself.
+"""Overrides: calls the methods that the class of a supervisor overrides.
 
 ::
 
-    decorated function, worker, co_mp_apply ─> put_task of the subclass ─> put_task of TaskSupervisor ─> pool
+    decorated function, worker, co_mp_apply ─> put_task of the subclass
+        ─> put_task of TaskSupervisor ─> pool
     a task begins ─> mark_task_started of the subclass
-    its function has returned ─> mark_task_completed of the subclass ─> the end is told
+    its function has returned ─> mark_task_completed of the subclass ─> the end is announced
 
-A supervisor whose class overrides none of them has no :class:`Overrides`, and its tasks do not pass through here.
+If a class overrides none of them, its supervisors have no :class:`Overrides`.
 """
 from __future__ import annotations
 
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     replaceable = property
 else:
     class replaceable:
-        """A property that has no setter, and that a subclass or an instance may replace by an attribute of its own.
+        """A property without a setter, which a subclass or an instance may replace.
 
-        Subclasses that were written for atasker do not know the names that it does not have.
+        Subclasses that were written for atasker may use a name that atasker does not have.
         """
 
         def __init__(self, get):
@@ -59,44 +60,45 @@ class Overrides:
 
     def __init__(self, supervisor: Overriding, names: set[str]) -> None:
         self._supervisor = supervisor
-        self._puts = "put_task" in names
+        self.puts = "put_task" in names
         self._marks = Marks(supervisor, names) if names - {"put_task"} else None
-        # What put_task of the subclass has been called for, by the id that the task is to have. Setting an entry and
-        # taking it are each one step, on a free-threaded build too.
-        self._under_way: dict[str, TaskSpec] = {}
+        #: The specs of calls of the subclass's put_task(), by the id of the task. Setting an entry
+        #: and taking it are atomic, on a free-threaded build too.
+        self._pending: dict[str, TaskSpec] = {}
 
     @classmethod
     def of(cls, supervisor: Overriding, base: type) -> Overrides | None:
-        """Return the overrides of a supervisor, or None if its class overrides no method of `base`."""
+        """Return the overrides of a supervisor; None if its class overrides no method of `base`."""
         kind = type(supervisor)
         names = {name for name in ("put_task", "mark_task_started", "mark_task_completed")
                  if getattr(kind, name) is not getattr(base, name)}
         return cls(supervisor, names) if names else None
 
     def watch(self, spec: TaskSpec) -> None:
-        """Have the starts and ends of a function's tasks told. No task has been made of the spec yet."""
+        """Have the marks of a function's tasks called. No task has been made of the spec yet."""
         if self._marks is None or spec.tt == TT_COROUTINE or spec.hooks is not None:
             return
         spec.hooks = self._marks
         spec.brief = spec.plain = False
-        if spec.tt == TT_THREAD:        # a process is told of by the notifier: its function runs elsewhere
+        if spec.tt == TT_THREAD:        # for processes, the notifier calls the marks
             spec.target = AnnouncedFunction(spec.target, self._marks.begun)
 
     def starter(self, spec: TaskSpec) -> Start:
         """Return what submits a call: it takes a spec, the arguments and the keyword arguments."""
-        return self.put if self._puts and spec.tt != TT_COROUTINE else spec.pool.start
+        return self.put if self.puts and spec.tt != TT_COROUTINE else spec.pool.start
 
     def put(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Submit a call by ``put_task``; return what that returns."""
         task_id = new_id()
-        self._under_way[task_id] = spec
+        self._pending[task_id] = spec
         more = {} if spec.worker is None else {"worker": spec.worker}
         try:
             return self._supervisor.put_task(
-                target=spec.function, args=args, kwargs=kwargs or {}, callback=spec.callback, priority=spec.priority,
-                delay=spec.options.delay, tt=spec.tt, task_id=task_id, **more)
+                target=spec.function, args=args, kwargs=kwargs or {}, callback=spec.callback,
+                priority=spec.priority, delay=spec.options.delay, tt=spec.tt, task_id=task_id,
+                **more)
         finally:
-            self._under_way.pop(task_id, None)
+            self._pending.pop(task_id, None)
 
     def put_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Submit calls one by one; if one is refused, cancel those before it."""
@@ -113,15 +115,15 @@ class Overrides:
         return tasks
 
     def take(self, task_id: str) -> TaskSpec | None:
-        """Return the spec of a call that comes back from ``put_task`` of the subclass, once."""
-        return self._under_way.pop(task_id, None)
+        """Return the spec of a call that the subclass's ``put_task`` passes up, once."""
+        return self._pending.pop(task_id, None)
 
 
 class Marks:
-    """The hooks of tasks whose supervisor overrides ``mark_task_started`` or ``mark_task_completed``.
+    """The hooks of tasks whose supervisor overrides a mark.
 
-    Tasks of threads are told of in their thread, others by the notifier, in order: the start before the function runs
-    there, the end before anything that waits for the task is woken.
+    Tasks of threads call the marks in their thread: the start before the function, the end before
+    waiters are woken. For other tasks the notifier calls them, in order.
     """
 
     def __init__(self, supervisor: Overriding, names: set[str]) -> None:
@@ -130,7 +132,7 @@ class Marks:
         self._ends = "mark_task_completed" in names
 
     def begun(self) -> None:
-        """In the thread of a task, before its function."""
+        """Mark a start. Called in the thread of the task, before its function."""
         member: Any = current.member
         self._mark_started(member.task)
 
@@ -150,9 +152,9 @@ class Marks:
         """See ``TaskSpec.hooks``."""
 
     def before_end(self, task: Task[Any], outcome: Any) -> None:
-        """A function has returned or raised, and the task ends with this outcome when the call returns, or before."""
+        """Mark an end: the task ends with this outcome when the call returns, or before."""
         if self._ends and not task.done():
-            extra = task._more()        # it is there: the start was noted in it
+            extra = task._more()        # it exists: the start is recorded in it
             extra.returned = (outcome,)
             extra.marked = True
             try:
@@ -164,15 +166,17 @@ class Marks:
                 self._log("mark_task_completed", task)
 
     def ended(self, task: Task[Any]) -> None:
-        """See ``TaskSpec.hooks``. A task that was started and cancelled, or that timed out, is told of here."""
+        """Mark the end of a started task that was cancelled or timed out; see ``TaskSpec.hooks``."""
         if not self._ends or not task._has_started() or getattr(task._extra, "marked", False):
             return
-        if task.cancelled() or type(task._outcome) is Failure:     # else the application has declared it completed
+        # Otherwise the application itself has declared the task completed.
+        if task.cancelled() or type(task._outcome) is Failure:
             try:
                 self._supervisor.mark_task_completed(task=task)
             except BaseException:
                 self._log("mark_task_completed", task)
 
     def _log(self, method: str, task: Task[Any]) -> None:
-        log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task itself is not affected",
-                      self._supervisor.id, method, type(self._supervisor).__name__, task.name, task.short_id)
+        log.exception("supervisor %s: %s of its class %s raised for task %s (%s); the task itself "
+                      "is not affected", self._supervisor.id, method,
+                      type(self._supervisor).__name__, task.name, task.short_id)

@@ -80,6 +80,12 @@ class Parts:
         """Return True if there may be something to end."""
         return self.state.phase != NEW or self.pools.in_use()
 
+    def renew_locks(self) -> None:
+        """Take locks that suit the threads of the application, which has replaced them."""
+        self.state.renew_locks()
+        self.pools.renew_locks()
+        self.schedulers.renew_locks()
+
     def reset_after_fork(self) -> None:
         """Become new in a forked process: what runs is the parent's."""
         self.state.reset_after_fork()

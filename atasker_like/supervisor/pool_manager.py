@@ -19,6 +19,7 @@ from ..options import ON_FULL
 from ..pools.base import cancel_many
 from ..pools.coroutines import CoroutinePool
 from ..pools.threads import ThreadPool
+from .interpreter_exit import follow_threads
 from .late_starts import LateStartMonitor
 from .run_state import NEW, RUNNING
 
@@ -148,6 +149,7 @@ class PoolManager:
 
         :raises SupervisorStoppedError: it has been stopped, or is being stopped.
         """
+        follow_threads()
         state = self._state
         with state.lock:
             if state.phase == NEW:
@@ -208,6 +210,13 @@ class PoolManager:
         """Cancel every task that has not started; return their number."""
         return cancel_many([task for pool in self.by_kind.values()
                             for task in pool.waiting_tasks()])
+
+    def renew_locks(self) -> None:
+        """See :meth:`Parts.renew_locks`."""
+        self.timer.reset_after_fork()
+        self.loops.reset_after_fork()
+        for pool in [*self.by_kind.values(), *self._retired]:
+            pool.renew_locks()
 
     def reset_after_fork(self) -> None:
         """Become new in a forked process: what runs is the parent's."""

@@ -86,6 +86,13 @@ class RunState:
             except IndexError:      # another thread has taken the last one
                 return
 
+    def renew_locks(self) -> None:
+        """See :meth:`Parts.renew_locks`."""
+        self.lock = threading.RLock()
+        self.stopped = threading.Event()
+        if self.phase == STOPPED:
+            self.stopped.set()
+
     def reset_after_fork(self) -> None:
         """Become new in a forked process."""
         self.lock = threading.RLock()

@@ -198,6 +198,11 @@ class SchedulerRegistry:
         for worker in self.workers():
             worker._worker_end()
 
+    def renew_locks(self) -> None:
+        """See :meth:`Parts.renew_locks`."""
+        if self.jobs is not None:
+            self.jobs.renew_locks()
+
     def reset_after_fork(self) -> None:
         """Forget all schedulers in a forked process: they are the parent's."""
         for worker in self.workers():

@@ -104,7 +104,7 @@ class Shutdown:
         now = ended(self._pools.by_kind.values())
         finished, cancelled, killed = (new - old for new, old in zip(now, self._before))
         is_whole = self._state.phase == STOPPED and not (self._drains and self._items_left)
-        abandoned = self._pools.threads.abandoned + getattr(self._pools.processes, "abandoned", 0)
+        abandoned = sum(pool.abandoned for pool in self._pools.by_kind.values())
         return StopReport(finished=finished, cancelled=cancelled, abandoned=abandoned,
                           killed=killed, items_left=self._items_left, complete=is_whole)
 
@@ -185,8 +185,9 @@ class Shutdown:
         cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()])
         abandoned = self._pools.threads.give_up()
         if abandoned:
-            log.warning("supervisor %s stopped: %d thread(s) still run and were given up (tasks %s)",
-                        self._state.supervisor_id, len(abandoned), ", ".join(map(short_id, abandoned)))
+            log.warning("supervisor %s stopped: %d thread(s) still run and are abandoned (tasks %s)",
+                        self._state.supervisor_id, len(abandoned),
+                        ", ".join(map(short_id, abandoned)))
 
     def reset_after_fork(self) -> None:
         """Forget a stop of the parent, in a forked process."""

@@ -1,8 +1,9 @@
-"""Plain copies of what a supervisor has, for a program that watches another one.
+"""Dicts of tasks, loops and schedulers whose pickles hold plain copies.
 
-In the program itself, ``get_info()``, ``get_tasks()``, ``get_schedulers()`` and ``get_aloops()`` give the objects. Pickled,
-these answers hold a plain copy of each object, with its attributes as texts, numbers and names: who loads them needs
-neither this package nor a module of the program.
+In the program itself, ``get_info()``, ``get_tasks()``, ``get_schedulers()`` and ``get_aloops()``
+give the objects. A pickle of such an answer holds a plain copy of each object, with its attributes
+as texts, numbers and names. So a program that watches another one needs neither this package nor a
+module of the other program.
 """
 from __future__ import annotations
 
@@ -49,31 +50,43 @@ class _Pickled(Answer):
 
 
 class TasksById(_Pickled):
-    """What ``get_tasks()`` returns: tasks by id. Each copy has the attributes of a task, ``target`` as a text, and
-    ``worker`` and ``worker_class`` as names."""
+    """The tasks by id that ``get_tasks()`` returns.
+
+    Each copy has the attributes of a task, with ``target`` as a text, and ``worker`` and
+    ``worker_class`` as names.
+    """
 
     @staticmethod
     def _plain(key: str, value: Task[Any]) -> tuple[str, SimpleNamespace]:
         task, worker = value, value.worker
         return key, SimpleNamespace(
-            id=key, name=task.name, tt=int(task.tt), priority=int(task.priority), status=int(task.status),
-            state=task.state, target=_text(task.target), delay=task.delay, attempts=task.attempts,
-            progress=None if task.progress is None else tuple(task.progress), time_queued=task.time_queued,
-            time_started=task.time_started, worker=None if worker is None else _name(worker),
+            id=key, name=task.name, tt=int(task.tt), priority=int(task.priority),
+            status=int(task.status), state=task.state, target=_text(task.target), delay=task.delay,
+            attempts=task.attempts,
+            progress=None if task.progress is None else tuple(task.progress),
+            time_queued=task.time_queued, time_started=task.time_started,
+            worker=None if worker is None else _name(worker),
             worker_class=None if worker is None else class_name(worker))
 
 
 class AloopsByName(_Pickled):
-    """What ``get_aloops()`` returns: loops by name. Each copy has ``name``, ``active`` and the name of its ``thread``."""
+    """The loops by name that ``get_aloops()`` returns.
+
+    Each copy has ``name``, ``active`` and the name of its ``thread``.
+    """
 
     @staticmethod
     def _plain(key: str, value: ALoop) -> tuple[str, SimpleNamespace]:
         thread = value.thread
-        return key, SimpleNamespace(name=key, active=value.is_active(), thread=None if thread is None else thread.name)
+        return key, SimpleNamespace(name=key, active=value.is_active(),
+                                    thread=None if thread is None else thread.name)
 
 
 class JobSchedulersByName(_Pickled):
-    """Schedulers of async jobs by name. Each copy has ``name``, ``active`` and the number of ``jobs``."""
+    """Schedulers of async jobs by name.
+
+    Each copy has ``name``, ``active`` and the number of ``jobs``.
+    """
 
     @staticmethod
     def _plain(key: str, value: AsyncJobScheduler) -> tuple[str, SimpleNamespace]:
@@ -81,34 +94,36 @@ class JobSchedulersByName(_Pickled):
 
 
 class SchedulersByName(_Pickled):
-    """What ``get_schedulers()`` returns: workers and schedulers. Their copies are found by name, and have
+    """The workers and schedulers that ``get_schedulers()`` returns; their copies are found by name.
 
-    ``name``, ``class_name``, ``active``, ``priority``; ``delay`` (seconds), ``keep_interval`` and ``delay_before`` of an
-    interval worker; ``executor``, the kind of task that runs its function; ``loop``, the name of its aloop, or the class
-    of another loop. An attribute that a scheduler does not have is None.
+    A copy has ``name``, ``class_name``, ``active``, ``priority``; ``delay`` (seconds),
+    ``keep_interval`` and ``delay_before`` of an interval worker; ``executor``, the kind of task
+    that runs its function; ``loop``, the name of its aloop, or the class of another loop. An
+    attribute that a scheduler does not have is None.
     """
 
     @staticmethod
     def _plain(key: Any, value: Any) -> tuple[str, SimpleNamespace]:
         name = _name(key)
         return name, SimpleNamespace(
-            name=name, class_name=class_name(key), active=_asked(lambda: bool(key.is_active())),
-            priority=_asked(lambda: int(key.priority)), delay=_asked(lambda: _seconds(key.delay)),
-            keep_interval=_asked(lambda: bool(key.keep_interval)),
-            delay_before=_asked(lambda: _seconds(key.delay_before)), executor=_asked(lambda: _executor(key)),
-            loop=_asked(lambda: _loop(key)))
+            name=name, class_name=class_name(key), active=_answer(lambda: bool(key.is_active())),
+            priority=_answer(lambda: int(key.priority)), delay=_answer(lambda: _seconds(key.delay)),
+            keep_interval=_answer(lambda: bool(key.keep_interval)),
+            delay_before=_answer(lambda: _seconds(key.delay_before)),
+            executor=_answer(lambda: _executor(key)), loop=_answer(lambda: _loop(key)))
 
 
 def class_name(thing: Any) -> str:
-    """Return the name of an object's class; with its module, unless that is one of this package."""
+    """Return the name of an object's class; with its module, if it is of another package."""
     kind = type(thing)
     module = getattr(kind, "__module__", None)
-    own = not isinstance(module, str) or module.partition(".")[0] in ("atasker", __name__.partition(".")[0])
+    own = (not isinstance(module, str)
+           or module.partition(".")[0] in ("atasker", __name__.partition(".")[0]))
     return kind.__qualname__ if own else f"{module}.{kind.__qualname__}"
 
 
-def _asked(question: Callable[[], Any]) -> Any:
-    """Return an answer, or None from an object that cannot give it: it may be of any class of the application's."""
+def _answer(question: Callable[[], Any]) -> Any:
+    """Return an answer; None if it raises: the object may be of any class of the application."""
     try:
         return question()
     except Exception:
@@ -116,11 +131,11 @@ def _asked(question: Callable[[], Any]) -> Any:
 
 
 def _text(thing: Any) -> str | None:
-    return _asked(lambda: "".join((str(thing), "")))     # type: ignore[no-any-return]
+    return _answer(lambda: "".join((str(thing), "")))     # type: ignore[no-any-return]
 
 
 def _name(thing: Any) -> str:
-    name = _asked(lambda: thing.name)
+    name = _answer(lambda: thing.name)
     return name if type(name) is str else class_name(thing)
 
 

@@ -1,4 +1,4 @@
-"""SpecFactory: checks a function once for all its calls. And submits calls, and finds lanes by name."""
+"""SpecFactory: checks a function once for all its calls; submits calls; finds lanes by name."""
 from __future__ import annotations
 
 from contextvars import copy_context
@@ -80,20 +80,24 @@ class SpecFactory:
         if spec is None:
             spec = self.make(target, tt, TaskOptions(priority=priority))
             if len(self._kept) >= MOST_KEPT:
-                self._kept.clear()      # operations of a dict are atomic; a lost entry costs time only
+                self._kept.clear()      # operations of a dict are atomic; a lost entry costs time
             self._kept[key] = spec
         return spec
 
     # -- submitting ----------------------------------------------------------------------------
 
     def watch(self, spec: TaskSpec) -> None:
-        """Call the marks of tasks that a subclass overrides. No task has been made of the spec yet."""
+        """Have overridden marks called for tasks of a spec. None has been made of it yet."""
         if self._overrides is not None:
             self._overrides.watch(spec)
 
     def starter(self, spec: TaskSpec) -> Start:
-        """Return what submits a call; it takes the spec, the arguments and the keyword arguments."""
+        """Return the function that submits a call: of the spec, the arguments, the keywords."""
         return spec.pool.start if self._overrides is None else self._overrides.starter(spec)
+
+    def overrides_put_task(self) -> bool:
+        """Return True if the class of the supervisor has a ``put_task()`` of its own."""
+        return self._overrides is not None and self._overrides.puts
 
     def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
         """Submit many calls of a function together."""
@@ -135,7 +139,7 @@ class SpecFactory:
             task._more().task_id = task_id
             if wants_id:
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
-        return spec.pool.submit(task) or task       # type: ignore[func-returns-value]
+        return task if spec.pool.submit(task) is None else task     # type: ignore[func-returns-value]
 
     # -- lanes ---------------------------------------------------------------------------------
 

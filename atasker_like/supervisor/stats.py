@@ -1,4 +1,4 @@
-"""Frozen answers to "what is going on" and "what became of it": get_info(), stats() and stop()."""
+"""The frozen objects that ``get_info()``, ``stats()`` and ``stop()`` return."""
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ __all__ = ["Info", "PoolStats", "Stats", "StopReport", "WorkerStats", "percentil
 
 
 class _Frozen:
-    """Attributes that are given once and shown in the repr."""
+    """An object whose attributes the constructor sets, and the repr shows."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
@@ -32,24 +32,33 @@ class _Frozen:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain data."""
-        return {name: value.as_dict() if isinstance(value, _Frozen) else
-                {key: item.as_dict() if isinstance(item, _Frozen) else item for key, item in value.items()}
-                if isinstance(value, dict) else value for name, value in self.__dict__.items()}
+        return {name: _as_data(value) for name, value in self.__dict__.items()}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__name__}({fields})"
+
+
+def _as_data(value: Any) -> Any:
+    if isinstance(value, _Frozen):
+        return value.as_dict()
+    if isinstance(value, dict):
+        return {key: item.as_dict() if isinstance(item, _Frozen) else item
+                for key, item in value.items()}
+    return value
 
 
 class Info(_Frozen):
-    """What ``get_info()`` answers.
+    """The state of a supervisor: the answer of ``get_info()``.
 
-    ``id``, ``active``, ``started`` (epoch seconds or None); ``thread_pool_size``, ``thread_reserve_normal``,
-    ``thread_reserve_high`` and the same with ``mp_`` (None without a process pool); ``thread_tasks`` and
-    ``mp_tasks`` (ids of running tasks), ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``,
-    ``schedulers``, ``async_job_schedulers``, and ``tasks``, the live tasks by id.
+    It has ``id``, ``active``, ``started`` (epoch seconds or None); ``thread_pool_size``,
+    ``thread_reserve_normal``, ``thread_reserve_high``, and the same with ``mp_`` (None without a
+    process pool); ``thread_tasks`` and ``mp_tasks`` (ids of running tasks),
+    ``thread_tasks_count`` and ``mp_tasks_count``; ``aloops``, ``schedulers``,
+    ``async_job_schedulers``, and ``tasks``, the live tasks by id.
 
-    ``vars(info)`` has what there is: no sizes of a process pool that is not there, and no ids that were
-    not asked for. It pickles as a :class:`types.SimpleNamespace` with plain copies of the tasks, loops and
+    ``vars(info)`` has no sizes of a process pool if there is none, and no ids that were not asked
+    for. A pickle is a :class:`types.SimpleNamespace` with plain copies of the tasks, loops and
     schedulers, so that another program can load it without this package.
 
     >>> import pickle
@@ -86,11 +95,13 @@ class Info(_Frozen):
 
 
 class PoolStats(_Frozen):
-    """One pool: what waits, what runs, and how long both took lately.
+    """The numbers of one pool.
 
-    ``depth`` maps priority to the number of waiting tasks; ``waiting``, ``delayed``, ``active`` and
-    ``abandoned`` are counts of now; ``submitted``, ``succeeded``, ``failed``, ``cancelled`` and ``retried``
-    count since the start, and so does ``dropped``, those of the cancelled that a full queue had no room for; ``wait`` and ``run`` hold p50, p90, p99 and max in seconds over the last tasks.
+    ``depth`` maps a priority to the number of waiting tasks. ``waiting``, ``delayed``, ``active``
+    and ``abandoned`` are present numbers. ``submitted``, ``succeeded``, ``failed``, ``cancelled``
+    and ``retried`` count since the start; ``dropped`` counts the cancelled tasks for which a full
+    queue had no room. ``wait`` and ``run`` hold p50, p90, p99 and max of the last tasks, in
+    seconds.
     """
 
     if TYPE_CHECKING:
@@ -110,7 +121,7 @@ class PoolStats(_Frozen):
 
 
 class Stats(_Frozen):
-    """All pools of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums."""
+    """The numbers of a supervisor: ``thread``, ``process`` and ``coroutine``, and their sums."""
 
     if TYPE_CHECKING:
         thread: PoolStats
@@ -126,14 +137,15 @@ class Stats(_Frozen):
 
 
 class StopReport(_Frozen):
-    """What became of the tasks that were alive when a supervisor was stopped: what ``stop()`` returns.
+    """What became of the tasks that were alive when a supervisor was stopped.
 
-    ``finished`` tasks came to their end, ``cancelled`` ones were ended by the stop or asked to; ``abandoned`` is how
-    many threads, and calls that an executor of the application's has, still run functions that nobody waits for,
-    ``killed`` how many processes were ended by force. ``items_left`` is the number of items that the stop leaves in the
+    ``finished`` tasks ended by themselves; the stop cancelled the ``cancelled`` ones.
+    ``abandoned`` threads, and calls of an executor of the application, still run a function after
+    the end of its task. ``killed`` processes were ended by force. ``items_left`` items are in the
     queues of queue workers; they wait for the next start of their worker.
-    ``complete`` is False when the stop goes on behind the caller's back: then the others count until now. It is also False
-    when queue workers were to finish their items and some are left.
+
+    ``complete`` is False if the stop has not ended: then the numbers count until now. It is also
+    False if queue workers were to finish their items and some are left.
     """
 
     if TYPE_CHECKING:
@@ -146,12 +158,12 @@ class StopReport(_Frozen):
 
 
 class WorkerStats(_Frozen):
-    """What a worker has done since it was made: what ``worker.stats()`` returns.
+    """The numbers of a worker since it was made: the answer of ``worker.stats()``.
 
-    ``runs`` of its function, of which ``failures`` raised; ``missed`` ticks of an interval; ``restarts`` after a run that
-    failed, or returned False; ``waiting`` items in its queue; ``last_executed``, a perf_counter reading, and
-    ``last_duration`` in seconds, or None; ``active`` as ``is_active()`` says, and ``running``: its function runs, or is
-    about to.
+    ``runs`` of its function, of which ``failures`` raised; ``missed`` ticks of an interval;
+    ``restarts`` after a run that failed, or returned False; ``waiting`` items in its queue;
+    ``last_executed``, a perf_counter reading, and ``last_duration`` in seconds, or None;
+    ``active``, the answer of ``is_active()``; ``running``: its function runs, or is about to.
     """
 
     if TYPE_CHECKING:
@@ -168,20 +180,19 @@ class WorkerStats(_Frozen):
 
 
 def ended(pools: Iterable[Pool]) -> tuple[int, int, int]:
-    """Return how many tasks of some pools have ended by themselves and been cancelled, and how many processes have
-    been killed."""
+    """Return the numbers of finished tasks, of cancelled ones, and of killed processes."""
     finished = cancelled = killed = 0
     for pool in pools:
         with pool.lock:
             registry = pool.registry
             cancelled += registry.cancelled
             finished += registry.last - len(registry.live) - registry.cancelled
-            killed += getattr(pool, "killed", 0)
+            killed += pool.killed
     return finished, cancelled, killed
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the value at a share (0.5 is the median) of an ascending sequence; None for an empty one."""
+    """Return the value at a share of an ascending sequence (0.5: the median); None if empty."""
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
@@ -189,28 +200,29 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def _spread(values: Iterable[float]) -> dict[str, float | None]:
     ordered = sorted(values)
-    return {"p50": percentile(ordered, 0.5), "p90": percentile(ordered, 0.9), "p99": percentile(ordered, 0.99),
-            "max": ordered[-1] if ordered else None}
+    return {"p50": percentile(ordered, 0.5), "p90": percentile(ordered, 0.9),
+            "p99": percentile(ordered, 0.99), "max": ordered[-1] if ordered else None}
 
 
 def pool_stats(pool: Pool) -> PoolStats:
-    """Take the snapshot of a pool; any thread may."""
+    """Take the snapshot of a pool. Any thread may call it."""
     registry, admission = pool.registry, pool.admission
     with pool.lock:
         history: tuple[tuple[float, float, float], ...] = tuple(registry.history)
         fields = {
             "depth": admission.depths(), "waiting": admission.in_all(),
             "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
-            "active": admission.active, "abandoned": getattr(pool, "abandoned", 0),
+            "active": admission.active, "abandoned": pool.abandoned,
             "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,
-            "cancelled": registry.cancelled, "retried": registry.retried, "dropped": registry.dropped,
+            "cancelled": registry.cancelled, "retried": registry.retried,
+            "dropped": registry.dropped,
         }
     return PoolStats(**fields, wait=_spread(started - queued for queued, started, _ in history),
                      run=_spread(completed - started for _, started, completed in history))
 
 
 def running_ids(pool: Pool | None) -> tuple[str, ...]:
-    """Return the ids of the tasks that a pool runs now."""
+    """Return the ids of the tasks that a pool is running; none without a pool."""
     if pool is None:
         return ()
     with pool.lock:
@@ -249,5 +261,6 @@ def take_stats(pools: dict[TaskType, Pool]) -> Stats:
     parts.setdefault("process", None)
     taken = [part for part in parts.values() if part is not None]
     sums = {name: sum(getattr(part, name) for part in taken)
-            for name in ("submitted", "succeeded", "failed", "cancelled", "waiting", "active", "abandoned")}
+            for name in ("submitted", "succeeded", "failed", "cancelled", "waiting", "active",
+                         "abandoned")}
     return Stats(**parts, **sums)

@@ -12,7 +12,7 @@ from .._log import log
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
 from ..errors import InvalidTypeError, SupervisorStoppedError, TaskNotFoundError
-from .interpreter_exit import supervisors
+from .interpreter_exit import follow_threads, supervisors
 from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
 from .ownership import hand_over
@@ -98,10 +98,10 @@ class TaskSupervisor:
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor is being stopped, or the
             main thread has ended.
         """
+        follow_threads()
         parts = self._supervisor_parts
         with parts.state.lock:
-            if daemon is not None:
-                self.daemon = daemon
+            self.daemon = self.daemon if daemon is None else daemon
             parts.pools.start()
             parts.state.explicit = True
         parts.pools.warm_up()
@@ -517,7 +517,7 @@ class TaskSupervisor:
         self._supervisor_parts.pools.loops.set_default(aloop)
 
     def get_aloops(self) -> dict[str, ALoop]:
-        """Return the loops by name. A pickle of the answer holds plain copies, see :class:`Info`."""
+        """Return the loops by name. A pickle of it holds plain copies, see :class:`Info`."""
         from .snapshots import AloopsByName
 
         return AloopsByName(self._supervisor_parts.pools.loops.aloops)

@@ -1,4 +1,4 @@
-"""Where every running task is: the text that ``dump()`` writes."""
+"""The text that ``dump()`` writes: the stacks of all running tasks."""
 from __future__ import annotations
 
 import sys
@@ -22,14 +22,15 @@ __all__ = ["stacks_text"]
 
 def stacks_text(supervisor_id: str, threads: ThreadPool, coroutines: Pool,
                 processes: ProcessPool | None, external: ExternalPool | None) -> str:
-    """Return the stacks of all running tasks, as text. Any code may call it, a signal handler too."""
+    """Return the stacks of all running tasks, as text. A signal handler may call it, too."""
     parts = _of_threads(threads) + _of_coroutines(coroutines)
     if processes is not None:
         parts += _of_processes(processes)
     if external is not None:
         parts += _of_executor(external)
     count = len(parts)
-    return f"supervisor {supervisor_id}: {count} running {'task' if count == 1 else 'tasks'}\n" + "".join(parts)
+    tasks = "task" if count == 1 else "tasks"
+    return f"supervisor {supervisor_id}: {count} running {tasks}\n" + "".join(parts)
 
 
 def _head(task: Task[Any], where: str) -> str:
@@ -40,17 +41,19 @@ def _head(task: Task[Any], where: str) -> str:
 def _of_threads(pool: ThreadPool) -> list[str]:
     frames = sys._current_frames()
     parts = []
-    for member in list(pool._threads):
-        task, thread = member.task, member.thread
+    for pool_thread in list(pool._threads):
+        task, thread = pool_thread.task, pool_thread.thread
         if task is None or thread is None:
             continue
-        where = f"thread {thread.name}" + (", given up" if member.abandoned else ", waiting" if member.lent else "")
-        parts.append(_head(task, where) + _stack(_walk(frames.get(thread.ident or 0))))
+        doing = (", abandoned" if pool_thread.abandoned else ", waiting" if pool_thread.lent
+                 else "")
+        parts.append(_head(task, f"thread {thread.name}{doing}")
+                     + _stack(_walk(frames.get(thread.ident or 0))))
     return parts
 
 
 def _walk(frame: Any) -> list[tuple[Any, int]]:
-    """Return the frames of a pool thread, oldest first, those of the pool itself left out."""
+    """Return the frames of a pool thread, oldest first, without those of the pool itself."""
     stack: list[tuple[Any, int]] = []
     while frame is not None and frame.f_code is not thread_pool.ThreadPool._run.__code__:
         stack.append((frame, frame.f_lineno))
@@ -62,28 +65,32 @@ def _walk(frame: Any) -> list[tuple[Any, int]]:
 def _stack(frames: Iterable[tuple[Any, int]]) -> str:
     from traceback import StackSummary
 
-    return "".join(StackSummary.extract(iter(frames)).format()) or "  (between two lines of the pool)\n"
+    text = "".join(StackSummary.extract(iter(frames)).format())
+    return text or "  (between two lines of the pool)\n"
 
 
 def _of_coroutines(pool: Pool) -> list[str]:
     with pool.lock:
-        running = [(task, task._extra.payload) for task in pool.registry.live.values()
-                   if task._status == STARTED and task._extra is not None and task._extra.payload is not None]
+        started = [task for task in pool.registry.live.values() if task._status == STARTED]
+        running = [(task, task._extra.payload) for task in started
+                   if task._extra is not None and task._extra.payload is not None]
     parts = []
     for task, payload in running:
         frames: list[Any] = []
         try:
             frames = payload[1].get_stack() if payload[1] is not None else []
-        except RuntimeError:        # it has moved on in its own thread meanwhile
+        except RuntimeError:        # it has gone on in its own thread meanwhile
             pass
-        parts.append(_head(task, "coroutine") + _stack([(frame, frame.f_lineno) for frame in frames]))
+        parts.append(_head(task, "coroutine")
+                     + _stack([(frame, frame.f_lineno) for frame in frames]))
     return parts
 
 
 def _of_executor(pool: ExternalPool) -> list[str]:
     with pool.lock:
         running = [task for task in pool.registry.live.values() if task._status == STARTED]
-    return [_head(task, f"given to {pool.outlet.name}") + "  (which does not say where)\n" for task in running]
+    return [_head(task, f"given to {pool.outlet.name}") + "  (which does not tell where)\n"
+            for task in running]
 
 
 def _of_processes(pool: ProcessPool) -> list[str]:

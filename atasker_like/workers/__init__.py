@@ -1,7 +1,9 @@
-"""Workers: objects that run a function again and again, when triggered, at an interval, or for each item of a queue."""
+"""Workers: objects that run a function again and again, on a trigger or without one."""
 from .base import BackgroundWorker
 from .kinds import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                    BackgroundQueueWorker, background_worker)
+                    BackgroundQueueWorker,
+                    background_worker)
 
-__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
+           "BackgroundQueueWorker",
            "BackgroundWorker", "background_worker"]

@@ -1,7 +1,6 @@
-"""Workers: objects that produce runs of a function, one after the other, when triggered, at an interval, or for each
-item of a queue.
+"""The plain worker: what all workers offer to applications.
 
-What a worker does from a start to its stop is a :class:`~atasker_like.workers.session.Session`; here is what applications see.
+The time from a start of a worker to its stop is a :class:`~atasker_like.workers.session.Session`.
 """
 from __future__ import annotations
 
@@ -23,57 +22,66 @@ from ..supervisor.schedulers import ManagedWorker
 from ..supervisor.stats import WorkerStats
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
-from .session import RESTARTS, Session
+from .runners import RESTARTS, Call
+from .session import Session
 from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, overload
 
     from .._checks import Seconds
+else:
+    def overload(function):
+        return function
 
 __all__ = ["BackgroundWorker"]
 
-#: Options of all workers, beside the name and the function.
-COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay", "daemon", "loop", "restart",
+#: Options of all workers, besides the name and the function.
+COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay",
+                  "daemon", "loop", "restart",
                   "max_restarts", "within")
 
-#: Arguments of start() that are the worker's and not its function's.
+#: Arguments of start() that are for the worker and not for its function.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
 
 
 class BackgroundWorker(ManagedWorker):
     """Runs its function again and again, one run at a time, until it is stopped.
 
-    Made by :func:`background_worker`, or by a subclass that defines ``run``. A ``run`` that is a static method goes to
-    the process pool when the supervisor has one; a coroutine function goes to a loop, another one to a pool thread.
-    The function gets the arguments of :meth:`start`, and ``_worker``, ``_name``, ``o`` and, in a process, ``_task_id``,
-    as far as its signature takes them. When it returns False the worker stops. What it raises goes to ``on_error``,
-    else to the log, and the worker goes on.
+    :func:`background_worker` makes one of a function; a subclass defines ``run``. A static ``run``
+    goes to the process pool if the supervisor has one. A coroutine function goes to a loop, any
+    other function to a pool thread.
 
-    Methods may be called from any thread; ``stop(wait=False)`` from signal handlers, too.
+    The function gets the arguments of :meth:`start`. It also gets ``_worker``, ``_name``, ``o``
+    and, in a process, ``_task_id``, as far as its signature takes them. If it returns False, the
+    worker stops. If it raises, the worker calls ``on_error``, or logs the error, and goes on.
 
-    :param name: shown in logs, behind ``_background_worker_``; made up unless told.
-    :param executor_func: the function, in the place of ``run``.
-    :param priority: of its runs; any integer, lower runs first.
+    Any thread may call the methods; a signal handler may call ``stop(wait=False)``.
+
+    :param name: shown in logs behind ``_background_worker_`` (default: random digits).
+    :param executor_func: the function, instead of ``run``.
+    :param priority: of its runs; any integer, lower runs first (default: NORMAL).
     :param o: any object, for the function.
-    :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It gets the error as ``e=`` if it
-        has a parameter named ``e``; ``**kwargs`` alone does not count. What it raises is logged.
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
-    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
-    :param restart: when the worker goes on: ``'on_failure'``, after a run that failed, as it is at first; ``'always'``,
-        also after one that returned False; ``'never'``.
-        A worker of no other trigger pauses before it goes on, for 0.01 seconds, twice as long with each such run that
-        follows at once, 5 seconds at most.
-    :param max_restarts: past so many of these within ``within`` seconds, the worker stops and says so in the log; None
-        is any number.
-    :param within: seconds; 60 unless told.
-    :param poll_delay: accepted for old applications: nothing polls.
-    :param daemon: accepted and ignored, with a warning in the log.
-    :param options: an option that does not exist is refused. If a subclass passes it on, it is ignored, with a line at DEBUG
-        in the log.
-    :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
-    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+    :param on_error: called as ``on_error(**on_error_kwargs)`` inside the ``except`` block. It gets
+        the error as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone does not count. If
+        it raises, that is logged.
+    :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an
+        asyncio loop.
+    :param restart: when the worker goes on: ``'on_failure'`` (the default), after a failed run;
+        ``'always'``, also after a run that returned False; ``'never'``. A worker without another
+        trigger pauses before it goes on: 0.01 s, twice as long with each such run that follows at
+        once, and 5 s at most.
+    :param max_restarts: the worker stops, with an error in the log, after so many restarts within
+        ``within`` seconds (default: no limit).
+    :param within: seconds (default: 60).
+    :param poll_delay: accepted for old applications; nothing polls.
+    :param daemon: ignored, with a warning in the log.
+    :param options: an unknown option is an error. If a subclass passes it on, it is ignored, with a
+        line at DEBUG in the log.
+    :raises InvalidTypeError: (a TypeError) an unknown option, or a value of a wrong type.
+    :raises InvalidArgumentError: (a ValueError) an impossible value.
 
     >>> class Countdown(BackgroundWorker):
     ...     def run(self, numbers):
@@ -84,7 +92,7 @@ class BackgroundWorker(ManagedWorker):
     (True, True, [])
     """
 
-    #: What monitors read: that this is a worker, and whether its function runs in the process pool.
+    #: For monitors: this is a worker, and its function runs in the process pool.
     _is_worker = True
     _run_in_mp = False
 
@@ -108,8 +116,8 @@ class BackgroundWorker(ManagedWorker):
         if self.on_error is not None and not callable(self.on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(self.on_error).__name__}")
         if is_coroutine_function(self.on_error):
-            raise InvalidTypeError("on_error takes a plain function: it is called while the error is being handled; "
-                                   "have it submit a background_task instead")
+            raise InvalidTypeError("on_error takes a plain function: it is called while the error "
+                                   "is being handled; have it submit a background_task instead")
         try:
             self.on_error_kwargs: dict[str, Any] = dict(get("on_error_kwargs") or {})
         except (TypeError, ValueError):
@@ -118,42 +126,54 @@ class BackgroundWorker(ManagedWorker):
         supervisor = get("supervisor")
         self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self.supervisor, TaskSupervisor):
-            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
+                                   f"{type(supervisor).__name__}")
         self.poll_delay = get("poll_delay", self.supervisor.poll_delay)
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
         self._loop: Any = get("loop")
-        #: For programs that keep others from starting or stopping the worker by the same lock.
-        self.start_stop_lock = threading.RLock()        # guards nothing of this package
+        #: For applications, which may guard starts and stops by it. The package does not use it.
+        self.start_stop_lock = threading.RLock()
         self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
         if self.restart_policy not in RESTARTS:
-            raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not {self.restart_policy!r}")
+            raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not "
+                                       f"{self.restart_policy!r}")
         self.max_restarts: int | None = get("max_restarts")
         if self.max_restarts is not None:
             self.max_restarts = count("max_restarts", self.max_restarts, 0)
-        self.within = 60.0 if get("within") is None else seconds("within", get("within"), above=True)
+        self.within = 60.0
+        if get("within") is not None:
+            self.within = seconds("within", get("within"), above=True)
         self.last_executed: float = 0
         self._runs = self._failures = self._missed = self._restarted = 0
         self._last_duration: float | None = None
         self._session: Session | None = None
         self._first = Token()               # taken by the first session
-        self._starting = threading.RLock()      # guards _session, while one follows the other
+        self._starting = threading.RLock()  # guards _session while one session follows another
         self.set_name(name)
 
-    # -- for subclasses ------------------------------------------------------------------------------
+    # -- for subclasses ----------------------------------------------------------------------------
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """What the worker runs; to be defined by a subclass. False stops the worker."""
+        """The function of the worker, for a subclass to define.
+
+        If it returns False, the worker stops.
+        """
         raise NotImplementedError
 
     def process_result(self, result: Any) -> Any:
-        """Called with what a static ``run`` returned, in a pool thread; False stops the worker."""
+        """Called in a pool thread with the result of a static ``run``.
+
+        If it returns False, the worker stops.
+        """
 
     def error(self) -> None:
-        """Called inside the ``except`` block for what the function has raised: call ``on_error``, or log.
+        """Call ``on_error`` for an exception of the function, or log it.
 
-        May be overridden. What it raises is logged.
+        The worker calls this inside the ``except`` block.
+
+        A subclass may override this. If it raises, that is logged.
         """
         error = sys.exc_info()[1]
         if self.on_error is None:
@@ -165,47 +185,53 @@ class BackgroundWorker(ManagedWorker):
         self.on_error(**keywords)
 
     def before_start(self) -> None:
-        """Called by :meth:`start`; what it raises keeps the worker from starting."""
+        """Called by :meth:`start`. If it raises, the worker does not start."""
 
     def after_start(self) -> None:
         """Called by :meth:`start` when the worker is active."""
 
     def before_stop(self) -> None:
-        """Called by whoever stops the worker, while it is active."""
+        """Called by the thread that stops the worker, while it is active."""
 
     def send_stop_events(self) -> None:
-        """Called after :meth:`before_stop`: wakes what the function may be waiting for."""
+        """Called after :meth:`before_stop`, to wake a function that waits."""
 
     def after_stop(self) -> None:
-        """Called in a pool thread when the last run has ended; :meth:`send_stop_events` may be under way."""
+        """Called in a pool thread after the last run. :meth:`send_stop_events` may still run."""
 
-    # -- lifecycle -----------------------------------------------------------------------------------
+    # -- lifecycle ---------------------------------------------------------------------------------
 
     def set_name(self, name: str | None) -> None:
-        """Set the name: ``_background_worker_`` and this one, or one made up. Runs have it from the next start on."""
+        """Set the name to ``_background_worker_`` and this one, or random digits.
+
+        It holds from the next start on.
+        """
         if name is not None and not isinstance(name, str):
             raise InvalidTypeError(f"name takes a string, not {type(name).__name__}")
         self.name = f"_background_worker_{os.urandom(8).hex() if name is None else name}"
 
     def start(self, *args: Any, **kwargs: Any) -> bool:
-        """Start the worker; the arguments go to each run of its function.
+        """Start the worker. The arguments go to each run of its function.
 
-        ``_priority``, ``_interval``, ``_delay``, ``_delay_before`` and ``_loop`` replace the worker's own from now on,
-        ``_name`` and ``o`` are for the function. When the last run of an earlier start has not ended, the first one of
-        this start comes after it.
+        ``_priority``, ``_interval``, ``_delay``, ``_delay_before`` and ``_loop`` replace the
+        worker's own values from now on. ``_name`` and ``o`` are for the function. If the last run
+        of an earlier start has not ended, the first run of this start follows it. Any thread may
+        call this.
 
-        :return: False when the worker is active already; nothing happens then.
+        :return: False if the worker is active; the call does nothing then.
         :raises InvalidTypeError: (a TypeError) the function does not take these arguments.
-        :raises InvalidArgumentError: (a ValueError) an impossible interval, or a loop that is not known.
-        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the loop is not active.
+        :raises InvalidArgumentError: (a ValueError) an impossible interval, or an unknown loop.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the
+            loop is not active.
         """
         before = self._session
         if before is not None and before.active:
             return False
-        hash(self)      # the supervisor keeps workers in a dict: one that has no hash is refused before it has begun
+        hash(self)      # the supervisor keeps workers in a dict: refuse one that has no hash
         self._take_overrides(kwargs)
-        if not self.supervisor._supervisor_parts.state.is_running():
-            self.supervisor._supervisor_parts.pools.ensure_started()
+        parts = self.supervisor._supervisor_parts
+        if not parts.state.is_running():
+            parts.pools.ensure_started()
         session = self._make_session(args, kwargs)
         session.timer.start()
         with self._starting:
@@ -213,15 +239,16 @@ class BackgroundWorker(ManagedWorker):
             if before is not None and before.active:
                 return False
             successor_token = self._first if before is None else before.successor_token
-            if not successor_token.take():             # a signal handler is in the middle of another start
+            if not successor_token.take():      # this start has interrupted another one
                 return False
             session.predecessor = before
             self._session = session
             self.supervisor.register_sync_scheduler(self)
         try:
-            # From here on a stop of the supervisor sees the session; one that came before makes it refuse.
-            if not self.supervisor._supervisor_parts.state.is_running():
-                self.supervisor._supervisor_parts.pools.ensure_started()
+            # A stop of the supervisor sees the session from here on. An earlier stop makes the next
+            # lines raise.
+            if not parts.state.is_running():
+                parts.pools.ensure_started()
             self.before_start()
             self._before_first_step(session)
         except BaseException:
@@ -236,15 +263,16 @@ class BackgroundWorker(ManagedWorker):
         return True
 
     def stop(self, wait: bool | Seconds = True) -> bool:
-        """Stop the worker: the run that is under way ends, and none follows. One that still waits for a place is called
-        off; items of a queue wait for the next start.
+        """Stop the worker: the current run ends, and no run follows.
 
-        From inside itself, from its own loop, and from a signal handler that came in between two steps of the
-        supervisor, it does not wait.
+        A run that waits for a slot is withdrawn. Items of a queue wait for the next start. Any
+        thread may call this. In its own run, in its own loop, and in a signal handler that has
+        interrupted the supervisor, the worker does not wait.
 
-        :param wait: True waits for ever, False not at all, a number so many seconds. After these the run is asked to
-            end: a coroutine is cancelled, a process ended; in a thread ``current_task().check_cancelled()`` raises.
-        :return: False when it had been stopped before, or never started.
+        :param wait: seconds to wait for the end; True waits without limit, False does not wait. If
+            the time is up, the run is asked to end: a coroutine is cancelled, a process is ended,
+            and in a thread ``current_task().check_cancelled()`` raises.
+        :return: False if the worker is stopped already, or has not been started.
         """
         deadline = deadline_of_stop(wait)
         session = self._session
@@ -263,49 +291,55 @@ class BackgroundWorker(ManagedWorker):
         return stopped
 
     def restart(self, *args: Any, wait: bool | Seconds = True, **kwargs: Any) -> bool:
-        """:meth:`stop`, then :meth:`start` with these arguments. From inside itself: the next run is the first one of
-        the new start."""
+        """:meth:`stop`, then :meth:`start` with these arguments.
+
+        If the worker restarts itself, its next run is the first one of the new start.
+        """
         self.stop(wait=wait)
         return self.start(*args, **kwargs)
 
     def is_active(self) -> bool:
-        """Say whether the worker has been started and not been stopped."""
+        """Return True if the worker has been started and not stopped."""
         session = self._session
         return session is not None and session.active
 
     def is_started(self) -> bool:
-        """Say whether the worker is at work: started, and its last run has not ended."""
+        """Return True if the worker has been started and its last run has not ended."""
         session = self._session
         return session is not None and session.begun and not session.done
 
     def is_stopped(self) -> bool:
-        """Say whether the worker has been started, and stopped, and its last run has ended."""
+        """Return True if the worker has been stopped and its last run has ended."""
         session = self._session
         return session is not None and session.done
 
     def wait_until_stop(self, timeout: Seconds | None = None) -> bool:
-        """Block until the worker has been stopped and its last run has ended; at once when it was never started. It may
-        have been started again by then.
+        """Block until the worker has been stopped and its last run has ended.
 
-        :param timeout: seconds to wait at most; None waits for ever.
-        :return: False when the time was up.
-        :raises SupervisorBusyError: (a RuntimeError) it is the worker itself that calls.
+        If the worker has not been started, the call does not wait. When it returns, another thread
+        may have started the worker again. Any thread may call this.
+
+        :param timeout: seconds to wait at most (default: no limit).
+        :return: False if the time is up.
+        :raises SupervisorBusyError: (a RuntimeError) the worker itself calls.
         """
         deadline = deadline_of(timeout)
         session = self._session
         if session is None or session.done:
             return True
         if self._cannot_wait(session):
-            raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return False, or call "
-                                      "stop(wait=False), and have another thread wait")
+            raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return "
+                                      "False, or call stop(wait=False), and have another thread "
+                                      "wait")
         return session.wait(deadline)
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """Block until the worker has nothing left to do. It is not stopped by that.
 
-        A queue worker has nothing left to do when it has handled all items, an event or interval worker when nothing is
-        triggered or due and nothing runs. Another worker has to be stopped by another thread: this is
-        :meth:`wait_until_stop` then. If the worker is not active, the call does not wait. Any thread may call it.
+        A queue worker has nothing left to do when it has handled all items. An event or interval
+        worker has nothing left to do when nothing is triggered or due and nothing runs. For any
+        other worker this is :meth:`wait_until_stop`: another thread has to stop it. If the worker
+        is not active, the call does not wait. Any thread may call this.
 
         :param timeout: seconds to wait at most (default: no limit).
         :return: False if there is still something to do.
@@ -328,22 +362,25 @@ class BackgroundWorker(ManagedWorker):
         if session is None or session.done:
             return not self._waiting()
         if self._cannot_wait(session):
-            raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have another thread wait")
+            raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have "
+                                      "another thread wait")
         return session.wait_idle(lambda: not self._waiting(), deadline) and not self._waiting()
 
     def stats(self) -> WorkerStats:
-        """Return what the worker has done since it was made, as a frozen :class:`WorkerStats`."""
+        """Return the state of the worker and its counts since it was made."""
         session = self._session
-        return WorkerStats(name=self.name, active=self.is_active(), running=session is not None and session.busy,
+        return WorkerStats(name=self.name, active=self.is_active(),
+                           running=session is not None and session.busy,
                            runs=self._runs, failures=self._failures, missed=self._missed,
                            restarts=self._restarted, waiting=self._waiting(),
-                           last_executed=self.last_executed or None, last_duration=self._last_duration)
+                           last_executed=self.last_executed or None,
+                           last_duration=self._last_duration)
 
     def __repr__(self) -> str:
         state = "active" if self.is_active() else "stopped" if self.is_stopped() else "new"
         return f"<{type(self).__name__} {self.name} {state}>"
 
-    # -- what a start is made of ---------------------------------------------------------------------
+    # -- a start -----------------------------------------------------------------------------------
 
     def _set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)
@@ -358,52 +395,60 @@ class BackgroundWorker(ManagedWorker):
             self.priority = int(TaskOptions(priority=priority).priority or 0)
 
     def _take_overrides(self, kwargs: dict[str, Any]) -> None:
-        """Take what is the worker's own out of the arguments of start()."""
+        """Remove the values for the worker from the arguments of start(), and apply them."""
         kwargs["_name"] = kwargs.get("_name", self.name)
         self._set_priority(kwargs.pop("_priority", None))
         if "_loop" in kwargs:
             self._loop = kwargs.pop("_loop")
         for name in _OVERRIDES:
             if name != "_name" and name in kwargs:
-                raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a {type(self).__name__}")
+                raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a "
+                                       f"{type(self).__name__}")
 
     def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
         function = self.run
         if attribute_of(function, "__func__", FunctionType) is BackgroundWorker.run:
-            raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, or use "
-                                   "@background_worker on a function")
+            raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, "
+                                   "or use @background_worker on a function")
         runs_when_called(function)
         static = self._static and isinstance(function, FunctionType)
         tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
         if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
             tt = TT_MP
         self._run_in_mp = tt == TT_MP
-        loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._loop) if tt == TT_COROUTINE else None
+        loop = None
+        if tt == TT_COROUTINE:
+            loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._loop)
         items = self._items()
-        given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"), "o": kwargs.pop("o", self.o)}
+        given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"),
+                                 "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
             self.supervisor.pool_for(TT_MP).refuse_during_import()
-            del given["_worker"]        # it cannot cross
+            del given["_worker"]        # it cannot be pickled
         taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
         kwargs.update((name, value) for name, value in given.items() if name in taken)
         wants_id = "_task_id" in taken and "_task_id" not in kwargs
-        reason = misfit(function, (*items, *args), dict(kwargs, _task_id=None) if wants_id else kwargs)
+        reason = misfit(function, (*items, *args),
+                        dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:
-            raise InvalidTypeError(f"worker {self.name} cannot call its function {name_of(function)}: {reason}; give "
-                                   "start() what it takes" + (", beside the item of the queue" if items else ""))
+            besides = ", besides the item of the queue" if items else ""
+            raise InvalidTypeError(f"worker {self.name} cannot call its function "
+                                   f"{name_of(function)}: {reason}; give start() what it takes"
+                                   f"{besides}")
         self._prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
-        return Session(self, self._make_trigger(), tt, function, args, kwargs, wants_id, to_result, loop)
+        return Session(self, self._make_trigger(),
+                       Call(function, args, kwargs, tt, wants_id, to_result, loop))
 
     def _make_trigger(self) -> Trigger:
         return ContinuousTrigger()
 
     def _items(self) -> tuple[Any, ...]:
-        """Stand-ins for what the function gets in front of the arguments of start()."""
+        """Return a stand-in for each argument that precedes those of start()."""
         return ()
 
     def _prepare(self, loop: Any) -> None:
-        """The arguments are good; the session is about to be made."""
+        """Prepare the session, which is about to be made. The arguments are good."""
 
     def _worker_stop_at_once(self) -> None:
         session = self._session
@@ -421,33 +466,37 @@ class BackgroundWorker(ManagedWorker):
         self._starting = threading.RLock()
 
     def _before_first_step(self, session: Session) -> None:
-        """The session can be noted to, and has not begun."""
+        """Prepare the first step of a session that has been made and has not begun."""
 
     def _cannot_wait(self, session: Session) -> bool:
         return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_busy_here()
 
     def _close_runs_code(self) -> bool:
         """Return True if the end of a session calls code of the application."""
-        return "after_stop" in self.__dict__ or type(self).after_stop is not BackgroundWorker.after_stop
+        return ("after_stop" in self.__dict__
+                or type(self).after_stop is not BackgroundWorker.after_stop)
 
     def _call_hook(self, name: str, *args: Any, caught: type[BaseException] = Exception) -> None:
-        """Call a hook, and log what it raises; in threads of the supervisor's own that is whatever it raises."""
+        """Call a hook.
+
+        If it raises, log that; the supervisor's own threads catch every exception.
+        """
         try:
             getattr(self, name)(*args)
         except caught:
             log.exception("worker %s: its %s raised", self.name, name)
 
-    # -- what the session asks of it -------------------------------------------------------------------
+    # -- for the runner ----------------------------------------------------------------------------
 
     def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
-        """Return what the function gets in front of its arguments; None when it need not run after all."""
+        """Return the item for the next run, as a tuple; None if the function need not run."""
         return ()
 
     def _return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
-        """What was taken cannot be dealt with: it is for the next start."""
+        """Keep an item that was taken and not handled for a later run."""
 
     def _item_done(self, trigger: Trigger) -> None:
-        """What was taken has been dealt with."""
+        """The item that was taken has been handled."""
 
     def _count(self, seconds: float, failed: bool = False) -> None:
         self._runs += 1

@@ -1,7 +1,7 @@
-"""Where the items of a queue worker wait: the worker's own queue, or an object of a class that the application chose.
+"""The queues of queue workers: their own queue, or one of a class of the application.
 
-Whatever puts an item there, the worker's methods or the application by the queue's own, the worker is told. Nobody
-waits at the other end: the worker takes items only when it knows that there are some.
+Each way to put an item, by the worker or by the queue's own methods, notifies the worker. Nothing
+blocks at the other end: the worker takes an item only when it knows that there is one.
 """
 from __future__ import annotations
 
@@ -22,12 +22,24 @@ if TYPE_CHECKING:
 
     Notify = Callable[[], None]
 
-__all__ = ["WorkerQueue", "check_queue_class", "getter_of", "has_own", "is_asyncio_queue", "item_taken", "make_queue",
-           "size_of", "task_done"]
+__all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own",
+           "is_asyncio_queue", "item_taken",
+           "make_queue", "putting", "size_of", "task_done"]
+
+#: Set in a coroutine that puts an item for a worker: the queue, and the call to make when the item
+#: is in it. The call is made with the queue's lock held.
+putting: ContextVar[tuple[Any, Callable[[], object]] | None]
+putting = ContextVar("putting", default=None)
+
+#: Set in a coroutine that gets an item for a worker: the queue, and the call to make with True when
+#: it has taken an item, and with False before it takes the next one. The calls are made with the
+#: queue's lock held.
+getting: ContextVar[tuple[Any, Callable[[bool], object]] | None]
+getting = ContextVar("getting", default=None)
 
 
 class _Put:
-    """What :meth:`WorkerQueue.put` returns: it is done, and may be awaited all the same."""
+    """The result of :meth:`WorkerQueue.put`, which can be awaited and need not be."""
 
     __slots__ = ()
 
@@ -40,25 +52,26 @@ _PUT = _Put()
 
 
 class WorkerQueue:
-    """The queue of a worker that did not choose a class: without bounds, for any thread, signal handlers included.
+    """The unbounded queue of a worker without a queue class.
 
-    ``put`` can be called and can be awaited.
+    Any thread and any signal handler may use it.
     """
 
     __slots__ = ("_items", "_notify")
 
     def __init__(self, notify: Notify) -> None:
-        # Shared without a lock: appending to a deque and taking from it are each one step, on every build.
+        # Shared without a lock: appending to a deque and taking from it are each one step, on every
+        # build.
         self._items: deque[Any] = deque()
         self._notify = notify
 
     def put_nowait(self, item: Any) -> None:
-        """Add an item; never blocks."""
+        """Add an item. Never blocks."""
         self._items.append(item)
         self._notify()
 
     def put(self, item: Any) -> _Put:
-        """Add an item; never blocks. The result may be awaited, and need not be."""
+        """Add an item. Never blocks. The result can be awaited, and need not be."""
         self._items.append(item)
         self._notify()
         return _PUT
@@ -74,57 +87,59 @@ class WorkerQueue:
             raise Empty from None
 
     def qsize(self) -> int:
-        """How many items wait."""
+        """Return the number of items that wait."""
         return len(self._items)
 
     def empty(self) -> bool:
-        """Say whether no item waits."""
+        """Return True if no item waits."""
         return not self._items
 
     def full(self) -> bool:
-        """Always False: it has no bounds."""
+        """Return False: the queue is unbounded."""
         return False
 
 
+# -- queue classes ---------------------------------------------------------------------------------
+
+
 def is_asyncio_queue(kind: Any) -> bool:
-    """Return True for a queue class of asyncio, or one derived from it; does not import asyncio."""
+    """Return True for a queue class of asyncio, or one derived from it.
+
+    This does not import asyncio.
+    """
     asyncio_queues = sys.modules.get("asyncio.queues")
-    return asyncio_queues is not None and isinstance(kind, type) and issubclass(kind, asyncio_queues.Queue)
+    return (asyncio_queues is not None and isinstance(kind, type)
+            and issubclass(kind, asyncio_queues.Queue))
 
 
 def check_queue_class(kind: Any) -> None:
-    """Refuse what a queue worker cannot take items from.
+    """Refuse a class that has no methods to put items and to get them.
 
     :raises InvalidTypeError: (a TypeError) neither True nor a queue class.
     """
     if kind is True:
         return
     if not isinstance(kind, type):
-        raise InvalidTypeError(f"q takes True or a queue class, such as queue.PriorityQueue, not {shown(kind)}")
-    lacking = [name for name in ("put",) if not callable(getattr(kind, name, None))]
-    if not (callable(getattr(kind, "get", None)) or callable(getattr(kind, "get_nowait", None))):
-        lacking.append("get")
+        raise InvalidTypeError("q takes True or a queue class, such as queue.PriorityQueue, not "
+                               f"{shown(kind)}")
+    lacking = [names[0] for names in (("put",), ("get", "get_nowait"))
+               if not any(callable(getattr(kind, name, None)) for name in names)]
     if lacking:
-        raise InvalidTypeError(f"q takes True or a queue class, and {kind.__name__} has no {', '.join(lacking)}")
-
-
-#: In the context of a coroutine that moves an item of a worker: the queue, and what to call, with the queue's lock held, when
-#: the item is in the queue; or when the queue was asked for an item, with True if it gave one.
-putting: ContextVar[tuple[Any, Callable[[], object]] | None] = ContextVar("putting", default=None)
-getting: ContextVar[tuple[Any, Callable[[bool], object]] | None] = ContextVar("getting", default=None)
+        raise InvalidTypeError(f"q takes True or a queue class, and {kind.__name__} has no "
+                               f"{', '.join(lacking)}")
 
 
 def make_queue(kind: type[Any], notify: Notify, lock: Any = None) -> Any:
-    """Make an object of a queue class that calls ``notify()`` whenever an item has been put into it.
+    """Return an object of a queue class that calls ``notify()`` after each put.
 
-    :param lock: an RLock that guards a queue of asyncio (default: one of its own).
+    :param lock: an RLock that guards a queue of asyncio (default: its own).
     """
     bases: tuple[Any, ...]
     if is_asyncio_queue(kind):
         from asyncio import Queue
 
         waiting = type("_WaitingQueue", (_WaitingMethods, Queue), {})
-        bases = (_ThreadSafeAsyncioQueue, waiting) if kind is Queue else (_ThreadSafeAsyncioQueue, kind, waiting)
+        bases = (_ThreadSafeAsyncioQueue, *(() if kind is Queue else (kind,)), waiting)
     elif hasattr(kind, "put_nowait"):
         bases = (_NotifyingQueue, kind)
     else:
@@ -139,15 +154,19 @@ def make_queue(kind: type[Any], notify: Notify, lock: Any = None) -> Any:
 
 
 def has_own(kind: Any, name: str) -> bool:
-    """Return True if a queue class has a method that the standard library has not."""
+    """Return True if a queue class has a method of this name that is not the standard library's."""
     for base in kind.__mro__:
         if name in vars(base):
-            return base.__module__ not in ("queue", "_queue", "asyncio.queues", "multiprocessing.queues")
+            return base.__module__ not in ("queue", "_queue", "asyncio.queues",
+                                           "multiprocessing.queues")
     return False
 
 
 def getter_of(kind: Any, queue: Any) -> Callable[[], Any] | None:
-    """Return the function that takes an item at once, or raises; None if ``get()`` is a coroutine function to be awaited."""
+    """Return a function that takes an item at once, or raises.
+
+    Return None if ``get()`` is a coroutine function of the class.
+    """
     if kind is True or not has_own(kind, "get"):
         getter: Callable[[], Any] = queue.get_nowait
         return getter
@@ -165,7 +184,10 @@ def _get_if_there(queue: Any) -> Any:
 
 
 def size_of(queue: Any) -> int:
-    """Return how many items a queue has. For one without ``qsize()``, what has been put and not taken is counted."""
+    """Return the number of items in a queue.
+
+    For one without ``qsize()``, the items put and not taken are counted.
+    """
     qsize = getattr(queue, "qsize", None)
     return len(queue._worker_count) if qsize is None else int(qsize())
 
@@ -180,11 +202,25 @@ def item_taken(queue: Any) -> None:
             pass
 
 
+def task_done(queue: Any) -> None:
+    """Tell a queue that has ``task_done()`` that one of its items has been handled."""
+    done = getattr(queue, "task_done", None)
+    if done is not None:
+        try:
+            done()
+        except ValueError:          # the application has called it
+            pass
+
+
 class _NotifyingPut:
-    """In front of a queue class: its own ``put`` comes first, then the notification, with no lock held."""
+    """A base in front of a queue class.
+
+    Its own ``put`` comes first, then the notification, with no lock held.
+    """
 
     _worker_notify: Notify
-    _worker_count: deque[None] | None       # as many as items were put and not taken; each change is one step
+    # one entry for each item put and not taken; each change is one step
+    _worker_count: deque[None] | None
 
     def put(self, *args: Any, **kwargs: Any) -> Any:
         put = super().put           # type: ignore[misc]
@@ -206,7 +242,7 @@ class _NotifyingPut:
 
 
 class _NotifyingQueue(_NotifyingPut):
-    """The same, of a class that has ``put_nowait`` as well."""
+    """The same for a class that also has ``put_nowait``."""
 
     def put_nowait(self, *args: Any, **kwargs: Any) -> Any:
         result = super().put_nowait(*args, **kwargs)        # type: ignore[misc]
@@ -214,8 +250,11 @@ class _NotifyingQueue(_NotifyingPut):
         return result
 
 
+# -- queues of asyncio, for any thread -------------------------------------------------------------
+
+
 class _Waiter:
-    """A coroutine that waits in a loop of its own, for room or for an item."""
+    """A coroutine that waits, in its own loop, for room or for an item."""
 
     __slots__ = ("_future",)
 
@@ -223,7 +262,7 @@ class _Waiter:
         self.renew()
 
     def renew(self) -> None:
-        """Wait once more; in the waiter's loop."""
+        """Wait once more. For the waiter's loop."""
         from asyncio import get_running_loop
 
         self._future: Future[None] = get_running_loop().create_future()
@@ -232,15 +271,15 @@ class _Waiter:
         return self._future.__await__()
 
     def wake(self) -> bool:
-        """Wake it; return False if that does not reach it soon."""
+        """Wake the coroutine. Return False if the call does not reach it soon."""
         loop = self._future.get_loop()
-        if self._future.done():                 # it has been woken, or cancelled
+        if self._future.done():                 # it has been woken or cancelled
             return not self._future.cancelled()
         try:
             loop.call_soon_threadsafe(_resolve, self._future)
-        except RuntimeError:                    # the loop has been closed
+        except RuntimeError:                    # the loop is closed
             return False
-        return loop.is_running()                # else it may run again, some time
+        return loop.is_running()                # else it may run again later
 
 
 def _resolve(future: Future[None]) -> None:
@@ -249,11 +288,15 @@ def _resolve(future: Future[None]) -> None:
 
 
 class _ThreadSafeAsyncioQueue:
-    """In front of asyncio's queues, which any thread may use here. A lock guards them, and whatever waits for room, for an
-    item or for the end of all items is woken in a loop of its own. So the queue belongs to no loop."""
+    """A base in front of a queue class of asyncio, which makes it safe for any thread.
+
+    A lock guards the queue. Each coroutine that waits for room, for an item or for the end of all
+    items is woken in its own loop. So the queue belongs to no loop.
+    """
 
     _worker_notify: Notify
-    _worker_lock: Any               # guards the queue and what follows; only the queue's own code runs with it
+    # guards the queue and the waiters; no other code than the queue's own runs with it
+    _worker_lock: Any
     _unfinished_tasks: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -267,31 +310,11 @@ class _ThreadSafeAsyncioQueue:
             self._worker_add(item)
         self._worker_item_added()
 
-    def _worker_add(self, item: Any) -> None:
-        """Put an item, or raise. (lock held)"""
-        super().put_nowait(item)            # type: ignore[misc]
-        under_way = putting.get()
-        if under_way is not None and under_way[0] is self:
-            under_way[1]()
-
     def get_nowait(self) -> Any:
         with self._worker_lock:
             item = self._worker_take()
         self._worker_wake_first(self._worker_putters)
         return item
-
-    def _worker_take(self) -> Any:
-        """Take an item, or raise. (lock held)"""
-        self._worker_note_get(False)
-        item = super().get_nowait()         # type: ignore[misc]
-        self._worker_note_get(True)
-        return item
-
-    def _worker_note_get(self, has_item: bool) -> None:
-        """If the calling coroutine is a worker's get(): note that it has an item, or asks for the next one. (lock held)"""
-        under_way = getting.get()
-        if under_way is not None and under_way[0] is self:
-            under_way[1](has_item)
 
     def task_done(self) -> None:
         with self._worker_lock:
@@ -311,7 +334,7 @@ class _ThreadSafeAsyncioQueue:
                 self._worker_wake_all(self._worker_joiners)
 
     def worker_put_if_room(self, item: Any) -> bool:
-        """Put an item if there is room and nothing waits for room; return False if not."""
+        """Put an item if there is room and no coroutine waits for room. Return False if not."""
         with self._worker_lock:
             if self._worker_putters or self.full():     # type: ignore[attr-defined]
                 return False
@@ -319,13 +342,36 @@ class _ThreadSafeAsyncioQueue:
         self._worker_item_added()
         return True
 
+    def _worker_add(self, item: Any) -> None:
+        """Put an item or raise. (lock held)"""
+        super().put_nowait(item)            # type: ignore[misc]
+        under_way = putting.get()
+        if under_way is not None and under_way[0] is self:
+            under_way[1]()
+
+    def _worker_take(self) -> Any:
+        """Take an item or raise. (lock held)"""
+        self._worker_note_get(False)
+        item = super().get_nowait()         # type: ignore[misc]
+        self._worker_note_get(True)
+        return item
+
+    def _worker_note_get(self, has_item: bool) -> None:
+        """Note whether the ``get()`` of a worker, if it calls, holds an item. (lock held)"""
+        under_way = getting.get()
+        if under_way is not None and under_way[0] is self:
+            under_way[1](has_item)
+
     def _worker_item_added(self) -> None:
         self._worker_wake_first(self._worker_getters)
         self._worker_notify()
 
     def _worker_wake_first(self, waiters: deque[_Waiter]) -> None:
-        """Wake the first that can be woken. It stays the first until it has got what it waits for."""
-        while waiters:                      # what comes later has seen the change
+        """Wake the first waiter that can be woken.
+
+        It stays the first until it has got what it waits for.
+        """
+        while waiters:                      # a waiter that comes later has seen the change
             with self._worker_lock:
                 if not waiters or waiters[0].wake():
                     return
@@ -338,9 +384,9 @@ class _ThreadSafeAsyncioQueue:
 
 
 class _WaitingMethods:
-    """Behind the queue class that the application chose, and in front of asyncio's: what coroutines wait for.
+    """A base between the application's queue class and that of asyncio: the coroutine functions.
 
-    Waiters of one kind have their turn in the order in which they came.
+    Waiters of one kind are served in the order in which they came.
     """
 
     async def put(self: Any, item: Any) -> None:
@@ -371,20 +417,26 @@ class _WaitingMethods:
     async def join(self: Any) -> None:
         await self._worker_wait_for(self._worker_joiners, lambda: not self._unfinished_tasks)
 
-    async def _worker_wait_for(self: Any, waiters: deque[_Waiter], attempt: Callable[[], bool]) -> None:
-        """Wait until an attempt, made with the lock held, succeeds. The next one is woken then, since there may be more."""
+    async def _worker_wait_for(self: Any, waiters: deque[_Waiter],
+                               attempt: Callable[[], bool]) -> None:
+        """Wait until an attempt succeeds, which is made with the lock held.
+
+        Then wake the next waiter.
+        """
         waiter = None
         try:
             while True:
                 with self._worker_lock:
-                    if (not waiters or waiters[0] is waiter or waiters is self._worker_joiners) and attempt():
+                    if (not waiters or waiters[0] is waiter
+                        or waiters is self._worker_joiners) and attempt():
                         return
                     if waiter is None:
                         waiter = _Waiter()
                         waiters.append(waiter)
                     elif waiter in waiters:
                         waiter.renew()
-                    else:                   # its loop did not run when it was to be woken: it comes first again
+                    # its loop did not run when it was woken: it comes first again
+                    else:
                         waiter.renew()
                         waiters.appendleft(waiter)
                 await waiter
@@ -393,13 +445,3 @@ class _WaitingMethods:
                 if waiter is not None and waiter in waiters:
                     waiters.remove(waiter)
             self._worker_wake_first(waiters)
-
-
-def task_done(queue: Any) -> None:
-    """Tell a queue that counts that one of its items has been dealt with."""
-    done = getattr(queue, "task_done", None)
-    if done is not None:
-        try:
-            done()
-        except ValueError:          # the application has said so itself
-            pass

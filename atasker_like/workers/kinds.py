@@ -15,7 +15,8 @@ from ..loops import ALoop
 from ..options import unknown_option
 from .base import COMMON_OPTIONS, BackgroundWorker
 from .item_queues import (WorkerQueue, check_queue_class, getter_of, has_own, is_asyncio_queue,
-                          item_taken, make_queue, size_of, task_done)
+                          item_taken,
+                          make_queue, size_of, task_done)
 from .loop_queues import FetchTrigger, ScheduledPuts
 from .session import Session
 from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Trigger
@@ -29,21 +30,20 @@ else:
     def overload(function):
         return function
 
-__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker", "background_worker"]
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    return None if value is None else _checks.seconds(name, value)
+__all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
+           "BackgroundQueueWorker",
+           "background_worker"]
 
 
 class BackgroundAsyncWorker(BackgroundWorker):
-    """Runs a coroutine function again and again in a loop: the one it is given, else the supervisor's default one.
+    """Runs a coroutine function again and again in a loop.
 
-    Between two runs others in the loop have their turn. A ``run`` that is no coroutine function runs in a pool thread.
+    The loop is that of ``loop=`` (default: the supervisor's default loop). Between two runs, other
+    coroutines of the loop run. A ``run`` that is a plain function runs in a pool thread.
     """
 
-    #: Where the worker runs since its last start: an aloop and its asyncio loop. Without an aloop, ``aloop`` is None. A plain
-    #: function runs in a thread all the same.
+    #: The aloop of the last start, and its asyncio loop. In a loop of the application's own,
+    #: ``aloop`` is None.
     aloop: ALoop | None = None
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
@@ -66,12 +66,12 @@ class BackgroundAsyncWorker(BackgroundWorker):
 class BackgroundQueueWorker(BackgroundAsyncWorker):
     """Runs its function for each item that is put into its queue, in their order.
 
-    While there are no items it occupies no thread and no place. Items that are put before the start, or left at the
-    stop, wait for the next start.
+    Without items the worker occupies no thread and no slot. Items that are put before the start, or
+    that a stop leaves, wait for the next start.
 
-    :param q: True for the worker's own queue, which has no bounds; or a queue class, such as
-        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`, or one with a ``put()`` and a ``get()`` of its own, which
-        may be coroutine functions. ``queue=`` is the same.
+    :param q: True for an unbounded queue of the worker's own; or a queue class, such as
+        :class:`queue.PriorityQueue` or :class:`asyncio.Queue`. A class with its own ``put()`` and
+        ``get()`` will do; both may be coroutine functions. ``queue=`` is the same.
 
     >>> @background_worker(q=True)
     ... def shout(word, words):
@@ -97,27 +97,32 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         kind = True if kind is None else kind
         check_queue_class(kind)
         self._queue_class: Any = kind
-        self._queue: Any = None
-        self._getter: Callable[[], Any] | None = None       # takes an item at once; None if a loop has to fetch it
-        self._fetch_loop: Any = None
-        #: Whether the queue's own put() has to be awaited, also if there is room.
-        self._puts_in_loop = kind is not True and is_coroutine_function(kind.put) and has_own(kind, "put")
-        #: What waits to be put in a loop; None for queues of threads, whose put() is called at once.
-        self._scheduled: ScheduledPuts | None = None
-        self._items_lock = threading.RLock()    # guards a queue of asyncio and the items around it
-        if self._puts_in_loop or is_asyncio_queue(kind):
-            self._scheduled = self._make_scheduled()
+        #: The put() of the queue is a coroutine function of its own, which is awaited also if there
+        #: is room.
+        self._puts_in_loop = (kind is not True and is_coroutine_function(kind.put)
+                              and has_own(kind, "put"))
         self._wants_task_done = False
-        self._holding: set[FetchTrigger] = set()    # those whose get() has taken an item and not returned it
-        self._returned_items: deque[Any] = deque()        # items that come before those of the queue
+        self._make_places()
+
+    def _make_places(self) -> None:
+        """Make the places where items wait. All of them are empty."""
+        # Guards a queue of asyncio and the places around it.
+        self._items_lock = threading.RLock()
+        self._returned_items: deque[Any] = deque()      # these come before the items of the queue
+        # Triggers whose get() has taken an item and has not returned it.
+        self._holding: set[FetchTrigger] = set()
+        self._scheduled: ScheduledPuts | None = None    # if put() is to be awaited in a loop
+        if self._puts_in_loop or is_asyncio_queue(self._queue_class):
+            self._scheduled = ScheduledPuts(lambda: self.name, self._items_lock, self._request_step)
+        self._queue: Any = None
+        #: Takes an item at once; None if a loop has to fetch it.
+        self._getter: Callable[[], Any] | None = None
+        self._fetch_loop: Any = None
         if not self._queue_needs_loop():
             self._make_queue()
 
-    def _make_scheduled(self) -> ScheduledPuts:
-        return ScheduledPuts(lambda: self.name, self._items_lock, self._request_step)
-
     def _queue_needs_loop(self) -> bool:
-        # Before Python 3.10 the queues of asyncio belonged to a loop from their birth on.
+        # Before Python 3.10 a queue of asyncio belongs to a loop from the beginning.
         return sys.version_info < (3, 10) and is_asyncio_queue(self._queue_class)
 
     def _make_queue(self) -> None:
@@ -127,17 +132,20 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             try:
                 self._queue = make_queue(self._queue_class, self._notify, self._items_lock)
             except TypeError as error:
-                raise InvalidTypeError(f"q takes a queue class that needs no arguments; {self._queue_class.__name__}: "
-                                       f"{error}") from error
+                raise InvalidTypeError("q takes a queue class that needs no arguments; "
+                                       f"{self._queue_class.__name__}: {error}") from error
             self._wants_task_done = has_method(self._queue, "task_done")
         self._getter = getter_of(self._queue_class, self._queue)
 
-    def put_threadsafe(self, t: Any) -> None:
-        """Put an item into the queue, from any thread; from a signal handler, too, unless a queue class was chosen.
+    # -- for applications --------------------------------------------------------------------------
 
-        The ``put()`` of a queue class is called. That of a queue for threads blocks while the queue is full. One that is
-        a coroutine function, as those of asyncio, is awaited later in the worker's loop: the call returns at once, also
-        if the queue is full, and the item counts as accepted. Before the first start it waits for that.
+    def put_threadsafe(self, t: Any) -> None:
+        """Put an item into the queue by its ``put()``. Any thread may call this.
+
+        If ``put()`` is a coroutine function, as in asyncio, it is awaited later in the worker's
+        loop. The call then returns at once, also if the queue is full, and the item counts as
+        accepted; before the first start it waits for that. The ``put()`` of a queue for threads
+        blocks while the queue is full. Without a queue class, signal handlers may call this, too.
         """
         scheduled, queue = self._scheduled, self._queue
         if scheduled is None:
@@ -149,8 +157,12 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             scheduled.add(t)
 
     async def put(self, t: Any) -> None:
-        """Put an item into the queue, from a coroutine. A bounded queue of asyncio's is waited for while it is full;
-        one for threads raises :class:`queue.Full`."""
+        """Put an item into the queue. For coroutines.
+
+        While a bounded queue of asyncio is full, the call waits.
+
+        :raises queue.Full: a bounded queue for threads is full.
+        """
         queue = self.get_queue_obj()
         if self._scheduled is not None:
             await queue.put(t)
@@ -160,26 +172,33 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             queue.put(t)
 
     def get_queue_obj(self) -> Any:
-        """Return the queue. What is put into it by its own ``put`` and ``put_nowait`` reaches the function, too."""
+        """Return the queue.
+
+        Items that are put by its own ``put`` and ``put_nowait`` reach the function, too.
+        """
         if self._queue is None:
-            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: before Python 3.10 "
-                                       "asyncio's queues belong to a loop; start() first")
+            raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: "
+                                       "before Python 3.10 asyncio's queues belong to a loop; "
+                                       "start() first")
         return self._queue
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
         session = self._session
         if session is not None and not session.done:
-            self._notify()                  # so that the queue is looked at once more
+            self._notify()                  # have the queue asked once more
         return self._join_idle(timeout)
 
     def before_queue_get(self) -> None:
-        """Called when there is an item, before it is taken."""
+        """Called before an item is taken."""
 
     def after_queue_get(self, task: Any) -> None:
-        """Called with an item that has been taken, before the function gets it."""
+        """Called with an item that has been taken, before the function."""
+
+    # -- notifications -----------------------------------------------------------------------------
 
     def _notify(self) -> None:
+        """An item has been put into the queue."""
         session = self._session
         if session is not None:
             session.trigger.item_put()      # type: ignore[attr-defined]
@@ -190,13 +209,14 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         if session is not None:
             session.request_step()
 
-    def _fetched(self, item: Any, trigger: FetchTrigger) -> None:
+    def _fetched(self, trigger: FetchTrigger, item: Any) -> None:
+        """Keep an item that the get() of the queue has returned for the next run."""
         with self._items_lock:
             self._returned_items.append(item)
             trigger.hold(False)
         session = self._session
         if session is not None:
-            session.trigger.note()          # type: ignore[attr-defined]
+            session.trigger.note()
             session.request_step()
 
     def _open_scheduled(self, session: Session) -> None:
@@ -206,11 +226,40 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         except SupervisorStoppedError:
             pass                            # the items wait for the next start
 
+    # -- start and stop ----------------------------------------------------------------------------
+
+    def _items(self) -> tuple[Any, ...]:
+        return (None,)
+
+    def _prepare(self, loop: Any) -> None:
+        if self._queue is None:
+            from asyncio import _get_running_loop, _set_running_loop
+
+            # The queue takes the running loop to be its own. The loop itself need not run yet, so
+            # it cannot make it.
+            before = _get_running_loop()
+            loops = self.supervisor._supervisor_parts.pools.loops
+            _set_running_loop(loop or loops.resolve(self._loop))
+            try:
+                self._make_queue()
+            finally:
+                _set_running_loop(before)
+        if self._getter is None:
+            self._fetch_loop = loop or self.supervisor.own_loop().get_loop()
+
     def _make_trigger(self) -> Trigger:
         if self._getter is not None:
             return QueueTrigger()
-        return FetchTrigger(self._queue, lambda: self._call_hook("before_queue_get", caught=BaseException), self._fetched,
-                            self._fetch_loop, self._holding, lambda: self.name)
+        return FetchTrigger(self._queue, self._before_fetch, self._fetched, self._fetch_loop,
+                            self._holding, lambda: self.name)
+
+    def _before_first_step(self, session: Session) -> None:
+        if self._scheduled is not None:
+            self._scheduled.close()         # all items go to the loop of this session
+            if self._scheduled:
+                self._open_scheduled(session)
+        if self._waiting():                 # put before the start, or left by the last stop
+            session.trigger.note()
 
     def _worker_begin_drain(self) -> bool:
         session = self._session
@@ -219,7 +268,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         trigger: Any = session.trigger
         waiting = self._count_waiting()
         trigger.limit_to(waiting)
-        trigger.item_put()                  # so that the queue is looked at once more
+        trigger.item_put()                  # have the queue asked once more
         session.request_step()
         return bool(waiting) or session.busy
 
@@ -230,87 +279,56 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             session.wait_idle(lambda: trigger.is_exhausted() or self._is_settled(), deadline)
 
     def _is_settled(self) -> bool:
-        """Return True if a worker that is idle has nothing to wait for."""
+        """Return True if an idle worker has nothing to wait for."""
         if self._getter is None:
             return not self._count_waiting()
-        return not self._scheduled          # the queue has been asked, and gives nothing more
+        return not self._scheduled          # the queue has been asked and gives no more items
 
     def _worker_report_items_left(self) -> int:
         left = self._count_waiting()
         session = self._session
         if left and session is not None and session.report_token.take():
-            log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its next start", self.name, left)
+            log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its "
+                        "next start",
+                        self.name, left)
         return left
-
-    def _count_waiting(self) -> int:
-        try:
-            return self._waiting()
-        except Exception:
-            log.exception("worker %s: its queue does not tell how many items it has", self.name)
-            return 0
 
     def _close_runs_code(self) -> bool:
         return self._queue_class is not True or super()._close_runs_code()
 
     def _worker_reset_after_fork(self) -> None:
         super()._worker_reset_after_fork()
-        # What waits is for the parent; and another thread of it may have held the queue's locks.
-        self._returned_items.clear()
-        self._holding = set()
-        self._items_lock = threading.RLock()
-        if self._scheduled is not None:
-            self._scheduled = self._make_scheduled()
-        self._queue = None
-        if not self._queue_needs_loop():
-            try:
-                self._make_queue()
-            except Exception:
-                log.exception("worker %s: there is no queue in the forked process", self.name)
+        # The items are the parent's. Another thread of the parent may have held the queue's locks.
+        try:
+            self._make_places()
+        except Exception:
+            log.exception("worker %s: there is no queue in the forked process", self.name)
 
-    def _before_first_step(self, session: Session) -> None:
-        if self._scheduled is not None:
-            self._scheduled.close()         # items go to the loop of this session, from the first one on
-            if self._scheduled:
-                self._open_scheduled(session)
-        if self._waiting():                 # put before the start, or left by the last stop
-            session.trigger.note()          # type: ignore[attr-defined]
-
-    def _items(self) -> tuple[Any, ...]:
-        return (None,)
-
-    def _prepare(self, loop: Any) -> None:
-        if self._queue is None:
-            from asyncio import _get_running_loop, _set_running_loop
-
-            # It takes the loop that runs here to be its own. Not made there: the loop need not run yet.
-            before = _get_running_loop()
-            _set_running_loop(loop or self.supervisor._supervisor_parts.pools.loops.resolve(self._loop))
-            try:
-                self._make_queue()
-            finally:
-                _set_running_loop(before)
-        if self._getter is None:
-            self._fetch_loop = loop or self.supervisor.own_loop().get_loop()
+    # -- items -------------------------------------------------------------------------------------
 
     def _next_item(self, trigger: Any) -> tuple[Any, ...] | None:
-        if self._getter is not None:        # else that has been called before it was fetched
-            self._call_hook("before_queue_get", caught=BaseException)
+        if self._getter is not None:        # else the trigger has called it
+            self._before_fetch()
         trigger.item_taken()
         try:
             item = self._take_item()
-        except BaseException as error:      # each kind of queue has an error of its own for being empty
+        # each kind of queue has its own error for an empty queue
+        except BaseException as error:
             trigger.item_returned()
             if "Empty" not in type(error).__name__:
                 log.exception("worker %s: its queue could not give an item", self.name)
                 trigger.take_no_more()
             return None
         self._call_hook("after_queue_get", item, caught=BaseException)
-        if item is None and _modes.legacy:      # there it ends the loop of the worker
+        if item is None and _modes.legacy:      # in atasker, None ends the loop of the worker
             session = self._session
             if session is not None:
                 session.stop_worker()
             return None
         return (item,)
+
+    def _before_fetch(self) -> None:
+        self._call_hook("before_queue_get", caught=BaseException)
 
     def _take_item(self) -> Any:
         if self._returned_items:
@@ -336,15 +354,24 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
             return self._sum_items()
 
     def _sum_items(self) -> int:
-        # In the order of an item's way: without the lock, one that moves meanwhile is counted at least once.
+        # In the order in which an item moves. Without the lock, an item that moves meanwhile counts
+        # at least once.
         scheduled, queue = self._scheduled, self._queue
         number = 0 if scheduled is None else len(scheduled)
         number += 0 if queue is None else size_of(queue)
         return number + len(self._holding) + len(self._returned_items)
 
+    def _count_waiting(self) -> int:
+        """Return the number of items that wait, or 0 if the queue cannot tell."""
+        try:
+            return self._waiting()
+        except Exception:
+            log.exception("worker %s: its queue does not tell how many items it has", self.name)
+            return 0
+
 
 class _WorkerEvent:
-    """The event of an event worker: setting it triggers the worker."""
+    """The event of an event worker. Setting it triggers the worker."""
 
     __slots__ = ("_worker",)
 
@@ -356,23 +383,24 @@ class _WorkerEvent:
         self._worker.trigger_threadsafe(force=True)
 
     def clear(self) -> None:
-        """Take back what has been set and not yet been served."""
-        calls = self._worker._calls()
-        if calls is not None:
-            calls.calls.clear()
+        """Withdraw the triggers for which no run has begun."""
+        trigger = self._worker._event_trigger()
+        if trigger is not None:
+            trigger.calls.clear()
 
     def is_set(self) -> bool:
-        """Say whether it has been set, and the run for that has not yet begun."""
-        calls = self._worker._calls()
-        return calls is not None and any(list(calls.calls))
+        """Return True if the event has been set and the run for it has not begun."""
+        trigger = self._worker._event_trigger()
+        return trigger is not None and any(list(trigger.calls))
 
 
 class BackgroundEventWorker(BackgroundAsyncWorker):
     """Runs its function when it is triggered.
 
-    Until then it occupies no thread and no place. Triggers that come before the run for the first of them has begun
-    are one. While the function runs, a trigger does nothing, unless it is forced: then another run follows. So a
-    function that triggers its own worker has to force it.
+    Until then the worker occupies no thread and no slot. Triggers that come before the run for the
+    first of them has begun count as one. While the function runs, a trigger does nothing unless it
+    is forced; then another run follows. So a function that triggers its own worker has to force
+    that.
 
     >>> @background_worker(e=True)
     ... def once(_worker):
@@ -386,11 +414,12 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
     _options: tuple[str, ...] = ("e", "event")
 
     def trigger_threadsafe(self, force: bool = False) -> bool:
-        """Have the function run, from any thread, signal handlers included. A stop that comes before the run has begun
-        calls it off.
+        """Have the function run. Any thread and any signal handler may call this.
 
-        :param force: have another run follow when the function is running.
-        :return: False when nothing follows: the function is running, or the worker is not active.
+        A stop that comes before the run has begun withdraws it.
+
+        :param force: if the function is running, have another run follow (default: False).
+        :return: False if no run follows: the function is running, or the worker is not active.
         """
         session = self._session
         if session is None or not session.active or (session.busy and not force):
@@ -406,14 +435,17 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         return self._join_idle(timeout)
 
     async def trigger(self, force: bool = False) -> bool:
-        """:meth:`trigger_threadsafe`, for coroutines; it does not block either."""
+        """:meth:`trigger_threadsafe`, for coroutines. It does not block either."""
         return self.trigger_threadsafe(force)
 
     def get_event_obj(self) -> Any:
-        """Return an object whose ``set()`` triggers the worker; it has ``clear()`` and ``is_set()``, too."""
+        """Return an object whose ``set()`` triggers the worker.
+
+        It has ``clear()`` and ``is_set()``, too.
+        """
         return _WorkerEvent(self)
 
-    def _calls(self) -> EventTrigger | None:
+    def _event_trigger(self) -> EventTrigger | None:
         session = self._session
         return None if session is None else session.trigger      # type: ignore[return-value]
 
@@ -422,22 +454,26 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
 
 
 class BackgroundIntervalWorker(BackgroundEventWorker):
-    """Runs its function at an interval from start to start, or with a delay from end to start; and when triggered.
+    """Runs its function at an interval or with a delay, and when it is triggered.
 
-    Between two runs it occupies no thread and no slot. Intervals do not drift: each deadline is the one before it and
-    the interval. An interval or a delay of 0 seconds runs the function again and again.
+    An interval counts from start to start, a delay from the end of a run to the next start. Between
+    two runs the worker occupies no thread and no slot. Intervals do not drift: each deadline is the
+    previous deadline and the interval. An interval or a delay of 0 seconds runs the function again
+    and again.
 
-    The attributes ``delay`` (the seconds between two runs), ``keep_interval`` (True if they count from start to start) and
-    ``delay_before`` may be assigned at any time, also while the worker is active; they hold from the end of the current
-    run on. ``interval`` is ``delay`` if ``keep_interval``, else None.
+    The attributes ``delay`` (seconds between two runs), ``keep_interval`` (True if they count from
+    start to start) and ``delay_before`` may be assigned at any time. They hold from the end of the
+    current run on. ``interval`` is ``delay`` if ``keep_interval``, else None.
 
     :param interval: seconds from one start to the next.
-    :param delay: seconds from the end of a run to the next start (default without ``interval``: 1). ``delay_after=`` is the
-        same.
-    :param delay_before: seconds before each run, in addition to ``delay``. With ``interval``, they are a part of it.
-    :param overlap: what follows a run that has lasted longer than the interval. ``'shift'`` (the default): the next run, at
-        once, and the period counts from there. The other policies keep the times of the ticks: ``'skip'`` skips and
-        counts the ticks that came meanwhile, ``'coalesce'`` has one run follow for all of them, ``'queue'`` one for each.
+    :param delay: seconds from the end of a run to the next start (default without ``interval``: 1).
+        ``delay_after=`` is the same.
+    :param delay_before: seconds before each run, in addition to ``delay``. With ``interval``, they
+        are a part of it.
+    :param overlap: what follows a run that has lasted longer than the interval. ``'shift'`` (the
+        default): the next run, at once, and the period counts from there. The other policies keep
+        the times of the ticks: ``'skip'`` skips and counts the ticks that came meanwhile,
+        ``'coalesce'`` has one run follow for all of them, ``'queue'`` one for each.
     :param i: True makes a worker with a delay of 1 s, unless one of the above is given.
 
     >>> @background_worker(interval=0.001)
@@ -449,20 +485,23 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     (True, True, ['tick', 'tick', 'tick'])
     """
 
-    _options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after", "delay_before", "overlap")
+    _options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after",
+                                 "delay_before", "overlap")
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
         if options.get("i") not in (None, True, False) and not _modes.legacy:
-            raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as interval= or delay=")
+            raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as "
+                                   "interval= or delay=")
         self._times = _Times(1, None)
         self.keep_interval = False
         self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
                         options.get("delay_before"))
         self.overlap: str = OVERLAPS[0] if options.get("overlap") is None else options["overlap"]
         if self.overlap not in OVERLAPS:
-            raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, not {self.overlap!r}")
+            raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, "
+                                       f"not {self.overlap!r}")
 
     @property
     def delay(self) -> float | None:
@@ -489,19 +528,23 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 
     @interval.setter
     def interval(self, seconds: float | None) -> None:
-        if _modes.legacy:               # there it is no attribute of workers: subclasses use the name for what they like
+        # in atasker, workers have no such attribute: a subclass may use the name for anything
+        if _modes.legacy:
             self.__dict__["interval"] = seconds
         else:
             self._set_times(seconds, None, None)
 
     def _set_times(self, interval: Any, delay: Any, before: Any) -> None:
-        """Check and set the times; a time that is None stays as it is, but interval and delay replace one another."""
+        """Check the times and set those that are not None.
+
+        Interval and delay replace each other.
+        """
         interval = _seconds("interval", interval)
         delay = _seconds("delay", delay)
         before = _seconds("delay_before", before)
         if interval is not None and delay is not None and not _modes.legacy:
-            raise InvalidArgumentError("interval and delay exclude each other: one counts from start to start, the other "
-                                       "from end to start")
+            raise InvalidArgumentError("interval and delay exclude each other: one counts from "
+                                       "start to start, the other from end to start")
         if interval is not None:
             self.delay, self.keep_interval = interval, True
         elif delay is not None:
@@ -511,7 +554,8 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 
     def _take_overrides(self, kwargs: dict[str, Any]) -> None:
         after = kwargs.pop("_delay_after", None)
-        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after), kwargs.pop("_delay_before", None))
+        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after),
+                        kwargs.pop("_delay_before", None))
         super()._take_overrides(kwargs)
 
     def _make_trigger(self) -> Trigger:
@@ -522,7 +566,10 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
 
 
 class _Times:
-    """What ``delay`` and ``delay_before`` of an interval worker have been set to."""
+    """The values of ``delay`` and ``delay_before`` of an interval worker.
+
+    A subclass of the application may use any name that begins with an underscore for itself.
+    """
 
     __slots__ = ("delay", "before")
 
@@ -531,9 +578,15 @@ class _Times:
         self.before = before
 
 
+def _seconds(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.seconds(name, value)
+
+
+# -- the decorator ---------------------------------------------------------------------------------
+
+
 @overload
-def background_worker(f: None = None, **options: Any
-                      ) -> Callable[[Callable[..., Any]], Any]: ...
+def background_worker(f: None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 
 
 @overload
@@ -541,18 +594,19 @@ def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
 
 
 def background_worker(f: Any = None, **options: Any) -> Any:
-    """Make a worker of a function. A decorator, with or without parentheses, or called by hand.
+    """Make a worker of a function. A decorator, with or without parentheses, or an ordinary call.
 
     ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
     :class:`BackgroundEventWorker`; ``interval=``, ``delay=``, ``delay_before=`` or ``i=True`` a
-    :class:`BackgroundIntervalWorker`; else a coroutine function makes a :class:`BackgroundAsyncWorker`, and another one a :class:`BackgroundWorker`.
+    :class:`BackgroundIntervalWorker`. Otherwise a coroutine function makes a
+    :class:`BackgroundAsyncWorker`, and a plain function a :class:`BackgroundWorker`. Any thread may
+    call this.
 
     :param f: a function or coroutine function.
-
-    All options of these classes may be given. May be called from any thread.
-
-    :raises InvalidTypeError: (a TypeError) not a function, an option that does not exist, or of a wrong type.
-    :raises InvalidArgumentError: (a ValueError) for an impossible value.
+    :param options: the options of these classes.
+    :raises InvalidTypeError: (a TypeError) not a function, or an unknown option, or a value of a
+        wrong type.
+    :raises InvalidArgumentError: (a ValueError) an impossible value.
 
     >>> @background_worker
     ... def work(items):
@@ -578,11 +632,12 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     return worker
 
 
-#: Which option makes which kind of worker; the first that is given decides.
+#: The kind of worker that each option makes. The first option that is given decides.
 _CHOOSING: dict[str, type[BackgroundWorker]] = {
     "q": BackgroundQueueWorker, "queue": BackgroundQueueWorker,
     "e": BackgroundEventWorker, "event": BackgroundEventWorker,
-    "i": BackgroundIntervalWorker, "interval": BackgroundIntervalWorker, "delay": BackgroundIntervalWorker,
+    "i": BackgroundIntervalWorker, "interval": BackgroundIntervalWorker,
+    "delay": BackgroundIntervalWorker,
     "delay_after": BackgroundIntervalWorker, "delay_before": BackgroundIntervalWorker,
 }
 
@@ -591,8 +646,12 @@ def _is_given(value: Any) -> bool:
     return value is not None and value is not False
 
 
-def _options_for(kind: type[BackgroundWorker], chosen: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a kind of worker takes; refuse unknown ones, and those of another kind."""
+def _options_for(kind: type[BackgroundWorker], chosen: str | None,
+                 options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a kind of worker takes.
+
+    Refuse unknown options and those of another kind.
+    """
     known = {*COMMON_OPTIONS, *_CHOOSING, "overlap"}
     taken = {}
     for option, value in options.items():
@@ -601,12 +660,14 @@ def _options_for(kind: type[BackgroundWorker], chosen: str | None, options: dict
         if option in COMMON_OPTIONS or option in kind._options:
             taken[option] = value
         elif not _is_given(value):
-            pass                            # it asks for nothing
+            pass                            # the same as leaving it out
         elif _modes.legacy:
-            log.debug("background_worker: option %r is ignored, since %r makes a %s", option, chosen, kind.__name__)
+            log.debug("background_worker: option %r is ignored, since %r makes a %s",
+                      option, chosen, kind.__name__)
         elif chosen is None:
-            raise InvalidTypeError(f"background_worker: {option}= is for interval workers; give interval= or delay=, too")
+            raise InvalidTypeError(f"background_worker: {option}= is for interval workers; give "
+                                   "interval= or delay=, too")
         else:
-            raise InvalidTypeError(f"background_worker: {option}= and {chosen}= exclude each other, since {chosen}= makes a "
-                                   f"{kind.__name__}")
+            raise InvalidTypeError(f"background_worker: {option}= and {chosen}= exclude each "
+                                   f"other, since {chosen}= makes a {kind.__name__}")
     return taken

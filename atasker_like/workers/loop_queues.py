@@ -1,14 +1,15 @@
-"""Queue classes whose ``put()`` or ``get()`` is a coroutine function of their own: these run in a loop.
+"""Queue classes whose own ``put()`` or ``get()`` is a coroutine function. It runs in a loop.
 
 ::
 
-    put_threadsafe ──> accepted ──> loop: await queue.put(item) ──> the queue ──> the worker is notified
-                                    loop: await queue.get() ──> fetched ──> the worker is notified
-                                      asked for one item at a time, when the worker has nothing else to do
+    put_threadsafe() ──> accepted ──> loop: await queue.put(item) ──> the queue ──> the worker is notified
+                                      loop: await queue.get() ──> fetched ──> the worker is notified
+                                      one item at a time, when the worker has nothing else to do
 
-An item is in one of these places at any time, so that it can be counted: accepted, about to be put, in the queue, in the
-hand of the ``get()`` that took it, fetched. One lock guards all of them for a queue of asyncio. The places inside of
-another class cannot be seen: an item on its way counts twice for a moment, or, in the hand of its ``get()``, not at all.
+At any time an item is in one place, so that it can be counted: accepted, about to be put, in the
+queue, held by the ``get()`` that took it, or fetched. For a queue of asyncio, one lock guards all
+these places. The inside of another class cannot be seen. There, an item that moves may count twice,
+or not while its ``get()`` holds it.
 """
 from __future__ import annotations
 
@@ -19,22 +20,24 @@ from .._log import log
 from ..engine.loop_mailbox import mailbox_of
 from ..loops import unawaited
 from .item_queues import getting, item_taken, putting
-from .triggers import FIRST_PAUSE, LONGEST_PAUSE, QueueTrigger
+from .triggers import Backoff, QueueTrigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any, Callable
 
-    from .session import Session
+    from .triggers import TriggerSession
 
 __all__ = ["FetchTrigger", "ScheduledPuts"]
 
 
 class ScheduledPuts:
-    """The items that ``put_threadsafe()`` has accepted, and that are not in the queue yet. For any thread.
+    """The items that ``put_threadsafe()`` has accepted and that are not in the queue yet.
 
-    :param name: of the worker, for the log.
+    For any thread.
+
+    :param name: returns the name of the worker, for the log.
     :param lock: guards the items here, and the queue if it is one of asyncio.
     :param emptied: called in the loop when all items have been put.
     """
@@ -43,28 +46,28 @@ class ScheduledPuts:
         self._name = name
         self._emptied = emptied
         self._queue: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None     # where to put; None as long as there is none
+        self._loop: asyncio.AbstractEventLoop | None = None     # where to put (None: nowhere yet)
         self._lock = lock                   # guards what follows
         self._number = 0
-        self._accepted: deque[tuple[int, Any]] = deque()    # each with its number, in order
-        self._putting: dict[int, Any] = {}      # an asyncio task puts each of these
+        self._accepted: deque[tuple[int, Any]] = deque()    # each item with its number, in order
+        self._putting: dict[int, Any] = {}  # an asyncio task puts each of these
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._accepted) + len(self._putting)
 
     def open(self, queue: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """Put what has been accepted, and what will be, in a loop."""
+        """Put the accepted items, and later ones, in a loop."""
         if self._loop is not loop:
             self._queue, self._loop = queue, loop
             self._flush()
 
     def close(self) -> None:
-        """Keep what is accepted from now on."""
+        """Keep the items that are accepted from now on."""
         self._loop = None
 
     def add(self, item: Any) -> None:
-        """Accept an item. It is put behind those that were accepted before."""
+        """Accept an item, to be put behind those that were accepted before."""
         with self._lock:
             self._number += 1
             self._accepted.append((self._number, item))
@@ -74,11 +77,11 @@ class ScheduledPuts:
         loop = self._loop
         if loop is not None and self._accepted and not mailbox_of(loop).post(self._begin, loop):
             self._loop = None
-            log.error("worker %s: %d item(s) cannot be put, since the loop of its queue is closed; they wait for its next start",
-                      self._name(), len(self))
+            log.error("worker %s: %d item(s) cannot be put, since the loop of its queue is closed; "
+                      "they wait for its next start", self._name(), len(self))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the loop: put all that has been accepted, in its order."""
+        """Put all accepted items, in order. For the loop's thread."""
         while True:
             with self._lock:
                 if not self._accepted:
@@ -95,12 +98,15 @@ class ScheduledPuts:
             await self._queue.put(item)
         except CancelledError:              # the loop is about to end
             with self._lock:
-                if self._putting.pop(number, self) is not self:     # else the queue has it
-                    self._accepted = deque(sorted([*self._accepted, (number, item)], key=lambda entry: entry[0]))
+                if self._putting.pop(number, self) is not self:     # else the queue has the item
+                    self._accepted = deque(sorted([*self._accepted, (number, item)],
+                                                  key=lambda entry: entry[0]))
             raise
         except BaseException:
-            log.exception("worker %s: its queue did not take an item, which is lost" if number in self._putting
-                          else "worker %s: the put() of its queue raised after it took an item", self._name())
+            log.exception("worker %s: its queue did not take an item, which is lost"
+                          if number in self._putting
+                          else "worker %s: the put() of its queue raised after it took an item",
+                               self._name())
         with self._lock:
             self._putting.pop(number, None)
             is_last = not self
@@ -109,18 +115,20 @@ class ScheduledPuts:
 
 
 class FetchTrigger(QueueTrigger):
-    """When an item has been fetched from a queue whose ``get()`` is a coroutine function.
+    """One run for each item that is fetched from a queue whose ``get()`` is a coroutine function.
 
     :param queue: the queue.
-    :param before: called in the loop before an item is asked for.
-    :param fetched: called in the loop with an item that has been got, and takes it out of the hand.
+    :param before: called in the loop before an item is requested.
+    :param fetched: called in the loop with this trigger and an item; it ends the holding.
     :param loop: where to fetch.
-    :param holding: has the triggers whose ``get()`` has taken an item and has not returned it.
-    :param name: of the worker, for the log.
+    :param holding: the triggers whose ``get()`` has taken an item and has not returned it.
+    :param name: returns the name of the worker, for the log.
     """
 
-    def __init__(self, queue: Any, before: Callable[[], None], fetched: Callable[[Any, FetchTrigger], None],
-                 loop: asyncio.AbstractEventLoop, holding: set[FetchTrigger], name: Callable[[], str]) -> None:
+    def __init__(self, queue: Any, before: Callable[[], None],
+                 fetched: Callable[[FetchTrigger, Any], None],
+                 loop: asyncio.AbstractEventLoop, holding: set[FetchTrigger],
+                 name: Callable[[], str]) -> None:
         super().__init__()
         self._queue = queue
         self._before = before
@@ -129,17 +137,18 @@ class FetchTrigger(QueueTrigger):
         self._holding = holding
         self._mailbox = mailbox_of(loop)
         self._name = name
-        self._asked = False                 # an item has been asked for; for the ownership's holder, and the loop
+        self._requested = False             # for the holder of the ownership, and the loop
         self._closed = False
-        self._task: asyncio.Task[None] | None = None        # the loop's own, as is what follows
-        self._pause = 0.0
-        self._session: Session | None = None
+        # For the loop's thread:
+        self._task: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._session: TriggerSession | None = None
 
     def item_put(self) -> None:
-        """Nothing follows: the queue tells by its ``get()``."""
+        """Do nothing: the ``get()`` of the queue notices."""
 
     def hold(self, has_item: bool) -> None:
-        """The ``get()`` has taken an item, or has none in its hand. (queue's lock held)"""
+        """Note that the ``get()`` has taken an item, or that it holds none. (queue's lock held)"""
         if has_item:
             self._holding.add(self)
         else:
@@ -148,30 +157,31 @@ class FetchTrigger(QueueTrigger):
     def may_repeat(self) -> bool:
         return bool(self._notes) and super().may_repeat()
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: TriggerSession) -> None:
         self._session = session
 
-    def schedule(self, session: Session) -> None:
-        if self._asked or self.is_exhausted():
+    def schedule(self, session: TriggerSession) -> None:
+        if self._requested or self.is_exhausted():
             return
-        self._asked = True
+        self._requested = True
         if not self._mailbox.post(self._begin, None):
-            log.error("worker %s is stopped: the loop in which its queue runs is closed", self._name())
+            log.error("worker %s is stopped: the loop in which its queue runs is closed",
+                      self._name())
             session.stop_at_once()
 
-    def close(self, session: Session) -> None:
+    def close(self, session: TriggerSession) -> None:
         self._closed = True
         self._mailbox.post(self._cancel, None)
 
     def _begin(self, _: None) -> None:
-        """In the loop: ask for an item."""
         if self._closed:
             return
         self._task = self._loop.create_task(self._fetch())
         unawaited.add(self._task)
 
     def _cancel(self, _: None) -> None:
-        if self._task is not None and self not in self._holding:        # else the item is for the next start
+        # else the item is for the next start
+        if self._task is not None and self not in self._holding:
             self._task.cancel()
 
     async def _fetch(self) -> None:
@@ -184,13 +194,13 @@ class FetchTrigger(QueueTrigger):
             item = await self._queue.get()
         except CancelledError:
             if self in self._holding:
-                log.error("worker %s: the get() of its queue was cancelled after it took an item, which is lost unless it was put "
-                          "back", self._name())
-            self._asked = False
+                log.error("worker %s: the get() of its queue was cancelled after it took an item, "
+                          "which is lost unless it was put back", self._name())
+            self._requested = False
             self.hold(False)
             if self._session.active:
-                log.error("worker %s is stopped: the get() of its queue was cancelled, by what it awaited or with its loop",
-                          self._name())
+                log.error("worker %s is stopped: the get() of its queue was cancelled, by what it "
+                          "awaited or with its loop", self._name())
                 self._session.stop_at_once()
             raise
         except BaseException:
@@ -198,11 +208,9 @@ class FetchTrigger(QueueTrigger):
             self.hold(False)
             self.take_no_more()
             self._session.request_step()
-            # Not at once: nothing else keeps a queue that fails at once from filling the log and a core.
-            self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
-            self._loop.call_later(self._pause, self._begin, None)
+            self._loop.call_later(self._backoff.next_pause(), self._begin, None)
             return
-        self._pause = 0.0
-        self._asked = False
-        self._fetched(item, self)
+        self._backoff.reset()
+        self._requested = False
+        self._fetched(self, item)
         item_taken(self._queue)

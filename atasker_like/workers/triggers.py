@@ -1,22 +1,35 @@
-"""Triggers: when a worker's function is to run. Where it runs, and that it does so once at a time, is the session's to see to.
+"""Triggers: when the function of a worker runs.
 
-What any thread may note at any line is in deques, whose methods are one step each, on a free-threaded build too; all
-else is for who has the session's key.
+The session decides where, and that there is one run at a time.
+
+Any thread may leave a note at any line. Notes are in deques, whose methods are one step each, on a
+free-threaded build too. Everything else is for the holder of the session's ownership.
 """
 from __future__ import annotations
 
-import sys
 from collections import deque
+
+from .._atomics import FREE_THREADED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Protocol
+    from typing import Any, Callable, Protocol
 
     from ..engine.timer import TimerEntry
-    from .session import Session
+
+    class TriggerSession(Protocol):
+        """A session as its trigger sees it."""
+
+        active: bool
+        timer: Any
+
+        def clock(self) -> float: ...
+        def step(self) -> None: ...
+        def request_step(self) -> None: ...
+        def stop_at_once(self) -> None: ...
 
     class Times(Protocol):
-        """What an interval worker says about its times."""
+        """The times of an interval worker."""
 
         keep_interval: bool
         delay_before: float | None
@@ -24,76 +37,109 @@ if TYPE_CHECKING:
         @property
         def delay(self) -> float | None: ...
 
-__all__ = ["OVERLAPS", "ContinuousTrigger", "QueueTrigger", "EventTrigger", "IntervalTrigger", "Trigger"]
+__all__ = ["Backoff", "ContinuousTrigger", "EventTrigger", "IntervalTrigger", "OVERLAPS",
+           "QueueTrigger", "Trigger"]
 
-#: What may become of ticks that come while the function runs. The first is the default.
+#: Policies for ticks that come while the function runs. The first is the default.
 OVERLAPS = ("shift", "skip", "coalesce", "queue")
 
 _NEVER = float("inf")
-#: Ticks that are counted at most. An interval far below what a clock can tell gives an infinite number.
+#: The number of ticks that are counted at most. An interval below the clock's resolution gives an
+#: infinite number.
 _MOST_TICKS = 2.0 ** 53
 
-#: Seconds that a worker of no other trigger pauses after a run that failed: at first, and at most, when it has doubled with
-#: each that followed. One that lasted as long as that is the first of another series.
+#: Seconds of the first and of the longest pause after a failure. A pause doubles with each failure
+#: in a series.
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
-
-#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
-#: others: a note more is left then, whatever it looks like.
-_ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Trigger:
-    """When a worker's function is to run. All methods but ``may_be_due`` and ``call`` are for who has the session's key."""
+    """When the function of a worker runs.
 
-    def begin(self, session: Session) -> None:
+    Only the holder of the session's ownership calls the methods, except :meth:`may_be_due` and
+    :meth:`note`.
+    """
+
+    #: One run follows the other until the worker is stopped.
+    is_continuous = False
+
+    def begin(self, session: TriggerSession) -> None:
         """The session begins."""
 
+    def note(self) -> None:
+        """Note that there may be more to do. For any thread, at any line."""
+
     def may_be_due(self) -> bool:
-        """Say whether :meth:`is_due` should be asked."""
+        """Return True if :meth:`is_due` is to be called."""
         raise NotImplementedError
 
     def is_due(self, now: float) -> bool:
-        """Say whether the function is to run now; what asked for that has been served then."""
+        """Return True, and forget why, if the function is to run now."""
         raise NotImplementedError
 
     def may_repeat(self) -> bool:
-        """Say whether the next run may follow in the same task."""
+        """Return True if the next run may follow in the same task."""
         return False
 
     def run_ended(self, now: float) -> None:
-        """A run has come to its end."""
+        """A run has ended."""
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
-        """The run of this number failed after so many seconds, and the worker goes on all the same."""
+        """The run of this number has failed after so many seconds, and the worker goes on."""
 
-    def schedule(self, session: Session) -> None:
-        """There is nothing to do now: say when there will be."""
+    def schedule(self, session: TriggerSession) -> None:
+        """Nothing is due: have the timer call when something is."""
 
-    def close(self, session: Session) -> None:
+    def close(self, session: TriggerSession) -> None:
         """The session is over."""
 
 
-class _Backoff:
-    """How long a worker pauses after a failed run. Without a pause, one that fails at once fills the log and a core."""
+class Backoff:
+    """The pauses after failures that follow one another.
+
+    They keep such a series from filling the log and a core.
+    """
 
     def __init__(self) -> None:
-        self._failed = -1                   # the number of the last run that failed
         self._pause = 0.0
 
-    def pause_after(self, number: int, seconds: float) -> float:
-        """Return the seconds to pause after the run of this number, which failed after so many seconds."""
-        in_series = number == self._failed + 1 and seconds < LONGEST_PAUSE
-        self._failed = number
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if in_series else FIRST_PAUSE
+    def next_pause(self) -> float:
+        """Return the seconds to pause after one more failure."""
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if self._pause else FIRST_PAUSE
         return self._pause
+
+    def reset(self) -> None:
+        """End the series."""
+        self._pause = 0.0
+
+
+class _RunBackoff(Backoff):
+    """The pauses of a worker after failed runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed = -1                   # the number of the last failed run
+
+    def pause_after(self, number: int, seconds: float) -> float:
+        """Return the seconds to pause after a failed run.
+
+        :param number: of the run.
+        :param seconds: how long it lasted.
+        """
+        if number != self._failed + 1 or seconds >= LONGEST_PAUSE:
+            self.reset()
+        self._failed = number
+        return self.next_pause()
 
 
 class ContinuousTrigger(Trigger):
-    """One run after the other, with a pause after one that failed."""
+    """One run after the other, with a pause after a failed one."""
+
+    is_continuous = True
 
     def __init__(self) -> None:
-        self._backoff = _Backoff()
-        self._until: float | None = None       # it pauses
+        self._backoff = _RunBackoff()
+        self._until: float | None = None    # the end of a pause
         self._entry: TimerEntry | None = None
 
     def may_repeat(self) -> bool:
@@ -108,27 +154,26 @@ class ContinuousTrigger(Trigger):
     def restarted(self, now: float, number: int, seconds: float) -> None:
         self._until = now + self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: Session) -> None:
+    def schedule(self, session: TriggerSession) -> None:
         if self._entry is None and self._until is not None:
             self._entry = session.timer.call_at(self._until, self._pause_ended, session)
 
-    def _pause_ended(self, session: Session) -> None:
-        """The timer's call."""
+    def _pause_ended(self, session: TriggerSession) -> None:
         self._entry = self._until = None
         session.step()
 
-    def close(self, session: Session) -> None:
+    def close(self, session: TriggerSession) -> None:
         session.timer.cancel(self._entry)
 
 
 class EventTrigger(Trigger):
-    """When it is triggered. Several triggers before the run starts are one."""
+    """One run for all triggers that come before it starts."""
 
     def __init__(self) -> None:
-        self.calls: deque[bool] = deque()     # True for a trigger, False for the timer
+        self.calls: deque[bool] = deque()   # True for a trigger, False for the timer
 
     def call(self) -> None:
-        """Any thread, at any line: ask for a run."""
+        """Request a run. For any thread, at any line."""
         self.calls.append(True)
 
     def may_be_due(self) -> bool:
@@ -146,21 +191,26 @@ class EventTrigger(Trigger):
 
 
 class QueueTrigger(Trigger):
-    """When there is an item. The queue itself is not asked here: its class may be anyone's, and block."""
+    """One run for each item.
+
+    The trigger does not ask the queue: its class may be the application's, and may block.
+    """
 
     def __init__(self) -> None:
-        self._notes: deque[None] = deque()    # one at least, when something was put since it was last cleared
-        # Shared without a lock, since each has one writer: the one whose run it is, and the stop.
+        self._notes: deque[None] = deque()      # not empty if an item was put since it was cleared
+        # Shared without a lock, since each has one writer: the current run, and the stop.
         self._taken = 0                         # items, each counted before it is taken
-        self._last: int | None = None           # no item is taken after this number; None is any number
+        # no item is taken after this number (None: no limit)
+        self._last: int | None = None
 
     def item_put(self) -> None:
-        """Any thread, at any line: an item has been put into the queue."""
+        """Note that an item has been put into the queue. For any thread, at any line."""
         self.note()
 
     def note(self) -> None:
-        """Any thread, at any line: there may be an item to take."""
-        if not (_ORDERED and self._notes):
+        # Without the interpreter's lock, other threads may see the write of a note and a read of
+        # the queue in either order: there, each call leaves a note.
+        if FREE_THREADED or not self._notes:
             self._notes.append(None)
 
     def may_be_due(self) -> bool:
@@ -175,26 +225,34 @@ class QueueTrigger(Trigger):
     def may_repeat(self) -> bool:
         if self.is_exhausted():
             return False
-        self._notes.clear()                     # before the queue is looked at: what is put after that leaves a note
+        # before the queue is asked: an item that is put later leaves a note
+        self._notes.clear()
         return True
 
     def item_taken(self) -> None:
-        """An item is about to be taken. An item that is counted at a stop is thus never counted as taken before that."""
+        """Count an item that is about to be taken.
+
+        A stop counts what waits and then reads this number. So it never counts an item as taken
+        that it has not counted as waiting.
+        """
         self._taken += 1
 
     def item_returned(self) -> None:
-        """The item was not taken, or waits again."""
+        """Count an item that was not taken after all, or that waits again."""
         self._taken -= 1
 
     def limit_to(self, waiting: int) -> None:
-        """Take so many more items, which have been counted before this call, and no more.
+        """Take at most so many more items, the number that waited before this call.
 
         Items that are taken between the count and this call make the limit too high, never too low.
         """
         self._last = self._taken + waiting
 
     def take_no_more(self) -> None:
-        """If the items are limited: take none any more, as a stop does not wait for what the queue does not give."""
+        """If there is a limit, take no more items.
+
+        A stop does not wait for items that the queue does not give.
+        """
         if self._last is not None:
             self._last = self._taken
 
@@ -204,12 +262,16 @@ class QueueTrigger(Trigger):
 
 
 class IntervalTrigger(EventTrigger):
-    """At an interval from start to start, or with a delay from end to start; and when it is triggered.
+    """A run at an interval or with a delay, and one when it is triggered.
 
-    A deadline is the one before it and the interval, so nothing drifts. Nobody looks at the clock while the function
-    runs: what becomes of ticks that came meanwhile is worked out when it has ended.
+    An interval counts from start to start, a delay from end to start.
 
-    :param times: the worker, whose ``delay``, ``keep_interval`` and ``delay_before`` are read anew for each run.
+    Each deadline is the previous deadline and the interval, so nothing drifts. While the function
+    runs, nothing reads the clock: the trigger works out at the end of the run which ticks came
+    meanwhile.
+
+    :param times: the worker. Its ``delay``, ``keep_interval`` and ``delay_before`` are read for
+        each run.
     :param overlap: one of :data:`OVERLAPS`.
     :param misfires: called with a number of ticks that are skipped.
     """
@@ -222,14 +284,14 @@ class IntervalTrigger(EventTrigger):
         self._deadline = _NEVER             # of the next run
         self._entry: TimerEntry | None = None
         self._armed_for = _NEVER
-        self._backoff = _Backoff()
-        self._pause = 0.0                   # after a failure, where there is no other
+        self._backoff = _RunBackoff()
+        self._pause = 0.0                   # after a failure, if there is no delay
 
     def _interval(self) -> float:
-        """Return the seconds from start to start, 0 if there are none to keep."""
+        """Return the seconds from start to start, or 0 if the worker keeps no interval."""
         return (self._times.delay or 0.0) if self._times.keep_interval else 0.0
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: TriggerSession) -> None:
         self._deadline = session.clock() + (self._times.delay_before or 0.0)
 
     def may_repeat(self) -> bool:
@@ -246,7 +308,7 @@ class IntervalTrigger(EventTrigger):
         if not interval:
             self._deadline = _NEVER
         elif self._overlap == "shift" and self._deadline + interval <= now:
-            self._deadline = now + interval             # a whole period late: the period counts from here
+            self._deadline = now + interval     # a whole period late: the period counts from here
         else:
             self._deadline += interval
         return True
@@ -262,7 +324,7 @@ class IntervalTrigger(EventTrigger):
         elif self._deadline <= now and self._overlap != "queue":
             over = int(min((now - self._deadline) / interval, _MOST_TICKS)) + 1
             if self._overlap == "coalesce":
-                over -= 1                   # the last of them is run now, for all
+                over -= 1                   # one run follows now, for all of them
             self._misfires(over)
             self._deadline += over * interval
 
@@ -270,16 +332,15 @@ class IntervalTrigger(EventTrigger):
         if not self._times.delay:
             self._pause = self._backoff.pause_after(number, seconds)
 
-    def schedule(self, session: Session) -> None:
+    def schedule(self, session: TriggerSession) -> None:
         if self._armed_for != self._deadline:
             session.timer.cancel(self._entry)
             self._armed_for = self._deadline
-            self._entry = session.timer.call_at(self._deadline, self._tick, session, self._deadline)
+            self._entry = session.timer.call_at(self._deadline, self._tick, session)
 
-    def _tick(self, session: Session, deadline: float) -> None:
-        """The timer's call."""
+    def _tick(self, session: TriggerSession) -> None:
         self.calls.append(False)
         session.step()
 
-    def close(self, session: Session) -> None:
+    def close(self, session: TriggerSession) -> None:
         session.timer.cancel(self._entry)

@@ -10,7 +10,7 @@ from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTy
                           SupervisorStoppedError, background_worker, current_task)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
-from .test_workers import form, held, runs, settled  # noqa: F401
+from .test_workers import form, held, runs, settled      # noqa: F401
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_false_and_restart_always_pauses_too(supervisor, clock, runs):      # no
 
 
 def test_a_failure_after_a_long_run_is_none_of_a_series(supervisor, clock, runs, monkeypatch):      # noqa: F811
-    from atasker_like.workers import session as shifts
+    from atasker_like.workers import runners
 
     worker = background_worker(fails_then(runs, iter(ValueError(n) for n in range(100))), supervisor=supervisor,
                                on_error=lambda: None)
@@ -327,7 +327,7 @@ def test_a_failure_after_a_long_run_is_none_of_a_series(supervisor, clock, runs,
         now[0] += 6.0               # each look at it is that much later
         return now[0]
 
-    monkeypatch.setattr(shifts, "perf_counter", perf_counter)
+    monkeypatch.setattr(runners, "perf_counter", perf_counter)
     worker.start()
     for _ in range(4):
         runs.next()

@@ -9,6 +9,8 @@ import pytest
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor,
                           ThreadQueue, background_task, tmap)
 
+from atasker_like.engine.blocking import deadline_of
+
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import fail_at_one
 
@@ -88,6 +90,120 @@ def test_a_failure_ends_a_bounded_queue_that_is_being_filled(supervisor, hooks):
 
     with pytest.raises(ClosedError, match="giving up"):
         Aside(fill).result()
+
+
+@pytest.fixture(params=["queue", "pool"])
+def bounded(request, supervisor):
+    """A queue with room for one task that waits: its own room, or that of its pool."""
+    arguments = {"workers": 1, "fail_policy": "fail_first"}
+    if request.param == "queue":
+        yield ThreadQueue(size=1, supervisor=supervisor, **arguments)
+    else:
+        with TaskSupervisor(pool_size=1, reserve_normal=0, reserve_high=0) as small:
+            small.set_thread_pool(max_queued=1, on_full="block")
+            yield ThreadQueue(supervisor=small, **arguments)
+
+
+class Failing:
+    """A queue whose only running task fails when it is told to, with a map that waits for room."""
+
+    def __init__(self, queue, must_complete, running):
+        self.go, self.ran = threading.Event(), []
+        self.queue = queue
+        queue.start()
+        self.failing = queue.submit(self.fail)
+        assert self.failing.task.started.wait(PATIENCE)
+        self.waiting = queue.submit(abs, -1, must_complete=must_complete)
+        self.run = Aside(queue.run) if running else None
+        wait_until(lambda: queue._running or not running)
+        self.mapped = Aside(queue.map, self.ran.append, [1, 2])
+        wait_until(lambda: queue._lane.outside or queue._lane.pool._outside)
+
+    def close(self):
+        Aside(self.queue.shutdown).result()
+        assert type(self.failing.exception()) in (ValueError, type(None))      # it has been looked at
+
+    def fail(self):
+        assert self.go.wait(PATIENCE)
+        raise ValueError
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["started", "run"])
+def test_map_blocked_for_room_at_the_first_failure_starts_no_task(bounded, running, monkeypatch):
+    """Its task is accepted when the failure has made room, and the queue does not know the task yet."""
+    scene = Failing(bounded, False, running)
+    enter, paused = bounded._record_accepted, []
+
+    def late(*arguments):
+        assert bounded._callbacks.wait(deadline_of(PATIENCE))
+        paused.append(bounded._lane.paused)
+        enter(*arguments)
+
+    monkeypatch.setattr(bounded, "_record_accepted", late)
+    scene.go.set()
+    with pytest.raises(ClosedError, match="giving up"):
+        scene.mapped.result()
+    monkeypatch.undo()
+    assert running == (scene.run is not None and scene.run.result().failed == 1)
+    assert paused in ([True], []) and scene.ran == [] and scene.waiting.cancelled()
+    scene.close()
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["started", "run"])
+def test_map_blocked_for_room_that_the_failure_does_not_make_is_refused(bounded, running):
+    """What fills the room must complete, and starts when the map has been refused."""
+    scene = Failing(bounded, True, running)
+    scene.go.set()
+    with pytest.raises(ClosedError, match="giving up"):
+        scene.mapped.result()
+    assert scene.waiting.wait(PATIENCE).value == 1 and scene.ran == []
+    assert running == (scene.run is not None and scene.run.result().succeeded == 1)
+    scene.close()
+
+
+def test_map_blocked_for_room_at_the_end_of_a_run_is_refused(bounded):
+    bounded.on_timeout = "complete"
+    scene = Failing(bounded, True, False)
+    run = Aside(bounded.run, timeout=0.01)
+    with pytest.raises(ClosedError, match="giving up"):
+        scene.mapped.result()
+    assert run.result().timed_out and scene.waiting.value() == 1 and scene.ran == []
+    scene.go.set()
+    scene.close()
+
+
+def test_submission_blocked_for_room_at_a_failure_of_a_started_queue_comes_later(bounded):
+    scene = Failing(bounded, True, False)
+    blocked = Aside(bounded.submit, abs, -2)
+    scene.go.set()
+    assert blocked.result().wait(PATIENCE).value == 2
+    with pytest.raises(ClosedError):
+        scene.mapped.result()
+    scene.close()
+
+
+@pytest.mark.parametrize("end", ["cancel", "force"])
+def test_submission_blocked_for_room_in_a_full_pool_is_refused_when_the_queue_is_cancelled(end):
+    gate = threading.Event()
+    with TaskSupervisor(pool_size=1, reserve_normal=0, reserve_high=0) as small:
+        small.set_thread_pool(max_queued=1, on_full="block")
+        busy = [background_task(gate.wait, supervisor=small)(PATIENCE) for _ in range(2)]
+        queue = ThreadQueue(supervisor=small)
+        queue.start()
+        blocked = Aside(queue.submit, abs, -1)
+        wait_until(lambda: queue._lane.pool._outside)
+        Aside(ENDS[end], queue).result()
+        with pytest.raises(ClosedError, match="closed"):
+            blocked.result()
+        gate.set()
+        assert all(task.value(PATIENCE) for task in busy)
 
 
 def test_a_bounded_tmap_tells_which_call_failed():

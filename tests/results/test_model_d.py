@@ -5,9 +5,8 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend,
-                          StoredResult, TaskOptions, TaskState, background_task, current_task,
-                          task_supervisor)
+from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend, StoredResult,
+                          TaskOptions, TaskState, background_task, current_task, task_supervisor)
 
 from ..contract import functions as f
 

@@ -11,6 +11,7 @@ import pytest
 
 from atasker_like import (InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError,
                           WaitTimeoutError, service)
+
 from atasker_like.supervisor.schedulers import ManagedWorker
 
 from .conftest import PATIENCE, wait_until

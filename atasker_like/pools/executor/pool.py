@@ -23,8 +23,8 @@ from collections import deque
 from time import perf_counter
 
 from ..._ids import short_id
-from ..._inspect import described
 from ..._log import log
+from ..._inspect import described
 from ...constants import TaskType
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
@@ -103,7 +103,7 @@ class ExternalPool(Pool):
     def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
         task: Task[Any] = Task(spec, args, kwargs, None)
-        return self.submit(task) or task            # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
@@ -494,3 +494,4 @@ class ExternalPool(Pool):
 
     def kill_all(self) -> None:
         """Nothing to do: the processes are the executor's."""
+

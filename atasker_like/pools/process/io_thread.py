@@ -18,9 +18,10 @@ from .pool_process import PoolProcess, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from .descriptors import Identity
+
 
     class Watched(Protocol):
         """The pool, as far as the watch must know it."""
@@ -48,7 +49,7 @@ class Watch:
         # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
         self._requests: deque[tuple[int, int, PoolProcess]] = deque()
         self._stopping = False
-        self._poll = select.poll()
+        self._poll: Any = None      # the thread's own: with gevent, a poll object serves the thread that registers files
         self._watched: dict[int, PoolProcess] = {}      # the thread's own
         self._files: list[int] = []
         self._own: list[tuple[int, Identity | None]] = []       # the same, each with its file
@@ -63,7 +64,6 @@ class Watch:
             self._reader, self._writer = self._files
             os.set_blocking(self._reader, False)
             os.set_blocking(self._writer, False)
-            self._poll.register(self._reader, select.POLLIN)
             self._thread.start()
         except BaseException:
             if self._thread.is_alive():
@@ -126,9 +126,11 @@ class Watch:
             self._close()
 
     def _serve(self) -> None:
+        self._poll = select.poll()
         poll, watched = self._poll.poll, self._watched
         readable, writable = self._pool.readable, self._pool.writable
         reader, own = self._own[0]
+        self._poll.register(reader, select.POLLIN)
         while True:
             ready = poll()
             if identity(reader) != own:     # before anything is read from files of the application

@@ -33,12 +33,13 @@ from time import monotonic, perf_counter
 from ..._ids import new_id
 from ..._inspect import described, text_of
 from ..._log import log
+from ..._patched import why_no_processes
 from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
 from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
-from ...errors import PoolBrokenError, ProcessDiedError, TaskPicklingError
+from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError, TaskPicklingError
 from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
@@ -143,8 +144,8 @@ class ProcessPool(Upkeep):
         task._queued = perf_counter()
         # Each of these is one line, so that no interrupt comes between having the task run and returning.
         if args or kwargs or spec.blob is None or not spec.plain:
-            return self.submit(task) or task        # type: ignore[func-returns-value]
-        return self._accept(task) or task           # type: ignore[func-returns-value]
+            return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
+        return task if self._accept(task) is None else task     # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
         error = self._pack(task)
@@ -192,7 +193,7 @@ class ProcessPool(Upkeep):
         tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
         if first is not None:
             number_tasks(tasks, first)
-        return self.submit_many(tasks) or tasks     # type: ignore[func-returns-value]
+        return tasks if self.submit_many(tasks) is None else tasks     # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
         good = []
@@ -1059,7 +1060,7 @@ class ProcessPool(Upkeep):
     def _start_watch_first(self, done: Callable[[], None]) -> None:
         try:
             self._start_watch()
-        except OSError as error:
+        except (OSError, SupervisorError) as error:
             log.warning("%s could not start its thread: %s", self.name, error)      # it is tried again with a process
         finally:
             done()
@@ -1068,11 +1069,15 @@ class ProcessPool(Upkeep):
         """Make sure that there is a thread that will see the end of a process.
 
         :raises OSError: the system has none to give, or no file.
+        :raises SupervisorError: the application has replaced what it needs.
         """
         with self.lock:
             try:
                 self.timer.start()
                 if self._watch is None:
+                    reason = why_no_processes()
+                    if reason is not None:
+                        raise SupervisorError(reason)
                     self._watch = Watch(self)
             except (RuntimeError, MemoryError) as error:
                 raise BlockingIOError(EAGAIN, str(error)) from error
@@ -1126,6 +1131,11 @@ class ProcessPool(Upkeep):
             self.killed += len(processes)
         for process in processes:
             kill(process.process)
+
+    def renew_locks(self) -> None:
+        """See :meth:`Pool.renew_locks`."""
+        super().renew_locks()
+        self._template_lock = threading.Lock()
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
@@ -1191,3 +1201,5 @@ class ProcessPool(Upkeep):
         """The process ids of the pool processes."""
         with self.lock:
             return [process.pid for process in self._processes]
+
+

@@ -10,17 +10,20 @@ a pipe that someone else holds open never reports the death at its other end.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import suppress
 
 from ..._log import log
+from ..._patched import close, made_anew
 from ...errors import InvalidArgumentError
 from . import child, log_relay as relay
 from .child import PIPE_SIZE
 from .descriptors import identity, is_own, out_of_the_way
 from .environment import ProcessName
 from .exit_status import files_of
-from .fork_server import after_start, before_start, forget_after_fork, fork_server, server_status
+from .fork_server import (after_start, before_start, fork_server, forget_after_fork,
+                          server_status)
 from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
 from .pool_process import ALIVE, PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent
@@ -149,11 +152,11 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
 
 # -- pipes, and processes forked by others -------------------------------------------------------------
 
-_start_lock = threading.Lock()              # one process at a time is started, of all pools
+_start_lock = made_anew(lambda: threading.Lock())       # one process at a time is started, of all pools
 #: The parent's ends, which no forked process may keep open, and the files that they lead to.
 _pipes: dict[int, tuple[Connection | socket, Identity | None]] = {}
-_pipes_lock = threading.Lock()              # guards _pipes
-_kept = threading.local()                   # .pipes: the ends of the process that this thread is starting
+_pipes_lock = made_anew(lambda: threading.Lock())       # guards _pipes
+_kept = made_anew(lambda: threading.local())            # .pipes: the ends of the process that this thread is starting
 
 
 def start_lock() -> threading.Lock:
@@ -204,15 +207,16 @@ def close_pipe(pipe: Connection | socket) -> None:
     """Close one of the parent's ends; nothing happens when it is closed."""
     with _pipes_lock:
         entry = _pipes.pop(id(pipe), None)
-    if entry is not None and _is_lost(*entry):
-        lost: Any = pipe                # its number is not closed, now or later
-        if hasattr(lost, "detach"):
-            lost.detach()
+    is_lost = entry is not None and _is_lost(*entry)
+    end: Any = pipe
+    with suppress(OSError):             # closed here
+        fd = end.fileno()
+        if hasattr(end, "detach"):
+            end.detach()
         else:
-            lost._handle = None
-        return
-    with suppress(OSError):
-        pipe.close()
+            end._handle = None
+        if not is_lost:                 # otherwise its number is the application's, now and later
+            close(fd)
 
 
 def _move(end: Connection, keep: bool) -> Connection:

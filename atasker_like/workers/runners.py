@@ -1,0 +1,580 @@
+"""Runners: have the function of a worker run in a pool thread, in a loop or in a pool process.
+
+::
+
+    Session ── submit() ──> Runner ── a task ──> pool: the function, once or several times
+       ^                                            │
+       └── run_ended() ── when task and function <──┘
+
+A runner belongs to one session. It runs the function for one item at a time, counts what happens,
+and applies the restart policy. The session owns everything else: when to run, and when to stop.
+"""
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextvars import Context, copy_context
+from time import perf_counter
+
+from .._atomics import Token
+from .._inspect import shown, text_of
+from .._log import log
+from ..constants import TT_COROUTINE, TT_MP, TT_THREAD
+from ..engine.current import current_task
+from ..engine.spec import TaskSpec
+from ..engine.task import CANCELED, Task
+from ..errors import SupervisorStoppedError, TaskCancelledError
+from ..options import TaskOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, Generator, Protocol
+
+    from ..constants import TaskType
+    from ..supervisor.supervisor import TaskSupervisor
+    from .triggers import Trigger
+
+    class RunWorker(Protocol):
+        """A worker as its runners see it."""
+
+        name: str
+        priority: int
+        supervisor: TaskSupervisor
+        restart_policy: str
+        max_restarts: int | None
+        within: float
+        last_executed: float
+        _runs: int
+        _restarted: int
+        _last_duration: float | None
+
+        def error(self) -> None: ...
+        def _count(self, seconds: float, failed: bool = False) -> None: ...
+        def _next_item(self, trigger: Any) -> tuple[Any, ...] | None: ...
+        def _return_item(self, taken: tuple[Any, ...], trigger: Any) -> None: ...
+        def _item_done(self, trigger: Any) -> None: ...
+
+    class RunSession(Protocol):
+        """A session as its runner sees it."""
+
+        active: bool
+        task: Task[Any] | None
+        caller: int | None
+
+        def clock(self) -> float: ...
+        def run_ended(self) -> None: ...
+        def fail(self, why: str) -> None: ...
+        def stop_worker(self) -> None: ...
+
+__all__ = ["Call", "RESTARTS", "Runner", "make_runner"]
+
+#: When a worker goes on after a run that failed or returned False.
+RESTARTS = ("always", "on_failure", "never")
+
+#: Seconds that a worker keeps a slot while other tasks wait for one.
+SLICE = 0.001
+
+_STOPPED = "its supervisor takes no tasks any more"
+
+
+class Call:
+    """A checked call of a worker's function.
+
+    :param wants_id: the function takes ``_task_id``.
+    :param to_result: ``process_result()`` of a worker whose ``run()`` is static.
+    :param loop: where a coroutine function runs.
+    """
+
+    __slots__ = ("function", "args", "kwargs", "tt", "wants_id", "to_result", "loop")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+                 tt: TaskType,
+                 wants_id: bool, to_result: Callable[[Any], Any] | None,
+                 loop: asyncio.AbstractEventLoop | None) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.tt = tt
+        self.wants_id = wants_id
+        self.to_result = to_result
+        self.loop = loop
+
+
+class _Run:
+    """One submission of the function.
+
+    The run is over when its task and the function have both ended.
+
+    They end in either order: a task may be cancelled, abandoned or completed early while its
+    function still runs.
+    """
+
+    __slots__ = ("_beginning", "_end", "task", "accepted", "item")
+
+    def __init__(self) -> None:
+        self.task: Task[Any] | None = None
+        self.item: tuple[Any, ...] | None = None    # if it is taken before the task begins
+        self.accepted = False                       # the pool has the task, which can be cancelled
+        self._beginning = Token()
+        self._end = Token()
+
+    def begin(self) -> bool:
+        """Return True for the first caller: the function, or a caller that prevents it."""
+        return self._beginning.take()
+
+    def is_last(self) -> bool:
+        """Return False for the first of the two that end, and True for the second."""
+        return not self._end.take()
+
+
+class _Yield:
+    """Suspends the awaiting coroutine for one iteration of the loop."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Runner:
+    """Runs the function of one session. Subclasses choose where."""
+
+    def __init__(self, session: RunSession, worker: RunWorker, trigger: Trigger,
+                 call: Call) -> None:
+        supervisor = worker.supervisor
+        self.session = session
+        self.worker = worker
+        self.trigger = trigger
+        self.pool: Any = supervisor.pool_for(call.tt)
+        self.threads: Any = supervisor.pool_for(TT_THREAD)
+        self.function = call.function
+        self.args = call.args
+        self.kwargs = call.kwargs
+        self.to_result = call.to_result
+        self.wants_id = call.wants_id and call.tt != TT_MP   # else the process passes it
+        self.context = copy_context()
+        self._restarts: deque[float] = deque()  # times of the last ones, if max_restarts is set
+        self.spec = TaskSpec(self.pool, self._target(),
+                             TaskOptions(name=worker.name, priority=worker.priority),
+                             call.tt, loop=call.loop, worker=worker,
+                             takes_id=call.wants_id and call.tt == TT_MP)
+        specs = supervisor._supervisor_parts.specs
+        specs.watch(self.spec)
+        self.start: Any = specs.starter(self.spec)
+
+    def submit(self) -> bool:
+        """Have the function run. Return False if that is not possible. (ownership held)"""
+        raise NotImplementedError
+
+    def withdraw(self) -> None:
+        """If the run has not begun, end it without running the function."""
+
+    def clear(self) -> None:
+        """Drop the arguments of the function."""
+        self.args, self.kwargs, self.context = (), {}, Context()
+
+    def _target(self) -> Callable[..., Any]:
+        """Return the function of the tasks."""
+        raise NotImplementedError
+
+    def _take_item(self) -> tuple[Any, ...] | None:
+        """Return the next item if the session is active and there is one.
+
+        For a thread outside the slots.
+        """
+        if not self.session.active:
+            return None
+        self.session.caller = threading.get_ident()
+        item = self.worker._next_item(self.trigger)
+        self.session.caller = None
+        return item
+
+    def _keywords(self) -> dict[str, Any]:
+        task = self.session.task
+        return dict(self.kwargs,
+                    _task_id=task.id) if self.wants_id and task is not None else self.kwargs
+
+    # -- how a run ended ---------------------------------------------------------------------------
+
+    def _returned(self, result: Any, began: float) -> None:
+        self.worker._count(perf_counter() - began)
+        if result is False and (self.worker.restart_policy != "always"
+                                or not self._may_restart("returned False", began)):
+            self.session.stop_worker()
+
+    def _failed(self, error: BaseException, began: float) -> None:
+        """Count a failure, call the error handler and apply the restart policy.
+
+        For an ``except`` block.
+        """
+        worker, session = self.worker, self.session
+        worker._count(perf_counter() - began, failed=True)
+        if isinstance(error,
+                      TaskCancelledError) and (not session.active or self.trigger.is_continuous):
+            session.stop_worker()               # it was asked to end, and did
+            return
+        try:
+            worker.error()
+        except BaseException:
+            log.exception("worker %s: its error handler raised", worker.name)
+        if not session.active:
+            return
+        if worker.restart_policy == "never":
+            log.error("worker %s is stopped: its function raised %s, and it is not to be restarted",
+                      worker.name,
+                      type(error).__name__)
+            session.stop_worker()
+        elif not self._may_restart(f"raised {type(error).__name__}", began):
+            session.stop_worker()
+
+    def _may_restart(self, why: str, began: float) -> bool:
+        """Count a restart. Return False, with an error in the log, if there were too many."""
+        worker, most = self.worker, self.worker.max_restarts
+        if most is not None:
+            now = self.session.clock()
+            restarts = self._restarts
+            while restarts and restarts[0] <= now - worker.within:
+                restarts.popleft()
+            if len(restarts) >= most:
+                log.error("worker %s is stopped: its function %s, after %d restart(s) within %g s; "
+                          "mend it and start it again, or raise max_restarts",
+                          worker.name, why, most, worker.within)
+                return False
+            restarts.append(now)
+        worker._restarted += 1
+        self.trigger.restarted(self.session.clock(), worker._runs, perf_counter() - began)
+        return True
+
+
+class _PoolRunner(Runner):
+    """Runs the function in this process, as a task of a pool."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._run: _Run | None = None
+
+    def submit(self) -> bool:
+        run = self._run = _Run()
+        task: Task[Any] = Task(self.spec, (run,), None, self.context.copy())
+        task._watchers = [lambda: self._task_ended(run, task)]
+        self.session.task = run.task = task
+        try:
+            if not self.pool.admit(task):
+                return False
+        except Exception as error:          # the loop is closed
+            log.error("worker %s: %s", self.worker.name, error)
+            return False
+        self._accepted(run)
+        return True
+
+    def _accepted(self, run: _Run) -> None:
+        run.accepted = True
+        if not self.session.active:
+            self._withdraw(run)             # the stop came before the run could be withdrawn
+
+    def withdraw(self) -> None:
+        run = self._run
+        if run is not None:
+            self._withdraw(run)
+
+    def _withdraw(self, run: _Run) -> None:
+        task = run.task
+        if task is not None and run.accepted and run.begin():
+            task.cancel()
+            self._return_item(run)
+            self._function_ended(run)
+
+    def _return_item(self, run: _Run) -> None:
+        """Keep the item of a run that never began for a later run."""
+        item, run.item = run.item, None
+        if item is not None:
+            self.worker._return_item(item, self.trigger)
+
+    def _task_ended(self, run: _Run, task: Task[Any]) -> None:
+        """Called in the thread that made the task final. (no lock)"""
+        never_ran = run.begin()
+        if task._status == CANCELED:
+            if self.trigger.is_continuous:
+                self.session.fail("its task was cancelled")
+        elif never_ran:
+            error = task.exception(0)
+            if error is not None:
+                self.session.fail(text_of(error))
+        if never_ran:
+            self._return_item(run)
+            self.trigger.note()
+        if never_ran or run.is_last():
+            self._run_ended()
+
+    def _function_ended(self, run: _Run) -> None:
+        if run.is_last():
+            self._run_ended()
+
+    def _run_ended(self) -> None:
+        self._run = None
+        self.session.run_ended()
+
+
+class _ThreadRunner(_PoolRunner):
+    """Runs the function in a pool thread, several times in one task."""
+
+    def _target(self) -> Callable[..., Any]:
+        return self._run_in_thread
+
+    def _run_in_thread(self, run: _Run) -> None:
+        if not run.begin():
+            return
+        session = self.session
+        if session.task is None:            # put_task() has not returned yet
+            session.task = current_task()
+        item, run.item = run.item, None
+        try:
+            if self.trigger.is_continuous and self.to_result is None:
+                self._repeat()
+                return
+            began = perf_counter()
+            while self._run_once(item) and session.active and self._may_repeat(began):
+                item = None
+        finally:
+            self._function_ended(run)
+
+    def _may_repeat(self, began: float) -> bool:
+        """Return True if the next run may follow in the same task."""
+        if self.pool.admission.waiting and perf_counter() - began > SLICE:
+            self.trigger.note()             # the next run comes behind what waits for the slot
+            return False
+        return self.trigger.may_repeat()
+
+    def _repeat(self) -> None:
+        """Run the function of a plain worker in one slot until another task may have it.
+
+        Everything that stays the same is looked up once. A run that does nothing thus costs a few
+        operations beside its call.
+        """
+        worker, session, trigger = self.worker, self.session, self.trigger
+        function, args, keywords = self.function, self.args, self._keywords()
+        admission, clock = self.pool.admission, perf_counter
+        session.caller = threading.get_ident()
+        try:
+            began = worker.last_executed = clock()
+            until = began
+            while True:
+                try:
+                    result = function(*args, **keywords)
+                except BaseException as error:
+                    self._failed(error, began)
+                    result = None
+                    if not session.active or not trigger.may_repeat():
+                        return
+                    now = clock()
+                else:
+                    if result is False:
+                        self._returned(result, began)
+                        if not session.active or not trigger.may_repeat():
+                            return
+                        now = clock()
+                    else:
+                        now = clock()
+                        worker._runs += 1
+                        if not session.active:
+                            worker._last_duration = now - began
+                            return
+                # once a millisecond, or after each run that takes longer
+                if now > until:
+                    worker._last_duration = now - began
+                    if admission.waiting and self.pool.wants_slot():
+                        return              # behind what waits for the slot
+                    until = now + SLICE
+                began = worker.last_executed = now
+        finally:
+            session.caller = None
+
+    def _run_once(self, item: tuple[Any, ...] | None) -> bool:
+        """Run the function for an item, or for the next one. Return False if there is none."""
+        worker = self.worker
+        self.session.caller = threading.get_ident()
+        try:
+            if item is None:
+                item = worker._next_item(self.trigger)
+            if item is None:
+                return False
+            began = worker.last_executed = perf_counter()
+            try:
+                result = self.function(*item, *self.args, **self._keywords())
+                if self.to_result is not None and result is not False:
+                    result = self.to_result(result)
+            except BaseException as error:
+                self._failed(error, began)
+            else:
+                self._returned(result, began)
+            finally:
+                worker._item_done(self.trigger)
+        finally:
+            self.session.caller = None
+        return True
+
+
+class _PutTaskRunner(_ThreadRunner):
+    """Submits each run by the ``put_task()`` of a supervisor that an application has derived."""
+
+    def submit(self) -> bool:
+        run = self._run = _Run()
+        self.threads.beside(lambda: self._put(run))     # put_task() is code of the application
+        return True
+
+    def _may_repeat(self, began: float) -> bool:
+        if self.trigger.is_continuous:
+            return super()._may_repeat(began)
+        self.trigger.note()
+        return False                        # each run is a task
+
+    def _put(self, run: _Run) -> None:
+        began = perf_counter()
+        session = self.session
+        run.item = self._take_item()
+        if run.item is None:
+            run.begin()
+            self._run_ended()
+            return
+        task: Any = None
+        try:
+            task = self.context.copy().run(self.start, self.spec, (run,), None)
+            if not isinstance(task, Task):
+                session.fail(f"put_task() of its supervisor returned {shown(task)} instead of a "
+                             "task")
+        except SupervisorStoppedError:
+            if run.begin():
+                self._return_item(run)
+                session.fail(_STOPPED)
+                self._run_ended()
+                return
+        except BaseException as error:
+            log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out",
+                          self.worker.name,
+                          type(error).__name__)
+            if session.active and not self._may_restart("could not be submitted", began):
+                session.stop_worker()
+        if isinstance(task, Task):
+            session.task = run.task = task
+            task.add_done_callback(lambda task: self._task_ended(run, task))
+            self._accepted(run)
+        elif run.begin():
+            self.worker._item_done(self.trigger)
+            self.trigger.note()
+            self._run_ended()
+        else:                               # it was submitted all the same
+            self._function_ended(run)
+
+
+class _LoopRunner(_PoolRunner):
+    """Runs a coroutine function in a loop. Between two runs, other coroutines of the loop run."""
+
+    def _target(self) -> Callable[..., Any]:
+        return self._run_in_loop
+
+    async def _run_in_loop(self, run: _Run) -> None:
+        from asyncio import CancelledError
+
+        if not run.begin():
+            return
+        worker, session = self.worker, self.session
+        try:
+            while True:
+                item = worker._next_item(self.trigger)
+                if item is None:
+                    return
+                began = worker.last_executed = perf_counter()
+                try:
+                    result = await self.function(*item, *self.args, **self._keywords())
+                except CancelledError:
+                    worker._count(perf_counter() - began)
+                    self.trigger.note()
+                    if session.active and not self._cancel_requested():
+                        log.exception("worker %s: a run of it was cancelled, by what it awaited or "
+                                      "by its loop",
+                                      worker.name)
+                    raise
+                except BaseException as error:
+                    self._failed(error, began)
+                else:
+                    self._returned(result, began)
+                finally:
+                    worker._item_done(self.trigger)
+                if not session.active or not self.trigger.may_repeat():
+                    return
+                await _Yield()
+        finally:
+            self._function_ended(run)
+
+    def _cancel_requested(self) -> bool:
+        return bool(getattr(getattr(self.session.task, "_extra", None), "cancel_requested", False))
+
+
+class _ProcessRunner(Runner):
+    """Runs a static ``run()`` in a pool process, one task for each run."""
+
+    def _target(self) -> Callable[..., Any]:
+        return self.function
+
+    def submit(self) -> bool:
+        self.threads.beside(self._send)     # pickling is code of the application, and may take long
+        return True
+
+    def _send(self) -> None:
+        worker, session = self.worker, self.session
+        item = self._take_item()
+        if item is None:
+            session.run_ended()
+            return
+        began = worker.last_executed = perf_counter()
+        try:
+            self.trigger.note()
+            task: Any = self.start(self.spec, (*item, *self.args), dict(self.kwargs) or None)
+            if not isinstance(task, Task):
+                raise TypeError(f"put_task() of its supervisor returned {shown(task)} instead of a "
+                                "task")
+        except SupervisorStoppedError:
+            worker._return_item(item, self.trigger)
+            session.fail(_STOPPED)
+            session.run_ended()
+        except BaseException as error:
+            self._failed(error, began)
+            worker._item_done(self.trigger)
+            session.run_ended()
+        else:
+            session.task = task
+            task.add_done_callback(lambda task: self._process_ended(task, began))
+
+    def _process_ended(self, task: Task[Any], began: float) -> None:
+        session = self.session
+        session.caller = threading.get_ident()
+        try:
+            result = task.value(0)
+            if self.to_result is not None and result is not False:
+                result = self.to_result(result)
+        except TaskCancelledError:
+            self.worker._count(perf_counter() - began)
+            if self.trigger.is_continuous:
+                session.fail("its task was cancelled")
+        except BaseException as error:
+            self._failed(error, began)
+        else:
+            self._returned(result, began)
+        finally:
+            self.worker._item_done(self.trigger)
+            session.caller = None
+        session.run_ended()
+
+
+def make_runner(session: RunSession, worker: RunWorker, trigger: Trigger, call: Call) -> Runner:
+    """Return the runner for a call.
+
+    The type of the task and the ``put_task()`` of the supervisor decide.
+    """
+    kind: type[Runner] = _ThreadRunner
+    if call.tt == TT_MP:
+        kind = _ProcessRunner
+    elif call.tt == TT_COROUTINE:
+        kind = _LoopRunner
+    elif worker.supervisor._supervisor_parts.specs.overrides_put_task():
+        kind = _PutTaskRunner
+    return kind(session, worker, trigger, call)
