@@ -8,7 +8,7 @@ from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
 from ..engine.task import FINAL
 from ..errors import InvalidTypeError
-from ..waiting import _watch_progress
+from ..waiting import show_progress
 from .base import TaskQueue
 from .fronts import call_after_hooks
 from .groups import SyncTaskGroup
@@ -72,7 +72,7 @@ class _BlockingQueue(TaskQueue):
                 self._begin_run(run, fail_policy)
                 self._update_lane()
                 if progress:
-                    _watch_progress(self._tasks[self._reported:], deadline)
+                    show_progress(self._tasks[self._reported:], deadline)
                 timed_out = self.mode != "finite" and not self._wait_end(deadline)
                 seen = None if timed_out else self._finish(deadline, None)
                 if seen is None:
@@ -164,7 +164,7 @@ class _BlockingQueue(TaskQueue):
                 self._started = True
                 self._update_lane()
         if progress:
-            _watch_progress(self._tasks[self._reported:], deadline)
+            show_progress(self._tasks[self._reported:], deadline)
         if self._finish(deadline, deadline) is None:
             raise self._timeout_error(timeout)
 

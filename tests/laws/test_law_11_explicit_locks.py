@@ -334,13 +334,13 @@ def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
         assert [each for sender, each in made if sender == number] == list(range(count))
 
 
-class HesitatingArrivals(waiting_module._Arrivals):
+class HesitatingQueue(waiting_module._CompletionQueue):
     _ended = hesitating("ended")
     _waiting = hesitating("waiting")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [waiting_module._Arrivals, HesitatingArrivals])
+@pytest.mark.parametrize("kind", [waiting_module._CompletionQueue, HesitatingQueue])
 def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     """The one who takes them is told of each, however its looks and their ends are mixed."""
     supervisor = make()
@@ -349,13 +349,13 @@ def test_tasks_arrive_once_each_while_they_end_in_many_threads(make, kind):
     gate.reached()
     tasks = [[supervisor.put_task(len, ("",)) for _ in range(10)] for _ in range(THREADS)]
     waited = [task for some in tasks for task in some]
-    arrivals, taken = kind(waited), []
+    completed, taken = kind(waited), []
 
     def take():
         deadline = monotonic() + PATIENCE
         while len(taken) < len(waited) and monotonic() < deadline:
-            if arrivals.wait(deadline):
-                taken.append(arrivals.take())
+            if completed.wait(deadline):
+                taken.append(completed.take())
 
     taker = started(take)
     together(lambda number: [task.mark_completed() for task in tasks[number]])
