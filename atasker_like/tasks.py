@@ -1,4 +1,4 @@
-"""How people use it: the supervisor of the process, the decorator, waiting, and the bridge for coroutines."""
+"""The supervisor of the process, the decorator of tasks, and process tasks for coroutines."""
 from __future__ import annotations
 
 from collections import deque
@@ -19,39 +19,33 @@ from .supervisor.supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, TypeVar, overload
+    from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, overload
 
     from ._checks import Seconds
-
-    T = TypeVar("T")
-    R = TypeVar("R")
-else:
-    def overload(function):
-        return function
 
 __all__ = ["BoundTask", "background_task", "co_mp_apply", "current_task", "task_supervisor"]
 
 #: The supervisor of this process.
 task_supervisor = TaskSupervisor("default")
 
-#: Tasks that ``map`` submits at a time.
-_CHUNK = 512
+#: Calls that ``map`` submits at a time.
+_BATCH = 512
 
 _OPTION_NAMES = TaskOptions.__slots__
 
-#: What decorated functions take beside them: where their calls run.
-_WHERE = ("tt", "callback", "loop", "supervisor", "lane")
+#: The options of decorated functions beside them.
+_ROUTING = ("tt", "callback", "loop", "supervisor", "lane")
 
 
 class BoundTask(Decorated):
-    """A function whose calls are tasks: what ``@background_task`` makes.
+    """A function whose calls are tasks; ``@background_task`` makes it.
 
-    Calling it submits the call, with all arguments untouched, and returns its :class:`Task`. It may be called
-    from any thread. ``__wrapped__`` is the function itself.
+    A call submits a task, with all arguments untouched, and returns the :class:`Task`. Any thread
+    may call it. ``__wrapped__`` is the function itself.
 
-    It can be copied and pickled with its options, and one of a method with its object. A pickle does not hold
-    the supervisor: in another process, the task runs under the supervisor that the function is decorated with
-    there.
+    It can be copied and pickled with its options, and that of a method with its object. A pickle
+    does not hold the supervisor: in another process, the task runs under the supervisor with which
+    the function is decorated there.
     """
 
     __slots__ = ("_spec", "_start", "_supervisor")
@@ -60,10 +54,12 @@ class BoundTask(Decorated):
                  callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
                  lane: Any = None) -> None:
         if not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
+                                   f"{type(supervisor).__name__}")
         super().__init__(function)
-        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop, lane=lane,
-                                                    named_id=_modes.legacy)
+        self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop,
+                                                    lane=lane, named_id=_modes.legacy)
+        # Bound once: a call goes straight to the pool.
         self._start = supervisor._supervisor_parts.specs.starter(self._spec)
         self._supervisor = supervisor
 
@@ -71,49 +67,54 @@ class BoundTask(Decorated):
         return self._start(self._spec, args, kwargs or None)
 
     def options(self, **changes: Any) -> BoundTask:
-        """Return a copy whose calls have other options: ``fetch.options(priority=TASK_HIGH)(url)``.
+        """Return a copy with other options: ``fetch.options(priority=TASK_HIGH)(url)``.
 
-        Takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop``, ``lane`` and ``supervisor``.
+        It takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop``, ``lane`` and
+        ``supervisor``.
 
         :raises InvalidTypeError: (a TypeError) for an option that does not exist.
         """
         spec = self._spec
-        others = {name: changes.pop(name) for name in _WHERE if name in changes}
+        routing = {name: changes.pop(name) for name in _ROUTING if name in changes}
         for name in changes:
             if name not in _OPTION_NAMES:
-                raise unknown_option(name, [*_OPTION_NAMES, *_WHERE], f"the task {spec.name}")
-        return BoundTask(spec.function, spec.options.replace(**changes), others.get("tt", spec.tt),
-                         others.get("callback", spec.callback), others.get("loop", spec.loop),
-                         self._supervisor if others.get("supervisor") is None else others["supervisor"],
-                         others.get("lane", spec.lane))
+                raise unknown_option(name, [*_OPTION_NAMES, *_ROUTING], f"the task {spec.name}")
+        supervisor = routing.get("supervisor")
+        return BoundTask(spec.function, spec.options.replace(**changes), routing.get("tt", spec.tt),
+                         routing.get("callback", spec.callback), routing.get("loop", spec.loop),
+                         self._supervisor if supervisor is None else supervisor,
+                         routing.get("lane", spec.lane))
 
     def map(self, items: Iterable[Any], buffersize: int | None = None) -> Iterator[Any]:
-        """Submit a call for each item, with the item as its one argument; yield the results in order.
+        """Submit a call for each item; yield the results in order.
 
-        :param items: any iterable. Without a buffersize all calls are submitted here and now.
-        :param buffersize: at most so many calls are submitted ahead of the result that is yielded next, and
-            so many items taken from the iterable.
-        :raises Exception: what a call raised, when its turn comes; the calls behind it are cancelled.
+        :param items: any iterable; each item is the one argument of a call.
+        :param buffersize: the calls that are submitted ahead of the result that is yielded next, at
+            most, and the items that are taken ahead (default: all are submitted at once).
+        :raises Exception: what a call raised, in the position of its result; the calls after it are
+            cancelled.
 
         >>> list(background_task(abs).map([-1, 2, -3]))
         [1, 2, 3]
         """
         return self._map(zip(items), buffersize)
 
-    def starmap(self, items: Iterable[Iterable[Any]], buffersize: int | None = None) -> Iterator[Any]:
-        """The same as :meth:`map`, with each item unpacked into positional arguments."""
+    def starmap(self, items: Iterable[Iterable[Any]],
+                buffersize: int | None = None) -> Iterator[Any]:
+        """Do the same as :meth:`map`, with each item unpacked into positional arguments."""
         return self._map(map(tuple, items), buffersize)
 
     def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None) -> Iterator[Any]:
         if buffersize is None:
             tasks: list[Task[Any]] = []
-            chunk = list(islice(calls, _CHUNK))
-            if len(chunk) < _CHUNK:
-                # One line, so that no interrupt comes between having them run and returning.
-                return _results(self._supervisor._supervisor_parts.specs.start_many(self._spec, chunk) if chunk else tasks)
-            calls = chain(chunk, calls)
+            batch = list(islice(calls, _BATCH))
+            if len(batch) < _BATCH:
+                specs = self._supervisor._supervisor_parts.specs
+                # One line, so that no interrupt comes between the submission and the return.
+                return _results(specs.start_many(self._spec, batch) if batch else tasks)
+            calls = chain(batch, calls)
             try:
-                while self._submit_some(calls, _CHUNK, tasks):
+                while self._submit_batch(calls, _BATCH, tasks):
                     pass
                 return _results(tasks)
             except BaseException:
@@ -127,23 +128,25 @@ class BoundTask(Decorated):
         try:
             while True:
                 if more and len(pending) < buffersize:
-                    more = self._submit_some(calls, min(_CHUNK, buffersize - len(pending)), pending)
+                    more = self._submit_batch(calls, min(_BATCH, buffersize - len(pending)),
+                                              pending)
                 if not pending:
                     return
                 yield pending.popleft().value()
         finally:
             cancel_many(list(pending))
 
-    def _submit_some(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: Any) -> bool:
-        """Submit the next calls together; False when there are no more."""
-        chunk = list(islice(calls, most))
-        if chunk:
-            tasks += self._supervisor._supervisor_parts.specs.start_many(self._spec, chunk)
-        return len(chunk) == most
+    def _submit_batch(self, calls: Iterator[tuple[Any, ...]], most: int, tasks: Any) -> bool:
+        """Submit the next calls together; return False if there are no more."""
+        batch = list(islice(calls, most))
+        if batch:
+            tasks += self._supervisor._supervisor_parts.specs.start_many(self._spec, batch)
+        return len(batch) == most
 
     def _with(self, function: Callable[..., Any]) -> BoundTask:
         spec = self._spec
-        return BoundTask(function, spec.options, spec.tt, spec.callback, spec.loop, self._supervisor, spec.lane)
+        return BoundTask(function, spec.options, spec.tt, spec.callback, spec.loop,
+                         self._supervisor, spec.lane)
 
     def _changes_to(self, found: BoundTask) -> dict[str, Any]:
         spec, other = self._spec, found._spec
@@ -172,8 +175,9 @@ class BoundTask(Decorated):
         name: str = lane.name
         if self._supervisor._supervisor_parts.specs.knows(lane):
             return name
-        raise TaskPicklingError(f"the task {self._spec.name} cannot be pickled with its lane, {lane!r}: make the lane "
-                                "with task_supervisor.lane(), and give the task the name of the lane")
+        raise TaskPicklingError(f"the task {self._spec.name} cannot be pickled with its lane, "
+                                f"{lane!r}: make the lane with task_supervisor.lane(), and give "
+                                "the task the name of the lane")
 
     def __repr__(self) -> str:
         return f"<background_task {self._spec.name}>"
@@ -183,7 +187,10 @@ class BoundTask(Decorated):
 
 
 class _ClassTask(Decorated):
-    """A class method whose calls are tasks. A classmethod around a BoundTask would bind calls, but not ``options``."""
+    """A class method whose calls are tasks.
+
+    A classmethod around a BoundTask would bind calls, but not ``options``.
+    """
 
     __slots__ = ("_task",)
 
@@ -196,48 +203,56 @@ class _ClassTask(Decorated):
 
 
 def _decorated(function: Any, options: dict[str, Any]) -> BoundTask:
-    """What a pickled task is made with that is not found under its name."""
+    """Make a pickled task whose function is not found under its name."""
     task: BoundTask = background_task(function, **options)
     return task
 
 
 def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
-    """Yield values in order, letting go of each task; whatever is left when the iterator ends is cancelled."""
+    """Yield values in order, and drop each task; cancel the others when the iterator is closed."""
     tasks.reverse()
     try:
         while tasks:
-            yield tasks.pop().value()       # in no variable: who takes one result at a time holds one
+            yield tasks.pop().value()       # in no variable, which would keep the task
     finally:
         cancel_many(tasks[::-1])
 
 
-@overload
-def background_task(f: None = None, **options: Any) -> Callable[[Callable[..., Any]], BoundTask]: ...
+if TYPE_CHECKING:
+    @overload
+    def background_task(f: None = None,
+                        **options: Any) -> Callable[[Callable[..., Any]], BoundTask]: ...
 
-
-@overload
-def background_task(f: Callable[..., Any], **options: Any) -> BoundTask: ...
+    @overload
+    def background_task(f: Callable[..., Any], **options: Any) -> BoundTask: ...
 
 
 def background_task(f: Any = None, **options: Any) -> Any:
-    """Make the calls of a function tasks. A decorator, with or without parentheses, or called by hand.
+    """Make the calls of a function tasks. A decorator, with or without parentheses.
 
-    :param f: a function, coroutine function, method, static method or class method. The task of a class has the
-        instance as its value. A generator function is refused: a call of it runs no line of its body.
-    :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``; coroutine functions run in a loop, others in a thread.
+    It may also be called with the function and options. Any thread may call it.
+
+    :param f: a function, coroutine function, method, static method or class method. The task of a
+        class has the instance as its value. A generator function is refused: a call of it runs no
+        line of its body.
+    :param tt: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE`` (default: a coroutine function runs in a
+        loop, another one in a thread).
     :param callback: called with the result before the completion is announced.
-    :param loop: where a coroutine function runs: the name of a loop, an :class:`ALoop` or an asyncio loop.
-    :param lane: a :class:`Lane`, or the name of one: a limit that the calls have to pass. A name needs a lane that
-        :meth:`TaskSupervisor.lane` has made by the first call; otherwise the call raises :class:`InvalidArgumentError`.
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
+    :param loop: the loop of a coroutine function: a name, an :class:`ALoop` or an asyncio loop.
+    :param lane: a :class:`Lane`, or the name of one: a limit that the calls have to pass. A name
+        needs a lane that :meth:`TaskSupervisor.lane` has made by the first call; otherwise the call
+        raises :class:`InvalidArgumentError`.
+    :param supervisor: the supervisor to use (default: ``task_supervisor``).
     :param daemon: accepted and ignored, with a warning in the log.
 
-    All of :class:`TaskOptions` may be given as well: ``name``, ``priority``, ``delay``, ``timeout``, ``retries``...
+    All of :class:`TaskOptions` may be given as well: ``name``, ``priority``, ``delay``,
+    ``timeout``, ``retries``...
 
-    Above ``@classmethod``, not below it, it keeps ``options`` and ``map`` bound to the class on every Python.
+    Above ``@classmethod``, not below it, it keeps ``options`` and ``map`` bound to the class on
+    every Python.
 
-    :raises InvalidTypeError: (a TypeError) not callable, an option that does not exist, or a kind of function that
-        cannot run where it should.
+    :raises InvalidTypeError: (a TypeError) not callable, an option that does not exist, or a kind
+        of function that cannot run where it should.
 
     >>> @background_task(priority=50)
     ... def double(x):
@@ -250,54 +265,55 @@ def background_task(f: Any = None, **options: Any) -> Any:
     if "daemon" in options:
         options = dict(options)
         del options["daemon"]
-        log.warning("background_task: daemon= has no effect; pool threads never hold the exit of the interpreter")
+        log.warning("background_task: daemon= has no effect; pool threads never hold the exit of "
+                    "the interpreter")
     if type(f) is _ClassTask:
         f = classmethod(f._function)
     if issubclass(type(f), classmethod):
         return _ClassTask(background_task(f.__func__, **options))
     if issubclass(type(f), staticmethod):
         return staticmethod(background_task(f.__func__, **options))
-    where = {name: options.pop(name, None) for name in _WHERE} if options else {}
+    routing = {name: options.pop(name, None) for name in _ROUTING} if options else {}
     for name in options:
         if name not in _OPTION_NAMES:
-            raise unknown_option(name, [*_OPTION_NAMES, *_WHERE], "background_task")
-    supervisor = where.get("supervisor")
+            raise unknown_option(name, [*_OPTION_NAMES, *_ROUTING], "background_task")
+    supervisor = routing.get("supervisor")
     if supervisor is None:
         supervisor = task_supervisor
     f = undecorated(f)
     if not callable(f):
         raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
-    return BoundTask(f, TaskOptions(**options), where.get("tt"), where.get("callback"), where.get("loop"),
-                     supervisor, where.get("lane"))
-
-
-# -- waiting -----------------------------------------------------------------------------------------------
+    return BoundTask(f, TaskOptions(**options), routing.get("tt"), routing.get("callback"),
+                     routing.get("loop"), supervisor, routing.get("lane"))
 
 
 async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
                       kwargs: Mapping[str, Any] | None = None, priority: int | None = None,
-                      delay: Seconds | None = None, supervisor: TaskSupervisor | None = None) -> Any:
+                      delay: Seconds | None = None,
+                      supervisor: TaskSupervisor | None = None) -> Any:
     """Run ``f(*args, **kwargs)`` in a pool process and await the result.
 
-    :param f: a function that the process can import; it gets ``_task_id`` when its signature takes it.
-    :param priority: any integer; lower runs first; NORMAL unless told.
-    :param delay: seconds until it may start.
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
-    :raises Exception: what ``f`` raised. Its traceback in the process is the ``__cause__``.
+    Cancelling the awaiting coroutine cancels the task. A queued task then never runs; the process
+    of a running one is ended.
 
-    Cancelling the coroutine that awaits cancels the task: queued, it never runs; running, its process is ended.
+    :param f: a function that the process can import; it gets ``_task_id`` if its signature takes
+        it.
+    :param priority: any integer; lower runs first (default: NORMAL).
+    :param delay: seconds until it may start.
+    :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :raises Exception: what ``f`` raised. Its traceback in the process is the ``__cause__``.
     """
-    owner = task_supervisor if supervisor is None else supervisor
+    specs = (task_supervisor if supervisor is None else supervisor)._supervisor_parts.specs
     if delay is None:
-        spec = owner._supervisor_parts.specs.kept(f, TT_MP, priority)
+        spec = specs.kept(f, TT_MP, priority)
     else:
-        spec = owner.make_spec(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: Task[Any] = owner._supervisor_parts.specs.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
+        spec = specs.make(f, TT_MP, TaskOptions(priority=priority, delay=delay))
+    task: Task[Any] = specs.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
-        watcher = FutureWatcher()
-        if task._watch(watcher):
+        waiter = FutureWatcher()
+        if task._watch(waiter):
             try:
-                await watcher.future
+                await waiter.future
             except BaseException:
                 task.cancel()
                 raise
