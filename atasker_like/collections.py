@@ -1,4 +1,4 @@
-"""Collections of functions that are run together, in order of priority: one after the other, or as tasks in threads."""
+"""Collections: functions that run together, in order of priority."""
 from __future__ import annotations
 
 import sys
@@ -19,30 +19,34 @@ from .waiting import as_completed, wait_completed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping, Union
+    from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
     from .engine.task import Task
 
     Function = Callable[[], Any]
     Number = Union[int, float]
+    Outcome = Tuple[Any, bool, Optional[BaseException]]
 
 __all__ = ["FunctionCollection", "TaskCollection"]
 
 
 class FunctionCollection:
-    """Functions that are run together, most urgent first, in the thread that calls.
+    """Functions that run together in the calling thread, in order of priority.
 
-    Without ``on_error`` a function that raises ends the run: :meth:`run` raises its exception, and the rest is not run. With
-    ``on_error`` the others run as well. All methods may be called from any thread.
+    Without ``on_error``, a function that raises ends the run: :meth:`run` raises its exception, and
+    the remaining functions do not run. With ``on_error``, they run. Any thread may call the
+    methods.
 
-    :param on_error: called for each function that raises, in the same thread, inside the ``except`` block. It gets the
-        exception as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone does not count. What it raises is logged.
+    :param on_error: called for each function that raises, in the same thread, inside the ``except``
+        block. It gets the exception as ``e=`` if it has a parameter named ``e``; ``**kwargs`` alone
+        does not count. If it raises, that is logged.
     :param on_error_kwargs: further keyword arguments for it.
-    :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function that raises
-        (default: None).
-    :param options: ignored if a subclass passes them on; the log has a line at DEBUG.
-    :raises InvalidTypeError: (a TypeError) on_error cannot be called, on_error_kwargs is no mapping, or an option that
-        does not exist.
+    :param include_exceptions: give ``(exception, traceback as text)`` as the result of a function
+        that raises (default: None).
+    :param options: an unknown option is an error. If a subclass passes it on, it is ignored, with a
+        line at DEBUG in the log.
+    :raises InvalidTypeError: (a TypeError) on_error cannot be called, on_error_kwargs is no
+        mapping, or an unknown option.
 
     >>> startup = FunctionCollection()
     >>> @startup
@@ -62,21 +66,26 @@ class FunctionCollection:
                  on_error_kwargs: Mapping[str, Any] | None = None, include_exceptions: bool = False,
                  **options: Any) -> None:
         if options:
-            check_unknown(type(self), options, ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
+            check_unknown(type(self), options,
+                          ("on_error", "on_error_kwargs", "include_exceptions", *self._options))
         if on_error is not None and not callable(on_error):
             raise InvalidTypeError(f"on_error takes a callable, not {type(on_error).__name__}")
         try:
             self.on_error_kwargs: dict[str, Any] = dict(on_error_kwargs or {})
         except (TypeError, ValueError):
-            raise InvalidTypeError(f"on_error_kwargs takes a mapping, not {type(on_error_kwargs).__name__}") from None
+            raise InvalidTypeError("on_error_kwargs takes a mapping, not "
+                                   f"{type(on_error_kwargs).__name__}") from None
         self.on_error = on_error
         self.include_exceptions = bool(include_exceptions)
         self.default_priority: Number = TASK_NORMAL
         self._lock = Lock()     # guards _entries, which is replaced and never changed
-        self._entries: tuple[tuple[Number, Function], ...] = ()       # in the order of their arrival
+        self._entries: tuple[tuple[Number, Function], ...] = ()     # in the order of their arrival
 
     def __call__(self, f: Function | None = None, priority: Number | None = None) -> Any:
-        """Add a function and return it: ``@collection``, ``@collection(priority=50)``. ``collection()`` runs it."""
+        """Add a function and return it; without arguments, :meth:`run`.
+
+        As a decorator: ``@collection`` or ``@collection(priority=50)``.
+        """
         if f is not None:
             self.append(f, priority)
             return f
@@ -91,34 +100,38 @@ class FunctionCollection:
         return add
 
     def append(self, f: Function, priority: Number | None = None) -> None:
-        """Add a function; one that is there already stays as it is.
+        """Add a function, unless the collection has it.
 
         :param f: a function that can be called without arguments.
-        :param priority: any number, lower runs first; NORMAL unless told. Ties run in the order of their arrival.
-        :raises InvalidTypeError: (a TypeError) not callable, or a coroutine function, or the priority is no number.
+        :param priority: any number, lower runs first (default: ``default_priority``, NORMAL). Ties
+            run in the order of their arrival.
+        :raises InvalidTypeError: (a TypeError) not callable, or a coroutine function, or the
+            priority is no number.
         """
         if not callable(f):
             raise InvalidTypeError(f"a collection takes functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{_key_of(f)} is a coroutine function, which a collection would never await; add a plain "
-                                   "function that calls it with asyncio.run(), or with run() of a loop")
+            raise InvalidTypeError(f"{_key_of(f)} is a coroutine function, which a collection "
+                                   "would never await; add a plain function that calls it with "
+                                   "asyncio.run(), or with run() of a loop")
         rank = self.default_priority if priority is None else _check_priority(priority)
         with self._lock:
             entries = self._entries
-            # By identity first: comparing runs code of others.
+            # By identity: a comparison may run code of the application.
             if not any(other is f for _, other in entries):
                 self._entries = (*entries, (rank, f))
 
     def remove(self, f: Function) -> None:
-        """Take a function out.
+        """Remove a function.
 
-        :raises InvalidArgumentError: (a ValueError) it is not there; ``on_error`` is called instead if there is one.
+        If the collection does not have it and there is an ``on_error``, call that.
+
+        :raises InvalidArgumentError: (a ValueError) the collection does not have it.
         """
-        entries = self._entries
-        gone = next((entry for entry in entries if entry[1] is f or entry[1] == f), None)   # a method is made anew each time
+        # Equal methods need not be identical.
+        gone = next((entry for entry in self._entries if entry[1] is f or entry[1] == f), None)
         with self._lock:
-            was = self._entries
-            self._entries = tuple(entry for entry in was if entry is not gone)
+            self._entries = tuple(entry for entry in self._entries if entry is not gone)
         if gone is None:
             try:
                 raise InvalidArgumentError(f"{_key_of(f)} is not in this collection")
@@ -128,14 +141,17 @@ class FunctionCollection:
                 self.error()
 
     def run(self) -> dict[str, Any]:
-        """Run all functions; return their results by ``'module.name'``, in the order of their priority.
+        """Run all functions and return their results by ``'module.name'``, in order of priority.
 
         :raises BaseException: the exception of a function, if there is no ``on_error``.
         """
         return self.execute()[0]
 
     def execute(self) -> tuple[dict[str, Any], bool]:
-        """Run all functions; return what :meth:`run` returns, and True if none raised. Errors as :meth:`run`."""
+        """Run all functions; return the results as :meth:`run` does, and True if none raised.
+
+        :raises BaseException: as :meth:`run`.
+        """
         results: dict[str, Any] = {}
         all_ok = True
         for _, function in self._in_order():
@@ -145,9 +161,10 @@ class FunctionCollection:
         return results, all_ok
 
     def error(self) -> None:
-        """Called inside the ``except`` block for the exception of a function: call ``on_error``, or raise it again.
+        """Call ``on_error`` for an exception of a function, or raise it again.
 
-        May be overridden. What it raises ends the run.
+        This is called inside the ``except`` block. A subclass may override it. If it raises, the
+        run ends.
         """
         if self.on_error is None:
             raise
@@ -160,7 +177,8 @@ class FunctionCollection:
             log.exception("on_error of a collection raised")
 
     def _in_order(self) -> list[tuple[Number, Function]]:
-        return sorted(self._entries, key=lambda entry: entry[0])        # stable: ties as they came
+        # stable: ties in order of arrival
+        return sorted(self._entries, key=lambda entry: entry[0])
 
     def _call(self, function: Function) -> tuple[Any, bool]:
         try:
@@ -169,7 +187,7 @@ class FunctionCollection:
             return self._failed(function, error), False
 
     def _failed(self, function: Function, error: BaseException) -> Any:
-        """Call :meth:`error` for an exception that is being handled; return the result that stands for it."""
+        """Call :meth:`error` for the current exception; return the result of the function."""
         result = None
         if self.include_exceptions:
             result = error, traceback_text(error, error.__traceback__)
@@ -178,15 +196,16 @@ class FunctionCollection:
 
 
 class TaskCollection(FunctionCollection):
-    """The same as :class:`FunctionCollection`, with the functions run as tasks in pool threads, at the same time.
+    """A :class:`FunctionCollection` whose functions run as tasks in pool threads, at the same time.
 
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
-    :param poll_delay: accepted for old applications: nothing here polls.
-    :raises InvalidTypeError: (a TypeError) supervisor is none; and as :class:`FunctionCollection`.
+    Each task has the priority of its function; a fraction is rounded up. ``on_error`` is called in
+    the thread of the function. A run ends when all functions have ended. If it ends with an
+    exception, the tasks that have not started are cancelled, and those that run are asked to end.
 
-    The functions start in the order of their priority, which is that of their tasks, too; a fraction counts as the next
-    whole number there. ``on_error`` is called in the thread of the function. A run ends when all of them have ended. If it
-    ends with an exception, those that have not started are cancelled, and those that run are asked to end.
+    :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :param poll_delay: accepted for old applications; nothing polls.
+    :raises InvalidTypeError: (a TypeError) supervisor is no TaskSupervisor; and as
+        :class:`FunctionCollection`.
 
     >>> checks = TaskCollection()
     >>> @checks
@@ -205,27 +224,31 @@ class TaskCollection(FunctionCollection):
                  **options: Any) -> None:
         super().__init__(on_error, on_error_kwargs, include_exceptions, **options)
         if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
+                                   f"{type(supervisor).__name__}")
         self.supervisor = task_supervisor if supervisor is None else supervisor
         self.poll_delay = poll_delay
 
     def execute(self) -> tuple[dict[str, Any], bool]:
-        """Run all functions in pool threads and wait for them; return what :meth:`run` returns, and True if none raised.
+        """Run all functions in pool threads and wait for them.
 
         A pool thread that calls this lends its slot meanwhile.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped; none of them runs any more.
+        :return: the results as :meth:`run` returns them, and True if no function raised.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped. No
+            function runs any more.
         :raises BaseException: as :meth:`run`.
         """
         tasks: dict[Task[Any], Function] = {}
         outcomes: dict[Task[Any], tuple[Any, bool]] = {}
         raised = None
-        over = Event()          # a function has raised: those that have not begun do not run
+        over = Event()          # a function has raised: no other function begins
         try:
             for priority, function in self._in_order():
                 options = TaskOptions(name=_key_of(function), priority=ceil(priority))
                 spec = self.supervisor.make_spec(self._call_in_task, TT_THREAD, options)
-                tasks[self.supervisor._supervisor_parts.specs.starter(spec)(spec, (function, over), None)] = function
+                start = self.supervisor._supervisor_parts.specs.starter(spec)
+                tasks[start(spec, (function, over), None)] = function
             for task in as_completed(tasks):
                 *outcome, raised = self._outcome(task, tasks[task])
                 outcomes[task] = outcome[0], outcome[1]
@@ -238,11 +261,11 @@ class TaskCollection(FunctionCollection):
             cancel_many(list(tasks))
             wait_completed(list(tasks))
             raise raised
-        ordered = [(tasks[task], *outcomes[task]) for task in tasks]
-        return {_key_of(function): result for function, result, _ in ordered}, all(ok for _, _, ok in ordered)
+        results = {_key_of(function): outcomes[task][0] for task, function in tasks.items()}
+        return results, all(ok for _, ok in outcomes.values())
 
-    def _call_in_task(self, function: Function, over: Event) -> tuple[Any, bool, BaseException | None]:
-        """Return the result, True if it is good, and an exception that ends the run, or None."""
+    def _call_in_task(self, function: Function, over: Event) -> Outcome:
+        """Return the result, True if the function did not raise, and a fatal exception or None."""
         if over.is_set():
             return None, False, None
         try:
@@ -250,15 +273,15 @@ class TaskCollection(FunctionCollection):
         except Exception as error:
             over.set()          # before this thread takes the next task
             return None, False, error
-        except BaseException:   # the task fails with it, and _outcome() looks at it
+        except BaseException:   # the task fails with it; see _outcome()
             if self.on_error is None:
                 over.set()
             raise
 
-    def _outcome(self, task: Task[Any], function: Function) -> tuple[Any, bool, BaseException | None]:
-        """Return what :meth:`_call_in_task` has returned, or the same for a task that exited or was cancelled."""
+    def _outcome(self, task: Task[Any], function: Function) -> Outcome:
+        """Return the result of :meth:`_call_in_task`, also for a task that did not return one."""
         try:
-            outcome: tuple[Any, bool, BaseException | None] = task.value(0)
+            outcome: Outcome = task.value(0)
             return outcome
         except BaseException as error:
             try:
@@ -268,8 +291,9 @@ class TaskCollection(FunctionCollection):
 
 
 def _key_of(function: Any) -> str:
-    """Return ``'module.name'``; of an object without a name, that of its class."""
-    module, name = attribute_of(function, "__module__", str), attribute_of(function, "__name__", str)
+    """Return ``'module.name'`` of a function, or of the class of an object without a name."""
+    module = attribute_of(function, "__module__", str)
+    name = attribute_of(function, "__name__", str)
     kind = type(function)
     return f"{module}.{name}" if module and name else f"{kind.__module__}.{kind.__name__}"
 

@@ -1,4 +1,4 @@
-"""What belongs to one thread, and locks that do not wait for ever."""
+"""A namespace for each thread, and locks with a timeout."""
 from __future__ import annotations
 
 import threading
@@ -21,14 +21,15 @@ __all__ = ["LocalProxy", "Locker", "g"]
 
 
 class LocalProxy(threading.local):
-    """A namespace that each thread has one of: ``g.user = 'me'`` is seen by this thread only.
+    """A namespace of which each thread has its own: only this thread sees ``g.user = 'me'``.
 
-    It belongs to the *thread*. A pool thread keeps it from one task to the next, so what a task sets it should clear;
-    all coroutines of one loop see the same, that of the loop's thread; a pool process has its own. What is to follow
-    a task to wherever it runs belongs in a :class:`contextvars.ContextVar`: tasks in threads and loops run in the
-    context of their submitter.
+    A pool thread keeps its namespace from one task to the next, so a task should clear the
+    attributes that it sets. All coroutines of a loop share the namespace of the loop's thread. A
+    pool process has its own. For a value that follows a task to the place where it runs, use a
+    :class:`contextvars.ContextVar`: tasks in threads and loops run in the context of their
+    submitter.
 
-    Any attribute may be set, but for the names of the methods.
+    Any attribute can be set, except the names of the methods.
 
     >>> g.answer = 42
     >>> g.get('answer'), g.get('question', 'none'), g.has('question')
@@ -39,27 +40,34 @@ class LocalProxy(threading.local):
     """
 
     def get(self, attr: str, default: Any = None) -> Any:
-        """Return an attribute of this thread's, or the default when there is none."""
+        """Return an attribute of this thread, or the default."""
         return getattr(self, attr, default) if self.has(attr) else default
 
     def has(self, attr: str) -> bool:
-        """Say whether this thread has an attribute."""
+        """Return True if this thread has the attribute."""
         return attr not in _METHODS and hasattr(self, attr)
 
     def set(self, attr: str, value: Any) -> None:
-        """Set an attribute of this thread's.
+        """Set an attribute of this thread.
 
         :raises InvalidArgumentError: (a ValueError) it is the name of a method.
         """
         setattr(self, attr, value)
 
     def clear(self, attr: str) -> bool | None:
-        """Delete an attribute of this thread. Return True if there is none, and None otherwise, as in atasker."""
-        return delattr(self, attr) if self.has(attr) else True      # type: ignore[func-returns-value]
+        """Delete an attribute of this thread.
+
+        Return True if there is none, and None otherwise, as in atasker.
+        """
+        if not self.has(attr):
+            return True
+        delattr(self, attr)
+        return None
 
     def __setattr__(self, attr: str, value: Any) -> None:
         if attr in _METHODS:
-            raise InvalidArgumentError(f"{attr!r} is a method of the namespace; choose another name")
+            raise InvalidArgumentError(f"{attr!r} is a method of the namespace; choose another "
+                                       "name")
         super().__setattr__(attr, value)
 
 
@@ -70,17 +78,17 @@ g = LocalProxy()
 
 
 class Locker:
-    """A lock that is not waited for for ever: a decorator and a context manager.
+    """A lock with a timeout: a decorator and a context manager. Any thread may use it.
 
-    :param mod: what the lock belongs to; named in the log.
-    :param timeout: seconds to wait for the lock; None waits for ever, 0 not at all.
-    :param relative: True for a lock that its thread may take again; False for one that it may not.
+    If the time is up, that is logged, and :meth:`critical` is called. A decorated function then
+    returns None without running, and a ``with`` statement raises a TimeoutError.
+
+    :param mod: the owner of the lock, for the log.
+    :param timeout: seconds to wait for the lock (default: 5 s); None waits without limit, 0 does
+        not wait.
+    :param relative: True (the default) for a lock that its owner may take again.
     :raises InvalidTypeError: (a TypeError) the timeout is no number.
     :raises InvalidArgumentError: (a ValueError) the timeout is below 0.
-
-    When the time is over, that is logged and :meth:`critical` is called, which an application overrides: to end
-    itself, say. Then a decorated function returns None without having run, and a ``with`` raises a TimeoutError.
-    May be used from any thread.
 
     >>> with_lock = Locker('orders', timeout=2)
     >>> @with_lock
@@ -91,7 +99,8 @@ class Locker:
     1
     """
 
-    def __init__(self, mod: str = "main", timeout: Seconds | None = 5, relative: bool = True) -> None:
+    def __init__(self, mod: str = "main", timeout: Seconds | None = 5,
+                 relative: bool = True) -> None:
         self.lock: threading.Lock | Any = threading.RLock() if relative else threading.Lock()
         self.mod = mod
         self.relative = relative
@@ -99,7 +108,7 @@ class Locker:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds to wait for the lock; None waits without limit. An application may change it."""
+        """The seconds to wait for the lock; None waits without limit. It may be assigned."""
         return self._timeout
 
     @timeout.setter
@@ -107,20 +116,22 @@ class Locker:
         self._timeout = seconds_or_none("timeout of a Locker", timeout)
 
     def __call__(self, f: Function) -> Function:
-        """Decorate a function: it runs with the lock held, or not at all, and returns None then.
+        """Decorate a function: it runs with the lock held. Without the lock it returns None.
 
-        :raises InvalidTypeError: (a TypeError) not callable; or a coroutine function, which would run when the lock
-            has been released.
+        :raises InvalidTypeError: (a TypeError) not callable; or a coroutine function, whose body
+            would run without the lock.
         """
         if not callable(f):
             raise InvalidTypeError(f"a Locker decorates functions, not {type(f).__name__}")
         if is_coroutine_function(f):
-            raise InvalidTypeError(f"{name_of(f)} is a coroutine function: its body would run without the "
-                                   "lock, and waiting for it would hold up the loop; use an asyncio.Lock")
+            raise InvalidTypeError(f"{name_of(f)} is a coroutine function: its body would run "
+                                   "without the lock, and waiting for it would hold up the loop; "
+                                   "use an asyncio.Lock")
 
         def locked(*args: Any, **kwargs: Any) -> Any:
             if not self._acquire():
-                self._timed_out(f"{self.mod}/{attribute_of(f, '__name__', str) or type(f).__name__}", "it does not run")
+                name = attribute_of(f, "__name__", str) or type(f).__name__
+                self._timed_out(f"{self.mod}/{name}", "it does not run")
                 return None
             try:
                 return f(*args, **kwargs)
@@ -133,12 +144,14 @@ class Locker:
     def __enter__(self) -> Locker:
         """Take the lock.
 
-        :raises WaitTimeoutError: (a TimeoutError) it was not free in time; after :meth:`critical`.
+        :raises WaitTimeoutError: (a TimeoutError) the lock was not free in time. :meth:`critical`
+            is called first.
         """
         if not self._acquire():
             self._timed_out(self.mod, "TimeoutError is raised")
-            raise WaitTimeoutError(f"the lock of {self.mod} was not free within {self.timeout:g} s: look for who holds it "
-                                   "(task_supervisor.dump() shows where tasks are), or raise the timeout")
+            raise WaitTimeoutError(f"the lock of {self.mod} was not free within {self.timeout:g} "
+                                   "s: find its holder (task_supervisor.dump() shows where tasks "
+                                   "are), or raise the timeout")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -146,13 +159,19 @@ class Locker:
         self.lock.release()
 
     def critical(self) -> None:
-        """Called when the lock was not free in time, in the thread that waited. To be overridden."""
+        """Called if the lock was not free in time, in the thread that waited.
+
+        For a subclass to override.
+        """
 
     def _acquire(self) -> bool:
         timeout = self._timeout
-        return bool(self.lock.acquire(True, -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)))
+        longest = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        return bool(self.lock.acquire(True, longest))
 
-    def _timed_out(self, who: str, what: str) -> None:
-        log.critical("%s: the lock was not free within %s s, so %s; something holds it for too long", who, self.timeout,
-                     what)
+    def _timed_out(self, where: str, outcome: str) -> None:
+        log.critical("%s: the lock was not free within %s s, so %s; something holds it for too "
+                     "long",
+                     where,
+                     self.timeout, outcome)
         self.critical()

@@ -1,30 +1,30 @@
-"""Event loops in threads of their own."""
+"""Event loops that run in threads of their own."""
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Coroutine
 
-from ._inspect import has_method
 from . import _modes
+from ._inspect import has_method
 from ._log import log
 from ._patched import why_no_loops
-from .engine.blocking import block, deadline_of_stop, remaining
+from .engine.blocking import Latch, deadline_of_stop, remaining
 from .engine.task import Task
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError, SupervisorStoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-
-    from ._checks import Seconds
     from concurrent.futures import Future
     from typing import Any, Callable, Protocol, TypeVar
+
+    from ._checks import Seconds
 
     T = TypeVar("T")
 
     class CoroutineStarter(Protocol):
-        """The pool of coroutine tasks, as far as a loop must know it."""
+        """The coroutine pool as a loop sees it."""
 
         def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]: ...
 
@@ -36,7 +36,7 @@ LAST_GRACE = 1.0
 
 
 class _TaskSet:
-    """A set of asyncio tasks, which it does not keep alive. For any thread."""
+    """A set of asyncio tasks that it does not keep alive. For any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()      # guards the set
@@ -51,34 +51,34 @@ class _TaskSet:
             return task in self._tasks
 
 
-#: Tasks that a loop does not wait for when it is stopped, since they wait for what may never come.
+#: Tasks that a loop does not wait for when it is stopped: they may wait without limit.
 unawaited = _TaskSet()
 
 
 class ALoop:
-    """An asyncio event loop that runs in a thread of its own. May be used from any thread.
+    """An asyncio event loop that runs in a thread of its own. Any thread may use it.
 
-    :param name: its name; unique in a supervisor.
+    :param name: its name, unique in a supervisor.
     :param supervisor_id: shown in the thread's name.
-    :param ended: called when the loop has ended.
-    :param pool: where its coroutines are tasks.
+    :param ended: called in the loop's thread when the loop has been closed.
+    :param pool: the pool of its coroutines.
     """
 
     def __init__(self, name: str, supervisor_id: str = "", ended: Callable[[], None] | None = None,
                  pool: CoroutineStarter | None = None) -> None:
         self.name = name
-        self.daemon = False                 # what create_aloop() was told; the thread never holds the exit
+        self.daemon = False                 # an argument of create_aloop(), without effect
         self._pool = pool
-        self._ended = ended                 # called in the loop's thread when the loop has been closed
+        self._ended = ended
         self.thread: threading.Thread | None = None
         self._thread_name = f"supervisor_{supervisor_id}_aloop_{name}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()      # guards starting and stopping
-        self._publishing = threading.Lock()     # guards thread and _loop, between threads that come to be
-        self._starting: threading.Thread | None = None       # the thread, until the loop runs
+        self._publishing = threading.Lock()     # guards thread and _loop while threads start
+        self._starting: threading.Thread | None = None      # the thread, until the loop runs
 
     def start(self) -> None:
-        """Start the thread and wait until the loop runs; nothing happens if it does already."""
+        """Start the thread and block until the loop runs. Do nothing if it runs."""
         with self._lock:
             if self.thread is None or self._loop is None:
                 self._start()
@@ -90,10 +90,11 @@ class ALoop:
         running = threading.Lock()
         running.acquire()
         refused: list[BaseException] = []
-        self._starting = threading.Thread(target=self._run, args=(running.release, refused), name=self._thread_name,
+        self._starting = threading.Thread(target=self._run, args=(running.release, refused),
+                                          name=self._thread_name,
                                         daemon=True)
         self._starting.start()
-        running.acquire()       # when that is interrupted, the loop runs all the same, and is stopped with the others
+        running.acquire()       # if this is interrupted, the loop runs all the same
         if refused:
             raise refused.pop()
 
@@ -103,12 +104,14 @@ class ALoop:
         me = threading.current_thread()
         with self._publishing:
             if self.thread is not None and self.thread.is_alive() and self._loop is not None:
-                ready()         # a start before this one was interrupted, and its loop is there
+                ready()         # an earlier start was interrupted, and its loop runs
                 return
-            if asyncio._get_running_loop() is not None:     # of another greenlet; starting one more would stop it
+            # of another greenlet; starting one more would stop it
+            if asyncio._get_running_loop() is not None:
                 refused.append(SupervisorError(
-                    f"loop {self.name!r} cannot start: threads are greenlets here, which share a thread of the system, and another "
-                    "event loop runs in it; pass that one to set_default_aloop(), or use thread tasks"))
+                    f"loop {self.name!r} cannot start: threads are greenlets here, which share a "
+                    "thread of the system, and another event loop runs in it; pass that one to "
+                    "set_default_aloop(), or use thread tasks"))
                 ready()
                 return
             try:
@@ -124,7 +127,8 @@ class ALoop:
             loop.run_forever()
         finally:
             try:
-                loop.run_until_complete(_cancel_others(LAST_GRACE))     # what came while stop() waited
+                # Coroutines may have started while stop() waited.
+                loop.run_until_complete(_cancel_others(LAST_GRACE))
                 loop.run_until_complete(loop.shutdown_asyncgens())
             except Exception:
                 log.exception("loop %s did not end in order", self.name)
@@ -142,8 +146,10 @@ class ALoop:
         self._starting = None
 
     def is_starting_here(self) -> bool:
-        """Say whether this is the loop's thread, in a finalizer that comes before the loop runs: nothing that is done
-        here may wait for the loop."""
+        """Return True in the loop's thread before the loop runs, where nothing may wait for it.
+
+        A finalizer may run there.
+        """
         return self._starting is not None and self._starting is threading.current_thread()
 
     def reset_after_fork(self) -> None:
@@ -153,34 +159,40 @@ class ALoop:
         self._publishing = threading.Lock()
 
     def is_active(self) -> bool:
-        """Say whether the loop runs."""
+        """Return True if the loop runs."""
         return self._loop is not None and self.thread is not None and self.thread.is_alive()
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the asyncio loop.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active. Under ``legacy.install()`` None is
-            returned instead.
+        Under ``legacy.install()``, return None if the loop is not active.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
         """
         if _modes.legacy and not self.is_active():
             return None     # type: ignore[return-value]
         return self.active_loop()
 
     def active_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the asyncio loop, or raise as :meth:`get_loop` does natively."""
+        """Return the asyncio loop.
+
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active.
+        """
         loop = self._loop
         if loop is None or not self.is_active():
             raise SupervisorStoppedError(f"loop {self.name!r} is not active; call start() first")
         return loop
 
     def background_task(self, coro: Coroutine[Any, Any, T]) -> Task[T]:
-        """Run a coroutine in the loop; return its :class:`Task`.
+        """Run a coroutine in the loop and return its :class:`Task`. Any thread may call this.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor has been stopped.
+        :raises InvalidTypeError: (a TypeError) not a coroutine.
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor
+            has been stopped.
         """
         if not isinstance(coro, Coroutine):
-            raise InvalidTypeError(f"background_task of a loop takes a coroutine, not {type(coro).__name__}; call the "
-                                   "coroutine function first")
+            raise InvalidTypeError("background_task of a loop takes a coroutine, not "
+                                   f"{type(coro).__name__}; call the coroutine function first")
         try:
             self.active_loop()
             assert self._pool is not None, "an aloop is made by create_aloop()"
@@ -200,26 +212,28 @@ class ALoop:
         return asyncio.run_coroutine_threadsafe(coro, loop)
 
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and block for its result.
+        """Run a coroutine in the loop, block until it ends, and return its result or raise.
 
-        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own thread.
+        :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
+            thread.
         """
         if threading.current_thread() is self.thread:
             coro.close()
-            raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await the coroutine")
+            raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await "
+                                         "the coroutine")
         future = self._future(coro)
         if not future.done():
-            gate = threading.Lock()
-            gate.acquire()
-            future.add_done_callback(lambda _: gate.release())
-            block(gate.acquire, None)
+            latch = Latch()
+            future.add_done_callback(lambda _: latch())
+            latch.wait(None)
         return future.result()
 
     def stop(self, wait: bool | Seconds = True, cancel_tasks: bool = False) -> None:
-        """Stop the loop once its tasks have ended.
+        """Stop the loop after its tasks have ended. Any thread may call this.
 
-        :param wait: True waits for ever, False not at all, a number so many seconds; then tasks are cancelled.
-        :param cancel_tasks: cancel the tasks at once.
+        :param wait: seconds to wait for the tasks; True waits without limit, False does not wait.
+            Tasks that have not ended then are cancelled.
+        :param cancel_tasks: cancel the tasks at once (default: False).
         """
         deadline = deadline_of_stop(float(wait) if wait is False else wait)
         with self._lock:
@@ -227,7 +241,7 @@ class ALoop:
             if thread is None or loop is None:
                 self.thread = None
                 return
-            import asyncio  # not before: a program that had no loop ends without the cost
+            import asyncio      # here, so that a program without loops does not pay for it
 
             async def finish() -> None:
                 others = [task for task in asyncio.all_tasks()
@@ -239,20 +253,20 @@ class ALoop:
 
             try:
                 asyncio.run_coroutine_threadsafe(finish(), loop)
-            except RuntimeError:            # closed by someone else
+            except RuntimeError:            # the application has closed it
                 pass
             self.thread = None
         if wait is not False and thread is not threading.current_thread():
             try:
                 left = remaining(deadline)
                 thread.join(None if left is None else min(left + 1.5, threading.TIMEOUT_MAX))
-            except BaseException:           # interrupted: the next stop waits for it again
+            except BaseException:           # interrupted: the next stop waits for the thread
                 self.thread = self.thread or thread
                 raise
 
 
 async def _cancel_others(grace: float) -> None:
-    """Cancel all other tasks of the running loop, and wait for them; those that refuse do not hold the loop."""
+    """Cancel all other tasks of the running loop and wait for them, at most ``grace`` seconds."""
     import asyncio
 
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -270,7 +284,7 @@ class LoopRegistry:
     def __init__(self, supervisor_id: str, ended: Callable[[], None]) -> None:
         self._id = supervisor_id
         self._ended = ended
-        self.closed = False                 # no loop is started for a task
+        self.closed = False                 # no loop is started any more
         self._lock = threading.RLock()      # guards what follows
         self._aloops: dict[str, ALoop] = {}
         self._default: Any = None           # an ALoop or an asyncio loop
@@ -278,11 +292,11 @@ class LoopRegistry:
         self._pool: CoroutineStarter | None = None
 
     def serve(self, pool: CoroutineStarter) -> None:
-        """The coroutines of these loops are tasks of that pool."""
+        """Make the coroutines of these loops tasks of a pool."""
         self._pool = self._own._pool = pool
 
     def create(self, name: str, start: bool, default: bool, daemon: bool = False) -> ALoop | bool:
-        """Make a loop; False, and an error in the log, when the name is taken."""
+        """Return a new loop; or False, with an error in the log, if the name is taken."""
         if not isinstance(name, str):
             raise InvalidTypeError(f"a loop's name is a string, not {type(name).__name__}")
         if name == self.RESERVED:
@@ -295,14 +309,18 @@ class LoopRegistry:
                 if default:
                     self._default = aloop
         if taken:
-            log.error("supervisor %s has a loop named %r already; it was not made again", self._id, name)
+            log.error("supervisor %s has a loop named %r already; it was not made again",
+                      self._id, name)
             return False
         if start:
             aloop.start()
         return aloop
 
     def get(self, name: str | None, default: bool) -> ALoop | None:
-        """Return the loop of a name; without a name, the default one if asked for."""
+        """Return the loop of a name, or None.
+
+        Without a name, return the default loop if ``default``.
+        """
         with self._lock:
             if name is not None:
                 if name == self.RESERVED:
@@ -311,15 +329,17 @@ class LoopRegistry:
             return self._default if default else None
 
     def set_default(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
-        """Choose the loop of tasks that name none; None stands for the supervisor's own."""
+        """Set the loop of tasks that name none (None: the supervisor's own loop)."""
         if isinstance(aloop, str):
             found = self.get(aloop, False)
             if found is None:
-                raise InvalidArgumentError(f"no loop is named {aloop!r}; make it with create_aloop()")
+                raise InvalidArgumentError(f"no loop is named {aloop!r}; make it with "
+                                           "create_aloop()")
             aloop = found
-        if not (aloop is None or isinstance(aloop, ALoop) or hasattr(aloop, "call_soon_threadsafe")):
-            raise InvalidTypeError("the default loop is the name of a loop, an ALoop, an asyncio loop or None, not "
-                                   f"{type(aloop).__name__}")
+        if not (aloop is None or isinstance(aloop, ALoop)
+                or hasattr(aloop, "call_soon_threadsafe")):
+            raise InvalidTypeError("the default loop is the name of a loop, an ALoop, an asyncio "
+                                   f"loop or None, not {type(aloop).__name__}")
         with self._lock:
             self._default = aloop
 
@@ -329,61 +349,73 @@ class LoopRegistry:
         return self._default
 
     def own(self) -> ALoop:
-        """Return the supervisor's own loop, started on first use."""
+        """Return the supervisor's own loop. Start it on first use."""
         with self._lock:
             if self.closed and not self._own.is_active():
-                raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call start() to go on")
+                raise SupervisorStoppedError(f"supervisor {self._id} has been stopped; call "
+                                             "start() to go on")
             self._own.start()
         return self._own
 
     def is_starting_here(self) -> bool:
-        """Say whether a loop of these is about to run in this thread, which must not wait for any."""
-        return self._own.is_starting_here() or any(aloop.is_starting_here() for aloop in list(self._aloops.values()))
+        """Return True if one of these loops is about to run in this thread.
+
+        The thread must not wait for any of them.
+        """
+        return any(aloop.is_starting_here() for aloop in self._all())
 
     def in_use(self) -> bool:
         """Return True if a loop has been started."""
-        return any(aloop.thread is not None for aloop in [self._own, *list(self._aloops.values())])
+        return any(aloop.thread is not None for aloop in self._all())
+
+    def _all(self) -> list[ALoop]:
+        return [*list(self._aloops.values()), self._own]
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the threads are the parent's; the loops are there, not started."""
+        """In a forked process: the threads are the parent's, and the loops are not started."""
         self._lock = threading.RLock()
-        self._own.reset_after_fork()
-        for name in self._aloops:
-            self._aloops[name].reset_after_fork()
+        for aloop in self._all():
+            aloop.reset_after_fork()
 
     @property
     def aloops(self) -> dict[str, ALoop]:
-        """The loops by name; each operation of a dict is one step."""
+        """The loops by name. Each operation of a dict is one step."""
         return self._aloops
 
     def resolve(self, loop: Any) -> asyncio.AbstractEventLoop:
-        """Return the asyncio loop that a task is to run in: a name, an ALoop, an asyncio loop, or None."""
+        """Return the asyncio loop for a name, an ALoop, an asyncio loop or None.
+
+        None stands for the default loop.
+        """
         if isinstance(loop, str):
             found = self.get(loop, False)
             if found is None:
-                raise InvalidArgumentError(f"no loop is named {loop!r}; make it with create_aloop()")
+                raise InvalidArgumentError(f"no loop is named {loop!r}; make it with "
+                                           "create_aloop()")
             loop = found
         if loop is None:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):
             return loop.active_loop()
         if not has_method(loop, "call_soon_threadsafe"):
-            raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, not "
-                                   f"{type(loop).__name__}")
+            raise InvalidTypeError("loop takes the name of a loop, an ALoop or an asyncio loop, "
+                                   f"not {type(loop).__name__}")
         asyncio_loop: asyncio.AbstractEventLoop = loop
         return asyncio_loop
 
     def is_same_loop(self, named: Any, loop: asyncio.AbstractEventLoop) -> bool:
-        """Say whether a task that is to run in a loop, or names none, is to run in this one, which runs. False also where
-        that takes a closer look."""
+        """Return True if a task that names a loop, or none, belongs to this running loop.
+
+        Return False also if :meth:`resolve` would have to tell.
+        """
         if named is None:
             named = self._default or self._own
         return named is loop or (type(named) is ALoop and named._loop is loop)
 
     def stop_all(self, deadline: float | None, cancel: bool) -> None:
-        """Stop every loop; they can be started again."""
+        """Stop every loop. They can be started again."""
         with self._lock:
-            loops: list[ALoop] = [*self._aloops.values(), self._own]
+            loops = self._all()
             self.closed = True
         for aloop in loops:
             left = remaining(deadline)

@@ -1,7 +1,7 @@
-"""The pool of tasks that are coroutines.
+"""The coroutine pool.
 
-Coroutines need no places: a loop interleaves them. So the admission of this pool is unlimited, and a task is
-STARTED when its loop has begun with it.
+A loop interleaves coroutines, so they need no slots: the run queue of this pool has no limit. A
+task is STARTED when its loop has begun with it. Only a task of a lane waits in the run queue.
 """
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["CoroutinePool"]
 
 
-#: Whether asyncio's tasks can make their first step at once.
+#: An asyncio task can make its first step when it is made.
 _EAGER_STEPS = sys.version_info >= (3, 12)
 
 
 class _MadeCoroutine:
-    """The target of a task whose coroutine has been made already."""
+    """The target of a task that is made of a coroutine."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self.__qualname__: str = name_of(coro)
@@ -55,13 +55,13 @@ class _MadeCoroutine:
         return coro
 
     def close(self, _: Task[Any]) -> None:
-        """The task has ended: a coroutine that never ran is closed, or Python would warn of it."""
+        """Close a coroutine that never ran, so that Python does not warn. The task has ended."""
         if self._coro is not None:
             self._coro.close()
 
 
 class CoroutinePool(Pool):
-    """Tasks that are coroutines, in whichever loop each of them belongs to."""
+    """Runs the coroutines of tasks, each in the loop of its task."""
 
     tt = TaskType.COROUTINE
 
@@ -70,21 +70,23 @@ class CoroutinePool(Pool):
                  loops: LoopRegistry) -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
-        #: Tasks that have a place: all whose coroutine runs, and of lanes those that have passed; with their loops'.
+        #: The tasks whose coroutine runs, and those that have left the run queue, with the mailbox
+        #: of their loop.
         self._running: dict[Task[Any], LoopMailbox] = {}
 
     def busy_here(self) -> bool:
         return Pool.busy_here(self) or self._loops.is_starting_here()
 
     def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]:
-        """Accept a coroutine as a task, and return it. Errors as :meth:`submit`."""
+        """Make a task of a coroutine, submit it and return it."""
         made = _MadeCoroutine(coro)
-        task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None, copy_context())
+        task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None,
+                               copy_context())
         task._more().callbacks = [made.close]
         return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
-        if not self.busy_here():        # else the thread that submits it will choose
+        if not self.busy_here():        # else the thread that submits it chooses
             self._choose_loop(task)
         return Pool.submit(self, task)
 
@@ -95,17 +97,19 @@ class CoroutinePool(Pool):
         Pool.submit_many(self, tasks)
 
     def admit(self, task: Task[Any]) -> bool:
-        """See :meth:`Pool.admit`. The task names a loop that runs."""
+        """See :meth:`Pool.admit`. The loop of the task runs."""
         task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
     def start_inline(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
-        """Accept a task that asks for nothing but to run, in the loop that makes this call, and begin with it before
-        returning, unless others of its lane come before it. False, and nothing, when it is for another loop, or the pool
-        takes none.
+        """Accept a task without options in its loop, and begin with it before returning.
 
-        :param task: one whose function is :attr:`TaskSpec.brief`.
-        :param mailbox: of the running loop.
+        If other tasks of its lane come first, the task is accepted and waits.
+
+        :param task: a task whose function is :attr:`TaskSpec.brief`.
+        :param mailbox: of the running loop, which calls this.
+        :return: False, without accepting the task, if it belongs to another loop or the pool
+            accepts no tasks.
         """
         loop = mailbox.loop
         if loop is None or not self._loops.is_same_loop(task._spec.loop, loop):
@@ -133,8 +137,9 @@ class CoroutinePool(Pool):
 
     def _choose_loop(self, task: Task[Any]) -> None:
         if not self.accepting:
-            self._wake_up()         # before a loop is started for a task that will be refused
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]     # its loop, its asyncio task
+            self._wake_up()         # first: no loop is started for a task that is refused
+        # The mailbox of its loop, and its asyncio task.
+        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
 
     def _ready(self, task: Task[Any]) -> Chores:
         if task._spec.lane is None:
@@ -152,16 +157,17 @@ class CoroutinePool(Pool):
         return chores + self._dispatch_chores()
 
     def _dispatch_chores(self, here: asyncio.AbstractEventLoop | None = None) -> Chores:
-        """Let tasks of lanes pass that may start: only they wait here. Each has a place from now on.
+        """Take the tasks that may start from the run queue. (lock held)
 
-        :param here: the loop that makes this call: it begins with those of its own in its next turn.
+        :param here: the loop that makes this call. It begins with its own tasks without a message.
         """
         chores: Chores = []
         while self.admission.waiting:
             task = self.admission.pop()
             if task is None:
                 break
-            if task in self._running:        # an earlier attempt, which takes its time to end, has given it up
+            # an earlier attempt, which has timed out, has not ended yet
+            if task in self._running:
                 self.admission.leave(task)
                 task._more().running = 0
             self._running[task] = mailbox = task._more().payload[0]
@@ -182,7 +188,7 @@ class CoroutinePool(Pool):
             self.abandon_closed()
 
     def abandon_closed(self) -> None:
-        """End the tasks whose loop has been closed: nothing else will."""
+        """End the tasks whose loop has been closed."""
         self._end_tasks(all_loops=False)
 
     def give_up(self) -> list[str]:
@@ -202,17 +208,19 @@ class CoroutinePool(Pool):
                 held = task._hold()
                 if task._status == STARTED:
                     self._leave(task)
-                    extra.running = 0           # a driver that comes back after all finds that it is not meant
+                    extra.running = 0           # its coroutine has no effect any more
                     watchers = self._conclude(task, CANCELED, perf_counter())
                 else:
-                    error = SupervisorStoppedError(f"the loop of task {task.name} ({task.short_id}) was closed; the "
-                                                   "coroutine never ran")
-                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    error = SupervisorStoppedError(f"the loop of task {task.name} "
+                                                   f"({task.short_id}) was closed; the coroutine "
+                                                   "never ran")
+                    watchers = self._conclude(task, COMPLETED, perf_counter(),
+                                              self._failure(task, error))
                     self._leave_line(task)
                 ended.append((task, held, watchers))
             for task, mailbox in list(self._running.items()):
                 if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
-                    task._more().running = 0    # its coroutine was to end, and took its time
+                    task._more().running = 0    # its coroutine was cancelled and has not ended
                     self._leave(task)
             chores = self._dispatch_chores()
         for task, held, watchers in ended:
@@ -222,15 +230,16 @@ class CoroutinePool(Pool):
         return [task.id for task, _, _ in ended]
 
     def _begin(self, task: Task[Any], eagerly: bool = True) -> None:
-        """In the loop: start the coroutine.
+        """Mark a task as started and start its coroutine. For the loop's thread.
 
-        :param eagerly: False where a coroutine is ending: its followers would run inside of one another.
+        :param eagerly: False if another coroutine is ending, so that coroutines do not run inside
+            one another.
         """
         with self.lock:
             if task._status != QUEUED:
                 return
             extra = task._more()
-            if task not in self._running:        # with a lane it has its place since it passed
+            if task not in self._running:       # else it came through the run queue
                 self.admission.enter(task)
                 self._running[task] = extra.payload[0]
             self._mark_started(task, perf_counter())
@@ -238,11 +247,12 @@ class CoroutinePool(Pool):
             call, payload, attempt = task._hold(), extra.payload, extra.attempts
         self._start_coroutine(task, call, payload, attempt, eagerly)
 
-    def _start_coroutine(self, task: Task[Any], call: Any, payload: Any, attempt: int, eagerly: bool) -> None:
-        """In the loop: run the coroutine of a task that has been marked as started.
+    def _start_coroutine(self, task: Task[Any], call: Any, payload: Any, attempt: int,
+                         eagerly: bool) -> None:
+        """Run the coroutine of a task that is marked as started. For the loop's thread.
 
-        From Python 3.12 on, the first step is made here where it may be: a turn of the loop less, and a coroutine that
-        waits for nothing has ended when this returns.
+        From Python 3.12 on, this makes the first step if it can. That saves one iteration of the
+        loop, and a coroutine that awaits nothing has ended when this returns.
         """
         import asyncio  # cheaper than names from it, as it is a package
 
@@ -261,7 +271,8 @@ class CoroutinePool(Pool):
                 drive = self._run_coroutine(task, call, attempt, unstarted)
                 running = context.run(loop.create_task, drive)
                 running.add_done_callback(unstarted)
-        except BaseException as error:      # there is no memory, or the loop makes tasks in a way of its own
+        except BaseException as error:
+            # there is no memory, or the task factory of the loop raised
             if drive is not None:
                 drive.close()
             self._end_run(task, attempt, None, error, False)
@@ -273,7 +284,7 @@ class CoroutinePool(Pool):
             running.cancel()
 
     def _ended_early(self, task: Task[Any], attempt: int, running: Any) -> None:
-        """An asyncio task has ended: when it was cancelled before its first step, it never got into its coroutine."""
+        """End a task whose asyncio task was cancelled before its first step."""
         if task._more().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
@@ -284,7 +295,7 @@ class CoroutinePool(Pool):
         if unstarted is not None:
             running = asyncio.current_task()
             if running is not None:         # None in a loop whose tasks are not asyncio's own
-                running.remove_done_callback(unstarted)     # a turn of the loop less
+                running.remove_done_callback(unstarted)     # saves an iteration of the loop
             del running, unstarted          # the first would be a cycle
         current_coroutine_task.set(task)
         member = current.member
@@ -324,7 +335,7 @@ class CoroutinePool(Pool):
             first = extra.running == attempt
             here = None
             if first:
-                here = self._running.pop(task).loop      # which makes this call
+                here = self._running.pop(task).loop     # which makes this call
                 extra.running = 0
                 self.admission.leave(task)
             if first and task._status == STARTED:
@@ -335,7 +346,7 @@ class CoroutinePool(Pool):
                 else:
                     watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (watchers is None or cancelled):
-                outcome.seen = True         # another attempt follows, or its end was told before
+                outcome.seen = True         # another attempt follows, or the task had ended before
             if task._spec.lane is not None:
                 chores = chores + self._dispatch_chores(here)
         for chore in chores:
@@ -358,7 +369,10 @@ class CoroutinePool(Pool):
         return self._dispatch_chores()
 
     def _leave_line(self, task: Task[Any]) -> None:
-        """A QUEUED task has just become final. Without a lane it stands nowhere: the loop finds it when it comes to it."""
+        """Remove a QUEUED task that has become final.
+
+        Without a lane it is in no queue: the loop skips it.
+        """
         if task._spec.lane is not None:
             if task in self._running:
                 self._leave(task)
@@ -374,12 +388,15 @@ class CoroutinePool(Pool):
             if not task._more().running:
                 self._running.pop(task, None)
         standing = self.admission.standing()
-        self.admission.push_back([task for task in self.registry.live.values() if task._spec.lane is not None
-                                  and task._status == QUEUED and task not in standing and task not in self._running])
+        self.admission.push_back([task for task in self.registry.live.values()
+                                  if task._spec.lane is not None
+                                  and task._status == QUEUED and task not in standing
+                                  and task not in self._running])
         self.admission.recount(len(self._running), [task._spec.lane for task in self._running
                                                    if task._spec.lane is not None])
-        # Whether these were posted nobody knows; once more does no harm.
-        again: Chores = [partial(self._post, task) for task in self._running if task._status == QUEUED]
+        # These may have been posted; a second post does no harm.
+        again: Chores = [partial(self._post, task) for task in self._running
+                         if task._status == QUEUED]
         return again + self._dispatch_chores()
 
     def _stop(self, task: Task[Any]) -> Chores:
@@ -415,13 +432,14 @@ class CoroutinePool(Pool):
         self._running = {}
 
     def close(self, deadline: float | None) -> None:
-        """Nothing to end: the loops belong to the supervisor or to the application."""
+        """Do nothing: the loops belong to the supervisor or to the application."""
 
 
 def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return loop.get_task_factory() is None
-    except (AttributeError, NotImplementedError):       # it is none of asyncio's own, and need not have it
+    except (AttributeError, NotImplementedError):
+        # a loop that is not asyncio's need not have it
         return False
 
 

@@ -435,8 +435,8 @@ class _WaitingMethods:
                         waiters.append(waiter)
                     elif waiter in waiters:
                         waiter.renew()
-                    # its loop did not run when it was woken: it comes first again
                     else:
+                        # its loop did not run when it was woken: it comes first again
                         waiter.renew()
                         waiters.appendleft(waiter)
                 await waiter

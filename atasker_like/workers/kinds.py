@@ -312,8 +312,8 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         trigger.item_taken()
         try:
             item = self._take_item()
-        # each kind of queue has its own error for an empty queue
         except BaseException as error:
+            # each kind of queue has its own error for an empty queue
             trigger.item_returned()
             if "Empty" not in type(error).__name__:
                 log.exception("worker %s: its queue could not give an item", self.name)
