@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextvars import Context, copy_context
+from itertools import count
 from time import perf_counter
 
 from .._atomics import Token
@@ -352,39 +353,40 @@ class _ThreadRunner(_PoolRunner):
         """
         worker, session, trigger = self.worker, self.session, self.trigger
         function, args, keywords = self.function, self.args, self._keywords()
-        admission, clock = self.pool.admission, perf_counter
+        admission, wants_slot = self.pool.admission, self.pool.wants_slot
+        clock = perf_counter
         session.caller = threading.get_ident()
         try:
-            began = worker.last_executed = clock()
-            until = began
+            began = until = worker.last_executed = clock()
             while True:
                 try:
-                    result = function(*args, **keywords)
-                except BaseException as error:
-                    self._failed(error, began)
-                    result = None
-                    if not session.active or not trigger.may_repeat():
-                        return
-                    now = clock()
-                else:
-                    if result is False:
-                        self._returned(result, began)
-                        if not session.active or not trigger.may_repeat():
-                            return
+                    # Each turn of the loop counts the run before it. += would cost more.
+                    for worker._runs in count(worker._runs):
+                        result = function(*args, **keywords)
+                        if result is False:
+                            break
                         now = clock()
-                    else:
-                        now = clock()
-                        worker._runs += 1
                         if not session.active:
+                            worker._runs += 1
                             worker._last_duration = now - began
                             return
-                # once a millisecond, or after each run that takes longer
-                if now > until:
-                    worker._last_duration = now - began
-                    if admission.waiting and self.pool.wants_slot():
-                        return              # behind what waits for the slot
-                    until = now + SLICE
-                began = worker.last_executed = now
+                        # once a millisecond, or after each run that takes longer
+                        if now > until:
+                            worker._last_duration = now - began
+                            if admission.waiting and wants_slot():
+                                worker._runs += 1
+                                return      # behind what waits for the slot
+                            until = now + SLICE
+                        began = worker.last_executed = now
+                except BaseException as error:
+                    self._failed(error, began)
+                else:
+                    self._returned(False, began)
+                if not session.active or not trigger.may_repeat():
+                    return
+                if admission.waiting and wants_slot():
+                    return
+                began = worker.last_executed = clock()
         finally:
             session.caller = None
 
