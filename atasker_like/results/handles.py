@@ -1,26 +1,28 @@
-"""AsyncResult and SyncResult: the result of a task, for whoever has its id.
+"""AsyncResult and SyncResult: the result of a task by its id.
 
-In the process that runs the task they wait for the task itself; in another one they look into the store at an interval.
-What they answer is the same in both: what the backend gives back, and not the object that the function returned.
+In the process that runs the task they wait for the task itself. In any other process they look into
+the store at an interval. Both return the same values: those that the backend restores, not the
+object that the function returned.
 """
 from __future__ import annotations
+
+from threading import Lock
 
 from .._checks import in_seconds, seconds
 from .._ids import short_id
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
 from ..engine.task import Task
-from ..errors import (BackendNotConfiguredError, InvalidTypeError,
-                      ResultNotStoredError, WaitTimeoutError)
+from ..errors import (BackendNotConfiguredError, InvalidTypeError, ResultNotStoredError,
+                      WaitTimeoutError)
 from ..tasks import task_supervisor
-from ..waiting import co_wait_completed
 from .backend import Backend, in_thread
 from .serializer import state_of
 from .stored import StoredResult, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Generic
+    from typing import Any, Callable, Generic
 
     from .._checks import Seconds
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..engine.task import Progress
 
+    R = TypeVar("R")
     T = TypeVar("T", default=Any)
 
     class _Subscript(Generic[T]):
@@ -41,12 +44,17 @@ __all__ = ["AsyncResult", "SyncResult"]
 
 
 class _Result(_Subscript[T]):
-    """The common part of the two."""
+    """The common part of both classes.
+
+    Methods with a ``task`` argument take the task if it is in this process, or None. Then they ask
+    the store, which blocks.
+    """
 
     def __init__(self, task_id: str, backend: Backend | None = None) -> None:
         if not isinstance(task_id, str):
-            raise InvalidTypeError(f"{type(self).__name__} takes the id of a task, not {type(task_id).__name__}"
-                                   + ("; pass task.id" if isinstance(task_id, Task) else ""))
+            hint = "; pass task.id" if isinstance(task_id, Task) else ""
+            raise InvalidTypeError(f"{type(self).__name__} takes the id of a task, "
+                                   f"not {type(task_id).__name__}{hint}")
         if backend is not None and not isinstance(backend, Backend):
             raise InvalidTypeError(f"backend takes a Backend, not {type(backend).__name__}")
         self.task_id = task_id
@@ -54,25 +62,45 @@ class _Result(_Subscript[T]):
 
     @property
     def backend(self) -> Backend:
-        """The backend that is asked: the one given, else that of ``task_supervisor``.
+        """The given backend, or that of ``task_supervisor``.
 
         :raises BackendNotConfiguredError: (a RuntimeError) there is none.
         """
-        backend: Backend | None = task_supervisor.result_backend if self._backend is None else self._backend
+        backend: Backend | None = self._backend
         if backend is None:
-            raise BackendNotConfiguredError(f"nobody keeps the result of task {short_id(self.task_id)}; call "
-                                            "task_supervisor.set_result_backend(), or give this one a backend")
+            backend = task_supervisor.result_backend
+        if backend is None:
+            raise BackendNotConfiguredError("no backend keeps the result of task "
+                                            f"{short_id(self.task_id)}; call "
+                                            "task_supervisor.set_result_backend(), or give this "
+                                            "one a backend")
         return backend
 
-    def _task(self) -> Task[Any] | None:
-        task = self.backend._find_task(self.task_id)
+    def _local_task(self) -> Task[Any] | None:
+        return self.backend._find_task(self.task_id)
+
+    def _cancel(self, task: Task[Any] | None) -> bool:
+        return self.backend._cancel_remote(self.task_id) if task is None else task.cancel()
+
+    def _info(self, task: Task[Any] | None) -> StoredResult:
+        return self.backend.find(self.task_id) if task is None else self.backend._describe(task)
+
+    def _state(self, task: Task[Any] | None) -> TaskState:
+        return self.backend.find(self.task_id).state if task is None else state_of(task)
+
+    def _awaited_task(self) -> Task[Any] | None:
+        """Return the task to wait for if it is in this process, or None.
+
+        :raises ResultNotStoredError: its value is not stored.
+        """
+        task = self._local_task()
         if task is not None and task._spec.options.ignore_result:
-            raise ResultNotStoredError(f"the result of task {task.name} ({short_id(self.task_id)}) is not kept: it was submitted with "
-                                       "ignore_result")
+            raise ResultNotStoredError(f"the result of task {task.name} ({short_id(self.task_id)}) "
+                                       "is not kept: it was submitted with ignore_result")
         return task
 
     def _value_of(self, task: Task[Any]) -> T:
-        """Return the value of a task that has just ended, or raise its error, as the backend would have it."""
+        """Return the restored value of an ended task, or raise its error."""
         coder = self.backend.coder
         try:
             value: T = coder.decode(self.task_id, coder.encode_task(task)).value()
@@ -80,11 +108,23 @@ class _Result(_Subscript[T]):
         finally:
             if type(task._outcome) is Failure:
                 task._outcome.seen = True
-            del task        # the traceback of what is raised holds this frame
+            del task        # the traceback of a raised error holds this frame
+
+    def _pause_before(self, deadline: float | None, timeout: Seconds | None,
+                      poll_interval: float) -> float:
+        """Return the seconds until the next look into the store.
+
+        :raises WaitTimeoutError: the deadline has passed.
+        """
+        left = remaining(deadline)
+        if left == 0:
+            raise self._timeout_error(timeout)
+        return poll_interval if left is None else min(poll_interval, left)
 
     def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
-        return WaitTimeoutError(f"task {short_id(self.task_id)} had not ended after {in_seconds(timeout)} of waiting; it goes on if it has "
-                                "begun, and is waited for in vain if nobody knows its id")
+        return WaitTimeoutError(f"task {short_id(self.task_id)} had not ended after "
+                                f"{in_seconds(timeout)} of waiting; it goes on if it has begun, "
+                                "and the wait is in vain if no process knows its id")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.task_id}>"
@@ -93,10 +133,11 @@ class _Result(_Subscript[T]):
 class AsyncResult(_Result[T]):
     """The result of a task by its id, for coroutines.
 
-    :param task_id: what ``task.id`` was.
-    :param backend: where the result is kept; that of ``task_supervisor`` unless told.
+    :param task_id: the id of the task, as ``task.id`` returns it.
+    :param backend: the backend that keeps the result (default: that of ``task_supervisor``).
+    :raises InvalidTypeError: (a TypeError) an argument has a wrong type.
 
-    May be made, and used, in any thread and process. The loop is not blocked.
+    From any thread and process. The loop is not blocked.
 
     >>> import asyncio
     >>> task_supervisor.set_result_backend(MemoryBackend())
@@ -109,49 +150,42 @@ class AsyncResult(_Result[T]):
     async def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
         """Wait for the end of the task and return its value.
 
-        :param timeout: seconds to wait at most; None waits for ever, also for an id that nobody knows, 0 not at all.
-        :param poll_interval: seconds between two looks into the store, for a task of another process.
-        :raises Exception: the task's own error, or :class:`RemoteError` where it cannot be rebuilt. A StopIteration, which no
-            coroutine can raise, is the cause of a RuntimeError.
-        :raises WaitTimeoutError: (a TimeoutError) it has not ended by then.
-        :raises ResultNotStoredError: (a ValueError) it succeeded, but its value was not kept.
+        :param timeout: seconds to wait at most (default: None, no limit, also for an unknown id). 0
+            does not wait.
+        :param poll_interval: seconds between two looks into the store, for a task of another
+            process (default: 0.1 s).
+        :raises Exception: the task's own error, or :class:`RemoteError` if it cannot be rebuilt. A
+            StopIteration, which no coroutine can raise, is the cause of a RuntimeError.
+        :raises WaitTimeoutError: (a TimeoutError) the task did not end in time.
+        :raises ResultNotStoredError: (a ValueError) the task succeeded; its value is not stored.
         :raises ResultBackendError: (an OSError) the store cannot be read.
         :raises BackendNotConfiguredError: (a RuntimeError) there is no backend.
         """
-        from asyncio import get_running_loop
-
         deadline = deadline_of(timeout)
         poll_interval = seconds("poll_interval", poll_interval, above=True)
         while True:
-            task = self._task()
+            task = self._awaited_task()
             if task is not None:
-                try:
-                    await co_wait_completed(task, remaining(deadline))
-                except WaitTimeoutError:
-                    raise self._timeout_error(timeout) from None
+                if not await task._co_end(deadline):
+                    raise self._timeout_error(timeout)
                 return self._value_of(task)
             found = await in_thread(self.backend.find, self.task_id)
             if found.state.is_final:
                 value: T = found.value()
                 return value
-            left = remaining(deadline)
-            if left == 0:
-                raise self._timeout_error(timeout)
-            loop = get_running_loop()
-            elapsed: Any = loop.create_future()
-            timer = loop.call_later(poll_interval if left is None else min(poll_interval, left), _wake, elapsed)
-            try:
-                await elapsed
-            finally:
-                timer.cancel()
+            await _co_pause(self._pause_before(deadline, timeout, poll_interval))
 
     async def cancel(self) -> bool:
-        """Ask for the end of the task, as :meth:`Task.cancel` does; False if it has ended already.
+        """Ask for the end of the task, as :meth:`Task.cancel` does.
 
-        A task of another process is cancelled there, if that process serves requests: see :meth:`Backend.serve`.
+        A task of another process is cancelled there, if that process serves requests: see
+        :meth:`Backend.serve`.
 
-        :raises TaskNotFoundError: (a LookupError) nothing says where the task is, or its process does not have it.
-        :raises ServiceConnectionError: (a ConnectionError) its process cannot be reached, as it may have ended.
+        :return: False if the task has ended already.
+        :raises TaskNotFoundError: (a LookupError) the store has no address for the task, or the
+            process there does not have it.
+        :raises ServiceConnectionError: (a ConnectionError) its process cannot be reached; it may
+            have ended.
         :raises ResultBackendError: (an OSError) the store cannot be read.
         :raises BackendNotConfiguredError: (a RuntimeError) there is no backend.
 
@@ -164,41 +198,49 @@ class AsyncResult(_Result[T]):
         (True, 'cancelled')
         >>> task_supervisor.set_result_backend(None)
         """
-        task = self.backend._find_task(self.task_id)
-        return task.cancel() if task is not None else await in_thread(self.backend._cancel_remote, self.task_id)
+        return await self._ask(self._cancel)
 
     async def progress(self) -> Progress | None:
-        """Return what the task last reported, or None. Errors as :meth:`state`.
+        """Return the last progress that the task reported, or None.
 
-        What a task of another process has reported is in the store a quarter of a second later.
+        Errors as :meth:`state`.
+
+        The progress of a task of another process is in the store a quarter of a second later.
         """
         return (await self.info()).progress
 
     async def info(self) -> StoredResult:
-        """Return all that is known of the task, as a :class:`StoredResult`. Errors as :meth:`state`."""
-        task = self.backend._find_task(self.task_id)
-        return self.backend._describe(task) if task is not None else await in_thread(self.backend.find, self.task_id)
+        """Return the record of the task, as a :class:`StoredResult`.
+
+        Errors as :meth:`state`.
+        """
+        return await self._ask(self._info)
 
     async def state(self) -> TaskState:
-        """Return how far the task is; PENDING also for an id that nobody knows. Errors as :meth:`get`, but the task's."""
-        task = self.backend._find_task(self.task_id)
-        if task is not None:
-            return state_of(task)
-        return (await in_thread(self.backend.find, self.task_id)).state
+        """Return the state of the task. It is PENDING also for an unknown id.
+
+        Errors as :meth:`get`, except the task's own.
+        """
+        return await self._ask(self._state)
 
     async def ready(self) -> bool:
-        """Say whether the task has ended, well or not."""
+        """Return True if the task has ended."""
         return (await self.state()).is_final
 
     async def failed(self) -> bool:
-        """Say whether the task has ended with an error, or was cancelled."""
+        """Return True if the task has failed, or was cancelled."""
         return await self.state() is TaskState.FAILURE
+
+    async def _ask(self, method: Callable[[Task[Any] | None], R]) -> R:
+        task = self._local_task()
+        return await in_thread(method, None) if task is None else method(task)
 
 
 class SyncResult(_Result[T]):
-    """The result of a task by its id, for scripts and threads: :class:`AsyncResult` without ``await``.
+    """The result of a task by its id, for scripts and threads.
 
-    A pool thread that waits lends its place, so a task may wait for another one here, too.
+    Arguments and errors as :class:`AsyncResult`. A pool thread that waits lends its slot, so a task
+    may wait for another one here, too.
 
     >>> task_supervisor.set_result_backend(MemoryBackend())
     >>> task = task_supervisor.put_task(pow, (2, 5))
@@ -208,14 +250,14 @@ class SyncResult(_Result[T]):
     """
 
     def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
-        """Wait for the end of the task and return its value. Arguments and errors as :meth:`AsyncResult.get`, but
-        that a StopIteration is raised as it is."""
-        from threading import Lock
+        """Wait for the end of the task and return its value.
 
+        Arguments and errors as :meth:`AsyncResult.get`, but a StopIteration is raised unchanged.
+        """
         deadline = deadline_of(timeout)
         poll_interval = seconds("poll_interval", poll_interval, above=True)
         while True:
-            task = self._task()
+            task = self._awaited_task()
             if task is not None:
                 if not task._end(deadline):
                     raise self._timeout_error(timeout)
@@ -224,15 +266,12 @@ class SyncResult(_Result[T]):
             if found.state.is_final:
                 value: T = found.value()
                 return value
-            left = remaining(deadline)
-            if left == 0:
-                raise self._timeout_error(timeout)
-            never = Lock()
-            never.acquire()
-            block(never.acquire, deadline_of(poll_interval if left is None else min(poll_interval, left)))
+            _pause(self._pause_before(deadline, timeout, poll_interval))
 
     def cancel(self) -> bool:
-        """Ask for the end of the task. Returns and errors as :meth:`AsyncResult.cancel`.
+        """Ask for the end of the task.
+
+        Returns and errors as :meth:`AsyncResult.cancel`.
 
         >>> task_supervisor.set_result_backend(MemoryBackend())
         >>> task = task_supervisor.put_task(pow, (2, 5), delay=60)
@@ -240,32 +279,50 @@ class SyncResult(_Result[T]):
         (True, <TaskState.FAILURE: 'FAILURE'>)
         >>> task_supervisor.set_result_backend(None)
         """
-        task = self.backend._find_task(self.task_id)
-        return task.cancel() if task is not None else self.backend._cancel_remote(self.task_id)
+        return self._cancel(self._local_task())
 
     def progress(self) -> Progress | None:
-        """Return what the task last reported, or None, as :meth:`AsyncResult.progress` does."""
+        """Return the last progress that the task reported, or None."""
         return self.info().progress
 
     def info(self) -> StoredResult:
-        """Return all that is known of the task, as a :class:`StoredResult`."""
-        task = self.backend._find_task(self.task_id)
-        return self.backend._describe(task) if task is not None else self.backend.find(self.task_id)
+        """Return the record of the task, as a :class:`StoredResult`."""
+        return self._info(self._local_task())
 
     def state(self) -> TaskState:
-        """Return how far the task is; PENDING also for an id that nobody knows."""
-        task = self.backend._find_task(self.task_id)
-        return self.backend.find(self.task_id).state if task is None else state_of(task)
+        """Return the state of the task.
+
+        It is PENDING also for an unknown id.
+        """
+        return self._state(self._local_task())
 
     def ready(self) -> bool:
-        """Say whether the task has ended, well or not."""
+        """Return True if the task has ended."""
         return self.state().is_final
 
     def failed(self) -> bool:
-        """Say whether the task has ended with an error, or was cancelled."""
+        """Return True if the task has failed, or was cancelled."""
         return self.state() is TaskState.FAILURE
 
 
-def _wake(pause: Any) -> None:
-    if not pause.done():        # who paused may have been cancelled in this very turn of the loop
-        pause.set_result(None)
+def _pause(seconds: float) -> None:
+    never = Lock()
+    never.acquire()
+    block(never.acquire, deadline_of(seconds))
+
+
+async def _co_pause(seconds: float) -> None:
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
+    elapsed: Any = loop.create_future()
+    timer = loop.call_later(seconds, _wake, elapsed)
+    try:
+        await elapsed
+    finally:
+        timer.cancel()
+
+
+def _wake(elapsed: Any) -> None:
+    if not elapsed.done():      # it is done if the coroutine was cancelled just now
+        elapsed.set_result(None)
