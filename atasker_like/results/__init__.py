@@ -1,4 +1,4 @@
-"""Where results outlive their tasks: by id, later, and from other processes."""
+"""Backends: keep results longer than their tasks, and for other processes."""
 from __future__ import annotations
 
 from .backend import Backend
@@ -7,4 +7,5 @@ from .memory import MemoryBackend
 from .sqlite import SQLiteBackend
 from .stored import StoredResult, TaskState
 
-__all__ = ["AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"]
+__all__ = ["AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult",
+           "TaskState"]

@@ -1,4 +1,4 @@
-"""MemoryBackend: results for as long as the process lives, the latest ones only."""
+"""MemoryBackend: keeps the latest results until the process ends."""
 from __future__ import annotations
 
 import os
@@ -19,11 +19,11 @@ __all__ = ["MemoryBackend"]
 
 
 class MemoryBackend(Backend):
-    """Keeps results in memory: for tests, and for processes that ask for their own results only.
+    """Keeps results in memory, for tests and for a single process.
 
-    It keeps the same texts as every other backend, so what works with it works with them.
+    It stores the same texts as all other backends, so code that works with it works with them.
 
-    :param max_results: how many at most; beyond it the oldest are forgotten.
+    :param max_results: the most results (default: 10 000). The oldest ones are removed first.
 
     Further arguments are those of :class:`Backend`. From any thread.
 
@@ -33,13 +33,14 @@ class MemoryBackend(Backend):
     (None, '3')
     """
 
-    def __init__(self, max_results: int = 10000, ttl: Seconds | None = None, serializer: str = "json",
-                 arguments: bool = False) -> None:
+    def __init__(self, max_results: int = 10000, ttl: Seconds | None = None,
+                 serializer: str = "json", arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)
         self.max_results = count("max_results", max_results)
-        # It may be entered again: a finalizer that asks for a result comes in between any two lines.
-        self._lock = RLock()        # guards the texts
-        self._texts: OrderedDict[str, tuple[str, float]] = OrderedDict()     # with the time of writing, oldest first
+        # Guards the texts. Reentrant: a finalizer may ask for a result between any two lines.
+        self._lock = RLock()
+        # With the time of writing, oldest first.
+        self._texts: OrderedDict[str, tuple[str, float]] = OrderedDict()
         _backends.add(self)
 
     def write(self, entries: Sequence[tuple[str, str]]) -> None:
@@ -69,7 +70,8 @@ class MemoryBackend(Backend):
         now = self.clock()
         with self._lock:
             found = [(task_id, written) for task_id, (_, written) in self._texts.items()]
-        return [task_id for task_id, written in found if self.ttl is None or written + self.ttl > now]
+        return [task_id for task_id, written in found
+                if self.ttl is None or written + self.ttl > now]
 
     def delete(self, task_id: str) -> bool:
         """See :meth:`Backend.delete`."""
@@ -87,7 +89,8 @@ _backends: WeakSet[MemoryBackend] = WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked process: whoever held a lock is the parent's. What he had not written yet is missing, and nothing is torn."""
+    # A thread of the parent may have held a lock. Its write is then incomplete, but each text is
+    # whole.
     for backend in list(_backends):
         backend._lock = RLock()
 

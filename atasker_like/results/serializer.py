@@ -1,19 +1,23 @@
-"""How results become text and text becomes results again.
+"""Serializer: converts results to text and back.
 
-What is stored of a task is one JSON object: its ``state``, and beside it one of
+The text of a task is one JSON object: its ``state``, and one of
 
 * ``result``: the value;
-* ``pickle``: the value or the error, pickled and in base64, when the backend was asked for that by name;
-* ``repr``: what the value looked like, and ``why`` it could not be kept;
-* ``error``: module, name and message of an exception's class, its arguments if JSON can hold them; and ``traceback``.
+* ``pickle``: the value or the error, pickled and in base64, if the backend uses pickles;
+* ``repr``: the repr of a value that could not be stored, and in ``why`` the reason;
+* ``error``: module, name and message of an exception, and its arguments if JSON can hold them;
+  beside it ``traceback``.
 
-What describes the task stands between them, each where it is known: ``name``, ``attempts``, ``times``, ``progress``, the
-arguments as ``args`` and ``kwargs`` or as a pickle in ``call``, and, of a task that has not ended, in ``at`` the address where
-its process takes requests. The times are integers, in microseconds: from the epoch to the submission, from there to the start
-and to the end. Python writes integers in half the time of floats. Versions that do not know a key leave it alone.
+The description of the task stands between them, each part if it is known: ``name``, ``attempts``,
+``times``, ``progress``; the arguments as ``args`` and ``kwargs``, or as a pickle in ``call``. The
+text of a task that has not ended has in ``at`` the address where its process takes requests.
+``times`` are integers, in microseconds: from the epoch to the submission, and from there to the
+start and to the end. Python writes integers in half the time of floats.
 
-Nothing here trusts what it reads: a pickle is loaded only for who asked for pickles, and an error becomes an object only
-if its class is an exception that this process has imported already.
+A version of this library ignores keys that it does not know.
+
+The texts are untrusted: a pickle is loaded only by a serializer of pickles, and an error becomes an
+object only if its class is an exception that this process has already imported.
 """
 from __future__ import annotations
 
@@ -40,22 +44,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Serializer", "state_of"]
 
-#: Characters of the longest text that is stored; a longer value is not kept.
+#: Characters of a text. A longer value is not stored.
 MAX_TEXT = 1 << 28
-#: Characters that are kept of the repr of a value that cannot be stored.
+#: Characters of the repr of a value that cannot be stored.
 MAX_REPR = 1000
-#: Characters of one argument as JSON; a longer one is stored as its repr.
+#: Characters of one argument as JSON. A longer one is stored as its repr.
 MAX_ARGUMENT = 10000
 
-#: Of these types JSON gives back exactly what it was given.
+#: The types of which JSON restores the values exactly.
 _EXACT = frozenset((type(None), bool, int, float, str))
 
 _compact = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-# A line end separates the items: JSON writes those of strings otherwise, so a text of scalars can be split again.
+# The items are separated by line ends. JSON escapes those in strings, so a text of scalars can be
+# split again.
 _lines = JSONEncoder(separators=("\n", ":"), allow_nan=False, check_circular=False).encode
 
+
 def state_of(task: Task[Any]) -> TaskState:
-    """Return the state of a task at this moment."""
+    """Return the current state of a task."""
     status = task._status
     if status == COMPLETED:
         return TaskState.FAILURE if type(task._outcome) is Failure else TaskState.SUCCESS
@@ -67,26 +73,31 @@ def state_of(task: Task[Any]) -> TaskState:
 
 
 class Serializer:
-    """Writes and reads the texts of one backend. All of it runs code of others (``repr`` does), so no lock is held."""
+    """Writes and reads the texts of one backend. (no lock)
+
+    All of it may run code of the application, as ``repr`` does.
+    """
 
     def __init__(self, serializer: str) -> None:
         if serializer not in ("json", "pickle"):
             raise InvalidArgumentError(f"serializer takes 'json' or 'pickle', not {serializer!r}")
         self._pickles = serializer == "pickle"
 
-    # -- writing -------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     def encode_tasks(self, tasks: dict[str, Task[Any]], calls: Mapping[Task[Any], Call] = {},
                      at: str | None = None) -> dict[str, str]:
-        """Return the texts of many tasks by id. Most have ended with plain values: those take one step together.
+        """Return the texts of many tasks by id.
 
-        :param calls: the arguments of those tasks whose arguments are to be stored.
+        Most of them have ended with scalar values; those are encoded together, in one step.
+
+        :param calls: the arguments to be stored.
         :param at: the address where this process takes requests.
         """
         texts: dict[str, str] = {}
         plain = {task_id: task for task_id, task in tasks.items()
-                 if task._status == COMPLETED and task._extra is None and type(task._outcome) in _EXACT
-                 and task not in calls}
+                 if task._status == COMPLETED and task._extra is None
+                 and type(task._outcome) in _EXACT and task not in calls}
         if plain:
             try:
                 values = _lines([task._outcome for task in plain.values()])[1:-1].split("\n")
@@ -102,53 +113,66 @@ class Serializer:
         return texts
 
     def encode_task(self, task: Task[Any], call: Call | None = None, at: str | None = None) -> str:
-        """Return the text of a task as it is now. Arguments as :meth:`encode_tasks`."""
+        """Return the current text of a task.
+
+        Arguments as :meth:`encode_tasks`.
+        """
         state = state_of(task)
         try:
             return self._encode_task(task, state, call, at)
-        except BaseException:       # not even the name of its error's class can be had: the texts of all others are
-            return _state_text(state, _INDESCRIBABLE[state]) if state.is_final else _state_text(state, "")
+        except BaseException:       # an object of the application may fail even to give its name
+            return _state_text(state, _INDESCRIBABLE.get(state, ""))
 
-    def _encode_task(self, task: Task[Any], state: TaskState, call: Call | None, at: str | None) -> str:
+    def _encode_task(self, task: Task[Any], state: TaskState, call: Call | None,
+                     at: str | None) -> str:
         about = self._about_task(task, state, call)
         if not state.is_final:
             return _state_text(state, about + ("" if at is None else f',"at":{_compact(at)}'))
         outcome = task._outcome
         if task._status == CANCELED:
-            return self._encode_error(TaskCancelledError(f"task {task.name} ({task.short_id}) was cancelled"), "", about)
+            error = TaskCancelledError(f"task {task.name} ({task.short_id}) was cancelled")
+            return self._encode_error(error, "", about)
         if type(outcome) is Failure:
-            return self._encode_error(outcome.error, traceback_text(outcome.error, outcome.traceback), about)
+            trace = traceback_text(outcome.error, outcome.traceback)
+            return self._encode_error(outcome.error, trace, about)
         return self._encode_value(outcome, about)
 
     def encode(self, stored: StoredResult) -> str:
         """Return the text of a stored result."""
-        call = None if stored.args is None and stored.kwargs is None else (stored.args or (), stored.kwargs)
-        about = self._about(stored.name, stored.time_queued, stored.time_started, stored.time_completed, stored.attempts,
-                            stored.progress, call)
+        call = None
+        if stored.args is not None or stored.kwargs is not None:
+            call = stored.args or (), stored.kwargs
+        about = self._about(stored.name, stored.time_queued, stored.time_started,
+                            stored.time_completed, stored.attempts, stored.progress, call)
         if not stored.state.is_final:
             return _state_text(stored.state, about)
         if stored.state is TaskState.SUCCESS:
             return self._encode_value(stored.result, about)
-        error = stored.error
+        error, trace = stored.error, stored.traceback
         if not isinstance(error, BaseException):
-            raise InvalidArgumentError(f"the stored result of {stored.task_id!r} is a FAILURE, so its error is an exception, "
-                                       f"not {shown(error)}")
-        return self._encode_error(error, traceback_text(error, error.__traceback__) if stored.traceback is None
-                                  else stored.traceback, about)
+            raise InvalidArgumentError(f"the stored result of {stored.task_id!r} is a FAILURE, so "
+                                       f"its error is an exception, not {shown(error)}")
+        if trace is None:
+            trace = traceback_text(error, error.__traceback__)
+        return self._encode_error(error, trace, about)
 
     def _about_task(self, task: Task[Any], state: TaskState, call: Call | None) -> str:
         epoch = time() - perf_counter()
-        return self._about(task.name, epoch + task._queued, epoch + task._started if task._has_started() else None,
-                           epoch + task._completed if state.is_final else None, task.attempts, task.progress, call)
+        return self._about(task.name, epoch + task._queued,
+                           epoch + task._started if task._has_started() else None,
+                           epoch + task._completed if state.is_final else None,
+                           task.attempts, task.progress, call)
 
-    def _about(self, name: Any, queued: float | None, started: float | None, completed: float | None,
-               attempts: int | None, progress: Any, call: Call | None) -> str:
-        """Return what describes a task, to be put behind its state."""
+    def _about(self, name: Any, queued: float | None, started: float | None,
+               completed: float | None, attempts: int | None, progress: Any,
+               call: Call | None) -> str:
+        """Return the description of a task, which follows its state."""
         about = "" if name is None else f',"name":{_name_text(name)}'
         if attempts is not None:
             about += f',"attempts":{attempts:d}'
         if queued is not None:
-            times = (round(1e6 * queued), _micros_between(queued, started), _micros_between(queued, completed))
+            times = (round(1e6 * queued), _micros_between(queued, started),
+                     _micros_between(queued, completed))
             about += f',"times":{_compact(times)}'
         if progress is not None:
             about += _progress_text(progress)
@@ -160,54 +184,56 @@ class Serializer:
                 pickled = _pickle_b64((args, dict(kwargs or ())))
                 if len(pickled) <= MAX_TEXT:
                     return f',"call":"{pickled}"'
-            except BaseException:           # what they look like is kept
+            except BaseException:           # as JSON, then
                 pass
-        named = ",".join([f"{_compact(name)}:{_argument_text(value)}" for name, value in (kwargs or {}).items()])
+        named = ",".join([f"{_compact(name)}:{_argument_text(value)}"
+                          for name, value in (kwargs or {}).items()])
         return f',"args":[{",".join(map(_argument_text, args))}],"kwargs":{{{named}}}'
 
     def _encode_value(self, value: Any, about: str) -> str:
         try:
-            if self._pickles and type(value) not in _EXACT:
-                text = f'"pickle":"{_pickle_b64(value)}"'
-            else:
-                try:
-                    text = f'"result":{_compact(value)}'
-                except ValueError:
-                    if not self._pickles:
-                        raise
-                    text = f'"pickle":"{_pickle_b64(value)}"'      # not a number
+            text = self._value_text(value)
             if len(text) > MAX_TEXT:
                 raise ValueError(f"it takes {len(text)} characters, and the most is {MAX_TEXT}")
             return f'{{"state":"SUCCESS"{about},{text}}}'
-        except BaseException as error:      # whatever code of others raises, this thread goes on
-            why = described(error)
-            return f'{{"state":"SUCCESS"{about},"repr":{_compact(_short_repr(value))},"why":{_compact(why)}}}'
+        except BaseException as error:      # raised by the value's own code; the thread goes on
+            text = f'"repr":{_compact(_short_repr(value))},"why":{_compact(described(error))}'
+            return f'{{"state":"SUCCESS"{about},{text}}}'
 
-    def _encode_error(self, error: BaseException, text: str, about: str) -> str:
+    def _value_text(self, value: Any) -> str:
+        if not self._pickles or type(value) in _EXACT:
+            try:
+                return f'"result":{_compact(value)}'
+            except ValueError:              # such as a float that is no number
+                if not self._pickles:
+                    raise
+        return f'"pickle":"{_pickle_b64(value)}"'
+
+    def _encode_error(self, error: BaseException, trace: str, about: str) -> str:
         kind = type(error)
-        description: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?", "name": kind.__qualname__,
-                                 "message": text_of(error)}
-        stored: dict[str, Any] = {"error": description, "traceback": text}
+        description: dict[str, Any] = {"module": attribute_of(kind, "__module__", str) or "?",
+                                       "name": kind.__qualname__, "message": text_of(error)}
         if self._pickles:
             try:
-                return _failure_text(about, dict(stored, pickle=_pickle_b64(error)))
-            except BaseException:           # its words are kept
+                return _failure_text(about, description, trace, pickle=_pickle_b64(error))
+            except BaseException:           # the description alone is stored
                 pass
         try:
-            made: Any = error.__reduce__()
-            if made[0] is kind and (len(made) == 2 or isinstance(made[2], dict) and len(made) == 3):
-                return _failure_text(about, dict(stored, error=dict(description, args=list(made[1]),
-                                                              more=made[2] if len(made) == 3 else {})))
-        except BaseException:               # JSON cannot hold its arguments: its words are kept
+            parts: Any = error.__reduce__()
+            more = parts[2] if len(parts) == 3 else {}
+            if parts[0] is kind and len(parts) in (2, 3) and isinstance(more, dict):
+                rebuildable = dict(description, args=list(parts[1]), more=more)
+                return _failure_text(about, rebuildable, trace)
+        except BaseException:               # JSON cannot hold the arguments
             pass
-        return _failure_text(about, stored)
+        return _failure_text(about, description, trace)
 
-    # -- reading -------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def decode(self, task_id: str, text: str | None) -> StoredResult:
-        """Return what a text says. None is an id that nobody knows.
+        """Return the record in a text. None is the text of an unknown id.
 
-        :raises ValueError: it is no text of this module's.
+        :raises ValueError: the text is not one of this class.
         """
         if text is None:
             return StoredResult(task_id, TaskState.PENDING)
@@ -224,77 +250,87 @@ class Serializer:
         args, kwargs = self._call_of(stored)
         progress = stored.get("progress")
         queued, *later = stored.get("times") or (None, None, None)
-        started, completed = [None if micros is None else (queued + micros) / 1e6 for micros in later]
-        return StoredResult(task_id, state, result, error, trace, stored.get("name"), queued and queued / 1e6, started, completed,
-                            stored.get("attempts"), None if progress is None else Progress(*progress), args, kwargs)
+        started, completed = [None if micros is None else (queued + micros) / 1e6
+                              for micros in later]
+        return StoredResult(task_id, state, result, error, trace, stored.get("name"),
+                            queued and queued / 1e6, started, completed, stored.get("attempts"),
+                            None if progress is None else Progress(*progress), args, kwargs)
 
-    def _other_value(self, task_id: str, stored: dict[str, Any]) -> tuple[Any, BaseException | None]:
-        """Return a value that was not stored as JSON, or the error that says why there is none."""
+    def _other_value(self, task_id: str,
+                     stored: dict[str, Any]) -> tuple[Any, BaseException | None]:
+        """Return a value that is not stored as JSON, or an error."""
         if "pickle" not in stored:
-            advice = "have the function return plain data" + (
-                "" if self._pickles else ", or give the backend serializer='pickle'")
-            return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value could not be stored "
-                                              f"({stored['why']}); {advice}. It was {stored['repr']}")
+            advice = "have the function return plain data"
+            if not self._pickles:
+                advice += ", or give the backend serializer='pickle'"
+            return None, ResultNotStoredError(
+                f"task {short_id(task_id)} succeeded, but its value could not be stored "
+                f"({stored['why']}); {advice}. It was {stored['repr']}")
         if not self._pickles:
             return None, ResultNotStoredError(
-                f"task {short_id(task_id)} succeeded, and its value was stored as a pickle. To read one runs what it says: give "
-                "the backend serializer='pickle' if you trust all who write to it")
+                f"task {short_id(task_id)} succeeded, and its value was stored as a pickle. "
+                "Reading a pickle can run any code: give the backend serializer='pickle' if you "
+                "trust all programs that write to it")
         try:
             return _unpickle_b64(stored["pickle"]), None
-        except BaseException as raised:
-            return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value cannot be rebuilt here "
-                                              f"({described(raised)})")
+        except BaseException as error:
+            return None, ResultNotStoredError(f"task {short_id(task_id)} succeeded, but its value "
+                                              f"cannot be rebuilt here ({described(error)})")
 
-    def _call_of(self, stored: dict[str, Any]) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None]:
-        """Return the arguments, as far as they were stored and can be read here."""
+    def _call_of(self, stored: dict[str, Any]) -> tuple[tuple[Any, ...] | None,
+                                                        dict[str, Any] | None]:
+        """Return the arguments if they were stored and can be read here."""
         if "args" in stored:
             return tuple(stored["args"]), dict(stored["kwargs"])
         if self._pickles and "call" in stored:
             try:
                 args, kwargs = _unpickle_b64(stored["call"])
                 return args, kwargs
-            except BaseException:           # of a class that is not here, or has changed
+            except BaseException:           # such as a class that is not here, or has changed
                 pass
         return None, None
 
     def encode_address(self, address: str) -> str:
-        """Return the text of an entry that holds nothing but an address."""
+        """Return the text of an entry that holds only an address."""
         return _state_text(TaskState.PENDING, f',"at":{_compact(address)}')
 
     def address_in(self, text: str | None) -> str | None:
-        """Return the address where the process of a task takes requests, if its text has one.
+        """Return the address in the text of a task, or None.
 
-        :raises ValueError: it is no text of this module's.
+        :raises ValueError: the text is not one of this class.
         """
         at = None if text is None else loads(text).get("at")
         return at if isinstance(at, str) else None
 
     def _rebuild(self, stored: dict[str, Any], trace: str | None) -> BaseException:
         description = stored["error"]
+        module, name = description["module"], description["name"]
         error: BaseException | None = None
-        reason = f"{description['name']} was not stored in a form from which it can be made again"
+        reason = f"{name} was not stored in a form from which it can be made again"
         try:
             if self._pickles and "pickle" in stored:
                 error = _unpickle_b64(stored["pickle"])
             elif "args" in description:
                 error = _rebuild_error(description)
-                reason = (f"{description['module']} is not imported in this process, or has no class {description['name']} that makes "
-                          "the same error of these arguments")
-        except BaseException as raised:     # its class has changed, or wants other arguments
+                reason = (f"{module} is not imported in this process, or has no class {name} that "
+                          "makes the same error of these arguments")
+        except BaseException as raised:     # such as a class that has changed
             reason = why_not_rebuilt(raised)
         if not isinstance(error, BaseException):
-            error = RemoteError(f"{description['module']}.{description['name']}", description["message"], trace or "", reason)
+            error = RemoteError(f"{module}.{name}", description["message"], trace or "", reason)
         return error if trace is None else with_cause(error, RemoteTraceback(trace))
 
 
 def _rebuild_error(description: dict[str, Any]) -> BaseException | None:
-    """Make an exception of a class that is there already: nothing is imported because a file says so.
+    """Return an exception of a class that is already imported, or None.
 
-    Of the others, SystemExit and its like, reading a result would end the reader: their words are enough.
+    No file can cause an import. Nor can it rebuild a SystemExit or similar, which would end the
+    reader.
     """
     found: Any = sys.modules.get(description["module"])
     for name in description["name"].split("."):
-        try:        # in the dict itself: modules and metaclasses may import, or run, what they like when asked for a name
+        # In the dict itself: getattr() may import or run any code of a module or a metaclass.
+        try:
             found = object.__getattribute__(found, "__dict__").get(name)
         except AttributeError:
             return None
@@ -306,40 +342,48 @@ def _rebuild_error(description: dict[str, Any]) -> BaseException | None:
     return error if text_of(error) == description["message"] else None
 
 
-#: What is stored of the end of a task that no text can be made of.
-_INDESCRIBABLE = {TaskState.SUCCESS: ',"repr":"an object that cannot be shown","why":"it cannot be described"',
-            TaskState.FAILURE: ',"error":{"module":null,"name":"error","message":"an error that cannot be shown"}'}
+#: The rest of the text of a task that has ended and cannot be described.
+_INDESCRIBABLE = {
+    TaskState.SUCCESS: ',"repr":"an object that cannot be shown","why":"it cannot be described"',
+    TaskState.FAILURE: ',"error":{"module":null,"name":"error",'
+                       '"message":"an error that cannot be shown"}'}
 
 
 def _state_text(state: TaskState, about: str) -> str:
     return f'{{"state":"{state}"{about}}}'
 
 
-def _failure_text(about: str, described: dict[str, Any]) -> str:
-    return f'{{"state":"FAILURE"{about},{_compact(described)[1:]}'
+def _failure_text(about: str, description: dict[str, Any], trace: str, **more: Any) -> str:
+    fields = {"error": description, "traceback": trace, **more}
+    return f'{{"state":"FAILURE"{about},{_compact(fields)[1:]}'
 
 
-def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str], texts: dict[str, str]) -> None:
-    """Add the texts of tasks that have succeeded, in their first attempt, with values that are text already."""
+def _add_plain_texts(tasks: dict[str, Task[Any]], values: list[str],
+                     texts: dict[str, str]) -> None:
+    """Add the texts of tasks that succeeded at once. The values are JSON."""
     epoch = 1e6 * (time() - perf_counter())
     last = form = None
     for (task_id, task), value in zip(tasks.items(), values):
         spec = task._spec
         if spec is not last:
             last, name = spec, _name_text(spec.name).replace("%", "%%")
-            form = f'{{"state":"SUCCESS","name":{name},"attempts":1,"times":[%d,%d,%d],"result":%s}}'
+            form = (f'{{"state":"SUCCESS","name":{name},"attempts":1,'
+                    '"times":[%d,%d,%d],"result":%s}')
         assert form is not None
         queued = task._queued
-        texts[task_id] = form % (epoch + 1e6 * queued, 1e6 * (task._started - queued), 1e6 * (task._completed - queued), value)
+        texts[task_id] = form % (epoch + 1e6 * queued, 1e6 * (task._started - queued),
+                                 1e6 * (task._completed - queued), value)
 
 
 def _micros_between(queued: float, later: float | None) -> int | None:
-    """Return the time between two in microseconds."""
     return None if later is None else round(1e6 * (later - queued))
 
 
 def _name_text(name: Any) -> str:
-    """Return a name as JSON; an application's callable may have any object for a name."""
+    """Return a name as JSON.
+
+    A callable of the application may have any object as its name.
+    """
     try:
         return _compact("".join((name, "")))
     except BaseException:
@@ -347,7 +391,7 @@ def _name_text(name: Any) -> str:
 
 
 def _progress_text(progress: Any) -> str:
-    """Return a report of progress as JSON; nothing if it holds what is no number and no text."""
+    """Return reported progress as JSON, or nothing if JSON cannot hold it."""
     try:
         return f',"progress":{_compact(list(progress))}'
     except BaseException:
@@ -355,21 +399,21 @@ def _progress_text(progress: Any) -> str:
 
 
 def _argument_text(value: Any) -> str:
-    """Return an argument as JSON; its repr, as a string, if it has no such form or is long."""
+    """Return an argument as JSON, or its repr if that is not possible."""
     try:
         text = _compact(value)
         if len(text) <= MAX_ARGUMENT:
             return text
-    except BaseException:
-        pass            # an object of the application can raise anything; its repr stands for it
+    except BaseException:       # an object of the application can raise any exception
+        pass
     return _compact(_short_repr(value))
 
 
-def _pickle_b64(thing: Any) -> str:
+def _pickle_b64(value: Any) -> str:
     import pickle
     from base64 import b64encode
 
-    return b64encode(pickle.dumps(thing, pickle.HIGHEST_PROTOCOL)).decode("ascii")
+    return b64encode(pickle.dumps(value, pickle.HIGHEST_PROTOCOL)).decode("ascii")
 
 
 def _unpickle_b64(text: str) -> Any:
@@ -380,11 +424,12 @@ def _unpickle_b64(text: str) -> Any:
 
 
 def _short_repr(value: Any) -> str:
-    """The repr of a value, or its beginning, without making more of it than that where the type is known."""
+    """Return the beginning of the repr of a value, without making the rest."""
     from reprlib import Repr
 
     shortener = Repr()
-    shortener.maxlist = shortener.maxtuple = shortener.maxdict = shortener.maxset = shortener.maxfrozenset = 20
+    shortener.maxlist = shortener.maxtuple = shortener.maxdict = 20
+    shortener.maxset = shortener.maxfrozenset = 20
     shortener.maxstring = shortener.maxother = shortener.maxlong = MAX_REPR
     try:
         if isinstance(value, (bytes, bytearray)):

@@ -1,13 +1,15 @@
-"""SQLiteBackend: results in one file, for this process and others.
+"""SQLiteBackend: keeps results in one file, for this process and others.
 
-One table, ``results``: ``task_id``, ``expires`` (epoch seconds or null), ``data`` (the text, see :mod:`.coding`). The file is
-in WAL mode, so that readers and the one writer do not wait for each other. A commit hands the pages to the operating
-system and does not wait for the disk: a process that is killed loses nothing that was stored, a machine that loses its
-power may lose the last commits, and neither leaves anything torn.
+The table ``results`` has the columns ``task_id``, ``expires`` (epoch seconds or null) and ``data``
+(the text, see :mod:`.serializer`). The file is in WAL mode: readers and the writer do not block
+each other. A commit hands the pages to the operating system and does not wait for the disk. If a
+process is killed, no stored result is lost. If the machine loses power, the last commits may be
+lost. In neither case is the file damaged.
 
-SQLite keeps tables of the locks of a process, which a fork copies: what was locked just then stays locked in the child for
-ever, and what the child opens later is not locked at all for others. So a fork finds the file closed: it waits for who reads
-and writes at that moment, and the next use, on both sides, opens the file again.
+SQLite keeps tables of the locks of a process, and a fork copies them. A lock that is held at that
+moment stays held in the child, and files that the child opens later are not locked for other
+processes at all. So a fork must find the file closed: it waits for the running reads and writes,
+and closes the file. The next use opens it again, in the parent and in the child.
 """
 from __future__ import annotations
 
@@ -33,40 +35,41 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteBackend"]
 
-#: What the file says of itself, in the places that SQLite keeps for this.
+#: How the file identifies itself, in the fields that SQLite has for this.
 APPLICATION_ID, SCHEMA_VERSION = 0x61746C72, 1
 
-#: Rows of one statement. Each statement gives the interpreter away and has to get it back, which takes a busy program
-#: longer than the rows do; a statement may have 999 variables where SQLite is old.
+#: Rows of one statement. Each statement releases the GIL, and in a busy program taking it again
+#: lasts longer than inserting the rows. Old versions of SQLite allow 999 variables in a statement.
 ROWS_PER_STATEMENT = 333
 _INSERT = "INSERT OR REPLACE INTO results (task_id, expires, data) VALUES "
 
-#: Seconds between two looks for what has expired, and how many are removed at a time. When there are more, the next write
-#: goes on with them; and each removes up to twice as many as it brings, so that what expires is not more than what goes.
+#: Seconds between two sweeps of expired results, and the rows that one removes. If there are more,
+#: the next write goes on with them. A sweep removes up to twice as many rows as the write inserts,
+#: so that the file does not grow by expired ones.
 SWEEP_EVERY, MAX_SWEPT = 5.0, 20000
 
-#: Seconds that a fork waits at most for those that read and write just then.
+#: Seconds that a fork waits for running reads and writes.
 FORK_TIMEOUT = 3.0
 
-#: In a free-threaded build a statement ends in the thread that made it, maybe some time after its connection was closed, and
-#: only then is the file closed: so none is kept for its next use.
+#: On a free-threaded build, a cached statement may be finalized some time after its connection was
+#: closed, and keeps the file open until then. So no statements are cached there.
 _cache: dict[str, Any] = {"cached_statements": 0} if "t" in getattr(sys, "abiflags", "") else {}
 
-#: Connections of a parent process that a fork found in use: nothing may be done with them here, not even closing them.
+#: Connections of the parent process that were in use at a fork. The child must not even close them.
 _inherited: list[Any] = []
 
 
 class SQLiteBackend(Backend):
-    """Keeps results in a SQLite file, where other processes of the same machine can read and write them, too.
+    """Keeps results in a SQLite file, for all processes of the same machine.
 
-    :param path: the file; it is made if there is none. The folder must be on a local disk.
-    :param ttl: seconds after which a result may be forgotten.
-    :param serializer: ``'json'`` or ``'pickle'``, see :class:`Backend`.
-    :param timeout: seconds to wait for another process that holds the file locked.
-    :param arguments: True stores the arguments of tasks as well, see :class:`Backend`.
+    :param path: the file; it is made if it does not exist. The folder must be on a local disk.
+    :param ttl: seconds until a result expires (default: None, never).
+    :param serializer: ``'json'`` (default) or ``'pickle'``, see :class:`Backend`.
+    :param timeout: seconds to wait for a lock of another process (default: 5 s).
+    :param arguments: True also stores the arguments of tasks (default: False).
 
-    The file is opened on first use, and again on the next use after a fork, in the parent and in the child. From any thread.
-    ``close()`` it, or use it in a ``with`` block.
+    The first use opens the file. After a fork, the next use opens it again, in the parent and in
+    the child. Call ``close()`` at the end, or use a ``with`` block. From any thread.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -76,29 +79,33 @@ class SQLiteBackend(Backend):
     ('1', None)
     """
 
-    def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None, serializer: str = "json",
-                 timeout: float = 5.0, arguments: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], ttl: Seconds | None = None,
+                 serializer: str = "json", timeout: float = 5.0, arguments: bool = False) -> None:
         super().__init__(ttl, serializer, arguments)
         if os.fspath(path) == ":memory:":
-            raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; use a MemoryBackend")
+            raise InvalidArgumentError("a SQLiteBackend keeps results in a file, not in memory; "
+                                       "use a MemoryBackend")
         self.path = os.path.abspath(os.fspath(path))
         self.timeout = timeout
-        # They may be entered again, by a finalizer or a signal handler that asks for a result.
+        # Reentrant: a finalizer or a signal handler may ask for a result.
         self._read_lock = RLock()   # guards the reader's connection, and _reading
         self._write_lock = RLock()  # guards the writer's connection, and _busy
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._reading = False       # the reader's connection is in use
         self._busy = False          # the writer's connection is in use
-        self._in_transaction = False         # the writer is inside a transaction
-        self._inherited_transaction = False       # the fork that made this process found the writer inside a transaction
+        self._in_transaction = False
+        self._inherited_transaction = False     # _in_transaction at the fork that made this process
         self._sweep_at = 0.0
         _backends[next(_numbers)] = self
 
-    # -- the contract --------------------------------------------------------------------------------
+    # -- the contract ------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """See :meth:`Backend.open`. When another process holds the file just now, it is open all the same."""
+        """See :meth:`Backend.open`.
+
+        A file that another process has locked counts as open.
+        """
         self.read("")
         try:
             self._transact(lambda database: None, wait=False)
@@ -113,47 +120,50 @@ class SQLiteBackend(Backend):
                 self._close_connection(name)
 
     def write(self, entries: Sequence[tuple[str, str]]) -> None:
-        """See :meth:`Backend.write`. One transaction."""
+        """See :meth:`Backend.write`. It is one transaction."""
         now = self.clock()
         expires = None if self.ttl is None else now + self.ttl
 
         def insert(database: sqlite3.Connection) -> None:
             for start in range(0, len(entries), ROWS_PER_STATEMENT):
-                some = entries[start:start + ROWS_PER_STATEMENT]
-                values: list[Any] = [expires] * (3 * len(some))
-                values[0::3] = [task_id for task_id, _ in some]
-                values[2::3] = [text for _, text in some]
-                database.execute(_INSERT + ",".join(["(?,?,?)"] * len(some)), values)
+                batch = entries[start:start + ROWS_PER_STATEMENT]
+                values: list[Any] = [expires] * (3 * len(batch))
+                values[0::3] = [task_id for task_id, _ in batch]
+                values[2::3] = [text for _, text in batch]
+                database.execute(_INSERT + ",".join(["(?,?,?)"] * len(batch)), values)
             if self.ttl is not None and now >= self._sweep_at:
-                most = max(MAX_SWEPT, 2 * len(entries))
+                limit = max(MAX_SWEPT, 2 * len(entries))
                 swept = database.execute("DELETE FROM results WHERE task_id IN "
-                                         "(SELECT task_id FROM results WHERE expires <= ? LIMIT ?)", (now, most)).rowcount
-                if swept < most:
+                                         "(SELECT task_id FROM results WHERE expires <= ? LIMIT ?)",
+                                         (now, limit)).rowcount
+                if swept < limit:
                     self._sweep_at = now + min(SWEEP_EVERY, self.ttl)
 
         self._transact(insert)
 
     def read(self, task_id: str) -> str | None:
         """See :meth:`Backend.read`."""
-        found = self._query("SELECT data FROM results WHERE task_id = ? AND (expires IS NULL OR expires > ?)",
-                          (task_id, self.clock()))
+        found = self._query("SELECT data FROM results "
+                            "WHERE task_id = ? AND (expires IS NULL OR expires > ?)",
+                            (task_id, self.clock()))
         return found[0][0] if found else None
 
     def keys(self) -> list[str]:
         """See :meth:`Backend.keys`."""
-        return [task_id for task_id, in self._query("SELECT task_id FROM results WHERE expires IS NULL OR expires > ?",
-                                                  (self.clock(),))]
+        found = self._query("SELECT task_id FROM results WHERE expires IS NULL OR expires > ?",
+                            (self.clock(),))
+        return [task_id for task_id, in found]
 
-    def _query(self, question: str, arguments: tuple[Any, ...]) -> list[Any]:
-        """Return all rows that answer a question."""
+    def _query(self, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
+        """Return all rows of a query."""
         with self._read_lock:
             outer, self._reading = self._reading, True
             try:
                 if self._reader is None:
                     self._reader = self._connect()
                     if not self._version_of(self._reader):
-                        self.check()        # there is nothing in it yet
-                return self._reader.execute(question, arguments).fetchall()
+                        self.check()        # makes the table
+                return self._reader.execute(statement, arguments).fetchall()
             except Exception as error:
                 self._close_connection("_reader")
                 if isinstance(error, ResultBackendError):
@@ -164,28 +174,37 @@ class SQLiteBackend(Backend):
 
     def delete(self, task_id: str) -> bool:
         """See :meth:`Backend.delete`."""
-        return self._transact(lambda database: database.execute("DELETE FROM results WHERE task_id = ?", (task_id,)).rowcount > 0)
+        def remove(database: sqlite3.Connection) -> bool:
+            statement = "DELETE FROM results WHERE task_id = ?"
+            return database.execute(statement, (task_id,)).rowcount > 0
+
+        return self._transact(remove)
 
     def check(self) -> None:
-        """See :meth:`Backend.check`. Takes the right to write for a moment."""
+        """See :meth:`Backend.check`. It takes the write lock for a moment."""
         self._transact(lambda database: None)
 
-    # -- connections ---------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
-        # Transactions are begun and ended here, and threads are kept apart by the locks.
-        connection: sqlite3.Connection = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None,
-                                                           check_same_thread=False, **_cache)
+        # This class begins and ends transactions, and its locks keep threads apart.
+        connection: sqlite3.Connection = sqlite3.connect(
+            self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False,
+            **_cache)
         return connection
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], wait: bool = True) -> T:
-        """Do something in a transaction; who is not patient does not wait for another process."""
+        """Return ``work(database)``, called in a transaction.
+
+        :param wait: False raises at once if another process has locked the file.
+        """
         with self._write_lock:
             if self._busy:
-                raise ResultBackendError(f"{self!r} cannot be written here: this code, a signal handler or a finalizer, came in "
-                                         "between two steps of a write in the same thread")
+                raise ResultBackendError(f"{self!r} cannot be written here: this code, a signal "
+                                         "handler or a finalizer, came in between two steps of a "
+                                         "write in the same thread")
             self._busy = True
             try:
                 if self._writer is None:
@@ -195,7 +214,7 @@ class SQLiteBackend(Backend):
                     database.execute("BEGIN IMMEDIATE")
                 else:
                     database.execute("PRAGMA busy_timeout = 0")
-                    database.execute("BEGIN IMMEDIATE")         # if it fails, so does the connection
+                    database.execute("BEGIN IMMEDIATE")     # on an error the connection is closed
                     database.execute(f"PRAGMA busy_timeout = {int(self.timeout * 1000)}")
                 self._in_transaction = True
                 try:
@@ -210,21 +229,28 @@ class SQLiteBackend(Backend):
                 raise
             except Exception as error:
                 self._close_connection("_writer")
-                raise self._error("write", error) from error
+                raise self._error("written", error) from error
             finally:
                 self._in_transaction = self._busy = False
 
     def _version_of(self, database: sqlite3.Connection) -> int:
-        """Return the version of the file's schema, 0 if there is nothing in it; refuse what is not of this class."""
-        # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
+        """Return the schema version of the file, 0 if it is empty.
+
+        :raises ResultBackendError: the file belongs to another application or a later version.
+        """
+        # In this order: the process that makes the file writes all of it in one transaction, so a
+        # reader that finds tables also finds the application id.
         (tables,), (application,), (version,) = (
-            database.execute(question).fetchone() for question in (
-                "SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version"))
+            database.execute(statement).fetchone() for statement in (
+                "SELECT count(*) FROM sqlite_master", "PRAGMA application_id",
+                "PRAGMA user_version"))
         if application != APPLICATION_ID and tables:
-            raise ResultBackendError(f"{self.path} is a database of something else; give SQLiteBackend a file of its own")
+            raise ResultBackendError(f"{self.path} is a database of something else; give "
+                                     "SQLiteBackend a file of its own")
         if version > SCHEMA_VERSION:
-            raise ResultBackendError(f"{self.path} was made by a later version of this library (schema {version}, this one "
-                                     f"knows {SCHEMA_VERSION}); update this one, or use another file")
+            raise ResultBackendError(f"{self.path} was made by a later version of this library "
+                                     f"(schema {version}, this one knows {SCHEMA_VERSION}); update "
+                                     "this one, or use another file")
         return int(version) if application == APPLICATION_ID else 0
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -233,10 +259,11 @@ class SQLiteBackend(Backend):
         try:
             if not self._version_of(database):
                 database.execute("BEGIN IMMEDIATE")
-                if not self._version_of(database):      # another process may have been quicker
-                    database.execute("CREATE TABLE results "
-                                     "(task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
-                    database.execute("CREATE INDEX expiring ON results (expires) WHERE expires IS NOT NULL")
+                if not self._version_of(database):      # another process may have made it meanwhile
+                    database.execute("CREATE TABLE results (task_id TEXT PRIMARY KEY, "
+                                     "expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
+                    database.execute("CREATE INDEX expiring ON results (expires) "
+                                     "WHERE expires IS NOT NULL")
                     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 database.execute("COMMIT")
@@ -248,23 +275,33 @@ class SQLiteBackend(Backend):
         return database
 
     def _close_connection(self, name: str) -> None:
-        """Close a connection; the next use makes another one. One that has failed, too: the file may be put in order by then."""
+        """Close the reader's or the writer's connection.
+
+        The next use opens another one.
+
+        A connection that failed is closed, too: by the next use the file may be repaired.
+        """
         connection, empty = getattr(self, name), None
         setattr(self, name, empty)
         if connection is not None:
             connection.close()
 
-    def _error(self, what: str, error: Exception) -> ResultBackendError:
+    def _error(self, participle: str, error: Exception) -> ResultBackendError:
         message = str(error)
-        advice = _FORKED if self._inherited_transaction and "locked" in message else _advice(message)
-        return ResultBackendError(f"the results in {self.path} cannot be {'read' if what == 'read' else 'written'} "
+        advice = _advice(message)
+        if self._inherited_transaction and "locked" in message:
+            advice = _FORKED
+        return ResultBackendError(f"the results in {self.path} cannot be {participle} "
                                   f"({type(error).__name__}: {message}){advice}")
 
-    # -- the application forks -----------------------------------------------------------------------
+    # -- forks of the process ----------------------------------------------------------------------
 
     def _before_fork(self, held: list[RLock], deadline: float) -> None:
-        """Take the locks, and close what nobody uses: all there is, unless a write takes too long, or this thread itself is
-        in the middle of something, and a signal handler forks."""
+        """Take the locks, and close the connections.
+
+        A connection stays open if its lock is not free in time, or if this thread uses it itself,
+        and a signal handler forks.
+        """
         for lock, name in ((self._read_lock, "_reader"), (self._write_lock, "_writer")):
             if lock.acquire(timeout=max(0.0, deadline - monotonic())):
                 held.append(lock)
@@ -272,7 +309,7 @@ class SQLiteBackend(Backend):
                     self._close_connection(name)
 
     def _reset_after_fork(self) -> None:
-        """In the child: what is not closed is the parent's, and so are those who held the locks."""
+        """Leave open connections, and held locks, to the parent process."""
         self._inherited_transaction = self._in_transaction
         _inherited.extend((self._reader, self._writer))
         self._reader = self._writer = None
@@ -283,30 +320,35 @@ class SQLiteBackend(Backend):
         return f"<SQLiteBackend {self.path}>"
 
 
+_ADVICE = (
+    ("locked", "another process holds it; let it end its transaction, or give a longer timeout"),
+    ("full", "make room on the disk"),
+    ("disk I/O error", "check that the disk has room, and that it is in order"),
+    ("readonly", "this user may not write to it"),
+    ("unable to open", "is there such a folder, and may this user write there?"),
+    ("not a database", "something else is in that file; put it away"),
+    ("malformed", "the file is damaged; put it away, and recover what it holds with sqlite3 "
+                  ".recover"))
+
+
 def _advice(message: str) -> str:
-    for words, advice in (("locked", "another process holds it; let it end its transaction, or give a longer timeout"),
-                          ("full", "make room on the disk"),
-                          ("disk I/O error", "see whether there is room on the disk, and whether it is in order"),
-                          ("readonly", "this user may not write to it"),
-                          ("unable to open", "is there such a folder, and may this user write there?"),
-                          ("not a database", "something else is in that file; put it away"),
-                          ("malformed", "the file is damaged; put it away, and recover what it holds with sqlite3 .recover")):
+    for words, advice in _ADVICE:
         if words in message:
             return "; " + advice
     return ""
 
 
-#: What a process is told that can never write, since it was forked in the middle of a write.
-_FORKED = ("; this process was forked while its parent was in the middle of a write that took long, and cannot get over that: "
-           "fork again, or have a process that is not forked write there")
+#: The advice for a process that was forked in the middle of a write, and can never write.
+_FORKED = ("; this process was forked while its parent was in the middle of a write that took "
+           "long, and can never write there: fork again, or write from one that is not forked")
 
-#: All backends of this process by age, which is the order in which a fork takes their locks.
+#: All backends of this process by age. A fork takes their locks in this order.
 _backends: WeakValueDictionary[int, SQLiteBackend] = WeakValueDictionary()
 _numbers = count()
 
 
 class _Forks(local):
-    """The forks that this thread has begun, one inside the other: the locks that each of them holds."""
+    """The locks that each of the nested forks of this thread holds."""
 
     def __init__(self) -> None:
         self.held: list[list[RLock]] = []
@@ -331,7 +373,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    del _forks.held[-1:]        # an embedding program may fork without telling before
+    del _forks.held[-1:]        # it may be empty: an embedding program may skip _before_fork()
     for reference in _backends.valuerefs():
         backend = reference()
         if backend is not None:
@@ -339,4 +381,5 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent,
+                        after_in_child=_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""What is kept of a task: its state as a word that other processes understand, and its stored result."""
+"""StoredResult and TaskState: the record of a task in a backend."""
 from __future__ import annotations
 
 from enum import Enum
@@ -17,9 +17,9 @@ __all__ = ["StoredResult", "TaskState"]
 
 
 class TaskState(str, Enum):
-    """How far a task is, for whoever has only its id.
+    """The state of a task, as a backend knows it.
 
-    ``PENDING`` is also the state of an id that nobody knows; a cancelled task is a ``FAILURE`` whose error is
+    ``PENDING`` is also the state of an unknown id. A cancelled task is a ``FAILURE`` with a
     :class:`TaskCancelledError`.
     """
 
@@ -54,19 +54,21 @@ if TYPE_CHECKING:
         args: tuple[Any, ...] | None = None
         kwargs: dict[str, Any] | None = None
 else:
-    _Fields = namedtuple("_Fields", "task_id state result error traceback name time_queued time_started "
-                         "time_completed attempts progress args kwargs", defaults=(None,) * 11)
+    _Fields = namedtuple("_Fields", "task_id state result error traceback name time_queued "
+                         "time_started time_completed attempts progress args kwargs",
+                         defaults=(None,) * 11)
 
 
 class StoredResult(_Fields):
-    """What a backend keeps of one task: ``task_id``, ``state``, ``result``, ``error``, ``traceback``, and more.
+    """The record of one task in a backend.
 
-    ``error`` is what :meth:`AsyncResult.get` raises: the task's own error, or in a SUCCESS a
-    :class:`ResultNotStoredError` when the value could not be kept. ``traceback`` is text.
+    The fields are ``task_id``, ``state``, ``result``, ``error`` and ``traceback``, and these, which
+    are None if they are not known: ``name``, ``attempts``, ``progress``, and ``time_queued``,
+    ``time_started`` (of the last attempt) and ``time_completed`` in epoch seconds. ``args`` and
+    ``kwargs`` are stored by a backend with ``arguments=True``.
 
-    The rest describes the task, and is None where it is not known: ``name``, ``attempts``, ``progress``, and
-    ``time_queued``, ``time_started`` (of the last attempt) and ``time_completed`` in epoch seconds. ``args`` and
-    ``kwargs`` are there if the backend was made with ``arguments=True``.
+    ``error`` is the exception that :meth:`AsyncResult.get` raises: the task's own one, or in a
+    SUCCESS a :class:`ResultNotStoredError` if the value could not be stored. ``traceback`` is text.
 
     >>> StoredResult('1', TaskState.SUCCESS, 42).value()
     42

@@ -1,14 +1,15 @@
-"""The writer: one thread that brings what pools tell it of their tasks into a backend.
+"""ResultWriter: one thread that stores the results of all pools in a backend.
 
 ::
 
-    pool (its lock held) ── began, ended ──> queue ──> waiting: tasks by id ──> texts ──> backend.write
-                             one append                 ^
-                             who asks by id ────────────┘ answered from here until it is stored
+    pool (lock held) ── on_started, on_finished ──> queue ──> waiting, by id ──> texts ──> write()
+                            one append                 ^
+                            find(id) ──────────────────┘ answered from here until the text is stored
 
-The pools must not feel it. What they call is an append; only the first after a rest is more, and wakes the thread.
-Awake, it lets tasks run as long as many of them end, two seconds at most, and then writes all that has come together: a
-thread that encodes takes the interpreter from those that run tasks, and fewer, larger batches take less of it.
+The pools must not slow down. Their calls are appends; only the first one after a pause wakes the
+thread, too. While many tasks end, the thread waits, for two seconds at most, and then stores all of
+them together. Encoding competes for the GIL with the threads that run tasks, and fewer, larger
+batches take less of it.
 """
 from __future__ import annotations
 
@@ -37,113 +38,126 @@ if TYPE_CHECKING:
 
 __all__ = ["ADDRESS_PREFIX", "ResultWriter", "is_id"]
 
-#: Seconds that the writer lets pass before it looks whether as many tasks end as before.
+#: Seconds of one linger, after which the writer compares the number of tasks that ended.
 LINGER = 0.02
-#: Tasks that end in that time while much is going on: 10 000 a second.
+#: Tasks that end in that time under high load: 10 000 a second.
 BUSY_COUNT = 200
-#: Seconds after which it writes although much is going on, and how much may have come by then.
+#: Seconds, and tasks, after which the writer stores them under high load, too.
 MAX_LINGER, MAX_QUEUED = 2.0, 200000
-#: Results of one transaction at most.
+#: Results of one transaction.
 BATCH = 20000
-#: Results that are held while the store cannot be written; beyond it the oldest are given up.
+#: Results in memory while the store cannot be written. Beyond it the oldest ones are dropped.
 MAX_HELD = 250000
-#: Seconds until a write that failed is tried again; doubled each time, up to the second number.
+#: Seconds until a failed write is repeated. They double each time, up to the second number.
 RETRY_PAUSE, MAX_RETRY_PAUSE = 0.1, 5.0
 #: Seconds that the end of a supervisor waits for a store that cannot be written.
 CLOSE_TIMEOUT = 5.0
-#: Seconds between two writes, at least, when tasks report progress and nothing else happens.
+#: Seconds between two writes if tasks only report progress.
 PROGRESS_PAUSE = 0.25
 
-#: In front of the first part of ids, the same for all tasks of a pool: the entry that says where requests about these tasks
-#: go. The tasks that wait have no entry of their own.
+#: The key of the address at which requests about the tasks of a pool arrive: this, and the prefix
+#: that all ids of the pool share. Tasks that wait have no entry of their own.
 ADDRESS_PREFIX = "address of "
 
 
 def is_id(key: str) -> bool:
-    """Return True if an entry of a store is that of a task."""
+    """Return True if a key of a store is the id of a task."""
     return not key.startswith(ADDRESS_PREFIX)
 
 
 class _FlushRequest:
-    """Someone waits until all that has ended by now is stored."""
+    """A wait until all results so far are stored, or have failed."""
 
     __slots__ = ("done", "error")
 
     def __init__(self) -> None:
-        self.done = threading.Lock()
+        self.done = threading.Lock()        # released at the end
         self.done.acquire()
         self.error: BaseException | None = None
 
 
 class ResultWriter:
-    """Brings the results of one supervisor into one backend.
+    """Stores the results of one supervisor in one backend.
 
-    ``began`` and ``ended`` are called by pools with their lock held, when an attempt starts or is to be repeated and
-    when a task is final; so is ``reported`` when a task reports progress. They append the task and return; what is to be said
-    of it is looked up later.
+    Pools call these methods with their lock held: ``on_started`` when an attempt starts or is to be
+    repeated, ``on_finished`` when a task is final, ``on_progress`` when a task reports progress.
+    These append the task and return. The thread looks at the task later.
     """
 
     def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
         self.supervisor_id = supervisor.id
-        self._back = supervisor._supervisor_parts.back       # neither a backend nor a pool keeps the supervisor alive
+        self._back = supervisor._supervisor_parts.back   # a weak reference, in effect
         self.backend = backend
-        # Shared without a lock: appending and taking are each one step, on a free-threaded build too.
+        # These are shared without a lock: append and popleft are atomic, also on a free-threaded
+        # build.
         self._queue: deque[Task[Any]] = deque()
         self._reports: deque[Task[Any]] = deque()
-        self._unread_reports: set[Task[Any]] = set()     # what is in it; of each task, guarded by the lock of its pool
         self._flush_requests: deque[_FlushRequest] = deque()
-        #: The arguments of tasks that have begun, if they are to be stored: the final state lets go of them.
+        #: The tasks in _reports. The lock of its pool guards the entry of a task.
+        self._unread_reports: set[Task[Any]] = set()
+        #: The arguments of started tasks, if they are stored: a final task drops its own.
         self._arguments: dict[Task[Any], Call] = {}
-        #: Of these tasks, those that have ended, in the order in which they did.
+        #: The finished ones of these tasks, in order.
         self._finished: deque[Task[Any]] = deque()
-        self._releasable: dict[Task[Any], None] = {}   # of the writer's thread: those of which all has been gathered
-        self._lock = threading.RLock()      # guards what follows; pools never take it
+        #: Those of which the next write is the last one to need the arguments. For the writer's
+        #: thread only.
+        self._releasable: dict[Task[Any], None] = {}
+        self._lock = threading.RLock()      # guards the fields below; pools never take it
         self._waiting: dict[str, Task[Any]] = {}
         self._writing: dict[str, Task[Any] | str] = {}
-        self._running = False                # the supervisor runs: the thread does not end when all is stored
-        self._close_deadline = 0.0                   # when a thread that is not wanted any more gives up what it cannot store
+        self._running = False               # the thread does not end when all is stored
+        self._close_deadline = 0.0          # if it does not run: when to drop what cannot be stored
         self._thread: threading.Thread | None = None
-        self._wakeup = threading.Lock()       # held; what the thread sleeps on
+        self._wakeup = threading.Lock()     # held, while the thread has nothing to do
         self._wakeup.acquire()
-        self.dropped = 0                   # results that were not stored, for good
-        self._published: dict[str, float] = {}     # of the writer's thread: first parts of ids, and when they were written
+        self.dropped = 0                    # results that will never be stored
+        #: The time of the last write of each address. For the writer's thread only.
+        self._published: dict[str, float] = {}
         self.on_started: Callable[[Task[Any]], None]
         self.on_finished: Callable[[Task[Any]], None]
         self._set_callbacks(self._append_and_wake)
-        _recorders.add(self)
+        _writers.add(self)
 
     @property
     def supervisor(self) -> TaskSupervisor | None:
-        """The supervisor; None if nothing referred to it any more, and it has ended."""
+        """The supervisor, or None if it has been collected."""
         supervisor: TaskSupervisor | None = self._back()
         return supervisor
 
     def _pools(self) -> list[Pool]:
         supervisor = self.supervisor
-        return [] if supervisor is None else list(supervisor._supervisor_parts.pools.by_kind.values())
+        if supervisor is None:
+            return []
+        return list(supervisor._supervisor_parts.pools.by_kind.values())
 
     def _set_callbacks(self, append: Callable[[Task[Any]], None]) -> None:
         self.on_finished = self.on_started = append
         if self.backend.arguments:
-            self.on_started, self.on_finished = partial(self._started_with_arguments, append), partial(self._finished_with_arguments, append)
+            self.on_started = partial(self._started_with_arguments, append)
+            self.on_finished = partial(self._finished_with_arguments, append)
 
-    def _started_with_arguments(self, append: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+    def _started_with_arguments(self, append: Callable[[Task[Any]], None],
+                                task: Task[Any]) -> None:
         if not task._spec.options.ignore_result:
             self._arguments[task] = task._args, task._kwargs
         append(task)
 
-    def _finished_with_arguments(self, append: Callable[[Task[Any]], None], task: Task[Any]) -> None:
+    def _finished_with_arguments(self, append: Callable[[Task[Any]], None],
+                                 task: Task[Any]) -> None:
         append(task)
-        self._finished.append(task)      # last, see _write_all()
+        self._finished.append(task)         # after the queue, see _write_all()
 
     def _append_and_wake(self, task: Task[Any]) -> None:
-        """The first task after a rest: those after it are only appended."""
+        """Handle the first task after a pause.
+
+        The following ones are appended only.
+        """
         self._queue.append(task)
         self._set_callbacks(self._queue.append)
         self._wake()
 
     def on_progress(self, task: Task[Any]) -> None:
-        """A task has reported progress; the lock of its pool is held."""
+        """Note that a task has reported progress. (lock of the pool held)"""
         if task not in self._unread_reports and not task._spec.options.ignore_result:
             self._unread_reports.add(task)
             self._reports.append(task)
@@ -152,14 +166,14 @@ class ResultWriter:
     def _wake(self) -> None:
         try:
             self._wakeup.release()
-        except RuntimeError:        # someone else has, and the thread has not been there yet
+        except RuntimeError:        # another thread has released it just now
             pass
 
-    # -- asked from any thread -----------------------------------------------------------------------
+    # -- from any thread ---------------------------------------------------------------------------
 
     def _look_up(self, task_id: str) -> Task[Any] | str | None:
         with self._lock:
-            collected = self._collect()           # let go when the lock is free
+            collected = self._collect()
             found: Task[Any] | str | None = self._waiting.get(task_id)
             if found is None:
                 found = self._writing.get(task_id)
@@ -167,16 +181,18 @@ class ResultWriter:
         return found
 
     def find(self, task_id: str) -> str | None:
-        """Return the text of what is not stored yet of a task; None when there is none."""
+        """Return the text of a result that is not stored yet, or None."""
         found = self._look_up(task_id)
-        return self.backend.coder.encode_task(found, self._arguments.get(found)) if isinstance(found, Task) else found
+        if isinstance(found, Task):
+            return self.backend.coder.encode_task(found, self._arguments.get(found))
+        return found
 
     def arguments_of(self, task: Task[Any]) -> Call | None:
-        """Return the arguments of a task that has begun, if they are to be stored."""
+        """Return the arguments of a started task, if they are stored."""
         return self._arguments.get(task)
 
     def ids(self) -> list[str]:
-        """Return the ids of the tasks that have something which is not stored yet."""
+        """Return the ids of the tasks with a text that is not stored yet."""
         with self._lock:
             collected = self._collect()
             found = [*self._waiting, *self._writing]
@@ -184,7 +200,7 @@ class ResultWriter:
         return found
 
     def publish_address(self) -> None:
-        """Have the first parts of ids written, each with the address where requests about such tasks go.
+        """Store the address of this process for all pools.
 
         Errors as :meth:`flush`.
         """
@@ -192,52 +208,62 @@ class ResultWriter:
         self.flush()
 
     def find_task(self, task_id: str) -> Task[Any] | None:
-        """Return the task of what has not even been encoded yet."""
+        """Return the task of an id, if it is not encoded yet."""
         found = self._look_up(task_id)
         return found if isinstance(found, Task) else None
 
     def flush(self, timeout: Seconds | None = None) -> None:
-        """Block until everything that has ended by now is stored.
+        """Block until the results of all tasks that have ended are stored.
 
-        :raises ResultBackendError: it cannot be stored, for now; it will be tried again.
-        :raises WaitTimeoutError: it has not been by then.
+        :param timeout: seconds to wait at most (default: None, no limit).
+        :raises ResultBackendError: the store cannot be written now; the write is repeated later.
+        :raises WaitTimeoutError: the results were not stored in time.
         """
         deadline = deadline_of(timeout)
         request = _FlushRequest()
         self._flush_requests.append(request)
         with self._lock:
-            self._start_thread()            # of a supervisor that does not run there is none: for this once
+            self._start_thread()            # a supervisor that does not run has none
         self._wake()
         if not block(request.done.acquire, deadline):
-            raise WaitTimeoutError(f"results were not stored within {in_seconds(timeout)}; the writer goes on")
+            raise WaitTimeoutError(f"results were not stored within {in_seconds(timeout)}; "
+                                   "the writer goes on")
         if request.error is not None:
-            raise ResultBackendError(f"results are held in memory, since they cannot be stored: {request.error}") from request.error
+            raise ResultBackendError("results are held in memory, since they cannot be stored: "
+                                     f"{request.error}") from request.error
 
     def open(self) -> None:
-        """Have a thread write from now on."""
+        """Start the thread."""
         with self._lock:
-            self._running = True             # one that is about to end goes on
+            self._running = True            # a thread that is about to end goes on
             self._start_thread()
 
     def _start_thread(self) -> None:
-        """Start the thread if there is none; the lock is held. Without one, results are held in memory."""
+        """Start the thread if there is none. (lock held)
+
+        If no thread can be started, results stay in memory.
+        """
         if self._thread is not None:
             return
-        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor_id}_results", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor_id}_results",
+                                  daemon=True)
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            log.error("results of supervisor %s are held in memory: no thread could be started to store them (%s)",
-                      self.supervisor_id, error)
+            log.error("results of supervisor %s are held in memory: no thread could be started to "
+                      "store them (%s)", self.supervisor_id, error)
             self._fail_flushes(error)
             return
         self._thread = thread
 
     def close(self, deadline: float | None) -> None:
-        """Store what there is, and end the thread; what cannot be stored until the deadline is logged."""
-        patience = monotonic() + CLOSE_TIMEOUT
+        """Store all results, and end the thread.
+
+        Log those that cannot be stored in time.
+        """
+        limit = monotonic() + CLOSE_TIMEOUT
         with self._lock:
-            self._close_deadline = patience if deadline is None else min(deadline, patience)
+            self._close_deadline = limit if deadline is None else min(deadline, limit)
             self._running = False
             if self._has_work() or self._writing:
                 self._start_thread()
@@ -248,36 +274,31 @@ class ResultWriter:
         self._withdraw_addresses()
 
     def _withdraw_addresses(self) -> None:
-        """Remove the entries that say where requests go, if none are taken any more."""
+        """Remove the addresses if this process takes no requests any more."""
         if self.backend.address is not None:
             return
         for key in list(self._published):
             try:
                 self.backend.delete(key)
-            except Exception as error:      # it is of no use there, and does no harm
-                log.debug("results of supervisor %s: an address that is no more stays in the store: %s", self.supervisor_id,
-                          error)
+            except Exception as error:      # the entry is useless, but harmless
+                log.debug("results of supervisor %s: an address that is no more stays in the "
+                          "store: %s", self.supervisor_id, error)
             self._published.pop(key, None)
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the thread is the parent's, and so is what it was about to store."""
-        self._queue.clear()
-        self._reports.clear()
-        self._unread_reports.clear()
-        self._flush_requests.clear()
-        self._arguments.clear()
-        self._finished.clear()
-        self._releasable.clear()
-        self._published.clear()
+        # The thread belongs to the parent process, which also stores all that is here.
+        for container in (self._queue, self._reports, self._unread_reports, self._flush_requests,
+                          self._arguments, self._finished, self._releasable, self._published):
+            container.clear()
         self._lock = threading.RLock()
         self._waiting, self._writing = {}, {}
-        self._running = False                # the supervisor is new, too
+        self._running = False
         self._thread = None
         self._wakeup = threading.Lock()
         self._wakeup.acquire()
         self._set_callbacks(self._append_and_wake)
 
-    # -- the writer's thread -------------------------------------------------------------------------
+    # -- the writer's thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
         pause = RETRY_PAUSE
@@ -303,18 +324,20 @@ class ResultWriter:
             if self._may_abandon(error):
                 return
             if pause == RETRY_PAUSE:
-                log.error("results of supervisor %s cannot be stored, and are held in memory until they can: %s",
-                          self.supervisor_id, error)
-            # A mark, or the end, has it try at once.
-            self._wakeup.acquire(True, pause if self._running else max(0.0, min(pause, self._close_deadline - monotonic())))
+                log.error("results of supervisor %s cannot be stored, and are held in memory until "
+                          "they can: %s", self.supervisor_id, error)
+            left = pause
+            if not self._running:
+                left = max(0.0, min(pause, self._close_deadline - monotonic()))
+            self._wakeup.acquire(True, left)    # a flush, or the end, repeats the write at once
             pause = min(2 * pause, MAX_RETRY_PAUSE)
 
     def _has_work(self) -> bool:
-        """Whether something is to be done; the lock is held, or it could be on its way from the queue just now."""
+        """Return True if anything is to be stored. (lock held)"""
         return bool(self._queue or self._waiting or self._flush_requests or self._reports)
 
     def _may_exit(self) -> bool:
-        """Whether the thread is to end, which is settled under the lock: whoever comes later finds that there is none."""
+        # Decided under the lock: a caller that comes later sees that there is no thread.
         with self._lock:
             if self._running or self._has_work():
                 return False
@@ -322,22 +345,26 @@ class ResultWriter:
             return True
 
     def _may_abandon(self, error: BaseException) -> bool:
-        """Whether the thread is to end although something is not stored; settled in the same way."""
+        """Return True if the thread ends although results are not stored."""
         with self._lock:
             if self._running or self._close_deadline > monotonic():
                 return False
             self._thread = None
             self._fail_flushes(error)
-        log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory and were not stored: %s",
-                  self._held(), self.supervisor_id, error)
+        log.error("%d result(s) of supervisor %s, which does not run any more, are held in memory "
+                  "and were not stored: %s", self._held(), self.supervisor_id, error)
         return True
 
     def _sleep(self) -> bool:
-        """Sleep until a task has begun or ended, or someone wants something; say whether it is the former."""
-        if not self._queue:                 # else there is no time to rest
+        """Block until there is work.
+
+        Return True if the thread may linger before it.
+        """
+        if not self._queue:
             self._set_callbacks(self._append_and_wake)
             for pool in self._pools():
-                # Whoever had found the other call there has made it by now, so its task is seen below.
+                # A pool that still uses the old callback has appended its task when its lock is
+                # free, so the loop below sees the task.
                 with pool.lock:
                     pass
             while self._running:
@@ -348,25 +375,34 @@ class ResultWriter:
         return self._running and not self._flush_requests
 
     def _linger(self) -> None:
-        """Let tasks run as long as many of them end; let time pass if all there is are reports of progress."""
-        self._wakeup.acquire(False)           # it may have been opened for what has been seen since
+        """Wait while many tasks end.
+
+        If there are only reports of progress, wait for more.
+        """
+        self._wakeup.acquire(False)         # it may be free because of work that is known already
         pause = monotonic() + PROGRESS_PAUSE
-        while self._running and not self._flush_requests and not self._queue and monotonic() < pause:
+        while (self._running and not self._flush_requests and not self._queue
+               and monotonic() < pause):
             self._wakeup.acquire(True, max(0.0, pause - monotonic()))
-        most = monotonic() + MAX_LINGER
-        collected = None
-        while self._running and not self._flush_requests and monotonic() < most:
-            before = len(self._queue)
-            if collected is not None and before - collected < BUSY_COUNT or before > MAX_QUEUED:
+        end = monotonic() + MAX_LINGER
+        before = None
+        while self._running and not self._flush_requests and monotonic() < end:
+            count = len(self._queue)
+            if before is not None and count - before < BUSY_COUNT or count > MAX_QUEUED:
                 return
-            collected = before
+            before = count
             self._wakeup.acquire(True, LINGER)
 
     def _write_all(self) -> None:
-        """Store all that has come by now. What cannot be stays in ``_writing``, and is the first next time."""
-        # A task is in the queue before it is here. So when the queue has been gathered after this, and all of that is stored,
-        # no other text of the task will need its arguments. Its last state alone is no sign of that: it may be seen early.
-        self._releasable.update(dict.fromkeys([self._finished.popleft() for _ in range(len(self._finished))]))
+        """Store all results so far.
+
+        Those that fail stay in ``_writing``, for the next time.
+        """
+        # A task enters the queue before _finished. So once the queue that is collected after this
+        # line is stored, no later text of the task needs its arguments. Its final state alone does
+        # not say so: the thread may see it before the task is in the queue.
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        self._releasable.update(dict.fromkeys(finished))
         self._write_collected()
         for task in self._releasable:
             self._arguments.pop(task, None)
@@ -387,7 +423,7 @@ class ResultWriter:
                     else:
                         self._writing, self._waiting = dict(self._waiting), {}
                 batch = self._writing
-            del collected                        # with the lock free, like everything that may be the last reference
+            del collected
             if not batch and not addresses:
                 return
             try:
@@ -403,41 +439,46 @@ class ResultWriter:
                 addresses = {}
 
     def _queue_reports(self) -> None:
-        """Enter what has been reported. A later report of these tasks is told again."""
         for _ in range(len(self._reports)):
             task = self._reports.popleft()
-            # Under the lock of reports, so that the next one either finds it noted here, or is seen when this one is encoded.
+            # Under the lock of on_progress(): the next report either queues the task again, or its
+            # progress is seen when this one is encoded.
             with task._spec.pool.lock:
                 self._unread_reports.discard(task)
             self._queue.append(task)
 
     def _addresses(self) -> dict[str, str]:
-        """Return the entries that say where requests go, as far as they are missing or about to expire."""
+        """Return the address entries that are missing or expire soon."""
         backend = self.backend
         if backend.address is None:
             return {}
         keys = [ADDRESS_PREFIX + pool.registry.prefix for pool in self._pools()]
-        until = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
+        oldest = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
         text = backend.coder.encode_address(backend.address)
-        return {key: text for key in keys if self._published.get(key, -1.0) < until}
+        return {key: text for key in keys if self._published.get(key, -1.0) < oldest}
 
     def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
         tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
         if tasks:
-            texts = self.backend.coder.encode_tasks(_storable(tasks), self._arguments, self.backend.address)
+            texts = self.backend.coder.encode_tasks(_storable(tasks), self._arguments,
+                                                    self.backend.address)
             with self._lock:
-                for task_id in tasks:   # so that a second try need not encode again; the tasks are let go
+                # The texts replace the tasks: a second try need not encode again.
+                for task_id in tasks:
                     batch.pop(task_id)
                 batch.update(texts)
         return batch        # type: ignore[return-value]
 
     def _collect(self) -> dict[Task[Any], None]:
-        """Move what has come to where it can be found by id. The lock is held.
+        """Move the tasks of the queue to where they are found by id.
 
-        Return references to all of it, for the caller to let go when the lock is free: that may run finalizers.
+        (lock held)
+
+        The caller must hold the returned references until the lock is free: dropping the last one
+        may run finalizers.
         """
         take, waiting = self._queue.popleft, self._waiting
-        # Once each: of a short task the queue holds both the begin and the end.
+        # Each task once: the queue holds the start and the end of a short task.
         collected = dict.fromkeys([take() for _ in range(len(self._queue))])
         last = None
         for task in collected:
@@ -446,13 +487,16 @@ class ResultWriter:
                 pool: Any = spec.pool
                 last, ignored, prefix = spec, spec.options.ignore_result, pool.registry.prefix
             if not ignored:
-                # task.id, written out: this runs for every task, in competition with those that run
+                # task.id, inlined: this runs for every task, and competes with those that run.
                 extra = task._extra
-                waiting[f"{prefix}{task._seq:012x}" if extra is None or extra.task_id is None else extra.task_id] = task
+                if extra is None or extra.task_id is None:
+                    waiting[f"{prefix}{task._seq:012x}"] = task
+                else:
+                    waiting[extra.task_id] = task
         return collected
 
     def _held(self) -> int:
-        """How many tasks have something that is not stored."""
+        """Return the number of tasks with a text that is not stored."""
         with self._lock:
             collected = self._collect()
             held = len(self._writing.keys() | self._waiting.keys())
@@ -460,20 +504,20 @@ class ResultWriter:
         return held
 
     def _drop_oldest(self) -> None:
-        """The store cannot be written: the memory must not fill up with what it should have taken."""
+        """Limit the results in memory while the store cannot be written."""
         with self._lock:
             collected = self._collect()
-            over = len(self._waiting) - MAX_HELD
-            dropped = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, over)]]
+            excess = len(self._waiting) - MAX_HELD
+            dropped = [self._waiting.pop(key) for key in list(self._waiting)[:max(0, excess)]]
         for task in dropped:
             if task in self._releasable:
                 del self._releasable[task]
                 self._arguments.pop(task, None)
         del collected, dropped
-        if over > 0:
-            self.dropped += over
-            log.error("%d result(s) of supervisor %s are given up: more than %d wait for a store that cannot be written",
-                      over, self.supervisor_id, MAX_HELD)
+        if excess > 0:
+            self.dropped += excess
+            log.error("%d result(s) of supervisor %s are dropped: more than %d wait for a store "
+                      "that cannot be written", excess, self.supervisor_id, MAX_HELD)
 
     def _fail_flushes(self, error: BaseException) -> None:
         for _ in range(len(self._flush_requests)):
@@ -483,28 +527,32 @@ class ResultWriter:
 
 
 def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
-    """Leave out what no store can take: ids that an application chose and that are no text."""
+    """Leave out tasks with an id that UTF-8 cannot encode.
+
+    Applications choose ids freely.
+    """
     try:
         "".join(tasks).encode()
         return tasks
     except UnicodeEncodeError:
         pass
-    good = {}
+    storable = {}
     for task_id, task in tasks.items():
         try:
             task_id.encode()
-            good[task_id] = task
+            storable[task_id] = task
         except UnicodeEncodeError:
-            log.error("the result of task %s is not stored: its id, %r, cannot be written as UTF-8", task.name, task_id)
-    return good
+            log.error("the result of task %s is not stored: its id, %r, cannot be written as UTF-8",
+                      task.name, task_id)
+    return storable
 
 
-_recorders: weakref.WeakSet[ResultWriter] = weakref.WeakSet()
+_writers: weakref.WeakSet[ResultWriter] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for recorder in list(_recorders):
-        recorder.reset_after_fork()
+    for writer in list(_writers):
+        writer.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Typed tasks for services: declared as dataclasses, checked, sent as JSON, handled one at a time or in parallel.
+"""Typed tasks for services: dataclasses that are checked and sent as JSON.
 
 >>> from atasker_like import service
 >>> class Calibrate(service.Task):
@@ -12,7 +12,9 @@
 ...     client.execute(Calibrate(qubit=3)).result
 {'qubit': 3, 'centre': 0.5}
 
-A name is loaded when it is first used, so that a program that only declares tasks does not load asyncio.
+A service runs its tasks one at a time, or in parallel where their class says so.
+
+Names are loaded on first use: a program that only declares tasks does not load asyncio.
 """
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from .task import Task, TaskResult, TaskResultError, TaskResultOk
 
 _HOMES = {
-    "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError", "TaskRefusedError"),
+    "..errors": ("InvalidFieldError", "ServiceConnectionError", "TaskExecutionError",
+                 "TaskRefusedError"),
     ".addresses": ("Address",),
     ".sync_client": ("SyncClient", "SyncTaskFuture"),
     ".client": ("Client",),
@@ -43,8 +46,9 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Address", "Client", "InvalidFieldError", "Server", "Service", "ServiceConnectionError", "SyncClient", "SyncTaskFuture",
-    "Task", "TaskExecutionError", "TaskFuture", "TaskRefusedError", "TaskResult", "TaskResultError", "TaskResultOk",
+    "Address", "Client", "InvalidFieldError", "Server", "Service", "ServiceConnectionError",
+    "SyncClient", "SyncTaskFuture", "Task", "TaskExecutionError", "TaskFuture", "TaskRefusedError",
+    "TaskResult", "TaskResultError", "TaskResultOk",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Where a service is: a path of a Unix domain socket, or a host and a port."""
+"""Address: the path of a Unix domain socket, or a host and a port."""
 from __future__ import annotations
 
 import os
@@ -14,24 +14,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "bind"]
 
-#: Bytes of a path at most: the kernel's limit is 108 on Linux and 104 elsewhere, with the zero at the end.
+#: Bytes of a path. The kernel's limit, with the zero at the end, is 108 on Linux and 104 elsewhere.
 _MAX_PATH = 103
 
-#: Connections that may wait to be accepted: with a few hundred clients at once, none is turned away.
+#: Connections that may wait to be accepted: enough for a few hundred clients that connect at once.
 BACKLOG = 512
 
 
 class Address:
-    """An address, taken from what people write:
+    """The address of a service, parsed from one of these forms:
 
-    ``'/run/lab.sock'``, ``'./lab.sock'``, ``'unix:lab.sock'`` or a :class:`pathlib.Path` for a Unix domain socket;
-    ``'127.0.0.1:8500'``, ``'localhost:8500'``, ``'[::1]:8500'``, ``'tcp://...'`` or a tuple of both for TCP.
+    ``'/run/lab.sock'``, ``'./lab.sock'``, ``'unix:lab.sock'`` or a :class:`pathlib.Path` for a Unix
+    domain socket; ``'127.0.0.1:8500'``, ``'localhost:8500'``, ``'[::1]:8500'``, ``'tcp://...'`` or
+    a tuple ``(host, port)`` for TCP.
 
-    A path is what it is when the address is made, whatever folder the process changes to later; unless it is so long that
-    only as a relative one it is no longer than the system allows.
+    A relative path becomes absolute when the address is made, so a later change of the working
+    directory does not affect it. It stays relative if the absolute path is too long for a socket.
 
-    :raises InvalidTypeError: (a TypeError) it is none of these.
-    :raises InvalidArgumentError: (a ValueError) it does not say where, or there are no Unix domain sockets here.
+    :raises InvalidTypeError: (a TypeError) the argument is none of these types.
+    :raises InvalidArgumentError: (a ValueError) the address is malformed, or this system has no
+        Unix domain sockets.
 
     >>> str(Address('localhost:8500')), str(Address('/run/lab.sock'))
     ('tcp://127.0.0.1:8500', 'unix:/run/lab.sock')
@@ -48,8 +50,9 @@ class Address:
         elif isinstance(address, tuple) and len(address) == 2:
             self._set_host(*address)
         elif not isinstance(address, str):
-            raise InvalidTypeError("an address is a string such as '/run/lab.sock' or '127.0.0.1:8500', a path, or a tuple "
-                                   f"(host, port), not {type(address).__name__}")
+            raise InvalidTypeError("an address is a string such as '/run/lab.sock' or "
+                                   "'127.0.0.1:8500', a path, or a tuple (host, port), "
+                                   f"not {type(address).__name__}")
         elif address.startswith("unix:"):
             self.path = address[len("unix:"):]
         elif address.startswith("tcp://"):
@@ -64,73 +67,82 @@ class Address:
 
     def _parse_host_and_port(self, text: str, address: str) -> None:
         host, colon, port = text.rpartition(":")
-        if not colon or not (port.isascii() and port.isdigit() and len(port) < 10) or not host:     # isdigit() alone takes '²'
-            raise InvalidArgumentError(f"{address!r} is no address; write '/run/lab.sock' or './lab.sock' for a Unix domain "
-                                       "socket, '127.0.0.1:8500' for TCP")
-        self._set_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port))
+        # isascii(), since isdigit() alone accepts '²'.
+        if not colon or not (port.isascii() and port.isdigit() and len(port) < 10) or not host:
+            raise InvalidArgumentError(f"{address!r} is no address; write '/run/lab.sock' or "
+                                       "'./lab.sock' for a Unix domain socket, '127.0.0.1:8500' "
+                                       "for TCP")
+        self._set_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host,
+                       int(port))
 
     def _set_host(self, host: Any, port: Any) -> None:
         if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
             raise InvalidTypeError("the host of an address is a string, its port an integer")
         if not 0 <= port <= 65535:
-            raise InvalidArgumentError(f"the port of an address is a number from 0 to 65535, not {port}")
+            raise InvalidArgumentError("the port of an address is a number from 0 to 65535, "
+                                       f"not {port}")
         try:
             host.encode("idna")
         except UnicodeError as error:
             raise InvalidArgumentError(f"{host!r} is no name of a host: {error}") from None
         if "\0" in host:
             raise InvalidArgumentError(f"{host!r} is no name of a host")
-        # What localhost stands for is the system's setting, which may be anything.
+        # The system's settings may map localhost to any address.
         self.host, self.port = "127.0.0.1" if host == "localhost" else host, port
 
     def _check_path(self, path: str) -> None:
         if not hasattr(socket, "AF_UNIX"):
-            raise InvalidArgumentError("this system has no Unix domain sockets; use '127.0.0.1:8500' and a token")
+            raise InvalidArgumentError("this system has no Unix domain sockets; "
+                                       "use '127.0.0.1:8500' and a token")
         if not path or "\0" in path or len(os.fsencode(path)) > _MAX_PATH:
-            raise InvalidArgumentError(f"the path of a socket has 1 to 103 bytes, not {len(os.fsencode(path))}: {path!r}")
+            raise InvalidArgumentError("the path of a socket has 1 to 103 bytes, "
+                                       f"not {len(os.fsencode(path))}: {path!r}")
 
     @property
     def is_loopback(self) -> bool:
-        """True when only programs on this machine can reach it."""
+        """True if only programs on this machine can reach the address."""
         if self.path is not None:
             return True
         try:
             return ip_address(self.host).is_loopback
-        except ValueError:                  # a name, which may come to mean anything
+        except ValueError:                  # a host name may resolve to any address later
             return False
 
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
-        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
 
 
 def _absolute(path: str) -> str:
-    """Make a relative path an absolute one, if there is room."""
+    """Return the absolute path, or the path itself if that is too long."""
     if not path or os.path.isabs(path):
         return path
     try:
-        # Nothing else of it is changed: what '..' means depends on links.
+        # Not normalized: '..' has another meaning behind a symbolic link.
         whole = os.path.join(os.getcwd(), path[2:] if path.startswith("./") else path)
-    except OSError:                         # the folder has been removed
+    except OSError:                         # the working directory has been removed
         return path
     return whole if len(os.fsencode(whole)) <= _MAX_PATH else path
 
 
 def bind(address: Address) -> socket.socket:
-    """Return a socket that is bound to an address; at a path it listens already.
+    """Return a socket that is bound to an address.
 
-    :raises OSError: the address is taken, or not to be had.
+    A Unix domain socket already listens.
+
+    :raises OSError: the address is in use, or not available.
     """
     if address.path is None:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            if os.name == "posix":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # a port left a minute ago is free
+            if os.name == "posix":          # there, a port that was closed just now can be reused
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address.host, address.port))
         except BaseException:
             listener.close()
@@ -140,14 +152,14 @@ def bind(address: Address) -> socket.socket:
     try:
         _remove_stale_socket(address.path)
         try:
-            os.fchmod(listener.fileno(), 0o600)         # on Linux, the mode that its file begins with
+            os.fchmod(listener.fileno(), 0o600)     # on Linux, the initial mode of the file
         except OSError:
             pass
         listener.bind(address.path)
-        # Elsewhere the file has been open to others until here, and nobody can have come in: before listen(), whoever
-        # connects is refused.
+        # On other systems any user could connect until here, but no connection has been made:
+        # the kernel refuses them before listen().
         os.chmod(address.path, 0o600)
-        # At once: one that does not listen looks dead to another service that wants the same path.
+        # Listen at once: to another service, a path without a listener looks stale.
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
@@ -156,15 +168,18 @@ def bind(address: Address) -> socket.socket:
 
 
 def _remove_stale_socket(path: str) -> None:
-    """Remove the socket that a service left behind which was killed; one that answers stays, and so does any other file."""
+    """Remove the socket of a service that was killed.
+
+    A socket that answers stays, as does any other file.
+    """
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return                          # bind() will say that it is there
+            return                          # bind() then raises an error
     except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        probe.setblocking(False)            # a full backlog is a sign of life, too
+        probe.setblocking(False)            # a service with a full backlog is alive, too
         probe.connect(path)
     except ConnectionRefusedError:
         os.unlink(path)

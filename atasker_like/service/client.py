@@ -1,8 +1,8 @@
 """Client: sends tasks to a service, from coroutines.
 
-A client connects with its first request, and again with the first one after the connection was lost. It never sends a
-request twice: whether a task whose answer did not come has run is not known here, and running it again is for the caller
-to decide.
+A client connects with its first request, and reconnects with the first one after its connection is
+lost. It never sends a request twice: it cannot know if a task without an answer has run, so the
+caller decides if the task runs again.
 """
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ CONNECT_TIMEOUT = 10.0
 
 
 class Client:
-    """Sends tasks to a service, from coroutines of one loop, and of another one when that has been closed. Not for other
-    threads: see :class:`SyncClient`.
+    """Sends tasks to a service, from coroutines.
 
-    :param place: the address of a service, see :class:`Address`; or a :class:`Service` of this process.
-    :param token: what the service asks for, over TCP.
-    :param max_message: bytes of an answer, and of a request, at most; 1 MiB unless told.
-    :raises InvalidTypeError: (a TypeError) an argument of a wrong type.
-    :raises InvalidArgumentError: (a ValueError) no address.
+    All coroutines run in one loop. After that loop has been closed, the client can be used in
+    another one. Not for other threads: see :class:`SyncClient`.
+
+    :param place: the address of a service, see :class:`Address`; or a :class:`Service` of this
+        process.
+    :param token: the token of the service, a string (default: None). TCP needs one.
+    :param max_message: the most bytes of a request and of an answer (default: 1 MiB).
+    :raises InvalidTypeError: (a TypeError) an argument has a wrong type.
+    :raises InvalidArgumentError: (a ValueError) the address is malformed.
 
     >>> import asyncio
     >>> from atasker_like import service
@@ -56,7 +59,8 @@ class Client:
     42
     """
 
-    def __init__(self, place: Any, token: str | None = None, max_message: int = MAX_MESSAGE) -> None:
+    def __init__(self, place: Any, token: str | None = None,
+                 max_message: int = MAX_MESSAGE) -> None:
         self.place: Service | Address = place if isinstance(place, Service) else Address(place)
         if token is not None and not isinstance(token, str):
             raise InvalidTypeError(f"token takes a string, not {type(token).__name__}")
@@ -67,41 +71,51 @@ class Client:
         self._prefix = os.urandom(6).hex()
         self._numbers = count(1)
 
-    async def request(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                      priority: int | None = None) -> TaskFuture[TaskResult]:
-        """Send a task; return a :class:`TaskFuture` once the service has accepted it.
+    async def request(self, target: str | Task | None, task: Task | None = None, *,
+                      check: bool = True, priority: int | None = None) -> TaskFuture[TaskResult]:
+        """Send a task, wait until it is accepted, and return a TaskFuture.
 
         :param target: the name of the service; it may be left out: ``request(task)``.
-        :param check: have the future raise when the task fails; with False its result says so.
-        :param priority: in place of that of the task's class; lower runs first.
-        :raises TaskRefusedError: (a ValueError) the service does not accept it; ``.reason`` says why.
-        :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow.
-        :raises ServiceConnectionError: (a ConnectionError) the service is not there, or went away.
+        :param check: True raises the failure of the task from the future (default). False returns
+            it as the result.
+        :param priority: replaces the priority of the task's class (default: None).
+        :raises TaskRefusedError: (a ValueError) the service refuses the task; ``.reason`` says why.
+        :raises InvalidFieldError: (a ValueError) the value of a field does not fit its annotation.
+        :raises ServiceConnectionError: (a ConnectionError) the service cannot be reached, or the
+            connection is lost.
         """
         name, declared = _split_target(target, task)
-        return await self._request(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
+        return await self._request(name, declared.type(), declared.payload(),
+                                   _metadata(declared, priority), check)
 
-    async def execute(self, target: str | Task | None, task: Task | None = None, *, check: bool = True,
-                      priority: int | None = None) -> TaskResult:
-        """Send a task and wait for its end; return its :class:`TaskResult`. Arguments and errors as :meth:`request`.
+    async def execute(self, target: str | Task | None, task: Task | None = None, *,
+                      check: bool = True, priority: int | None = None) -> TaskResult:
+        """Send a task, wait for its end, and return its :class:`TaskResult`.
 
-        :raises TaskExecutionError: (a RuntimeError) with ``check``: the task failed.
+        Arguments and errors as :meth:`request`.
+
+        :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
         name, declared = _split_target(target, task)
-        return await self._execute(name, declared.type(), declared.payload(), _metadata(declared, priority), check)
+        return await self._execute(name, declared.type(), declared.payload(),
+                                   _metadata(declared, priority), check)
 
     async def close(self) -> None:
-        """Close the connection. Tasks that were accepted run; who waits for their results is told that none will come.
+        """Close the connection.
 
-        :raises InvalidArgumentError: (a ValueError) it is connected in another loop, which has not been closed.
+        Accepted tasks run; waiting for their results raises an error.
+
+        :raises InvalidArgumentError: (a ValueError) the connection belongs to another loop, which
+            is not closed.
         """
         connecting, connection = self._connecting, self._connection
         if connection is not None and not connection.is_usable_here():
             raise self._wrong_loop_error()
         self._connecting = self._connection = None
-        if connecting is not None and not connecting.done() and connecting.get_loop() is asyncio.get_running_loop():
-            connecting.cancel()
-            await asyncio.wait([connecting])
+        if connecting is not None and not connecting.done():
+            if connecting.get_loop() is asyncio.get_running_loop():
+                connecting.cancel()
+                await asyncio.wait([connecting])
         if connection is not None:
             await connection.close()
 
@@ -114,7 +128,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.place}>"
 
-    # -- sending -------------------------------------------------------------------------------------
+    # -- sending -----------------------------------------------------------------------------------
 
     async def _request(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
                        check: bool) -> TaskFuture[TaskResult]:
@@ -135,16 +149,17 @@ class Client:
         finally:
             connection.drop(future)
 
-    async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any], check: bool,
-                    confirm: bool) -> tuple[ClientConnection, TaskFuture[TaskResult]]:
+    async def _send(self, target: str | None, name: str, payload: Any, metadata: dict[str, Any],
+                    check: bool, confirm: bool) -> tuple[ClientConnection, TaskFuture[TaskResult]]:
         task_id = f"{self._prefix}-{next(self._numbers)}"
         try:
             line = encode_request(task_id, target, name, payload, metadata, confirm)
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(f"task {name} cannot be sent: {error}") from error
         if len(line) > self._max_message:
-            raise InvalidArgumentError(f"task {name} has {len(line)} bytes as JSON, and a message has {self._max_message} at most; "
-                                       "raise max_message on both sides, or send less")
+            raise InvalidArgumentError(f"task {name} has {len(line)} bytes as JSON, and a message "
+                                       f"has {self._max_message} at most; raise max_message on "
+                                       "both sides, or send less")
         connection = self._connection
         if connection is None or not connection.is_open:
             connection = await self._connect()
@@ -157,36 +172,41 @@ class Client:
         return connection, connection.send(line, task_id, check, confirm)
 
     async def _connect(self) -> ClientConnection:
-        """Connect; whoever comes meanwhile waits for the same connection."""
+        """Return a new connection, the same one for all waiting requests."""
         loop = asyncio.get_running_loop()
         connecting = self._connecting
         if connecting is None or connecting.done() or connecting.get_loop() is not loop:
             connecting = self._connecting = loop.create_task(self._open_connection())
             connecting.add_done_callback(_mark_error_retrieved)
-        await asyncio.wait([connecting])        # which goes on for the others when this request is cancelled
+        # wait() does not cancel it if this request is cancelled: other requests may wait for it.
+        await asyncio.wait([connecting])
         if connecting.cancelled():
-            raise ServiceConnectionError(f"the connection with the service at {self.place} was given up: the client was closed")
+            raise ServiceConnectionError(f"the connection with the service at {self.place} was "
+                                         "abandoned: the client was closed")
         try:
             return connecting.result()
         except asyncio.TimeoutError:
-            raise ServiceConnectionError(f"the service at {self.place} did not take the connection within "
-                                         f"{CONNECT_TIMEOUT:g} s") from None
+            raise ServiceConnectionError(f"the service at {self.place} did not take the connection "
+                                         f"within {CONNECT_TIMEOUT:g} s") from None
         except SupervisorStoppedError as error:
-            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error}") from error
+            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: "
+                                         f"{error}") from error
         except OSError as error:
             if isinstance(error, ServiceConnectionError):
                 raise
-            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: {error.strerror or error}; see whether "
-                                         "it runs") from error
+            raise ServiceConnectionError(f"the service at {self.place} cannot be reached: "
+                                         f"{error.strerror or error}; check that it "
+                                         "runs") from error
 
     async def _open_connection(self) -> ClientConnection:
         connection = ClientConnection(str(self.place), self._max_message)
         try:
             await asyncio.wait_for(self._open_transport(connection), CONNECT_TIMEOUT)
-            if self._connecting is not asyncio.current_task():      # before 3.12, wait_for() may have missed the cancelling
+            # Before Python 3.12, wait_for() may swallow a cancellation.
+            if self._connecting is not asyncio.current_task():
                 raise asyncio.CancelledError
         except BaseException:
-            connection.abort()                # and it may have connected all the same
+            connection.abort()          # it may be connected despite the error
             raise
         if self._token is not None:
             connection.write(encode({"token": self._token}))
@@ -200,28 +220,30 @@ class Client:
         elif place.path is not None:
             transport, _ = await loop.create_unix_connection(lambda: connection, place.path)
             if transport.get_extra_info("peername") is None:
-                # asyncio takes the answer of a full backlog for that of a connection which is on its way.
-                raise BlockingIOError(errno.EAGAIN, "it has too many connections to take just now")
+                # asyncio mistakes the error of a full backlog for a connection in progress.
+                raise BlockingIOError(errno.EAGAIN,
+                                      "it has too many connections to take just now")
         else:
             await loop.create_connection(lambda: connection, place.host, place.port)
 
     def _wrong_loop_error(self) -> InvalidArgumentError:
-        return InvalidArgumentError(f"{self!r} is connected in another loop; have a client for each loop, or close() it there")
+        return InvalidArgumentError(f"{self!r} is connected in another loop; have a client for "
+                                    "each loop, or close() it there")
 
 
 def _mark_error_retrieved(connecting: asyncio.Future[ClientConnection]) -> None:
-    """Whoever connected may have been cancelled: then nobody sees the error, which is no matter."""
+    """Prevent asyncio's report of an error that no request waits for."""
     if not connecting.cancelled():
         connecting.exception()
 
 
 async def _socket_pair(service: Service) -> socket.socket:
-    """Connect with a service of this process, by a pair of sockets: what works here works between processes."""
+    """Connect with a service of this process, by a pair of sockets."""
     loop = service.supervisor.own_loop().get_loop()
     client_end, server_end = socket.socketpair()
     client_end.setblocking(False)
     server_end.setblocking(False)
-    adding = service._get_local_server()._add_local_client(server_end)        # which closes it if it does not take it
+    adding = service._get_local_server()._add_local_client(server_end)      # closes it on errors
     try:
         if loop is asyncio.get_running_loop():
             await adding
@@ -229,22 +251,24 @@ async def _socket_pair(service: Service) -> socket.socket:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(adding, loop))
     except BaseException as error:
         client_end.close()
-        if loop.is_closed():            # with the supervisor, and nobody looks at the other end
+        if loop.is_closed():            # with the supervisor: the coroutine does not run any more
             adding.close()
             server_end.close()
             if isinstance(error, RuntimeError):
-                raise SupervisorStoppedError(f"supervisor {service.supervisor.id} has been stopped") from error
+                raise SupervisorStoppedError(f"supervisor {service.supervisor.id} has been "
+                                             "stopped") from error
         raise
     return client_end
 
 
 def _split_target(target: Any, task: Any) -> tuple[str | None, Task]:
-    """Tell ``(target, task)`` from ``(task)`` alone."""
+    """Return the arguments of ``f(target, task)`` or ``f(task)``."""
     if task is None and isinstance(target, Task):
         return None, target
     if not isinstance(task, Task):
-        thing = task if task is not None else target
-        raise InvalidTypeError(f"a client sends instances of service.Task, not {type(thing).__name__}")
+        refused = task if task is not None else target
+        raise InvalidTypeError("a client sends instances of service.Task, "
+                               f"not {type(refused).__name__}")
     if target is not None and not isinstance(target, str):
         raise InvalidTypeError(f"the target is the name of a service, not {type(target).__name__}")
     return target, task
@@ -255,4 +279,5 @@ def _metadata(task: Task, priority: int | None) -> dict[str, Any]:
         priority = task.priority
     elif isinstance(priority, bool) or not isinstance(priority, int):
         raise InvalidTypeError(f"priority takes an integer, not {type(priority).__name__}")
-    return {"parallel": task.parallel, "display_name": shortened(task.display_name, 500), "priority": int(priority)}
+    return {"parallel": task.parallel, "display_name": shortened(task.display_name, 500),
+            "priority": int(priority)}

@@ -1,4 +1,4 @@
-"""Link: a client's connection with a service, in its loop's thread; and the futures of what it waits for."""
+"""ClientConnection: a client's connection, and the futures of its requests."""
 from __future__ import annotations
 
 import asyncio
@@ -25,13 +25,13 @@ else:
     T = "T"
 
     class _Future(_Subscript, asyncio.Future):
-        """Makes ``TaskFuture[T]`` work at run time, also where asyncio's own futures refuse it (3.8)."""
+        """Allows ``TaskFuture[T]`` on Python 3.8, where asyncio refuses it."""
 
 __all__ = ["ClientConnection", "TaskFuture"]
 
 
 class TaskFuture(_Future[T]):
-    """An asyncio future of how a task of a service ends, with the task's id as ``task_id``.
+    """An asyncio future of a task's result, with the id as ``task_id``.
 
     Cancelling it ends the wait only: the service has accepted the task, and runs it.
 
@@ -51,12 +51,13 @@ class TaskFuture(_Future[T]):
     ('id-1', 5)
     """
 
-    #: Whether a failure of the task is raised.
+    #: True if the future raises a failure of the task.
     _check = True
 
     def __init__(self, task_id: str, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if not isinstance(task_id, str):
-            raise InvalidTypeError(f"TaskFuture takes the id of a task, not {type(task_id).__name__}")
+            raise InvalidTypeError("TaskFuture takes the id of a task, "
+                                   f"not {type(task_id).__name__}")
         super().__init__(loop=loop)
         self.task_id = task_id
 
@@ -75,31 +76,35 @@ _init_future: Any = asyncio.Future.__init__
 
 
 class ClientConnection(LineProtocol):
-    """A connection, in its loop's thread."""
+    """A connection with a service.
 
-    def __init__(self, place: str, max_message: int) -> None:
+    Its methods are called in the thread of its loop only.
+    """
+
+    def __init__(self, address: str, max_message: int) -> None:
         super().__init__()
         self.loop = asyncio.get_running_loop()
         self.is_open = False
-        self.is_full = False                        # the service does not read as fast as we write
-        self._address = place
+        self.is_full = False                    # the client writes faster than the service reads
+        self._address = address
         self._max_message = max_message
         self._results: dict[str, TaskFuture[TaskResult]] = {}
         self._accepted: dict[str, asyncio.Future[None]] = {}
-        self._requests: list[bytes] = []          # to be written together
-        self._writable: asyncio.Future[None] | None = None     # done when it is not full any more
+        self._requests: list[bytes] = []        # to be written together
+        self._writable: asyncio.Future[None] | None = None  # done when it is not full any more
         self._close_reason = "it closed the connection"
-        self._closing = False                       # as soon as nobody waits for an answer
+        self._closing = False                   # as soon as no request waits for an answer
         self._closed: asyncio.Future[None] = self.loop.create_future()
 
-    # -- for the client ------------------------------------------------------------------------------
+    # -- for the client ----------------------------------------------------------------------------
 
-    def send(self, line: bytes, task_id: str, check: bool, confirm: bool) -> TaskFuture[TaskResult]:
-        """Send a request; return the future of its result."""
+    def send(self, line: bytes, task_id: str, check: bool,
+             confirm: bool) -> TaskFuture[TaskResult]:
+        """Send a request, and return the future of its result."""
         if not self.is_open:
             raise self._lost_error()
         results = self._results
-        # TaskFuture(), written out: a request makes one, and its own constructor takes as long again.
+        # TaskFuture() without its constructor, which doubles the time for each request.
         future: TaskFuture[TaskResult] = _new_future(TaskFuture)
         _init_future(future, loop=self.loop)
         future.task_id, future._check = task_id, check
@@ -107,7 +112,7 @@ class ClientConnection(LineProtocol):
         if confirm:
             self._accepted[task_id] = self.loop.create_future()
         if len(results) == 1 and not self._requests:
-            self._transport.write(line)     # nothing is on its way: no other request is near that could go with it
+            self._transport.write(line)     # the only request: there is none to write it with
         else:
             self.write(line)
         return future
@@ -117,33 +122,34 @@ class ClientConnection(LineProtocol):
         await self._accepted[future.task_id]
 
     def drop(self, future: TaskFuture[TaskResult]) -> None:
-        """Nobody waits for a future any more."""
+        """Remove a future that no request waits for any more."""
         self._results.pop(future.task_id, None)
         self._accepted.pop(future.task_id, None)
         if future.done() and not future.cancelled():
-            future.exception()          # it has been seen, or is about another request's end
+            future.exception()          # raised already, or the same error as of other requests
 
     def write(self, line: bytes) -> None:
-        """Have a line written with all others of this turn of the loop."""
+        """Write a line together with the others of this loop iteration."""
         if not self._requests:
             self.loop.call_soon(self._flush)
         self._requests.append(line)
 
     async def wait_writable(self) -> None:
-        """Wait until the service has read what was sent."""
+        """Wait until the service has read enough of what was sent."""
         while self.is_full and self.is_open:
             if self._writable is None:
                 self._writable = self.loop.create_future()
-            await asyncio.wait([self._writable])        # which goes on for the others when this request is cancelled
+            # wait() does not cancel it if this request is cancelled: other requests wait for it.
+            await asyncio.wait([self._writable])
 
     def close_when_idle(self) -> None:
-        """Close the connection as soon as nobody waits for an answer."""
+        """Close the connection as soon as no request waits for an answer."""
         self._closing = True
         if not self._results and self.is_open:
             self._close_transport()
 
     def is_usable_here(self) -> bool:
-        """Say whether it can be dealt with here: in its loop; or since it is lost, as it is with its loop."""
+        """Return True if the running loop may use the connection."""
         if self.loop is asyncio.get_running_loop():
             return True
         if self.loop.is_closed():
@@ -151,22 +157,21 @@ class ClientConnection(LineProtocol):
         return self._transport is None
 
     def add_close_callback(self, call: Callable[[], object]) -> None:
-        """Have a function called in the loop when the connection is closed."""
+        """Call a function in the loop when the connection is closed."""
         self._closed.add_done_callback(lambda _: call())
 
     async def close(self) -> None:
-        """Close the connection, and wait until it is."""
+        """Close the connection, and wait until it is closed."""
         if self._transport is not None:
             self._close_reason = "the client was closed"
             self._close_transport()
             await asyncio.shield(self._closed)
 
     def _close_transport(self) -> None:
-        """Close the connection. What the service does not read just now, it may not read for long; and it has accepted none of
-        that."""
         self.is_open = False
         self._flush()
         if self._transport.get_write_buffer_size():
+            # The service may not read the rest for long. It has not accepted any of it.
             self._transport.abort()
         else:
             self._transport.close()
@@ -186,7 +191,7 @@ class ClientConnection(LineProtocol):
             self._transport.write(b"".join(self._requests))
         self._requests.clear()
 
-    # -- from the transport --------------------------------------------------------------------------
+    # -- from the transport ------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -222,16 +227,17 @@ class ClientConnection(LineProtocol):
             if not future.done():
                 future.set_exception(self._lost_error())
                 if task_id in accepted:
-                    future.exception()      # told already, to who waits for its being accepted
+                    future.exception()      # raised already, by the wait for the acceptance
         if not self._closed.done():
             self._closed.set_result(None)
 
-    # -- answers -------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def _handle(self, line: bytes) -> None:
         try:
             if len(line) > self._max_message:
-                raise ValueError(f"an answer is longer than {self._max_message} bytes; raise max_message")
+                raise ValueError(f"an answer is longer than {self._max_message} bytes; "
+                                 "raise max_message")
             message = decode(line)
         except ValueError as error:
             self._fail(f"what came is no answer of a service: {error}")
@@ -247,7 +253,8 @@ class ClientConnection(LineProtocol):
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         elif status == "refused":
-            self._refused(task_id, TaskRefusedError(str(message.get("message")), str(message.get("reason"))))
+            self._refused(task_id, TaskRefusedError(str(message.get("message")),
+                                                    str(message.get("reason"))))
         elif status == "closed":
             self._close_reason = f"it said: {message.get('message')}"
             self.is_open = False
@@ -261,15 +268,16 @@ class ClientConnection(LineProtocol):
         elif future is not None and not future.done():
             future.set_exception(error)
 
-    def _fail(self, why: str) -> None:
-        self._close_reason = why
+    def _fail(self, reason: str) -> None:
+        self._close_reason = reason
         self.abort()
 
     def _resume_senders(self) -> None:
-        room, self._writable = self._writable, None
-        if room is not None:
-            room.set_result(None)
+        writable, self._writable = self._writable, None
+        if writable is not None:
+            writable.set_result(None)
 
     def _lost_error(self) -> ServiceConnectionError:
-        return ServiceConnectionError(f"the connection with the service at {self._address} is lost: {self._close_reason}. A task without "
-                                      "an answer may have run, or may still; the next request connects again")
+        return ServiceConnectionError(f"the connection with the service at {self._address} is "
+                                      f"lost: {self._close_reason}. A task without an answer may "
+                                      "have run, or may still; the next request connects again")

@@ -1,4 +1,4 @@
-"""Lines: what both ends of a connection read, a message each; and what becomes of it in a forked process."""
+"""Newline framing: both ends of a connection read one message a line."""
 from __future__ import annotations
 
 import asyncio
@@ -11,38 +11,40 @@ if TYPE_CHECKING:
 
 __all__ = ["LineProtocol", "keep_inherited"]
 
-#: What is a parent process's, after a fork. A loop shares with its copy in the child what it watches: were the copy of a
-#: transport, or of a coroutine that closes one, to be collected here, the parent would hear no more of its connection.
+#: Objects of the parent process, in a forked child. The child shares the selector of a copied event
+#: loop with the parent. If a copied transport were finalized here, or a coroutine that closes one,
+#: the parent would get no more events for that connection. A reference keeps them alive.
 _inherited: list[Any] = []
 
 
-def keep_inherited(*things: Any) -> None:
-    """In a forked process: these are the parent's, and stay as they are."""
-    _inherited.extend(things)
+def keep_inherited(*objects: Any) -> None:
+    """Keep objects that a forked process inherited from being finalized."""
+    _inherited.extend(objects)
 
-#: Bytes of the buffer into which a connection reads. asyncio's other way makes one of 256 KiB each time that it reads, which
-#: the C library has the system map, shrink and unmap, for each small request in a loop's thread.
+
+#: Bytes of the buffer into which a connection reads. A plain asyncio.Protocol allocates 256 KiB
+#: for each read, which the C library maps, shrinks and unmaps for each small request.
 _BUFFER = 1 << 15
 
 
 class LineProtocol(asyncio.BufferedProtocol):
-    """One end of a connection, as far as it reads."""
+    """The reading half of one end of a connection."""
 
     _transport: Any = None
 
     def __init__(self) -> None:
         _protocols.add(self)
         self._buffer = memoryview(bytearray(_BUFFER))
-        self._partial = bytearray()        # the beginning of a line
+        self._partial = bytearray()         # the beginning of a line
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def _split_lines(self, nbytes: int) -> list[bytes]:
-        """Return the lines that have become whole, and keep the beginning of another one."""
+        """Return the complete lines, and keep the beginning of the next."""
         data = bytes(self._buffer[:nbytes])
         if not self._partial and data.find(b"\n") == nbytes - 1:
-            return [data[:-1]]          # one, which is what there mostly is
+            return [data[:-1]]              # exactly one line, the usual case
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._partial:
@@ -52,30 +54,32 @@ class LineProtocol(asyncio.BufferedProtocol):
         self._partial += rest
         return lines
 
-    # -- without the loop ----------------------------------------------------------------------------
+    # -- without the loop --------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Close the socket without the loop, which does not run any more, or runs in the parent process only."""
+        """Close the socket without the loop, which does not run here."""
         transport, self._transport = self._transport, None
-        end = getattr(transport, "_sock", None)         # asyncio's own have no other way
+        end = getattr(transport, "_sock", None)         # asyncio's transports have no public way
         if end is not None:
-            transport._sock = None                      # or the transport's finalizer warns of it
+            transport._sock = None                      # or the transport's finalizer warns
             end.close()
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the connection is the parent's. Were it open here, too, the other end would not be told when
-        the parent closes it."""
+        """Close the connection in a forked process. It belongs to the parent.
+
+        As long as the child has a copy, the other end does not notice when the parent closes it.
+        """
         keep_inherited(self, self._transport)
         self.detach()
 
 
-#: The ends of connections, for a fork. In the child no other thread adds to them.
+#: The open ends of connections, for a fork. In the child no other thread adds to them.
 _protocols: weakref.WeakSet[LineProtocol] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for end in list(_protocols):
-        end.reset_after_fork()
+    for protocol in list(_protocols):
+        protocol.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

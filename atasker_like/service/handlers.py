@@ -1,4 +1,4 @@
-"""How the tasks of one class are handled."""
+"""Handler: how a service runs the tasks of one class."""
 from __future__ import annotations
 
 from contextvars import copy_context
@@ -22,42 +22,48 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["Handler"]
+__all__ = ["OPTIONS", "Handler"]
 
+#: Options of a handler, beside ``tt``. The service itself decides about delays and lanes.
+OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter",
+           "retry_on", "ignore_on", "name", "metadata", "ignore_result")
 
-#: Options of a handler, beside ``tt``: what makes sense for a task that starts when its turn comes.
-OPTIONS = ("priority", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter", "retry_on", "ignore_on",
-            "name", "metadata", "ignore_result")
-
-
-#: Ranks of which a handler keeps the specs.
+#: Priorities in the lane for which a handler keeps a spec.
 _MAX_LANE_SPECS = 256
 
 
 class Handler:
-    """How tasks of one class are handled."""
+    """The function that handles the tasks of one class, and its options."""
 
-    def __init__(self, service: Service, task_class: type[TypedTask], function: Callable[[Any], Any],
-                 tt: TaskType | None, options: TaskOptions) -> None:
+    def __init__(self, service: Service, task_class: type[TypedTask],
+                 function: Callable[[Any], Any], tt: TaskType | None, options: TaskOptions) -> None:
         self.service = service
         self.task_class = task_class
         if options.name is None and callable(function):
             options = options.replace(name=f"{service.name}.{task_class.type()}")
         self.spec: TaskSpec = service.supervisor.make_spec(function, tt, options)
-        self._lane_specs: dict[int, TaskSpec] = {}       # a dict's operations are atomic; an entry lost costs a little time
+        # By priority in the lane. Without a lock: the dict's operations are atomic, and an entry
+        # that is lost in a race is made again.
+        self._lane_specs: dict[int, TaskSpec] = {}
 
-    def start(self, task: TypedTask, rank: int, request: PendingRequest) -> None:
-        """Accept a task, of whose end the call is told. In a loop, which does not wait. Errors as :meth:`Pool.submit`."""
-        spec = self.spec if self.task_class.parallel else self._lane_spec(rank)
+    def start(self, task: TypedTask, priority: int, request: PendingRequest) -> None:
+        """Accept a task, and call ``request`` at its end.
+
+        In a loop, without blocking it.
+
+        Errors as :meth:`Pool.submit`.
+        """
+        spec = self.spec if self.task_class.parallel else self._lane_spec(priority)
         lane = spec.lane
-        if spec.tt == TT_COROUTINE and spec.brief and (lane is None or lane.size is lane.rate is None):
-            # There is room for it, and nothing comes in between here: the short way.
+        has_room = lane is None or lane.size is lane.rate is None
+        if has_room and spec.tt == TT_COROUTINE and spec.brief:
+            # The short path: no other code runs in between here.
             made = request.task = Task(spec, (task,), None, copy_context())
             made._watchers = [request]
             if spec.pool.start_inline(made, request.mailbox):        # type: ignore[attr-defined]
                 return
         mailbox = request.mailbox
-        mailbox.hold()      # what is posted to this very loop need not wake it up, nor wait for its next turn
+        mailbox.hold()      # drain() below runs posts to this loop: they need not wake it up
         try:
             request.task = at_once(spec.pool.start, spec, (task,), None)
             if not request.task._watch(request):
@@ -65,33 +71,41 @@ class Handler:
         finally:
             try:
                 mailbox.drain()
-            except BaseException as error:      # of another one's call: it says nothing of this task, which may run already
-                mailbox.loop.call_exception_handler(        # type: ignore[union-attr]  # it runs this
-                    {"message": f"a call in the loop of service {self.service.name} raised", "exception": error})
+            except BaseException as error:
+                # An error of another post, not of this task, which may be running already.
+                mailbox.loop.call_exception_handler({   # type: ignore[union-attr]  # it runs this
+                    "message": f"a call in the loop of service {self.service.name} raised",
+                    "exception": error})
 
-    def _lane_spec(self, rank: int) -> TaskSpec:
-        """Return the spec of tasks that run one at a time; they are made once for each rank."""
-        spec = self._lane_specs.get(rank)
+    def _lane_spec(self, priority: int) -> TaskSpec:
+        """Return the spec of tasks in the lane, with a priority there."""
+        spec = self._lane_specs.get(priority)
         if spec is None:
             inner, kind = self.spec, self.service._lane_tt()
             if inner.tt == kind:
                 target, options = inner.target, inner.options
             else:
-                target = self._run_in_own_pool_blocking if kind == TT_THREAD else self._run_in_own_pool
+                target = self._run_in_own_pool
+                if kind == TT_THREAD:
+                    target = self._run_in_own_pool_blocking
                 options = TaskOptions(name=inner.name, ignore_result=inner.options.ignore_result)
-            spec = self.service.supervisor.make_spec(target, kind, options, lane=self.service.lane, rank=rank)
+            spec = self.service.supervisor.make_spec(target, kind, options, lane=self.service.lane,
+                                                     rank=priority)
             if len(self._lane_specs) >= _MAX_LANE_SPECS:
                 self._lane_specs.clear()
-            self._lane_specs[rank] = spec
+            self._lane_specs[priority] = spec
         return spec
 
     async def _run_in_own_pool(self, task: TypedTask) -> Any:
-        """Run the handler in the pool where it belongs, and wait for it, in its place in the lane."""
+        """Run the handler in its own pool, and wait for it.
+
+        This coroutine occupies the lane.
+        """
         spec = self.spec
         try:
             inner = await self._start_in_own_pool(task)
         except SupervisorStoppedError:
-            # The supervisor is finishing what it has accepted, which this task is, and its pools take nothing new.
+            # The supervisor finishes its accepted tasks, and this is one, but its pools are closed.
             if spec.tt != TT_THREAD:
                 raise
             from asyncio import wrap_future
@@ -100,11 +114,14 @@ class Handler:
         try:
             return await inner
         finally:
-            if not inner.done():        # who waited was cancelled
+            if not inner.done():        # this coroutine was cancelled
                 inner.cancel()
 
     async def _start_in_own_pool(self, task: TypedTask) -> Task[Any]:
-        """Start a task in the pool of the handler; where others would wait for room, another thread does."""
+        """Start a task in the handler's pool.
+
+        If that is full, another thread waits for room.
+        """
         spec = self.spec
         try:
             return at_once(spec.pool.start, spec, (task,), None)
@@ -115,7 +132,7 @@ class Handler:
         from concurrent.futures import Future
 
         starting: Future[Task[Any]] = Future()
-        starting.set_running_or_notify_cancel()         # it comes to its end, even when nobody waits for it any more
+        starting.set_running_or_notify_cancel()     # cancelling this coroutine does not cancel it
         context = copy_context()
 
         def start() -> None:
@@ -132,7 +149,10 @@ class Handler:
             raise
 
     def _run_in_own_pool_blocking(self, task: TypedTask) -> Any:
-        """The same for a lane of threads."""
+        """Run the handler in its own pool, and wait for it.
+
+        This thread occupies the lane.
+        """
         spec = self.spec
         try:
             return spec.pool.start(spec, (task,), None).value()
@@ -143,6 +163,5 @@ class Handler:
 
 
 def _cancel_started(starting: Future[Task[Any]]) -> None:
-    """Nobody wants the task any more that a thread has started after all."""
     if not starting.cancelled() and starting.exception() is None:
         starting.result().cancel()

@@ -1,13 +1,14 @@
-"""Service: the handlers of task classes, and how their tasks run.
+"""Service: the handlers of task classes, and the lane of their tasks.
 
 ::
 
-    request ──> handler by type ──> fields checked ──> lane, one at a time, in order of rank and arrival ──> handler
-                                         └── parallel ──────────────────────────────────────────────────────────^
+    request ──> handler by type ──> fields checked ──> lane, by priority and arrival ──> handler
+                                         └── parallel ──────────────────────────────────────^
 
-A lane belongs to one kind of pool, and the handlers of a service may be of any. It stands before the thread pool where all
-of them run in threads when the first task comes, else before the coroutine pool. What runs in the lane is the handler
-itself where it is of that kind; else a thread, which lends its place in the pool, or a coroutine, that waits for the handler.
+The lane runs one task at a time. It belongs to one kind of pool, but the handlers of a service may
+be of any kind. The first task decides: the lane belongs to the thread pool if all handlers run in
+threads, else to the coroutine pool. A handler of that kind runs in the lane itself. For any other
+handler a coroutine, or a thread that lends its slot, occupies the lane and waits for the handler.
 """
 from __future__ import annotations
 
@@ -43,13 +44,14 @@ __all__ = ["Service"]
 
 
 class Service:
-    """Handles tasks of declared classes. May be used from any thread.
+    """Handles tasks of declared classes. From any thread.
 
-    :param name: by which requests name it as their target.
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
-    :param max_waiting: tasks that may be accepted and not ended at the same time; further ones are refused as ``busy``.
-    :raises InvalidTypeError: (a TypeError) an argument of a wrong type.
-    :raises InvalidArgumentError: (a ValueError) an empty name, or a number below 1.
+    :param name: the name of the service, a string, which requests may give as their target.
+    :param supervisor: the supervisor that runs the tasks (default: ``task_supervisor``).
+    :param max_waiting: the most tasks that are accepted and have not ended (default: 10 000).
+        Further ones are refused as ``busy``.
+    :raises InvalidTypeError: (a TypeError) an argument has a wrong type.
+    :raises InvalidArgumentError: (a ValueError) the name is empty, or the number is below 1.
 
     >>> from atasker_like import service
     >>> class Add(service.Task):
@@ -64,7 +66,8 @@ class Service:
     3
     """
 
-    def __init__(self, name: str, supervisor: TaskSupervisor | None = None, max_waiting: int = 10_000) -> None:
+    def __init__(self, name: str, supervisor: TaskSupervisor | None = None,
+                 max_waiting: int = 10_000) -> None:
         if not isinstance(name, str):
             raise InvalidTypeError(f"the name of a service is a string, not {type(name).__name__}")
         if not name:
@@ -72,48 +75,57 @@ class Service:
         self.name = name
         self.supervisor: TaskSupervisor = task_supervisor if supervisor is None else supervisor
         if not isinstance(self.supervisor, TaskSupervisor):
-            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+            raise InvalidTypeError("supervisor takes a TaskSupervisor, "
+                                   f"not {type(supervisor).__name__}")
         self.max_waiting = _checks.count("max_waiting", max_waiting)
         self._handlers: dict[str, Handler] = {}
-        self._lock = Lock()         # guards what follows, in sections that call nothing
-        self._alive = 0             # tasks accepted and not ended
-        self._local: Server | None = None      # for clients of this process that were given the service itself
+        self._lock = Lock()         # guards the fields below; no other code runs with it held
+        self._alive = 0             # tasks that are accepted and have not ended
+        self._local: Server | None = None       # for clients of this process
         _services.add(self)
 
     @property
     def lane(self) -> Lane:
-        """The lane of the tasks that run one at a time: they wait in it while it is paused."""
+        """The lane of the tasks that run one at a time.
+
+        While it is paused, they wait in it.
+        """
         lane = self.supervisor.lane(f"service {self.name}", limit=1)
-        lane.lends = False      # one at a time, also while the one waits for something
+        lane.lends = False      # one at a time, also while that one waits for other tasks
         return lane
 
     @property
     def alive(self) -> int:
-        """How many of its tasks have been accepted and have not ended."""
+        """The number of tasks that are accepted and have not ended."""
         return self._alive
 
     def handler(self, task_class: type[TypedTask], tt: TaskType | None = None,
                 **options: Any) -> Callable[[F], F]:
-        """Decorate the function that handles tasks of a class; it is called with the task.
+        """Decorate the function that handles the tasks of a class.
 
-        A coroutine function runs in a loop of the supervisor, another one in a thread, or in a process with
-        ``tt=TT_MP``: its class and itself must be importable there. What it returns is sent as JSON: beside JSON's own
-        types dataclasses, dates, Decimal, UUID, Enum, bytes and sets are turned into it.
+        The service calls the function with the task. A coroutine function runs in a loop of the
+        supervisor, any other function in a thread, or in a process with ``tt=TT_MP``. A pool
+        process must be able to import the function and the task class.
 
-        ``priority`` (the pool's), ``timeout``, ``retries`` and the like, ``name`` and ``metadata`` are those of
-        :class:`TaskOptions`.
+        The return value is sent as JSON. It may contain dataclasses, dates, Decimal, UUID, Enum,
+        bytes and sets beside JSON's own types.
 
-        :raises InvalidTypeError: (a TypeError) no task class, an option that does not exist, or a field's type that JSON
-            has no form for.
+        :param task_class: a subclass of :class:`Task` of this package.
+        :param tt: the pool, see :func:`background_task` (default: by the function).
+        :param options: ``priority`` (in the pool), ``timeout``, ``retries`` and related ones,
+            ``name``, ``metadata`` and ``ignore_result`` of :class:`TaskOptions`.
+        :raises InvalidTypeError: (a TypeError) ``task_class`` is no task class, an option does not
+            exist, or JSON cannot hold the type of a field.
         :raises InvalidArgumentError: (a ValueError) another class has the same type name.
         """
-        if not (isinstance(task_class, type) and issubclass(task_class, TypedTask) and task_class is not TypedTask):
-            raise InvalidTypeError(f"handler takes a subclass of service.Task, not {task_class!r}; write "
-                                   "@service.handler(Calibrate) above the function")
+        if not (isinstance(task_class, type) and issubclass(task_class, TypedTask)
+                and task_class is not TypedTask):
+            raise InvalidTypeError(f"handler takes a subclass of service.Task, not {task_class!r}; "
+                                   "write @service.handler(Calibrate) above the function")
         for option in options:
             if option not in OPTIONS:
                 raise unknown_option(option, (*OPTIONS, "tt"), "handler")
-        codec_for(task_class)             # now, and not when the first request comes
+        codec_for(task_class)           # raises here, and not when the first request arrives
 
         def register(function: F) -> F:
             self._register(Handler(self, task_class, function, tt, TaskOptions(**options)))
@@ -128,36 +140,46 @@ class Service:
         if known is handler:
             return
         if known.task_class is handler.task_class:
-            raise InvalidArgumentError(f"service {self.name!r} has a handler for {name} already, {known.spec.name}")
-        raise InvalidArgumentError(f"service {self.name!r} handles another class of the type {name!r}, "
-                                   f"{known.task_class.__module__}.{known.task_class.__qualname__}; give one of them "
-                                   "another type()")
+            raise InvalidArgumentError(f"service {self.name!r} has a handler for {name} already, "
+                                       f"{known.spec.name}")
+        known_class = f"{known.task_class.__module__}.{known.task_class.__qualname__}"
+        raise InvalidArgumentError(f"service {self.name!r} handles another class of the type "
+                                   f"{name!r}, {known_class}; give one of them another type()")
 
     def serve(self, address: Any, token: str | None = None, **options: Any) -> Server:
-        """Take requests of other processes, in a loop of the supervisor; return the :class:`Server` when it listens.
+        """Listen for requests of other processes, and return the Server.
 
-        :param address: a path for a Unix domain socket, which only programs of the same user can reach; or a host and a
-            port such as ``'127.0.0.1:8500'``, with port 0 for a free one. See :class:`Address`.
-        :param token: what clients must know; needed for TCP. It crosses as it is: keep to the loopback.
-        :param beyond_loopback: True allows a host that other machines can reach.
-        :param max_message: bytes of a message at most, either way; 1 MiB unless told.
-        :param max_in_flight: requests of one client at a time; 256 unless told. Further ones are not read meanwhile.
-        :param max_clients: connections at a time; 256 unless told. Further ones are closed.
-        :param message_timeout: seconds in which the rest of a message must follow its beginning, and the token the
-            connection; 30 unless told.
-        :raises InvalidTypeError: (a TypeError) an unknown option, or one of a wrong type.
-        :raises InvalidArgumentError: (a ValueError) TCP without a token, or beyond the loopback without being asked for.
-        :raises OSError: the address is taken, or not to be had.
-        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or this is its own loop.
+        The :class:`Server` runs in a loop of the supervisor. It listens when this returns. From any
+        thread.
 
-        From any thread.
+        :param address: a path for a Unix domain socket, which only programs of the same user can
+            reach; or a host and a port such as ``'127.0.0.1:8500'``, with port 0 for a free one.
+            See :class:`Address`.
+        :param token: the secret that clients must send, a string of 8 to 1000 characters. TCP needs
+            one. It is sent as plain text: do not leave the loopback.
+        :param beyond_loopback: True allows a host that other machines can reach (default: False).
+        :param max_message: the most bytes of a message, either way (default: 1 MiB).
+        :param max_in_flight: the most requests of one client that have not ended (default: 256).
+            Further ones are read later.
+        :param max_clients: the most connections (default: 256). Further ones are closed.
+        :param message_timeout: seconds from the first byte of a message to its last, and from the
+            connection to the token (default: 30 s).
+        :raises InvalidTypeError: (a TypeError) an option does not exist, or has a wrong type.
+        :raises InvalidArgumentError: (a ValueError) TCP without a token, or a host that other
+            machines can reach without ``beyond_loopback=True``.
+        :raises OSError: the address is in use, or not available.
+        :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or this is
+            its own loop.
         """
         from .server import Server
 
         return Server(self, address, token, **options).start()
 
     def _lane_tt(self) -> TaskType:
-        """Return which pool the lane stands before; the first task settles it."""
+        """Return the kind of pool that the lane belongs to.
+
+        The first task decides it.
+        """
         pool = self.lane.pool
         if pool is not None:
             kind: TaskType = pool.tt      # type: ignore[attr-defined]
@@ -166,18 +188,22 @@ class Service:
                          if not handler.task_class.parallel)
         return TT_THREAD if in_threads else TT_COROUTINE
 
-    # -- for the server ------------------------------------------------------------------------------
+    # -- for the server ----------------------------------------------------------------------------
 
     def _accept(self, message: dict[str, Any], request: PendingRequest) -> None:
-        """Accept the task of a request that has been checked for its form; in the server's loop, which does not wait.
+        """Accept the task of a valid request.
 
-        The call has its task before it is called, once, when that has ended.
+        In the server's loop, without blocking it.
 
-        :raises TaskRefusedError: it is not accepted, and its handler will not run; the call is not made.
+        The request gets its ``task`` before it is called, once, at the end of the task.
+
+        :raises TaskRefusedError: the task is refused. Its handler does not run, and the request is
+            not called.
         """
         target, name = message.get("target"), message["type"]
         if target is not None and target != self.name:
-            raise TaskRefusedError(f"this is service {self.name!r}, not {shortened(target, 60)!r}", "unknown")
+            raise TaskRefusedError(f"this is service {self.name!r}, not {shortened(target, 60)!r}",
+                                   "unknown")
         handler = self._handlers.get(name)
         if handler is None:
             raise TaskRefusedError(self._unknown_type(name), "unknown")
@@ -190,26 +216,29 @@ class Service:
             if not full:
                 self._alive += 1
         if full:
-            raise TaskRefusedError(f"service {self.name!r} has accepted {self.max_waiting} tasks that have not ended; try "
-                                   "again later", "busy")
+            raise TaskRefusedError(f"service {self.name!r} has accepted {self.max_waiting} tasks "
+                                   "that have not ended; try again later", "busy")
         try:
             priority = (message.get("metadata") or {}).get("priority")
             handler.start(task, task.priority if priority is None else priority, request)
         except BaseException as error:
             self._task_done()
             if isinstance(error, QueueFullError):
-                raise TaskRefusedError(f"service {self.name!r} has no room for the task: {error}", "busy") from error
+                raise TaskRefusedError(f"service {self.name!r} has no room for the task: {error}",
+                                       "busy") from error
             if isinstance(error, SupervisorStoppedError):
-                raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}", "stopped") from error
+                raise TaskRefusedError(f"service {self.name!r} takes no more tasks: {error}",
+                                       "stopped") from error
             raise
 
     def _is_running_here(self) -> bool:
-        """Say whether this is called by a handler."""
+        """Return True if the caller is a handler of this service."""
         spec = getattr(current_task(), "_spec", None)
-        return spec is not None and any(spec.target is handler.spec.target for handler in list(self._handlers.values()))
+        if spec is None:
+            return False
+        return any(spec.target is handler.spec.target for handler in list(self._handlers.values()))
 
     def _task_done(self) -> None:
-        """A task that was accepted has ended."""
         with self._lock:
             self._alive -= 1
 
@@ -217,11 +246,16 @@ class Service:
         from difflib import get_close_matches
 
         near = get_close_matches(name, self._handlers, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it handles {', '.join(sorted(self._handlers)) or 'none'}"
+        hint = f"it handles {', '.join(sorted(self._handlers)) or 'none'}"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
         return f"service {self.name!r} handles no tasks of type {shortened(name, 60)!r}; {hint}"
 
     def _get_local_server(self) -> Server:
-        """Return the server of clients in this process; made on first use."""
+        """Return the server for clients of this process.
+
+        The first call makes it.
+        """
         from .server import Server
 
         with self._lock:
@@ -230,7 +264,6 @@ class Service:
             return self._local
 
     def reset_after_fork(self) -> None:
-        """In a forked process: what runs is the parent's, and so are its clients."""
         self._lock = Lock()
         self._alive = 0
         self._local = None

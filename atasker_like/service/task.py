@@ -1,4 +1,4 @@
-"""Task: a declared, validated task that can be sent as JSON; and what becomes of it."""
+"""Task: a declared, validated task that is sent as JSON, and its result."""
 from __future__ import annotations
 
 import dataclasses
@@ -24,7 +24,7 @@ __all__ = ["Task", "TaskResult", "TaskResultError", "TaskResultOk"]
 
 
 class _HiddenFields:
-    """The default of ``hidden_fields``: a new set each time, of the class as of an instance."""
+    """The default of ``hidden_fields``: a new set for each access."""
 
     def __get__(self, instance: object, owner: Any) -> set[str]:
         return {"parallel"}
@@ -32,14 +32,17 @@ class _HiddenFields:
 
 @dataclass_transform()
 class Task:
-    """A task of a service: subclasses declare its fields, as those of a dataclass, which they are without a decorator.
+    """A task of a service.
 
-    Arguments of :func:`dataclasses.dataclass` go behind the name of the base: ``class Move(Task, frozen=True)``. Only ``slots``
-    and ``weakref_slot`` are refused.
+    Subclasses declare its fields, and are dataclasses without a decorator.
 
-    :raises InvalidArgumentError: (a ValueError) where the class is defined: it is to have slots, or a field has the name of
-        something that tasks have themselves.
-    :raises InvalidTypeError: (a TypeError) where the class is defined: a field is an ``InitVar``, which would be lost on the way.
+    Arguments of :func:`dataclasses.dataclass` follow the name of the base:
+    ``class Move(Task, frozen=True)``. Only ``slots`` and ``weakref_slot`` are refused.
+
+    :raises InvalidArgumentError: (a ValueError) at the definition of the class: it asks for slots,
+        or a field has a name that tasks use themselves.
+    :raises InvalidTypeError: (a TypeError) at the definition of the class: a field is an
+        ``InitVar``, which would be lost on the way.
 
     >>> class Calibrate(Task):
     ...     qubit: int
@@ -50,7 +53,8 @@ class Task:
     Calibrate(qubit=3, span=2.0)
     """
 
-    if TYPE_CHECKING:       # else they would be annotations of every subclass, to be resolved in its module
+    # At run time these annotations would be resolved in the module of every subclass.
+    if TYPE_CHECKING:
         parallel: ClassVar[bool]
         priority: ClassVar[int]
         _codec: ClassVar[Codec]
@@ -58,31 +62,32 @@ class Task:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-    #: True has tasks of this class start as soon as they are received; others run one at a time.
+    #: True starts tasks of this class as soon as they are received. Others run one at a time.
     parallel = False
-    #: Among those that wait, lower runs first; any integer. A request may say otherwise.
+    #: The order of waiting tasks, any integer: lower runs first. A request can replace it.
     priority = int(TASK_NORMAL)
     if TYPE_CHECKING:
         @property
         def hidden_fields(self) -> set[str]: ...
     else:
-        #: A set of names: no ``repr``, display name or :class:`InvalidFieldError` shows the values of
-        #: these fields (default: ``{'parallel'}``). A subclass sets another one, or has a property that
-        #: extends ``super().hidden_fields``. A property is asked of the instance. :meth:`from_payload`
-        #: has none yet, and hides all fields of such a class.
+        #: A set of names: no ``repr``, display name or :class:`InvalidFieldError` shows the values
+        #: of these fields (default: ``{'parallel'}``). A subclass sets another one, or has a
+        #: property that extends ``super().hidden_fields``. A property is evaluated on the instance.
+        #: :meth:`from_payload` has none yet, and hides all fields of such a class.
         hidden_fields = _HiddenFields()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
         for name in ("slots", "weakref_slot"):
             if options.get(name):
-                raise InvalidArgumentError(f"{cls.__qualname__} cannot have {name}: a class with slots is another one, made after "
-                                           "this one; leave it out")
+                raise InvalidArgumentError(f"{cls.__qualname__} cannot have {name}: a class with "
+                                           "slots is another one, made after this one; leave it "
+                                           "out")
         options.setdefault("repr", False)
         try:
             dataclasses.dataclass(**options)(cls)
         except ValueError as error:
-            # A set is no default for a field, and this one has one before its name is looked at.
+            # A set as the default of a field named hidden_fields is refused before the name is.
             if "field hidden_fields " in str(error):
                 raise _reserved(cls, "hidden_fields") from None
             raise
@@ -94,40 +99,42 @@ class Task:
 
     @classmethod
     def type(cls) -> str:
-        """Return the name by which a service knows the class: its own, unless a subclass says otherwise."""
+        """Return the type name for services (default: the class name)."""
         return cls.__name__
 
     @property
     def display_name(self) -> str:
-        """The type and the fields, as people want to read it; hidden ones are left out."""
+        """The type and the fields as readable text, without hidden fields."""
         hidden = self.hidden_fields
-        try:                # a client asks for each request: first in the way that costs least
-            fields = ", ".join([f"{name}={getattr(self, name)!r}" for name in _names(type(self)) if name not in hidden])
+        names = [name for name in _names(type(self)) if name not in hidden]
+        try:                # a client does this for each request, so the faster way comes first
+            fields = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
         except BaseException:
-            fields = ", ".join([f"{name}={shown(getattr(self, name))}" for name in _names(type(self)) if name not in hidden])
+            fields = ", ".join([f"{name}={shown(getattr(self, name))}" for name in names])
         return f"{self.type()}: {fields}" if fields else self.type()
 
     def payload(self) -> dict[str, Any]:
-        """Return the fields as JSON holds them.
+        """Return the fields as JSON data.
 
-        :raises InvalidFieldError: (a ValueError) a field holds what its annotation does not allow, or JSON cannot. It does not
-            show what is in a hidden field.
+        :raises InvalidFieldError: (a ValueError) the value of a field does not fit its annotation,
+            or JSON cannot hold it. The error does not show the value of a hidden field.
         """
         try:
-            written: dict[str, Any] = _codec(type(self)).encode(self)
-            return written
+            payload: dict[str, Any] = _codec(type(self)).encode(self)
+            return payload
         except FieldError as error:
             raise _invalid(type(self).type(), error) from None
         except RecursionError:
-            raise InvalidFieldError(f"{type(self).type()} cannot be sent: its fields are nested too deep, or contain "
-                                    "themselves") from None
+            raise InvalidFieldError(f"{type(self).type()} cannot be sent: its fields are nested "
+                                    "too deep, or contain themselves") from None
 
     @classmethod
     def from_payload(cls: Type[T], payload: Any) -> T:
-        """Make a task of its fields as JSON holds them.
+        """Return a task with the fields of JSON data.
 
-        :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type; ``.field`` names it. It does not
-            show what there is for a hidden one; the text of a ``ValueError`` of the class's own is shown as it is.
+        :raises InvalidFieldError: (a ValueError) a field is missing, unknown or of a wrong type;
+            ``.field`` names it. The error does not show the value of a hidden field, but it shows
+            the text of a ``ValueError`` that the class itself raises.
         """
         try:
             task: T = _codec(cls).decode(payload)
@@ -137,23 +144,27 @@ class Task:
 
     def __repr__(self) -> str:
         hidden = self.hidden_fields
-        fields = ", ".join([f"{name}={'...' if name in hidden else shown(getattr(self, name))}" for name in _names(type(self))])
+        fields = ", ".join([f"{name}={'...' if name in hidden else shown(getattr(self, name))}"
+                            for name in _names(type(self))])
         return f"{type(self).__qualname__.rpartition('.')[2]}({fields})"
 
 
-_RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload", "from_payload", "type"})
+_RESERVED = frozenset({"parallel", "priority", "hidden_fields", "display_name", "payload",
+                       "from_payload", "type"})
 
 
 def _reserved(kind: type[Task], name: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{kind.__qualname__} has a field named {name!r}, which tasks have themselves; "
-                                "leave out its annotation to set it for the class, or choose another name")
+    return InvalidArgumentError(f"{kind.__qualname__} has a field named {name!r}, which tasks have "
+                                "themselves; leave out its annotation to set it for the class, or "
+                                "choose another name")
 
 
 def _names(kind: type[Task]) -> tuple[str, ...]:
-    """Return the names of a class's fields."""
-    names: tuple[str, ...] | None = kind.__dict__.get("_field_names")      # not a base's
+    """Return the names of the fields of a class."""
+    names: tuple[str, ...] | None = kind.__dict__.get("_field_names")      # not that of a base
     if names is None:
-        names = kind._field_names = tuple(field.name for field in dataclasses.fields(kind))     # type: ignore[arg-type]
+        fields = dataclasses.fields(kind)       # type: ignore[arg-type]
+        names = kind._field_names = tuple(field.name for field in fields)
     return names
 
 
@@ -169,13 +180,14 @@ def _invalid(name: str, error: FieldError) -> InvalidFieldError:
     return InvalidFieldError(f"{subject} {error.reason}", error.path)
 
 
-# -- what becomes of it ------------------------------------------------------------------------------------
+# -- results ---------------------------------------------------------------------------------------
 
 
 class TaskResult:
-    """How a task of a service ended: a :class:`TaskResultOk` or a :class:`TaskResultError`.
+    """The result of a service's task.
 
-    ``id`` is the id of the task, ``status`` says which of the two it is.
+    It is a :class:`TaskResultOk` or a :class:`TaskResultError`. ``id`` is the id of the task,
+    ``status`` is ``'ok'`` or ``'error'``.
     """
 
     if TYPE_CHECKING:
@@ -188,13 +200,13 @@ class TaskResult:
         return self.status == "ok"
 
     def unwrap(self) -> Any:
-        """Return what the handler returned, or raise :class:`TaskExecutionError`."""
+        """Return the value of the handler, or raise TaskExecutionError."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskResultOk(TaskResult):
-    """The task succeeded: ``result`` is what its handler returned, as JSON holds it.
+    """The task succeeded: ``result`` is the value of its handler as JSON data.
 
     >>> TaskResultOk(id='1', result=5)
     TaskResultOk(id='1', result=5, status='ok')
@@ -206,16 +218,17 @@ class TaskResultOk(TaskResult):
 
     def __post_init__(self) -> None:
         if self.status != "ok":
-            raise InvalidArgumentError(f"the status of a TaskResultOk is 'ok', not {self.status!r}")
+            raise InvalidArgumentError("the status of a TaskResultOk is 'ok', "
+                                       f"not {self.status!r}")
 
     def unwrap(self) -> Any:
-        """Return what the handler returned."""
+        """Return the value that the handler returned."""
         return self.result
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskResultError(TaskResult):
-    """The task failed: the name of the exception's class, its text, and the traceback.
+    """The task failed: the exception's class name, text and traceback.
 
     >>> TaskResultError(id='1', ename='ValueError', evalue='bad', traceback='').ok
     False

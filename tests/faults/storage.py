@@ -74,7 +74,7 @@ def _not_stored(scene, backend, *words):
     with Log() as log:
         _refused(scene, lambda: backend.flush(scene.patience), ResultBackendError, *words)
         _refused(scene, lambda: backend.write([("other", "x" * (2 * ROOM))]), ResultBackendError, *words)
-        scene.check(not log.said("given up"), "results are given up: %s" % log.said())
+        scene.check(not log.said("dropped"), "results are dropped: %s" % log.said())
 
 
 def _refused(scene, call, kind, *words):

@@ -145,7 +145,7 @@ def test_arguments_are_stored_if_asked(supervisor, with_arguments):
     found = stored_of(with_arguments, task.id)
     assert (found.args, found.kwargs) == (([["a", 1]],), {"b": "x", "c": None})
     assert (found.result, found.name) == ({"a": 1, "b": "x", "c": None}, "dict")
-    assert with_arguments.attach and not with_arguments._recorders[0]._arguments
+    assert with_arguments.attach and not with_arguments._writers[0]._arguments
 
 
 def test_arguments_of_a_running_task_are_stored(supervisor, with_arguments):
@@ -176,7 +176,7 @@ def test_arguments_of_retried_and_failed_tasks_are_stored(supervisor, with_argum
     bad.wait(PATIENCE)
     assert stored_of(with_arguments, task.id).args == (2, 0)
     assert stored_of(with_arguments, bad.id).args == ("x",)
-    assert not with_arguments._recorders[0]._arguments
+    assert not with_arguments._writers[0]._arguments
 
 
 class Shy:
@@ -236,7 +236,7 @@ def test_arguments_are_kept_until_the_store_takes_them(supervisor, monkeypatch):
 
     with Broken(arguments=True) as backend:
         supervisor.set_result_backend(backend)
-        recorder = backend._recorders[0]
+        recorder = backend._writers[0]
         task = background_task(f.add, supervisor=supervisor)(1)
         task.wait(PATIENCE)
         with pytest.raises(ResultBackendError, match="full"):
@@ -252,14 +252,14 @@ def test_arguments_of_ignored_tasks_are_not_kept(supervisor, with_arguments):
     task = background_task(f.add, supervisor=supervisor, ignore_result=True)(1)
     task.wait(PATIENCE)
     with_arguments.flush(PATIENCE)
-    assert not with_arguments._recorders[0]._arguments and with_arguments.ids() == []
+    assert not with_arguments._writers[0]._arguments and with_arguments.ids() == []
 
 
 def test_arguments_are_not_stored_unless_asked(stored, backend):
     task = stored.put_task(divmod, (7, 2))
     task.wait(PATIENCE)
     assert stored_of(backend, task.id).args is None and "args" not in json.loads(backend.read(task.id))
-    assert not backend._recorders[0]._arguments
+    assert not backend._writers[0]._arguments
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
@@ -347,7 +347,7 @@ def test_many_reports_are_few_writes(supervisor, monkeypatch):
     writes.clear()
     begun.set()
     assert go_on.wait(PATIENCE)
-    assert len(backend._recorders[0]._reports) <= 1 and writes == []
+    assert len(backend._writers[0]._reports) <= 1 and writes == []
     task.wait(PATIENCE)
     assert stored_of(backend, task.id).progress == Progress(4999, 5000, None)
     supervisor.set_result_backend(None)

@@ -1,6 +1,6 @@
 """The base of codecs, which convert the values of one type to JSON and back.
 
-``encode`` turns a value of the type into JSON data, ``decode`` does the reverse. Both check their
+``encode`` converts a value of the type to JSON data, ``decode`` does the reverse. Both check their
 argument and raise :class:`FieldError`, which holds the path to the part that does not fit. The path
 is built while the error propagates, so values that fit pay nothing for it.
 """
@@ -20,7 +20,9 @@ MAX_SHOWN = 60
 
 
 class FieldError(Exception):
-    """A value does not fit its codec: ``path`` leads to it, ``reason`` says why.
+    """A value does not fit its codec.
+
+    ``path`` leads to the value, ``reason`` says why.
 
     :param wanted: the part of the reason that names what the codec takes.
     :param shown: the part that shows the value; :meth:`hide` removes it.
@@ -32,12 +34,12 @@ class FieldError(Exception):
         self._steps: list[str] = []     # from the innermost to the outermost
 
     def at(self, step: str) -> FieldError:
-        """Put a step in front of the path, and return the error for the caller to raise."""
+        """Put a step in front of the path, and return the error itself."""
         self._steps.append(step)
         return self
 
     def hide(self) -> None:
-        """Remove the value, and the path inside of it, which may contain keys."""
+        """Remove the value, and the path in it, which may contain keys."""
         self.args = (self._wanted,)
         self._steps.clear()
         self.__cause__ = self.__context__ = None
@@ -73,7 +75,7 @@ class Codec:
 
 
 def mismatch(wanted: str, value: Any) -> NoReturn:
-    """Raise :class:`FieldError` for a value that is not what the codec takes."""
+    """Raise FieldError for a value that the codec does not take."""
     raise FieldError(f"takes {wanted}", f", not {_shown(value)}")
 
 
@@ -92,7 +94,7 @@ def _json_name(value: Any) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """Return untrusted text with escapes for all characters that are not printable."""
+    """Return untrusted text with escapes for unprintable characters."""
     if text.isprintable():
         return text
     return "".join([each if each.isprintable() else repr(each)[1:-1] for each in text])

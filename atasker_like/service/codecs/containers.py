@@ -1,4 +1,4 @@
-"""Codecs of arrays and objects: lists, tuples, sets, dicts and similar types."""
+"""Codecs of arrays and objects: lists, tuples, sets, dicts and the like."""
 from __future__ import annotations
 
 import collections.abc
@@ -84,7 +84,7 @@ class ArrayCodec(Codec):
 
 
 def _check_hashes(items: list[Any]) -> None:
-    """Refuse items of which a set would take long to build, in time linear in their number."""
+    """Refuse items of too many equal hashes, in linear time."""
     hashes = list(map(hash, items))
     if len(items) - len(set(hashes)) < MAX_SAME_HASH:
         return
@@ -163,7 +163,7 @@ def _convert_items(convert_key: Callable[[Any], Any], convert: Callable[[Any], A
 
 
 def _check_each_hash(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function that decodes keys and refuses too many of the same hash."""
+    """Return ``decode`` with a check for too many keys of the same hash."""
     counts: dict[int, int] = {}
 
     def decode_and_count(value: Any) -> Any:

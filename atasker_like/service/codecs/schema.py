@@ -1,8 +1,10 @@
-"""The codec of a type annotation: :func:`codec_for` makes it from the codecs of its parts.
+"""The codec of a type annotation, made from the codecs of its parts.
 
-    a dataclass     an object            Enum            its value where that is a scalar, else its name
-    dict            an object            Literal         the value
-    list, tuple, set    an array         Union           as the first member that fits
+::
+
+    dataclass, dict     an object       Enum        its value if that is a scalar, else its name
+    list, tuple, set    an array        Literal     the value
+                                        Union       as the first member that fits
 """
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import enum
 import functools
 import sys
 import threading
+import types
 import typing
 
 from ..._inspect import text_of
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["check_fields", "codec_for", "is_by_value"]
 
 
-# -- choices -----------------------------------------------------------------------------------------
+# -- choices ---------------------------------------------------------------------------------------
 
 
 class _ChoiceCodec(Codec):
@@ -54,7 +57,7 @@ def _key(value: Any) -> tuple[type, Any]:
 
 @functools.lru_cache(256)
 def is_by_value(kind: type[enum.Enum]) -> bool:
-    """Return True if the members of a class are encoded as their values, and not as their names."""
+    """Return True if members are encoded by value, False if by name."""
     return all(type(member.value) in SCALARS for member in kind)
 
 
@@ -93,7 +96,7 @@ class LiteralCodec(_ChoiceCodec):
             mismatch(self._wanted, value)
 
 
-# -- unions ------------------------------------------------------------------------------------------
+# -- unions ----------------------------------------------------------------------------------------
 
 
 def _union_codec(members: Sequence[Any]) -> Codec:
@@ -146,7 +149,7 @@ class UnionCodec(Codec):
 
     def _first_match(self, converts: Sequence[Callable[[Any], Any]],
                      value: Any) -> tuple[int, Any]:
-        """Return the index of the first member that accepts a value, and the converted value."""
+        """Return the index of the first matching member, and the new value."""
         inner_errors: list[FieldError] = []
         for index, convert in enumerate(converts):
             try:
@@ -176,7 +179,7 @@ def _round_trips(codec: Codec, value: Any) -> bool:
         return False
 
 
-# -- dataclasses -------------------------------------------------------------------------------------
+# -- dataclasses -----------------------------------------------------------------------------------
 
 
 def check_fields(kind: Any) -> None:
@@ -195,7 +198,7 @@ _INIT_VAR: Any = getattr(dataclasses, "_FIELD_INITVAR", object())   # not part o
 
 
 class DataclassCodec(Codec):
-    """A dataclass, whose fields are known only after :meth:`resolve`."""
+    """A dataclass. Its fields are known only after :meth:`resolve`."""
 
     __slots__ = ("_kind", "_fields")
 
@@ -314,7 +317,7 @@ def _dataclass_codec(kind: Any) -> DataclassCodec:
         return codec
 
 
-# -- any annotation ----------------------------------------------------------------------------------
+# -- any annotation --------------------------------------------------------------------------------
 
 
 def codec_for(annotation: Any) -> Codec:
@@ -359,7 +362,7 @@ def codec_for(annotation: Any) -> Codec:
 def _is_union(origin: Any) -> bool:
     if origin is typing.Union:
         return True
-    return sys.version_info >= (3, 10) and origin is getattr(sys.modules["types"], "UnionType", None)
+    return sys.version_info >= (3, 10) and origin is types.UnionType
 
 
 def _tuple_codec(annotation: Any, origin: Any, arguments: Sequence[Any]) -> Codec:
