@@ -17,7 +17,7 @@ PATIENCE = 10
 #: Ids of processes that run beside all tests and belong to none: what they start is not counted.
 apart = set()
 
-pytest_plugins = ["tests.ahead", "tests.halves", "tests.tardiness"]
+pytest_plugins = ["tests.plugins.prelaunch", "tests.plugins.parts", "tests.plugins.schedule_jitter"]
 
 
 def pytest_addoption(parser):
@@ -35,9 +35,17 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What there is by now stays: tests that have the collector run do not have it go through thousands of tests."""
+    """Have the collector leave out what there is by now: it stays."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """After a module, have the collector leave out the reports of its tests, and the syntax trees that modules keep."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
@@ -91,7 +99,7 @@ def lasting_helpers():
 @pytest.fixture(autouse=True)
 def leaves_nothing(lasting_helpers, request):
     """Every test ends with the threads, the child processes and the open files that it began with."""
-    for name in ("ahead", "halves"):
+    for name in ("ahead", "parts"):
         apart.add(getattr(request.config.pluginmanager.get_plugin(name), "pid", None))
     threads, children, files = _threads(), _children(), _open_files()
     yield

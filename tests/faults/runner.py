@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from time import monotonic
 
-from tests import ahead
+from tests.plugins import prelaunch
 
 from .oracle import session_of, settled
 
@@ -110,4 +110,4 @@ def end_all():
                 os.kill(pid, signal.SIGKILL)
 
 
-ahead.ENDERS.append(end_all)
+prelaunch.ENDERS.append(end_all)

@@ -13,6 +13,7 @@ import base64
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ import pytest
 #: Seconds that it may take to end what goes on.
 PATIENCE = 60
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 #: Functions that end what a call has started, for calls that may go on for long; called in the process of its own.
 ENDERS = []
@@ -37,7 +38,7 @@ class Ahead:
 
     def __init__(self, calls, jobs, folder):
         self._results = {}
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.ahead", str(jobs), folder], cwd=ROOT,
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.plugins.prelaunch", str(jobs), folder], cwd=ROOT,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._process.stdin.write(_line(calls))
         self._process.stdin.flush()
@@ -85,6 +86,7 @@ def _read(line):
 def main():
     source = open(0, "rb", buffering=0, closefd=False)      # no lock that the thread would hold at the end
     calls = _read(source.readline())
+    signal.signal(signal.SIGTERM, lambda *_: None)      # what it sends to its programs at the end, see below
     with ThreadPoolExecutor(int(sys.argv[1])) as executor:
         futures = [executor.submit(_call, *call) for call in calls]
         threading.Thread(target=_end_with_the_other, args=(source, futures), daemon=True).start()
@@ -111,6 +113,7 @@ def _end_with_the_other(source, futures):
         future.cancel()
     for end in ENDERS:
         end()
+    os.killpg(0, signal.SIGTERM)        # this process is the first of its session, and its programs are in it
 
 
 # -- in the run of tests -------------------------------------------------------------------------------------------
@@ -168,6 +171,6 @@ def pytest_configure(config):
 
 
 if __name__ == "__main__":
-    from tests.ahead import main as run         # the module that others know, not this copy of it
+    from tests.plugins.prelaunch import main as run         # the module that others know, not this copy of it
 
     run()

@@ -1,0 +1,1 @@
+"""Plugins of pytest that the tests use; `tests/conftest.py` loads them."""
