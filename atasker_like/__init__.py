@@ -32,8 +32,7 @@ if TYPE_CHECKING:
                          ServiceConnectionError, SupervisorBusyError, SupervisorError,
                          SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
                          TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
-                         TaskRetryError, TaskTimeoutError, WaitDeadlockError,
-                         WaitTimeoutError)
+                         TaskRetryError, TaskTimeoutError, WaitDeadlockError, WaitTimeoutError)
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop

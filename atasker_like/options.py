@@ -8,8 +8,8 @@ from __future__ import annotations
 import builtins
 import sys
 
-from ._inspect import shown
 from ._checks import count, hashable, integer, number, rate, seconds, seconds_or_none
+from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
 

@@ -281,8 +281,9 @@ class Lane:
         """
         pool = self.pool
         assert pool is not None
-        if (self.paused and not pool.draining) or (self.limit is not None and self.running >= self.limit
-                           and (holder is None or self not in holder)):
+        if (self.paused and not pool.draining) or (
+                self.limit is not None and self.running >= self.limit
+                and (holder is None or self not in holder)):
             return True
         return self.rate is not None and not self._has_token(self.rate, pool)
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
         def start(self, spec: TaskSpec, args: tuple[Any, ...],
                   kwargs: dict[str, Any] | None) -> Task[Any]: ...
+
         def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]],
                        first: int | None = None) -> list[Task[Any]]: ...
+
         def submit(self, task: Task[Any]) -> None: ...
         def task_id(self, task: Task[Any]) -> str: ...
         def cancel(self, task: Task[Any]) -> bool: ...
@@ -90,8 +92,8 @@ class TaskSpec:
         #: It may have before_end(task, outcome), too, which is called with no lock held before a task ends by itself.
         self.hooks = hooks
         #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
-        self.brief = callback is None and hooks is None and not (options.timeout or options.retries or options.delay
-                                               or options.run_at is not None)
+        self.brief = callback is None and hooks is None and not (
+            options.timeout or options.retries or options.delay or options.run_at is not None)
         #: True when it can take the short way of submissions, too.
         self.plain = self.brief and lane is None
         #: True when its tasks may start as they are submitted.

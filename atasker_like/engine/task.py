@@ -21,11 +21,10 @@ from time import perf_counter, time
 from .._checks import in_seconds
 from .._ids import short_id
 from .._inspect import described
-from .._log import log
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
-from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError,
-                      TaskRetryError, TaskTimeoutError, WaitTimeoutError)
+from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError, TaskRetryError,
+                      TaskTimeoutError, WaitTimeoutError)
 from ..options import TaskOptions
 from .blocking import deadline_of
 from .callbacks import add_callback, call_late
@@ -688,5 +687,3 @@ def _epoch(reading: float) -> float:
     if exact and abs(now - before - _wall_offset) > 0.01:
         _wall_offset = now - before
     return _wall_offset + reading
-
-

@@ -137,7 +137,7 @@ class Intake(Telling):
             raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
                                  f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
         if on_full == "drop":
-            held = task._hold()
+            held = task._hold()    # noqa: F841: dropped when the lock is free
             with self.lock:
                 if not self.accepting or self._has_room_for(task._spec):
                     return False

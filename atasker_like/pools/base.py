@@ -28,11 +28,12 @@ from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
 from ..engine.parking import Gates
 from ..engine.registry import Registry
-from ..engine.timeouts import Timeouts
 from ..engine.result import Failure
 from ..engine.run_queue import Admission
 from ..engine.spec import TaskSpec
-from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task, number_tasks
+from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
+                           number_tasks)
+from ..engine.timeouts import Timeouts
 from ..errors import (RetryRequest, SupervisorError, TaskCancelledError, TaskRetryError,
                       TaskTimeoutError)
 from .backpressure import Intake

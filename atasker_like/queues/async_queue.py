@@ -16,7 +16,7 @@ from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateE
 from ..pools.base import cancel_many
 from ..waiting import _co_as_completed
 from .base import TaskQueue
-from .calls import iter_calls, check_names, is_async_iterable, merge
+from .calls import check_names, is_async_iterable, iter_calls, merge
 from .checkpoint import records_of
 from .fronts import call_after_hooks
 from .groups import TaskGroup

@@ -6,8 +6,7 @@ from collections import deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import (described, has_method, is_coroutine_function, look_like, name_of,
-                        shown)
+from .._inspect import described, has_method, is_coroutine_function, look_like, name_of, shown
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
 

@@ -15,9 +15,7 @@ from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 
-from .._inspect import attribute_of, described
-from .._inspect import name_of as short_name_of
-from .._inspect import shown
+from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
 from ..engine.spec import undecorated

@@ -1,8 +1,8 @@
 """How calls become tasks of a queue: submit, map, group, and the decorator."""
 from __future__ import annotations
 
-from collections.abc import Coroutine
 import sys
+from collections.abc import Coroutine
 from contextvars import copy_context
 from itertools import chain, count, filterfalse
 from threading import get_ident
@@ -18,11 +18,11 @@ from ..errors import ClosedError, InvalidTypeError, QueueFullError
 from ..options import TaskOptions
 from ..pools.base import cancel_many
 from .bound import QueueTask
-from .calls import (DEFAULT_PRIORITY, PLAIN, Keyed, InitializedCall, InitializerState, iter_calls, check_names,
-                    merge, report_errors)
+from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, Keyed, check_names,
+                    iter_calls, merge, report_errors)
 from .checkpoint import records_of
 from .config import QueueConfig
-from .fronts import make_spec, make_tasks, may_block, cancel_accepted
+from .fronts import cancel_accepted, make_spec, make_tasks, may_block
 from .handles import make_handles
 
 TYPE_CHECKING = False

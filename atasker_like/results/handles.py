@@ -24,10 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Generic
 
-    from .._checks import Seconds
-
     from typing_extensions import TypeVar
 
+    from .._checks import Seconds
     from ..engine.task import Progress
 
     R = TypeVar("R")

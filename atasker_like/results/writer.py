@@ -414,7 +414,7 @@ class ResultWriter:
         left = True
         while left:
             with self._lock:
-                collected = self._collect()
+                collected = self._collect()     # noqa: F841: dropped below
                 if not self._writing:
                     left = len(self._waiting) > BATCH
                     if left:

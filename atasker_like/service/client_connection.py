@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import (InvalidTypeError, ServiceConnectionError, TaskExecutionError,
-                      TaskRefusedError)
+from ..errors import InvalidTypeError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
 from .framing import LineProtocol
 from .task import TaskResult
 from .wire import decode, result_of

@@ -28,12 +28,9 @@ from .triggers import ContinuousTrigger, Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, overload
+    from typing import Any, Callable
 
     from .._checks import Seconds
-else:
-    def overload(function):
-        return function
 
 __all__ = ["BackgroundWorker"]
 

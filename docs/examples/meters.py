@@ -11,8 +11,8 @@ import sqlite3
 import sys
 import threading
 
-from atasker import (TASK_HIGH, TASK_LOW, BackgroundIntervalWorker, FunctionCollection, Locker, background_task,
-                     background_worker, task_supervisor, wait_completed)
+from atasker import (TASK_HIGH, TASK_LOW, BackgroundIntervalWorker, FunctionCollection, Locker,
+                     background_task, background_worker, task_supervisor, wait_completed)
 
 METERS = ("boiler", "kitchen", "roof", "garden")
 POLL_INTERVAL = 0.02

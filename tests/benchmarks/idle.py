@@ -9,7 +9,7 @@ import time
 from typing import Any, Dict, List, Set
 
 from tests.benchmarks import work
-from tests.benchmarks.harness import Outcome, Session, SideFailed, Settings
+from tests.benchmarks.harness import Outcome, Session, Settings, SideFailed
 from tests.benchmarks.peers import OURS, Ours, Side, missing
 from tests.benchmarks.report import Line, absolute, alone, compare
 from tests.benchmarks.threads import Rounds

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional
 from tests.benchmarks import work
 from tests.benchmarks.harness import Contest, Settings, run_contest
 from tests.benchmarks.peers import OURS, Side
-from tests.benchmarks.report import Line, absolute, compare, not_measured, alone
+from tests.benchmarks.report import Line, absolute, alone, compare, not_measured
 from tests.benchmarks.threads import Rounds
 
 

@@ -15,7 +15,6 @@ from tests.benchmarks.peers import OURS, Ours, Side
 from tests.benchmarks.report import Line, absolute, alone, at_most, compare
 from tests.benchmarks.threads import Rounds
 
-
 LEAD = 1.0  # seconds from the first submission to the first time that is due
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from atasker_like import (TT_MP, InvalidArgumentError, MemoryBackend, SupervisorStoppedError, TaskSupervisor, ThreadQueue,
-                          background_task, background_worker)
+from atasker_like import (TT_MP, InvalidArgumentError, MemoryBackend, SupervisorStoppedError,
+                          TaskSupervisor, ThreadQueue, background_task, background_worker)
 
 from ..conftest import _children
 from ..laws.tools import FREE_THREADED, PATIENCE, Hold, wait_for

@@ -3,7 +3,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (CancelledError, Executor, Future, ProcessPoolExecutor,
+                                ThreadPoolExecutor)
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
-
 from tests.laws.tools import Hold, wait_for
 
 from . import functions as f

@@ -13,8 +13,7 @@ import atasker_like
 from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
                           TaskPicklingError, wait_completed)
 
-from ..laws.tools import without_late
-from ..laws.tools import wait_for
+from ..laws.tools import wait_for, without_late
 from . import functions as f
 
 MEGABYTES_5 = 5 * 1024 * 1024

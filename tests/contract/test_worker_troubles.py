@@ -10,7 +10,7 @@ from atasker_like import (BackgroundQueueWorker, InvalidArgumentError, InvalidTy
                           SupervisorStoppedError, background_worker, current_task)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
-from .test_workers import form, held, runs, settled      # noqa: F401
+from .test_workers import form, held, runs, settled  # noqa: F401
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ def main(arguments=None):
                     future.cancel()
             runner.end_all()
             raise
-    print("%-44s%9d%9d%11d%9d%9.1f" % ("in all", *(sum(verdict[name] for verdict in verdicts) for name in _COUNTS),
-                                      monotonic() - begin))
+    sums = [sum(verdict[name] for verdict in verdicts) for name in _COUNTS]
+    print("%-44s%9d%9d%11d%9d%9.1f" % ("in all", *sums, monotonic() - begin))
     wrong = [verdict for verdict in verdicts if not verdict["ok"]]
     print("%d case(s), %d of them with something that does not hold" % (len(verdicts), len(wrong)))
     if options.json:
@@ -100,8 +100,9 @@ def _show(fault, verdicts):
     """Print one row, and below it what does not hold."""
     sums = [sum(verdict[name] for verdict in verdicts) for name in _COUNTS]
     seconds = sum(verdict["seconds"] for verdict in verdicts)
-    print("%-44s%9d%9d%11d%9d%9.1f  %s" % ("%2d  %s" % (fault.number, fault.name[:38]), *sums, seconds,
-                                          "" if all(verdict["ok"] for verdict in verdicts) else "<--"))
+    name = "%2d  %s" % (fault.number, fault.name[:38])
+    mark = "" if all(verdict["ok"] for verdict in verdicts) else "<--"
+    print("%-44s%9d%9d%11d%9d%9.1f  %s" % (name, *sums, seconds, mark))
     said = {}
     for reason in sorted({verdict["skipped"] for verdict in verdicts if verdict["skipped"]}):
         print("      not expressible: " + reason)

@@ -105,7 +105,8 @@ class Ours(Side):
         super().__init__(method)
         from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskSupervisor, WaitTimeoutError,
                                   background_task)
-        from atasker_like.pools.process import pool as processes    # loaded on first use otherwise, in the middle of a fault
+        from atasker_like.pools.process import \
+            pool as processes  # loaded on first use otherwise, in the middle of a fault
 
         self._types = {"process": TT_MP, "thread": TT_THREAD, "coroutine": TT_COROUTINE}
         self._supervisor_class, self._bind = TaskSupervisor, background_task

@@ -11,8 +11,8 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, Ta
                           background_task, current_task)
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, later, lines, pool_thread, pools,
-                    sources, started, wait_for, warm)
+from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, later, lines,
+                    pool_thread, pools, sources, started, wait_for, warm)
 
 
 class Boom(Exception):

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorStoppedError, background_task
-from atasker_like.pools.process import pool as processes
 from atasker_like.pools import threads
+from atasker_like.pools.process import pool as processes
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_oracle, join, later, lines, run_script, started, stop_process, wait_for,
-                    warm)
+from .tools import (PATIENCE, Hold, Tally, check_oracle, join, later, lines, run_script, started,
+                    stop_process, wait_for, warm)
 
 
 def submissions(supervisor, ran):

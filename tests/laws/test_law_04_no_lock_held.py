@@ -11,7 +11,8 @@ import pytest
 from atasker_like import TT_COROUTINE, TT_MP, TaskTimeoutError, background_task, current_task
 
 from . import functions
-from .tools import FREE_THREADED, PATIENCE, Hold, LyingLock, check_oracle, join, pools, started, merged, wait_for
+from .tools import (FREE_THREADED, PATIENCE, Hold, LyingLock, check_oracle, join, merged, pools,
+                    started, wait_for)
 
 
 class Witness:

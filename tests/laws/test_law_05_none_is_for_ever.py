@@ -6,8 +6,7 @@ import pytest
 
 from atasker_like import (WaitTimeoutError, as_completed, background_task, co_as_completed,
                           co_wait_completed, wait_completed)
-from atasker_like.engine import wait_graph
-from atasker_like.engine import blocking as waiting
+from atasker_like.engine import blocking as waiting, wait_graph
 
 from .tools import PATIENCE, Hold, join, started, wait_for
 

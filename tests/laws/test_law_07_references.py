@@ -8,8 +8,9 @@ import weakref
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError, ThreadQueue,
-                          as_completed, background_task, co_as_completed, current_task, iter_completed, wait_completed)
+from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
+                          ThreadQueue, as_completed, background_task, co_as_completed, current_task,
+                          iter_completed, wait_completed)
 
 from . import functions
 from .tools import FREE_THREADED, PATIENCE, Hold, merged, wait_for

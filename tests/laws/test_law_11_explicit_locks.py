@@ -13,14 +13,14 @@ from time import monotonic
 import pytest
 
 from atasker_like import (TT_MP, SupervisorStoppedError, TaskCancelledError, as_completed,
-                          background_task, current_task, wait_completed)
-from atasker_like import waiting as waiting_module
-from atasker_like.engine.timer import Timer
+                          background_task, current_task, wait_completed, waiting as waiting_module)
 from atasker_like.engine.blocking import Latch
 from atasker_like.engine.loop_mailbox import LoopMailbox
+from atasker_like.engine.timer import Timer
 
 from . import functions
-from .tools import PATIENCE, Hold, Tally, check_oracle, join, lines, settle, sources, started, wait_for
+from .tools import (PATIENCE, Hold, Tally, check_oracle, join, lines, settle, sources, started,
+                    wait_for)
 
 THREADS = 8
 

@@ -3,8 +3,8 @@ import logging
 import threading
 
 import pytest
-
 from atasker import TT_MP, Locker, background_task, set_debug, wait_completed
+
 from atasker_like import legacy
 from atasker_like._log import log
 from tests.legacy import functions

@@ -72,9 +72,9 @@ def test_a_name_that_atasker_never_had():
     with pytest.raises(AttributeError, match="atasker.*atasker_like.*no attribute 'as_completed'"):
         atasker.as_completed
     with pytest.raises(ImportError, match="as_completed"):
-        from atasker import as_completed    # noqa: F401
+        from atasker import as_completed  # noqa: F401
     with pytest.raises(ModuleNotFoundError, match="atasker.nothing"):
-        import atasker.nothing              # noqa: F401
+        import atasker.nothing  # noqa: F401
 
 
 def test_the_release():
@@ -98,7 +98,7 @@ def test_installing_twice_is_installing_once():
 def test_uninstalling_leaves_nothing():
     from multiprocessing import spawn
 
-    import atasker.supervisor       # noqa: F401
+    import atasker.supervisor  # noqa: F401
 
     legacy.uninstall()
     assert not [name for name in sys.modules if name.split(".")[0] == "atasker" and
@@ -137,7 +137,7 @@ def test_a_folder_of_that_name_is_no_atasker(another, caplog):
     another.unlink()
     legacy.install()
     with caplog.at_level(logging.INFO, "atasker"):
-        import atasker      # noqa: F401
+        import atasker  # noqa: F401
     assert not [record for record in caplog.records if str(another.parent) in record.getMessage()]
 
 

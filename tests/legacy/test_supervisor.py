@@ -1,17 +1,16 @@
 """The members of TaskSupervisor, one row after the other."""
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 
 import pytest
+from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP,
+                     TT_THREAD, TaskSupervisor, background_task, wait_completed)
+from atasker.supervisor import TASK_STATUS_COMPLETED
 
 import atasker_like
-from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskSupervisor,
-                     background_task, wait_completed)
-from atasker.supervisor import TASK_STATUS_COMPLETED
 from tests.laws.tools import Clock, without_late
 from tests.legacy import functions
 

@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
+from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP,
+                     TT_THREAD, TaskSupervisor, background_task, co_mp_apply, wait_completed)
+from atasker.supervisor import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED,
+                                TASK_STATUS_QUEUED, TASK_STATUS_STARTED, ALoop, Task)
 
-from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, TaskSupervisor,
-                     background_task, co_mp_apply, wait_completed)
-from atasker.supervisor import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED, TASK_STATUS_QUEUED,
-                                TASK_STATUS_STARTED, ALoop, Task)
 from tests.legacy import functions
 
 PATIENCE = 10

@@ -4,10 +4,9 @@ import logging
 import threading
 
 import pytest
-
-from atasker import (TASK_HIGH, BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
-                     BackgroundWorker, FunctionCollection, LocalProxy, Locker, TaskCollection, background_worker, g,
-                     set_debug)
+from atasker import (TASK_HIGH, BackgroundEventWorker, BackgroundIntervalWorker,
+                     BackgroundQueueWorker, BackgroundWorker, FunctionCollection, LocalProxy,
+                     Locker, TaskCollection, background_worker, g, set_debug)
 from atasker.workers import BackgroundAsyncWorker
 
 PATIENCE = 10

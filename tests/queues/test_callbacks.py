@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from atasker_like import (AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task)
+from atasker_like import AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
 

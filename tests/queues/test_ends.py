@@ -12,7 +12,6 @@ from atasker_like.queues import async_queue as coroutines
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import co_one, fail_at_one
 
-
 # -- blocks that are left in the midst of it --------------------------------------------------------------
 
 

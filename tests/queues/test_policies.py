@@ -17,7 +17,6 @@ from atasker_like.queues.calls import InitializedCall, InitializerState, _known
 from . import functions
 from .conftest import PATIENCE, Aside
 
-
 # -- fail_first ----------------------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,8 @@ import asyncio
 
 import pytest
 
-from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ExecutionError, InvalidTypeError, QueueFullError,
-                          ThreadQueue, amap)
+from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ExecutionError, InvalidTypeError,
+                          QueueFullError, ThreadQueue, amap)
 
 from .conftest import PATIENCE
 from .functions import co_double, co_fail_at, co_same, double

@@ -12,8 +12,8 @@ from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgume
                           InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
                           TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
 
-from .conftest import PATIENCE
 from . import functions
+from .conftest import PATIENCE
 
 
 def test_a_finite_run(face):

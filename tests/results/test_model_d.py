@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend, StoredResult,
-                          TaskOptions, TaskState, background_task, current_task, task_supervisor)
+from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryBackend,
+                          StoredResult, TaskOptions, TaskState, background_task, current_task,
+                          task_supervisor)
 
 from ..contract import functions as f
 

@@ -10,8 +10,9 @@ import pytest
 
 from atasker_like import (TT_COROUTINE, TT_MP, AsyncResult, BackendNotConfiguredError,
                           InvalidArgumentError, MemoryBackend, ResultBackendError,
-                          ServiceConnectionError, SQLiteBackend, StoredResult, SupervisorStoppedError,
-                          SyncResult, TaskNotFoundError, TaskState, background_task, current_task)
+                          ServiceConnectionError, SQLiteBackend, StoredResult,
+                          SupervisorStoppedError, SyncResult, TaskNotFoundError, TaskState,
+                          background_task, current_task)
 from atasker_like.results.writer import ADDRESS_PREFIX
 
 from ..laws.tools import wait_for

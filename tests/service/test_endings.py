@@ -11,7 +11,6 @@ import pytest
 
 from atasker_like import (InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError,
                           WaitTimeoutError, service)
-
 from atasker_like.supervisor.schedulers import ManagedWorker
 
 from .conftest import PATIENCE, wait_until

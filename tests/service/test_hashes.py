@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from atasker_like import InvalidFieldError, service
-from atasker_like.service.codecs.containers import MAX_SAME_HASH
 from atasker_like.service.codecs.codec import FieldError
+from atasker_like.service.codecs.containers import MAX_SAME_HASH
 from atasker_like.service.codecs.schema import codec_for
 
 #: Every multiple of it has the hash 0.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from atasker_like import TaskRefusedError
-from atasker_like.service.wire import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode,
-                                       encode_error, encode_within, encode_refusal, encode_request,
-                                       encode_result, value_of)
 from atasker_like.service.codecs.schema import codec_for
+from atasker_like.service.wire import (MAX_DEPTH, MAX_DIGITS, check_request, decode, encode,
+                                       encode_error, encode_refusal, encode_request, encode_result,
+                                       encode_within, value_of)
 
 
 def test_a_message_is_one_line_of_ascii():
@@ -245,7 +245,7 @@ def test_what_handlers_return(value, there):
 
 
 @pytest.mark.parametrize("value, why", [
-    (object(), "object has no form in JSON"), (lambda: 1, "function"), 
+    (object(), "object has no form in JSON"), (lambda: 1, "function"),
     ({(1, 2): 3}, "keys must be"), ("x" * 1000, "has 1037 bytes"), (Point, "type has no form"),
 ])
 def test_a_result_that_cannot_be_sent_is_an_error(value, why):

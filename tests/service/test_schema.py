@@ -6,8 +6,8 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from types import MappingProxyType
-from typing import (Any, Dict, FrozenSet, Iterable, List, Literal, Mapping, NewType, Optional, Sequence, Set, Tuple,
-                    Union)
+from typing import (Any, Dict, FrozenSet, Iterable, List, Literal, Mapping, NewType, Optional,
+                    Sequence, Set, Tuple, Union)
 from uuid import UUID
 
 import pytest

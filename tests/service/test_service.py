@@ -11,8 +11,8 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, 
                           TaskExecutionError, TaskRefusedError, WaitTimeoutError, background_task,
                           service)
 
-from .declared import (Add, AddAtOnce, AddInProcess, AddInThread, Die, Fail, FailInThread, Give, Wait, WaitAtOnce,
-                       WaitInThread, add_in_process, die)
+from .declared import (Add, AddAtOnce, AddInProcess, AddInThread, Die, Fail, FailInThread, Give,
+                       Wait, WaitAtOnce, WaitInThread, add_in_process, die)
 
 
 @pytest.fixture

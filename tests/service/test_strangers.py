@@ -14,7 +14,6 @@ from atasker_like.service.wire import encode_result
 from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce
 
-
 HOSTILE = [
     b"garbage\n", b"\x00\xff\xfe\n", b"[]\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"{}\n", b'{"id": 3}\n', b"\x80\x04]\x94.\n",
     b'{"id": "1", "type": "Add", "payload": ' + b"[" * 1000 + b"]" * 1000 + b"}\n", b'{"id": "1", "type": "Add", "metadata": 3}\n',

@@ -1,6 +1,5 @@
 """What the unit tests decorate; importable, so that pool processes find it."""
-from atasker_like import (TASK_HIGH, TT_MP, BackgroundIntervalWorker, background_task,
-                          current_task)
+from atasker_like import TASK_HIGH, TT_MP, BackgroundIntervalWorker, background_task, current_task
 
 
 @background_task

@@ -4,8 +4,8 @@ import random
 import pytest
 
 from atasker_like.engine.run_queue import Admission
-from atasker_like.engine.task import CANCELED, Task
 from atasker_like.engine.spec import TaskSpec
+from atasker_like.engine.task import CANCELED, Task
 from atasker_like.options import TaskOptions
 
 

@@ -12,7 +12,6 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, TT_THREAD, B
 from . import functions
 from .functions import MoreThings, Things, by_hand, co_double, double, triple
 
-
 # -- the forms -----------------------------------------------------------------------------------------------------
 
 

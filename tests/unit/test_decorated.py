@@ -10,9 +10,10 @@ from unittest import mock
 
 import pytest
 
-from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, FunctionCollection, InvalidTypeError, Lane, Locker,
-                          ProcessQueue, TaskCollection, TaskPicklingError, ThreadQueue, background_task,
-                          background_worker, tmap, wait_completed)
+from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, FunctionCollection,
+                          InvalidTypeError, Lane, Locker, ProcessQueue, TaskCollection,
+                          TaskPicklingError, ThreadQueue, background_task, background_worker, tmap,
+                          wait_completed)
 
 from . import decorated_functions as functions
 from .decorated_functions import Account, Multiplier, Savings, area, square

@@ -3,8 +3,7 @@ import uuid
 
 import pytest
 
-from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, ThreadQueue, background_task,
-                          current_task)
+from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, ThreadQueue, background_task, current_task
 from atasker_like._ids import make_prefix, new_id, short_id
 
 PATIENCE = 20
@@ -79,5 +78,3 @@ def test_tasks_of_a_checkpoint_have_ids_of_their_own(supervisor, tmp_path):
         queue.run()
     assert len({handle.task_id for handle in handles}) == len({handle.task.short_id for handle in handles}) == 3
     assert all(uuid.UUID(hex=handle.task_id) for handle in handles)
-
-

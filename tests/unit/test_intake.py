@@ -8,8 +8,8 @@ from atasker_like import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP
                           InvalidArgumentError, InvalidTypeError, QueueFullError,
                           SupervisorStoppedError, TaskTimeoutError, background_task)
 from atasker_like.engine.run_queue import Admission
-from atasker_like.engine.task import Task
 from atasker_like.engine.spec import TaskSpec
+from atasker_like.engine.task import Task
 from atasker_like.options import TaskOptions
 from tests.contract import functions
 

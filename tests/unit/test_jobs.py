@@ -8,7 +8,7 @@ import pytest
 
 from atasker_like import jobs
 
-from ..contract.conftest import clock      # noqa: F401
+from ..contract.conftest import clock  # noqa: F401
 from ..laws.tools import FREE_THREADED, PATIENCE, join, started, wait_for
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, Lane, TaskOptions
 from atasker_like.engine.run_queue import Admission
-from atasker_like.engine.task import CANCELED, Task
 from atasker_like.engine.spec import TaskSpec
+from atasker_like.engine.task import CANCELED, Task
 
 
 class Timer:

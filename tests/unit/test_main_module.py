@@ -7,8 +7,7 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from atasker_like import (TT_MP, PoolBrokenError, TaskPicklingError, background_task,
-                          wait_completed)
+from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_task, wait_completed
 from atasker_like.pools.process import main_module, pool as pools
 
 from ..contract import functions as f

@@ -6,10 +6,11 @@ from math import inf, nan
 
 import pytest
 
-from atasker_like import (AsyncQueue, BackgroundWorker, InvalidArgumentError, InvalidTypeError, Lane, Locker,
-                          MemoryBackend, SyncResult, TaskOptions, ThreadQueue, WaitTimeoutError, as_completed,
-                          background_task, background_worker, co_as_completed, co_mp_apply, co_wait_completed,
-                          current_task, iter_completed, tmap, wait_completed)
+from atasker_like import (AsyncQueue, BackgroundWorker, InvalidArgumentError, InvalidTypeError,
+                          Lane, Locker, MemoryBackend, SyncResult, TaskOptions, ThreadQueue,
+                          WaitTimeoutError, as_completed, background_task, background_worker,
+                          co_as_completed, co_mp_apply, co_wait_completed, current_task,
+                          iter_completed, tmap, wait_completed)
 from atasker_like._checks import in_seconds, seconds, seconds_or_none, wait_seconds
 from atasker_like.engine.blocking import deadline_of, remaining
 

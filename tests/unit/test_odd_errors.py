@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from atasker_like import (TT_MP, AsyncQueue, Checkpoint, ExecutionError, FunctionCollection, MemoryBackend, PoolBrokenError,
-                          ProcessQueue, RemoteError, SyncResult, TaskCollection, TaskPicklingError, ThreadQueue,
-                          as_completed, background_task, background_worker, co_wait_completed, tmap, wait_completed)
+from atasker_like import (TT_MP, AsyncQueue, Checkpoint, ExecutionError, FunctionCollection,
+                          MemoryBackend, PoolBrokenError, ProcessQueue, RemoteError, SyncResult,
+                          TaskCollection, TaskPicklingError, ThreadQueue, as_completed,
+                          background_task, background_worker, co_wait_completed, tmap,
+                          wait_completed)
 from atasker_like._inspect import described, shown, text_of, traceback_text
 
 from . import odd_errors

@@ -6,8 +6,7 @@ import pytest
 
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, TT_THREAD, TaskCollection, TaskSupervisor,
                           TaskTimeoutError, background_task, background_worker, co_mp_apply,
-                          current_task, wait_completed)
-from atasker_like import run as run_coroutine
+                          current_task, run as run_coroutine, wait_completed)
 
 from . import functions
 

@@ -4,7 +4,7 @@ from unittest import mock
 
 import pytest
 
-from atasker_like import background_task, _progress as progress, wait_completed
+from atasker_like import _progress as progress, background_task, wait_completed
 from atasker_like._progress import BAR_EVERY, LINE_EVERY, ProgressBar
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import atasker_like
-from atasker_like import TT_COROUTINE, TaskSupervisor, background_task, background_worker, wait_completed
+from atasker_like import (TT_COROUTINE, TaskSupervisor, background_task, background_worker,
+                          wait_completed)
 from atasker_like.supervisor import interpreter_exit
 
 from ..laws.tools import started, wait_for

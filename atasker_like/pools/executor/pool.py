@@ -23,8 +23,8 @@ from collections import deque
 from time import perf_counter
 
 from ..._ids import short_id
-from ..._log import log
 from ..._inspect import described
+from ..._log import log
 from ...constants import TaskType
 from ...engine.result import Failure
 from ...engine.run_queue import Admission
@@ -494,4 +494,3 @@ class ExternalPool(Pool):
 
     def kill_all(self) -> None:
         """Nothing to do: the processes are the executor's."""
-

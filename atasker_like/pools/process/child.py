@@ -30,7 +30,8 @@ from io import BytesIO
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
-from ..._inspect import address_of, lookup, name_of, text_of, traceback_text, type_name_of, why_not_rebuilt
+from ..._inspect import (address_of, lookup, name_of, text_of, traceback_text, type_name_of,
+                         why_not_rebuilt)
 from ..._retry import StandIn
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay

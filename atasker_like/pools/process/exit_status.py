@@ -121,6 +121,7 @@ def disown(process: Any, server: int | None, files: list[tuple[int, Identity | N
             with suppress(OSError):
                 os.waitpid(process.pid, 0)
 
+
 def _lacks_status(process: Any) -> bool:
     """Return True if the fork server has died, and so never tells how a process has ended.
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from .descriptors import Identity
 
-
     class Watched(Protocol):
         """The pool, as far as the watch must know it."""
 

@@ -1201,5 +1201,3 @@ class ProcessPool(Upkeep):
         """The process ids of the pool processes."""
         with self.lock:
             return [process.pid for process in self._processes]
-
-

@@ -10,7 +10,6 @@ a pipe that someone else holds open never reports the death at its other end.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import suppress
 
@@ -22,8 +21,7 @@ from .child import PIPE_SIZE
 from .descriptors import identity, is_own, out_of_the_way
 from .environment import ProcessName
 from .exit_status import files_of
-from .fork_server import (after_start, before_start, fork_server, forget_after_fork,
-                          server_status)
+from .fork_server import after_start, before_start, forget_after_fork, fork_server, server_status
 from .main_module import NO_GUARD, UnguardedMainError, importable_by_path, main_module
 from .pool_process import ALIVE, PoolProcess
 from .start_errors import check_interpreter, describe, is_permanent

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes, background_task,
-                          background_worker)
+from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
+                          background_task, background_worker)
 
-from ...contract.test_workers import QUEUES, Runs, form, held, runs     # noqa: F401
+from ...contract.test_workers import QUEUES, Runs, form, held, runs  # noqa: F401
 from ...laws.tools import PATIENCE, join, run_script, started, wait_for
 
 

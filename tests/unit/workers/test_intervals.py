@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, InvalidArgumentError, InvalidTypeError, _modes,
-                          background_worker)
+from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, InvalidArgumentError,
+                          InvalidTypeError, _modes, background_worker)
 
-from ...contract.conftest import clock              # noqa: F401
-from ...contract.test_workers import Runs, form, function, held, runs, settled          # noqa: F401
+from ...contract.conftest import clock  # noqa: F401
+from ...contract.test_workers import Runs, form, function, held, runs, settled  # noqa: F401
 from ...laws.tools import PATIENCE, wait_for
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from atasker_like import background_worker
 
-from ...contract.test_workers import held       # noqa: F401
+from ...contract.test_workers import held  # noqa: F401
 from ...laws.tools import PATIENCE, join, started, wait_for
 
 

@@ -3,8 +3,9 @@ import logging
 
 import pytest
 
-from atasker_like import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
-                          BackgroundWorker, InvalidTypeError, background_worker)
+from atasker_like import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
+                          BackgroundQueueWorker, BackgroundWorker, InvalidTypeError,
+                          background_worker)
 
 CLASSES = [BackgroundWorker, BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker]
 

@@ -1,13 +1,12 @@
 """Queue classes of the application: their own put() and get(), bounds, and errors."""
 import asyncio
 import queue
-import threading
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, InvalidTypeError, _modes, background_worker)
+from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
 
-from ...contract.test_workers import Runs, form, held, runs       # noqa: F401
+from ...contract.test_workers import Runs, form, held, runs  # noqa: F401
 from ...laws.tools import PATIENCE, join, started, wait_for
 
 
