@@ -1,11 +1,11 @@
-"""Threads that the application has replaced, as gevent and eventlet do: greenlets stand in for them.
+"""Threads that the application has replaced by greenlets, as gevent and eventlet do.
 
-The functions of tasks use the locks of their world, and such a lock works in a thread of the system no more than a lock
-of the system works in a greenlet. So the threads and locks of this package are those that :mod:`threading` has when
-they are made.
+The functions of tasks use the locks of their program. A lock of greenlets does not work in threads
+of the system, and a lock of the system does not work in greenlets. So this package uses the threads
+and locks that :mod:`threading` has when they are made.
 
-What modules have taken from :mod:`threading` at their import is exchanged once, by :func:`follow`, when a supervisor starts
-after the replacement. So the paths of tasks pay nothing for it.
+If threads are replaced after the import of the package, :func:`follow` exchanges the names that its
+modules have taken from :mod:`threading`. A supervisor calls it when it starts, so tasks pay nothing.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import sys
 import threading
 
 try:
-    from posix import close     # not os.close(), in whose place gevent puts one that may wait for its loop
+    from posix import close     # gevent replaces os.close() by one that may wait for its loop
 except ImportError:             # another system
     from os import close
 
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["close", "follow", "has_changed", "made_anew", "threads_are_replaced", "why_no_loops", "why_no_processes"]
+__all__ = ["close", "follow", "has_changed", "made_anew", "threads_are_replaced", "why_no_loops",
+           "why_no_processes"]
 
-#: Where modules take names from. What both have is the same object, and the latter counts.
+#: Where modules take names from. An object that both have belongs to the latter.
 _NAMES = ((_thread, ("get_ident", "start_new_thread")),
           (threading, ("Event", "Lock", "RLock", "Semaphore", "get_ident", "local")))
 
-#: What modules of the package may have taken, by its id, with the place where its successor is found.
+#: The objects that modules may have taken, by id: each with the place of its successor.
 _taken: dict[int, tuple[Any, str, Any]] = {}
-#: The objects of modules that are made anew: each with its factory.
+#: The objects that are made anew, each with its factory.
 _made: list[tuple[Any, Callable[[], Any]]] = []
 
 
 def made_anew(factory: Callable[[], T]) -> T:
-    """Return ``factory()``, whose place as a global of a module another one takes after threads were replaced."""
+    """Return ``factory()`` for a global of a module; :func:`follow` replaces it by another one."""
     made = factory()
     _made.append((made, factory))
     return made
@@ -62,7 +63,7 @@ def has_changed() -> bool:
 
 
 def follow() -> None:
-    """Exchange what modules of the package have taken from :mod:`threading` for what is there now."""
+    """Have the modules of the package use the present names of :mod:`threading`."""
     _exchange({key: getattr(module, name) for key, (module, name, _) in _taken.items()})
     _take()
     # After that, since the factories use these names.
@@ -72,7 +73,7 @@ def follow() -> None:
 
 
 def _exchange(successors: dict[int, Any]) -> None:
-    """Have each global of a module of the package that is keyed here, by its id, refer to its successor."""
+    """Replace globals of all modules of the package; the successors are keyed by id."""
     package = __name__.partition(".")[0]
     for name, module in list(sys.modules.items()):
         if name != __name__ and name.partition(".")[0] == package:
@@ -82,7 +83,7 @@ def _exchange(successors: dict[int, Any]) -> None:
 
 
 def threads_are_replaced() -> bool:
-    """Return True if :mod:`threading` starts something else than threads of the system."""
+    """Return True if :mod:`threading` does not start threads of the system."""
     return _is_foreign(_thread.start_new_thread)
 
 
@@ -90,22 +91,23 @@ def why_no_processes() -> str | None:
     """Return why a thread cannot serve pool processes; None if it can."""
     patcher = _patcher()
     if not hasattr(select, "poll"):
-        return (f"{patcher} has removed select.poll, without which the results of pool processes cannot be awaited; use thread "
-                "tasks, or patch neither 'thread', 'select' nor 'os'")
+        return (f"{patcher} has removed select.poll, without which the results of pool processes "
+                "cannot be awaited; use thread tasks, or patch neither 'thread', 'select' nor 'os'")
     if _is_foreign(os.read) or _is_foreign(os.write):
-        return (f"{patcher} has replaced os.read and os.write by functions that wait, and pool processes need those that do not; "
-                "use thread tasks, or do not patch 'os'")
+        return (f"{patcher} has replaced os.read and os.write by functions that wait, and pool "
+                "processes need functions that do not; use thread tasks, or do not patch 'os'")
     if threads_are_replaced() and not _is_foreign(select.poll):
-        return (f"{patcher} has replaced threads but not select.poll, so that the wait for results of pool processes would block "
-                "all other threads; patch 'select', too, or use thread tasks")
+        return (f"{patcher} has replaced threads but not select.poll, so that the wait for results "
+                "of pool processes would block all other threads; patch 'select', too, or use "
+                "thread tasks")
     return None
 
 
 def why_no_loops() -> str | None:
     """Return why no event loop can run in a thread of its own; None if one can."""
     if threads_are_replaced() and not _is_foreign(select.select):
-        return (f"{_patcher()} has replaced threads but not select, so that an event loop would block all other threads; patch "
-                "'select', too, or use thread tasks")
+        return (f"{_patcher()} has replaced threads but not select, so that an event loop would "
+                "block all other threads; patch 'select', too, or use thread tasks")
     return None
 
 
@@ -114,7 +116,7 @@ def _is_foreign(function: Any) -> bool:
 
 
 def _patcher() -> str:
-    """Return the name of what has replaced threads, as far as it can be known."""
+    """Return the name of the library that has replaced threads."""
     for value in (_thread.start_new_thread, getattr(select, "select", None), os.read):
         if _is_foreign(value):
             return str(getattr(value, "__module__", None) or "the application").partition(".")[0]

@@ -1,4 +1,4 @@
-"""Stand-ins for what gevent and eventlet do to the standard library: foreign locks, threads by foreign functions."""
+"""Stand-ins for what gevent and eventlet put into the standard library."""
 import _thread
 import os
 import select
@@ -57,9 +57,10 @@ def locks():
 
 def threads():
     """What replaces the start of threads, and their idents."""
-    names = [(_thread, "start_new_thread"), (threading, "_start_new_thread"), (threading, "_start_joinable_thread"),
-             (threading, "get_ident")]
-    return [(module, name, _foreign(getattr(module, name))) for module, name in names if hasattr(module, name)]
+    names = [(_thread, "start_new_thread"), (threading, "_start_new_thread"),
+             (threading, "_start_joinable_thread"), (threading, "get_ident")]
+    return [(module, name, _foreign(getattr(module, name))) for module, name in names
+            if hasattr(module, name)]
 
 
 def io():

@@ -196,7 +196,7 @@ TOO_LONG = {
     "workers": 226,
     "files": 398,       # those that are in no part
     "docs": 12,
-    "tests": 2386,
+    "tests": 2405,
 }
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}

@@ -21,7 +21,7 @@ __all__ = ["check_cancelled", "coroutine_inside", "current", "current_coroutine_
 
 def _make_current() -> Any:
     class Current(threading.local):
-        """What this thread is: a pool thread or not, and the mailbox of the loop that it ran last."""
+        """The pool thread that this thread is, and the mailbox of the loop that it ran last."""
 
         member: Lender | None = None
         mailbox: LoopMailbox | None = None
@@ -107,8 +107,8 @@ def running_loop() -> Any:
     except AttributeError:      # asyncio is being imported
         return None
     # The loop of a greenlet runs in the thread of the system that all greenlets share.
-    if loop is not None and threads_are_replaced() and getattr(loop, "_thread_id", None) != threading.get_ident():
-        return None
+    if loop is not None and threads_are_replaced():
+        return loop if getattr(loop, "_thread_id", None) == threading.get_ident() else None
     return loop
 
 

@@ -104,7 +104,8 @@ class _CoroutineWait(Wait):
 # A finalizer may come in between, in the same thread, and wait too: so the lock knows its owner, and each step on
 # these dicts is whole. A thread takes its entry out without the lock. A search that
 # still finds the entry sees that the task of that wait has ended.
-_lock = made_anew(lambda: RLock())                  # guards what follows: entering a wait, and looking for circles
+#: Guards the waits: entering one, and looking for circles.
+_lock = made_anew(lambda: RLock())
 _threads: dict[Task[Any], Wait] = {}                # by the task that waits
 _loops: dict[Any, _LoopWait] = {}                   # by the loop that is blocked
 _coroutines: dict[Task[Any], list[Wait]] = {}       # by the task that waits

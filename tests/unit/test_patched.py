@@ -6,8 +6,8 @@ from time import monotonic
 
 import pytest
 
-from atasker_like import TT_MP, PoolBrokenError, SupervisorError, Task, as_completed, background_task
-from atasker_like import _patched
+from atasker_like import (TT_MP, PoolBrokenError, SupervisorError, Task, _patched, as_completed,
+                          background_task)
 from tests import patches
 from tests.conftest import PATIENCE
 from tests.contract import functions as f
@@ -47,13 +47,14 @@ def every_option(supervisor):
     found["map"] = list(many)
     found["error"] = type(overrun.exception(PATIENCE)).__name__
     found["told"] = told
-    found["completed"] = sorted(task.value() for task in as_completed(list(tasks.values()), timeout=PATIENCE))
+    completed = as_completed(list(tasks.values()), timeout=PATIENCE)
+    found["completed"] = sorted(task.value() for task in completed)
     never.set()
     return found
 
 
-EXPECTED = {"plain": 3, "priority": 3, "delay": 3, "timeout": 3, "retries": 3, "callback": 3, "lane": 3, "own": 3,
-            "map": [3, 7], "error": "TaskTimeoutError", "told": [3], "completed": [3] * 8}
+EXPECTED = {"plain": 3, "priority": 3, "delay": 3, "timeout": 3, "retries": 3, "callback": 3,
+            "lane": 3, "own": 3, "map": [3, 7], "error": "TaskTimeoutError", "told": [3], "completed": [3] * 8}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
