@@ -7,7 +7,6 @@ same as None where None sets no limit, and is refused elsewhere.
 from __future__ import annotations
 
 import sys
-from math import inf
 from sys import float_info
 
 from . import _modes
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["count", "hashable", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
            "wait_seconds"]
+
+inf = float("inf")     # not that of math, which is a shared object to load in many builds
 
 _warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
 

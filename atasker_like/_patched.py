@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import _thread
 import os
-import select
 import sys
 import threading
 
@@ -89,6 +88,8 @@ def threads_are_replaced() -> bool:
 
 def why_no_processes() -> str | None:
     """Return why a thread cannot serve pool processes; None if it can."""
+    import select       # here, since most programs have no use for it
+
     patcher = _patcher()
     if not hasattr(select, "poll"):
         return (f"{patcher} has removed select.poll, without which the results of pool processes "
@@ -105,6 +106,8 @@ def why_no_processes() -> str | None:
 
 def why_no_loops() -> str | None:
     """Return why no event loop can run in a thread of its own; None if one can."""
+    import select
+
     if threads_are_replaced() and not _is_foreign(select.select):
         return (f"{_patcher()} has replaced threads but not select, so that an event loop would "
                 "block all other threads; patch 'select', too, or use thread tasks")
@@ -117,6 +120,8 @@ def _is_foreign(function: Any) -> bool:
 
 def _patcher() -> str:
     """Return the name of the library that has replaced threads."""
+    import select
+
     for value in (_thread.start_new_thread, getattr(select, "select", None), os.read):
         if _is_foreign(value):
             return str(getattr(value, "__module__", None) or "the application").partition(".")[0]
