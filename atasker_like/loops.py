@@ -11,6 +11,7 @@ from ._log import log
 from ._patched import why_no_loops
 from .engine.blocking import Latch, deadline_of_stop, remaining
 from .engine.task import Task
+from .engine.wait_graph import LoopRun
 from .errors import InvalidArgumentError, InvalidTypeError, SupervisorError, SupervisorStoppedError
 
 TYPE_CHECKING = False
@@ -216,16 +217,18 @@ class ALoop:
 
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
             thread.
+        :raises WaitDeadlockError: (a RuntimeError) code that waits for this task blocks the loop.
         """
         if threading.current_thread() is self.thread:
             coro.close()
             raise SupervisorStoppedError(f"run() would wait for its own loop {self.name!r}; await "
                                          "the coroutine")
-        future = self._future(coro)
-        if not future.done():
-            latch = Latch()
-            future.add_done_callback(lambda _: latch())
-            latch.wait(None)
+        with LoopRun(coro, self._loop) as run:
+            future: Future[T] = run.start(self._future)
+            if not future.done():
+                latch = Latch()
+                future.add_done_callback(lambda _: latch())
+                latch.wait(None)
         return future.result()
 
     def stop(self, wait: bool | Seconds = True, cancel_tasks: bool = False) -> None:

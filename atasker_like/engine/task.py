@@ -32,7 +32,8 @@ from .current import current, current_task, running_loop
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
 from .spec import TaskSpec
-from .wait_graph import await_begins, await_ends, block_on, warn_of_idle_loop
+from .wait_graph import (await_begins, await_ends, block_on, is_plain_thread,
+                         warn_of_idle_loop)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ class Task(_Subscript[T], Attempt):
         try:
             if self._spec.lane is not None or self._spec.loop is not None:
                 self._warn_if_held_up()
-            if deadline is None and current.member is None and running_loop() is None:
+            if deadline is None and current.member is None and is_plain_thread():
                 ended = gate.acquire()
             else:
                 ended = block_on((self,), gate.acquire, deadline, deadline is None)

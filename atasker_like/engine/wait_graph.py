@@ -4,6 +4,9 @@
 
     task in a thread ──── value(), wait_completed() ──> Wait: the task, and the loop of its thread if there is one
     task in a loop ────── await ─────────────────────> Wait: the task
+    task that blocks for a coroutine in ALoop.run() ─> LoopRun: the task, the loop that it needs, and
+                                                       a Wait for each await of that coroutine
+    task that awaits a call in an executor's thread ─> Wait, while that thread blocks for tasks
                                                           │
               circle? <── along the tasks waited for ─────┘ each new wait looks for one
                  ├── every wait in it is certain ──> WaitDeadlockError
@@ -16,12 +19,16 @@ all if nothing waits for its own task: the list of the task's watchers says so, 
 A wait is certain if it has no timeout and needs all of its tasks. A task with a timeout of its own, or one of
 ``put_task``, which ``mark_task_completed`` may end, makes a circle uncertain. A blocked thread is certain at once.
 An awaiting coroutine is confirmed in its loop, once it is suspended: its own asyncio task must wait for that
-very future, with no ``with`` block around it, since that may be a timeout.
+very future, with no ``with`` block around it, since that may be a timeout. So is a coroutine that awaits a
+call in an executor's thread: it must wait for the future of that very call.
 """
 from __future__ import annotations
 
 from collections import deque
-from threading import RLock
+from contextvars import ContextVar
+from functools import partial
+from sys import _getframe, modules
+from threading import RLock, current_thread, get_ident, main_thread
 from time import monotonic
 
 from .._log import log
@@ -30,18 +37,20 @@ from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
 from .current import coroutine_inside, current, current_coroutine_task, running_loop
+from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence
+    from typing import Any, Callable, Coroutine, Sequence
 
-    from .loop_mailbox import FutureWatcher
+    from .loop_mailbox import FutureWatcher, LoopMailbox
     from .task import Task
 
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Task[Any]]"]
 
-__all__ = ["LOOKED_AT", "Wait", "await_begins", "await_ends", "block_on", "warn_of_idle_loop"]
+__all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_on", "is_plain_thread",
+           "warn_of_idle_loop"]
 
 QUEUED = int(TaskStatus.QUEUED)
 
@@ -57,8 +66,6 @@ class Wait:
     __slots__ = ("waiter", "tasks", "certain")
 
     loop: Any = None                            # the event loop that it blocks, if it blocks one
-    watcher: FutureWatcher | None = None        # of a coroutine: what wakes it
-    confirmed = True                            # ``certain`` is final
 
     def __init__(self, waiter: Task[Any] | None, tasks: Sequence[Task[Any]], certain: bool) -> None:
         self.waiter = waiter        # the task that waits, if a task does
@@ -68,6 +75,30 @@ class Wait:
     def subject(self) -> str:
         """Return a name for what waits, for messages."""
         return "the code" if self.waiter is None else _named(self.waiter)
+
+
+class _UnconfirmedWait(Wait):
+    """A wait that is not known to be certain before it has been looked at in its loop."""
+
+    __slots__ = ("confirmed",)
+
+    waiter: Task[Any]
+
+    def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool) -> None:
+        Wait.__init__(self, waiter, tasks, certain)
+        self.confirmed = False
+
+    def mailbox(self) -> LoopMailbox:
+        """Return the mailbox of the loop in which it is confirmed."""
+        raise NotImplementedError
+
+    def is_plain(self) -> bool:
+        """In the loop: return True if nothing but the end of its tasks ends it."""
+        raise NotImplementedError
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        """In the loop: end the wait with an error."""
+        raise NotImplementedError
 
 
 class _LoopWait(Wait):
@@ -87,18 +118,85 @@ class _LoopWait(Wait):
         return "the code" if self._speaker is None else _named(self._speaker)
 
 
-class _CoroutineWait(Wait):
+class _CoroutineWait(_UnconfirmedWait):
     """A wait of a coroutine."""
 
-    __slots__ = ("watcher", "confirmed")
-
-    watcher: FutureWatcher
-    waiter: Task[Any]
+    __slots__ = ("watcher",)
 
     def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool, watcher: FutureWatcher) -> None:
-        Wait.__init__(self, waiter, tasks, certain)
-        self.watcher = watcher
-        self.confirmed = False
+        _UnconfirmedWait.__init__(self, waiter, tasks, certain)
+        self.watcher = watcher      # what wakes it
+
+    def mailbox(self) -> LoopMailbox:
+        return self.watcher.mailbox
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self.watcher.future)
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        if not self.watcher.future.done():
+            self.watcher.future.set_exception(error)
+
+
+class _RunWait(_CoroutineWait):
+    """A wait of a coroutine that another thread blocks for: so the caller of ALoop.run() waits."""
+
+    __slots__ = ("loop", "_runner")
+
+    def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], certain: bool,
+                 watcher: FutureWatcher) -> None:
+        _CoroutineWait.__init__(self, run.waiter, tasks, certain, watcher)      # type: ignore[arg-type]
+        self.loop = run.blocked
+        self._runner = runner       # the coroutine's asyncio task
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self._runner, self.watcher.future)
+
+
+class _ExecutorWait(_UnconfirmedWait):
+    """A wait of an executor's thread, in a call that a coroutine task awaits."""
+
+    __slots__ = ("error", "over", "_call", "_future", "_acquire")
+
+    def __init__(self, tasks: Sequence[Task[Any]], certain: bool, call: Any, acquire: Any) -> None:
+        _UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
+        self.error: WaitDeadlockError | None = None
+        self.over = False
+        self._call = call           # the executor's future
+        self._future: Any = None    # the asyncio future that the call resolves
+        self._acquire = acquire     # of the lock that the thread blocks on
+
+    def find_waiter(self) -> bool:
+        """Find the task that awaits the call. Return True if there is one.
+
+        ``run_in_executor()`` and ``to_thread()`` leave it behind: a callback of the executor's future knows the
+        asyncio future, and a callback of that one has the context of the task.
+        """
+        for callback in tuple(getattr(self._call, "_done_callbacks", ())):
+            for cell in getattr(callback, "__closure__", None) or ():
+                for entry in getattr(cell.cell_contents, "_callbacks", None) or ():
+                    task = entry[1].get(current_coroutine_task) if isinstance(entry, tuple) else None
+                    if task is not None:
+                        self._future, self.waiter = cell.cell_contents, task
+                        return True
+        return False
+
+    def mailbox(self) -> LoopMailbox:
+        return mailbox_of(self._future.get_loop())
+
+    def is_plain(self) -> bool:
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
+
+    def fail(self, error: WaitDeadlockError) -> None:
+        gate = self._acquire.__self__
+        for task in self.tasks:
+            task._unwatch(gate.release)
+        if not any(task.done() for task in self.tasks):     # else the end of a task wakes the thread
+            self.error = error
+            try:
+                gate.release()
+            except RuntimeError:        # it has been released
+                pass
 
 
 # A finalizer may come in between, in the same thread, and wait too: so the lock knows its owner, and each step on
@@ -107,8 +205,9 @@ class _CoroutineWait(Wait):
 #: Guards the waits: entering one, and looking for circles.
 _lock = made_anew(lambda: RLock())
 _threads: dict[Task[Any], Wait] = {}                # by the task that waits
-_loops: dict[Any, _LoopWait] = {}                   # by the loop that is blocked
-_coroutines: dict[Task[Any], list[Wait]] = {}       # by the task that waits
+_loops: dict[Any, Wait] = {}                        # by the loop that is blocked
+_coroutines: dict[Task[Any] | None, list[Wait]] = {}        # by the task that waits; None is none
+_runs: dict[Any, LoopRun] = {}                      # by the task that blocks for it, or by itself
 _warned: set[frozenset[str]] = set()
 
 
@@ -125,8 +224,13 @@ def block_on(tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline:
     member = current.member
     waiter = None if member is None else member.task
     loop = running_loop()
-    if (waiter is None and loop is None) or (deadline is not None and deadline <= monotonic()):
+    if deadline is not None and deadline <= monotonic():
         return block(acquire, deadline)
+    if waiter is None and loop is None:
+        call = _call_of_thread() if _is_executor_thread() else None
+        if call is None:
+            return block(acquire, deadline)
+        return _block_in_executor(call, tasks, acquire, deadline, certain)
     try:
         try:
             if loop is None:
@@ -163,10 +267,162 @@ def block_on(tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline:
 def _may_lead_back(wait: Wait) -> bool:
     """Return False if none of the tasks waits for anything. (lock held)"""
     for task in wait.tasks:
-        if (task is wait.waiter or task in _threads or task in _coroutines
+        if (task is wait.waiter or task in _threads or task in _coroutines or task in _runs
                 or (_loops and task._spec.pool.loop_of(task) in _loops)):
             return True
     return False
+
+
+# -- executors' threads ------------------------------------------------------------------------------------
+
+
+def is_plain_thread() -> bool:
+    """Return True if no wait of this thread, which is no pool thread, belongs to a task or blocks a loop."""
+    events = modules.get("asyncio.events")
+    return events is None or running_loop() is None and not _is_executor_thread()
+
+
+def _is_executor_thread() -> bool:
+    executors = modules.get("concurrent.futures.thread")
+    if executors is None or get_ident() == main_thread().ident:
+        return False
+    body = getattr(current_thread(), "_target", None)
+    return body is not None and body is getattr(executors, "_worker", None)
+
+
+def _call_of_thread() -> Any:
+    """Return the executor's future of the call that this thread of an executor makes, or None."""
+    item = getattr(modules["concurrent.futures.thread"], "_WorkItem", None)
+    code = None if item is None else item.run.__code__
+    frame: Any = _getframe(1)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return None if frame is None else getattr(frame.f_locals.get("self"), "future", None)
+
+
+def _block_in_executor(call: Any, tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline: float | None,
+                       certain: bool) -> bool:
+    wait = _ExecutorWait(tasks, certain, call, acquire)
+    try:
+        with call._condition:
+            known = wait.find_waiter()
+            if not known:
+                # The thread was faster than run_in_executor(), which is about to add its callback.
+                call.add_done_callback = partial(_call_is_awaited, call, wait)
+        if known:
+            _enter_executor_wait(wait)
+        ended = block(acquire, deadline)
+        if wait.error is not None:
+            raise wait.error
+        return ended
+    finally:
+        vars(call).pop("add_done_callback", None)
+        wait.over = True
+        await_ends(wait)
+
+
+def _call_is_awaited(call: Any, wait: _ExecutorWait, callback: Callable[..., Any]) -> None:
+    """In the loop: stands in once for the method of the executor's future that adds a done callback."""
+    vars(call).pop("add_done_callback", None)
+    call.add_done_callback(callback)
+    loop = running_loop()
+    if loop is not None:
+        loop.call_soon(_enter_executor_wait, wait)      # when the coroutine awaits the call
+
+
+def _enter_executor_wait(wait: _ExecutorWait) -> None:
+    with _lock:
+        if wait.over or not wait.find_waiter():
+            return
+        _coroutines.setdefault(wait.waiter, []).append(wait)
+        circle = _circle_of(wait) if wait.waiter._watchers and _may_lead_back(wait) else None
+    if circle is not None:
+        _judge(circle)      # returns no error, as this wait is not confirmed yet
+
+
+# -- ALoop.run() -------------------------------------------------------------------------------------------
+
+
+class LoopRun:
+    """A thread blocks, without a timeout, for a coroutine that runs in the loop of another thread.
+
+    Made if a circle may lead through it: in a task, or in a thread whose loop is blocked. A context manager
+    around starting the coroutine and waiting for it.
+    """
+
+    __slots__ = ("waiter", "blocked", "loop", "coro", "_future", "_key")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
+        member = current.member
+        self.blocked = running_loop()       # the loop that the caller blocks, or None
+        outer = _run_of_coroutine() if _runs and self.blocked is not None else None
+        self.waiter: Task[Any] | None       # the task that calls, or None
+        if outer is not None:
+            self.waiter = outer[0].waiter
+        elif member is not None:
+            self.waiter = member.task
+        else:
+            coroutine = None if self.blocked is None else current_coroutine_task.get()
+            here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is self.blocked
+            self.waiter = coroutine if here else None
+        self.loop = loop
+        self.coro = coro
+        self._future: Any = None
+        self._key = self if self.waiter is None else self.waiter
+
+    def start(self, start: Callable[[Any], Any]) -> Any:
+        """Start the coroutine and return its future.
+
+        :param start: called with the coroutine; it gives the coroutine a copy of this thread's context.
+        :raises WaitDeadlockError: code that waits for this task blocks the loop.
+        """
+        if self.waiter is None and self.blocked is None:
+            return start(self.coro)
+        token = _run_here.set(self)
+        try:
+            _runs[self._key] = self
+            future = start(self.coro)
+        finally:
+            _run_here.reset(token)
+        circle = None
+        with _lock:
+            self._future = future
+            blocking = _loops.get(self.loop)
+            if blocking is not None:
+                circle = _circle_of(blocking)
+        error = None if circle is None else _judge(circle)
+        if error is not None:
+            future.cancel()
+            raise error
+        return future
+
+    def needs_loop(self) -> bool:
+        """Return True if the coroutine has not ended. False, too, while it is being started: start() looks then."""
+        return self._future is not None and not self._future.done()
+
+    def __enter__(self) -> LoopRun:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _runs.pop(self._key, None)
+
+
+_run_here: ContextVar[LoopRun | None] = ContextVar("atasker_like.run", default=None)
+
+
+def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
+    """Return what the running coroutine runs for, and its asyncio task; None if no thread blocks for it.
+
+    The context alone does not tell: the tasks that a coroutine makes have a copy of its context.
+    """
+    run = _run_here.get()
+    if run is None:
+        return None
+    from asyncio import current_task
+
+    runner = current_task()
+    coro: Any = None if runner is None else runner.get_coro()
+    return (run, runner) if coro is run.coro else None
 
 
 # -- coroutines --------------------------------------------------------------------------------------------
@@ -174,6 +430,9 @@ def _may_lead_back(wait: Wait) -> bool:
 
 def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bool) -> _CoroutineWait | None:
     """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside of a task."""
+    run = _run_of_coroutine() if _runs else None
+    if run is not None:
+        return _await_in_run(*run, tasks, watcher, certain)
     member = current.member
     if member is None:
         waiter = current_coroutine_task.get()
@@ -194,15 +453,33 @@ def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bo
     return wait
 
 
+def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bool
+                  ) -> _CoroutineWait | None:
+    if run.waiter is None and run.blocked is None:
+        return None
+    wait = _RunWait(run, runner, tasks, certain, watcher)
+    with _lock:
+        if run.waiter is not None:
+            _coroutines.setdefault(run.waiter, []).append(wait)
+        if wait.loop is not None:
+            _loops[wait.loop] = wait
+        circle = _circle_of(wait)
+    if circle is not None:
+        _judge(circle)      # returns no error, as this wait is not confirmed yet
+    return wait
+
+
 def warn_of_idle_loop(task: Task[Any], loop: Any) -> None:
     """A thread waits for a task whose event loop does not run. No lock is held."""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop in another thread", _named(task))
 
 
-def await_ends(wait: _CoroutineWait) -> None:
+def await_ends(wait: Wait) -> None:
     """The coroutine does not wait any more."""
     with _lock:
+        if _runs and wait.loop is not None and _loops.get(wait.loop) is wait:
+            del _loops[wait.loop]
         waits = _coroutines.get(wait.waiter)
         if waits is not None and wait in waits:
             waits.remove(wait)
@@ -210,18 +487,17 @@ def await_ends(wait: _CoroutineWait) -> None:
                 del _coroutines[wait.waiter]
 
 
-def _confirm(wait: _CoroutineWait) -> None:
+def _confirm(wait: _UnconfirmedWait) -> None:
     """In the loop of a coroutine that waits, after the step in which it has begun to: see whether that is certain."""
-    watcher = wait.watcher
-    running = wait.waiter._spec.pool.asyncio_task_of(wait.waiter)
-    wait.certain = wait.certain and running is not None and _waits_plainly(running, watcher.future)
+    wait.certain = wait.certain and wait.is_plain()
     wait.confirmed = True
     with _lock:
-        circle = _circle_of(wait) if wait in _coroutines.get(wait.waiter, ()) else None
+        goes_on = wait in _coroutines.get(wait.waiter, ()) or _loops.get(wait.loop) is wait
+        circle = _circle_of(wait) if goes_on else None
     if circle is not None:
         error = _judge(circle)
-        if error is not None and not watcher.future.done():
-            watcher.future.set_exception(error)
+        if error is not None:
+            wait.fail(error)
 
 
 def _look_for_places(lane: Any) -> None:
@@ -232,7 +508,8 @@ def _look_for_places(lane: Any) -> None:
     if lane.limit is None:
         return
     with _lock:
-        stuck = [waiter.name for waiter, waits in _coroutines.items() if waiter._spec.lane is lane and all(
+        stuck = [waiter.name for waiter, waits in _coroutines.items()
+                 if waiter is not None and waiter._spec.lane is lane and all(
             task._spec.lane is lane and task._status == QUEUED for wait in waits for task in wait.tasks)]
     if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
         log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, which get none; the first "
@@ -245,7 +522,7 @@ def _waits_plainly(running: Any, future: Any) -> bool:
 
     What it has entered is found on the stacks of its frames: the method that leaves a ``with`` block.
     """
-    if getattr(running, "_fut_waiter", None) is not future:
+    if running is None or getattr(running, "_fut_waiter", None) is not future:
         return False
     from gc import get_referents
     from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
@@ -283,20 +560,27 @@ def _circle_of(wait: Wait) -> Circle | None:
         for task in here.tasks[:LOOKED_AT]:
             if task.done():
                 continue
-            loop = task._spec.pool.loop_of(task)
-            if task is wait.waiter or (loop is not None and loop is wait.loop):
+            loops = _loops_needed_by(task)
+            if task is wait.waiter or wait.loop in loops:
                 circle: Circle = [(here, task)]
                 origin = origins[here]
                 while origin is not None:
                     circle.append(origin)
                     origin = origins[origin[0]]
                 return circle[::-1]
-            following = [*_coroutines.get(task, ()), _threads.get(task), None if loop is None else _loops.get(loop)]
+            following = [*_coroutines.get(task, ()), _threads.get(task), *map(_loops.get, loops)]
             for other in following:
                 if other is not None and other not in origins:
                     origins[other] = here, task
                     waits.append(other)
     return None
+
+
+def _loops_needed_by(task: Task[Any]) -> list[Any]:
+    """Return the loop that a task runs in, and the loop of the coroutine that it blocks for."""
+    run = _runs.get(task)
+    loops = [task._spec.pool.loop_of(task), None if run is None or not run.needs_loop() else run.loop]
+    return [loop for loop in loops if loop is not None]
 
 
 def _is_new(*names: str) -> bool:
@@ -312,9 +596,8 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
     """Return the error for a circle if it is certain; have it confirmed, or warn of it, if not. No lock is held."""
     if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early for wait, task in circle):
         for wait, _ in circle:
-            if not wait.confirmed:
-                assert wait.watcher is not None
-                wait.watcher.mailbox.post(_confirm, wait)
+            if isinstance(wait, _UnconfirmedWait) and not wait.confirmed:
+                wait.mailbox().post(_confirm, wait)
                 return None
         return WaitDeadlockError(_describe(circle))
     if _is_new(*(task.name for _, task in circle)):

@@ -15,6 +15,7 @@ import pytest
 from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
                           WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
                           co_as_completed, co_wait_completed, current_task, wait_completed)
+from atasker_like import loops
 from atasker_like.engine import blocking, result, wait_graph
 
 from .tools import PATIENCE, join, started, wait_for
@@ -27,7 +28,7 @@ def told(caplog, monkeypatch):
     monkeypatch.setattr(blocking, "_warned", set())
     yield lambda word: [record.getMessage() for record in caplog.records
                         if record.levelname == "WARNING" and word in record.getMessage()]
-    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines) == ({}, {}, {})
+    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines, wait_graph._runs) == ({}, {}, {}, {})
 
 
 def first_of(tasks):
@@ -254,6 +255,222 @@ def test_blocking_wait_for_a_thread_that_needs_the_loop_gets_an_error(make_super
         return thread.value()
 
     assert "thread (" in error_of(background_task(outer, supervisor=supervisor)())
+
+
+# -- through ALoop.run() and executors' threads ------------------------------------------------------------
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+LAST = pytest.mark.parametrize("last", ["the coroutine", "the other"])
+
+
+@LAST
+def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, told):
+    """A task in a thread blocks for a coroutine, which awaits a task that waits for the first one."""
+    supervisor = make_supervisor()
+    aloop = supervisor.create_aloop("a")
+    tasks, ready = {}, threading.Event()
+
+    async def inner():
+        await until(lambda: last == "the other" or tasks["other"] in wait_graph._threads)
+        return await tasks["other"]
+
+    def caller():
+        assert ready.wait(PATIENCE)
+        return aloop.run(inner())
+
+    def other():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines, "the await")
+        return tasks["caller"].value()
+
+    for function in caller, other:
+        tasks[function.__name__] = background_task(function, supervisor=supervisor)()
+    ready.set()
+    for task in tasks.values():
+        assert "in a circle" in error_of(task) and "caller (" in error_of(task) and "other (" in error_of(task)
+    assert not told("circle") and not wait_graph._runs
+
+
+def test_circle_through_a_loop_that_blocks_for_another_loop_gets_an_error(make_supervisor):
+    """A coroutine blocks its loop for one in another loop, which awaits a task of the blocked loop."""
+    supervisor = make_supervisor()
+    one, other = supervisor.create_aloop("one"), supervisor.create_aloop("other")
+
+    async def needs_one():
+        return 1
+
+    async def inner():
+        return await background_task(needs_one, supervisor=supervisor, loop=one)()
+
+    async def outer():
+        return other.run(inner())
+
+    text = error_of(background_task(outer, supervisor=supervisor, loop=one)())
+    assert "outer (" in text and "needs_one (" in text and text.endswith("use 'await' in code that runs in a loop")
+
+
+def test_code_that_blocks_a_loop_for_another_loop_that_needs_it_gets_an_error(make_supervisor):
+    supervisor = make_supervisor()
+    other = supervisor.create_aloop("other")
+
+    async def needs_it():
+        return 1
+
+    async def main():
+        bound = background_task(needs_it, supervisor=supervisor, loop=asyncio.get_running_loop())
+
+        async def inner():
+            return await bound()
+
+        with pytest.raises(WaitDeadlockError, match="the code waits for task .*needs_it "):
+            other.run(inner())
+
+    asyncio.run(main())
+
+
+@LAST
+def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(make_supervisor, last):
+    supervisor = make_supervisor()
+    aloop = supervisor.create_aloop("a")
+    tasks, ready, ended = {}, threading.Event(), threading.Event()
+
+    async def inner():
+        await until(ended.is_set)
+
+    def caller():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the coroutine" or wait_graph._loops, "a blocked loop")
+        return aloop.run(inner())
+
+    async def blocks():
+        await until(lambda: ready.is_set() and (last == "the other" or any(
+            run.needs_loop() for run in list(wait_graph._runs.values()))))
+        return tasks["caller"].value()
+
+    tasks["caller"] = background_task(caller, supervisor=supervisor)()
+    tasks["blocks"] = background_task(blocks, supervisor=supervisor, loop=aloop)()
+    ready.set()
+    text = error_of(tasks["blocks"])
+    assert "caller (" in text and text.endswith("use 'await' in code that runs in a loop")
+    ended.set()
+    assert last == "the coroutine" or error_of(tasks["caller"]) == text
+    assert tasks["caller"].exception(PATIENCE) is None or last == "the other"
+
+
+def test_loop_that_blocks_when_the_coroutine_has_ended_is_no_circle(make_supervisor, monkeypatch):
+    """The thread that waited for the coroutine is still to go on."""
+    supervisor = make_supervisor()
+    aloop = supervisor.create_aloop("a")
+    begun, ended, may_go_on = threading.Event(), threading.Event(), threading.Event()
+
+    class LateLatch(loops.Latch):
+        __slots__ = ()
+
+        def wait(self, deadline):
+            begun.set()
+            woken = super().wait(deadline)
+            ended.set()
+            assert may_go_on.wait(PATIENCE)
+            return woken
+
+    async def inner():
+        await until(begun.is_set)
+        return 1
+
+    async def blocks(task):
+        await until(ended.is_set)
+        may_go_on.set()
+        return task.value()
+
+    monkeypatch.setattr(loops, "Latch", LateLatch)
+    caller = background_task(lambda: aloop.run(inner()), supervisor=supervisor)()
+    assert background_task(blocks, supervisor=supervisor, loop=aloop)(caller).value(PATIENCE) == 1
+
+
+def test_run_of_a_loop_that_awaits_other_tasks_is_no_circle(make_supervisor, told):
+    supervisor = make_supervisor()
+    aloop = supervisor.create_aloop("a")
+
+    async def inner(number):
+        return number if not number else await background_task(inner, supervisor=supervisor)(number - 1)
+
+    def caller():
+        return aloop.run(inner(3)) + background_task(lambda: aloop.run(inner(2)), supervisor=supervisor)().value()
+
+    assert background_task(caller, supervisor=supervisor)().value(PATIENCE) == 0
+    assert aloop.run(inner(1)) == 0
+    assert not told("circle")
+
+
+async def in_executor(function):
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
+IN_THREADS = {"run_in_executor": in_executor}
+if sys.version_info >= (3, 9):
+    IN_THREADS["to_thread"] = lambda function: asyncio.to_thread(function)
+
+
+def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value()):
+    """A coroutine awaits a call in an executor's thread, which waits for a task that waits for the coroutine's task."""
+    tasks, ready = {}, threading.Event()
+
+    def in_a_thread():
+        wait_for(lambda: last == "the other" or tasks["other"] in wait_graph._threads, "the other wait")
+        return wait(tasks["other"])
+
+    async def caller():
+        await until(ready.is_set)
+        return await way(in_a_thread)
+
+    def other():
+        assert ready.wait(PATIENCE)
+        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines, "the wait of the thread")
+        return tasks["caller"].value()
+
+    for function in caller, other:
+        tasks[function.__name__] = background_task(function, supervisor=supervisor)()
+    ready.set()
+    return tasks
+
+
+@LAST
+@pytest.mark.parametrize("wait", ["value", "wait_completed of many", "as_completed"])
+@pytest.mark.parametrize("way", IN_THREADS)
+def test_circle_through_a_thread_of_an_executor_gets_an_error(make_supervisor, way, last, wait, told):
+    tasks = circle_through_a_thread(make_supervisor(), IN_THREADS[way], last, BLOCKING[wait])
+    for task in tasks.values():
+        assert "in a circle" in error_of(task) and "caller (" in error_of(task) and "other (" in error_of(task)
+    assert not told("circle")
+
+
+def test_circle_through_a_thread_of_an_executor_that_may_end_is_warned_of(make_supervisor, told):
+    async def bounded_by_gather(function):
+        return await asyncio.gather(in_executor(function))
+
+    for way, wait in [(bounded_by_gather, BLOCKING["value"]), (in_executor, lambda task: task.value(PATIENCE))]:
+        tasks = circle_through_a_thread(make_supervisor(), way, "the other", wait)
+        wait_for(lambda: told("in a circle"), "a warning")
+        assert not any(task.done() for task in tasks.values())
+        tasks["other"].mark_completed()
+        assert tasks["caller"].exception(PATIENCE) is None
+        wait_graph._warned.clear()
+
+
+def test_wait_in_a_thread_of_an_executor_for_other_tasks_is_no_circle(make_supervisor, told):
+    supervisor = make_supervisor()
+
+    async def caller(way):
+        return await way(lambda: background_task(lambda: 7, supervisor=supervisor)().value())
+
+    for way in IN_THREADS.values():
+        assert background_task(caller, supervisor=supervisor)(way).value(PATIENCE) == 7
+    assert not told("circle")
 
 
 # -- what may end ------------------------------------------------------------------------------------------
