@@ -2,25 +2,27 @@
 
 ::
 
-    task in a thread ──── value(), wait_completed() ──> Wait: the task, and the loop of its thread if there is one
+    task in a thread ──── value(), wait_completed() ──> Wait: the task, and its thread's loop if any
     task in a loop ────── await ─────────────────────> Wait: the task
-    task that blocks for a coroutine in ALoop.run() ─> LoopRun: the task, the loop that it needs, and
-                                                       a Wait for each await of that coroutine
+    task that blocks in ALoop.run() ──────────────────> LoopRun: the task, the loop that it needs,
+                                                       and a Wait for each await of the coroutine
     task that awaits a call in an executor's thread ─> Wait, while that thread blocks for tasks
                                                           │
               circle? <── along the tasks waited for ─────┘ each new wait looks for one
                  ├── every wait in it is certain ──> WaitDeadlockError
                  └── otherwise ────────────────────> one warning
 
-Only waits that really block are here, each from its beginning to its end. The last wait of a circle closes it,
-so a new wait looks along the waits of the tasks that it waits for, for one that leads back. It need not look at
-all if nothing waits for its own task: the list of the task's watchers says so, and whatever waits is entered there first.
+Only waits that really block are here, each from its beginning to its end. The last wait of a circle
+closes it, so a new wait looks along the waits of the tasks that it waits for, for one that leads
+back. It need not look at all if nothing waits for its own task: the list of the task's watchers
+says so, and whatever waits is entered there first.
 
-A wait is certain if it has no timeout and needs all of its tasks. A task with a timeout of its own, or one of
-``put_task``, which ``mark_task_completed`` may end, makes a circle uncertain. A blocked thread is certain at once.
-An awaiting coroutine is confirmed in its loop, once it is suspended: its own asyncio task must wait for that
-very future, with no ``with`` block around it, since that may be a timeout. So is a coroutine that awaits a
-call in an executor's thread: it must wait for the future of that very call.
+A wait is certain if it has no timeout and needs all of its tasks. A task with a timeout of its own,
+or one of ``put_task``, which ``mark_task_completed`` may end, makes a circle uncertain. A blocked
+thread is certain at once. An awaiting coroutine is confirmed in its loop, once it is suspended: its
+own asyncio task must wait for that very future, with no ``with`` block around it, since that may be
+a timeout. So is a coroutine that awaits a call in an executor's thread: it must wait for the future
+of that very call.
 """
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
     #: Waits, each with the one of its tasks that the circle goes through.
     Circle = list["tuple[Wait, Task[Any]]"]
 
-__all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_on", "is_plain_thread",
-           "warn_of_idle_loop"]
+__all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_on",
+           "is_plain_thread", "warn_of_idle_loop"]
 
 QUEUED = int(TaskStatus.QUEUED)
 
@@ -61,7 +63,7 @@ _WARNED_MOST = 1000
 
 
 class Wait:
-    """One wait of a task in a thread. All kinds are frozen, but for what a coroutine's confirmation changes."""
+    """One wait of a task in a thread. It does not change, except when it is confirmed."""
 
     __slots__ = ("waiter", "tasks", "certain")
 
@@ -106,7 +108,8 @@ class _LoopWait(Wait):
 
     __slots__ = ("loop", "_speaker")
 
-    def __init__(self, waiter: Task[Any] | None, tasks: Sequence[Task[Any]], certain: bool, loop: Any) -> None:
+    def __init__(self, waiter: Task[Any] | None, tasks: Sequence[Task[Any]], certain: bool,
+                 loop: Any) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.loop = loop
         # The context may be a copy of one that belongs to a task of another loop.
@@ -123,7 +126,8 @@ class _CoroutineWait(_UnconfirmedWait):
 
     __slots__ = ("watcher",)
 
-    def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool, watcher: FutureWatcher) -> None:
+    def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool,
+                 watcher: FutureWatcher) -> None:
         _UnconfirmedWait.__init__(self, waiter, tasks, certain)
         self.watcher = watcher      # what wakes it
 
@@ -131,7 +135,8 @@ class _CoroutineWait(_UnconfirmedWait):
         return self.watcher.mailbox
 
     def is_plain(self) -> bool:
-        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self.watcher.future)
+        return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
+                              self.watcher.future)
 
     def fail(self, error: WaitDeadlockError) -> None:
         if not self.watcher.future.done():
@@ -145,7 +150,8 @@ class _RunWait(_CoroutineWait):
 
     def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], certain: bool,
                  watcher: FutureWatcher) -> None:
-        _CoroutineWait.__init__(self, run.waiter, tasks, certain, watcher)      # type: ignore[arg-type]
+        waiter: Any = run.waiter
+        _CoroutineWait.__init__(self, waiter, tasks, certain, watcher)
         self.loop = run.blocked
         self._runner = runner       # the coroutine's asyncio task
 
@@ -169,13 +175,14 @@ class _ExecutorWait(_UnconfirmedWait):
     def find_waiter(self) -> bool:
         """Find the task that awaits the call. Return True if there is one.
 
-        ``run_in_executor()`` and ``to_thread()`` leave it behind: a callback of the executor's future knows the
-        asyncio future, and a callback of that one has the context of the task.
+        ``run_in_executor()`` and ``to_thread()`` leave it behind: a callback of the executor's
+        future knows the asyncio future, and a callback of that one has the context of the task.
         """
         for callback in tuple(getattr(self._call, "_done_callbacks", ())):
             for cell in getattr(callback, "__closure__", None) or ():
                 for entry in getattr(cell.cell_contents, "_callbacks", None) or ():
-                    task = entry[1].get(current_coroutine_task) if isinstance(entry, tuple) else None
+                    context = entry[1] if isinstance(entry, tuple) else {}
+                    task = context.get(current_coroutine_task)
                     if task is not None:
                         self._future, self.waiter = cell.cell_contents, task
                         return True
@@ -191,7 +198,8 @@ class _ExecutorWait(_UnconfirmedWait):
         gate = self._acquire.__self__
         for task in self.tasks:
             task._unwatch(gate.release)
-        if not any(task.done() for task in self.tasks):     # else the end of a task wakes the thread
+        # else the end of a task wakes the thread
+        if not any(task.done() for task in self.tasks):
             self.error = error
             try:
                 gate.release()
@@ -199,9 +207,9 @@ class _ExecutorWait(_UnconfirmedWait):
                 pass
 
 
-# A finalizer may come in between, in the same thread, and wait too: so the lock knows its owner, and each step on
-# these dicts is whole. A thread takes its entry out without the lock. A search that
-# still finds the entry sees that the task of that wait has ended.
+# A finalizer may come in between, in the same thread, and wait too: so the lock knows its owner,
+# and each step on these dicts is whole. A thread takes its entry out without the lock. A search
+# that still finds the entry sees that the task of that wait has ended.
 #: Guards the waits: entering one, and looking for circles.
 _lock = made_anew(lambda: RLock())
 _threads: dict[Task[Any], Wait] = {}                # by the task that waits
@@ -211,7 +219,7 @@ _runs: dict[Any, LoopRun] = {}                      # by the task that blocks fo
 _warned: set[frozenset[str]] = set()
 
 
-# -- threads -----------------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
 
 
 def block_on(tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline: float | None,
@@ -273,11 +281,12 @@ def _may_lead_back(wait: Wait) -> bool:
     return False
 
 
-# -- executors' threads ------------------------------------------------------------------------------------
+# -- executors' threads ----------------------------------------------------------------------------
 
 
 def is_plain_thread() -> bool:
-    """Return True if no wait of this thread, which is no pool thread, belongs to a task or blocks a loop."""
+    """Return True if no wait of this thread, which is no pool thread, belongs to a task or blocks a
+    loop."""
     events = modules.get("asyncio.events")
     return events is None or running_loop() is None and not _is_executor_thread()
 
@@ -300,7 +309,8 @@ def _call_of_thread() -> Any:
     return None if frame is None else getattr(frame.f_locals.get("self"), "future", None)
 
 
-def _block_in_executor(call: Any, tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline: float | None,
+def _block_in_executor(call: Any, tasks: Sequence[Task[Any]], acquire: Callable[..., bool],
+                       deadline: float | None,
                        certain: bool) -> bool:
     wait = _ExecutorWait(tasks, certain, call, acquire)
     try:
@@ -322,7 +332,8 @@ def _block_in_executor(call: Any, tasks: Sequence[Task[Any]], acquire: Callable[
 
 
 def _call_is_awaited(call: Any, wait: _ExecutorWait, callback: Callable[..., Any]) -> None:
-    """In the loop: stands in once for the method of the executor's future that adds a done callback."""
+    """In the loop: stands in once for the method of the executor's future that adds a done
+    callback."""
     vars(call).pop("add_done_callback", None)
     call.add_done_callback(callback)
     loop = running_loop()
@@ -340,14 +351,14 @@ def _enter_executor_wait(wait: _ExecutorWait) -> None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
 
 
-# -- ALoop.run() -------------------------------------------------------------------------------------------
+# -- ALoop.run() -----------------------------------------------------------------------------------
 
 
 class LoopRun:
     """A thread blocks, without a timeout, for a coroutine that runs in the loop of another thread.
 
-    Made if a circle may lead through it: in a task, or in a thread whose loop is blocked. A context manager
-    around starting the coroutine and waiting for it.
+    Made if a circle may lead through it: in a task, or in a thread whose loop is blocked. A context
+    manager around starting the coroutine and waiting for it.
     """
 
     __slots__ = ("waiter", "blocked", "loop", "coro", "_future", "_key")
@@ -373,7 +384,8 @@ class LoopRun:
     def start(self, start: Callable[[Any], Any]) -> Any:
         """Start the coroutine and return its future.
 
-        :param start: called with the coroutine; it gives the coroutine a copy of this thread's context.
+        :param start: called with the coroutine; it gives the coroutine a copy of this thread's
+            context.
         :raises WaitDeadlockError: code that waits for this task blocks the loop.
         """
         if self.waiter is None and self.blocked is None:
@@ -397,7 +409,8 @@ class LoopRun:
         return future
 
     def needs_loop(self) -> bool:
-        """Return True if the coroutine has not ended. False, too, while it is being started: start() looks then."""
+        """Return True if the coroutine has not ended. False, too, while it is being started:
+        start() looks then."""
         return self._future is not None and not self._future.done()
 
     def __enter__(self) -> LoopRun:
@@ -411,7 +424,8 @@ _run_here: ContextVar[LoopRun | None] = ContextVar("atasker_like.run", default=N
 
 
 def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
-    """Return what the running coroutine runs for, and its asyncio task; None if no thread blocks for it.
+    """Return what the running coroutine runs for, and its asyncio task; None if no thread blocks
+    for it.
 
     The context alone does not tell: the tasks that a coroutine makes have a copy of its context.
     """
@@ -425,11 +439,13 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
     return (run, runner) if coro is run.coro else None
 
 
-# -- coroutines --------------------------------------------------------------------------------------------
+# -- coroutines ------------------------------------------------------------------------------------
 
 
-def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bool) -> _CoroutineWait | None:
-    """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside of a task."""
+def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher,
+                 certain: bool) -> _CoroutineWait | None:
+    """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside
+    of a task."""
     run = _run_of_coroutine() if _runs else None
     if run is not None:
         return _await_in_run(*run, tasks, watcher, certain)
@@ -453,7 +469,8 @@ def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bo
     return wait
 
 
-def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], watcher: FutureWatcher, certain: bool
+def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], watcher: FutureWatcher,
+                  certain: bool
                   ) -> _CoroutineWait | None:
     if run.waiter is None and run.blocked is None:
         return None
@@ -472,7 +489,8 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], watcher
 def warn_of_idle_loop(task: Task[Any], loop: Any) -> None:
     """A thread waits for a task whose event loop does not run. No lock is held."""
     if _is_new(f"loop {id(loop)}"):
-        log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop in another thread", _named(task))
+        log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
+                    "in another thread", _named(task))
 
 
 def await_ends(wait: Wait) -> None:
@@ -488,7 +506,8 @@ def await_ends(wait: Wait) -> None:
 
 
 def _confirm(wait: _UnconfirmedWait) -> None:
-    """In the loop of a coroutine that waits, after the step in which it has begun to: see whether that is certain."""
+    """In the loop of a coroutine that waits, after the step in which it has begun to: see whether
+    that is certain."""
     wait.certain = wait.certain and wait.is_plain()
     wait.confirmed = True
     with _lock:
@@ -501,7 +520,8 @@ def _confirm(wait: _UnconfirmedWait) -> None:
 
 
 def _look_for_places(lane: Any) -> None:
-    """Warn if all places of a lane are held by coroutines that wait for tasks of the lane, which get none.
+    """Warn if all places of a lane are held by coroutines that wait for tasks of the lane, which
+    get none.
 
     Other code may raise the limit, or cancel one of them: so that is no error.
     """
@@ -510,17 +530,22 @@ def _look_for_places(lane: Any) -> None:
     with _lock:
         stuck = [waiter.name for waiter, waits in _coroutines.items()
                  if waiter is not None and waiter._spec.lane is lane and all(
-            task._spec.lane is lane and task._status == QUEUED for wait in waits for task in wait.tasks)]
+            task._spec.lane is lane and task._status == QUEUED for wait in waits
+            for task in wait.tasks)]
     if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
-        log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, which get none; the first "
-                    "is %s. Raise workers= of the queue or limit= of the lane, or await these tasks elsewhere", len(stuck),
+        log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, "
+                    "which get none; the first "
+                    "is %s. Raise workers= of the queue or limit= of the lane, or await these "
+                    "tasks elsewhere", len(stuck),
                     stuck[0])
 
 
 def _waits_plainly(running: Any, future: Any) -> bool:
-    """Return True if an asyncio task waits for a future, and nothing that it has entered may end that wait.
+    """Return True if an asyncio task waits for a future, and nothing that it has entered may end
+    that wait.
 
-    What it has entered is found on the stacks of its frames: the method that leaves a ``with`` block.
+    What it has entered is found on the stacks of its frames: the method that leaves a ``with``
+    block.
     """
     if running is None or getattr(running, "_fut_waiter", None) is not future:
         return False
@@ -531,7 +556,8 @@ def _waits_plainly(running: Any, future: Any) -> bool:
     while True:
         frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
         held = get_referents(step) + ([] if frame is None else get_referents(frame))
-        if any(type(thing) in (FunctionType, MethodType) and thing.__name__ in ("__exit__", "__aexit__")
+        if any(type(thing) in (FunctionType, MethodType)
+               and thing.__name__ in ("__exit__", "__aexit__")
                for thing in held):
             return False
         if type(step) is CoroutineType:
@@ -542,13 +568,14 @@ def _waits_plainly(running: Any, future: Any) -> bool:
             following = step.ag_await
         else:       # what awaits a coroutine, or a generator, in C
             following = next((thing for thing in held
-                              if type(thing) in (CoroutineType, GeneratorType, AsyncGeneratorType)), None)
+                              if type(thing) in (CoroutineType, GeneratorType, AsyncGeneratorType)),
+                              None)
         if following is None:
             return any(thing is future for thing in held)
         step = following
 
 
-# -- circles -----------------------------------------------------------------------------------------------
+# -- circles ---------------------------------------------------------------------------------------
 
 
 def _circle_of(wait: Wait) -> Circle | None:
@@ -579,7 +606,8 @@ def _circle_of(wait: Wait) -> Circle | None:
 def _loops_needed_by(task: Task[Any]) -> list[Any]:
     """Return the loop that a task runs in, and the loop of the coroutine that it blocks for."""
     run = _runs.get(task)
-    loops = [task._spec.pool.loop_of(task), None if run is None or not run.needs_loop() else run.loop]
+    loops = [task._spec.pool.loop_of(task), None if run is None or not run.needs_loop()
+             else run.loop]
     return [loop for loop in loops if loop is not None]
 
 
@@ -593,8 +621,10 @@ def _is_new(*names: str) -> bool:
 
 
 def _judge(circle: Circle) -> WaitDeadlockError | None:
-    """Return the error for a circle if it is certain; have it confirmed, or warn of it, if not. No lock is held."""
-    if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early for wait, task in circle):
+    """Return the error for a circle if it is certain; have it confirmed, or warn of it, if not. No
+    lock is held."""
+    if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early for wait,
+           task in circle):
         for wait, _ in circle:
             if isinstance(wait, _UnconfirmedWait) and not wait.confirmed:
                 wait.mailbox().post(_confirm, wait)
@@ -625,6 +655,8 @@ def _describe(circle: Circle) -> str:
         elif place < len(circle):
             text += ", which waits for "
     if blocking:
-        return f"a wait blocks the event loop that it needs: {text}; use 'await' in code that runs in a loop"
-    return (f"tasks wait for each other in a circle: {text}; let one of them return what another one needs, "
+        return (f"a wait blocks the event loop that it needs: {text}; "
+                "use 'await' in code that runs in a loop")
+    return (f"tasks wait for each other in a circle: {text}; let one of them return what another "
+            f"one needs, "
             "instead of waiting")

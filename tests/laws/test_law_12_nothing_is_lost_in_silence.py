@@ -1,5 +1,5 @@
-"""Law 12. Nothing is lost in silence: an error that nobody looked at is logged before logging is shut down, a wait that
-provably cannot end raises, and one that only other code can end warns."""
+"""Law 12. Nothing is lost in silence: an error that nobody looked at is logged before logging is
+shut down, a wait that provably cannot end raises, and one that only other code can end warns."""
 import asyncio
 import gc
 import inspect
@@ -23,12 +23,14 @@ from .tools import PATIENCE, join, started, wait_for
 
 @pytest.fixture(autouse=True)
 def told(caplog, monkeypatch):
-    """Returns the warnings of this test that have a word in them. Nothing has been warned of before, and no wait is left."""
+    """Returns the warnings of this test that have a word in them. Nothing has been warned of
+    before, and no wait is left."""
     monkeypatch.setattr(wait_graph, "_warned", set())
     monkeypatch.setattr(blocking, "_warned", set())
     yield lambda word: [record.getMessage() for record in caplog.records
                         if record.levelname == "WARNING" and word in record.getMessage()]
-    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines, wait_graph._runs) == ({}, {}, {}, {})
+    assert (wait_graph._threads, wait_graph._loops, wait_graph._coroutines,
+            wait_graph._runs) == ({}, {}, {}, {})
 
 
 def first_of(tasks):
@@ -73,7 +75,8 @@ class Circle:
         self.supervisor = supervisor
         for place, way in enumerate(ways):
             function = self.in_a_loop if inspect.iscoroutinefunction(way) else self.in_a_thread
-            bound = background_task(function, supervisor=supervisor, name="abcdef"[place], **options)
+            bound = background_task(function, supervisor=supervisor, name="abcdef"[place],
+                                    **options)
             self.tasks.append(bound(way, (place + 1) % len(ways)))
         for task in self.tasks:
             assert task.started.wait(PATIENCE)
@@ -105,12 +108,13 @@ def in_a_loop(way):
     return wait
 
 
-# -- for itself --------------------------------------------------------------------------------------------
+# -- for itself ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", BLOCKING)
 def test_thread_task_that_waits_for_itself_gets_an_error(make_supervisor, way, capsys):
-    own = background_task(lambda: BLOCKING[way](current_task()), supervisor=make_supervisor(), name="own")
+    own = background_task(lambda: BLOCKING[way](current_task()), supervisor=make_supervisor(),
+                          name="own")
     assert "task own (" in error_of(own()) and "waits for itself" in error_of(own())
 
 
@@ -129,7 +133,7 @@ def test_coroutine_task_that_blocks_for_itself_gets_an_error(make_supervisor):
     assert "use 'await'" in error_of(background_task(own, supervisor=make_supervisor())())
 
 
-# -- in a circle -------------------------------------------------------------------------------------------
+# -- in a circle -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", BLOCKING)
@@ -149,8 +153,10 @@ def test_two_coroutine_tasks_in_a_circle_get_an_error_that_names_it(make_supervi
 
 @pytest.mark.parametrize("size", [2, 3, 6])
 @pytest.mark.parametrize("first_in_loop", [False, True])
-def test_circle_across_threads_and_coroutines_gets_an_error(make_supervisor, size, first_in_loop, told):
-    ways = [in_a_loop(AWAITING["await"]) if place % 2 == first_in_loop else BLOCKING["value"] for place in range(size)]
+def test_circle_across_threads_and_coroutines_gets_an_error(make_supervisor, size, first_in_loop,
+                                                            told):
+    ways = [in_a_loop(AWAITING["await"]) if place % 2 == first_in_loop else BLOCKING["value"]
+            for place in range(size)]
     circle = Circle(make_supervisor(), *ways)
     errors = circle.errors()
     assert all(type(error) is WaitDeadlockError for error in errors)
@@ -169,7 +175,8 @@ def test_circle_across_two_loops_gets_an_error(make_supervisor):
 
     for name in "ab":
         loop = supervisor.create_aloop(name)
-        tasks[name] = background_task(one, supervisor=supervisor, loop=loop, name=name)("ba"["ab".index(name)])
+        tasks[name] = background_task(one, supervisor=supervisor, loop=loop,
+                                      name=name)("ba"["ab".index(name)])
     ready.set()
     assert "in a circle" in error_of(tasks["a"]) and "in a circle" in error_of(tasks["b"])
 
@@ -185,7 +192,8 @@ def test_circle_through_a_queue_that_a_task_runs_gets_an_error(make_supervisor):
         queue.run()
 
     task = background_task(parent, supervisor=supervisor)()
-    # The one whose wait comes last gets the error. If that is the parent, the other one gets it from there.
+    # The one whose wait comes last gets the error. If that is the parent, the other one gets it
+    # from there.
     errors = [task.exception(PATIENCE), handles[0].wait(PATIENCE).exception]
     assert type(errors[1]) is WaitDeadlockError and errors[0] in (None, errors[1])
 
@@ -197,11 +205,12 @@ def test_many_circles_at_once_all_end(make_supervisor):
         circle.errors()
 
 
-# -- in the loop that the task needs -----------------------------------------------------------------------
+# -- in the loop that the task needs ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", BLOCKING)
-def test_blocking_wait_in_the_loop_that_the_task_needs_gets_an_error(make_supervisor, way, capsys, told):
+def test_blocking_wait_in_the_loop_that_the_task_needs_gets_an_error(make_supervisor, way, capsys,
+                                                                     told):
     supervisor = make_supervisor()
 
     async def inner():
@@ -211,7 +220,8 @@ def test_blocking_wait_in_the_loop_that_the_task_needs_gets_an_error(make_superv
         return BLOCKING[way](background_task(inner, supervisor=supervisor)())
 
     text = error_of(background_task(outer, supervisor=supervisor)())
-    assert "outer (" in text and "inner (" in text and text.endswith("use 'await' in code that runs in a loop")
+    assert "outer (" in text and "inner (" in text and text.endswith("use 'await' in code that "
+                                                                     "runs in a loop")
     assert not told("blocks the event loop")
 
 
@@ -236,7 +246,8 @@ def test_blocking_wait_in_a_loop_of_the_application_gets_an_error(make_superviso
     async def main():
         bound = background_task(inner, supervisor=supervisor, loop=asyncio.get_running_loop())
         task = bound()
-        with pytest.raises(WaitDeadlockError, match="the code waits for task .*inner .*event loop that the code blocks"):
+        with pytest.raises(WaitDeadlockError, match="the code waits for task .*inner .*event loop "
+                                                    "that the code blocks"):
             task.value()
         return await task
 
@@ -257,7 +268,7 @@ def test_blocking_wait_for_a_thread_that_needs_the_loop_gets_an_error(make_super
     assert "thread (" in error_of(background_task(outer, supervisor=supervisor)())
 
 
-# -- through ALoop.run() and executors' threads ------------------------------------------------------------
+# -- through ALoop.run() and executors' threads ----------------------------------------------------
 
 
 async def until(condition):
@@ -270,7 +281,8 @@ LAST = pytest.mark.parametrize("last", ["the coroutine", "the other"])
 
 @LAST
 def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, told):
-    """A task in a thread blocks for a coroutine, which awaits a task that waits for the first one."""
+    """A task in a thread blocks for a coroutine, which awaits a task that waits for the first
+    one."""
     supervisor = make_supervisor()
     aloop = supervisor.create_aloop("a")
     tasks, ready = {}, threading.Event()
@@ -285,19 +297,22 @@ def test_circle_through_the_run_of_a_loop_gets_an_error(make_supervisor, last, t
 
     def other():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines, "the await")
+        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines,
+                 "the await")
         return tasks["caller"].value()
 
     for function in caller, other:
         tasks[function.__name__] = background_task(function, supervisor=supervisor)()
     ready.set()
     for task in tasks.values():
-        assert "in a circle" in error_of(task) and "caller (" in error_of(task) and "other (" in error_of(task)
+        text = error_of(task)
+        assert "in a circle" in text and "caller (" in text and "other (" in text
     assert not told("circle") and not wait_graph._runs
 
 
 def test_circle_through_a_loop_that_blocks_for_another_loop_gets_an_error(make_supervisor):
-    """A coroutine blocks its loop for one in another loop, which awaits a task of the blocked loop."""
+    """A coroutine blocks its loop for one in another loop, which awaits a task of the blocked
+    loop."""
     supervisor = make_supervisor()
     one, other = supervisor.create_aloop("one"), supervisor.create_aloop("other")
 
@@ -311,7 +326,8 @@ def test_circle_through_a_loop_that_blocks_for_another_loop_gets_an_error(make_s
         return other.run(inner())
 
     text = error_of(background_task(outer, supervisor=supervisor, loop=one)())
-    assert "outer (" in text and "needs_one (" in text and text.endswith("use 'await' in code that runs in a loop")
+    assert "outer (" in text and "needs_one (" in text and text.endswith("use 'await' in code that "
+                                                                         "runs in a loop")
 
 
 def test_code_that_blocks_a_loop_for_another_loop_that_needs_it_gets_an_error(make_supervisor):
@@ -334,7 +350,8 @@ def test_code_that_blocks_a_loop_for_another_loop_that_needs_it_gets_an_error(ma
 
 
 @LAST
-def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(make_supervisor, last):
+def test_wait_that_blocks_the_loop_whose_run_the_task_waits_for_gets_an_error(make_supervisor,
+                                                                              last):
     supervisor = make_supervisor()
     aloop = supervisor.create_aloop("a")
     tasks, ready, ended = {}, threading.Event(), threading.Event()
@@ -397,10 +414,12 @@ def test_run_of_a_loop_that_awaits_other_tasks_is_no_circle(make_supervisor, tol
     aloop = supervisor.create_aloop("a")
 
     async def inner(number):
-        return number if not number else await background_task(inner, supervisor=supervisor)(number - 1)
+        return number if not number else await background_task(inner,
+                                                               supervisor=supervisor)(number - 1)
 
     def caller():
-        return aloop.run(inner(3)) + background_task(lambda: aloop.run(inner(2)), supervisor=supervisor)().value()
+        return aloop.run(inner(3)) + background_task(lambda: aloop.run(inner(2)),
+                                                     supervisor=supervisor)().value()
 
     assert background_task(caller, supervisor=supervisor)().value(PATIENCE) == 0
     assert aloop.run(inner(1)) == 0
@@ -417,11 +436,13 @@ if sys.version_info >= (3, 9):
 
 
 def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value()):
-    """A coroutine awaits a call in an executor's thread, which waits for a task that waits for the coroutine's task."""
+    """A coroutine awaits a call in an executor's thread, which waits for a task that waits for the
+    coroutine's task."""
     tasks, ready = {}, threading.Event()
 
     def in_a_thread():
-        wait_for(lambda: last == "the other" or tasks["other"] in wait_graph._threads, "the other wait")
+        wait_for(lambda: last == "the other" or tasks["other"] in wait_graph._threads,
+                 "the other wait")
         return wait(tasks["other"])
 
     async def caller():
@@ -430,7 +451,8 @@ def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value(
 
     def other():
         assert ready.wait(PATIENCE)
-        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines, "the wait of the thread")
+        wait_for(lambda: last == "the coroutine" or tasks["caller"] in wait_graph._coroutines,
+                 "the wait of the thread")
         return tasks["caller"].value()
 
     for function in caller, other:
@@ -442,10 +464,12 @@ def circle_through_a_thread(supervisor, way, last, wait=lambda task: task.value(
 @LAST
 @pytest.mark.parametrize("wait", ["value", "wait_completed of many", "as_completed"])
 @pytest.mark.parametrize("way", IN_THREADS)
-def test_circle_through_a_thread_of_an_executor_gets_an_error(make_supervisor, way, last, wait, told):
+def test_circle_through_a_thread_of_an_executor_gets_an_error(make_supervisor, way, last, wait,
+                                                              told):
     tasks = circle_through_a_thread(make_supervisor(), IN_THREADS[way], last, BLOCKING[wait])
     for task in tasks.values():
-        assert "in a circle" in error_of(task) and "caller (" in error_of(task) and "other (" in error_of(task)
+        text = error_of(task)
+        assert "in a circle" in text and "caller (" in text and "other (" in text
     assert not told("circle")
 
 
@@ -453,7 +477,8 @@ def test_circle_through_a_thread_of_an_executor_that_may_end_is_warned_of(make_s
     async def bounded_by_gather(function):
         return await asyncio.gather(in_executor(function))
 
-    for way, wait in [(bounded_by_gather, BLOCKING["value"]), (in_executor, lambda task: task.value(PATIENCE))]:
+    for way, wait in [(bounded_by_gather, BLOCKING["value"]),
+                      (in_executor, lambda task: task.value(PATIENCE))]:
         tasks = circle_through_a_thread(make_supervisor(), way, "the other", wait)
         wait_for(lambda: told("in a circle"), "a warning")
         assert not any(task.done() for task in tasks.values())
@@ -473,11 +498,12 @@ def test_wait_in_a_thread_of_an_executor_for_other_tasks_is_no_circle(make_super
     assert not told("circle")
 
 
-# -- what may end ------------------------------------------------------------------------------------------
+# -- what may end ----------------------------------------------------------------------------------
 
 
 async def bounded(task):
-    return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(co_wait_completed(task))), PATIENCE)
+    return await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(co_wait_completed(task))),
+                                  PATIENCE)
 
 
 async def in_wait_for(task):
@@ -508,7 +534,9 @@ class Scope:
 UNCERTAIN = {
     "value with a timeout": lambda task: task.value(PATIENCE),
     "as_completed with a timeout": lambda task: list(as_completed([task], timeout=PATIENCE)),
-    "any of two": lambda task: first_of([task, background_task(threading.Event().wait, name="other")(PATIENCE)]),
+    "any of two": lambda task: first_of([task,
+                                         background_task(threading.Event().wait,
+                                                         name="other")(PATIENCE)]),
     "co_wait_completed with a timeout": co_bounded,
     "wait_for": in_wait_for,
     "wait_for of a shield": bounded,
@@ -617,7 +645,7 @@ def test_wait_outside_of_tasks_and_loops_is_not_entered(make_supervisor, monkeyp
     assert task.value() is True
 
 
-# -- a loop that is blocked --------------------------------------------------------------------------------
+# -- a loop that is blocked ------------------------------------------------------------------------
 
 
 def run_blocking(supervisor, times=1):
@@ -650,7 +678,8 @@ def test_wait_in_a_cell_of_a_notebook_is_not_warned_of(make_supervisor, told, mo
     assert not told("blocks the event loop")
 
     async def in_a_task():
-        return background_task(lambda: threading.Event().wait(0.01), supervisor=supervisor)().value()
+        return background_task(lambda: threading.Event().wait(0.01),
+                               supervisor=supervisor)().value()
 
     background_task(in_a_task, supervisor=supervisor)().value(PATIENCE)
     assert told("blocks the event loop")
@@ -668,7 +697,7 @@ def test_wait_in_a_loop_for_a_task_that_has_ended_is_not_warned_of(make_supervis
     assert not told("event loop")
 
 
-# -- what only other code can end --------------------------------------------------------------------------
+# -- what only other code can end ------------------------------------------------------------------
 
 HANDLES = {
     "wait": lambda handle: handle.wait(0.01),
@@ -681,7 +710,8 @@ HANDLES = {
 
 @pytest.mark.parametrize("kind", [ThreadQueue, ProcessQueue])
 @pytest.mark.parametrize("way", HANDLES)
-def test_wait_for_a_handle_of_a_queue_that_was_not_started_is_warned_of_once(make_supervisor, told, way, kind):
+def test_wait_for_a_handle_of_a_queue_that_was_not_started_is_warned_of_once(make_supervisor, told,
+                                                                             way, kind):
     queue = kind(supervisor=make_supervisor())
     handle = queue.submit(abs, -1)
     for _ in range(2):
@@ -815,7 +845,7 @@ def test_coroutines_that_leave_a_place_of_their_queue_are_not_warned_of(make_sup
     assert not told("places")
 
 
-# -- errors that nobody looked at --------------------------------------------------------------------------
+# -- errors that nobody looked at ------------------------------------------------------------------
 
 
 def fail(number=0):
@@ -916,12 +946,15 @@ PROGRAM = """
 @pytest.mark.slow
 @pytest.mark.gate
 @pytest.mark.parametrize("through_a_listener", [False, True])
-def test_errors_that_a_program_did_not_look_at_are_logged_when_it_ends(tmp_path, through_a_listener):
+def test_errors_that_a_program_did_not_look_at_are_logged_when_it_ends(tmp_path,
+                                                                       through_a_listener):
     program, log = tmp_path / "program.py", tmp_path / "log"
     program.write_text(textwrap.dedent(PROGRAM))
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    ended = subprocess.run([sys.executable, str(program), str(log), *["listener"] * through_a_listener], timeout=60,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ, PYTHONPATH=root))
+    ended = subprocess.run([sys.executable, str(program), str(log),
+                            *["listener"] * through_a_listener], timeout=60,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           env=dict(os.environ, PYTHONPATH=root))
     assert (ended.returncode, ended.stdout) == (0, b"")
     text = log.read_text()
     for name in ("global", "closure", "cycle", "process", "loop", "late", "queue"):
@@ -952,6 +985,7 @@ def test_error_of_a_task_in_a_pool_process_is_logged_when_the_process_ends(tmp_p
             outer().value()
     """))
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    ended = subprocess.run([sys.executable, str(program)], timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ended = subprocess.run([sys.executable, str(program)], timeout=60, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT,
                            env=dict(os.environ, PYTHONPATH=root))
     assert ended.stdout.count(b"log: task boom") == 1 and b"ValueError: inner" in ended.stdout
