@@ -112,7 +112,6 @@ LAYERS = [
         "queues.bound",
         "queues.checkpoint",
         "queues.config",
-        "queues.fronts",
         "queues.handles",
         "queues.hooks",
         "queues.submission",

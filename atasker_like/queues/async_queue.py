@@ -18,10 +18,9 @@ from ..waiting import _co_as_completed
 from .base import TaskQueue
 from .calls import check_names, is_async_iterable, iter_calls, merge
 from .checkpoint import records_of
-from .fronts import call_after_hooks
 from .groups import TaskGroup
 from .handles import LoopCall, TaskHandle, make_handles
-from .hooks import log_hook
+from .hooks import call_after_hooks, log_hook
 from .wait_group import WaitGroup
 
 TYPE_CHECKING = False

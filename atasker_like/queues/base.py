@@ -20,14 +20,15 @@ from time import perf_counter
 
 from .._checks import in_seconds
 from .._log import log
+from ..engine.callbacks import add_callback, call_late
 from ..engine.current import current_task
+from ..engine.lanes import Lane
 from ..engine.result import Failure
 from ..engine.task import COMPLETED, STARTED, Task
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
 from ..pools.base import cancel_many
 from .calls import InitializerState
 from .config import FAIL_POLICIES, one_of
-from .fronts import add_first_callback, make_lane
 from .handles import result_of
 from .hooks import Hooks
 from .submission import Batch, Submitter
@@ -65,7 +66,9 @@ class TaskQueue(Submitter):
 
     def _reset(self, started: bool = False) -> None:
         super()._reset(started)
-        self._lane: Any = make_lane(self.workers, self.rate, self.burst, self.size or None, self.on_full)
+        self._lane: Any = Lane("of a queue", limit=self.workers, rate=self.rate, burst=self.burst,
+                               size=self.size or None, on_full=self.on_full)
+        self._lane.pause()
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         self._lane.refusal = partial(_refusal, weakref.ref(self))
         # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
@@ -104,7 +107,7 @@ class TaskQueue(Submitter):
                 task._more().callbacks = [self._task_done, *(task._more().callbacks or ())]
                 self._callbacks.add_submitting(task)
             else:
-                add_first_callback(task, self._task_done)
+                _add_first_callback(task, self._task_done)
 
     def _task_done(self, task: Task[Any]) -> None:
         """With fail_first: a done callback of every task."""
@@ -496,6 +499,15 @@ def _refusal(reference: Callable[[], TaskQueue | None]) -> Exception | None:
             if thread == own and queue._is_refused(submission):
                 return queue._refused()
     return None
+
+
+def _add_first_callback(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
+    """:meth:`Task.add_done_callback`, before the other callbacks: these may wait for what this one does."""
+    pool: Any = task._spec.pool
+    if pool.busy_here():
+        pool.elsewhere(_add_first_callback, task, callback)
+    elif not add_callback(task, callback, first=True):
+        call_late(task, callback)
 
 
 _queues: weakref.WeakSet[TaskQueue] = weakref.WeakSet()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .base import TaskQueue
 
-__all__ = ["Hooks", "log_hook"]
+__all__ = ["Hooks", "call_after_hooks", "log_hook"]
 
 
 class Hooks:
@@ -52,3 +52,13 @@ def log_hook(name: str, call: Callable[[], Any]) -> None:
         call()
     except BaseException:
         log.exception("%s of a queue raised; the task itself is not touched", name)
+
+
+def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:
+    """Have a call made behind the hooks of tasks of a pool that have ended by now, and of those that have taken its place;
+    False, and no call, when none are to be called."""
+    while pool is not None:
+        if pool.tell_behind(call):
+            return True
+        pool = pool.successor
+    return False

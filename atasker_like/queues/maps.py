@@ -7,7 +7,6 @@ from ..waiting import as_completed
 from .async_queue import AsyncQueue
 from .calls import is_async_iterable, merge
 from .config import ARGUMENTS
-from .fronts import call_at
 from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Iterator, TypeVar
 
     from .._checks import Seconds
+    from ..supervisor.supervisor import TaskSupervisor
     from .handles import TaskHandle
     from .summary import RunSummary
 
@@ -45,6 +45,20 @@ def _timeout_error(queue: Any) -> ExecutionError:
                           "have succeeded, or are cancelled", ())
 
 
+def _call_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None]) -> Callable[[], None]:
+    """Have a pool thread make a call at a point of the monotonic clock; return what takes that back, unless it is under
+    way.
+
+    :raises SupervisorStoppedError: the supervisor has been stopped.
+    """
+    if not supervisor._supervisor_parts.state.is_running():
+        supervisor._supervisor_parts.pools.ensure_started()       # as the first task does
+    timer = supervisor._supervisor_parts.pools.timer
+    timer.start()
+    entry = timer.call_at(deadline, supervisor._supervisor_parts.pools.threads.beside, call)
+    return lambda: timer.cancel(entry)
+
+
 def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
          options: dict[str, Any]) -> tuple[Any, ...]:
     arguments, options = _split_options(options)
@@ -57,7 +71,7 @@ def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any],
         if queue.size:
             queue.start()           # it takes more only when it runs
             if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
-                cancel_accepted = call_at(queue.supervisor, deadline, queue._on_timeout)
+                cancel_accepted = _call_at(queue.supervisor, deadline, queue._on_timeout)
         try:
             handles = queue.map(fn, items, opts=opts, **resumed)
         except ClosedError:

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Coroutine
 from contextvars import copy_context
 from itertools import chain, count, filterfalse
+from sys import maxsize
 from threading import get_ident
 from time import perf_counter
 
 from .._checks import runs_when_called
 from .._inspect import has_method, is_coroutine_function, open_parameters, shown
+from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
 from ..engine.result import Failure
 from ..engine.spec import undecorated
@@ -22,7 +24,6 @@ from .calls import (DEFAULT_PRIORITY, PLAIN, InitializedCall, InitializerState, 
                     iter_calls, merge, report_errors)
 from .checkpoint import records_of
 from .config import QueueConfig
-from .fronts import cancel_accepted, make_spec, make_tasks, may_block
 from .handles import make_handles
 
 TYPE_CHECKING = False
@@ -253,8 +254,18 @@ class Submitter(QueueConfig):
         target = self._add_initializer(function)
         if self._policy == "fail_first":
             target = self._add_failure_report(target)
-        return make_spec(self.supervisor, self._lane, target, self.tt, options.replace(priority=self.pool_priority), rank,
-                         self._hooks, loop)
+        options = options.replace(priority=self.pool_priority)
+        spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane, rank=rank,
+                                         hooks=self._hooks)
+        if self.tt == TT_MP and isinstance(target, InitializedCall):
+            # Pickled once and kept by the processes, as plain functions are: it does not change.
+            from ..pools.process.child import pickle_target
+
+            try:
+                spec.blob = pickle_target(target)
+            except Exception:
+                pass            # each of its tasks fails with the reason
+        return spec
 
     def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Put the initializer in front of a function, if there is one."""
@@ -275,7 +286,7 @@ class Submitter(QueueConfig):
             for chunk in chunks:
                 # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
                 # who cancels them, must find them.
-                waits = self.on_full == "block" and len(chunk) > 1 and may_block(spec)
+                waits = self.on_full == "block" and len(chunk) > 1 and _may_block(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
                     self._submit_together(spec, calls, page, accepted, aborts, base)
             # Not before: meanwhile the garbage collector would go through them again and again.
@@ -303,7 +314,7 @@ class Submitter(QueueConfig):
                 # One call of C, so that no interrupt comes between having the tasks run and knowing them.
                 tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,), (first,))))
             else:
-                tasks += make_tasks(spec, _without_known_by(calls))
+                tasks += _make_tasks(spec, _without_known_by(calls))
                 if page is not None:
                     entered, tasks = self._resume(spec, calls, tasks, page)
                 number_tasks(entered, first)
@@ -391,7 +402,7 @@ class Submitter(QueueConfig):
         :raises QueueFullError: that is the reason; in the words of a queue.
         """
         try:
-            accepted, others = cancel_accepted(tasks)
+            accepted, others = _cancel_accepted(tasks)
             # No comprehension: see _without_known_by().
             begun = list(filter(Task._has_started, accepted))
             if begun:
@@ -453,3 +464,26 @@ def _without_known_by(calls: list[Call]) -> list[Any]:
     # Not in the try statement of the caller: from 3.12 on a comprehension is inlined, and
     # an interrupt at its end passes by the except clause that surrounds it.
     return [one.call if type(one) is Keyed else one for one in calls]
+
+
+def _make_tasks(spec: TaskSpec, calls: list[Call]) -> list[Task[Any]]:
+    """Make tasks of calls, which are still to be submitted."""
+    context = copy_context()        # each attempt has a copy of its own
+    return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context) for call in calls]
+
+
+def _may_block(spec: TaskSpec) -> bool:
+    """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
+    return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
+
+
+def _cancel_accepted(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
+    """Their submission is about to raise: cancel those that have been accepted, from the last to the first. Return them,
+    and those that have not been, in order."""
+    accepted: list[Task[Any]] = []
+    others: list[Task[Any]] = []
+    for task in tasks:
+        live = task._spec.pool.registry.live            # type: ignore[attr-defined]
+        (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task else others).append(task)
+    cancel_many(accepted)
+    return accepted, others

@@ -10,10 +10,9 @@ from ..engine.task import FINAL
 from ..errors import InvalidTypeError
 from ..waiting import show_progress
 from .base import TaskQueue
-from .fronts import call_after_hooks
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
-from .hooks import log_hook
+from .hooks import call_after_hooks, log_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

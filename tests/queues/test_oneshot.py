@@ -74,7 +74,7 @@ def test_a_bounded_queue_keeps_its_time(supervisor, gate, kind):
 
 
 def test_a_bounded_queue_whose_time_is_over_before_it_is_filled(supervisor, gate, monkeypatch):
-    monkeypatch.setattr(oneshot, "call_at", lambda supervisor, deadline, call: (call(), call)[1])
+    monkeypatch.setattr(oneshot, "_call_at", lambda supervisor, deadline, call: (call(), call)[1])
     with pytest.raises(ExecutionError, match="before all calls") as caught:
         Aside(tmap, enter, [gate] * 10, size=1, timeout=1e-9, supervisor=supervisor).result()
     assert not caught.value.results
