@@ -718,7 +718,8 @@ def test_wait_for_a_handle_of_a_queue_that_was_not_started_is_warned_of_once(mak
         with pytest.raises(WaitTimeoutError):
             HANDLES[way](handle)
     warning, = told("cannot end by itself")
-    assert f"its {kind.__name__} has not been started; call its run() or start()" in warning and "abs" in warning
+    assert (f"its {kind.__name__} has not been started; call its run() or start()" in warning
+            and "abs" in warning)
     queue.cancel()
 
 

@@ -12,11 +12,13 @@ PATIENCE = 20
 
 #: How a queue is ended.
 ENDS = {"cancel": lambda queue: queue.cancel(), "shutdown": lambda queue: queue.shutdown(),
-        "force": lambda queue: queue.shutdown(force=True), "timeout": lambda queue: queue.run(timeout=0.05)}
+        "force": lambda queue: queue.shutdown(force=True),
+        "timeout": lambda queue: queue.run(timeout=0.05)}
 
 
 class Face:
-    """A queue of any kind, as seen from a thread: what is a coroutine in an AsyncQueue is waited for here."""
+    """A queue of any kind, as seen from a thread: what is a coroutine in an AsyncQueue is waited
+    for here."""
 
     def __init__(self, kind, supervisor, loop=None):
         self.kind = kind
@@ -28,7 +30,8 @@ class Face:
         return self.kind(**arguments)
 
     def do(self, call, *args, **kwargs):
-        """Make a call of a queue's or a handle's, in its loop if it has one, and wait for what it gives."""
+        """Make a call of a queue's or a handle's, in its loop if it has one, and wait for what it
+        gives."""
         if self._loop is None:
             return call(*args, **kwargs)
 

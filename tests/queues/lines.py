@@ -1,4 +1,5 @@
-"""What comes in between two lines: an interrupt or a signal handler, at each line of a call, one after another."""
+"""What comes in between two lines: an interrupt or a signal handler, at each line of a call, one
+after another."""
 import linecache
 import os
 import sys
@@ -10,8 +11,8 @@ PACKAGE = os.path.join(os.path.dirname(atasker_like.__file__), "")
 
 
 def at_line(number, deed, call, part="atasker_like"):
-    """Make a call, and do a deed as its line of that number is about to be run, of those in a part of the package. Return
-    whether it was so long; what either of them raises comes out."""
+    """Make a call, and do a deed as its line of that number is about to be run, of those in a part
+    of the package. Return whether it was so long; what either of them raises comes out."""
     seen, blocks = [0], set()
 
     def trace(frame, event, argument):
@@ -20,7 +21,8 @@ def at_line(number, deed, call, part="atasker_like"):
             return None
         if event == "line" and seen[0] < number:
             if linecache.getline(name, frame.f_lineno).strip().startswith("with "):
-                # The line comes again when the block is left: no signal is seen there, before the lock is free.
+                # The line comes again when the block is left: no signal is seen there, before the
+                # lock is free.
                 place = frame, frame.f_lineno
                 if place in blocks:
                     blocks.discard(place)

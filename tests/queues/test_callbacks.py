@@ -143,7 +143,7 @@ def test_a_cancelled_queue_takes_nothing_of_its_callbacks(inside):
     assert refused.is_set()
 
 
-# -- after the end -----------------------------------------------------------------------------------
+# -- after the end ---------------------------------------------------------------------------------
 
 
 def test_a_callback_added_to_an_ended_task_has_returned(supervisor):
@@ -195,7 +195,8 @@ def test_a_callback_whose_loop_is_closed_holds_up_no_later_run(supervisor):
     async def first():
         handle = queue.submit(co_one)
         await queue.run()
-        call = LoopCall(handle.task, lambda task: None)     # as one that was posted, and never came to be called
+        # as one that was posted, and never came to be called
+        call = LoopCall(handle.task, lambda task: None)
         call.group.add(call)
 
     async def second():
@@ -220,7 +221,7 @@ def test_a_callback_for_a_closed_loop_is_called_by_the_thread_that_ends_the_task
     assert called == [handle]
 
 
-# -- callbacks that wait for their queue -------------------------------------------------------------
+# -- callbacks that wait for their queue -----------------------------------------------------------
 
 
 HOW = {"join": lambda queue: queue.join(), "shutdown": lambda queue: queue.shutdown(),
@@ -304,7 +305,8 @@ def test_a_callback_in_a_loop_may_start_a_coroutine_that_waits_for_its_queue(cor
             joined.append(True)
 
         started = []
-        queue.submit(co_same, 1).add_done_callback(lambda handle: started.append(asyncio.ensure_future(join())))
+        handle = queue.submit(co_same, 1)
+        handle.add_done_callback(lambda handle: started.append(asyncio.ensure_future(join())))
         await queue.run()
         await asyncio.wait_for(started[0], PATIENCE)
         return joined
@@ -312,11 +314,12 @@ def test_a_callback_in_a_loop_may_start_a_coroutine_that_waits_for_its_queue(cor
     assert coroutines.do(main) == [True]
 
 
-# -- callbacks that submit without end ---------------------------------------------------------------
+# -- callbacks that submit without end -------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_callback_that_submits_without_end_is_ended_by_the_time_of_the_run(inside, monkeypatch, caplog):
+def test_a_callback_that_submits_without_end_is_ended_by_the_time_of_the_run(inside, monkeypatch,
+                                                                             caplog):
     monkeypatch.setattr(base, "MANY_ROUNDS", 5)
     queue = inside.make()
     submitted = []
@@ -350,7 +353,7 @@ def test_a_callback_that_submits_without_end_is_ended_by_cancel(threads, monkeyp
     ending.result()
 
 
-# -- callbacks and interrupts ------------------------------------------------------------------------
+# -- callbacks and interrupts ----------------------------------------------------------------------
 
 
 def test_callbacks_of_a_task_whose_cancelling_is_interrupted_are_called_once(supervisor):

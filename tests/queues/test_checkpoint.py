@@ -31,14 +31,18 @@ def checkpoint(path):
 
 def test_what_succeeded_is_handed_back(face, checkpoint):
     first = face.make()
-    face.do(partial(first.map, face.function("fail_at"), [(n, 1) for n in range(3)], checkpoint=checkpoint))
+    face.do(partial(first.map, face.function("fail_at"), [(n, 1) for n in range(3)],
+                    checkpoint=checkpoint))
     assert face.run(first).succeeded == 2 and len(checkpoint) == 2
     again = face.make()
-    handles = face.do(partial(again.map, face.function("fail_at"), [(n, 1) for n in range(4)], checkpoint=checkpoint))
+    handles = face.do(partial(again.map, face.function("fail_at"), [(n, 1) for n in range(4)],
+                              checkpoint=checkpoint))
     assert [handle.done() for handle in handles] == [True, False, True, False]
-    assert [handles[0].value(), handles[2].result().value, handles[0].attempts, handles[0].status] == [0, 2, 0, "succeeded"]
+    assert ([handles[0].value(), handles[2].result().value, handles[0].attempts, handles[0].status]
+            == [0, 2, 0, "succeeded"])
     summary = face.run(again)
-    assert [result.attempts for result in summary.results] == [0, 1, 0, 1]      # a failure runs again
+    # a failure runs again
+    assert [result.attempts for result in summary.results] == [0, 1, 0, 1]
     assert summary.values == (0, 2, 3) and summary.failed == 1
     assert len(checkpoint) == 3
 
@@ -46,7 +50,8 @@ def test_what_succeeded_is_handed_back(face, checkpoint):
 def test_a_group_too(face, checkpoint):
     for attempts in ((1, 1, 1), (0, 0, 0)):
         queue = face.make()
-        group = face.do(partial(queue.group, face.function("double"), [1, 2], checkpoint=checkpoint))
+        group = face.do(partial(queue.group, face.function("double"), [1, 2],
+                                checkpoint=checkpoint))
         mixed = face.do(partial(queue.group, [(face.function("add"), 1, 2)], checkpoint=checkpoint))
         face.run(queue)
         assert face.do(group.values) == (2, 4) and face.do(mixed.values) == (3,)
@@ -58,14 +63,16 @@ def test_a_bound_task_too(threads, checkpoint):
     bound = queue.task(name="bound")(functions.double)
     bound.map([1], checkpoint=checkpoint)
     queue.run()
-    assert tmap(functions.double, [1], checkpoint=checkpoint, supervisor=threads.make().supervisor) == (2,)
+    assert tmap(functions.double, [1], checkpoint=checkpoint,
+                supervisor=threads.make().supervisor) == (2,)
     assert len(checkpoint) == 1
 
 
 @pytest.mark.slow
 def test_with_the_one_shot_helpers(supervisor, checkpoint):
     assert tmap(functions.double, [1, 2], supervisor=supervisor, checkpoint=checkpoint) == (2, 4)
-    assert pmap(functions.double, [1, 2, 3], supervisor=supervisor, checkpoint=checkpoint) == (2, 4, 6)
+    assert (pmap(functions.double, [1, 2, 3], supervisor=supervisor, checkpoint=checkpoint)
+            == (2, 4, 6))
     assert run(amap(functions.co_double, [1], supervisor=supervisor, checkpoint=checkpoint)) == (2,)
     assert len(checkpoint) == 4         # the coroutine function is another one
 
@@ -73,7 +80,8 @@ def test_with_the_one_shot_helpers(supervisor, checkpoint):
 def test_everything_is_kept_when_the_run_has_ended(inside, checkpoint):
     for number in range(10):
         queue = inside.make()
-        inside.do(partial(queue.map, inside.function("add"), [(number, n) for n in range(10)], checkpoint=checkpoint))
+        inside.do(partial(queue.map, inside.function("add"), [(number, n) for n in range(10)],
+                          checkpoint=checkpoint))
         inside.run(queue)
         assert len(checkpoint) == 10 * (number + 1)
 
@@ -98,8 +106,10 @@ def test_a_function_is_known_behind_what_a_queue_puts_in_front(threads, checkpoi
 
 @pytest.mark.parametrize("one, other, equal", [
     (("ab" * 2, "abab"), ("abab", "abab"), True), ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
-    ({"x", "yy", "zzz"}, {"zzz", "yy", "x"}, True), (1, 1.0, False), (1, True, False), ("1", 1, False), (("a", "b"), ("ab",), False),
-    ([1], (1,), False), (b"a", "a", False), (Point(1, 2), Point(1, 2), True), (Point(1, 2), (1, 2), False), ((1, (2,)), (1, 2), False),
+    ({"x", "yy", "zzz"}, {"zzz", "yy", "x"}, True), (1, 1.0, False), (1, True, False),
+    ("1", 1, False), (("a", "b"), ("ab",), False),
+    ([1], (1,), False), (b"a", "a", False), (Point(1, 2), Point(1, 2), True),
+    (Point(1, 2), (1, 2), False), ((1, (2,)), (1, 2), False),
     (None, "None", False), ("a:1", "a", False), ([[], [1]], [[1], []], False)])
 def test_inputs_are_known_by_their_values(one, other, equal):
     assert (spell(one) == spell(other)) is equal
@@ -107,16 +117,21 @@ def test_inputs_are_known_by_their_values(one, other, equal):
 
 @pytest.mark.slow
 def test_spelling_is_the_same_in_another_process():
-    value = [{"k": {"a", "b", "c", "d"}, "j": (1.5, None, b"x")}, frozenset("abcdef"), Point("a", "b")]
+    value = [{"k": {"a", "b", "c", "d"}, "j": (1.5, None, b"x")}, frozenset("abcdef"),
+             Point("a", "b")]
     code = ("from tests.queues.test_checkpoint import Point, spell; "
-            "print(spell([{'j': (1.5, None, b'x'), 'k': set('dcba')}, frozenset('fedcba'), Point('a', 'b')]).hex())")
+            "print(spell([{'j': (1.5, None, b'x'), 'k': set('dcba')}, frozenset('fedcba'), "
+            "Point('a', 'b')]).hex())")
     for seed in "1", "2":
-        out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=30, check=True,
+        out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=30,
+                             check=True,
                              env=dict(os.environ, PYTHONHASHSEED=seed)).stdout.decode()
         assert out.strip() == spell(value).hex()
 
 
-@pytest.mark.parametrize("settings", [{}, {"fail_policy": "fail_first"}, {"fail_policy": "fail_first", "initializer": int}],
+@pytest.mark.parametrize("settings",
+                         [{}, {"fail_policy": "fail_first"},
+                          {"fail_policy": "fail_first", "initializer": int}],
                          ids=["plain", "fail_first", "both"])
 def test_what_cannot_be_known_again(threads, checkpoint, settings):
     queue = threads.make(**settings)
@@ -156,7 +171,7 @@ def test_closed_while_a_run_goes_on(threads, checkpoint, caplog):
     assert "closed" in repr(checkpoint) and bool(checkpoint)
 
 
-# -- the file ----------------------------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 
 
 def test_the_file_is_for_its_user_alone(path, checkpoint):
@@ -180,8 +195,11 @@ def test_a_file_that_is_no_database(path):
     assert caught.value.filename == path
 
 
-@pytest.mark.parametrize("statement, words", [("CREATE TABLE mine (x)", "not a checkpoint"), ("PRAGMA application_id=5", "not a checkpoint"),
-                                              ("PRAGMA application_id=1952671851; PRAGMA user_version=7", "version 7")])
+@pytest.mark.parametrize("statement, words",
+                         [("CREATE TABLE mine (x)", "not a checkpoint"),
+                          ("PRAGMA application_id=5", "not a checkpoint"),
+                                              ("PRAGMA application_id=1952671851; PRAGMA "
+                                               "user_version=7", "version 7")])
 def test_a_database_of_something_else(path, statement, words):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(statement)
@@ -251,12 +269,13 @@ def note(path, number):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path, path):
-    """Killed again and again, in the middle of whatever it was writing: nothing that was kept is run again, and nothing
-    is missing in the end."""
+    """Killed again and again, in the middle of whatever it was writing: nothing that was kept is
+    run again, and nothing is missing in the end."""
     trace = str(tmp_path / "trace")
     kept = 0
     for number in range(4):
-        with subprocess.Popen([sys.executable, "-c", PROGRAM, path, trace], stdout=subprocess.PIPE) as program:
+        with subprocess.Popen([sys.executable, "-c", PROGRAM, path, trace],
+                              stdout=subprocess.PIPE) as program:
             found = int(program.stdout.readline())
             assert found >= kept
             # As soon as so many more are in the file, by what the file itself says.
@@ -267,7 +286,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, path):
                     program.send_signal(signal.SIGKILL)
                     break
             program.wait(20)
-    out = subprocess.run([sys.executable, "-c", PROGRAM, path, trace], stdout=subprocess.PIPE, timeout=50, check=True).stdout.split()
+    out = subprocess.run([sys.executable, "-c", PROGRAM, path, trace], stdout=subprocess.PIPE,
+                         timeout=50, check=True).stdout.split()
     assert int(out[0]) >= kept >= 100 and out[1:] == [b"ended", b"2000"]
     known, ran = set(), []
     with open(trace) as file:
@@ -294,7 +314,8 @@ def test_only_what_is_missing_is_submitted(threads, checkpoint, supervisor):
 
 def test_calls_of_one_function_in_a_group_look_at_it_once(threads, checkpoint, monkeypatch):
     queue, pages, make = threads.make(), [], checkpoint.page
-    monkeypatch.setattr(checkpoint, "page", lambda function: pages.append(function) or make(function))
+    monkeypatch.setattr(checkpoint, "page", lambda function: pages.append(function)
+                        or make(function))
     queue.group([(abs, -1), (abs, -2), (str, 3)], checkpoint=checkpoint)
     assert threads.run(queue).values == (1, 2, "3")
     assert len(pages) == 2

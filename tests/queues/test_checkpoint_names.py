@@ -51,7 +51,8 @@ def test_a_key_function_says_what_an_input_is_known_by(called):
 def test_keys_and_calls_stay_together_in_a_bounded_queue(supervisor, size):
     with Checkpoint() as checkpoint:
         for _ in range(2):
-            values = run(amap(co_double, range(30), size=size, workers=1, checkpoint=checkpoint, key=str, supervisor=supervisor))
+            values = run(amap(co_double, range(30), size=size, workers=1, checkpoint=checkpoint,
+                              key=str, supervisor=supervisor))
             assert values == tuple(range(0, 60, 2))
         assert checkpoint.count() == 30
 
@@ -69,7 +70,8 @@ def test_what_has_no_name_needs_a_namespace(supervisor, function):
         with pytest.raises(InvalidTypeError, match="namespace="):
             tmap(function, [3], checkpoint=checkpoint, supervisor=supervisor)
         first = tmap(function, [3], checkpoint=checkpoint, namespace="mine", supervisor=supervisor)
-        assert tmap(fail_at_one, [3], checkpoint=checkpoint, namespace="mine", supervisor=supervisor) == first
+        assert tmap(fail_at_one, [3], checkpoint=checkpoint, namespace="mine",
+                    supervisor=supervisor) == first
         assert checkpoint.namespaces() == ("mine",)
 
 
@@ -79,15 +81,18 @@ def test_count_namespaces_and_clear(supervisor):
         tmap(double, [1, 2, 3], checkpoint=checkpoint, namespace="v2", supervisor=supervisor)
         own = f"{double.__module__}.double"
         assert checkpoint.namespaces() == tuple(sorted([own, "v2"]))
-        assert (checkpoint.count(), checkpoint.count("v2"), checkpoint.count(double), checkpoint.count(own)) == (5, 3, 2, 2)
+        assert (checkpoint.count(), checkpoint.count("v2"), checkpoint.count(double),
+                checkpoint.count(own)) == (5, 3, 2, 2)
         assert checkpoint.clear("nothing") == 0 and checkpoint.clear("v2") == 3
-        assert checkpoint.namespaces() == (own,) and checkpoint.clear() == 2 and checkpoint.count() == 0
+        assert (checkpoint.namespaces() == (own,) and checkpoint.clear() == 2
+                and checkpoint.count() == 0)
 
 
 def test_without_values_what_has_succeeded_is_not_run_again(called, tmp_path):
     with Checkpoint(tmp_path / "file", store_values=False) as checkpoint:
         assert called(double, [1, 2], checkpoint=checkpoint, namespace="n") == ((2, 4), 2)
-        assert called(double, [1, 2, 3], checkpoint=checkpoint, namespace="n") == ((None, None, 6), 1)
+        assert (called(double, [1, 2, 3], checkpoint=checkpoint, namespace="n")
+                == ((None, None, 6), 1))
     with closing(sqlite3.connect(str(tmp_path / "file"))) as database:
         assert {value for value, in database.execute("SELECT value FROM done")} == {b""}
 
@@ -111,15 +116,17 @@ def test_a_file_of_the_version_before_is_used(tmp_path, supervisor):
         checkpoint._execute("DROP TABLE users")
     with Checkpoint(path) as checkpoint:
         assert tmap(double, [1], checkpoint=checkpoint, supervisor=supervisor) == (2,)
-        assert tmap(double, [1], checkpoint=checkpoint, namespace="n", supervisor=supervisor) == (2,)
+        assert (tmap(double, [1], checkpoint=checkpoint, namespace="n", supervisor=supervisor)
+                == (2,))
 
 
-# -- bad input ---------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 def test_a_key_function_that_raises_is_told_with_the_item(supervisor):
     queue = ThreadQueue(supervisor=supervisor)
-    with Checkpoint() as checkpoint, pytest.raises(InvalidArgumentError, match="KeyError.*item 1.*'b'") as caught:
+    with Checkpoint() as checkpoint, pytest.raises(InvalidArgumentError, match="KeyError.*item "
+                                                                               "1.*'b'") as caught:
         queue.map(same, [{"a": 1}, {"b": 2}], checkpoint=checkpoint, key=lambda row: row["a"])
     assert isinstance(caught.value.__cause__, KeyError)
     assert queue.stats["pending"] == 0
@@ -127,8 +134,11 @@ def test_a_key_function_that_raises_is_told_with_the_item(supervisor):
 
 @pytest.mark.parametrize("made", [[1], {"a": 1}, {1}])
 def test_a_key_that_cannot_be_hashed_is_refused(supervisor, made):
-    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="item 0, which cannot be hashed; return a string"):
-        ThreadQueue(supervisor=supervisor).map(same, [1], checkpoint=checkpoint, key=lambda item: made)
+    with Checkpoint() as checkpoint, pytest.raises(InvalidTypeError, match="item 0, which cannot "
+                                                                           "be hashed; return a "
+                                                                           "string"):
+        ThreadQueue(supervisor=supervisor).map(same, [1], checkpoint=checkpoint,
+                                               key=lambda item: made)
 
 
 def test_unhashable_key_of_an_async_item_is_refused_with_its_position(supervisor):
@@ -147,17 +157,21 @@ def test_unhashable_key_of_an_async_item_is_refused_with_its_position(supervisor
 
 
 @pytest.mark.parametrize("call", [
-    lambda queue: queue.submit(same, 1, group_id=[1]), lambda queue: queue.map(same, [1], group_id=[1]),
-    lambda queue: queue.group(same, [1], group_id=[1]), lambda queue: queue.task(group_id=[1])(same),
+    lambda queue: queue.submit(same, 1, group_id=[1]),
+    lambda queue: queue.map(same, [1], group_id=[1]),
+    lambda queue: queue.group(same, [1], group_id=[1]),
+    lambda queue: queue.task(group_id=[1])(same),
 ], ids=["submit", "map", "group", "task"])
 def test_unhashable_group_id_is_refused_at_the_call(supervisor, call):
     queue = ThreadQueue(supervisor=supervisor)
-    with pytest.raises(InvalidTypeError, match=r"group_id takes a value that can be hashed, not \[1\]"):
+    with pytest.raises(InvalidTypeError, match=r"group_id takes a value that can be hashed, not "
+                                               r"\[1\]"):
         call(queue)
     assert queue.stats["submitted"] == 0
 
 
-@pytest.mark.parametrize("options, word", [({"key": str}, "checkpoint="), ({"namespace": "n"}, "checkpoint=")])
+@pytest.mark.parametrize("options, word",
+                         [({"key": str}, "checkpoint="), ({"namespace": "n"}, "checkpoint=")])
 def test_key_and_namespace_need_a_checkpoint(supervisor, options, word):
     with pytest.raises(InvalidTypeError, match=word):
         tmap(same, [1], supervisor=supervisor, **options)
@@ -183,6 +197,7 @@ def test_two_functions_in_one_namespace_are_told_of(tmp_path, supervisor, caplog
         [message] = caplog.messages
         for part in ("'step'", "functions.double", "functions.same", "clear('step')"):
             assert part in message
-        tmap(double, [3], checkpoint=one, supervisor=supervisor)        # without a namespace, each has its own
+        # without a namespace, each has its own
+        tmap(double, [3], checkpoint=one, supervisor=supervisor)
         tmap(same, [3], checkpoint=other, supervisor=supervisor)
         assert len(caplog.messages) == 1 and one.count(double) == one.count(same) == 1

@@ -1,4 +1,5 @@
-"""Queues that are ended, reset or waited for in the midst of something: they come to their end, and lose nothing."""
+"""Queues that are ended, reset or waited for in the midst of something: they come to their end, and
+lose nothing."""
 import asyncio
 import threading
 import time
@@ -12,7 +13,7 @@ from atasker_like.queues import async_queue as coroutines
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import co_one, fail_at_one
 
-# -- blocks that are left in the midst of it --------------------------------------------------------------
+# -- blocks that are left in the midst of it -------------------------------------------------------
 
 
 def test_an_interrupted_block_cancels_its_tasks(supervisor, monkeypatch):
@@ -54,7 +55,7 @@ def test_a_block_whose_clean_end_is_cancelled_cancels_its_tasks(supervisor):
     asyncio.run(main())
 
 
-# -- reset, clear_results ----------------------------------------------------------------------------
+# -- reset, clear_results --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["continue", "fail_first"])
@@ -94,7 +95,8 @@ def test_a_reset_does_not_hold_up_who_waits_for_hooks(supervisor, monkeypatch):
         queue.submit(co_one)
         await queue.run()
         behind = []
-        monkeypatch.setattr(coroutines, "call_after_hooks", lambda pool, call: (behind.append(call), True)[1])
+        monkeypatch.setattr(coroutines, "call_after_hooks", lambda pool,
+                            call: (behind.append(call), True)[1])
         joined = asyncio.ensure_future(queue.join())
         await asyncio.sleep(0)
         queue.reset()
@@ -162,7 +164,7 @@ def test_results_may_be_cleared_while_others_wait_for_the_end(supervisor):
     shut.result()
 
 
-# -- failures that come late -------------------------------------------------------------------------
+# -- failures that come late -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["task", "run", "completed"])
@@ -232,7 +234,7 @@ def test_a_task_that_exits_is_a_first_failure_too(supervisor):
     assert started == [0]
 
 
-# -- hooks, and tasks that end their queue -----------------------------------------------------------
+# -- hooks, and tasks that end their queue ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["shutdown", "force", "join", "cancel"])
@@ -254,7 +256,8 @@ def test_a_hook_may_end_its_queue(supervisor, what):
     assert sorted(told) == sorted(names) and time.monotonic() - began < PATIENCE / 2
 
 
-@pytest.mark.parametrize("settings", [{}, {"fail_policy": "fail_first"}, {"on_complete": lambda result: None}],
+@pytest.mark.parametrize("settings",
+                         [{}, {"fail_policy": "fail_first"}, {"on_complete": lambda result: None}],
                          ids=["plain", "fail_first", "hooks"])
 def test_a_task_that_joins_its_own_queue_does_not_wait_for_itself(inside, settings):
     queue = inside.make(**settings)
@@ -282,7 +285,9 @@ def test_a_queue_inside_of_any_task_waits_for_its_hooks_and_its_checkpoint(super
     def use():
         told = []
         with Checkpoint(":memory:") as checkpoint:
-            with ThreadQueue(supervisor=supervisor, on_complete=lambda result: (time.sleep(0.05), told.append(result))) as queue:
+            with ThreadQueue(supervisor=supervisor,
+                             on_complete=lambda result: (time.sleep(0.05),
+                                                         told.append(result))) as queue:
                 queue.map(lambda_free, [Slow(), Slow()], checkpoint=None)
                 queue.map(slow_value, [1, 2], checkpoint=checkpoint)
             return len(told), len(checkpoint)
@@ -330,7 +335,8 @@ def test_hooks_that_are_on_their_way_into_the_loop_are_waited_for(supervisor):
         for number in range(1, 21):
             await queue.submit(co_one)
             deadline = time.monotonic() + PATIENCE
-            while queue._pool._calling and time.monotonic() < deadline:     # the loop stands still meanwhile
+            # the loop stands still meanwhile
+            while queue._pool._calling and time.monotonic() < deadline:
                 time.sleep(0.001)
             await queue.join()
             assert len(told) == number
@@ -361,7 +367,8 @@ def test_join_of_a_queue_of_coroutines_keeps_its_time(supervisor):
 def test_current_task_of_another_queue_is_waited_for(supervisor):
     """A task of one queue that shuts down another one waits for all of that."""
     told = []
-    inner = ThreadQueue(supervisor=supervisor, on_complete=lambda result: (time.sleep(0.05), told.append(current_task())))
+    inner = ThreadQueue(supervisor=supervisor,
+                        on_complete=lambda result: (time.sleep(0.05), told.append(current_task())))
 
     def body():
         with inner:

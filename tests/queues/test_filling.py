@@ -1,4 +1,5 @@
-"""Queues that are ended, or that refuse, while calls are being submitted: nothing is lost, and nothing confused."""
+"""Queues that are ended, or that refuse, while calls are being submitted: nothing is lost, and
+nothing confused."""
 import asyncio
 import itertools
 import threading
@@ -14,7 +15,7 @@ from atasker_like.engine.blocking import deadline_of
 from .conftest import ENDS, PATIENCE, Aside
 from .functions import fail_at_one
 
-# -- while calls are being submitted -----------------------------------------------------------------
+# -- while calls are being submitted ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["cancel", "shutdown"])
@@ -73,7 +74,8 @@ def test_endless_items_end_with_the_queue(supervisor, end, size):
     assert some.wait(PATIENCE)
     Aside(ENDS[end], queue).result()
     if end == "timeout":
-        queue.shutdown(force=True)      # the run is over, and the queue is open again for who did not look meanwhile
+        # the run is over, and the queue is open again for who did not look meanwhile
+        queue.shutdown(force=True)
     with pytest.raises(ClosedError):
         mapped.result()
     queue.join(PATIENCE)
@@ -85,7 +87,8 @@ def test_a_failure_ends_a_bounded_queue_that_is_being_filled(supervisor, hooks):
     """Who submits waits for room, in a lane that the failure holds."""
 
     def fill():
-        with ThreadQueue(workers=1, size=2, fail_policy="fail_first", supervisor=supervisor, **hooks) as queue:
+        with ThreadQueue(workers=1, size=2, fail_policy="fail_first", supervisor=supervisor,
+                         **hooks) as queue:
             queue.map(fail_at_one, range(10))
 
     with pytest.raises(ClosedError, match="giving up"):
@@ -121,7 +124,8 @@ class Failing:
 
     def close(self):
         Aside(self.queue.shutdown).result()
-        assert type(self.failing.exception()) in (ValueError, type(None))      # it has been looked at
+        # it has been looked at
+        assert type(self.failing.exception()) in (ValueError, type(None))
 
     def fail(self):
         assert self.go.wait(PATIENCE)
@@ -137,7 +141,8 @@ def wait_until(condition):
 
 @pytest.mark.parametrize("running", [False, True], ids=["started", "run"])
 def test_map_blocked_for_room_at_the_first_failure_starts_no_task(bounded, running, monkeypatch):
-    """Its task is accepted when the failure has made room, and the queue does not know the task yet."""
+    """Its task is accepted when the failure has made room, and the queue does not know the task
+    yet."""
     scene = Failing(bounded, False, running)
     enter, paused = bounded._record_accepted, []
 
@@ -224,7 +229,8 @@ def test_what_a_bounded_map_has_submitted_is_in_the_ledger(supervisor):
     mapped = Aside(queue.map, body, range(100))
     assert running.wait(PATIENCE)
     deadline = time.monotonic() + PATIENCE
-    while len(queue) < 3 and time.monotonic() < deadline:       # the one that runs, and those for which there was room
+    # the one that runs, and those for which there was room
+    while len(queue) < 3 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert queue.active_count == 1 and queue.pending_count == 2
     assert queue.cancel() == 3
@@ -232,7 +238,8 @@ def test_what_a_bounded_map_has_submitted_is_in_the_ledger(supervisor):
     with pytest.raises(ClosedError):
         mapped.result()
     queue.join(PATIENCE)
-    assert queue.stats["succeeded"] <= 1        # the one that ran, which threads cannot be made to end
+    # the one that ran, which threads cannot be made to end
+    assert queue.stats["succeeded"] <= 1
 
 
 def test_a_bounded_pool_does_not_hide_tasks_either():
@@ -248,7 +255,8 @@ def test_a_bounded_pool_does_not_hide_tasks_either():
 
 
 def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, monkeypatch):
-    """Those that are left have been looked up, and it is not closed yet: the moment in which nobody else would see it."""
+    """Those that are left have been looked up, and it is not closed yet: the moment in which nobody
+    else would see it."""
     queue = ThreadQueue(supervisor=supervisor)
     queue.start()
     accepted, looked_up = threading.Event(), threading.Event()
@@ -265,7 +273,9 @@ def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, mon
         has_closed()
 
     gate = threading.Event()
-    busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE) for _ in range(40)]     # it does not start
+    # it does not start
+    busy = [background_task(gate.wait, supervisor=supervisor, priority=0)(PATIENCE)
+            for _ in range(40)]
     monkeypatch.setattr(queue, "_record_accepted", late)
     monkeypatch.setattr(queue, "_finish_closing", close)
     submitted = Aside(queue.submit, abs, -1)
@@ -276,10 +286,11 @@ def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, mon
     assert all(task.value(PATIENCE) for task in busy)
 
 
-# -- refusals ----------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("items", [range(4), [{"number": number} for number in range(4)]], ids=["plain", "keywords"])
+@pytest.mark.parametrize("items", [range(4), [{"number": number} for number in range(4)]],
+                         ids=["plain", "keywords"])
 @pytest.mark.parametrize("hooks", [False, True])
 def test_a_map_that_finds_no_room_leaves_nothing(supervisor, items, hooks):
     async def co_number(number):
@@ -287,7 +298,8 @@ def test_a_map_that_finds_no_room_leaves_nothing(supervisor, items, hooks):
 
     async def main():
         told = []
-        queue = AsyncQueue(size=2, supervisor=supervisor, on_complete=told.append if hooks else None)
+        queue = AsyncQueue(size=2, supervisor=supervisor, on_complete=told.append if hooks
+                           else None)
         with pytest.raises(QueueFullError):
             queue.map(co_number, items)
         queue.submit(co_number, 7)

@@ -19,21 +19,27 @@ from .conftest import PATIENCE
 def test_what_a_handle_shows(face, gate):
     queue = face.make(workers=1)
     before = perf_counter()
-    handle = face.do(partial(queue.submit, face.function("enter"), gate, name="n", priority=1, group_id="g", must_complete=True,
+    handle = face.do(partial(queue.submit, face.function("enter"), gate, name="n", priority=1,
+                             group_id="g", must_complete=True,
                              metadata={"k": 1}))
     other = face.do(queue.submit, face.function("double"), 1)
     assert type(handle) is (TaskHandle if face.is_async else SyncTaskHandle)
-    assert (handle.name, handle.priority, handle.group_id, handle.must_complete, handle.metadata, handle.detached) == (
+    assert (handle.name, handle.priority, handle.group_id, handle.must_complete, handle.metadata,
+            handle.detached) == (
         "n", 1, "g", True, {"k": 1}, False)
-    assert (other.priority, other.must_complete, other.group_id, other.metadata, other.scheduled_for) == (3, False, None, None, None)
+    assert (other.priority, other.must_complete, other.group_id, other.metadata,
+            other.scheduled_for) == (3, False, None, None, None)
     assert before <= handle.created_at <= perf_counter()
-    assert (handle.status, handle.attempts, handle.done(), handle.cancelled()) == ("pending", 0, False, False)
+    assert (handle.status, handle.attempts, handle.done(), handle.cancelled()) == ("pending", 0,
+                                                                                   False, False)
     face.do(queue.start)
     gate.wait_entered()
     assert (handle.status, handle.attempts, other.status) == ("running", 1, "pending")
     gate.open()
     face.do(queue.shutdown)
-    assert (handle.status, handle.done(), handle.exception(), handle.cancel()) == ("succeeded", True, None, False)
+    assert (handle.status, handle.done(), handle.exception(), handle.cancel()) == ("succeeded",
+                                                                                   True, None,
+                                                                                   False)
     assert handle.task.id == handle.task_id and handle.task_id in queue.results[0].task_id
     assert "n " in repr(handle) and "succeeded" in repr(handle)
 
@@ -41,7 +47,8 @@ def test_what_a_handle_shows(face, gate):
 def test_handles_of_one_task_are_equal(threads):
     queue = threads.make()
     handle, other = queue.map(functions.double, [1, 2])
-    assert handle == SyncTaskHandle(handle.task) and hash(handle) == hash(SyncTaskHandle(handle.task))
+    assert (handle == SyncTaskHandle(handle.task)
+            and hash(handle) == hash(SyncTaskHandle(handle.task)))
     assert handle != other and handle != handle.task
     queue.cancel()
 
@@ -50,7 +57,8 @@ def test_a_pending_handle(face):
     queue = face.make()
     handle = face.do(queue.submit, face.function("double"), 1)
     for ask in (handle.result, handle.value, handle.exception):
-        with pytest.raises(asyncio.InvalidStateError if face.is_async else RuntimeError, match="pending"):
+        with pytest.raises(asyncio.InvalidStateError if face.is_async else RuntimeError,
+                           match="pending"):
             ask()
     assert handle.cancel() and not handle.cancel()
 
@@ -73,7 +81,8 @@ def test_a_cancelled_handle(face):
     with pytest.raises(expected, match="cancelled"):
         handle.value()
     assert handle.cancelled() and handle.status == "cancelled" and handle.exception() is None
-    assert handle.result().status == "cancelled" and handle.result().started_at is None and handle.result().duration == 0.0
+    assert (handle.result().status == "cancelled" and handle.result().started_at is None
+            and handle.result().duration == 0.0)
     assert face.do(handle.wait).status == "cancelled"
 
 
@@ -134,7 +143,8 @@ def test_many_waiters_in_many_loops(coroutines, gate):
         waiting[0].cancel()         # one who gives up does not disturb the others
         return (await asyncio.gather(*waiting, return_exceptions=True))[1:]
 
-    threads = [threading.Thread(target=lambda: results.extend(asyncio.run(waiters()))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: results.extend(asyncio.run(waiters())))
+               for _ in range(3)]
     for thread in threads:
         thread.start()
     ready.wait(PATIENCE)
@@ -150,7 +160,8 @@ def test_many_waiting_threads(threads, gate):
     handle = queue.submit(threads.function("enter"), gate, "done")
     queue.start()
     results = []
-    waiting = [threading.Thread(target=lambda: results.append(handle.wait(PATIENCE).value)) for _ in range(5)]
+    waiting = [threading.Thread(target=lambda: results.append(handle.wait(PATIENCE).value))
+               for _ in range(5)]
     for thread in waiting:
         thread.start()
     gate.open()
@@ -186,14 +197,15 @@ def test_done_callbacks(face, caplog):
         handle.add_done_callback(5)
 
 
-# -- in the order of their ends ----------------------------------------------------------------------------------------
+# -- in the order of their ends --------------------------------------------------------------------
 
 
 def test_as_completed_yields_what_was_given(threads, make_gate):
     gates = [make_gate(), make_gate()]
     queue = threads.make()
     queue.start()
-    slow, quick = (queue.submit(threads.function("enter"), gate, number) for number, gate in enumerate(gates))
+    slow, quick = (queue.submit(threads.function("enter"), gate, number) for number,
+                   gate in enumerate(gates))
     plain = background_task(functions.double, supervisor=queue.supervisor)(3)
     plain.wait(PATIENCE)
     order = as_completed([slow, quick, plain], timeout=PATIENCE)
@@ -211,7 +223,8 @@ def test_groups_and_handles_together(threads, iterate):
     group = queue.group(functions.double, [1, 2])
     handles = queue.map(functions.double, [3])
     queue.run()
-    assert sorted(handle.value() for handle in iterate([group, *handles], timeout=PATIENCE)) == [2, 4, 6]
+    assert (sorted(handle.value() for handle in iterate([group, *handles], timeout=PATIENCE))
+            == [2, 4, 6])
     assert sorted(handle.value() for handle in iterate(group, timeout=PATIENCE)) == [2, 4]
     assert sorted(handle.value() for handle in group.as_completed()) == [2, 4]
 
@@ -297,7 +310,8 @@ def test_the_name_of_a_local_function_is_short(face):
     if face.is_async:
         functions_and_names = [(co_double, "co_double"), (Account().co_add, "Account.co_add")]
     else:
-        functions_and_names = [(double, "double"), (Account().add, "Account.add"), (lambda x: x, "<lambda>")]
+        functions_and_names = [(double, "double"), (Account().add, "Account.add"),
+                               (lambda x: x, "<lambda>")]
     handles = [face.do(queue.submit, function, 1) for function, _ in functions_and_names]
     assert [handle.name for handle in handles] == [name for _, name in functions_and_names]
     assert list(face.run(queue).by_name()) == [name for _, name in functions_and_names]

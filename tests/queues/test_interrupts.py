@@ -1,4 +1,5 @@
-"""An interrupt, a signal handler or a fork in the midst of what a queue does: nothing is lost, and nobody waits for ever."""
+"""An interrupt, a signal handler or a fork in the midst of what a queue does: nothing is lost, and
+nobody waits for ever."""
 import os
 import threading
 
@@ -23,16 +24,19 @@ WAYS = {"submit": (lambda queue, run: queue.submit(run, 1), 1),
         "group": (lambda queue, run: queue.group([(run, 1), (run, 2)]), 2)}
 
 
-# -- interrupts --------------------------------------------------------------------------------------
+# -- interrupts ------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.gate
 @pytest.mark.parametrize("way, policy, started, size", [
-    *[(way, *setting) for way in WAYS for setting in [("continue", False, 0), ("fail_first", True, 5)]],
-    *[(way, *setting) for way in ("submit", "map") for setting in [("continue", True, 0), ("fail_first", False, 5)]],
+    *[(way, *setting) for way in WAYS
+      for setting in [("continue", False, 0), ("fail_first", True, 5)]],
+    *[(way, *setting) for way in ("submit", "map")
+      for setting in [("continue", True, 0), ("fail_first", False, 5)]],
 ])
-def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way, policy, started, size):
+def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way, policy, started,
+                                                                size):
     submit, count = WAYS[way]
     ran = []
 
@@ -58,7 +62,8 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
         else:
             queue.run(timeout=PATIENCE)
         assert not queue._callbacks.calls, line
-        seen = [handle for handle in queue.results if handle.status == "succeeded" and handle.name != "abs"]
+        seen = [handle for handle in queue.results if handle.status == "succeeded"
+                and handle.name != "abs"]
         if not raised:
             assert len(ran) == len(seen) == count, line
         elif not started:
@@ -67,7 +72,8 @@ def test_a_submission_that_is_interrupted_at_any_line_is_undone(supervisor, way,
             assert len(ran) <= len(queue.results), line        # those that had begun are counted
         queue.shutdown()
         assert not queue._lane.waiting, line
-        wait_for(lambda: not queue._lane.running, "a function comes back whose task has been given up")
+        wait_for(lambda: not queue._lane.running,
+                 "a function comes back whose task has been given up")
     assert line > 20
 
 
@@ -85,7 +91,8 @@ def test_a_submission_with_a_checkpoint_that_is_interrupted_at_any_line_is_undon
         queue = ThreadQueue(supervisor=supervisor)
         with Checkpoint(":memory:") as checkpoint:
             try:
-                reached = at_line(line, interrupt, lambda: queue.map(note, [1, 2], checkpoint=checkpoint))
+                reached = at_line(line, interrupt,
+                                  lambda: queue.map(note, [1, 2], checkpoint=checkpoint))
                 expected = 2
             except KeyboardInterrupt:
                 expected = 0
@@ -103,7 +110,8 @@ def test_a_run_that_is_interrupted_at_any_line_can_be_repeated(supervisor, argum
         queue = ThreadQueue(supervisor=supervisor)
         handles = queue.map(abs, [-1, -2])
         try:
-            reached = at_line(line, interrupt, lambda: queue.run(timeout=PATIENCE, **arguments), "atasker_like/queues")
+            reached = at_line(line, interrupt, lambda: queue.run(timeout=PATIENCE, **arguments),
+                              "atasker_like/queues")
         except KeyboardInterrupt:
             pass
         assert queue._running is None, line
@@ -150,7 +158,7 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(supervisor):
         assert not queue._callbacks.calls
 
 
-# -- signal handlers and finalizers ------------------------------------------------------------------
+# -- signal handlers and finalizers ----------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -167,8 +175,10 @@ def test_a_handler_may_come_at_any_line_of_a_submission(supervisor, deed, policy
 
         def handler():
             try:
-                {"submit": lambda: made.append(queue.submit(abs, -2)), "map": lambda: made.extend(queue.map(abs, [-2, -3])),
-                 "cancel": queue.cancel, "force": lambda: queue.shutdown(force=True), "shutdown": queue.shutdown,
+                {"submit": lambda: made.append(queue.submit(abs, -2)),
+                 "map": lambda: made.extend(queue.map(abs, [-2, -3])),
+                 "cancel": queue.cancel, "force": lambda: queue.shutdown(force=True),
+                 "shutdown": queue.shutdown,
                  "join": queue.join, "reset": queue.reset}[deed]()
             except (SupervisorBusyError, QueueStateError):
                 pass            # it came in between two steps
@@ -188,7 +198,8 @@ def test_a_handler_may_come_at_any_line_of_a_submission(supervisor, deed, policy
 
 
 @pytest.mark.parametrize("force", [True, False])
-def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervisor, monkeypatch, force):
+def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervisor, monkeypatch,
+                                                                         force):
     queue = ThreadQueue(workers=1, size=1, supervisor=supervisor)
     queue.start()
     gate = threading.Event()
@@ -234,7 +245,8 @@ def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, m
             if first == "wait":
                 with monkeypatch.context() as patched:
                     patched.setattr(wait_group, "block", block)
-                    reached = at_line(line, lambda: calls.done("call"), lambda: calls.wait(), "queues/wait_group")
+                    reached = at_line(line, lambda: calls.done("call"), lambda: calls.wait(),
+                                      "queues/wait_group")
             else:
                 waiter = []
 
@@ -247,14 +259,17 @@ def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, m
             assert not calls._waiters
 
 
-# -- callbacks ---------------------------------------------------------------------------------------
+# -- callbacks -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [lambda queue: queue.join(), lambda queue: queue.shutdown(),
-                                 lambda queue: queue.shutdown(force=True)], ids=["join", "shutdown", "force"])
+                                 lambda queue: queue.shutdown(force=True)],
+                                 ids=["join", "shutdown", "force"])
 @pytest.mark.parametrize("policy", ["own", "of the run"])
-def test_a_callback_of_what_the_first_failure_cancels_may_wait_for_the_queue(supervisor, how, policy):
-    queue = ThreadQueue(workers=1, fail_policy="fail_first" if policy == "own" else "continue", supervisor=supervisor)
+def test_a_callback_of_what_the_first_failure_cancels_may_wait_for_the_queue(supervisor, how,
+                                                                             policy):
+    queue = ThreadQueue(workers=1, fail_policy="fail_first" if policy == "own" else "continue",
+                        supervisor=supervisor)
     failing = queue.submit(fail_at_one, 1)
     cancelled = queue.submit(abs, -1)
     called = threading.Event()
@@ -269,7 +284,7 @@ def test_a_callback_of_what_the_first_failure_cancels_may_wait_for_the_queue(sup
     assert summary.failed == 1 and summary.cancelled == 1 and failing.done()
 
 
-# -- forks -------------------------------------------------------------------------------------------
+# -- forks -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
@@ -278,9 +293,11 @@ def test_after_a_fork_what_other_threads_did_with_a_queue_holds_up_nobody():
     out = run_script("""
 import os, threading
 from atasker_like import ThreadQueue
-full, running, ended = ThreadQueue(size=1, fail_policy="fail_first"), ThreadQueue(), ThreadQueue(mode="infinite")
+full, running = ThreadQueue(size=1, fail_policy="fail_first"), ThreadQueue()
+ended = ThreadQueue(mode="infinite")
 gate = threading.Event()
-threads = [threading.Thread(target=full.map, args=(abs, range(5))), threading.Thread(target=running.run)]
+threads = [threading.Thread(target=full.map, args=(abs, range(5))),
+           threading.Thread(target=running.run)]
 running.submit(gate.wait)
 for thread in threads:
     thread.start()

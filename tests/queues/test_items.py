@@ -54,7 +54,8 @@ def test_results_of_a_group_are_counted_through(inside):
     function = inside.function("fail_at")
     inside.do(queue.group, [(function, 1, 1), (inside.function("same"), 5), (function, 2, 2)])
     results = inside.run(queue).results
-    assert [(result.index, result.item) for result in results] == [(0, "(1, 1)"), (1, None), (2, "(2, 2)")]
+    assert ([(result.index, result.item) for result in results]
+            == [(0, "(1, 1)"), (1, None), (2, "(2, 2)")])
 
 
 def test_a_single_call_has_neither(inside):
@@ -65,7 +66,9 @@ def test_a_single_call_has_neither(inside):
     assert "item" not in str(result.message)
 
 
-@pytest.mark.parametrize("settings", [{}, {"retries": 1}, {"timeout": PATIENCE}, {"size": 5}, {"fail_policy": "fail_first"},
+@pytest.mark.parametrize("settings",
+                         [{}, {"retries": 1}, {"timeout": PATIENCE}, {"size": 5},
+                          {"fail_policy": "fail_first"},
                                       {"on_complete": lambda result: None}, {"checkpoint": True}])
 def test_indices_are_right_with_every_setting(supervisor, settings):
     with Checkpoint() as checkpoint:
@@ -127,7 +130,8 @@ def test_items_that_are_not_kept_are_not_shown(supervisor):
     item = Told()
     with pytest.raises(ExecutionError, match=r"item 0: ValueError") as caught:
         tmap(fail_with, [item], keep_items=False, supervisor=supervisor)
-    assert item.shown == 0 and caught.value.results[0].item is None and caught.value.results[0].index == 0
+    assert (item.shown == 0 and caught.value.results[0].item is None
+            and caught.value.results[0].index == 0)
 
 
 @pytest.mark.parametrize("item", [Long(), Broken(), "y" * 100_000, [["z" * 1000] * 1000] * 1000])

@@ -1,4 +1,5 @@
-"""A queue and its loop: where its coroutines run, what is called first there, and cancellations, none of which is lost."""
+"""A queue and its loop: where its coroutines run, what is called first there, and cancellations,
+none of which is lost."""
 import asyncio
 
 import pytest
@@ -146,7 +147,8 @@ def test_no_wait_with_a_timeout_swallows_a_cancellation(supervisor):
 
         for kind in (wait, each):
             gate = asyncio.Event()
-            task = background_task(gate.wait, loop=asyncio.get_running_loop(), supervisor=supervisor)()
+            task = background_task(gate.wait, loop=asyncio.get_running_loop(),
+                                   supervisor=supervisor)()
             waiter = asyncio.ensure_future(kind(task))
             await asyncio.sleep(0)
             canceller = asyncio.ensure_future(cancel(task, waiter))
@@ -163,7 +165,8 @@ def test_co_as_completed_keeps_its_time(supervisor):
     async def main():
         gate = asyncio.Event()
         loop = asyncio.get_running_loop()
-        tasks = [background_task(call, loop=loop, supervisor=supervisor)() for call in (co_one, gate.wait, co_one)]
+        tasks = [background_task(call, loop=loop, supervisor=supervisor)()
+                 for call in (co_one, gate.wait, co_one)]
         seen = []
         with pytest.raises(WaitTimeoutError):
             async for task in co_as_completed(tasks, timeout=0.1):

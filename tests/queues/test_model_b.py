@@ -1,4 +1,5 @@
-"""The rows of the model of queues, one test a row: what programs written for such queues rely on."""
+"""The rows of the model of queues, one test a row: what programs written for such queues rely
+on."""
 import asyncio
 import concurrent.futures
 import inspect
@@ -20,11 +21,13 @@ KINDS = [a.ThreadQueue, a.AsyncQueue, pytest.param(a.ProcessQueue, marks=pytest.
 def work(kind, name):
     """Return the function of a name for a kind of queue."""
     plain = {"double": double, "fail": fail, "same": same}
-    return {"double": co_double, "fail": co_fail, "same": co_same}[name] if kind is a.AsyncQueue else plain[name]
+    return {"double": co_double, "fail": co_fail,
+            "same": co_same}[name] if kind is a.AsyncQueue else plain[name]
 
 
 def drive(kind, scenario, supervisor, **arguments):
-    """Run a scenario, a coroutine function of a queue and of ``finish``, which awaits what an AsyncQueue's methods give."""
+    """Run a scenario, a coroutine function of a queue and of ``finish``, which awaits what an
+    AsyncQueue's methods give."""
     async def main():
         async def finish(made):
             return await made if inspect.isawaitable(made) else made
@@ -33,7 +36,7 @@ def drive(kind, scenario, supervisor, **arguments):
     return asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-# -- queues ------------------------------------------------------------------------------------------
+# -- queues ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,13 +45,16 @@ def test_queue_takes_all_arguments_of_the_model(kind, supervisor):
         queue.submit(work(kind, "double"), 4)
         return (await finish(queue.run())).values
 
-    assert drive(kind, scenario, supervisor, workers=2, size=9, timeout=PATIENCE, mode="finite", fail_policy="continue",
-                 on_timeout="complete", rate=1000, burst=5, initializer=None, initargs=(), on_start=None, on_complete=None,
+    assert drive(kind, scenario, supervisor, workers=2, size=9, timeout=PATIENCE, mode="finite",
+                 fail_policy="continue",
+                 on_timeout="complete", rate=1000, burst=5, initializer=None, initargs=(),
+                 on_start=None, on_complete=None,
                  on_retry=None) == (8,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("argument, value", [("mode", "x"), ("fail_policy", "x"), ("on_timeout", "x")])
+@pytest.mark.parametrize("argument, value",
+                         [("mode", "x"), ("fail_policy", "x"), ("on_timeout", "x")])
 def test_queue_refuses_other_words(kind, argument, value):
     with pytest.raises(ValueError, match=argument):
         kind(**{argument: value})
@@ -86,7 +92,8 @@ def test_queue_has_the_attributes_of_the_model(kind, supervisor):
         queue.submit(work(kind, "same"), 1)
         before = queue.pending_count, queue.active_count, queue.closed, queue.results
         await finish(queue.run())
-        after = queue.pending_count, queue.active_count, len(queue.results), queue.stats["succeeded"]
+        after = (queue.pending_count, queue.active_count, len(queue.results),
+                 queue.stats["succeeded"])
         queue.clear_results()
         await finish(queue.shutdown())
         return before, after, queue.results, queue.closed
@@ -101,7 +108,8 @@ def test_map_unpacks_tuples_and_mappings_and_nothing_else(kind, supervisor):
         queue.map(target, [(1, 2), {"x": 3}, [4, 5]])
         return (await finish(queue.run())).values
 
-    assert drive(kind, scenario, supervisor) == ((1, 2, None), (None, None, 3), ([4, 5], None, None))
+    assert (drive(kind, scenario, supervisor)
+            == ((1, 2, None), (None, None, 3), ([4, 5], None, None)))
 
 
 def _show(first=None, second=None, x=None):
@@ -153,7 +161,8 @@ def test_fail_first_cancels_what_is_left_but_what_must_complete(kind, supervisor
         summary.errors
         return [handle.status for handle in handles]
 
-    assert drive(kind, scenario, supervisor, workers=1, fail_policy="fail_first") == ["failed", "cancelled", "succeeded"]
+    assert (drive(kind, scenario, supervisor, workers=1, fail_policy="fail_first")
+            == ["failed", "cancelled", "succeeded"])
 
 
 @pytest.mark.parametrize("on_timeout, kept", [("complete", "succeeded"), ("cancel", "cancelled")])
@@ -170,7 +179,8 @@ def test_timeout_of_a_run_spares_what_must_complete_or_cancels_all(supervisor, o
         summary = await queue.run(timeout=0.05)
         return summary.timed_out, held.status, must.status
 
-    assert drive(a.AsyncQueue, scenario, supervisor, workers=1, on_timeout=on_timeout) == (True, "cancelled", kept)
+    assert (drive(a.AsyncQueue, scenario, supervisor, workers=1, on_timeout=on_timeout)
+            == (True, "cancelled", kept))
 
 
 @pytest.mark.parametrize("kind", [a.ThreadQueue, a.AsyncQueue])
@@ -187,9 +197,12 @@ def test_hooks_get_handles_and_results_and_may_raise(kind, supervisor, caplog):
         queue.submit(work(kind, "fail"), retries=1)
         (await finish(queue.run())).errors
 
-    drive(kind, scenario, supervisor, on_start=note("start"), on_retry=note("retry"), on_complete=note("complete"))
+    drive(kind, scenario, supervisor, on_start=note("start"), on_retry=note("retry"),
+          on_complete=note("complete"))
     handle = a.TaskHandle if kind is a.AsyncQueue else a.SyncTaskHandle
-    assert told == [("start", handle), ("retry", handle, ValueError), ("start", handle), ("complete", a.TaskResult)]
+    assert (told
+            == [("start", handle), ("retry", handle, ValueError), ("start", handle),
+                ("complete", a.TaskResult)])
     assert caplog.text.count("KeyError") >= 4
 
 
@@ -205,10 +218,12 @@ def test_start_returns_the_queue_and_join_starts_it(kind, supervisor):
     assert drive(kind, scenario, supervisor) == (4, True)
 
 
-# -- options -----------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": -1}, {"retries": -1}, {"retry_delay": -1}, {"backoff": 0},
+@pytest.mark.parametrize("wrong",
+                         [{"timeout": 0}, {"timeout": -1}, {"retries": -1}, {"retry_delay": -1},
+                          {"backoff": 0},
                                    {"delay": -1}, {"delay": 1, "run_at": time.time()}])
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError):
@@ -234,31 +249,37 @@ def test_keywords_win_over_opts():
     queue.cancel()
 
 
-# -- handles -----------------------------------------------------------------------------------------
+# -- handles ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_handle_has_the_members_of_the_model(kind, supervisor):
     async def scenario(queue, finish):
         before = time.perf_counter()
-        handle = queue.submit(work(kind, "double"), 2, group_id="g", metadata={"k": 1}, detached=True, must_complete=True, priority=1)
+        handle = queue.submit(work(kind, "double"), 2, group_id="g", metadata={"k": 1},
+                              detached=True, must_complete=True, priority=1)
         pending = asyncio.InvalidStateError if kind is a.AsyncQueue else RuntimeError
         with pytest.raises(pending):
             handle.result()
-        assert (handle.status, handle.done(), handle.cancelled(), handle.attempts, handle.scheduled_for) == ("pending", False, False, 0, None)
+        assert (handle.status, handle.done(), handle.cancelled(), handle.attempts,
+                handle.scheduled_for) == ("pending", False, False, 0, None)
         assert before <= handle.created_at <= time.perf_counter()
         assert uuid.UUID(hex=handle.task_id).hex == handle.task_id
         await finish(queue.run())
         result = await finish(handle.wait())
         assert type(result) is a.TaskResult and handle.result() == result
-        assert (handle.value(), handle.exception(), handle.cancel(), handle.status, handle.attempts) == (4, None, False, "succeeded", 1)
-        return (handle.name, handle.priority, handle.must_complete, handle.group_id, handle.detached, handle.metadata)
+        assert (handle.value(), handle.exception(), handle.cancel(), handle.status,
+                handle.attempts) == (4, None, False, "succeeded", 1)
+        return (handle.name, handle.priority, handle.must_complete, handle.group_id,
+                handle.detached, handle.metadata)
 
     name = "co_double" if kind is a.AsyncQueue else "double"
     assert drive(kind, scenario, supervisor) == (name, 1, True, "g", True, {"k": 1})
 
 
-@pytest.mark.parametrize("kind, error", [(a.ThreadQueue, concurrent.futures.CancelledError), (a.AsyncQueue, asyncio.CancelledError)])
+@pytest.mark.parametrize("kind, error",
+                         [(a.ThreadQueue, concurrent.futures.CancelledError),
+                          (a.AsyncQueue, asyncio.CancelledError)])
 def test_value_of_a_cancelled_handle_raises_the_error_of_its_world(kind, error, supervisor):
     async def scenario(queue, finish):
         handle = queue.submit(work(kind, "same"), 1)
@@ -288,7 +309,7 @@ def test_handle_of_an_async_queue_is_awaited_and_of_others_not(supervisor):
     queue.cancel()
 
 
-# -- groups, results, summaries ----------------------------------------------------------------------
+# -- groups, results, summaries --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [a.ThreadQueue, a.AsyncQueue])
@@ -317,10 +338,15 @@ def test_summary_has_the_members_of_the_model(kind, supervisor):
         return await finish(queue.run())
 
     summary = drive(kind, scenario, supervisor)
-    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 1, 1, 1)
-    assert not summary.ok and not summary.timed_out and summary.duration >= 0 and summary.values == (2,)
-    assert [len(part) for part in (summary.results, summary.errors, summary.successes(), summary.cancellations())] == [3, 1, 1, 1]
-    assert sorted(summary.by_name()) == ["a", "b", "c"] and sorted(map(str, summary.by_group())) == ["None", "g"]
+    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 1,
+                                                                                               1, 1)
+    assert (not summary.ok and not summary.timed_out and summary.duration >= 0
+            and summary.values == (2,))
+    assert [len(part)
+            for part in (summary.results, summary.errors, summary.successes(),
+                         summary.cancellations())] == [3, 1, 1, 1]
+    assert (sorted(summary.by_name()) == ["a", "b", "c"]
+            and sorted(map(str, summary.by_group())) == ["None", "g"])
     assert set(summary.by_task_id()) == {result.task_id for result in summary.results}
     with pytest.raises(a.ExecutionError) as caught:
         summary.raise_for_errors()
@@ -328,8 +354,10 @@ def test_summary_has_the_members_of_the_model(kind, supervisor):
         summary.raise_for_errors(include_cancelled=True)
     assert (len(caught.value.results), len(both.value.results)) == (1, 2)
     summary.display(io.StringIO())
-    fields = ("task_id", "name", "status", "value", "exception", "attempts", "priority", "must_complete", "group_id", "detached",
-              "scheduled_for", "metadata", "created_at", "started_at", "finished_at", "duration", "message")
+    fields = ("task_id", "name", "status", "value", "exception", "attempts", "priority",
+              "must_complete", "group_id", "detached",
+              "scheduled_for", "metadata", "created_at", "started_at", "finished_at", "duration",
+              "message")
     assert all(hasattr(summary.results[0], field) for field in fields)
     with pytest.raises(AttributeError):
         summary.results[0].status = "x"
@@ -342,7 +370,7 @@ def test_strict_run_raises(supervisor):
         queue.run(strict=True)
 
 
-# -- bound tasks, and beside these -------------------------------------------------------------------
+# -- bound tasks, and beside these -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [a.ThreadQueue, a.AsyncQueue])
@@ -372,11 +400,13 @@ def test_maps_give_values_in_order_or_raise(supervisor):
 
 def test_as_completed_and_iter_completed(supervisor):
     with a.ThreadQueue(supervisor=supervisor) as queue:
-        assert sorted(handle.value() for handle in a.iter_completed(queue.map(double, [1, 2]))) == [2, 4]
+        assert (sorted(handle.value() for handle in a.iter_completed(queue.map(double, [1, 2])))
+                == [2, 4])
 
     async def scenario(queue, finish):
         async with queue:
-            return sorted([handle.value() async for handle in a.as_completed(queue.map(co_double, [1, 2]))])
+            return sorted([handle.value()
+                           async for handle in a.as_completed(queue.map(co_double, [1, 2]))])
 
     assert drive(a.AsyncQueue, scenario, supervisor) == [2, 4]
 
@@ -385,6 +415,8 @@ def test_checkpoint_hands_back_what_has_succeeded(supervisor):
     with a.Checkpoint(":memory:") as checkpoint:
         for attempts in (1, 0):
             queue = a.ThreadQueue(supervisor=supervisor)
-            handles = [*queue.map(double, [1], checkpoint=checkpoint), *queue.group(same, [5], checkpoint=checkpoint)]
+            handles = [*queue.map(double, [1], checkpoint=checkpoint),
+                       *queue.group(same, [5], checkpoint=checkpoint)]
             queue.run()
-            assert [(handle.value(), handle.attempts) for handle in handles] == [(2, attempts), (5, attempts)]
+            assert ([(handle.value(), handle.attempts) for handle in handles]
+                    == [(2, attempts), (5, attempts)])

@@ -20,10 +20,12 @@ def mapped(request, supervisor):
     """Each of the three, as a function for threads, with the name of a function of its kind."""
     if request.param == "amap":
         def call(function, items, **options):
-            return run(amap(getattr(functions, f"co_{function}"), items, supervisor=supervisor, **options))
+            return run(amap(getattr(functions, f"co_{function}"), items, supervisor=supervisor,
+                            **options))
     else:
         def call(function, items, **options):
-            return {"tmap": tmap, "pmap": pmap}[request.param](getattr(functions, function), items, supervisor=supervisor, **options)
+            return {"tmap": tmap, "pmap": pmap}[request.param](getattr(functions, function), items,
+                                                               supervisor=supervisor, **options)
     return call
 
 
@@ -60,16 +62,19 @@ def test_progress(mapped, capsys):
 
 
 def test_a_bounded_queue(supervisor):
-    assert tmap(functions.double, range(50), workers=2, size=3, supervisor=supervisor) == tuple(range(0, 100, 2))
+    assert (tmap(functions.double, range(50), workers=2, size=3, supervisor=supervisor)
+            == tuple(range(0, 100, 2)))
 
 
 @pytest.mark.parametrize("kind", [tmap, pytest.param(pmap, marks=pytest.mark.slow)])
 def test_a_bounded_queue_keeps_its_time(supervisor, gate, kind):
-    """Also while it is being filled: the first call does not end by itself, and those behind it wait for room."""
+    """Also while it is being filled: the first call does not end by itself, and those behind it
+    wait for room."""
     mapped = Aside(kind, enter, [gate] * 10, workers=1, size=1, timeout=0.1, supervisor=supervisor)
     with pytest.raises(ExecutionError) as caught:
         mapped.result()
-    assert {result.status for result in caught.value.results} <= {"cancelled"} and len(caught.value.results) < 10
+    assert ({result.status for result in caught.value.results} <= {"cancelled"}
+            and len(caught.value.results) < 10)
     gate.open()
 
 
@@ -88,13 +93,15 @@ def test_a_bounded_queue_whose_items_come_too_late(supervisor):
         yield from range(512)
 
     with pytest.raises(ExecutionError):
-        Aside(tmap, functions.double, items(), size=600, timeout=0.1, supervisor=supervisor).result()
+        Aside(tmap, functions.double, items(), size=600, timeout=0.1,
+              supervisor=supervisor).result()
 
 
 def test_a_bounded_queue_out_of_time_finishes_what_must_complete(supervisor):
     options = dict(workers=1, size=1, timeout=0.01, delay=0.05, supervisor=supervisor)
     assert tmap(functions.double, range(4), must_complete=True, **options) == (0, 2, 4, 6)
-    assert tmap(functions.double, range(4), opts=TaskOptions(must_complete=True), **options) == (0, 2, 4, 6)
+    assert (tmap(functions.double, range(4), opts=TaskOptions(must_complete=True), **options)
+            == (0, 2, 4, 6))
     with pytest.raises(ExecutionError):
         tmap(functions.double, range(4), must_complete=True, on_timeout="cancel", **options)
 
@@ -138,7 +145,8 @@ def test_run():
 def test_the_queues_of_threads_load_no_asyncio():
     code = ("import sys; from atasker_like import ThreadQueue, tmap; print(tmap(abs, [-1]), "
             "{'asyncio', 'sqlite3', 'multiprocessing'} & set(sys.modules))")
-    out = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, timeout=30, check=True).stdout.decode()
+    out = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, timeout=30,
+                         check=True).stdout.decode()
     assert out.strip() == "(1,) set()"
 
 

@@ -34,9 +34,11 @@ def bound(inside):
 def test_a_call_that_could_mean_either_is_refused_with_both_ways_out(inside, bound, keyword):
     task, call = bound
     [name] = keyword
-    with pytest.raises(InvalidTypeError, match=rf"^{name}= .*connect.*\.options\({name}=.*opts=TaskOptions\({name}="):
+    with pytest.raises(InvalidTypeError,
+                       match=rf"^{name}= .*connect.*\.options\({name}=.*opts=TaskOptions\({name}="):
         call(task, "h", **keyword)
-    with pytest.raises(InvalidTypeError, match=rf"^{name}= .*connect.*opts=TaskOptions\({name}=.*functools.partial"):
+    with pytest.raises(InvalidTypeError,
+                       match=rf"^{name}= .*connect.*opts=TaskOptions\({name}=.*functools.partial"):
         inside.do(partial(task.queue.submit, task.__wrapped__, "h", **keyword))
     if isinstance(task.queue, AsyncQueue):
         with pytest.raises(InvalidTypeError, match=rf"^{name}= "):
@@ -45,7 +47,8 @@ def test_a_call_that_could_mean_either_is_refused_with_both_ways_out(inside, bou
 
 def test_options_gives_the_option_and_leaves_keywords_to_the_function(bound):
     task, call = bound
-    (host, timeout, name, more), options = call(task.options(timeout=30), "h", name="own", priority=7)
+    (host, timeout, name, more), options = call(task.options(timeout=30), "h", name="own",
+                                                priority=7)
     assert (host, timeout, name, more) == ("h", 5, "own", {"priority": 7}) and options.timeout == 30
     (_, timeout, _, _), options = call(task.options(), "h", timeout=9)
     assert timeout == 9 and options.timeout is None
@@ -53,7 +56,8 @@ def test_options_gives_the_option_and_leaves_keywords_to_the_function(bound):
 
 def test_opts_gives_the_option_and_leaves_named_keywords_to_the_function(bound):
     task, call = bound
-    (_, timeout, _, more), options = call(task, "h", timeout=9, retries=1, opts=TaskOptions(timeout=30))
+    (_, timeout, _, more), options = call(task, "h", timeout=9, retries=1,
+                                          opts=TaskOptions(timeout=30))
     assert (timeout, more) == (9, {}) and (options.timeout, options.retries) == (30, 1)
     with pytest.raises(InvalidTypeError, match="opts takes TaskOptions"):
         call(task, "h", opts=5)

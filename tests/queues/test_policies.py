@@ -1,4 +1,5 @@
-"""Failures, timeouts, retries, hooks, initializers, rates: how a queue gives up, and what it tells."""
+"""Failures, timeouts, retries, hooks, initializers, rates: how a queue gives up, and what it
+tells."""
 import asyncio
 import gc
 import pickle
@@ -17,7 +18,7 @@ from atasker_like.queues.calls import InitializedCall, InitializerState, _known
 from . import functions
 from .conftest import PATIENCE, Aside
 
-# -- fail_first ----------------------------------------------------------------------------------------------------
+# -- fail_first ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["queue", "run"])
@@ -25,9 +26,11 @@ def test_the_first_failure_cancels_the_rest(inside, where):
     """Nothing that has not started by then runs, and what must complete does, in its turn."""
     queue = inside.make(workers=1, fail_policy="fail_first" if where == "queue" else "continue")
     inside.do(queue.map, inside.function("fail_at"), [(n, 2) for n in range(6)])
-    spared = inside.do(partial(queue.submit, inside.function("double"), 1, must_complete=True, priority=9))
+    spared = inside.do(partial(queue.submit, inside.function("double"), 1, must_complete=True,
+                               priority=9))
     summary = inside.run(queue, **({} if where == "queue" else {"fail_policy": "fail_first"}))
-    assert [result.status for result in summary.results] == ["succeeded"] * 2 + ["failed"] + ["cancelled"] * 3 + ["succeeded"]
+    assert ([result.status for result in summary.results]
+            == ["succeeded"] * 2 + ["failed"] + ["cancelled"] * 3 + ["succeeded"])
     assert [result.attempts for result in summary.results] == [1, 1, 1, 0, 0, 0, 1]
     assert spared.value() == 2
 
@@ -40,7 +43,8 @@ def test_the_first_failure_in_a_process_cancels_the_rest(supervisor, blocking, g
     gate.open()         # what was on its way to the process may run
     summary = queue.run()
     assert summary.failed == 1
-    assert {handle.status for handle in rest} <= {"cancelled", "succeeded"} and rest[-1].status == "cancelled"
+    assert ({handle.status for handle in rest} <= {"cancelled", "succeeded"}
+            and rest[-1].status == "cancelled")
     assert held.done()
 
 
@@ -66,9 +70,11 @@ def test_a_task_that_times_out_has_failed(inside, gate):
     queue = inside.make(workers=1, fail_policy="fail_first")
     late = inside.do(partial(queue.submit, inside.function("enter"), gate, timeout=0.01))
     rest = inside.do(queue.submit, inside.function("double"), 1)
-    # The place of the late one is free at once, so the other may have started before the failure is told.
+    # The place of the late one is free at once, so the other may have started before the failure is
+    # told.
     inside.run(queue)
-    assert isinstance(late.exception(), TaskTimeoutError) and rest.status in ("cancelled", "succeeded")
+    assert (isinstance(late.exception(), TaskTimeoutError)
+            and rest.status in ("cancelled", "succeeded"))
     gate.open()
 
 
@@ -130,7 +136,8 @@ def test_a_started_queue_goes_on_after_a_failure(inside, make_gate):
         gate.open()
         failed.task.wait(PATIENCE)
         inside.do(queue.join, PATIENCE)
-        assert [handle.status for handle in [held, failed, *left]] == ["succeeded", "failed"] + ["cancelled"] * 5
+        assert ([handle.status for handle in [held, failed, *left]]
+                == ["succeeded", "failed"] + ["cancelled"] * 5)
         assert inside.do(queue.submit, inside.function("double"), 4).task.wait(PATIENCE).value == 8
         inside.do(queue.start)
     inside.do(queue.shutdown)
@@ -144,7 +151,8 @@ def test_an_infinite_run_ends_with_the_first_failure(inside, how):
     calls = [(n, 1) for n in range(4)]
     if how == "submitted":
         handles = inside.do(queue.map, inside.function("fail_at"), calls)
-        spared = inside.do(partial(queue.submit, inside.function("double"), 1, must_complete=True, priority=9))
+        spared = inside.do(partial(queue.submit, inside.function("double"), 1, must_complete=True,
+                                   priority=9))
         run = Aside(inside.run, queue)
     else:
         if how == "started":
@@ -154,8 +162,10 @@ def test_an_infinite_run_ends_with_the_first_failure(inside, how):
         handles = inside.do(queue.map, inside.function("fail_at"), calls)
         spared = None
     summary = run.result()
-    assert [handle.status for handle in handles] == ["succeeded", "failed", "cancelled", "cancelled"]
-    assert not summary.timed_out and len(summary.errors) == 1 and (spared is None or spared.value() == 2)
+    assert ([handle.status for handle in handles]
+            == ["succeeded", "failed", "cancelled", "cancelled"])
+    assert (not summary.timed_out and len(summary.errors) == 1
+            and (spared is None or spared.value() == 2))
     handle = inside.do(queue.submit, inside.function("double"), 2)      # it is not closed
     if how != "started":
         inside.do(queue.start)
@@ -215,7 +225,7 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
     queue.shutdown()
 
 
-# -- the time of a run -----------------------------------------------------------------------------------------------
+# -- the time of a run -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on_timeout, status", [("complete", "succeeded"), ("cancel", "cancelled")])
@@ -275,13 +285,14 @@ def test_an_async_run_that_is_cancelled_cancels_its_tasks(coroutines, gate):
     assert coroutines.do(main) == (["cancelled", "cancelled"], 0)
 
 
-# -- attempts ----------------------------------------------------------------------------------------------------------
+# -- attempts --------------------------------------------------------------------------------------
 
 
 def test_retries(face):
     queue = face.make()
     handle = face.do(partial(queue.submit, face.function("succeed_at"), 3, retries=2))
-    lost = face.do(partial(queue.submit, face.function("fail"), retries=1, retry_delay=0.001, backoff=2))
+    lost = face.do(partial(queue.submit, face.function("fail"), retries=1, retry_delay=0.001,
+                           backoff=2))
     face.run(queue)
     assert (handle.value(), handle.attempts) == (3, 3)
     assert (lost.status, lost.attempts) == ("failed", 2)
@@ -293,30 +304,35 @@ def test_a_task_that_waits_for_its_next_attempt(face):
     handle = face.do(partial(queue.submit, face.function("fail"), retries=1, retry_delay=1000))
     face.do(queue.start)
     assert retried.wait(PATIENCE)
-    assert handle.status == "retrying" and handle.attempts == 1 and handle.scheduled_for > perf_counter() + 500
+    assert (handle.status == "retrying" and handle.attempts == 1
+            and handle.scheduled_for > perf_counter() + 500)
     assert queue.stats["scheduled"] == 1
     queue.cancel()
     assert handle.status == "cancelled"
 
 
-# -- hooks -----------------------------------------------------------------------------------------------------------
+# -- hooks -----------------------------------------------------------------------------------------
 
 
 def test_hooks(face):
     seen = []
     queue = face.make(workers=1, on_start=lambda handle: seen.append(("start", handle, None)),
-                      on_complete=lambda result: seen.append(("complete", result.task_id, result.status)),
+                      on_complete=lambda result: seen.append(("complete", result.task_id,
+                                                              result.status)),
                       on_retry=lambda handle, error: seen.append(("retry", handle, str(error))))
     good = face.do(partial(queue.submit, face.function("succeed_at"), 2, retries=1))
     bad = face.do(queue.submit, face.function("fail"), "bad")
     never = face.do(queue.submit, face.function("double"), 1)
     never.cancel()
     face.run(queue)
-    by_task = {handle.task_id: [entry[0] for entry in seen if entry[1] in (handle, handle.task_id)] for handle in (good, bad, never)}
-    assert by_task == {good.task_id: ["start", "retry", "start", "complete"], bad.task_id: ["start", "complete"],
+    by_task = {handle.task_id: [entry[0] for entry in seen if entry[1] in (handle, handle.task_id)]
+               for handle in (good, bad, never)}
+    assert by_task == {good.task_id: ["start", "retry", "start", "complete"],
+                       bad.task_id: ["start", "complete"],
                        never.task_id: ["complete"]}
     assert [entry[2] for entry in seen if entry[0] == "retry"] == ["attempt 1"]
-    assert sorted(entry[2] for entry in seen if entry[0] == "complete") == ["cancelled", "failed", "succeeded"]
+    assert (sorted(entry[2] for entry in seen if entry[0] == "complete")
+            == ["cancelled", "failed", "succeeded"])
 
 
 def test_hooks_of_an_async_queue_are_called_in_its_loop(coroutines):
@@ -357,13 +373,14 @@ def test_a_run_ends_after_its_last_hook(inside):
 
 
 def test_a_hook_may_use_the_queue(threads):
-    queue = threads.make(on_complete=lambda result: result.value == 2 and queue.submit(functions.double, 21))
+    queue = threads.make(on_complete=lambda result: result.value == 2
+                         and queue.submit(functions.double, 21))
     queue.submit(functions.double, 1)
     values = queue.run().values + queue.run().values
     assert sorted(values) == [2, 42]
 
 
-# -- initializer -------------------------------------------------------------------------------------------------------
+# -- initializer -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -409,11 +426,14 @@ def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor
 
 
 def test_what_a_process_knows_of_initializers_is_bounded():
-    first, second = [pickle.loads(pickle.dumps(InitializedCall(function, int, (), InitializerState("a queue")))) for function in (abs, len)]
+    first, second = [pickle.loads(pickle.dumps(InitializedCall(function, int, (),
+                                                               InitializerState("a queue"))))
+                                                               for function in (abs, len)]
     assert first.ready is second.ready and not first.ready.called
     assert first(-1) == 1 and second.ready.called
     for number in range(2000):
-        assert pickle.loads(pickle.dumps(InitializerState(f"queue {number}"))).key == f"queue {number}"
+        assert (pickle.loads(pickle.dumps(InitializerState(f"queue {number}"))).key
+                == f"queue {number}")
     gc.collect()
     assert len(_known) <= 300 and first.ready is pickle.loads(pickle.dumps(first.ready))
 
@@ -471,7 +491,8 @@ def test_an_initializer_that_raises_fails_the_tasks(blocking):
     queue = blocking.make(initializer=functions.refuse)
     queue.map(functions.double, [1, 2])
     summary = queue.run()
-    assert [result.message for result in summary.errors] == ["RuntimeError: the initializer does not like it here"] * 2
+    assert ([result.message for result in summary.errors]
+            == ["RuntimeError: the initializer does not like it here"] * 2)
 
 
 def test_an_initializer_of_an_async_queue_that_raises(coroutines):
@@ -485,13 +506,14 @@ def test_an_initializer_of_an_async_queue_that_raises(coroutines):
     assert handle.cancelled()
 
 
-# -- rate, and the supervisor that all share ------------------------------------------------------------------------------
+# -- rate, and the supervisor that all share -------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_a_rate(inside):
-    """After the burst, tasks start one interval apart: never sooner. What is let start may start late, so the whole run
-    is looked at; the tests of lanes look at each start, by a clock of their own."""
+    """After the burst, tasks start one interval apart: never sooner. What is let start may start
+    late, so the whole run is looked at; the tests of lanes look at each start, by a clock of their
+    own."""
     queue = inside.make(rate=100, burst=5)
     began = perf_counter()
     handles = inside.do(queue.map, inside.function("double"), range(45))
@@ -504,8 +526,9 @@ class Sample(service.Task):
 
 
 def test_limits_and_reserves_hold_together(make_supervisor):
-    """Two queues, a service, plain tasks and urgent ones on one supervisor: each keeps its limit, the reserve stays for
-    the urgent, and all have been running at once as far as there are places."""
+    """Two queues, a service, plain tasks and urgent ones on one supervisor: each keeps its limit,
+    the reserve stays for the urgent, and all have been running at once as far as there are
+    places."""
     supervisor = make_supervisor(pool_size=3, reserve_normal=1, reserve_high=1)
     lock = threading.Lock()
     names = ("a", "b", "service", "plain", "urgent", "normal", "all")
@@ -525,7 +548,8 @@ def test_limits_and_reserves_hold_together(make_supervisor):
 
     lab = service.Service("lab", supervisor=supervisor)
     lab.handler(Sample)(handle)
-    first, second = ThreadQueue(workers=2, supervisor=supervisor), ThreadQueue(workers=1, supervisor=supervisor, pool_priority=200)
+    first, second = ThreadQueue(workers=2, supervisor=supervisor), ThreadQueue(workers=1,
+                            supervisor=supervisor, pool_priority=200)
     first.map(sample, ["a"] * 300)
     second.map(sample, ["b"] * 300)
     first.start()

@@ -23,8 +23,10 @@ def test_handle_waits_for_the_countdown(face):
 
 def test_handle_counts_attempts_and_hook_is_told_of_the_request(face):
     told = []
-    queue = face.make(on_retry=lambda handle, error: told.append((handle.task_id, type(error), str(error))))
-    handle = face.do(partial(queue.submit, face.function("retry_until"), 3, 0, retries=2, name="again"))
+    queue = face.make(on_retry=lambda handle,
+                      error: told.append((handle.task_id, type(error), str(error))))
+    handle = face.do(partial(queue.submit, face.function("retry_until"), 3, 0, retries=2,
+                             name="again"))
     assert face.run(queue).values == ((3, 0, True),)
     assert handle.attempts == 3
     assert [entry[:2] for entry in told] == [(handle.task_id, TaskRetryError)] * 2
@@ -48,7 +50,8 @@ def test_request_is_no_failure_yet(inside):
 
 def test_request_in_the_last_attempt_is_the_first_failure(inside):
     queue = inside.make(workers=1, fail_policy="fail_first")
-    lost = inside.do(partial(queue.submit, inside.function("retry_for_ever"), retries=1, priority=0))
+    lost = inside.do(partial(queue.submit, inside.function("retry_for_ever"), retries=1,
+                             priority=0))
     rest = inside.do(queue.submit, inside.function("double"), 1)
     summary = inside.run(queue)
     assert (summary.failed, rest.status) == (1, "cancelled")

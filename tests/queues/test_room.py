@@ -31,8 +31,10 @@ def test_a_full_queue_says_what_waits_for_room(make):
         queue = make(size=2)
         queue.submit(co_same, 1)
         queue.submit(co_same, 2)
-        for submit in (lambda: queue.submit(co_same, 3), lambda: queue.map(co_same, [3, 4]), lambda: queue.task(co_same)(3)):
-            with pytest.raises(QueueFullError, match=r"this AsyncQueue is full: 2 tasks .*asubmit\(\) or amap\(\)"):
+        for submit in (lambda: queue.submit(co_same, 3), lambda: queue.map(co_same, [3, 4]),
+                       lambda: queue.task(co_same)(3)):
+            with pytest.raises(QueueFullError, match=r"this AsyncQueue is full: 2 tasks "
+                                                     r".*asubmit\(\) or amap\(\)"):
                 submit()
         return (await queue.run()).values
 
@@ -66,7 +68,9 @@ def test_asubmit_waits_for_room(make):
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
-@pytest.mark.parametrize("items", [lambda: range(20), lambda: numbers(20), lambda: iter([(n,) for n in range(19)] + [{"x": 19}])])
+@pytest.mark.parametrize("items",
+                         [lambda: range(20), lambda: numbers(20),
+                          lambda: iter([(n,) for n in range(19)] + [{"x": 19}])])
 def test_amap_of_a_queue_takes_both_kinds_of_iterables(make, size, items):
     async def main():
         async with make(workers=2, size=size) as queue:
@@ -79,7 +83,8 @@ def test_amap_of_a_queue_takes_both_kinds_of_iterables(make, size, items):
 @pytest.mark.parametrize("size", [0, 2])
 @pytest.mark.parametrize("items", [lambda: range(20), lambda: numbers(20)])
 def test_amap_takes_a_size_and_both_kinds_of_iterables(supervisor, size, items):
-    assert within(amap(co_double, items(), size=size, workers=2, supervisor=supervisor)) == tuple(range(0, 40, 2))
+    assert (within(amap(co_double, items(), size=size, workers=2, supervisor=supervisor))
+            == tuple(range(0, 40, 2)))
 
 
 def test_map_of_an_async_iterable_is_awaited(make):
@@ -123,7 +128,7 @@ def test_a_name_with_a_vowel_has_its_article(make):
     within(main())
 
 
-# -- ends of the wait --------------------------------------------------------------------------------
+# -- ends of the wait ------------------------------------------------------------------------------
 
 
 def test_a_cancelled_wait_gives_its_turn_to_the_next(make):
@@ -209,7 +214,8 @@ def test_an_async_iterable_that_raises_cancels_what_was_submitted(make):
 
 def test_a_bounded_amap_tells_which_call_failed(supervisor):
     with pytest.raises(ExecutionError) as caught:
-        within(amap(co_fail_at, [(n, 0) for n in range(100)], size=2, workers=1, fail_policy="fail_first", supervisor=supervisor))
+        within(amap(co_fail_at, [(n, 0) for n in range(100)], size=2, workers=1,
+                    fail_policy="fail_first", supervisor=supervisor))
     assert any(isinstance(result.exception, ValueError) for result in caught.value.results)
 
 
@@ -229,4 +235,5 @@ def test_a_bounded_amap_with_a_checkpoint(supervisor):
     with Checkpoint(":memory:") as checkpoint:
         for expected in (0, 10):
             assert len(checkpoint) == expected
-            assert within(amap(co_double, numbers(10), size=2, checkpoint=checkpoint, supervisor=supervisor)) == tuple(range(0, 20, 2))
+            assert within(amap(co_double, numbers(10), size=2, checkpoint=checkpoint,
+                               supervisor=supervisor)) == tuple(range(0, 20, 2))

@@ -22,7 +22,8 @@ def test_a_finite_run(face):
     assert [handle.status for handle in handles] == ["pending"] * 3     # nothing runs before run()
     summary = face.run(queue)
     assert summary.values == (2, 4, 6)
-    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 3, 0, 0)
+    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 3,
+                                                                                               0, 0)
     assert summary.ok and not summary.timed_out and summary.duration > 0
     assert [handle.value() for handle in handles] == [2, 4, 6]
 
@@ -67,14 +68,17 @@ def test_tasks_that_are_submitted_while_it_runs_belong_to_the_run(threads):
 
 def test_results_say_what_they_belong_to(face):
     queue = face.make()
-    handle = face.do(partial(queue.submit, face.function("fail"), "bad", priority=7, name="the bad one", group_id="g", metadata={"k": 1}))
+    handle = face.do(partial(queue.submit, face.function("fail"), "bad", priority=7,
+                             name="the bad one", group_id="g", metadata={"k": 1}))
     face.run(queue)
     result = handle.result()
-    assert (result.name, result.status, result.priority, result.group_id, result.metadata, result.attempts) == (
+    assert (result.name, result.status, result.priority, result.group_id, result.metadata,
+            result.attempts) == (
         "the bad one", "failed", 7, "g", {"k": 1}, 1)
     assert result.message == "ValueError: bad" and isinstance(result.exception, ValueError)
     assert result.created_at <= result.started_at <= result.finished_at
-    assert result.task_id == handle.task_id and result.value is None and not result.detached and not result.must_complete
+    assert (result.task_id == handle.task_id and result.value is None and not result.detached
+            and not result.must_complete)
 
 
 def test_a_summary_groups_and_finds(threads):
@@ -85,7 +89,8 @@ def test_a_summary_groups_and_finds(threads):
     never.cancel()
     summary = queue.run()
     assert {name: len(results) for name, results in summary.by_name().items()} == {"a": 2, "b": 1}
-    assert {group: len(results) for group, results in summary.by_group().items()} == {"x": 2, None: 1}
+    assert ({group: len(results) for group, results in summary.by_group().items()}
+            == {"x": 2, None: 1})
     assert summary.by_task_id()[good.task_id] == good.result()
     assert [result.task_id for result in summary.errors] == [bad.task_id]
     assert [result.task_id for result in summary.cancellations()] == [never.task_id]
@@ -130,7 +135,8 @@ def test_strict_raises_with_the_failures(face):
 @pytest.mark.parametrize("name", ["map", "group"])
 def test_options_are_those_of_all(face, name):
     queue = face.make()
-    handles = list(face.do(partial(getattr(queue, name), face.function("double"), [1, 2], priority=1, opts=TaskOptions(name="n", priority=9))))
+    handles = list(face.do(partial(getattr(queue, name), face.function("double"), [1, 2],
+                                   priority=1, opts=TaskOptions(name="n", priority=9))))
     assert {(handle.name, handle.priority) for handle in handles} == {("n", 1)}     # keywords win
     queue.cancel()
 
@@ -148,7 +154,8 @@ def test_the_most_urgent_starts_first(inside, gate):
     queue = inside.make(workers=1)
     function = co_note if inside.is_async else note
     for word, priority in (("c", 3), ("d", 9), ("a", -5), ("default", None), ("b", 0)):
-        inside.do(partial(queue.submit, function, word, **({} if priority is None else {"priority": priority})))
+        inside.do(partial(queue.submit, function, word,
+                          **({} if priority is None else {"priority": priority})))
     inside.run(queue)
     assert order == ["a", "b", "c", "default", "d"]
 
@@ -211,7 +218,7 @@ def test_a_function_that_is_decorated_already(threads):
     assert queue.run().values == (8,)
 
 
-# -- groups ----------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------
 
 
 def test_a_group_of_items(face):
@@ -227,7 +234,9 @@ def test_a_group_of_items(face):
 
 def test_a_group_of_calls(face):
     queue = face.make()
-    group = face.do(partial(queue.group, [(face.function("double"), 4), (face.function("add"), 1, 2)], group_id="mixed"))
+    group = face.do(partial(queue.group,
+                            [(face.function("double"), 4), (face.function("add"), 1, 2)],
+                            group_id="mixed"))
     assert face.run(queue).by_group().keys() == {"mixed"}
     assert face.do(group.values) == (8, 3)
 
@@ -252,14 +261,16 @@ def test_a_group_is_waited_for_with_a_timeout(blocking):
     assert group.wait().cancelled == 1
 
 
-@pytest.mark.parametrize("tasks, items", [(functions.double, None), ([functions.double], None), ([()], None), (5, None), ("ab", None),
+@pytest.mark.parametrize("tasks, items",
+                         [(functions.double, None), ([functions.double], None), ([()], None),
+                          (5, None), ("ab", None),
                                           (functions.double, 5), (functions.double, "ab")])
 def test_what_is_no_group(threads, tasks, items):
     with pytest.raises(InvalidTypeError, match="group takes"):
         threads.make().group(tasks, items)
 
 
-# -- infinite mode, start, join, shutdown ----------------------------------------------------------------------
+# -- infinite mode, start, join, shutdown ----------------------------------------------------------
 
 
 def test_an_infinite_queue_runs_tasks_as_they_come(face):
@@ -371,7 +382,7 @@ def test_a_task_that_shuts_down_its_own_queue(threads):
     assert queue.closed
 
 
-# -- reset, clear_results ----------------------------------------------------------------------------------------
+# -- reset, clear_results --------------------------------------------------------------------------
 
 
 def test_reset_cancels_forgets_and_opens(face):
@@ -435,12 +446,13 @@ def test_clear_results(face):
 def test_a_closed_queue_does_not_run(face):
     queue = face.make()
     face.do(queue.shutdown)
-    for refused in (queue.run, queue.start, partial(queue.map, face.function("double"), [1]), partial(queue.group, face.function("double"), [1])):
+    for refused in (queue.run, queue.start, partial(queue.map, face.function("double"), [1]),
+                    partial(queue.group, face.function("double"), [1])):
         with pytest.raises(ClosedError):
             face.do(refused)
 
 
-# -- room --------------------------------------------------------------------------------------------------------
+# -- room ------------------------------------------------------------------------------------------
 
 
 def wait_until_outside(queue, thread):
@@ -500,20 +512,28 @@ def test_a_map_that_finds_no_room_leaves_nothing(coroutines):
     assert coroutines.do(main) == 0
 
 
-# -- refusals ------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [ThreadQueue, ProcessQueue, AsyncQueue])
 @pytest.mark.parametrize("arguments, error, words", [
-    ({"workers": 0}, InvalidArgumentError, "workers"), ({"workers": 1.5}, InvalidTypeError, "workers"),
+    ({"workers": 0}, InvalidArgumentError, "workers"),
+    ({"workers": 1.5}, InvalidTypeError, "workers"),
     ({"workers": True}, InvalidTypeError, "workers"), ({"size": -1}, InvalidArgumentError, "size"),
-    ({"timeout": 0}, InvalidArgumentError, "timeout"), ({"timeout": "1"}, InvalidTypeError, "timeout"),
-    ({"mode": "endless"}, InvalidArgumentError, "'infinite'"), ({"fail_policy": "stop"}, InvalidArgumentError, "'fail_first'"),
-    ({"on_timeout": "die"}, InvalidArgumentError, "'complete'"), ({"rate": 0}, InvalidArgumentError, "rate"),
-    ({"burst": 0}, InvalidArgumentError, "burst"), ({"initializer": 5}, InvalidTypeError, "initializer"),
-    ({"on_start": 5}, InvalidTypeError, "on_start"), ({"on_complete": 5}, InvalidTypeError, "on_complete"),
-    ({"on_retry": 5}, InvalidTypeError, "on_retry"), ({"supervisor": 5}, InvalidTypeError, "supervisor"),
-    ({"pool_priority": "high"}, InvalidTypeError, "priority"), ({"worker": 5}, InvalidTypeError, "did you mean 'workers'"),
+    ({"timeout": 0}, InvalidArgumentError, "timeout"),
+    ({"timeout": "1"}, InvalidTypeError, "timeout"),
+    ({"mode": "endless"}, InvalidArgumentError, "'infinite'"),
+    ({"fail_policy": "stop"}, InvalidArgumentError, "'fail_first'"),
+    ({"on_timeout": "die"}, InvalidArgumentError, "'complete'"),
+    ({"rate": 0}, InvalidArgumentError, "rate"),
+    ({"burst": 0}, InvalidArgumentError, "burst"),
+    ({"initializer": 5}, InvalidTypeError, "initializer"),
+    ({"on_start": 5}, InvalidTypeError, "on_start"),
+    ({"on_complete": 5}, InvalidTypeError, "on_complete"),
+    ({"on_retry": 5}, InvalidTypeError, "on_retry"),
+    ({"supervisor": 5}, InvalidTypeError, "supervisor"),
+    ({"pool_priority": "high"}, InvalidTypeError, "priority"),
+    ({"worker": 5}, InvalidTypeError, "did you mean 'workers'"),
 ])
 def test_arguments_are_refused_where_they_are_passed(kind, arguments, error, words):
     with pytest.raises(error, match=words):
@@ -521,13 +541,17 @@ def test_arguments_are_refused_where_they_are_passed(kind, arguments, error, wor
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"timeout": 0}, ValueError, "timeout"), ({"retries": -1}, ValueError, "retries"), ({"retry_delay": -1}, ValueError, "retry_delay"),
-    ({"backoff": 0}, ValueError, "backoff"), ({"delay": -1}, ValueError, "delay"), ({"delay": 1, "run_at": 1}, ValueError, "exclude"),
-    ({"retrys": 1}, TypeError, "did you mean 'retries'"), ({"opts": {"retries": 1}}, TypeError, "TaskOptions"),
+    ({"timeout": 0}, ValueError, "timeout"), ({"retries": -1}, ValueError, "retries"),
+    ({"retry_delay": -1}, ValueError, "retry_delay"),
+    ({"backoff": 0}, ValueError, "backoff"), ({"delay": -1}, ValueError, "delay"),
+    ({"delay": 1, "run_at": 1}, ValueError, "exclude"),
+    ({"retrys": 1}, TypeError, "did you mean 'retries'"),
+    ({"opts": {"retries": 1}}, TypeError, "TaskOptions"),
 ])
 def test_options_are_refused_where_they_are_passed(face, options, error, words):
     queue = face.make()
-    for submit in (partial(queue.submit, face.function("double"), 1), partial(queue.map, face.function("double"), [1]),
+    for submit in (partial(queue.submit, face.function("double"), 1),
+                   partial(queue.map, face.function("double"), [1]),
                    partial(queue.group, face.function("double"), [1]), queue.task):
         with pytest.raises(error, match=words):
             face.do(partial(submit, **options))
@@ -536,7 +560,8 @@ def test_options_are_refused_where_they_are_passed(face, options, error, words):
 
 def test_a_coroutine_function_in_a_queue_of_threads(blocking):
     queue = blocking.make()
-    for refused in (partial(queue.submit, functions.co_double, 1), partial(queue.task(), functions.co_double)):
+    for refused in (partial(queue.submit, functions.co_double, 1),
+                    partial(queue.task(), functions.co_double)):
         with pytest.raises(InvalidTypeError, match="AsyncQueue"):
             refused()
 
@@ -623,7 +648,8 @@ def test_join_starts_a_queue(face):
     handle = face.do(queue.submit, face.function("double"), 1)
     face.do(queue.join)
     assert handle.value() == 2
-    assert face.do(face.do(queue.submit, face.function("double"), 2).wait).value == 4      # it goes on
+    # it goes on
+    assert face.do(face.do(queue.submit, face.function("double"), 2).wait).value == 4
     face.do(queue.shutdown)
     face.do(queue.join)
 
@@ -645,7 +671,8 @@ def test_stats_count_what_has_completed(face):
     face.do(queue.submit, face.function("double"), 1)
     queue.cancel()
     stats = queue.stats
-    assert (stats["completed"], stats["succeeded"], stats["failed"], stats["cancelled"], stats["closed"]) == (3, 1, 1, 1, True)
+    assert (stats["completed"], stats["succeeded"], stats["failed"], stats["cancelled"],
+            stats["closed"]) == (3, 1, 1, 1, True)
 
 
 def test_an_async_queue_without_a_loop():
@@ -661,7 +688,7 @@ def test_an_async_queue_takes_tasks_from_threads_once_it_has_a_loop(coroutines):
     coroutines.do(queue.shutdown)
 
 
-# -- the table for people -----------------------------------------------------------------------------------------
+# -- the table for people --------------------------------------------------------------------------
 
 
 def test_display(threads):
@@ -683,7 +710,8 @@ def test_display(threads):
 def test_the_table_is_no_wider_than_the_terminal(threads, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     queue = threads.make()
-    queue.submit(functions.fail, "x" * 300, name="a function with a name that is longer than most terminals are wide " * 2)
+    queue.submit(functions.fail, "x" * 300, name="a function with a name that is longer than most "
+                                                 "terminals are wide " * 2)
     queue.map(functions.fail, ["many"] * 30)
     out = io.StringIO()
     queue.run().display(out)
