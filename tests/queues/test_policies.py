@@ -548,8 +548,8 @@ def test_limits_and_reserves_hold_together(make_supervisor):
 
     lab = service.Service("lab", supervisor=supervisor)
     lab.handler(Sample)(handle)
-    first, second = ThreadQueue(workers=2, supervisor=supervisor), ThreadQueue(workers=1,
-                            supervisor=supervisor, pool_priority=200)
+    first = ThreadQueue(workers=2, supervisor=supervisor)
+    second = ThreadQueue(workers=1, supervisor=supervisor, pool_priority=200)
     first.map(sample, ["a"] * 300)
     second.map(sample, ["b"] * 300)
     first.start()
