@@ -10,7 +10,7 @@ from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, Inv
                           SupervisorStoppedError, TaskSupervisor, background_worker)
 
 from ..laws.tools import PATIENCE, join, started, wait_for
-from .test_workers import Runs
+from ..unit.workers.tools import Runs
 
 
 @pytest.fixture

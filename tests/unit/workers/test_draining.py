@@ -2,15 +2,14 @@
 import asyncio
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
-                          background_task, background_worker)
+from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes, background_task,
+                          background_worker)
 
-from ...contract.test_workers import QUEUES, Runs, form, held, runs  # noqa: F401
 from ...laws.tools import PATIENCE, join, run_script, started, wait_for
+from .tools import QUEUES
 
 
 def name_of(kind):
@@ -38,14 +37,6 @@ def handler():
     made.go.set()
 
 
-@pytest.fixture
-def outside(supervisor):
-    """A supervisor whose process tasks run in threads of an executor."""
-    with ThreadPoolExecutor(2) as executor:
-        supervisor.mp_pool = executor
-        yield supervisor
-
-
 def stopping(supervisor, **options):
     """Stop a supervisor in another thread; return it when the stop has begun."""
     stopper = started(lambda: supervisor.stop(**options))
@@ -53,7 +44,7 @@ def stopping(supervisor, **options):
     return stopper
 
 
-def loaded(worker, handler, items=range(20)):     # noqa: F811
+def loaded(worker, handler, items=range(20)):
     """Start a queue worker and put items, the first of which it handles."""
     worker.start()
     items = list(items)
@@ -68,7 +59,7 @@ def loaded(worker, handler, items=range(20)):     # noqa: F811
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=name_of)
-def test_stop_handles_the_items_of_every_kind_of_queue(supervisor, form, kind, handler, caplog):     # noqa: F811
+def test_stop_handles_the_items_of_every_kind_of_queue(supervisor, form, kind, handler, caplog):
     worker = loaded(background_worker(form(handler), q=kind, supervisor=supervisor), handler)
     stopper = stopping(supervisor)
     handler.go.set()
@@ -169,7 +160,7 @@ def test_workers_without_a_queue_stop_before_the_items_are_handled(supervisor, h
     assert join(stopper).complete
 
 
-def test_a_supervisor_that_drains_its_workers_starts_none(supervisor, handler, runs):     # noqa: F811
+def test_a_supervisor_that_drains_its_workers_starts_none(supervisor, handler, runs):
     loaded(background_worker(handler, q=True, supervisor=supervisor), handler)
     stopper = stopping(supervisor)
     with pytest.raises(RuntimeError, match="stopped"):
@@ -181,7 +172,7 @@ def test_a_supervisor_that_drains_its_workers_starts_none(supervisor, handler, r
 # -- items are left ------------------------------------------------------------------------------------------------
 
 
-def test_items_past_the_deadline_are_counted_and_logged(supervisor, form, handler, caplog):     # noqa: F811
+def test_items_past_the_deadline_are_counted_and_logged(supervisor, form, handler, caplog):
     worker = background_worker(handler, q=True, supervisor=supervisor, name="store")
     loaded(worker, handler)
     report = supervisor.stop(wait=0)
@@ -318,7 +309,7 @@ def test_a_stop_method_that_raises_does_not_keep_false_from_stopping(supervisor,
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=name_of)
-def test_join_waits_until_all_items_are_handled(supervisor, form, kind, handler):     # noqa: F811
+def test_join_waits_until_all_items_are_handled(supervisor, form, kind, handler):
     worker = loaded(background_worker(form(handler), q=kind, supervisor=supervisor), handler)
     assert worker.join(0) is False
     joiner = started(worker.join)
@@ -328,7 +319,7 @@ def test_join_waits_until_all_items_are_handled(supervisor, form, kind, handler)
     assert worker.is_active() and worker.join() is True
 
 
-def test_join_of_a_worker_that_is_not_active_does_not_wait(supervisor, runs):     # noqa: F811
+def test_join_of_a_worker_that_is_not_active_does_not_wait(supervisor, runs):
     worker = background_worker(runs, q=True, supervisor=supervisor)
     assert worker.join() is True
     worker.put_threadsafe(1)
@@ -347,7 +338,7 @@ def test_join_returns_when_the_worker_is_stopped(supervisor, handler):
     assert join(joiner) is False and handler.got == [0]
 
 
-def test_join_of_an_event_worker_waits_for_what_was_triggered(supervisor, held):     # noqa: F811
+def test_join_of_an_event_worker_waits_for_what_was_triggered(supervisor, held):
     worker = background_worker(held, e=True, supervisor=supervisor)
     worker.start()
     assert worker.join() is True
@@ -359,7 +350,7 @@ def test_join_of_an_event_worker_waits_for_what_was_triggered(supervisor, held):
     assert join(joiner) is True and worker.stats().runs == 2
 
 
-def test_join_of_a_plain_worker_waits_for_its_end(supervisor, held):     # noqa: F811
+def test_join_of_a_plain_worker_waits_for_its_end(supervisor, held):
     worker = background_worker(held, supervisor=supervisor)
     worker.start()
     held.next()

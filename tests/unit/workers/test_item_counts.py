@@ -7,7 +7,6 @@ import pytest
 
 from atasker_like import background_worker
 
-from ...contract.test_workers import held  # noqa: F401
 from ...laws.tools import PATIENCE, join, started, wait_for
 
 
@@ -68,7 +67,7 @@ def meeting():
 
 
 @pytest.fixture
-def crowded(supervisor, held, meeting):     # noqa: F811
+def crowded(supervisor, held, meeting):
     """A worker that handles item 0; item 1 is in the queue, item 2 is about to come in, eight more wait."""
     worker = background_worker(held, q=meeting.queue_class(), supervisor=supervisor)
     worker.start()
@@ -93,7 +92,7 @@ def test_count_while_an_item_enters_the_queue_has_it_once(crowded, meeting):
     assert counted == [9]
 
 
-def test_stop_while_an_item_enters_the_queue_handles_all_items(supervisor, crowded, meeting, held):     # noqa: F811
+def test_stop_while_an_item_enters_the_queue_handles_all_items(supervisor, crowded, meeting, held):
     meeting.reader = "any"
     stopper = started(supervisor.stop)
     wait_for(lambda: meeting.reader is None, "the items are counted")
@@ -204,7 +203,7 @@ def test_put_that_raises_after_it_put_the_item_does_not_call_it_lost(supervisor,
     assert "raised after it took an item" in caplog.text and "lost" not in caplog.text
 
 
-def test_stop_while_an_item_is_taken_handles_the_items_behind_it(supervisor, held):     # noqa: F811
+def test_stop_while_an_item_is_taken_handles_the_items_behind_it(supervisor, held):
     taken, go = threading.Event(), threading.Event()
 
     class Slowly(queue.Queue):
@@ -236,7 +235,7 @@ def test_stop_while_an_item_is_taken_handles_the_items_behind_it(supervisor, hel
     assert (report.items_left, report.complete, got) == (0, True, list(range(5)))
 
 
-def test_wait_for_idle_sees_an_item_that_arrives_while_it_looks(supervisor, held):      # noqa: F811
+def test_wait_for_idle_sees_an_item_that_arrives_while_it_looks(supervisor, held):
     worker = background_worker(held, q=True, supervisor=supervisor)
     worker.start()
     assert worker.join(PATIENCE)

@@ -4,9 +4,8 @@ import queue
 
 import pytest
 
-from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
+from atasker_like import (BackgroundQueueWorker, InvalidTypeError, _modes, background_worker)
 
-from ...contract.test_workers import Runs, form, held, runs  # noqa: F401
 from ...laws.tools import PATIENCE, join, started, wait_for
 
 
@@ -92,7 +91,7 @@ PAIRS = [Pair, PairWithOwnPut, PairWithOwnGet, PairWithBoth]
 
 
 @pytest.mark.parametrize("base", [asyncio.Queue, asyncio.PriorityQueue, Pair])
-def test_put_and_get_of_a_queue_class_are_called(supervisor, form, base):     # noqa: F811
+def test_put_and_get_of_a_queue_class_are_called(supervisor, form, base):
     calls, got = [], []
     worker = background_worker(form(got.append), q=noting(calls, base), supervisor=supervisor)
     worker.start()
@@ -110,7 +109,7 @@ def test_put_and_get_of_a_queue_class_are_called(supervisor, form, base):     # 
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_put_threadsafe_on_a_full_queue_returns_and_the_items_keep_their_order(supervisor, form, kind, held):     # noqa: F811
+def test_put_threadsafe_on_a_full_queue_returns_and_the_items_keep_their_order(supervisor, form, kind, held):
     got = []
 
     def work(item):
@@ -155,7 +154,7 @@ def test_put_threadsafe_on_a_full_queue_returns_in_any_thread(supervisor, kind):
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_items_that_wait_for_room_are_handled_before_a_stop(supervisor, form, kind, held):     # noqa: F811
+def test_items_that_wait_for_room_are_handled_before_a_stop(supervisor, form, kind, held):
     worker = background_worker(form(held), q=kind, supervisor=supervisor)
     worker.start()
     for item in range(10):
@@ -170,7 +169,7 @@ def test_items_that_wait_for_room_are_handled_before_a_stop(supervisor, form, ki
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_items_that_wait_for_room_are_counted_and_kept_for_the_next_start(supervisor, kind, held):     # noqa: F811
+def test_items_that_wait_for_room_are_counted_and_kept_for_the_next_start(supervisor, kind, held):
     worker = background_worker(held, q=kind, supervisor=supervisor)
     worker.start()
     for item in range(10):
@@ -218,7 +217,7 @@ def test_a_stopped_worker_takes_no_item_before_the_next_start(supervisor, kind):
 # -- classes that have less ----------------------------------------------------------------------------------------
 
 
-def test_a_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, form):     # noqa: F811
+def test_a_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, form):
     got = []
     worker = background_worker(form(got.append), q=Bare, supervisor=supervisor)
     worker.start()
@@ -227,7 +226,7 @@ def test_a_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, f
     assert worker.join(PATIENCE) and got == list(range(10))
 
 
-def test_items_of_a_class_that_does_not_tell_its_size_are_handled_before_a_stop(supervisor, held):     # noqa: F811
+def test_items_of_a_class_that_does_not_tell_its_size_are_handled_before_a_stop(supervisor, held):
     worker = background_worker(held, q=Bare, supervisor=supervisor)
     worker.start()
     for item in range(10):
@@ -418,7 +417,7 @@ def test_the_loop_of_a_worker_may_change_with_each_start(supervisor, kind):
         del got[:]
 
 
-def test_under_install_none_stops_a_worker(supervisor, monkeypatch, runs):     # noqa: F811
+def test_under_install_none_stops_a_worker(supervisor, monkeypatch, runs):
     monkeypatch.setattr(_modes, "legacy", True)
     worker = background_worker(runs, q=True, supervisor=supervisor)
     worker.start()

@@ -1,21 +1,222 @@
-"""When interval workers run, by a clock that is moved."""
+"""Interval workers: deadlines, and policies for late runs, by a clock that is moved."""
 import queue
 import threading
+import time
 
 import pytest
 
 from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, InvalidArgumentError,
                           InvalidTypeError, _modes, background_worker)
 
-from ...contract.conftest import clock  # noqa: F401
-from ...contract.test_workers import Runs, form, function, held, runs, settled  # noqa: F401
 from ...laws.tools import PATIENCE, wait_for
+from .tools import function, settled
+
+
+def test_interval_is_from_start_to_start(supervisor, clock, held):
+    worker = background_worker(held, interval=10, supervisor=supervisor)
+    worker.start()
+    held.next()                             # the first at once
+    clock.forward(4)                        # the run takes so long
+    held.go()
+    settled(worker)
+    clock.forward(5.9)
+    assert held.none()
+    clock.forward(0.1)
+    held.next()
+    held.go()
+
+
+def test_delay_is_from_end_to_start(supervisor, clock, held):
+    worker = background_worker(held, delay=10, supervisor=supervisor)
+    worker.start()
+    held.next()
+    clock.forward(4)
+    held.go()
+    settled(worker)
+    clock.forward(9.9)
+    assert held.none()
+    clock.forward(0.1)
+    held.next()
+    held.go()
+
+
+def test_delay_before(supervisor, clock, runs):
+    worker = background_worker(runs, delay_before=10, supervisor=supervisor)
+    worker.start()
+    for pause in (10, 11, 11):              # beside it there is the default delay
+        clock.settle()
+        settled(worker)
+        clock.settle()
+        clock.forward(pause - 0.1)
+        assert runs.none()
+        clock.forward(0.1)
+        runs.next()
+
+
+def test_delay_before_is_a_part_of_the_interval(supervisor, clock, runs):
+    worker = background_worker(runs, delay_before=3, interval=10, supervisor=supervisor)
+    worker.start()
+    clock.settle()
+    clock.forward(2.9)
+    assert runs.none()
+    clock.forward(0.1)
+    runs.next()
+    settled(worker)
+    clock.settle()
+    clock.forward(9.9)
+    assert runs.none()
+    clock.forward(0.1)
+    runs.next()
+
+
+def test_without_any_time_it_is_one_second_from_end_to_start(supervisor):
+    worker = BackgroundIntervalWorker(executor_func=function, supervisor=supervisor)
+    assert (worker.interval, worker.delay, worker.delay_before) == (None, 1.0, None)
+
+
+@pytest.mark.parametrize("first, override, times", [
+    ({"interval": 1}, {"_interval": 2}, (2, 2, None)),
+    ({"interval": 1}, {"_delay": 2}, (None, 2, None)),
+    ({"interval": 1}, {"_delay_after": 2}, (None, 2, None)),
+    ({"delay": 1}, {"_interval": 2, "_delay_before": 3}, (2, 2, 3)),
+])
+def test_start_overrides(supervisor, clock, runs, first, override, times):
+    worker = background_worker(runs, supervisor=supervisor, **first)
+    worker.start(**override)
+    assert (worker.interval, worker.delay, worker.delay_before) == times
+    if not worker.delay_before:
+        runs.next()
+
+
+def test_restart_with_another_interval(supervisor, clock, runs):
+    worker = background_worker(runs, interval=10, supervisor=supervisor)
+    worker.start()
+    runs.next()
+    assert worker.restart(_interval=3)
+    runs.next()
+    settled(worker)
+    clock.settle()
+    clock.forward(3)
+    runs.next()
+    with pytest.raises(InvalidArgumentError, match="interval takes seconds from 0 on"):
+        worker.restart(_interval=-1)
+    assert not worker.is_active() and worker.is_stopped()
+    assert worker.interval == 3
+
+
+@pytest.mark.parametrize("override", ["_interval", "_delay", "_delay_before"])
+def test_times_are_for_interval_workers(supervisor, override):
+    with pytest.raises(InvalidTypeError, match=override + "= is for interval workers"):
+        background_worker(function, supervisor=supervisor).start(**{override: 1})
+
+
+def test_intervals_do_not_drift(supervisor, clock):
+    starts = []
+    worker = background_worker(lambda: starts.append(clock.now), interval=0.1, supervisor=supervisor)
+    worker.start()
+    wait_for(lambda: len(starts) == 1 and not worker.stats().running, "the first run")
+    deadlines = []
+    for count in range(50):
+        clock.settle()
+        deadlines.append(worker._session.trigger._deadline)
+        clock.forward(deadlines[-1] - clock.now + 0.03)     # the timer is always late
+        wait_for(lambda: len(starts) == count + 2 and not worker.stats().running, "the next run")
+    assert deadlines == pytest.approx([1000 + 0.1 * (count + 1) for count in range(50)], abs=1e-9)
+    assert worker.stats().missed == 0
+
+
+@pytest.mark.parametrize("overlap, runs_at_once, missed, following", [
+    ("skip", 0, 3, 4.5), ("coalesce", 1, 2, 4.5), ("queue", 3, 0, 4.5)])
+def test_ticks_that_come_while_it_runs(supervisor, clock, held, overlap, runs_at_once, missed, following):
+    worker = background_worker(held, interval=10, overlap=overlap, supervisor=supervisor)
+    worker.start()
+    held.next()
+    clock.forward(35.5)                     # ticks at 10, 20 and 30
+    assert held.none()
+    held.go(1 + runs_at_once)
+    for _ in range(runs_at_once):
+        held.next()
+    settled(worker)
+    assert held.none()
+    assert worker.stats().missed == missed
+    clock.settle()
+    clock.forward(following - 0.1)
+    assert held.none()
+    clock.forward(0.1)
+    held.next()
+    held.go()
+
+
+def test_an_interval_worker_can_be_triggered_in_between(supervisor, clock, runs):
+    worker = background_worker(runs, interval=10, supervisor=supervisor)
+    worker.start()
+    runs.next()
+    settled(worker)
+    clock.forward(4)
+    assert worker.trigger_threadsafe()
+    runs.next()
+    settled(worker)
+    clock.settle()
+    clock.forward(5.9)
+    assert runs.none()
+    clock.forward(0.1)                      # the tick is where it was
+    runs.next()
+
+
+def test_a_tick_that_comes_while_a_triggered_run_is_on(supervisor, clock, held):
+    worker = background_worker(held, interval=10, overlap="skip", supervisor=supervisor)
+    worker.start()
+    held.next()
+    held.go()
+    settled(worker)
+    clock.forward(9)
+    worker.trigger_threadsafe()
+    held.next()
+    clock.forward(2)
+    held.go()
+    settled(worker)
+    assert worker.stats().missed == 1
+    clock.settle()
+    clock.forward(8.9)
+    assert held.none()
+    clock.forward(0.1)
+    held.next()
+    held.go()
+
+
+def test_async_interval_workers(supervisor, clock):
+    runs = queue.Queue()
+
+    async def work():
+        runs.put(clock.now)
+
+    worker = background_worker(work, interval=10, supervisor=supervisor)
+    worker.start()
+    assert runs.get(timeout=PATIENCE) == 1000
+    for due in (1010, 1020):
+        settled(worker)
+        clock.settle()
+        clock.forward(10)
+        assert runs.get(timeout=PATIENCE) == due
+
+
+def test_last_executed_is_a_perf_counter_reading(supervisor, runs):
+    worker = background_worker(runs, e=True, supervisor=supervisor)
+    assert worker.last_executed == 0
+    before = time.perf_counter()
+    worker.start()
+    worker.trigger_threadsafe()
+    runs.next()
+    assert before <= worker.last_executed <= time.perf_counter()
+
+
+# -- late runs ---------------------------------------------------------------------------------------
 
 
 class Timed:
     """A function that notes when it is called, and takes as long as it is told by the clock that is moved."""
 
-    def __init__(self, clock):      # noqa: F811
+    def __init__(self, clock):
         self._clock = clock
         self.starts = queue.Queue()
         self.lasts = queue.Queue()
@@ -26,11 +227,11 @@ class Timed:
 
 
 @pytest.fixture
-def timed(clock):     # noqa: F811
+def timed(clock):
     return Timed(clock)
 
 
-def starts_of(worker, clock, timed, lengths):     # noqa: F811
+def starts_of(worker, clock, timed, lengths):
     """Run a worker with runs of these lengths; return when they began, counted from the start of the worker."""
     begun = clock.now
     for seconds in lengths:
@@ -66,12 +267,12 @@ def starts_of(worker, clock, timed, lengths):     # noqa: F811
     ({"delay_before": 3}, [4, 4], [3, 11, 19]),             # a delay of one second is added
     ({"i": True}, [4, 4], [0, 5, 10]),
 ])
-def test_starts_of_runs_that_last(supervisor, clock, timed, form, options, lengths, starts):     # noqa: F811
+def test_starts_of_runs_that_last(supervisor, clock, timed, form, options, lengths, starts):
     worker = background_worker(form(timed), supervisor=supervisor, **options)
     assert starts_of(worker, clock, timed, lengths) == pytest.approx(starts)
 
 
-def test_a_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):     # noqa: F811
+def test_a_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
     worker = background_worker(held, interval=10, supervisor=supervisor)
     worker.start()
     held.next()
@@ -87,7 +288,7 @@ def test_a_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
     assert worker.stats().missed == 0 and worker._session.trigger._deadline == 1021
 
 
-def test_a_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, timed):     # noqa: F811
+def test_a_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, timed):
     worker = background_worker(timed, interval=10, supervisor=supervisor)
     worker.start()
     for late in (0, 25, 9):
@@ -103,7 +304,7 @@ def test_a_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, t
 
 
 @pytest.mark.parametrize("options", [{"interval": 0}, {"delay": 0}, {"delay_after": 0}, {"interval": 0, "overlap": "skip"}])
-def test_zero_runs_without_a_pause(supervisor, clock, form, options):     # noqa: F811
+def test_zero_runs_without_a_pause(supervisor, clock, form, options):
     done = threading.Event()
     calls = []
 
@@ -120,7 +321,7 @@ def test_zero_runs_without_a_pause(supervisor, clock, form, options):     # noqa
     assert worker.stats().runs == 1000
 
 
-def test_zero_pauses_after_a_failure(supervisor, clock, runs):     # noqa: F811
+def test_zero_pauses_after_a_failure(supervisor, clock, runs):
     def fails():
         runs()
         raise ValueError("at once")
@@ -137,7 +338,7 @@ def test_zero_pauses_after_a_failure(supervisor, clock, runs):     # noqa: F811
     runs.next()
 
 
-def test_times_that_are_assigned_hold_from_the_next_run_on(supervisor, clock, timed):     # noqa: F811
+def test_times_that_are_assigned_hold_from_the_next_run_on(supervisor, clock, timed):
     worker = background_worker(timed, interval=10, supervisor=supervisor)
 
     def turn(advance):

@@ -1,0 +1,102 @@
+"""Workers whose function is static and runs in the process pool."""
+import os
+import signal
+import threading
+
+import pytest
+
+from atasker_like import background_worker
+
+from ...laws.tools import PATIENCE, wait_for
+from . import functions as w
+
+
+def test_a_static_run_goes_to_a_process_when_there_are_any(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.InProcess(supervisor=supervisor, o="thing")
+    worker.start(7)
+    assert worker.wait_until_stop(2 * PATIENCE)
+    assert len(worker.results) == 3 == worker.stats().runs
+    pid, number, names, name, o = worker.results[0]
+    assert pid != os.getpid() and number == 7 and name == worker.name and o == "thing"
+    assert names == ["_name", "_task_id", "o"]
+
+
+def test_without_a_process_pool_it_runs_in_a_thread(supervisor):
+    worker = w.InProcess(supervisor=supervisor)
+    worker.start(7)
+    assert worker.wait_until_stop(PATIENCE)
+    pid, number, names, _, _ = worker.results[0]
+    assert pid == os.getpid() and names == ["_name", "_task_id", "_worker", "o"]
+
+
+def test_a_decorated_function_stays_in_its_thread(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    got = []
+
+    @background_worker(supervisor=supervisor)
+    def work():
+        got.append(os.getpid())
+        return False
+
+    work.start()
+    work.wait_until_stop(PATIENCE)
+    assert got == [os.getpid()]
+
+
+def test_false_from_a_process_stops_it(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.FalseInProcess(supervisor=supervisor)
+    worker.start()
+    assert worker.wait_until_stop(2 * PATIENCE) and worker.stats().runs == 1
+
+
+def test_queue_worker_in_a_process(supervisor, caplog):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.QueueInProcess(supervisor=supervisor, o=10)
+    worker.start()
+    for item in (1, 2, -1, 3, 4):
+        worker.put_threadsafe(item)
+    assert worker.wait_until_stop(2 * PATIENCE)
+    assert worker.results == [10, 20, 30, 40]
+    assert worker.stats().failures == 1 and "raised ValueError" in caplog.text and "Traceback" in caplog.text
+
+
+def test_event_worker_in_a_process(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.EventInProcess(supervisor=supervisor)
+    worker.start()
+    worker.trigger_threadsafe()
+    wait_for(lambda: getattr(worker, "results", None) and not worker.stats().running, "it ran", 2 * PATIENCE)
+    worker.trigger_threadsafe()
+    assert worker.wait_until_stop(2 * PATIENCE)
+    assert len(set(worker.results)) == 2 and all(worker.results)
+
+
+def test_interval_worker_in_a_process(supervisor):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.IntervalInProcess(supervisor=supervisor, interval=0.001)
+    worker.start()
+    assert worker.wait_until_stop(2 * PATIENCE)
+    assert worker.results == ["ran", "ran"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="POSIX")
+def test_a_process_past_the_deadline_of_a_stop_is_ended(supervisor, tmp_path):
+    supervisor.create_mp_pool(processes=1)
+    path = str(tmp_path / "trace")
+    worker = w.HeldInProcess(supervisor=supervisor)
+    worker.start(path)
+    worker.trigger_threadsafe()
+    wait_for(lambda: os.path.exists(path), "it runs", 2 * PATIENCE)
+    worker.stop(wait=0)
+    assert worker.wait_until_stop(2 * PATIENCE)
+
+
+def test_what_cannot_cross_is_an_error_of_the_run(supervisor, caplog):
+    supervisor.create_mp_pool(processes=1)
+    worker = w.QueueInProcess(supervisor=supervisor, o=1, max_restarts=0)
+    worker.start()
+    worker.put_threadsafe(threading.Lock())
+    assert worker.wait_until_stop(2 * PATIENCE)
+    assert "TaskPicklingError" in caplog.text

@@ -1,0 +1,59 @@
+"""Stops that come in the middle of something."""
+import threading
+
+from atasker_like import background_worker, current_task
+
+from ...laws.tools import PATIENCE, join, started, wait_for
+from .tools import task_of
+
+
+def test_a_stop_does_not_wait_for_a_place_for_a_run_that_has_not_begun(small, held, runs):      # noqa: F811
+    blocker = small.put_task(held)
+    held.next()
+    worker = background_worker(runs, e=True, supervisor=small)
+    worker.start()
+    worker.trigger_threadsafe()
+    task = task_of(worker)
+    assert join(started(worker.stop)) is True       # the place is not free
+    assert task.state == "cancelled" and not blocker.done()
+    held.go()
+    blocker.wait(PATIENCE)
+    assert runs.none()
+
+
+def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypatch):       # noqa: F811
+    worker = background_worker(held, e=True, supervisor=supervisor)
+    admit, timer = supervisor._supervisor_parts.pools.threads.admit, supervisor._supervisor_parts.pools.timer
+
+    def admit_late(task):
+        stopper = threading.Thread(target=worker.stop, args=(False,))
+        stopper.start()
+        stopper.join()
+        looked = threading.Event()
+        timer.call_at(float("-inf"), looked.set)        # behind that for which the stop has asked
+        assert looked.wait(PATIENCE)
+        return admit(task)
+
+    worker.start()
+    worker.trigger_threadsafe()
+    held.next()
+    assert worker.trigger_threadsafe(force=True)
+    monkeypatch.setattr(supervisor._supervisor_parts.pools.threads, "admit", admit_late)       # called by the thread in which the run ends
+    held.go()
+    assert worker.wait_until_stop(PATIENCE)
+    assert held.none() and worker.stats().runs == 1
+    counts = supervisor.stats().thread
+    ended = counts.succeeded + counts.cancelled     # either, depending on whether there was a place
+    assert (counts.submitted, ended, counts.active, counts.waiting) == (2, 2, 0, 0)
+
+
+def test_what_runs_is_not_called_off(supervisor, held):      # noqa: F811
+    worker = background_worker(lambda: (held(), current_task().check_cancelled()), e=True, supervisor=supervisor)
+    worker.start()
+    worker.trigger_threadsafe()
+    held.next()
+    stopper = started(worker.stop)
+    wait_for(lambda: not worker.is_active(), "it is told to stop")
+    held.go()
+    assert join(stopper) is True
+    assert worker.stats().failures == 0      # nobody asked it to end

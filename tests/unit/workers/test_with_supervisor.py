@@ -1,0 +1,241 @@
+"""Workers at the start, the stop and the exit of their supervisor."""
+import os
+import signal
+
+import pytest
+
+from atasker_like import SupervisorStoppedError, background_worker
+
+from ...laws.tools import PATIENCE, join, run_script, started, wait_for
+from .tools import ask, function, settled
+
+
+def test_starting_one_starts_its_supervisor(make_supervisor, runs):
+    supervisor = make_supervisor()
+    background_worker(runs, e=True, supervisor=supervisor).start()
+    assert supervisor.is_active
+
+
+def test_stopping_the_supervisor_stops_its_workers(any_kind, runs):
+    worker = any_kind(runs)
+    supervisor = worker.supervisor
+    worker.start()
+    assert worker in supervisor.get_schedulers() and worker in supervisor.get_info().schedulers
+    assert supervisor.get_info(schedulers=False).schedulers == {}
+    report = supervisor.stop()
+    assert report.complete
+    assert worker.is_stopped() and not worker.is_active()
+    assert supervisor.get_schedulers() == {}
+    with pytest.raises(SupervisorStoppedError, match="has been stopped"):
+        worker.start()
+    supervisor.start()
+    assert worker.start()
+
+
+def test_stopping_it_without_its_schedulers_ends_them_too(any_kind, runs):
+    worker = any_kind(runs)
+    worker.start()
+    ask(worker)
+    runs.next()
+    worker.supervisor.stop(stop_schedulers=False)
+    assert worker.wait_until_stop(PATIENCE)
+    assert not worker.is_active()
+
+
+def test_the_supervisors_stop_calls_the_hooks(supervisor):
+    told = []
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    worker.before_stop = lambda: told.append("before_stop")
+    worker.after_stop = lambda: told.append("after_stop")
+    worker.start()
+    supervisor.stop()
+    assert told == ["before_stop", "after_stop"] and worker.is_stopped()
+
+
+def test_the_supervisors_stop_waits_for_the_run(supervisor, held):
+    worker = background_worker(held, supervisor=supervisor)
+    worker.start()
+    held.next()
+    stopper = started(supervisor.stop)
+    wait_for(lambda: not worker.is_active(), "it is told")
+    held.go()
+    assert join(stopper).complete and worker.is_stopped()
+
+
+def test_a_run_that_does_not_end_is_given_up_with_the_others(supervisor, held):
+    worker = background_worker(held, supervisor=supervisor)
+    worker.start()
+    held.next()
+    report = supervisor.stop(wait=0)
+    assert report.complete and report.abandoned == 1
+    held.go()
+    assert worker.wait_until_stop(PATIENCE)
+
+
+def test_a_worker_that_stops_its_supervisor(supervisor):
+    worker = background_worker(lambda: supervisor.stop(), supervisor=supervisor)
+    worker.start()
+    assert worker.wait_until_stop(PATIENCE)
+    supervisor.block()
+    assert not supervisor.is_active
+
+
+def test_leaving_it_to_the_exit_of_the_interpreter():
+    out = run_script("""
+from atasker_like import background_worker
+import queue
+
+runs = queue.Queue()
+workers = [background_worker(lambda *item: runs.put("ran"), name="w%d" % number, **options)
+           for number, options in enumerate([{}, {"q": True}, {"e": True}, {"interval": 0.001}, {"delay": 1}])]
+async def co():
+    runs.put("ran")
+workers.append(background_worker(co))
+for worker in workers:
+    worker.start()
+runs.get(timeout=10)
+print("left")
+""")
+    assert out == "left\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX")
+@pytest.mark.parametrize("deed", ["worker.stop(wait=False)", "worker.trigger_threadsafe(force=True)",
+                                  "items.put_threadsafe(1)", "supervisor.stop(wait=False)", "worker.stop()",
+                                  "worker.restart(wait=False)"])
+def test_from_a_signal_handler_at_any_line(deed):
+    """The handler comes again and again while the main thread submits, triggers, puts and starts."""
+    out = run_script("""
+import signal, sys
+from atasker_like import TaskSupervisor, background_worker, background_task
+from atasker_like import SupervisorStoppedError
+supervisor = TaskSupervisor()
+count = 0
+worker = background_worker(lambda: None, e=True, supervisor=supervisor)
+items = background_worker(lambda item: None, q=True, supervisor=supervisor)
+task = background_task(len, supervisor=supervisor)
+
+def handler(*_):
+    global count
+    count += 1
+    try:
+        """ + deed + """
+    except SupervisorStoppedError:
+        pass
+    finally:
+        if count < 60:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+supervisor.start()
+worker.start()
+items.start()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.0005)
+while count < 60:
+    try:
+        worker.start()
+        worker.trigger_threadsafe()
+        items.put_threadsafe(2)
+        task("abc")
+    except SupervisorStoppedError:
+        pass
+supervisor.stop()
+worker.wait_until_stop()
+items.wait_until_stop()
+print(worker.is_active(), items.is_active(), supervisor.get_schedulers())
+""")
+    assert out == "False False {}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_after_a_fork_the_workers_are_the_parents():
+    out = run_script("""
+import os, threading
+from atasker_like import background_worker
+done = threading.Event()
+worker = background_worker(lambda: done.set(), e=True)
+worker.start()
+worker.trigger_threadsafe()
+done.wait(10)
+done.clear()
+pid = os.fork()
+if not pid:
+    assert not worker.is_active() and worker.stop() is False
+    assert worker.start() and worker.trigger_threadsafe() and done.wait(10)
+    worker.stop()
+    os._exit(7)
+assert os.waitpid(pid, 0)[1] >> 8 == 7
+assert worker.is_active() and worker.trigger_threadsafe() and done.wait(10)
+print("both")
+""")
+    assert out == "both\n"
+
+
+def test_stats(supervisor, runs):
+    worker = background_worker(runs, e=True, supervisor=supervisor, name="counted")
+    stats = worker.stats()
+    assert stats.as_dict() == {
+        "name": "_background_worker_counted", "active": False, "running": False, "runs": 0, "failures": 0, "missed": 0,
+        "restarts": 0, "waiting": 0, "last_executed": None, "last_duration": None}
+    with pytest.raises(AttributeError, match="snapshot"):
+        stats.runs = 5
+    worker.start()
+    worker.trigger_threadsafe()
+    runs.next()
+    settled(worker)
+    stats = worker.stats()
+    assert (stats.active, stats.runs, stats.last_executed) == (True, 1, worker.last_executed)
+    assert stats.last_duration >= 0
+    assert "active" in repr(worker)
+
+
+def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch):
+    """As from a signal handler: it waits, and what it has interrupted does not go on before it returns."""
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    worker.start()
+    timer = supervisor._supervisor_parts.pools.timer
+    call_at = timer.call_at
+
+    def interrupted(*args):
+        monkeypatch.setattr(timer, "call_at", call_at)
+        stopped.append(worker.stop(wait=PATIENCE) and worker.is_stopped())
+        return call_at(*args)
+
+    stopped = []
+    monkeypatch.setattr(timer, "call_at", interrupted)
+    worker.trigger_threadsafe()
+    assert stopped == [True]
+
+
+def test_a_start_in_the_middle_of_a_start(supervisor, runs):
+    """As from a signal handler: there is one shift in the end, whoever comes last."""
+    worker = background_worker(runs, e=True, supervisor=supervisor)
+    register = supervisor.register_sync_scheduler
+
+    def interrupted(scheduler):
+        supervisor.register_sync_scheduler = register
+        answers.append(worker.start())
+        answers.append(worker.restart(wait=False))
+        return register(scheduler)
+
+    answers = []
+    supervisor.register_sync_scheduler = interrupted
+    assert worker.start() is True
+    assert answers == [False, True] and worker.is_active()
+    wait_for(worker.is_started, "the restart has begun")
+    assert worker.trigger_threadsafe()
+    runs.next()
+    assert worker.stop() and supervisor.get_schedulers() == {}
+
+
+def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor, clock):
+    worker = background_worker(function, e=True, supervisor=supervisor)
+    worker.start()
+    clock.settle()                      # the timer has come to the shift, and found nothing to do
+    first = worker._session
+    step, first.step = first.step, lambda: None        # the timer does not come to it any more
+    worker.restart(wait=False)
+    assert worker.is_active() and not worker.is_started()
+    first.step = step
+    supervisor.stop()
+    assert first.done and worker.is_stopped()
