@@ -24,7 +24,7 @@ async def never():
     await asyncio.get_running_loop().create_future()
 
 
-def test_create_get_stop(supervisor):
+def test_aloop_is_created_found_and_stopped(supervisor):
     aloop = supervisor.create_aloop("mine")
     assert isinstance(aloop, ALoop)
     assert aloop.name == "mine"
@@ -37,7 +37,7 @@ def test_create_get_stop(supervisor):
     assert supervisor.get_aloop("mine") is aloop
 
 
-def test_create_without_starting(supervisor):
+def test_aloop_created_without_start_is_inactive(supervisor):
     aloop = supervisor.create_aloop("mine", start=False)
     assert not aloop.is_active()
     assert supervisor.start_aloop("mine")
@@ -45,7 +45,7 @@ def test_create_without_starting(supervisor):
     assert aloop.run(f.co_nothing()) is None
 
 
-def test_start_again_after_stop(supervisor):
+def test_aloop_starts_again_after_its_stop(supervisor):
     aloop = supervisor.create_aloop("mine")
     supervisor.stop_aloop("mine")
     aloop.start()
@@ -53,7 +53,7 @@ def test_start_again_after_stop(supervisor):
     assert aloop.run(running_thread()) == f"supervisor_{supervisor.id}_aloop_mine"
 
 
-def test_a_second_loop_of_a_name_is_refused(supervisor, caplog):
+def test_second_loop_of_a_name_is_refused(supervisor, caplog):
     aloop = supervisor.create_aloop("mine")
     assert supervisor.create_aloop("mine") is False
     assert supervisor.get_aloop("mine") is aloop
@@ -61,25 +61,25 @@ def test_a_second_loop_of_a_name_is_refused(supervisor, caplog):
     assert "mine" in caplog.text
 
 
-def test_the_reserved_name(supervisor):
+def test_reserved_scheduler_name_is_refused(supervisor):
     with pytest.raises(ValueError, match="__supervisor__.*reserved"):
         supervisor.create_aloop("__supervisor__")
 
 
 @pytest.mark.parametrize("name", [None, 5, b"mine"])
-def test_a_name_is_a_string(supervisor, name):
+def test_aloop_name_that_is_no_string_is_refused(supervisor, name):
     with pytest.raises(TypeError, match="string"):
         supervisor.create_aloop(name)
 
 
 @pytest.mark.parametrize("method", ["start_aloop", "stop_aloop"])
-def test_a_loop_that_does_not_exist(supervisor, caplog, method):
+def test_start_and_stop_of_an_unknown_aloop_return_false(supervisor, caplog, method):
     assert getattr(supervisor, method)("unknown") is False
     assert "unknown" in caplog.text
     assert supervisor.get_aloop("unknown") is None
 
 
-def test_default_loop(supervisor):
+def test_default_loop_is_set_by_create_and_by_name(supervisor):
     assert supervisor.default_aloop is None
     assert supervisor.get_aloop() is None
     first = supervisor.create_aloop("first", default=True)
@@ -120,12 +120,12 @@ def test_aloops_are_the_supervisors_own_dict(supervisor):
     assert second is not first and supervisor.aloops["mine"] is second
 
 
-def test_a_coroutine_task_runs_in_the_default_loop(supervisor):
+def test_coroutine_task_runs_in_the_default_loop(supervisor):
     aloop = supervisor.create_aloop("mine", default=True)
     assert background_task(loop_of_mine, supervisor=supervisor)().value(10) is aloop.get_loop()
 
 
-def test_without_a_default_loop_one_is_made(supervisor):
+def test_default_loop_is_made_when_needed(supervisor):
     loop = background_task(loop_of_mine, supervisor=supervisor)().value(10)
     assert loop is supervisor.event_loop
     assert loop is supervisor.get_aloop("__supervisor__").get_loop()
@@ -133,47 +133,49 @@ def test_without_a_default_loop_one_is_made(supervisor):
 
 
 @pytest.mark.parametrize("by", ["name", "aloop", "asyncio loop"])
-def test_a_coroutine_task_runs_where_it_is_told(supervisor, by):
+def test_coroutine_task_runs_in_the_named_loop(supervisor, by):
     supervisor.create_aloop("default", default=True)
     aloop = supervisor.create_aloop("mine")
     loop = {"name": "mine", "aloop": aloop, "asyncio loop": aloop.get_loop()}[by]
-    assert background_task(loop_of_mine, loop=loop, supervisor=supervisor)().value(10) is aloop.get_loop()
+    assert background_task(loop_of_mine, loop=loop,
+                           supervisor=supervisor)().value(10) is aloop.get_loop()
 
 
-def test_a_coroutine_task_in_the_applications_own_loop(supervisor):
+def test_coroutine_task_runs_in_the_applications_own_loop(supervisor):
     async def main():
-        return await background_task(loop_of_mine, loop=asyncio.get_running_loop(), supervisor=supervisor)()
+        return await background_task(loop_of_mine, loop=asyncio.get_running_loop(),
+                                     supervisor=supervisor)()
 
     assert asyncio.run(main()).is_closed()
 
 
-def test_a_coroutine_task_in_a_loop_that_does_not_exist(supervisor):
+def test_coroutine_task_in_an_unknown_loop_is_an_error(supervisor):
     with pytest.raises(ValueError, match="unknown.*create_aloop"):
         background_task(loop_of_mine, loop="unknown", supervisor=supervisor)()
     assert supervisor.get_tasks() == {}
 
 
-def test_a_coroutine_task_in_a_loop_that_is_not_active(supervisor):
+def test_coroutine_task_in_an_inactive_loop_is_an_error(supervisor):
     supervisor.create_aloop("mine", start=False)
     with pytest.raises(RuntimeError, match="mine.*start"):
         background_task(loop_of_mine, loop="mine", supervisor=supervisor)()
     assert supervisor.get_tasks() == {}
 
 
-def test_a_coroutine_task_in_a_closed_asyncio_loop(supervisor):
+def test_coroutine_task_in_a_closed_asyncio_loop_is_an_error(supervisor):
     loop = asyncio.new_event_loop()
     loop.close()
     with pytest.raises(RuntimeError):
         background_task(loop_of_mine, loop=loop, supervisor=supervisor)().value(10)
 
 
-def test_run_and_background_task(supervisor):
+def test_aloop_runs_coroutines_and_tasks(supervisor):
     aloop = supervisor.create_aloop("mine")
     assert aloop.run(loop_of_mine()) is aloop.get_loop()
     assert aloop.background_task(loop_of_mine()).value(10) is aloop.get_loop()
 
 
-def test_run_raises_what_the_coroutine_raised(supervisor):
+def test_aloop_run_raises_the_exception_of_the_coroutine(supervisor):
     async def body():
         raise ValueError("broken")
 
@@ -183,7 +185,7 @@ def test_run_raises_what_the_coroutine_raised(supervisor):
 
 @pytest.mark.parametrize("method", ["run", "background_task"])
 @pytest.mark.filterwarnings("error")
-def test_a_loop_that_is_not_active_refuses(supervisor, method):
+def test_inactive_loop_refuses_coroutines(supervisor, method):
     aloop = supervisor.create_aloop("mine", start=False)
     with pytest.raises(RuntimeError, match="mine.*not active"):
         getattr(aloop, method)(loop_of_mine())
@@ -191,7 +193,7 @@ def test_a_loop_that_is_not_active_refuses(supervisor, method):
         aloop.get_loop()
 
 
-def test_run_in_its_own_thread_is_refused(supervisor):
+def test_aloop_run_in_its_own_thread_is_refused(supervisor):
     aloop = supervisor.create_aloop("mine")
 
     async def body():
@@ -201,7 +203,7 @@ def test_run_in_its_own_thread_is_refused(supervisor):
         aloop.run(body())
 
 
-def test_run_lends_the_place_of_a_pool_thread(supervisor):
+def test_aloop_run_lends_the_slot_of_a_pool_thread(supervisor):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     aloop = supervisor.create_aloop("mine")
 
@@ -221,7 +223,7 @@ def test_stop_waits_for_the_coroutines(supervisor, gate):
 
 
 @pytest.mark.parametrize("options", [{"cancel_tasks": True}, {"wait": 0.01}])
-def test_stop_cancels_coroutines(supervisor, options):
+def test_stop_aloop_past_its_time_cancels_coroutines(supervisor, options):
     aloop = supervisor.create_aloop("mine")
     task = aloop.background_task(never())
     supervisor.stop_aloop("mine", **options)
@@ -229,7 +231,7 @@ def test_stop_cancels_coroutines(supervisor, options):
     assert not aloop.is_active()
 
 
-def test_stop_without_waiting(supervisor):
+def test_stop_of_an_aloop_without_wait_ends_its_thread(supervisor):
     aloop = supervisor.create_aloop("mine")
     thread = aloop.thread
     aloop.stop(wait=False)
@@ -237,19 +239,19 @@ def test_stop_without_waiting(supervisor):
     assert not thread.is_alive()
 
 
-def test_stop_of_a_loop_that_never_ran(supervisor):
+def test_stop_of_a_loop_that_never_ran_returns(supervisor):
     supervisor.create_aloop("mine", start=False)
     assert supervisor.stop_aloop("mine")
 
 
-def test_the_supervisor_stops_its_loops(supervisor):
+def test_supervisor_stops_its_loops(supervisor):
     aloops = [supervisor.create_aloop(name) for name in ("first", "second")]
     assert supervisor.event_loop.is_running()
     supervisor.stop(wait=10)
     assert [aloop.is_active() for aloop in aloops] == [False, False]
 
 
-def test_loops_of_a_supervisor_that_is_started_again(supervisor):
+def test_loops_run_after_the_supervisor_is_started_again(supervisor):
     supervisor.create_aloop("mine", default=True)
     assert background_task(running_thread, supervisor=supervisor)().value(10)
     supervisor.stop(wait=10)
@@ -258,7 +260,7 @@ def test_loops_of_a_supervisor_that_is_started_again(supervisor):
     assert background_task(running_thread, supervisor=supervisor)().value(10)
 
 
-def test_a_loop_goes_on_after_a_task_that_failed(supervisor):
+def test_loop_goes_on_after_a_task_that_failed(supervisor):
     async def body():
         raise ValueError
 
@@ -266,7 +268,7 @@ def test_a_loop_goes_on_after_a_task_that_failed(supervisor):
     assert background_task(running_thread, supervisor=supervisor)().value(10)
 
 
-def test_a_coroutine_that_is_cancelled_before_its_first_step(supervisor):
+def test_coroutine_cancelled_before_its_first_step_never_runs(supervisor):
     """Its asyncio task is there, and never gets into it."""
     steps = []
 
@@ -292,7 +294,7 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step(supervisor):
     assert (task.state, steps) == ("cancelled", [])
 
 
-def test_a_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
+def test_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
     """Its factory is the application's."""
     ran = []
 
@@ -318,7 +320,7 @@ def test_a_loop_that_makes_no_tasks_fails_them(supervisor, recwarn):
     assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
 
 
-def test_a_coroutine_that_is_cancelled_while_its_asyncio_task_is_made(supervisor):
+def test_coroutine_cancelled_while_its_asyncio_task_is_made_ends(supervisor):
     """There is nothing to be cancelled yet."""
     steps = []
 

@@ -27,10 +27,10 @@ def job_function(runs):
     return job
 
 
-# -- async jobs ----------------------------------------------------------------------------------------------------
+# -- async jobs ------------------------------------------------------------------------------------
 
 
-def test_a_job_is_started_at_its_interval(supervisor, clock, runs, job_function):
+def test_job_is_started_at_its_interval(supervisor, clock, runs, job_function):
     job = supervisor.create_async_job(target=job_function, args=(1, 2), interval=10)
     assert isinstance(job, AsyncJob) and job.active and isinstance(job.id, str)
     clock.settle()
@@ -48,7 +48,7 @@ def test_a_job_is_started_at_its_interval(supervisor, clock, runs, job_function)
     assert runs.none()
 
 
-def test_keyword_arguments(supervisor):
+def test_job_gets_its_keyword_arguments(supervisor):
     got = queue.Queue()
 
     async def target(*args, **kwargs):
@@ -58,7 +58,7 @@ def test_keyword_arguments(supervisor):
     assert got.get(timeout=PATIENCE) == ((1,), {"a": 2})
 
 
-def test_timer_is_the_time_until_the_first_start(supervisor, clock, runs, job_function):
+def test_job_timer_is_the_time_until_the_first_start(supervisor, clock, runs, job_function):
     supervisor.create_async_job(target=job_function, timer=5, interval=10)
     clock.settle()
     clock.forward(4.9)
@@ -71,7 +71,7 @@ def test_timer_is_the_time_until_the_first_start(supervisor, clock, runs, job_fu
     runs.next()
 
 
-def test_number_is_how_many_starts_there_are(supervisor, clock, runs, job_function):
+def test_job_with_a_number_starts_so_many_times(supervisor, clock, runs, job_function):
     job = supervisor.create_async_job(target=job_function, interval=10, number=2)
     clock.settle()
     runs.next()
@@ -84,11 +84,11 @@ def test_number_is_how_many_starts_there_are(supervisor, clock, runs, job_functi
     assert runs.none()
 
 
-def test_the_least_interval(supervisor, job_function):
+def test_job_interval_has_a_lower_bound(supervisor, job_function):
     assert AsyncJob(job_function).interval == 0.001
 
 
-def test_a_job_that_takes_longer_than_its_interval_is_joined_by_the_next(supervisor, clock):
+def test_job_longer_than_its_interval_overlaps_with_the_next_run(supervisor, clock):
     begun = queue.Queue()
 
     async def endless():
@@ -127,7 +127,7 @@ def test_missed_starts_are_counted_and_not_made_up_for(supervisor, clock, runs, 
     assert job.missed == 4 and job.active
 
 
-def test_what_a_job_raises_is_logged_and_the_job_goes_on(supervisor, clock, caplog):
+def test_job_that_raises_is_logged_and_goes_on(supervisor, clock, caplog):
     calls = queue.Queue()
 
     async def unlucky():
@@ -143,7 +143,7 @@ def test_what_a_job_raises_is_logged_and_the_job_goes_on(supervisor, clock, capl
     assert "unlucky" in caplog.text and "it goes on" in caplog.text and job.active
 
 
-def test_a_scheduler_in_a_loop(supervisor):
+def test_scheduler_runs_in_its_loop(supervisor):
     aloop = supervisor.create_aloop("mine")
     got = queue.Queue()
 
@@ -152,7 +152,8 @@ def test_a_scheduler_in_a_loop(supervisor):
 
     for name, loop in (("a", "mine"), ("b", aloop), ("c", aloop.get_loop())):
         scheduler = supervisor.create_async_job_scheduler(name, aloop=loop)
-        assert isinstance(scheduler, AsyncJobScheduler) and scheduler.active and scheduler.id == name
+        assert isinstance(scheduler,
+                          AsyncJobScheduler) and scheduler.active and scheduler.id == name
         supervisor.create_async_job(scheduler=name, target=where, number=1)
         assert got.get(timeout=PATIENCE) is aloop.get_loop()
         supervisor.create_async_job(scheduler=scheduler, target=where, number=1)
@@ -161,13 +162,13 @@ def test_a_scheduler_in_a_loop(supervisor):
     assert supervisor.get_info(async_job_schedulers=False).async_job_schedulers == {}
 
 
-def test_a_second_scheduler_of_a_name(supervisor, caplog):
+def test_second_scheduler_of_a_name_is_refused(supervisor, caplog):
     assert supervisor.create_async_job_scheduler("x")
     assert supervisor.create_async_job_scheduler("x") is False
     assert "named 'x' already" in caplog.text
 
 
-def test_the_default_scheduler(supervisor, runs, job_function):
+def test_default_job_scheduler_is_made_when_needed(supervisor, runs, job_function):
     first = supervisor.create_async_job_scheduler("first", default=True)
     second = supervisor.create_async_job_scheduler("second")
     mine = supervisor.create_async_job(target=job_function, interval=1000)
@@ -180,7 +181,7 @@ def test_the_default_scheduler(supervisor, runs, job_function):
     assert supervisor.cancel_async_job("second", other) is False
 
 
-def test_a_scheduler_that_is_started_later(supervisor, clock, runs, job_function):
+def test_scheduler_started_later_counts_times_from_its_start(supervisor, clock, runs, job_function):
     scheduler = supervisor.create_async_job_scheduler("later", start=False)
     assert not scheduler.active
     scheduler.create_threadsafe(job_function, timer=5)
@@ -193,7 +194,7 @@ def test_a_scheduler_that_is_started_later(supervisor, clock, runs, job_function
     runs.next()
 
 
-def test_creating_from_a_coroutine(supervisor, runs, job_function):
+def test_job_is_created_from_a_coroutine(supervisor, runs, job_function):
     aloop = supervisor.create_aloop("a")
     scheduler = supervisor.create_async_job_scheduler("x", aloop="a")
     job = aloop.run(scheduler.create(job_function, interval=1000))
@@ -201,7 +202,7 @@ def test_creating_from_a_coroutine(supervisor, runs, job_function):
     assert scheduler.cancel(job)
 
 
-def test_stop_waits_for_what_runs(supervisor):
+def test_stop_of_a_job_scheduler_waits_for_its_runs(supervisor):
     begun = threading.Event()
     go = []
 
@@ -239,7 +240,7 @@ def test_default_job_scheduler_can_be_assigned(supervisor, runs, job_function):
         supervisor.default_async_job_scheduler = 5
 
 
-def test_the_supervisors_stop_stops_job_schedulers(supervisor, job_function, runs):
+def test_supervisors_stop_stops_job_schedulers(supervisor, job_function, runs):
     scheduler = supervisor.create_async_job_scheduler("x", default=True)
     job = supervisor.create_async_job(target=job_function, interval=1000)
     runs.next()
@@ -250,7 +251,8 @@ def test_the_supervisors_stop_stops_job_schedulers(supervisor, job_function, run
     assert supervisor.create_async_job_scheduler("x")
 
 
-def test_a_scheduler_whose_loop_is_closed_stops_and_says_so(supervisor, clock, caplog, job_function, runs):
+def test_scheduler_whose_loop_is_closed_stops_with_an_error(supervisor, clock, caplog,
+                                                            job_function, runs):
     aloop = supervisor.create_aloop("short")
     scheduler = supervisor.create_async_job_scheduler("x", aloop="short")
     scheduler.create_threadsafe(job_function, interval=10)
@@ -265,23 +267,26 @@ def test_a_scheduler_whose_loop_is_closed_stops_and_says_so(supervisor, clock, c
 
 @pytest.mark.parametrize("options, error, message", [
     ({}, InvalidTypeError, "coroutine function as target=, which is missing"),
-    ({"target": len}, InvalidTypeError, "target of an async job takes a coroutine function, not len"),
+    ({"target": len}, InvalidTypeError,
+     "target of an async job takes a coroutine function, not len"),
     ({"target": 5}, InvalidTypeError, "target of an async job takes a coroutine function, not int"),
     ({"interval": -1}, InvalidArgumentError, "interval of an async job takes seconds from 0 on"),
-    ({"interval": "1"}, InvalidTypeError, "interval of an async job takes seconds or a timedelta, not str"),
+    ({"interval": "1"}, InvalidTypeError, "interval of an async job takes seconds or a timedelta, "
+                                          "not str"),
     ({"timer": -1}, InvalidArgumentError, "timer of an async job takes seconds from 0 on"),
     ({"number": -1}, InvalidArgumentError, "number of an async job takes an integer 0 or more"),
     ({"number": 1.5}, InvalidTypeError, "number of an async job takes an integer, not float"),
-    ({"intervall": 1}, InvalidTypeError, "an async job takes target, args, kwargs, interval, number and timer"),
+    ({"intervall": 1}, InvalidTypeError, "an async job takes target, args, kwargs, interval, "
+                                         "number and timer"),
     ({"scheduler": "nowhere"}, InvalidArgumentError, "no job scheduler is named 'nowhere'"),
     ({"scheduler": 5}, InvalidTypeError, "scheduler takes a job scheduler or its name, not int"),
 ])
-def test_bad_input(supervisor, options, error, message, job_function):
+def test_bad_arguments_of_jobs_are_refused(supervisor, options, error, message, job_function):
     with pytest.raises(error, match=message):
         supervisor.create_async_job(**({"target": job_function, **options} if options else {}))
 
 
-def test_more_bad_input(supervisor, caplog):
+def test_bad_arguments_of_job_schedulers_are_refused(supervisor, caplog):
     with pytest.raises(InvalidArgumentError, match="__supervisor__"):
         supervisor.create_async_job_scheduler("__supervisor__")
     with pytest.raises(InvalidTypeError, match="name is a string, not int"):
@@ -296,13 +301,14 @@ def test_more_bad_input(supervisor, caplog):
         supervisor.cancel_async_job(job="x")
 
 
-def test_what_is_none_is_as_if_it_had_been_left_out(supervisor, runs, job_function):
-    job = supervisor.create_async_job(target=job_function, args=None, kwargs=None, interval=None, number=None, timer=None)
+def test_job_options_that_are_none_count_as_left_out(supervisor, runs, job_function):
+    job = supervisor.create_async_job(target=job_function, args=None, kwargs=None, interval=None,
+                                      number=None, timer=None)
     assert runs.next() == () and job.active
     job.cancel()
 
 
-def test_a_cancelled_job_is_let_go_however_far_its_next_start_is(supervisor, clock):
+def test_cancelled_job_drops_its_references(supervisor, clock):
     import gc
     import weakref
 
@@ -322,7 +328,8 @@ def test_a_cancelled_job_is_let_go_however_far_its_next_start_is(supervisor, clo
     assert gone() is None
 
 
-def test_a_job_that_is_created_while_its_scheduler_starts_is_scheduled_once(supervisor, clock, runs, job_function):
+def test_job_created_while_its_scheduler_starts_is_scheduled_once(supervisor, clock, runs,
+                                                                  job_function):
     scheduler = supervisor.create_async_job_scheduler("late", start=False)
 
     class Meanwhile(dict):
@@ -346,7 +353,7 @@ def test_a_job_that_is_created_while_its_scheduler_starts_is_scheduled_once(supe
     assert runs.none()
 
 
-def test_a_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, runs, job_function):
+def test_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock, runs, job_function):
     scheduler = supervisor.create_async_job_scheduler("short")
 
     class Meanwhile(dict):
@@ -362,12 +369,13 @@ def test_a_job_that_is_created_while_its_scheduler_stops_ends(supervisor, clock,
     assert runs.none()
 
 
-def test_the_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_function):
+def test_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_function):
     first = supervisor.create_async_job_scheduler("mine", default=True)
     first.stop()
     with pytest.raises(SupervisorStoppedError, match="has been stopped"):
         supervisor.create_async_job("mine", target=job_function)
-    assert supervisor.create_async_job(target=job_function, number=1).id       # by the supervisor's own
+    # by the supervisor's own
+    assert supervisor.create_async_job(target=job_function, number=1).id
     assert runs.next() == ()
     second = supervisor.create_async_job_scheduler("mine")
     assert second is not False and second is not first
@@ -375,7 +383,7 @@ def test_the_name_of_a_stopped_scheduler_is_free_again(supervisor, runs, job_fun
     assert runs.next() == (2,)
 
 
-def test_a_scheduler_is_registered_once(supervisor, caplog):
+def test_scheduler_is_registered_once(supervisor, caplog):
     loops = []
 
     class Own:
@@ -399,12 +407,12 @@ def test_a_scheduler_is_registered_once(supervisor, caplog):
     wait_for(lambda: len(loops) == 2, "its loop runs again")
 
 
-def test_a_partial_of_a_coroutine_function(supervisor, runs, job_function):
+def test_partial_of_a_coroutine_function_runs_in_a_loop(supervisor, runs, job_function):
     supervisor.create_async_job(target=functools.partial(job_function, 1), number=1)
     assert runs.next() == (1,)
 
 
-# -- schedulers of the application's own ---------------------------------------------------------------------------
+# -- schedulers of the application's own -----------------------------------------------------------
 
 
 class Own:
@@ -436,7 +444,7 @@ class Own:
             loop.call_soon_threadsafe(event.set)
 
 
-def test_an_own_scheduler(supervisor):
+def test_own_scheduler_runs_until_the_stop(supervisor):
     supervisor.start()
     aloop = supervisor.create_aloop("a")
     own = Own(aloop.get_loop())
@@ -446,11 +454,12 @@ def test_an_own_scheduler(supervisor):
     assert own in supervisor.get_schedulers() and own in supervisor.get_info().schedulers
     assert supervisor.stop().complete
     assert own.told.get(timeout=PATIENCE) == ("stop", False)
-    assert {own.told.get(timeout=PATIENCE), own.told.get(timeout=PATIENCE)} == {"loop ended", "second ended"}
+    ended = {own.told.get(timeout=PATIENCE), own.told.get(timeout=PATIENCE)}
+    assert ended == {"loop ended", "second ended"}
     assert supervisor.get_schedulers() == {}
 
 
-def test_one_that_does_not_end_is_cancelled_when_it_is_unregistered(supervisor):
+def test_scheduler_loop_that_does_not_end_is_cancelled_when_unregistered(supervisor):
     class Endless(Own):
         extra_loops = ()
 
@@ -470,7 +479,7 @@ def test_one_that_does_not_end_is_cancelled_when_it_is_unregistered(supervisor):
     assert supervisor.unregister_scheduler(own) is False
 
 
-def test_a_loop_that_raises_is_logged(supervisor, caplog):
+def test_loop_that_raises_is_logged(supervisor, caplog):
     class Broken:
         async def loop(self):
             raise ZeroDivisionError("no luck")
@@ -483,12 +492,12 @@ def test_a_loop_that_raises_is_logged(supervisor, caplog):
     wait_for(lambda: "no luck" in caplog.text, "it is logged")
 
 
-def test_a_supervisor_that_is_not_active_takes_no_scheduler(supervisor):
+def test_supervisor_that_is_not_active_takes_no_scheduler(supervisor):
     assert supervisor.register_scheduler(Own()) is False
     assert supervisor.get_schedulers() == {}
 
 
-def test_a_sync_scheduler(supervisor):
+def test_sync_scheduler_is_stopped_with_the_supervisor(supervisor):
     class Sync:
         told = []
 
@@ -507,7 +516,7 @@ def test_a_sync_scheduler(supervisor):
 
 
 @pytest.mark.parametrize("wait, told", [(True, True), (5, True), (False, False)])
-def test_a_sync_scheduler_is_told_whether_to_wait(supervisor, wait, told):
+def test_sync_scheduler_gets_the_wait_argument(supervisor, wait, told):
     got = queue.Queue()
 
     class Sync:
@@ -520,7 +529,7 @@ def test_a_sync_scheduler_is_told_whether_to_wait(supervisor, wait, told):
     assert got.get(timeout=PATIENCE) is told
 
 
-def test_stop_can_leave_them_alone(supervisor, job_function):
+def test_stop_without_schedulers_leaves_own_schedulers_alone(supervisor, job_function):
     class Sync:
         def stop(self):
             raise AssertionError
@@ -532,7 +541,7 @@ def test_stop_can_leave_them_alone(supervisor, job_function):
     assert sync in supervisor.get_schedulers()
 
 
-def test_a_stop_that_raises_is_logged_and_the_others_are_stopped(supervisor, caplog):
+def test_scheduler_stop_that_raises_is_logged_and_the_others_stop(supervisor, caplog):
     told = []
 
     class Sync:
@@ -547,18 +556,19 @@ def test_a_stop_that_raises_is_logged_and_the_others_are_stopped(supervisor, cap
     assert len(told) == 2 and caplog.text.count("raised") == 2
 
 
-@pytest.mark.parametrize("scheduler, method", [(object(), "stop"), (background_worker(len), "loop")])
-def test_what_is_no_scheduler_is_refused(supervisor, scheduler, method):
+@pytest.mark.parametrize("scheduler, method",
+                         [(object(), "stop"), (background_worker(len), "loop")])
+def test_object_that_is_no_scheduler_is_refused(supervisor, scheduler, method):
     with pytest.raises(InvalidTypeError, match=f"a scheduler needs a method {method}\\(\\)"):
         supervisor.register_scheduler(scheduler)
     with pytest.raises(InvalidTypeError, match="needs a method stop"):
         supervisor.register_sync_scheduler(object())
 
 
-# -- tasks that start late -----------------------------------------------------------------------------------------
+# -- tasks that start late -------------------------------------------------------------------------
 
 
-def test_the_limits_at_first():
+def test_late_start_limits_have_defaults():
     supervisor = TaskSupervisor()
     assert (supervisor.timeout_warning, supervisor.timeout_critical) == (5, 10)
     assert supervisor.timeout_warning_func is supervisor.timeout_critical_func is None
@@ -586,8 +596,9 @@ class Late:
 
 
 @pytest.mark.parametrize("warning, critical, told", [
-    (0, 1000, "warning"), (1000, 0, "critical"), (0, 0, "critical"), (None, 0, "critical"), (0, None, "warning")])
-def test_a_task_that_starts_late_is_told_of(supervisor, caplog, warning, critical, told):
+    (0, 1000, "warning"), (1000, 0, "critical"), (0, 0, "critical"), (None, 0, "critical"),
+    (0, None, "warning")])
+def test_task_that_starts_late_is_logged(supervisor, caplog, warning, critical, told):
     late = Late(supervisor, 1)
     supervisor.timeout_warning, supervisor.timeout_critical = warning, critical
     task = late.one_waits()
@@ -598,7 +609,8 @@ def test_a_task_that_starts_late_is_told_of(supervisor, caplog, warning, critica
     assert kinds[task] == told
     wait_for(lambda: f"task len ({task.short_id}) started" in caplog.text, "it is logged")
     level = {"warning": "WARNING", "critical": "ERROR"}[told]
-    assert level in {record.levelname for record in caplog.records if task.short_id in record.getMessage()}
+    assert level in {record.levelname for record in caplog.records
+                     if task.short_id in record.getMessage()}
 
 
 def test_message_of_a_late_start_can_be_chosen(supervisor, caplog):
@@ -610,16 +622,17 @@ def test_message_of_a_late_start_can_be_chosen(supervisor, caplog):
     wait_for(lambda: wanted in caplog.text, "it is logged")
 
 
-def test_message_that_cannot_be_filled_in_is_told_of(supervisor, caplog):
+def test_late_start_message_that_cannot_be_filled_in_is_logged(supervisor, caplog):
     late = Late(supervisor, 1)
     supervisor.timeout_message = "{task}"
     supervisor.timeout_warning = 0
     task = late.one_waits()
     wait_for(lambda: f"task len ({task.short_id}) started" in caplog.text, "it is logged")
-    assert "timeout_message '{task}' cannot be filled in (KeyError: 'task'); it may name supervisor_id" in caplog.text
+    assert ("timeout_message '{task}' cannot be filled in (KeyError: 'task'); it may name "
+            "supervisor_id") in caplog.text
 
 
-def test_the_others_are_not(supervisor, caplog):
+def test_late_start_limits_of_none_log_nothing(supervisor, caplog):
     late = Late(supervisor, 1)
     late.one_waits()
     supervisor.timeout_warning = supervisor.timeout_critical = None
@@ -628,7 +641,7 @@ def test_the_others_are_not(supervisor, caplog):
     assert late.told.empty() and "started" not in caplog.text
 
 
-def test_a_delay_does_not_count(supervisor, clock, caplog):
+def test_delay_of_a_task_does_not_count_as_lateness(supervisor, clock, caplog):
     from atasker_like import background_task
 
     supervisor.timeout_warning = supervisor.timeout_critical = 500
@@ -643,7 +656,7 @@ def test_a_delay_does_not_count(supervisor, clock, caplog):
 
 
 @pytest.mark.parametrize("tt", [0, 2], ids=["coroutines", "processes"])
-def test_tasks_of_all_kinds(supervisor, tt):
+def test_late_tasks_of_all_kinds_are_told(supervisor, tt):
     async def coroutine(word):
         return len(word)
 
@@ -656,7 +669,7 @@ def test_tasks_of_all_kinds(supervisor, tt):
     assert late.told.get(timeout=PATIENCE) == ("warning", task)
 
 
-def test_many_are_summed_up(supervisor, caplog):
+def test_many_late_starts_are_summed_up(supervisor, caplog):
     late = Late(supervisor, 1)
     held, first = Runs(held=True), Runs(held=True)
     supervisor.timeout_warning_func = lambda task: (late.told.put(task), first(task))
@@ -665,7 +678,8 @@ def test_many_are_summed_up(supervisor, caplog):
     supervisor.timeout_warning = 0
     tasks = [supervisor.put_task(len, ("abc",)) for _ in range(30)]
     held.go()
-    first.next()                            # the first is being told of, and the others come meanwhile
+    # the first is being told of, and the others come meanwhile
+    first.next()
     for task in tasks:
         task.wait(PATIENCE)
     first.release()
@@ -674,7 +688,7 @@ def test_many_are_summed_up(supervisor, caplog):
     assert sum("after it was queued" in record.getMessage() for record in caplog.records) < 30
 
 
-def test_a_function_that_raises_is_logged(supervisor, caplog):
+def test_function_that_raises_is_logged(supervisor, caplog):
     late = Late(supervisor, 1)
     supervisor.timeout_warning = 0
     supervisor.timeout_warning_func = lambda task: 1 / 0
@@ -683,8 +697,9 @@ def test_a_function_that_raises_is_logged(supervisor, caplog):
 
 
 @pytest.mark.parametrize("name", ["timeout_warning", "timeout_critical"])
-def test_bad_limits(supervisor, name):
-    with pytest.raises(InvalidTypeError, match=name + " takes seconds, a timedelta or None, not str"):
+def test_late_start_limits_that_are_no_seconds_are_refused(supervisor, name):
+    with pytest.raises(InvalidTypeError,
+                       match=name + " takes seconds, a timedelta or None, not str"):
         setattr(supervisor, name, "5")
     with pytest.raises(InvalidArgumentError, match=name + " takes seconds from 0 on"):
         setattr(supervisor, name, -1)

@@ -47,17 +47,17 @@ def test_run_gives_results_by_module_and_name(make):
     assert collection.run() == {f"{ME}.one": 1, f"{ME}.two": 2}
 
 
-def test_execute_gives_results_and_whether_all_went_well(make):
+def test_execute_returns_results_and_success(make):
     collection = make()
     collection.append(one)
     assert collection.execute() == ({f"{ME}.one": 1}, True)
 
 
-def test_an_empty_collection(make):
+def test_empty_collection_gives_no_results(make):
     assert make().execute() == ({}, True)
 
 
-def test_the_decorator_gives_the_function_back(make):
+def test_collection_decorator_returns_the_function(make):
     collection = make()
     assert collection(one) is one
     assert collection(priority=5)(two) is two
@@ -87,14 +87,14 @@ def test_order_of_priority_ties_first_come_first_served(make):
 
 
 @pytest.mark.parametrize("priority", [0, -5])
-def test_zero_and_less_are_priorities_like_others(make, priority):
+def test_priorities_of_zero_and_below_are_accepted(make, priority):
     collection = make()
     collection.append(one)
     collection.append(two, priority=priority)
     assert list(collection.run()) == [f"{ME}.two", f"{ME}.one"]
 
 
-def test_a_function_is_there_once(make):
+def test_function_that_is_added_twice_runs_once(make):
     collection = make()
     calls = []
 
@@ -107,7 +107,7 @@ def test_a_function_is_there_once(make):
     assert calls == [1]
 
 
-def test_remove(make):
+def test_remove_takes_a_function_out(make):
     collection = make()
     collection.append(one)
     collection.append(two)
@@ -115,7 +115,7 @@ def test_remove(make):
     assert collection.run() == {f"{ME}.two": 2}
 
 
-def test_remove_what_is_not_there(make):
+def test_remove_of_a_missing_function_is_an_error(make):
     with pytest.raises(ValueError, match=f"{ME}.one is not in this collection"):
         make().remove(one)
     told = []
@@ -123,7 +123,7 @@ def test_remove_what_is_not_there(make):
     assert [isinstance(error, ValueError) for error in told] == [True]
 
 
-def test_methods_can_be_added_and_removed(make):
+def test_methods_can_be_added_to_a_collection_and_removed(make):
     class Thing:
         def work(self):
             return 5
@@ -135,7 +135,7 @@ def test_methods_can_be_added_and_removed(make):
     assert collection.run() == {}
 
 
-def test_an_object_without_a_name_is_shown_by_its_class(make):
+def test_object_without_a_name_is_shown_by_its_class(make):
     from functools import partial
 
     collection = make()
@@ -143,10 +143,10 @@ def test_an_object_without_a_name_is_shown_by_its_class(make):
     assert collection.run() == {"functools.partial": 2}
 
 
-# -- failures -----------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
-def test_a_failure_is_none_and_the_others_run(make):
+def test_failed_function_has_result_none_and_the_others_run(make):
     collection = make(on_error=lambda: None)
     for function in (broken, one):
         collection.append(function)
@@ -155,7 +155,8 @@ def test_a_failure_is_none_and_the_others_run(make):
 
 @pytest.mark.parametrize("include", [False, True])
 @pytest.mark.parametrize("how", ["run", "execute", "__call__"])
-def test_without_on_error_the_exception_is_raised_and_the_rest_is_not_run(make, how, include, caplog, unseen):
+def test_exception_without_on_error_is_raised_and_ends_the_run(make, how, include, caplog,
+                                                               unseen):
     ran = []
     collection = make(include_exceptions=include)
     collection.append(one)
@@ -167,7 +168,7 @@ def test_without_on_error_the_exception_is_raised_and_the_rest_is_not_run(make, 
     assert ran == [] and caplog.text == "" and unseen() == []
 
 
-def test_an_exception_is_raised_when_the_tasks_that_run_have_ended(supervisor):
+def test_exception_is_raised_when_the_tasks_that_run_have_ended(supervisor):
     collection, hold = TaskCollection(supervisor=supervisor), Hold()
     ended = []
 
@@ -206,7 +207,8 @@ def test_on_error_gets_the_exception_and_its_own_arguments(make):
 
 def test_on_error_with_any_keywords_gets_its_own_arguments_only(make):
     told = []
-    collection = make(on_error=lambda **kwargs: told.append(kwargs), on_error_kwargs={"text": "mine"})
+    collection = make(on_error=lambda **kwargs: told.append(kwargs),
+                      on_error_kwargs={"text": "mine"})
     collection.append(broken)
     collection.run()
     assert told == [{"text": "mine"}]
@@ -225,7 +227,7 @@ def test_on_error_that_takes_no_exception_is_called_without(make):
     assert told == [("mine", "broken on purpose")]
 
 
-def test_an_e_of_ones_own_is_kept(make):
+def test_own_e_in_on_error_kwargs_is_kept(make):
     told = []
     collection = make(on_error=lambda e: told.append(e), on_error_kwargs={"e": "mine"})
     collection.append(broken)
@@ -233,7 +235,7 @@ def test_an_e_of_ones_own_is_kept(make):
     assert told == ["mine"]
 
 
-def test_include_exceptions(make):
+def test_include_exceptions_gives_error_and_traceback(make):
     collection = make(on_error=lambda: None, include_exceptions=True)
     collection.append(broken)
     result, all_ok = collection.execute()
@@ -242,7 +244,7 @@ def test_include_exceptions(make):
     assert text.startswith("Traceback") and "in broken" in text and "broken on purpose" in text
 
 
-def test_what_on_error_raises_is_logged_and_the_others_run(make, caplog):
+def test_on_error_that_raises_is_logged_and_the_others_run(make, caplog):
     def on_error():
         raise KeyError("in on_error")
 
@@ -254,7 +256,7 @@ def test_what_on_error_raises_is_logged_and_the_others_run(make, caplog):
 
 
 @pytest.mark.parametrize("kind", [FunctionCollection, TaskCollection])
-def test_what_an_overridden_error_raises_ends_the_run(supervisor, kind):
+def test_overridden_error_that_raises_ends_the_run(supervisor, kind):
     class Mine(kind):
         def error(self):
             raise KeyError("mine")
@@ -290,16 +292,17 @@ def test_error_may_be_overridden(supervisor):
     assert told[0].startswith(f"supervisor_{supervisor.id}")
 
 
-def test_a_function_that_exits():
+def test_function_that_raises_system_exit_ends_the_run():
     collection = FunctionCollection()
     collection.append(leaves)
     with pytest.raises(SystemExit):
         collection.run()
 
 
-def test_a_task_that_exits_is_a_failure_like_others(supervisor, caplog, unseen):
+def test_task_that_raises_system_exit_is_a_failure(supervisor, caplog, unseen):
     told = []
-    collection = TaskCollection(supervisor=supervisor, include_exceptions=True, on_error=lambda e: told.append(type(e)))
+    collection = TaskCollection(supervisor=supervisor, include_exceptions=True,
+                                on_error=lambda e: told.append(type(e)))
     for function in (leaves, one):
         collection.append(function)
     result, all_ok = collection.execute()
@@ -312,16 +315,16 @@ def test_a_task_that_exits_is_a_failure_like_others(supervisor, caplog, unseen):
         collection.run()
 
 
-# -- bad input -----------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [5, "f", object()])
-def test_only_functions(make, bad):
+def test_collection_refuses_objects_that_are_no_functions(make, bad):
     with pytest.raises(TypeError, match="takes functions"):
         make().append(bad)
 
 
-def test_no_coroutine_functions(make):
+def test_coroutine_functions_are_refused_by_collections(make):
     async def never():
         pass
 
@@ -329,9 +332,10 @@ def test_no_coroutine_functions(make):
         make()(never)
 
 
-@pytest.mark.parametrize("bad, error", [("high", TypeError), (True, TypeError), (float("nan"), ValueError),
+@pytest.mark.parametrize("bad, error",
+                         [("high", TypeError), (True, TypeError), (float("nan"), ValueError),
                                         (float("inf"), ValueError)])
-def test_priorities_are_numbers(make, bad, error):
+def test_priority_that_is_no_number_is_refused(make, bad, error):
     collection = make()
     with pytest.raises(error, match="priority"):
         collection.append(one, priority=bad)
@@ -340,19 +344,21 @@ def test_priorities_are_numbers(make, bad, error):
     assert collection.run() == {}
 
 
-@pytest.mark.parametrize("options, word", [({"on_error": 5}, "on_error"), ({"on_error_kwargs": 5}, "on_error_kwargs"),
+@pytest.mark.parametrize("options, word",
+                         [({"on_error": 5}, "on_error"),
+                          ({"on_error_kwargs": 5}, "on_error_kwargs"),
                                            ({"on_eror": one}, "on_eror")])
-def test_options(make, options, word):
+def test_collection_options_are_checked(make, options, word):
     with pytest.raises(TypeError, match=word):
         make(**options)
 
 
-def test_the_supervisor_must_be_one():
+def test_collection_supervisor_of_a_wrong_type_is_refused():
     with pytest.raises(TypeError, match="supervisor"):
         TaskCollection(supervisor="mine")
 
 
-# -- in threads -------------------------------------------------------------------------------------------------------
+# -- in threads ------------------------------------------------------------------------------------
 
 
 def test_tasks_run_in_pool_threads_at_the_same_time(supervisor):
@@ -371,19 +377,21 @@ def test_tasks_run_in_pool_threads_at_the_same_time(supervisor):
         collection.append(function)
     result, all_ok = collection.execute()
     assert all_ok
-    assert all(thread.startswith(f"supervisor_{supervisor.id}_thread") for thread, _ in result.values())
+    assert all(thread.startswith(f"supervisor_{supervisor.id}_thread") for thread,
+                                 _ in result.values())
     assert result[f"{ME}.meet"][1] == f"{ME}.meet"
     assert collection.poll_delay == 0.1
 
 
-def test_a_task_may_run_a_collection_in_a_pool_of_one(supervisor):
+def test_task_may_run_a_collection_in_a_pool_of_one(supervisor):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     collection = TaskCollection(supervisor=supervisor)
     collection.append(one)
-    assert background_task(collection.run, supervisor=supervisor)().value(PATIENCE) == {f"{ME}.one": 1}
+    assert background_task(collection.run,
+                           supervisor=supervisor)().value(PATIENCE) == {f"{ME}.one": 1}
 
 
-def test_a_collection_may_be_run_by_several_at_once_and_changed_meanwhile(make):
+def test_collection_is_run_by_several_threads_and_changed_meanwhile(make):
     collection, hold = make(), Hold()
     calls = []
 
@@ -408,7 +416,7 @@ def test_a_collection_may_be_run_by_several_at_once_and_changed_meanwhile(make):
         assert set(join(other)) == {f"{ME}.first", f"{ME}.one"}
 
 
-def test_a_supervisor_that_was_stopped(supervisor):
+def test_stopped_supervisor_takes_no_collection_run(supervisor):
     collection = TaskCollection(supervisor=supervisor)
     collection.append(one)
     supervisor.start()
@@ -417,10 +425,11 @@ def test_a_supervisor_that_was_stopped(supervisor):
         collection.run()
 
 
-def test_a_stop_that_cancels_is_a_failure_of_what_had_not_run(supervisor, caplog):
+def test_stop_that_cancels_fails_the_functions_that_have_not_run(supervisor, caplog):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     told = []
-    collection, hold = TaskCollection(supervisor=supervisor, on_error=lambda e: told.append(type(e).__name__)), Hold()
+    collection, hold = TaskCollection(supervisor=supervisor,
+                                      on_error=lambda e: told.append(type(e).__name__)), Hold()
 
     def holds():
         hold()

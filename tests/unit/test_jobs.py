@@ -8,22 +8,28 @@ import pytest
 
 from atasker_like import jobs
 
-from ..contract.conftest import clock  # noqa: F401
+from ..contract.conftest import Clock
 from ..laws.tools import FREE_THREADED, PATIENCE, join, started, wait_for
+
+
+@pytest.fixture
+def clock(supervisor):
+    return Clock(supervisor)
 
 
 def settle(supervisor, aloop):
     """Have the timer and the loop come to everything that is due."""
     for _ in range(3):
         done = threading.Event()
-        supervisor._supervisor_parts.pools.timer.call_at(supervisor._supervisor_parts.pools.timer.clock(), done.set)
+        timer = supervisor._supervisor_parts.pools.timer
+        timer.call_at(timer.clock(), done.set)
         assert done.wait(PATIENCE)
         for _ in range(3):
             aloop.run(asyncio.sleep(0))
 
 
 class Stop:
-    """Stops a thread at one of the lines of jobs.py that it comes to, or where it enters the function of the job."""
+    """Stops a thread at one line of jobs.py, or where it enters the function of the job."""
 
     def __init__(self, number):
         self._left = number
@@ -31,7 +37,8 @@ class Stop:
 
     def trace(self, frame, event, argument):
         if frame.f_code.co_name == "job_of_the_test" and event == "call" and not FREE_THREADED:
-            self._count()       # without the interpreter's lock no other thread comes in between here
+            # without the interpreter's lock no other thread comes in between here
+            self._count()
         if frame.f_code.co_filename != jobs.__file__:
             return None
         if event == "line":
@@ -46,7 +53,7 @@ class Stop:
 
 
 def traced(call):
-    """Return a call that sets the trace function of the thread in which it is made, as a coroutine and as it is."""
+    """Return a coroutine function that makes a call."""
     async def in_loop():
         call()
 
@@ -55,7 +62,7 @@ def traced(call):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["timer", "loop"])
-def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, clock, where):     # noqa: F811
+def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, clock, where):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs = []
@@ -68,7 +75,8 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
             aloop.run(traced(lambda: sys.settrace(trace))())
         else:
             done = threading.Event()
-            supervisor._supervisor_parts.pools.timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
+            timer = supervisor._supervisor_parts.pools.timer
+            timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
             assert done.wait(PATIENCE)
 
     settle(supervisor, aloop)
@@ -79,20 +87,23 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
         trace_with(stop.trace)
         job = supervisor.create_async_job(scheduler, target=job_of_the_test, interval=10)
         told = threading.Event()
-        supervisor._supervisor_parts.pools.timer.call_at(clock.now, told.set)      # when the timer has dealt with the job
-        wait_for(lambda: stop.reached.is_set() or (runs and told.is_set()), "the start is held, or the job runs")
+        # when the timer has dealt with the job
+        supervisor._supervisor_parts.pools.timer.call_at(clock.now, told.set)
+        wait_for(lambda: stop.reached.is_set() or (runs and told.is_set()),
+                 "the start is held, or the job runs")
         if not stop.reached.is_set():
             stop.go.set()
             break                           # there are no more lines before the run
         began = bool(runs)
         at_return = []
-        canceller = started(lambda: (supervisor.cancel_async_job(job=job), at_return.append(len(runs))))
+        canceller = started(lambda: (supervisor.cancel_async_job(job=job),
+                                     at_return.append(len(runs))))
         canceller.join(0.02)                # it may wait for the thread that is held
         stop.go.set()
         join(canceller)
         trace_with(None)
         settle(supervisor, aloop)
-        assert [len(runs)] == at_return, f"a run began after cancel() had returned, held at line {number}"
+        assert [len(runs)] == at_return, f"a run began after cancel(), held at line {number}"
         prevented += not began and not runs
     trace_with(None)
     job.cancel()
@@ -123,7 +134,8 @@ def test_cancel_while_jobs_start_all_the_time_lets_no_run_begin_after_it(supervi
             created = supervisor.create_async_job(scheduler, target=job, interval=0.001)
             assert enough.wait(PATIENCE)
             created.cancel()
-            # One that has begun by now may not have come to its first line: other threads run in between.
+            # One that has begun by now may not have come to its first line: other threads run in
+            # between.
             last = created._start
             began = last._is_entered() and last._coro is not None
             at_return = len(runs)
@@ -135,7 +147,7 @@ def test_cancel_while_jobs_start_all_the_time_lets_no_run_begin_after_it(supervi
         join(other)
 
 
-def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supervisor, clock):     # noqa: F811
+def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supervisor, clock):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs = []
@@ -164,7 +176,7 @@ def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supe
         job_left.cancel()
 
 
-def test_cancel_inside_the_job_lets_that_run_end_and_no_other_begin(supervisor, clock):     # noqa: F811
+def test_cancel_inside_the_job_lets_that_run_end_and_no_other_begin(supervisor, clock):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs = []
@@ -200,7 +212,7 @@ def test_cancel_does_not_wait_for_a_run_that_has_begun(supervisor):
     assert created.cancel() is False
 
 
-def test_cancel_prevents_the_last_of_a_number_of_starts(supervisor, clock):     # noqa: F811
+def test_cancel_prevents_the_last_of_a_number_of_starts(supervisor, clock):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
     runs = []
@@ -218,7 +230,7 @@ def test_cancel_prevents_the_last_of_a_number_of_starts(supervisor, clock):     
     assert runs == [] and not scheduler.busy
 
 
-def test_a_job_that_cannot_be_called_is_logged_and_goes_on(supervisor, clock, caplog):     # noqa: F811
+def test_job_that_cannot_be_called_is_logged_and_goes_on(supervisor, clock, caplog):
     aloop = supervisor.create_aloop("jobs")
     scheduler = supervisor.create_async_job_scheduler("scheduler", aloop="jobs")
 
@@ -247,7 +259,7 @@ class _SlowMailbox:
         return posted
 
 
-def test_scheduler_tells_that_it_is_idle_if_the_last_run_ends_before_the_timer_has_counted_it(supervisor):
+def test_scheduler_is_idle_if_the_last_run_ends_before_the_timer_counts_it(supervisor):
     async def job():
         pass
 

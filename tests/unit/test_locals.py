@@ -8,7 +8,7 @@ import pytest
 from atasker_like import LocalProxy, Locker, background_task, g, set_debug
 from tests.laws.tools import PATIENCE, Hold, join, started
 
-# -- LocalProxy --------------------------------------------------------------------------------------------------
+# -- LocalProxy ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def proxy():
     return LocalProxy()
 
 
-def test_attributes(proxy):
+def test_attribute_is_set_and_cleared(proxy):
     proxy.a = 1
     assert (proxy.a, proxy.get("a"), proxy.has("a")) == (1, 1, True)
     proxy.set("a", 2)
@@ -27,17 +27,17 @@ def test_attributes(proxy):
         proxy.a
 
 
-def test_defaults(proxy):
+def test_get_of_a_missing_attribute_gives_the_default(proxy):
     assert (proxy.get("a"), proxy.get("a", 5), proxy.get("a", default=6)) == (None, 5, 6)
     proxy.a = None
     assert (proxy.get("a", 5), proxy.has("a")) == (None, True)
 
 
-def test_clearing_what_is_not_there(proxy):
+def test_clear_of_a_missing_attribute_returns_true(proxy):
     proxy.clear("a")
 
 
-def test_each_thread_has_its_own(proxy):
+def test_namespace_differs_between_threads(proxy):
     proxy.a = "mine"
 
     def other():
@@ -50,7 +50,7 @@ def test_each_thread_has_its_own(proxy):
 
 
 @pytest.mark.parametrize("name", ["get", "has", "set", "clear"])
-def test_the_names_of_methods_are_taken(proxy, name):
+def test_namespace_refuses_the_names_of_its_methods(proxy, name):
     for put in (lambda: proxy.set(name, 1), lambda: setattr(proxy, name, 1)):
         with pytest.raises(ValueError, match=name):
             put()
@@ -58,12 +58,12 @@ def test_the_names_of_methods_are_taken(proxy, name):
 
 
 @pytest.mark.parametrize("bad", [5, None])
-def test_names_are_strings(proxy, bad):
+def test_attribute_name_that_is_no_string_is_refused(proxy, bad):
     with pytest.raises(TypeError):
         proxy.set(bad, 1)
 
 
-def test_a_pool_thread_keeps_it_from_one_task_to_the_next(supervisor, proxy):
+def test_pool_thread_keeps_its_namespace_between_tasks(supervisor, proxy):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, min_size=1)
     supervisor.start()
 
@@ -78,7 +78,7 @@ def test_a_pool_thread_keeps_it_from_one_task_to_the_next(supervisor, proxy):
     assert not proxy.has("a")
 
 
-def test_the_coroutines_of_a_loop_share_it(proxy):
+def test_coroutines_of_a_loop_share_a_namespace(proxy):
     async def put():
         proxy.a = 5
 
@@ -89,11 +89,11 @@ def test_the_coroutines_of_a_loop_share_it(proxy):
     assert asyncio.run(main()) == 5
 
 
-def test_g_is_one():
+def test_g_is_a_local_proxy():
     assert isinstance(g, LocalProxy)
 
 
-# -- Locker ---------------------------------------------------------------------------------------------------------
+# -- Locker ----------------------------------------------------------------------------------------
 
 
 class Mine(Locker):
@@ -123,7 +123,7 @@ def taken(request):
         assert locker.calls <= 1
 
 
-def test_a_decorated_function_has_the_lock():
+def test_decorated_function_has_the_lock():
     locker = Locker()
 
     @locker
@@ -135,7 +135,7 @@ def test_a_decorated_function_has_the_lock():
     assert (function.__name__, function.__doc__) == ("function", "What it does.")
 
 
-def test_a_context_manager_has_the_lock():
+def test_context_manager_has_the_lock():
     locker = Locker()
     with locker as entered:
         assert entered is locker
@@ -144,7 +144,7 @@ def test_a_context_manager_has_the_lock():
 
 
 @pytest.mark.parametrize("way", ["decorator", "with"])
-def test_it_is_released_when_the_body_raises(way):
+def test_lock_is_released_when_the_body_raises(way):
     locker = Locker(relative=False)
 
     @locker
@@ -160,7 +160,7 @@ def test_it_is_released_when_the_body_raises(way):
     assert locker.lock.acquire(False)
 
 
-def test_a_decorator_that_waited_in_vain_gives_none(taken, caplog):
+def test_decorated_function_returns_none_after_the_timeout(taken, caplog):
     called = []
     assert taken(called.append)(1) is None
     assert (called, taken.calls) == ([], 1)
@@ -169,7 +169,7 @@ def test_a_decorator_that_waited_in_vain_gives_none(taken, caplog):
     assert "orders/append" in record.getMessage() and "0.01 s" in record.getMessage()
 
 
-def test_a_context_manager_that_waited_in_vain_raises(taken, caplog):
+def test_context_manager_raises_after_the_timeout(taken, caplog):
     with pytest.raises(TimeoutError, match="orders.*0.01 s"):
         with taken:
             raise AssertionError("it has no lock")
@@ -177,7 +177,7 @@ def test_a_context_manager_that_waited_in_vain_raises(taken, caplog):
     assert [record.levelname for record in caplog.records] == ["CRITICAL"]
 
 
-def test_what_critical_raises_comes_to_the_caller(taken):
+def test_critical_that_raises_reaches_the_caller(taken):
     def critical():
         taken.calls = 1
         raise KeyError("critical")
@@ -187,13 +187,13 @@ def test_what_critical_raises_comes_to_the_caller(taken):
         taken(len)("")
 
 
-def test_its_thread_may_take_a_relative_one_again():
+def test_relative_lock_can_be_taken_twice_by_its_thread():
     locker = Locker(timeout=0)
     with locker, locker:
         pass
 
 
-def test_its_thread_may_not_take_another_one_again():
+def test_plain_lock_cannot_be_taken_twice_by_its_thread():
     locker = Mine(timeout=0, relative=False)
     with locker, pytest.raises(TimeoutError):
         with locker:
@@ -201,7 +201,7 @@ def test_its_thread_may_not_take_another_one_again():
     assert locker.calls == 1
 
 
-def test_none_is_for_ever():
+def test_locker_timeout_none_waits_without_limit():
     locker, hold = Locker(timeout=None), Hold()
 
     def take():
@@ -216,23 +216,26 @@ def test_none_is_for_ever():
     assert join(waiting) == "got it"
 
 
-def test_the_defaults():
+def test_locker_has_defaults():
     locker = Locker()
-    assert (locker.mod, locker.timeout, locker.relative, locker.critical()) == ("main", 5, True, None)
+    assert (locker.mod, locker.timeout, locker.relative) == ("main", 5, True)
+    assert locker.critical() is None
 
 
-def test_a_task_may_be_locked(supervisor):
+def test_background_task_can_be_decorated_with_a_locker(supervisor):
     locker = Locker()
     assert background_task(locker(lambda: 5), supervisor=supervisor)().value(PATIENCE) == 5
 
 
-@pytest.mark.parametrize("bad, error", [("5", TypeError), (True, TypeError), (-1, ValueError), (float("nan"), ValueError)])
-def test_a_timeout_is_seconds(bad, error):
+@pytest.mark.parametrize("bad, error",
+                         [("5", TypeError), (True, TypeError), (-1, ValueError),
+                          (float("nan"), ValueError)])
+def test_locker_timeout_that_is_no_number_is_refused(bad, error):
     with pytest.raises(error, match="timeout"):
         Locker(timeout=bad)
 
 
-def test_a_coroutine_function_cannot_be_locked():
+def test_coroutine_function_cannot_be_locked():
     async def body():
         pass
 
@@ -240,12 +243,12 @@ def test_a_coroutine_function_cannot_be_locked():
         Locker()(body)
 
 
-def test_only_functions_can_be_locked():
+def test_locker_refuses_objects_that_are_no_functions():
     with pytest.raises(TypeError, match="decorates functions"):
         Locker()(5)
 
 
-# -- set_debug -------------------------------------------------------------------------------------------------------
+# -- set_debug -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -257,7 +260,7 @@ def logger():
     logger.setLevel(was)
 
 
-def test_set_debug_and_back(logger):
+def test_set_debug_switches_the_level_of_the_logger(logger):
     logger.setLevel(logging.ERROR)
     for _ in range(2):
         set_debug()
@@ -267,7 +270,7 @@ def test_set_debug_and_back(logger):
         assert logger.level == logging.ERROR
 
 
-def test_what_it_shows(logger, supervisor, caplog):
+def test_set_debug_shows_start_and_stop_of_a_supervisor(logger, supervisor, caplog):
     supervisor.start()
     assert caplog.text == ""
     supervisor.stop()

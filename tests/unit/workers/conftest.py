@@ -40,7 +40,8 @@ def form(request):
 def any_kind(request, supervisor):
     """Makes a worker of every kind, whose function gets no more than its item."""
     def make(function, **options):
-        return background_worker(function, supervisor=supervisor, **{**KINDS[request.param][1], **options})
+        return background_worker(function, supervisor=supervisor,
+                                 **{**KINDS[request.param][1], **options})
 
     make.item = ("item",) if request.param == "queue" else ()
     make.name = request.param

@@ -10,7 +10,7 @@ from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import settled, task_of
 
 
-def test_items_whose_task_is_cancelled_before_it_began_are_taken_by_the_next_one(small, held):     # noqa: F811
+def test_item_of_a_cancelled_task_is_taken_by_the_next_run(small, held):
     small.put_task(held)
     held.next()
     got = queue.Queue()
@@ -23,7 +23,7 @@ def test_items_whose_task_is_cancelled_before_it_began_are_taken_by_the_next_one
     assert got.get(timeout=PATIENCE) == "item"
 
 
-def test_items_behind_one_whose_run_is_cancelled(supervisor):
+def test_items_behind_a_cancelled_run_are_handled(supervisor):
     got = queue.Queue()
 
     async def take(item):
@@ -43,7 +43,7 @@ def test_items_behind_one_whose_run_is_cancelled(supervisor):
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_run_that_somebody_else_cancelled_is_told_of(supervisor, caplog, asked):
+def test_run_cancelled_by_the_application_is_logged(supervisor, caplog, asked):
     got = queue.Queue()
 
     async def take(item):
@@ -84,7 +84,7 @@ class Doubles(BackgroundQueueWorker):
         self.hook(task)
 
 
-def test_an_item_that_the_stopped_supervisor_does_not_take_is_for_the_next_start(outside):
+def test_item_refused_by_a_stopped_supervisor_waits_for_the_next_start(outside):
     worker = Doubles(supervisor=outside)
     worker.hook = lambda item: outside.stop(wait=False, drain=False)
     worker.put_threadsafe(5)
@@ -101,7 +101,7 @@ def test_an_item_that_the_stopped_supervisor_does_not_take_is_for_the_next_start
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, ValueError])
 @pytest.mark.parametrize("hook", ["before_queue_get", "after_queue_get"])
-def test_a_hook_that_raises_whatever_it_is_loses_no_item(outside, caplog, hook, error):
+def test_hook_that_raises_any_exception_loses_no_item(outside, caplog, hook, error):
     """It runs in the supervisor's own threads, where an exit ends nothing."""
     def leave(*item):
         raise error("from a hook")
@@ -117,7 +117,7 @@ def test_a_hook_that_raises_whatever_it_is_loses_no_item(outside, caplog, hook, 
 
 
 @pytest.mark.parametrize("kind", ["thread", "loop", "executor"])
-def test_a_queue_that_breaks_keeps_no_worker_from_stopping(outside, caplog, kind):
+def test_broken_queue_does_not_prevent_a_stop(outside, caplog, kind):
     class Breaks(queue.Queue):
         def get_nowait(self):
             raise SystemExit("broken queue")
@@ -134,7 +134,7 @@ def test_a_queue_that_breaks_keeps_no_worker_from_stopping(outside, caplog, kind
     assert worker.stop() is True and worker.is_stopped()
 
 
-def test_a_queue_that_does_not_say_how_much_it_holds_is_an_error_at_the_start(supervisor):
+def test_queue_whose_size_raises_is_an_error_at_the_start(supervisor):
     class Mute(queue.Queue):
         def qsize(self):
             raise NotImplementedError("not on this system")
@@ -146,7 +146,7 @@ def test_a_queue_that_does_not_say_how_much_it_holds_is_an_error_at_the_start(su
     assert supervisor.get_schedulers() == {}
 
 
-def test_a_worker_that_cannot_be_registered_is_not_started(supervisor):
+def test_worker_that_cannot_be_registered_is_not_started(supervisor):
     class Unhashable(BackgroundQueueWorker):
         __hash__ = None
 
@@ -160,8 +160,8 @@ def test_a_worker_that_cannot_be_registered_is_not_started(supervisor):
         assert not worker.is_active() and worker.stop() is False
 
 
-def test_a_supervisor_that_stops_in_the_middle_of_a_start(supervisor, runs, monkeypatch):     # noqa: F811
-    """It has ended all that it knew of, and its timer with it: nobody would ever look at this one."""
+def test_supervisor_that_stops_in_the_middle_of_a_start(supervisor, runs, monkeypatch):
+    """The stopped supervisor has ended all workers that it knew, and its timer."""
     register = supervisor.register_sync_scheduler
 
     def register_late(scheduler):

@@ -7,7 +7,7 @@ from atasker_like import (TASK_HIGH, BackgroundWorker, InvalidTypeError, backgro
 from ...laws.tools import PATIENCE
 
 
-def test_the_function_gets_the_arguments_of_start(supervisor):
+def test_function_gets_the_arguments_of_start(supervisor):
     got = []
 
     @background_worker(supervisor=supervisor)
@@ -27,7 +27,7 @@ def test_the_function_gets_the_arguments_of_start(supervisor):
     ({}, "_background_worker_work", "its own"),
     ({"_name": "other", "o": "another"}, "other", "another"),
 ])
-def test_it_gets_what_its_signature_takes(supervisor, overrides, name, thing):
+def test_function_gets_what_its_signature_takes(supervisor, overrides, name, thing):
     got = []
 
     @background_worker(supervisor=supervisor, o="its own")
@@ -40,7 +40,7 @@ def test_it_gets_what_its_signature_takes(supervisor, overrides, name, thing):
     assert got == [(name, thing)]
 
 
-def test_a_name_that_is_filled_by_position_is_not_given_again(supervisor):
+def test_parameter_filled_by_position_is_not_given_again(supervisor):
     got = []
 
     @background_worker(q=True, supervisor=supervisor, o="not this")
@@ -54,13 +54,13 @@ def test_a_name_that_is_filled_by_position_is_not_given_again(supervisor):
     assert got == [("item", False)]
 
 
-def test_a_function_that_takes_nothing(supervisor):
+def test_function_without_parameters_gets_no_arguments(supervisor):
     worker = background_worker(lambda: False, supervisor=supervisor)
     worker.start()
     assert worker.wait_until_stop(PATIENCE)
 
 
-def test_a_coroutine_function_gets_the_same(supervisor):
+def test_coroutine_function_gets_what_its_signature_takes(supervisor):
     got = []
 
     @background_worker(supervisor=supervisor)
@@ -73,7 +73,7 @@ def test_a_coroutine_function_gets_the_same(supervisor):
     assert got == [(1, work, True, ["_name", "o"])]
 
 
-def test_a_wrong_signature_is_a_clear_error_at_the_start(any_kind):
+def test_wrong_signature_is_a_clear_error_at_the_start(any_kind):
     def one(item=None, *, needed):
         raise AssertionError
 
@@ -86,12 +86,12 @@ def test_a_wrong_signature_is_a_clear_error_at_the_start(any_kind):
     assert worker.supervisor.get_schedulers() == {}
 
 
-def test_nothing_to_run(supervisor):
+def test_worker_without_run_is_refused_at_the_start(supervisor):
     with pytest.raises(InvalidTypeError, match="BackgroundWorker has nothing to run: define run"):
         BackgroundWorker(supervisor=supervisor).start()
 
 
-def test_its_priority_and_its_name_are_those_of_its_tasks(supervisor):
+def test_tasks_have_the_name_and_priority_of_their_worker(supervisor):
     got = []
 
     @background_worker(supervisor=supervisor, priority=TASK_HIGH)

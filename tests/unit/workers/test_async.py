@@ -10,7 +10,7 @@ from ...laws.tools import PATIENCE
 from .tools import coroutine_function
 
 
-def test_an_async_worker_runs_in_the_loop_it_is_given(supervisor):
+def test_async_worker_runs_in_its_named_loop(supervisor):
     aloop = supervisor.create_aloop("mine")
     got = []
 
@@ -28,7 +28,7 @@ def test_an_async_worker_runs_in_the_loop_it_is_given(supervisor):
     assert got == [aloop.get_loop()] * 3 + [other.get_loop()]
 
 
-def test_without_one_it_runs_in_the_default_loop(supervisor):
+def test_async_worker_without_a_loop_runs_in_the_default_loop(supervisor):
     got = []
 
     async def work():
@@ -48,14 +48,14 @@ def test_without_one_it_runs_in_the_default_loop(supervisor):
     ("nowhere", InvalidArgumentError, "no loop is named 'nowhere'"),
     (5, InvalidTypeError, "loop takes the name of a loop, an ALoop or an asyncio loop, not int"),
 ])
-def test_an_unknown_loop_is_an_error_at_the_start(supervisor, loop, error, message):
+def test_unknown_loop_is_an_error_at_the_start(supervisor, loop, error, message):
     worker = background_worker(coroutine_function, supervisor=supervisor, loop=loop)
     with pytest.raises(error, match=message):
         worker.start()
     assert not worker.is_active() and worker.stop() is False
 
 
-def test_a_loop_that_is_not_active_is_an_error_at_the_start(supervisor):
+def test_loop_that_is_not_active_is_an_error_at_the_start(supervisor):
     supervisor.create_aloop("idle", start=False)
     worker = background_worker(coroutine_function, supervisor=supervisor, loop="idle")
     with pytest.raises(SupervisorStoppedError, match="'idle' is not active"):
@@ -63,7 +63,7 @@ def test_a_loop_that_is_not_active_is_an_error_at_the_start(supervisor):
     assert not worker.is_active()
 
 
-def test_a_worker_whose_loop_has_been_closed_stops_and_says_so(supervisor, caplog):
+def test_worker_whose_loop_has_been_closed_stops_and_says_so(supervisor, caplog):
     aloop = supervisor.create_aloop("short")
     worker = background_worker(coroutine_function, e=True, supervisor=supervisor, loop="short")
     worker.start()
@@ -73,7 +73,7 @@ def test_a_worker_whose_loop_has_been_closed_stops_and_says_so(supervisor, caplo
     assert "is stopped" in caplog.text
 
 
-def test_others_in_the_loop_have_their_turn(supervisor):
+def test_other_coroutines_run_between_two_runs(supervisor):
     aloop = supervisor.create_aloop("a")
     worker = background_worker(coroutine_function, supervisor=supervisor, loop="a")
     worker.start()
@@ -85,7 +85,7 @@ def test_others_in_the_loop_have_their_turn(supervisor):
     worker.stop()
 
 
-def test_async_def_run_in_a_class(supervisor):
+def test_async_run_of_a_subclass_runs_in_a_loop(supervisor):
     class Worker(BackgroundAsyncWorker):
         async def run(self, word):
             self.word = word
@@ -96,7 +96,7 @@ def test_async_def_run_in_a_class(supervisor):
     assert worker.wait_until_stop(PATIENCE) and worker.word == "hello"
 
 
-def test_a_plain_function_in_an_async_worker_runs_in_a_thread(supervisor, runs):
+def test_plain_function_in_an_async_worker_runs_in_a_thread(supervisor, runs):
     runs.result = False
     worker = BackgroundAsyncWorker(executor_func=runs, supervisor=supervisor)
     worker.start(1)

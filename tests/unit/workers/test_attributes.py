@@ -7,14 +7,14 @@ from .. import functions
 PATIENCE = 10
 
 
-def test_worker_says_that_it_is_one(supervisor):
+def test_worker_shows_monitors_that_it_is_a_worker(supervisor):
     worker = BackgroundWorker(supervisor=supervisor)
     assert worker._is_worker is True
     with worker.start_stop_lock:
         pass
 
 
-def test_worker_says_whether_its_function_runs_in_the_process_pool(supervisor):
+def test_worker_shows_monitors_if_it_runs_in_the_process_pool(supervisor):
     supervisor.set_mp_pool(pool_size=1)
     worker = functions.ProcessCounter(supervisor=supervisor, interval=60)
     thread = background_worker(functions.nothing, supervisor=supervisor, interval=60)
@@ -34,7 +34,8 @@ def test_worker_of_a_coroutine_function_shows_its_loop(supervisor):
     first, second = supervisor.create_aloop("first"), supervisor.create_aloop("second")
     worker = background_worker(run, event=True, loop="first", supervisor=supervisor)
     assert (worker.executor_loop, worker.aloop) == ("first", None)
-    for loop, aloop, asyncio_loop in ((None, first, first.get_loop()), (second, second, second.get_loop()),
+    for loop, aloop, asyncio_loop in ((None, first, first.get_loop()),
+                                      (second, second, second.get_loop()),
                                       (first.get_loop(), None, first.get_loop())):
         worker.start(**({} if loop is None else {"_loop": loop}))
         assert (worker.aloop, worker.executor_loop) == (aloop, asyncio_loop)

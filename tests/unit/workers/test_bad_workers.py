@@ -12,16 +12,18 @@ from ...laws.tools import PATIENCE, join, started
 @pytest.mark.parametrize("options, error, message", [
     ({"on_error_kwargs": 5}, InvalidTypeError, "on_error_kwargs takes a mapping, not int"),
     ({"on_error_kwargs": "ab"}, InvalidTypeError, "on_error_kwargs takes a mapping, not str"),
-    ({"restart": False}, InvalidArgumentError, "restart takes one of always, on_failure, never, not False"),
+    ({"restart": False}, InvalidArgumentError,
+     "restart takes one of always, on_failure, never, not False"),
     ({"restart": ""}, InvalidArgumentError, "restart takes one of"),
-    ({"interval": 1, "overlap": False}, InvalidArgumentError, "overlap takes one of shift, skip, coalesce, queue, not False"),
+    ({"interval": 1, "overlap": False}, InvalidArgumentError,
+     "overlap takes one of shift, skip, coalesce, queue, not False"),
 ])
-def test_what_is_false_is_not_taken_for_nothing(options, error, message):
+def test_false_values_are_refused_like_others(options, error, message):
     with pytest.raises(error, match=message):
         background_worker(lambda: None, **options)
 
 
-def test_an_asyncio_queue_for_a_loop_that_does_not_run_yet(supervisor):
+def test_asyncio_queue_is_made_for_a_loop_that_does_not_run_yet(supervisor):
     loop = asyncio.new_event_loop()
     got = []
 

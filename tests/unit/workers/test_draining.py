@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes, background_task,
+from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
+                          background_task,
                           background_worker)
 
 from ...laws.tools import PATIENCE, join, run_script, started, wait_for
@@ -55,7 +56,7 @@ def loaded(worker, handler, items=range(20)):
     return worker
 
 
-# -- items are handled ---------------------------------------------------------------------------------------------
+# -- items are handled -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=name_of)
@@ -116,7 +117,7 @@ def test_items_may_submit_tasks_while_the_supervisor_stops(supervisor):
     assert got == [0, 2, 4, 6, 8]
 
 
-def test_a_chain_of_workers_is_drained_from_end_to_end(supervisor, handler):
+def test_chain_of_workers_is_drained_from_end_to_end(supervisor, handler):
     last = []
     third = background_worker(last.append, q=True, supervisor=supervisor)
     second = background_worker(third.put_threadsafe, q=True, supervisor=supervisor)
@@ -134,7 +135,7 @@ def test_a_chain_of_workers_is_drained_from_end_to_end(supervisor, handler):
     assert last == list(range(20))
 
 
-def test_a_worker_that_feeds_itself_comes_to_an_end(supervisor, handler, caplog):
+def test_worker_that_feeds_itself_comes_to_an_end(supervisor, handler, caplog):
     def work(item):
         handler(item)
         worker.put_threadsafe(item + 100)
@@ -146,7 +147,7 @@ def test_a_worker_that_feeds_itself_comes_to_an_end(supervisor, handler, caplog)
     report = join(stopper)
     assert handler.got[:5] == list(range(5))        # and those that were put since are left
     assert (report.items_left, report.complete) == (5, False) == (worker.stats().waiting, False)
-    assert "worker _background_worker_crawler is stopped: 5 item(s) are left in its queue" in caplog.text
+    assert "_background_worker_crawler is stopped: 5 item(s) are left in its queue" in caplog.text
 
 
 def test_workers_without_a_queue_stop_before_the_items_are_handled(supervisor, handler):
@@ -160,7 +161,7 @@ def test_workers_without_a_queue_stop_before_the_items_are_handled(supervisor, h
     assert join(stopper).complete
 
 
-def test_a_supervisor_that_drains_its_workers_starts_none(supervisor, handler, runs):
+def test_supervisor_that_drains_its_workers_starts_none(supervisor, handler, runs):
     loaded(background_worker(handler, q=True, supervisor=supervisor), handler)
     stopper = stopping(supervisor)
     with pytest.raises(RuntimeError, match="stopped"):
@@ -169,7 +170,7 @@ def test_a_supervisor_that_drains_its_workers_starts_none(supervisor, handler, r
     assert join(stopper).complete and runs.none()
 
 
-# -- items are left ------------------------------------------------------------------------------------------------
+# -- items are left --------------------------------------------------------------------------------
 
 
 def test_items_past_the_deadline_are_counted_and_logged(supervisor, form, handler, caplog):
@@ -177,7 +178,7 @@ def test_items_past_the_deadline_are_counted_and_logged(supervisor, form, handle
     loaded(worker, handler)
     report = supervisor.stop(wait=0)
     assert (report.items_left, report.complete, report.abandoned) == (19, False, 1)
-    assert "worker _background_worker_store is stopped: 19 item(s) are left in its queue" in caplog.text
+    assert "_background_worker_store is stopped: 19 item(s) are left in its queue" in caplog.text
     handler.go.set()
     assert worker.wait_until_stop(PATIENCE)
     assert caplog.text.count("are left in its queue") == 1
@@ -197,14 +198,16 @@ def test_drain_false_leaves_the_items_for_the_next_start(supervisor, handler, ca
 
 
 @pytest.mark.parametrize("options, in_legacy", [({"cancel_tasks": True}, False), ({}, True)])
-def test_these_stops_do_not_drain(supervisor, handler, caplog, monkeypatch, options, in_legacy):
+def test_stop_that_cancels_and_stop_under_install_do_not_drain(supervisor, handler, caplog,
+                                                               monkeypatch, options, in_legacy):
     monkeypatch.setattr(_modes, "legacy", in_legacy)
     worker = loaded(background_worker(handler, q=True, supervisor=supervisor), handler)
     stopper = stopping(supervisor, **options)
     wait_for(lambda: not worker.is_active(), "it is told")
     handler.go.set()
     report = join(stopper)
-    assert (report.items_left, report.complete) == (19, True) and "19 item(s) are left" in caplog.text
+    assert (report.items_left, report.complete) == (19, True)
+    assert "19 item(s) are left" in caplog.text
 
 
 def test_under_install_a_stop_drains_if_it_is_asked_to(supervisor, handler, monkeypatch):
@@ -216,7 +219,7 @@ def test_under_install_a_stop_drains_if_it_is_asked_to(supervisor, handler, monk
 
 
 @pytest.mark.parametrize("kind", [True, queue.Queue, asyncio.Queue], ids=name_of)
-def test_the_stop_of_a_worker_logs_what_it_leaves(supervisor, handler, kind, caplog):
+def test_stop_of_a_worker_logs_what_it_leaves(supervisor, handler, kind, caplog):
     worker = background_worker(handler, q=kind, supervisor=supervisor, name="store")
     loaded(worker, handler)
     stopper = started(worker.stop)
@@ -224,10 +227,11 @@ def test_the_stop_of_a_worker_logs_what_it_leaves(supervisor, handler, kind, cap
     handler.go.set()
     assert join(stopper) is True
     assert caplog.text.count("worker _background_worker_store is stopped: 19 item(s) are left") == 1
-    assert supervisor.stop().items_left == 0        # these wait for a start that the supervisor has no part in
+    # these wait for a start that the supervisor has no part in
+    assert supervisor.stop().items_left == 0
 
 
-def test_a_worker_that_stops_itself_while_it_is_drained_leaves_the_rest(supervisor, handler, caplog):
+def test_worker_that_stops_itself_while_it_is_drained_leaves_the_rest(supervisor, handler, caplog):
     def work(item):
         handler(item)
         return len(handler.got) < 5
@@ -236,7 +240,8 @@ def test_a_worker_that_stops_itself_while_it_is_drained_leaves_the_rest(supervis
     stopper = stopping(supervisor)
     handler.go.set()
     report = join(stopper)
-    assert (report.items_left, report.complete) == (15, False) and "15 item(s) are left" in caplog.text
+    assert (report.items_left, report.complete) == (15, False)
+    assert "15 item(s) are left" in caplog.text
 
 
 class Mute(queue.Queue):
@@ -248,16 +253,17 @@ class Mute(queue.Queue):
         return super().qsize()
 
 
-def test_a_queue_that_does_not_tell_its_size_holds_no_stop(supervisor, handler, caplog):
+def test_queue_that_does_not_tell_its_size_holds_no_stop(supervisor, handler, caplog):
     worker = loaded(background_worker(handler, q=Mute, supervisor=supervisor), handler)
     worker.get_queue_obj().broken = True
     stopper = stopping(supervisor)
     handler.go.set()
     assert join(stopper).items_left == 0
-    assert "its queue does not tell how many items it has" in caplog.text and "not on this system" in caplog.text
+    assert "its queue does not tell how many items it has" in caplog.text
+    assert "not on this system" in caplog.text
 
 
-def test_a_worker_whose_loop_is_gone_holds_no_stop(supervisor, caplog):
+def test_worker_whose_loop_is_gone_holds_no_stop(supervisor, caplog):
     aloop = supervisor.create_aloop("short")
 
     async def work(item):
@@ -273,11 +279,11 @@ def test_a_worker_whose_loop_is_gone_holds_no_stop(supervisor, caplog):
     assert "1 item(s) are left" in caplog.text and report.items_left in (0, 1)
 
 
-# -- overridden methods that raise ---------------------------------------------------------------------------------
+# -- overridden methods that raise -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", [BackgroundWorker, BackgroundQueueWorker])
-def test_a_stop_method_that_raises_holds_no_stop_of_the_supervisor(supervisor, base, caplog):
+def test_stop_method_that_raises_holds_no_stop_of_the_supervisor(supervisor, base, caplog):
     class Worker(base):
         def run(self, *item):
             pass
@@ -291,7 +297,7 @@ def test_a_stop_method_that_raises_holds_no_stop_of_the_supervisor(supervisor, b
     assert worker.is_stopped() and "no stop" in caplog.text
 
 
-def test_a_stop_method_that_raises_does_not_keep_false_from_stopping(supervisor, caplog):
+def test_stop_method_that_raises_does_not_keep_false_from_stopping(supervisor, caplog):
     class Worker(BackgroundWorker):
         def run(self):
             return False
@@ -305,7 +311,7 @@ def test_a_stop_method_that_raises_does_not_keep_false_from_stopping(supervisor,
     assert "its stop() raised" in caplog.text and "no stop" in caplog.text
 
 
-# -- join ----------------------------------------------------------------------------------------------------------
+# -- join ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=name_of)
@@ -376,12 +382,12 @@ def test_join_from_inside_itself_is_refused(supervisor):
     assert "would wait for itself" in errors[0]
 
 
-# -- the exit of the interpreter -----------------------------------------------------------------------------------
+# -- the exit of the interpreter -------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.gate
-def test_the_exit_of_the_interpreter_handles_the_items():
+def test_exit_of_the_interpreter_handles_the_items():
     out = run_script("""
 import threading, time
 from atasker_like import background_worker, task_supervisor

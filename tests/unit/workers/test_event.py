@@ -7,7 +7,7 @@ from ...laws.tools import wait_for
 from .tools import settled
 
 
-def test_a_trigger_runs_it(supervisor, runs):
+def test_trigger_runs_the_function(supervisor, runs):
     worker = background_worker(runs, e=True, supervisor=supervisor)
     assert worker.trigger_threadsafe() is False         # not started
     worker.start(1)
@@ -18,7 +18,7 @@ def test_a_trigger_runs_it(supervisor, runs):
     assert runs.next() == (1,)
 
 
-def test_triggers_while_it_runs_are_nothing_unless_forced(supervisor, held):
+def test_trigger_during_a_run_does_nothing_unless_forced(supervisor, held):
     worker = background_worker(held, e=True, supervisor=supervisor)
     worker.start()
     worker.trigger_threadsafe()
@@ -32,7 +32,7 @@ def test_triggers_while_it_runs_are_nothing_unless_forced(supervisor, held):
     assert held.none() and worker.stats().runs == 2
 
 
-def test_triggered_from_inside_itself(supervisor):
+def test_worker_triggers_itself_by_force(supervisor):
     answers = []
 
     @background_worker(e=True, supervisor=supervisor)
@@ -48,7 +48,7 @@ def test_triggered_from_inside_itself(supervisor):
     assert answers == [False, True, False, True, False] and work.stats().runs == 3
 
 
-def test_the_event_object(supervisor, held):
+def test_event_object_triggers_the_worker(supervisor, held):
     worker = background_worker(held, e=True, supervisor=supervisor)
     event = worker.get_event_obj()
     event.set()

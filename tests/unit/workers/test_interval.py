@@ -40,7 +40,7 @@ def test_delay_is_from_end_to_start(supervisor, clock, held):
     held.go()
 
 
-def test_delay_before(supervisor, clock, runs):
+def test_delay_before_delays_each_run(supervisor, clock, runs):
     worker = background_worker(runs, delay_before=10, supervisor=supervisor)
     worker.start()
     for pause in (10, 11, 11):              # beside it there is the default delay
@@ -69,7 +69,7 @@ def test_delay_before_is_a_part_of_the_interval(supervisor, clock, runs):
     runs.next()
 
 
-def test_without_any_time_it_is_one_second_from_end_to_start(supervisor):
+def test_interval_worker_without_times_has_a_delay_of_one_second(supervisor):
     worker = BackgroundIntervalWorker(executor_func=function, supervisor=supervisor)
     assert (worker.interval, worker.delay, worker.delay_before) == (None, 1.0, None)
 
@@ -80,7 +80,7 @@ def test_without_any_time_it_is_one_second_from_end_to_start(supervisor):
     ({"interval": 1}, {"_delay_after": 2}, (None, 2, None)),
     ({"delay": 1}, {"_interval": 2, "_delay_before": 3}, (2, 2, 3)),
 ])
-def test_start_overrides(supervisor, clock, runs, first, override, times):
+def test_start_replaces_the_values_of_the_worker(supervisor, clock, runs, first, override, times):
     worker = background_worker(runs, supervisor=supervisor, **first)
     worker.start(**override)
     assert (worker.interval, worker.delay, worker.delay_before) == times
@@ -88,7 +88,7 @@ def test_start_overrides(supervisor, clock, runs, first, override, times):
         runs.next()
 
 
-def test_restart_with_another_interval(supervisor, clock, runs):
+def test_restart_replaces_the_interval(supervisor, clock, runs):
     worker = background_worker(runs, interval=10, supervisor=supervisor)
     worker.start()
     runs.next()
@@ -112,7 +112,8 @@ def test_times_are_for_interval_workers(supervisor, override):
 
 def test_intervals_do_not_drift(supervisor, clock):
     starts = []
-    worker = background_worker(lambda: starts.append(clock.now), interval=0.1, supervisor=supervisor)
+    worker = background_worker(lambda: starts.append(clock.now), interval=0.1,
+                               supervisor=supervisor)
     worker.start()
     wait_for(lambda: len(starts) == 1 and not worker.stats().running, "the first run")
     deadlines = []
@@ -127,7 +128,8 @@ def test_intervals_do_not_drift(supervisor, clock):
 
 @pytest.mark.parametrize("overlap, runs_at_once, missed, following", [
     ("skip", 0, 3, 4.5), ("coalesce", 1, 2, 4.5), ("queue", 3, 0, 4.5)])
-def test_ticks_that_come_while_it_runs(supervisor, clock, held, overlap, runs_at_once, missed, following):
+def test_ticks_during_a_run_follow_the_overlap_policy(supervisor, clock, held, overlap,
+                                                      runs_at_once, missed, following):
     worker = background_worker(held, interval=10, overlap=overlap, supervisor=supervisor)
     worker.start()
     held.next()
@@ -147,7 +149,7 @@ def test_ticks_that_come_while_it_runs(supervisor, clock, held, overlap, runs_at
     held.go()
 
 
-def test_an_interval_worker_can_be_triggered_in_between(supervisor, clock, runs):
+def test_interval_worker_can_be_triggered_in_between(supervisor, clock, runs):
     worker = background_worker(runs, interval=10, supervisor=supervisor)
     worker.start()
     runs.next()
@@ -163,7 +165,7 @@ def test_an_interval_worker_can_be_triggered_in_between(supervisor, clock, runs)
     runs.next()
 
 
-def test_a_tick_that_comes_while_a_triggered_run_is_on(supervisor, clock, held):
+def test_tick_during_a_triggered_run_is_skipped_and_counted(supervisor, clock, held):
     worker = background_worker(held, interval=10, overlap="skip", supervisor=supervisor)
     worker.start()
     held.next()
@@ -184,7 +186,7 @@ def test_a_tick_that_comes_while_a_triggered_run_is_on(supervisor, clock, held):
     held.go()
 
 
-def test_async_interval_workers(supervisor, clock):
+def test_async_interval_worker_runs_in_a_loop(supervisor, clock):
     runs = queue.Queue()
 
     async def work():
@@ -210,11 +212,11 @@ def test_last_executed_is_a_perf_counter_reading(supervisor, runs):
     assert before <= worker.last_executed <= time.perf_counter()
 
 
-# -- late runs ---------------------------------------------------------------------------------------
+# -- late runs -------------------------------------------------------------------------------------
 
 
 class Timed:
-    """A function that notes when it is called, and takes as long as it is told by the clock that is moved."""
+    """A function that notes when it is called, and lasts as long as the moved clock says."""
 
     def __init__(self, clock):
         self._clock = clock
@@ -232,14 +234,15 @@ def timed(clock):
 
 
 def starts_of(worker, clock, timed, lengths):
-    """Run a worker with runs of these lengths; return when they began, counted from the start of the worker."""
+    """Run a worker with runs of these lengths; return the times of their starts."""
     begun = clock.now
     for seconds in lengths:
         timed.lasts.put(seconds)
     worker.start()
     starts = []
     while len(starts) <= len(lengths):
-        wait_for(lambda: not timed.starts.empty() or not worker.stats().running, "a run begins, or none runs")
+        wait_for(lambda: not timed.starts.empty() or not worker.stats().running,
+                 "a run begins, or none runs")
         clock.settle()
         if not timed.starts.empty():
             starts.append(timed.starts.get() - begun)
@@ -252,7 +255,8 @@ def starts_of(worker, clock, timed, lengths):
 
 @pytest.mark.parametrize("options, lengths, starts", [
     ({"interval": 10}, [4, 4, 4], [0, 10, 20, 30]),
-    ({"interval": 10}, [12, 12, 4, 4], [0, 12, 24, 34, 44]),                   # the period counts from there
+    # the period counts from there
+    ({"interval": 10}, [12, 12, 4, 4], [0, 12, 24, 34, 44]),
     ({"interval": 10}, [35, 1, 1], [0, 35, 45, 55]),
     ({"interval": 10}, [10, 10], [0, 10, 20]),
     ({"interval": 10, "overlap": "shift"}, [12, 4], [0, 12, 22]),
@@ -260,19 +264,21 @@ def starts_of(worker, clock, timed, lengths):
     ({"interval": 10, "overlap": "coalesce"}, [32, 1, 1], [0, 32, 40, 50]),
     ({"interval": 10, "overlap": "queue"}, [32, 1, 1, 1, 1], [0, 32, 33, 34, 40, 50]),
     ({"interval": 10, "delay_before": 3}, [1, 1], [3, 13, 23]),
-    ({"interval": 10, "delay_before": 3}, [8, 12, 1], [3, 14, 29, 39]),        # never less than that before a run
+    # never less than that before a run
+    ({"interval": 10, "delay_before": 3}, [8, 12, 1], [3, 14, 29, 39]),
     ({"delay": 10}, [4, 4], [0, 14, 28]),
     ({"delay_after": 10}, [4, 4], [0, 14, 28]),
     ({"delay": 10, "delay_before": 3}, [4, 4], [3, 20, 37]),
     ({"delay_before": 3}, [4, 4], [3, 11, 19]),             # a delay of one second is added
     ({"i": True}, [4, 4], [0, 5, 10]),
 ])
-def test_starts_of_runs_that_last(supervisor, clock, timed, form, options, lengths, starts):
+def test_overlap_policies_decide_the_starts_after_long_runs(supervisor, clock, timed, form, options,
+                                                            lengths, starts):
     worker = background_worker(form(timed), supervisor=supervisor, **options)
     assert starts_of(worker, clock, timed, lengths) == pytest.approx(starts)
 
 
-def test_a_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
+def test_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
     worker = background_worker(held, interval=10, supervisor=supervisor)
     worker.start()
     held.next()
@@ -288,7 +294,7 @@ def test_a_tick_in_a_triggered_run_is_followed_at_once(supervisor, clock, held):
     assert worker.stats().missed == 0 and worker._session.trigger._deadline == 1021
 
 
-def test_a_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, timed):
+def test_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, timed):
     worker = background_worker(timed, interval=10, supervisor=supervisor)
     worker.start()
     for late in (0, 25, 9):
@@ -300,11 +306,14 @@ def test_a_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, t
     assert timed.starts.get(timeout=PATIENCE) == 1000 + 10 + (10 + 25) + (10 + 9)
     timed.lasts.put(0)
     settled(worker)
-    assert worker._session.trigger._deadline == 1000 + 10 + (10 + 25) + 20         # less than a period does not count
+    # less than a period does not count
+    assert worker._session.trigger._deadline == 1000 + 10 + (10 + 25) + 20
 
 
-@pytest.mark.parametrize("options", [{"interval": 0}, {"delay": 0}, {"delay_after": 0}, {"interval": 0, "overlap": "skip"}])
-def test_zero_runs_without_a_pause(supervisor, clock, form, options):
+@pytest.mark.parametrize("options",
+                         [{"interval": 0}, {"delay": 0}, {"delay_after": 0},
+                          {"interval": 0, "overlap": "skip"}])
+def test_interval_of_zero_runs_without_a_pause(supervisor, clock, form, options):
     done = threading.Event()
     calls = []
 
@@ -321,7 +330,7 @@ def test_zero_runs_without_a_pause(supervisor, clock, form, options):
     assert worker.stats().runs == 1000
 
 
-def test_zero_pauses_after_a_failure(supervisor, clock, runs):
+def test_interval_of_zero_pauses_after_a_failure(supervisor, clock, runs):
     def fails():
         runs()
         raise ValueError("at once")
@@ -382,12 +391,13 @@ def test_under_install_a_subclass_uses_the_name_interval_for_its_own(monkeypatch
     assert (worker.interval, worker.delay, worker.keep_interval) == ("5m", 2, True)
 
 
-# -- options of the decorator --------------------------------------------------------------------------------------
+# -- options of the decorator ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options, message", [
     ({"intervall": 1}, "background_worker has no option 'intervall'; did you mean 'interval'"),
-    ({"q": True, "interval": 1}, "interval= and q= exclude each other, since q= makes a BackgroundQueueWorker"),
+    ({"q": True, "interval": 1}, "interval= and q= exclude each other, since q= makes a "
+                                 "BackgroundQueueWorker"),
     ({"e": True, "q": True}, "e= and q= exclude each other"),
     ({"overlap": "skip"}, "overlap= is for interval workers; give interval= or delay=, too"),
     ({"i": 0.5}, "i takes True, not 0.5; give the seconds as interval= or delay="),
@@ -398,11 +408,13 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 
 def test_options_of_two_kinds_that_ask_for_nothing_are_no_conflict():
-    assert type(background_worker(function, e=True, q=None, interval=None, i=False)) is BackgroundEventWorker
+    assert type(background_worker(function, e=True, q=None, interval=None,
+                                  i=False)) is BackgroundEventWorker
 
 
 @pytest.mark.parametrize("options, delay, keeps", [
-    ({"i": 0.5}, 1, False), ({"interval": 2, "delay": 3}, 2, True), ({"interval": 2, "i": True}, 2, True)])
+    ({"i": 0.5}, 1, False), ({"interval": 2, "delay": 3}, 2, True),
+    ({"interval": 2, "i": True}, 2, True)])
 def test_under_install_options_count_as_in_atasker(monkeypatch, options, delay, keeps):
     monkeypatch.setattr(_modes, "legacy", True)
     worker = background_worker(function, **options)

@@ -1,4 +1,4 @@
-"""Queue workers count each item once while it moves, so that a stop handles all items that came before it."""
+"""Queue workers count each item once while it moves."""
 import asyncio
 import queue
 import threading
@@ -48,14 +48,16 @@ class Meeting:
                     await meeting.gate.wait()
                 await super().put(item)
                 if item == 2:
-                    asyncio.get_running_loop().call_soon(meeting.moved.set)     # after all that follows at once
+                    # after all that follows at once
+                    asyncio.get_running_loop().call_soon(meeting.moved.set)
 
             def qsize(self):
                 size = super().qsize()
                 if threading.current_thread() is meeting.reader or meeting.reader == "any":
                     meeting.reader = None
                     meeting.loop.call_soon_threadsafe(meeting.gate.set)
-                    assert meeting.moved.wait(PATIENCE)     # it is in the queue, or waits for the lock of this count
+                    # it is in the queue, or waits for the lock of this count
+                    assert meeting.moved.wait(PATIENCE)
                 return size
 
         return Met
@@ -68,7 +70,7 @@ def meeting():
 
 @pytest.fixture
 def crowded(supervisor, held, meeting):
-    """A worker that handles item 0; item 1 is in the queue, item 2 is about to come in, eight more wait."""
+    """A worker that handles item 0: item 1 is in the queue, item 2 enters it, seven more wait."""
     worker = background_worker(held, q=meeting.queue_class(), supervisor=supervisor)
     worker.start()
     worker.get_queue_obj()._worker_lock = Observed(worker._items_lock, meeting.moved.set)
@@ -143,7 +145,7 @@ def test_stop_waits_for_an_item_that_get_has_taken_and_not_returned(supervisor, 
     assert (report.items_left, report.complete) == (0, True)
 
 
-def test_worker_that_stops_keeps_an_item_that_get_has_taken_for_the_next_start(slow):
+def test_stopped_worker_keeps_an_item_that_get_has_taken(slow):
     assert slow.stop()
     slow.get_queue_obj().release()
     slow.start()
@@ -153,7 +155,8 @@ def test_worker_that_stops_keeps_an_item_that_get_has_taken_for_the_next_start(s
 def test_loop_that_ends_while_get_has_an_item_logs_the_loss(supervisor, slow, caplog):
     supervisor.stop(wait=0)
     assert slow.wait_until_stop(PATIENCE)
-    wait_for(lambda: "its queue was cancelled after it took an item, which is lost" in caplog.text, "the loss is logged")
+    wait_for(lambda: "its queue was cancelled after it took an item, which is lost" in caplog.text,
+             "the loss is logged")
     assert slow.got == [] and slow.stats().waiting == 0
     assert "is stopped: the get()" not in caplog.text
 
@@ -169,7 +172,7 @@ def test_get_that_is_cancelled_stops_the_worker_with_an_error(slow, caplog):
     assert "is stopped: the get() of its queue was cancelled" in caplog.text
 
 
-def test_get_that_drops_an_item_and_waits_for_the_next_one_holds_no_stop(supervisor):
+def test_get_that_drops_an_item_does_not_block_a_stop(supervisor):
     dropped = threading.Event()
 
     class Filter(asyncio.Queue):

@@ -10,7 +10,7 @@ from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import KINDS, Runs, ask, function
 
 
-def test_start_and_stop(any_kind, runs):
+def test_worker_starts_and_stops(any_kind, runs):
     worker = any_kind(runs)
     assert worker.start() is True
     assert worker.is_active() and worker.is_started() in (True, False)
@@ -30,7 +30,7 @@ def test_start_twice_is_refused_and_does_nothing(any_kind, runs):
     assert runs.next() == any_kind.item
 
 
-def test_stop_twice(any_kind, runs):
+def test_second_stop_of_a_worker_returns_false(any_kind, runs):
     worker = any_kind(runs)
     assert worker.stop() is False           # never started
     worker.start()
@@ -52,7 +52,7 @@ def test_stop_waits_for_the_run(any_kind, held):
     assert worker.is_stopped() and held.none()
 
 
-def test_stop_without_waiting(any_kind, held):
+def test_stop_without_wait_returns_before_the_run_ends(any_kind, held):
     worker = any_kind(held)
     worker.start()
     ask(worker)
@@ -64,7 +64,7 @@ def test_stop_without_waiting(any_kind, held):
     assert worker.wait_until_stop(PATIENCE) and worker.is_stopped()
 
 
-def test_stop_from_inside_itself(any_kind):
+def test_stop_in_the_workers_own_run_does_not_wait(any_kind):
     answers = []
 
     def work(*item):
@@ -80,7 +80,7 @@ def test_stop_from_inside_itself(any_kind):
     assert worker.stats().failures == 0
 
 
-def test_stop_from_inside_a_coroutine_of_its_own_loop(supervisor):
+def test_stop_in_the_workers_own_loop_does_not_wait(supervisor):
     aloop = supervisor.create_aloop("a")
 
     async def work():
@@ -99,7 +99,7 @@ def test_stop_from_inside_a_coroutine_of_its_own_loop(supervisor):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_false_stops_it(supervisor, form, kind):
+def test_false_stops_the_worker(supervisor, form, kind):
     runs = Runs()
     runs.result = False
     worker = background_worker(form(runs), supervisor=supervisor, **KINDS[kind][1])
@@ -110,7 +110,7 @@ def test_false_stops_it(supervisor, form, kind):
     assert not worker.is_active() and worker.stats().runs == 1
 
 
-def test_only_false_itself_stops_it(supervisor):
+def test_only_false_itself_stops_the_worker(supervisor):
     results = [0, None, "", [], False]
 
     @background_worker(supervisor=supervisor)
@@ -122,7 +122,7 @@ def test_only_false_itself_stops_it(supervisor):
     assert work.stats().runs == 5
 
 
-def test_it_can_be_started_again(any_kind, runs):
+def test_stopped_worker_can_be_started_again(any_kind, runs):
     worker = any_kind(runs)
     for _ in range(3):
         assert worker.start()
@@ -131,7 +131,7 @@ def test_it_can_be_started_again(any_kind, runs):
         assert worker.stop()
 
 
-def test_restart(any_kind, runs):
+def test_restart_stops_and_starts_the_worker(any_kind, runs):
     worker = any_kind(lambda *args: runs(*args))
     worker.start()
     ask(worker)
@@ -142,7 +142,7 @@ def test_restart(any_kind, runs):
     runs.next()
 
 
-def test_restarted_while_it_runs_the_next_start_waits_for_the_run(any_kind, held):
+def test_start_while_the_last_run_runs_waits_for_it(any_kind, held):
     worker = any_kind(lambda *args: held(args))
     worker.start()
     ask(worker)
@@ -158,7 +158,7 @@ def test_restarted_while_it_runs_the_next_start_waits_for_the_run(any_kind, held
     held.go(10)
 
 
-def test_restart_from_inside_itself(any_kind):
+def test_worker_restarts_itself(any_kind):
     runs = []
     restarted = threading.Event()
 
@@ -173,14 +173,15 @@ def test_restart_from_inside_itself(any_kind):
     worker = any_kind(work)
     worker.start()
     ask(worker)
-    assert restarted.wait(PATIENCE)     # else what is waited for below may be the end of the first start
+    # else what is waited for below may be the end of the first start
+    assert restarted.wait(PATIENCE)
     wait_for(lambda: worker.is_started() or worker.is_stopped(), "the second start")
     ask(worker)
     assert worker.wait_until_stop(PATIENCE)
     assert runs == [any_kind.item, any_kind.item + ("again",)]
 
 
-def test_a_start_that_waits_for_the_last_run_can_be_stopped(supervisor, held):
+def test_start_that_waits_for_the_last_run_can_be_stopped(supervisor, held):
     worker = background_worker(held, supervisor=supervisor)
     worker.start()
     held.next()
@@ -193,21 +194,25 @@ def test_a_start_that_waits_for_the_last_run_can_be_stopped(supervisor, held):
     assert held.none() and supervisor.get_schedulers() == {}
 
 
-def test_the_hooks_come_in_their_order(any_kind):
+def test_start_and_stop_hooks_are_called_in_order(any_kind):
     told = []
     worker = any_kind(lambda *item: told.append("run"))
     for hook in ("before_start", "after_start", "before_stop", "send_stop_events", "after_stop"):
-        setattr(worker, hook, lambda hook=hook: told.append((hook, worker.is_active(), worker.is_stopped())))
+        setattr(worker, hook,
+                lambda hook=hook: told.append((hook, worker.is_active(), worker.is_stopped())))
     worker.start()
     worker.stop()
     steps = [step for step in told if step != "run"]
-    assert steps[:3] == [("before_start", True, False), ("after_start", True, False), ("before_stop", True, False)]
-    # A run that ends by itself may be over, and after_stop() with it, while send_stop_events() is called.
-    assert sorted(step[:2] for step in steps[3:]) == [("after_stop", False), ("send_stop_events", False)]
+    assert steps[:3] == [("before_start", True, False), ("after_start", True, False),
+                         ("before_stop", True, False)]
+    # A run that ends by itself may be over, and after_stop() with it, while send_stop_events() is
+    # called.
+    assert sorted(step[:2] for step in steps[3:]) == [("after_stop", False),
+                                                      ("send_stop_events", False)]
     assert ("after_stop", False, False) in steps and worker.is_stopped()
 
 
-def test_the_hooks_of_a_worker_that_stops_itself(supervisor):
+def test_hooks_of_a_worker_that_stops_itself_are_called(supervisor):
     told = []
 
     class Worker(BackgroundWorker):
@@ -227,7 +232,7 @@ def test_the_hooks_of_a_worker_that_stops_itself(supervisor):
     assert told == ["before_stop", "after_stop"]
 
 
-def test_a_hook_that_raises_keeps_nothing_from_stopping(any_kind, caplog):
+def test_hook_that_raises_does_not_prevent_a_stop(any_kind, caplog):
     worker = any_kind(function)
     for hook in ("before_stop", "send_stop_events", "after_stop"):
         setattr(worker, hook, lambda: 1 / 0)
@@ -248,14 +253,14 @@ def test_before_start_can_refuse(any_kind):
     assert worker.start() is True
 
 
-def test_stopped_while_it_is_being_started(any_kind, runs):
+def test_stop_during_a_start_ends_the_worker(any_kind, runs):
     worker = any_kind(runs)
     worker.before_start = lambda: worker.stop()     # it does not wait for the start that it is in
     worker.start()
     assert worker.wait_until_stop(PATIENCE) and runs.none()
 
 
-def test_two_threads_start_it_at_once(any_kind, runs):
+def test_start_by_two_threads_at_once_succeeds_once(any_kind, runs):
     worker = any_kind(runs)
     barrier = threading.Barrier(2)
 
@@ -266,7 +271,7 @@ def test_two_threads_start_it_at_once(any_kind, runs):
     assert sorted(join(thread) for thread in [started(start), started(start)]) == [False, True]
 
 
-def test_a_run_past_the_deadline_of_a_stop_is_asked_to_end(supervisor):
+def test_run_past_the_deadline_of_a_stop_is_asked_to_end(supervisor):
     begun = threading.Event()
 
     async def work():
@@ -281,7 +286,7 @@ def test_a_run_past_the_deadline_of_a_stop_is_asked_to_end(supervisor):
     assert worker.wait_until_stop(PATIENCE)
 
 
-def test_a_thread_that_looks_learns_of_the_stop(supervisor, held):
+def test_thread_that_checks_for_cancellation_ends_at_the_stop(supervisor, held):
     @background_worker(supervisor=supervisor)
     def work():
         held()

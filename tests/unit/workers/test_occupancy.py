@@ -8,7 +8,7 @@ from .tools import KINDS, function, settled
 
 
 @pytest.mark.parametrize("kind", ["queue", "event", "interval", "delay"])
-def test_one_that_waits_occupies_no_place_and_no_thread(make_supervisor, kind):
+def test_waiting_worker_occupies_no_slot_and_no_thread(make_supervisor, kind):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     options = dict(KINDS[kind][1])
     if "interval" in options or "delay" in options:
@@ -21,7 +21,7 @@ def test_one_that_waits_occupies_no_place_and_no_thread(make_supervisor, kind):
     assert supervisor.stats().active == 0 and supervisor.get_tasks() == {}
 
 
-def test_a_plain_worker_leaves_its_place_to_others_that_wait(make_supervisor):
+def test_plain_worker_gives_its_slot_to_waiting_tasks(make_supervisor):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     worker = background_worker(lambda: None, supervisor=supervisor)
     worker.start()
@@ -29,7 +29,7 @@ def test_a_plain_worker_leaves_its_place_to_others_that_wait(make_supervisor):
     assert worker.stop()
 
 
-def test_a_run_needs_no_room_in_a_full_queue(make_supervisor, held, runs):
+def test_run_needs_no_room_in_a_full_queue(make_supervisor, held, runs):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.set_thread_pool(max_queued=1, on_full="raise")
     supervisor.put_task(held)
@@ -42,7 +42,7 @@ def test_a_run_needs_no_room_in_a_full_queue(make_supervisor, held, runs):
     assert runs.next() == ()
 
 
-def test_its_context_is_that_of_the_start(supervisor):
+def test_function_runs_in_the_context_of_the_start(supervisor):
     from contextvars import ContextVar
 
     variable = ContextVar("variable", default="unset")
@@ -59,7 +59,7 @@ def test_its_context_is_that_of_the_start(supervisor):
     assert got == ["set"]
 
 
-def test_a_cancelled_run_is_no_end(make_supervisor, held, runs):
+def test_event_worker_whose_waiting_run_is_cancelled_goes_on(make_supervisor, held, runs):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     blocker = supervisor.put_task(held)
     held.next()
@@ -76,7 +76,7 @@ def test_a_cancelled_run_is_no_end(make_supervisor, held, runs):
     assert worker.trigger_threadsafe() and runs.next() == ()
 
 
-def test_a_plain_worker_whose_task_is_cancelled_before_it_began_stops(make_supervisor, held, runs):
+def test_plain_worker_stops_if_its_task_is_cancelled_before_it_begins(make_supervisor, held, runs):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.put_task(held)
     held.next()
@@ -87,7 +87,7 @@ def test_a_plain_worker_whose_task_is_cancelled_before_it_began_stops(make_super
     assert worker.wait_until_stop(PATIENCE) and runs.none()
 
 
-def test_a_task_declared_completed_early_is_not_followed_by_a_second_run(supervisor, held):
+def test_task_completed_early_is_not_followed_by_a_second_run(supervisor, held):
     worker = background_worker(held, e=True, supervisor=supervisor)
     worker.start()
     worker.trigger_threadsafe()
@@ -101,7 +101,7 @@ def test_a_task_declared_completed_early_is_not_followed_by_a_second_run(supervi
     held.go()
 
 
-def test_a_worker_that_is_over_holds_nothing(supervisor):
+def test_stopped_worker_holds_no_references(supervisor):
     import weakref
 
     class Thing:

@@ -4,14 +4,15 @@ import logging
 import pytest
 
 from atasker_like import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                          BackgroundQueueWorker, BackgroundWorker, InvalidTypeError,
-                          background_worker)
+                          BackgroundQueueWorker,
+                          BackgroundWorker, InvalidTypeError, background_worker)
 
-CLASSES = [BackgroundWorker, BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker]
+CLASSES = [BackgroundWorker, BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
+           BackgroundQueueWorker]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_options_that_a_subclass_passes_on_are_ignored_with_a_debug_line(kind, caplog):
+def test_options_passed_on_by_a_subclass_are_ignored_with_a_debug_line(kind, caplog):
     class Poller(kind):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -23,16 +24,17 @@ def test_options_that_a_subclass_passes_on_are_ignored_with_a_debug_line(kind, c
     with caplog.at_level(logging.DEBUG, "atasker_like"):
         worker = Poller("named", url="there", priority=7)
     assert (worker.url, worker.priority, worker.name) == ("there", 7, "_background_worker_named")
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [
+    assert [record.getMessage() for record in caplog.records
+            if record.levelno == logging.DEBUG] == [
         "Poller: option 'url' is not known, and ignored"]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_the_classes_themselves_refuse_options_that_they_do_not_know(kind):
+def test_collection_classes_refuse_unknown_options(kind):
     with pytest.raises(InvalidTypeError, match=f"{kind.__name__} has no option 'url'"):
         kind(url="there")
 
 
-def test_the_decorator_refuses_options_that_it_does_not_know():
+def test_worker_decorator_refuses_unknown_options():
     with pytest.raises(InvalidTypeError, match="background_worker has no option 'url'"):
         background_worker(print, url="there")

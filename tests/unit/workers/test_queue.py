@@ -12,7 +12,7 @@ from .tools import QUEUES, function
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=lambda kind: getattr(kind, "__name__", "own"))
-def test_items_of_each_kind_of_queue(supervisor, form, kind):
+def test_items_of_each_kind_of_queue_are_handled(supervisor, form, kind):
     got = []
     gate = threading.Event()
 
@@ -25,20 +25,22 @@ def test_items_of_each_kind_of_queue(supervisor, form, kind):
     worker = background_worker(form(work), q=kind, supervisor=supervisor)
     worker.start()
     worker.put_threadsafe(0)
-    wait_for(lambda: worker.stats().running and not worker.get_queue_obj().qsize(), "the first is taken")
+    wait_for(lambda: worker.stats().running and not worker.get_queue_obj().qsize(),
+             "the first is taken")
     for item in (2, 1, 4, 3):
         worker.put_threadsafe(item)
     assert worker.get_queue_obj().qsize() == worker.stats().waiting == 4
     gate.set()
     assert worker.wait_until_stop(PATIENCE)
     name = getattr(kind, "__name__", "own")
-    assert got == [0] + ([3, 4, 1, 2] if "Lifo" in name else [1, 2, 3, 4] if "Priority" in name else [2, 1, 4, 3])
+    assert got == [0] + ([3, 4, 1, 2] if "Lifo" in name else [1, 2, 3, 4] if "Priority" in name
+                         else [2, 1, 4, 3])
     if kind is not True:
         assert isinstance(worker.get_queue_obj(), kind)
 
 
 @pytest.mark.parametrize("kind", QUEUES, ids=lambda kind: getattr(kind, "__name__", "own"))
-def test_each_way_to_put(supervisor, kind):
+def test_item_put_in_any_way_is_handled(supervisor, kind):
     got = queue.Queue()
     worker = background_worker(lambda item: got.put(item), q=kind, supervisor=supervisor)
     worker.start()
@@ -64,7 +66,7 @@ def test_each_way_to_put(supervisor, kind):
         assert join(started(worker.get_queue_obj().join)) is None
 
 
-def test_the_own_queue_is_one():
+def test_worker_queue_has_the_methods_of_a_queue():
     worker = background_worker(function, q=True)
     inbox = worker.get_queue_obj()
     assert inbox.empty() and not inbox.full() and inbox.qsize() == 0
@@ -76,7 +78,7 @@ def test_the_own_queue_is_one():
         inbox.get_nowait()
 
 
-def test_join_of_an_asyncio_queue(supervisor):
+def test_join_of_an_asyncio_queue_waits_for_all_items(supervisor):
     got = []
     aloop = supervisor.create_aloop("a")
     worker = background_worker(got.append, q=asyncio.Queue, supervisor=supervisor, loop="a")
@@ -97,7 +99,7 @@ class NarrowThreads(queue.Queue):
         super().__init__(1)
 
 
-def test_a_bounded_queue_of_asyncio(supervisor, held):
+def test_bounded_queue_of_asyncio_makes_put_wait_for_room(supervisor, held):
     aloop = supervisor.create_aloop("a")
     worker = background_worker(held, q=Narrow, supervisor=supervisor, loop="a")
     worker.start()
@@ -114,7 +116,7 @@ def test_a_bounded_queue_of_asyncio(supervisor, held):
     assert [held.next() for _ in range(3)] == [(1,), (2,), (3,)]
 
 
-def test_a_bounded_queue_of_asyncio_is_filled_from_several_loops(supervisor):
+def test_bounded_queue_of_asyncio_is_filled_from_several_loops(supervisor):
     got = []
     worker = background_worker(got.append, q=Narrow, supervisor=supervisor)
     worker.start()
@@ -127,10 +129,11 @@ def test_a_bounded_queue_of_asyncio_is_filled_from_several_loops(supervisor):
     for producer in producers:
         join(producer)
     wait_for(lambda: len(got) == 100, "all have been dealt with")
-    assert [[number for name, number in got if name == wanted] for wanted in "ab"] == [list(range(50))] * 2
+    assert [[number for name, number in got if name == wanted]
+            for wanted in "ab"] == [list(range(50))] * 2
 
 
-def test_a_bounded_queue_of_threads(supervisor, held):
+def test_bounded_queue_for_threads_makes_put_threadsafe_block(supervisor, held):
     worker = background_worker(held, q=NarrowThreads, supervisor=supervisor)
     worker.start()
     worker.put_threadsafe(0)
@@ -151,7 +154,7 @@ def test_none_is_an_item_like_any_other(supervisor, runs):
     assert runs.next() == (None,) and worker.is_active()
 
 
-def test_what_is_put_before_the_start_waits_for_it(supervisor, runs):
+def test_items_put_before_the_start_wait_for_it(supervisor, runs):
     worker = background_worker(runs, q=True, supervisor=supervisor)
     worker.put_threadsafe(1)
     assert runs.none() and worker.stats().waiting == 1
@@ -159,7 +162,7 @@ def test_what_is_put_before_the_start_waits_for_it(supervisor, runs):
     assert runs.next() == (1,)
 
 
-def test_what_is_left_at_the_stop_waits_for_the_next_start(supervisor, held):
+def test_items_left_by_a_stop_wait_for_the_next_start(supervisor, held):
     worker = background_worker(held, q=True, supervisor=supervisor)
     worker.start()
     for item in range(3):
@@ -175,7 +178,7 @@ def test_what_is_left_at_the_stop_waits_for_the_next_start(supervisor, held):
     assert (held.next(), held.next()) == ((1,), (2,))
 
 
-def test_the_hooks_around_an_item(supervisor):
+def test_queue_hooks_are_called_around_each_item(supervisor):
     told = []
 
     class Worker(BackgroundQueueWorker):
@@ -219,7 +222,7 @@ def test_items_of_many_threads_keep_the_order_of_each(supervisor):
         assert [count for who, count in got if who == number] == list(range(1000))
 
 
-def test_the_queue_is_there_from_the_start_on(supervisor):
+def test_asyncio_queue_before_python_3_10_exists_from_the_start_on(supervisor):
     class Unborn(BackgroundQueueWorker):
         pass
 

@@ -109,7 +109,7 @@ def test_put_and_get_of_a_queue_class_are_called(supervisor, form, base):
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_put_threadsafe_on_a_full_queue_returns_and_the_items_keep_their_order(supervisor, form, kind, held):
+def test_put_threadsafe_on_a_full_queue_keeps_the_order(supervisor, form, kind, held):
     got = []
 
     def work(item):
@@ -121,7 +121,8 @@ def test_put_threadsafe_on_a_full_queue_returns_and_the_items_keep_their_order(s
     for item in range(10):
         worker.put_threadsafe(item)
     held.next()
-    wait_for(lambda: worker.stats().waiting == 9, "the others are counted")      # one on its way may count twice
+    # one on its way may count twice
+    wait_for(lambda: worker.stats().waiting == 9, "the others are counted")
     assert worker.get_queue_obj().qsize() <= 2
     held.release()
     assert worker.join(PATIENCE) and got == list(range(10))
@@ -169,7 +170,7 @@ def test_items_that_wait_for_room_are_handled_before_a_stop(supervisor, form, ki
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_items_that_wait_for_room_are_counted_and_kept_for_the_next_start(supervisor, kind, held):
+def test_items_that_wait_for_room_are_kept_for_the_next_start(supervisor, kind, held):
     worker = background_worker(held, q=kind, supervisor=supervisor)
     worker.start()
     for item in range(10):
@@ -200,7 +201,7 @@ def test_items_that_are_put_before_the_first_start_wait_for_it(supervisor, kind)
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_a_stopped_worker_takes_no_item_before_the_next_start(supervisor, kind):
+def test_stopped_worker_takes_no_item_before_the_next_start(supervisor, kind):
     got = []
     worker = background_worker(got.append, q=kind, supervisor=supervisor)
     worker.start()
@@ -214,10 +215,10 @@ def test_a_stopped_worker_takes_no_item_before_the_next_start(supervisor, kind):
     assert worker.join(PATIENCE) and got == list(range(6))
 
 
-# -- classes that have less ----------------------------------------------------------------------------------------
+# -- classes that have less ------------------------------------------------------------------------
 
 
-def test_a_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, form):
+def test_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, form):
     got = []
     worker = background_worker(form(got.append), q=Bare, supervisor=supervisor)
     worker.start()
@@ -226,7 +227,7 @@ def test_a_class_with_put_and_get_as_coroutine_functions_is_enough(supervisor, f
     assert worker.join(PATIENCE) and got == list(range(10))
 
 
-def test_items_of_a_class_that_does_not_tell_its_size_are_handled_before_a_stop(supervisor, held):
+def test_items_of_a_class_without_qsize_are_handled_before_a_stop(supervisor, held):
     worker = background_worker(held, q=Bare, supervisor=supervisor)
     worker.start()
     for item in range(10):
@@ -283,17 +284,19 @@ def test_get_of_a_queue_class_for_threads_is_called(supervisor, kind):
     assert supervisor.stop().complete
 
 
-@pytest.mark.parametrize("kind, lacks", [(type("NoGet", (), {"put": print}), "get"), (type("NoPut", (), {"get": print}), "put"),
+@pytest.mark.parametrize("kind, lacks",
+                         [(type("NoGet", (), {"put": print}), "get"),
+                          (type("NoPut", (), {"get": print}), "put"),
                                          (type("Neither", (), {}), "put, get")])
-def test_a_class_that_is_no_queue_is_refused(kind, lacks):
+def test_class_that_is_no_queue_is_refused(kind, lacks):
     with pytest.raises(InvalidTypeError, match=f"{kind.__name__} has no {lacks}$"):
         background_worker(print, q=kind)
 
 
-# -- errors --------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
-def test_a_get_that_raises_is_logged_and_tried_again_later(supervisor, caplog):
+def test_get_that_raises_is_logged_and_tried_again_later(supervisor, caplog):
     class Flaky(asyncio.Queue):
         failures = 3
 
@@ -313,7 +316,7 @@ def test_a_get_that_raises_is_logged_and_tried_again_later(supervisor, caplog):
 
 
 @pytest.mark.parametrize("how", ["get", "get_nowait", "plain get"])
-def test_a_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
+def test_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
     class Broken(queue.Queue if how == "plain get" else asyncio.Queue):
         if how == "get":
             async def get(self):
@@ -334,7 +337,7 @@ def test_a_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
     assert (report.items_left, report.complete) == (1, False) and worker.is_stopped()
 
 
-def test_a_put_that_raises_is_logged_and_the_worker_goes_on(supervisor, caplog):
+def test_put_that_raises_is_logged_and_the_worker_goes_on(supervisor, caplog):
     class Picky(asyncio.Queue):
         async def put(self, item):
             if item == "bad":
@@ -347,7 +350,8 @@ def test_a_put_that_raises_is_logged_and_the_worker_goes_on(supervisor, caplog):
     for item in ("good", "bad", "better"):
         worker.put_threadsafe(item)
     assert worker.join(PATIENCE) and got == ["good", "better"]
-    assert "its queue did not take an item, which is lost" in caplog.text and "no such item" in caplog.text
+    assert "its queue did not take an item, which is lost" in caplog.text
+    assert "no such item" in caplog.text
     assert supervisor.stop().complete
 
 
@@ -377,11 +381,11 @@ def test_hooks_of_a_queue_that_is_fetched_from_are_called_and_may_raise(supervis
     assert told[:3] == ["before", ("after", 1), 1] and f"its {hook} raised" in caplog.text
 
 
-# -- loops ---------------------------------------------------------------------------------------------------------
+# -- loops -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [PairWithBoth, Bare])
-def test_a_loop_is_stopped_while_its_worker_waits_for_an_item(supervisor, kind, caplog):
+def test_loop_is_stopped_while_its_worker_waits_for_an_item(supervisor, kind, caplog):
     aloop = supervisor.create_aloop("short")
 
     async def work(item):
@@ -399,7 +403,7 @@ def test_a_loop_is_stopped_while_its_worker_waits_for_an_item(supervisor, kind, 
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_the_loop_of_a_worker_may_change_with_each_start(supervisor, kind):
+def test_loop_of_a_worker_may_change_with_each_start(supervisor, kind):
     got = []
 
     async def work(item):

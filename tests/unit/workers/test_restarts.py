@@ -11,7 +11,7 @@ from .tools import KINDS, ask, settled
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor, form, kind, caplog):
+def test_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor, form, kind, caplog):
     calls, go = queue.Queue(), threading.Event()
 
     def breaks(*item):
@@ -20,7 +20,8 @@ def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor
             return not go.wait(PATIENCE)
         raise ZeroDivisionError("no luck")
 
-    worker = background_worker(form(breaks), supervisor=supervisor, name="unlucky", **KINDS[kind][1])
+    worker = background_worker(form(breaks), supervisor=supervisor,
+                               name="unlucky", **KINDS[kind][1])
     worker.start()
     if kind in ("event", "queue"):
         ask(worker)
@@ -39,15 +40,17 @@ def test_an_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor
 @pytest.mark.parametrize("handler, kwargs, expected", [
     (lambda told: lambda a, e: told.append((a, type(e))), {"a": 1}, (1, ZeroDivisionError)),
     (lambda told: lambda **kwargs: told.append(kwargs), {"a": 1}, {"a": 1}),
-    (lambda told: lambda e, **kwargs: told.append((kwargs, type(e))), {"a": 1}, ({"a": 1}, ZeroDivisionError)),
+    (lambda told: lambda e, **kwargs: told.append((kwargs, type(e))), {"a": 1},
+     ({"a": 1}, ZeroDivisionError)),
     (lambda told: lambda *, e: told.append(type(e)), None, ZeroDivisionError),
     (lambda told: lambda e: told.append(e), {"e": "own"}, "own"),
     (lambda told: lambda a: told.append((a, None)), {"a": 1}, (1, None)),
     (lambda told: lambda: told.append(()), None, ()),
 ])
-def test_on_error(supervisor, form, handler, kwargs, expected, caplog):
+def test_on_error_is_called_with_its_arguments(supervisor, form, handler, kwargs, expected, caplog):
     told = []
-    worker = background_worker(form(lambda: 1 / 0), e=True, supervisor=supervisor, on_error=handler(told),
+    worker = background_worker(form(lambda: 1 / 0), e=True, supervisor=supervisor,
+                               on_error=handler(told),
                                on_error_kwargs=kwargs)
     worker.start()
     worker.trigger_threadsafe()
@@ -77,10 +80,11 @@ def test_on_error_that_raises_is_logged(supervisor, caplog):
     worker.start()
     worker.trigger_threadsafe()
     wait_for(lambda: worker.stats().restarts, "it fails")
-    assert "its error handler raised" in caplog.text and "worse" in caplog.text and worker.is_active()
+    assert "its error handler raised" in caplog.text
+    assert "worse" in caplog.text and worker.is_active()
 
 
-def test_even_system_exit_is_an_error(supervisor, caplog):
+def test_system_exit_of_the_function_is_an_error(supervisor, caplog):
     def leave():
         raise SystemExit(3)
 
@@ -91,42 +95,47 @@ def test_even_system_exit_is_an_error(supervisor, caplog):
     assert "SystemExit" in caplog.text and worker.is_active()
 
 
-def test_restart_never(any_kind, caplog):
+def test_restart_never_stops_after_a_failure(any_kind, caplog):
     worker = any_kind(lambda *item: 1 / 0, restart="never")
     worker.start()
     ask(worker)
     assert worker.wait_until_stop(PATIENCE)
     assert worker.stats().failures == 1
-    assert "is stopped: its function raised ZeroDivisionError, and it is not to be restarted" in caplog.text
+    text = "is stopped: its function raised ZeroDivisionError, and it is not to be restarted"
+    assert text in caplog.text
 
 
 def test_restart_always_goes_on_after_false(supervisor, caplog):
-    worker = background_worker(lambda: False, supervisor=supervisor, restart="always", max_restarts=5)
+    worker = background_worker(lambda: False, supervisor=supervisor, restart="always",
+                               max_restarts=5)
     worker.start()
     assert worker.wait_until_stop(PATIENCE)
     assert (worker.stats().runs, worker.stats().restarts) == (6, 5)
     assert "is stopped: its function returned False, after 5 restart(s) within 60 s" in caplog.text
 
 
-def test_max_restarts(any_kind, caplog):
+def test_max_restarts_stops_the_worker_within_the_period(any_kind, caplog):
     worker = any_kind(lambda *item: 1 / 0, max_restarts=2, on_error=lambda: None)
     worker.start()
     for failures in (1, 2, 3):
         ask(worker)
-        wait_for(lambda: worker.stats().failures >= failures and not worker.stats().running or worker.is_stopped(),
+        wait_for(lambda: worker.stats().failures >= failures and not worker.stats().running
+                 or worker.is_stopped(),
                  "it fails")
     assert worker.wait_until_stop(PATIENCE)
     assert (worker.stats().failures, worker.stats().restarts) == (3, 2)
     assert "raised ZeroDivisionError, after 2 restart(s) within 60 s" in caplog.text
 
 
-def test_restarts_are_forgotten_with_time(supervisor, clock):
-    worker = background_worker(lambda: 1 / 0, e=True, supervisor=supervisor, max_restarts=1, within=10,
+def test_restarts_outside_the_period_do_not_count(supervisor, clock):
+    worker = background_worker(lambda: 1 / 0, e=True, supervisor=supervisor, max_restarts=1,
+                               within=10,
                                on_error=lambda: None)
     worker.start()
     for failures in (1, 2, 3):
         worker.trigger_threadsafe(force=True)
-        wait_for(lambda: worker.stats().failures == failures and not worker.stats().running, "it fails")
+        wait_for(lambda: worker.stats().failures == failures and not worker.stats().running,
+                 "it fails")
         assert worker.is_active()
         clock.forward(10)
     for _ in range(2):
@@ -137,10 +146,10 @@ def test_restarts_are_forgotten_with_time(supervisor, clock):
     assert worker.wait_until_stop(PATIENCE)
 
 
-# -- series of failures ---------------------------------------------------------------------------
+# -- series of failures ----------------------------------------------------------------------------
 
 
-def fails_then(runs, outcomes):      # noqa: F811
+def fails_then(runs, outcomes):
     """A function that does what the outcomes say, one after the other."""
     def run():
         runs()
@@ -151,7 +160,7 @@ def fails_then(runs, outcomes):      # noqa: F811
     return run
 
 
-def test_a_plain_worker_that_fails_pauses_longer_each_time(supervisor, clock, runs, form):      # noqa: F811
+def test_plain_worker_that_fails_pauses_longer_each_time(supervisor, clock, runs, form):
     def outcomes():
         for _ in range(11):
             yield ValueError("at once")
@@ -159,7 +168,8 @@ def test_a_plain_worker_that_fails_pauses_longer_each_time(supervisor, clock, ru
         while True:
             yield ValueError("again")
 
-    worker = background_worker(form(fails_then(runs, outcomes())), supervisor=supervisor, on_error=lambda: None)
+    worker = background_worker(form(fails_then(runs, outcomes())), supervisor=supervisor,
+                               on_error=lambda: None)
     worker.start()
     runs.next()
     for pause in [0.01 * 2 ** n for n in range(9)] + [5.0, 5.0]:
@@ -177,7 +187,7 @@ def test_a_plain_worker_that_fails_pauses_longer_each_time(supervisor, clock, ru
     assert worker.stop() is True and worker.is_stopped()       # in its pause
 
 
-def test_false_and_restart_always_pauses_too(supervisor, clock, runs):      # noqa: F811
+def test_false_and_restart_always_pauses_too(supervisor, clock, runs):
     runs.result = False
     worker = background_worker(runs, supervisor=supervisor, restart="always")
     worker.start()
@@ -189,10 +199,11 @@ def test_false_and_restart_always_pauses_too(supervisor, clock, runs):      # no
     runs.next()
 
 
-def test_a_failure_after_a_long_run_is_none_of_a_series(supervisor, clock, runs, monkeypatch):      # noqa: F811
+def test_failure_after_a_long_run_begins_a_new_series(supervisor, clock, runs, monkeypatch):
     from atasker_like.workers import runners
 
-    worker = background_worker(fails_then(runs, iter(ValueError(n) for n in range(100))), supervisor=supervisor,
+    worker = background_worker(fails_then(runs, iter(ValueError(n) for n in range(100))),
+                               supervisor=supervisor,
                                on_error=lambda: None)
     now = [0.0]
 
@@ -210,7 +221,7 @@ def test_a_failure_after_a_long_run_is_none_of_a_series(supervisor, clock, runs,
 
 
 @pytest.mark.parametrize("options", [{"q": True}, {"e": True}, {"interval": 1}, {"delay": 1}])
-def test_others_have_their_own_rhythm_after_a_failure(supervisor, clock, runs, options):      # noqa: F811
+def test_workers_with_a_trigger_keep_it_after_a_failure(supervisor, clock, runs, options):
     def fails(*item):
         runs()
         raise ValueError("no matter")

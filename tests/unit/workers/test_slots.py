@@ -59,10 +59,11 @@ def test_plain_worker_gives_its_slot_to_a_task_that_waits_and_goes_on(make_super
         function.wait_for_more(10)
 
 
-def test_plain_worker_keeps_its_slot_when_only_tasks_wait_that_may_not_have_it(make_supervisor, start):
+def test_plain_worker_keeps_its_slot_if_no_waiting_task_may_have_it(make_supervisor, start):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=1)
     gate, began = threading.Event(), threading.Event()
-    low = background_task(lambda: began.set() or gate.wait(PATIENCE), priority=TASK_LOW, supervisor=supervisor)
+    low = background_task(lambda: began.set() or gate.wait(PATIENCE), priority=TASK_LOW,
+                          supervisor=supervisor)
     occupying = low()
     assert began.wait(PATIENCE)
     worker, function = start(supervisor, priority=TASK_HIGH)

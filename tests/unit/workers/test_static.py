@@ -11,7 +11,7 @@ from ...laws.tools import PATIENCE, wait_for
 from . import functions as w
 
 
-def test_a_static_run_goes_to_a_process_when_there_are_any(supervisor):
+def test_static_run_goes_to_a_process_when_there_are_any(supervisor):
     supervisor.create_mp_pool(processes=1)
     worker = w.InProcess(supervisor=supervisor, o="thing")
     worker.start(7)
@@ -22,7 +22,7 @@ def test_a_static_run_goes_to_a_process_when_there_are_any(supervisor):
     assert names == ["_name", "_task_id", "o"]
 
 
-def test_without_a_process_pool_it_runs_in_a_thread(supervisor):
+def test_static_run_without_a_process_pool_runs_in_a_thread(supervisor):
     worker = w.InProcess(supervisor=supervisor)
     worker.start(7)
     assert worker.wait_until_stop(PATIENCE)
@@ -30,7 +30,7 @@ def test_without_a_process_pool_it_runs_in_a_thread(supervisor):
     assert pid == os.getpid() and names == ["_name", "_task_id", "_worker", "o"]
 
 
-def test_a_decorated_function_stays_in_its_thread(supervisor):
+def test_decorated_function_stays_in_its_thread(supervisor):
     supervisor.create_mp_pool(processes=1)
     got = []
 
@@ -44,14 +44,14 @@ def test_a_decorated_function_stays_in_its_thread(supervisor):
     assert got == [os.getpid()]
 
 
-def test_false_from_a_process_stops_it(supervisor):
+def test_false_from_a_process_stops_the_worker(supervisor):
     supervisor.create_mp_pool(processes=1)
     worker = w.FalseInProcess(supervisor=supervisor)
     worker.start()
     assert worker.wait_until_stop(2 * PATIENCE) and worker.stats().runs == 1
 
 
-def test_queue_worker_in_a_process(supervisor, caplog):
+def test_queue_worker_with_static_run_uses_the_process_pool(supervisor, caplog):
     supervisor.create_mp_pool(processes=1)
     worker = w.QueueInProcess(supervisor=supervisor, o=10)
     worker.start()
@@ -59,21 +59,23 @@ def test_queue_worker_in_a_process(supervisor, caplog):
         worker.put_threadsafe(item)
     assert worker.wait_until_stop(2 * PATIENCE)
     assert worker.results == [10, 20, 30, 40]
-    assert worker.stats().failures == 1 and "raised ValueError" in caplog.text and "Traceback" in caplog.text
+    assert worker.stats().failures == 1 and "raised ValueError" in caplog.text
+    assert "Traceback" in caplog.text
 
 
-def test_event_worker_in_a_process(supervisor):
+def test_event_worker_with_static_run_uses_the_process_pool(supervisor):
     supervisor.create_mp_pool(processes=1)
     worker = w.EventInProcess(supervisor=supervisor)
     worker.start()
     worker.trigger_threadsafe()
-    wait_for(lambda: getattr(worker, "results", None) and not worker.stats().running, "it ran", 2 * PATIENCE)
+    wait_for(lambda: getattr(worker, "results", None) and not worker.stats().running, "it ran",
+             2 * PATIENCE)
     worker.trigger_threadsafe()
     assert worker.wait_until_stop(2 * PATIENCE)
     assert len(set(worker.results)) == 2 and all(worker.results)
 
 
-def test_interval_worker_in_a_process(supervisor):
+def test_interval_worker_with_static_run_uses_the_process_pool(supervisor):
     supervisor.create_mp_pool(processes=1)
     worker = w.IntervalInProcess(supervisor=supervisor, interval=0.001)
     worker.start()
@@ -82,7 +84,7 @@ def test_interval_worker_in_a_process(supervisor):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pause"), reason="POSIX")
-def test_a_process_past_the_deadline_of_a_stop_is_ended(supervisor, tmp_path):
+def test_process_past_the_deadline_of_a_stop_is_ended(supervisor, tmp_path):
     supervisor.create_mp_pool(processes=1)
     path = str(tmp_path / "trace")
     worker = w.HeldInProcess(supervisor=supervisor)
@@ -93,7 +95,7 @@ def test_a_process_past_the_deadline_of_a_stop_is_ended(supervisor, tmp_path):
     assert worker.wait_until_stop(2 * PATIENCE)
 
 
-def test_what_cannot_cross_is_an_error_of_the_run(supervisor, caplog):
+def test_argument_that_cannot_be_pickled_fails_the_run(supervisor, caplog):
     supervisor.create_mp_pool(processes=1)
     worker = w.QueueInProcess(supervisor=supervisor, o=1, max_restarts=0)
     worker.start()

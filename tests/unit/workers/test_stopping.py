@@ -7,7 +7,7 @@ from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import task_of
 
 
-def test_a_stop_does_not_wait_for_a_place_for_a_run_that_has_not_begun(small, held, runs):      # noqa: F811
+def test_stop_withdraws_a_run_that_waits_for_a_slot(small, held, runs):
     blocker = small.put_task(held)
     held.next()
     worker = background_worker(runs, e=True, supervisor=small)
@@ -21,9 +21,10 @@ def test_a_stop_does_not_wait_for_a_place_for_a_run_that_has_not_begun(small, he
     assert runs.none()
 
 
-def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypatch):       # noqa: F811
+def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, monkeypatch):
     worker = background_worker(held, e=True, supervisor=supervisor)
-    admit, timer = supervisor._supervisor_parts.pools.threads.admit, supervisor._supervisor_parts.pools.timer
+    pools = supervisor._supervisor_parts.pools
+    admit, timer = pools.threads.admit, pools.timer
 
     def admit_late(task):
         stopper = threading.Thread(target=worker.stop, args=(False,))
@@ -38,7 +39,8 @@ def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypa
     worker.trigger_threadsafe()
     held.next()
     assert worker.trigger_threadsafe(force=True)
-    monkeypatch.setattr(supervisor._supervisor_parts.pools.threads, "admit", admit_late)       # called by the thread in which the run ends
+    # called by the thread in which the run ends
+    monkeypatch.setattr(supervisor._supervisor_parts.pools.threads, "admit", admit_late)
     held.go()
     assert worker.wait_until_stop(PATIENCE)
     assert held.none() and worker.stats().runs == 1
@@ -47,8 +49,9 @@ def test_a_stop_while_its_next_run_is_being_submitted(supervisor, held, monkeypa
     assert (counts.submitted, ended, counts.active, counts.waiting) == (2, 2, 0, 0)
 
 
-def test_what_runs_is_not_called_off(supervisor, held):      # noqa: F811
-    worker = background_worker(lambda: (held(), current_task().check_cancelled()), e=True, supervisor=supervisor)
+def test_cancel_does_not_end_a_run_that_has_begun(supervisor, held):
+    worker = background_worker(lambda: (held(), current_task().check_cancelled()), e=True,
+                               supervisor=supervisor)
     worker.start()
     worker.trigger_threadsafe()
     held.next()

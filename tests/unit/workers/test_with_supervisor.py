@@ -10,13 +10,13 @@ from ...laws.tools import PATIENCE, join, run_script, started, wait_for
 from .tools import ask, function, settled
 
 
-def test_starting_one_starts_its_supervisor(make_supervisor, runs):
+def test_start_of_a_worker_starts_its_supervisor(make_supervisor, runs):
     supervisor = make_supervisor()
     background_worker(runs, e=True, supervisor=supervisor).start()
     assert supervisor.is_active
 
 
-def test_stopping_the_supervisor_stops_its_workers(any_kind, runs):
+def test_stop_of_the_supervisor_stops_its_workers(any_kind, runs):
     worker = any_kind(runs)
     supervisor = worker.supervisor
     worker.start()
@@ -32,7 +32,7 @@ def test_stopping_the_supervisor_stops_its_workers(any_kind, runs):
     assert worker.start()
 
 
-def test_stopping_it_without_its_schedulers_ends_them_too(any_kind, runs):
+def test_stop_without_schedulers_ends_workers_too(any_kind, runs):
     worker = any_kind(runs)
     worker.start()
     ask(worker)
@@ -42,7 +42,7 @@ def test_stopping_it_without_its_schedulers_ends_them_too(any_kind, runs):
     assert not worker.is_active()
 
 
-def test_the_supervisors_stop_calls_the_hooks(supervisor):
+def test_supervisors_stop_calls_the_hooks(supervisor):
     told = []
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.before_stop = lambda: told.append("before_stop")
@@ -52,7 +52,7 @@ def test_the_supervisors_stop_calls_the_hooks(supervisor):
     assert told == ["before_stop", "after_stop"] and worker.is_stopped()
 
 
-def test_the_supervisors_stop_waits_for_the_run(supervisor, held):
+def test_supervisors_stop_waits_for_the_run(supervisor, held):
     worker = background_worker(held, supervisor=supervisor)
     worker.start()
     held.next()
@@ -62,7 +62,7 @@ def test_the_supervisors_stop_waits_for_the_run(supervisor, held):
     assert join(stopper).complete and worker.is_stopped()
 
 
-def test_a_run_that_does_not_end_is_given_up_with_the_others(supervisor, held):
+def test_run_that_does_not_end_is_abandoned_by_the_stop(supervisor, held):
     worker = background_worker(held, supervisor=supervisor)
     worker.start()
     held.next()
@@ -72,7 +72,7 @@ def test_a_run_that_does_not_end_is_given_up_with_the_others(supervisor, held):
     assert worker.wait_until_stop(PATIENCE)
 
 
-def test_a_worker_that_stops_its_supervisor(supervisor):
+def test_worker_that_stops_its_supervisor_ends(supervisor):
     worker = background_worker(lambda: supervisor.stop(), supervisor=supervisor)
     worker.start()
     assert worker.wait_until_stop(PATIENCE)
@@ -80,14 +80,15 @@ def test_a_worker_that_stops_its_supervisor(supervisor):
     assert not supervisor.is_active
 
 
-def test_leaving_it_to_the_exit_of_the_interpreter():
+def test_exit_of_the_interpreter_ends_a_worker():
     out = run_script("""
 from atasker_like import background_worker
 import queue
 
 runs = queue.Queue()
 workers = [background_worker(lambda *item: runs.put("ran"), name="w%d" % number, **options)
-           for number, options in enumerate([{}, {"q": True}, {"e": True}, {"interval": 0.001}, {"delay": 1}])]
+           for number, options in enumerate([{}, {"q": True}, {"e": True}, {"interval": 0.001},
+                                             {"delay": 1}])]
 async def co():
     runs.put("ran")
 workers.append(background_worker(co))
@@ -100,11 +101,13 @@ print("left")
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX")
-@pytest.mark.parametrize("deed", ["worker.stop(wait=False)", "worker.trigger_threadsafe(force=True)",
-                                  "items.put_threadsafe(1)", "supervisor.stop(wait=False)", "worker.stop()",
+@pytest.mark.parametrize("deed",
+                         ["worker.stop(wait=False)", "worker.trigger_threadsafe(force=True)",
+                                  "items.put_threadsafe(1)", "supervisor.stop(wait=False)",
+                          "worker.stop()",
                                   "worker.restart(wait=False)"])
-def test_from_a_signal_handler_at_any_line(deed):
-    """The handler comes again and again while the main thread submits, triggers, puts and starts."""
+def test_workers_are_used_from_a_signal_handler_at_any_line(deed):
+    """The handler interrupts submits, triggers, puts and starts of the main thread."""
     out = run_script("""
 import signal, sys
 from atasker_like import TaskSupervisor, background_worker, background_task
@@ -171,11 +174,12 @@ print("both")
     assert out == "both\n"
 
 
-def test_stats(supervisor, runs):
+def test_stats_show_the_counts(supervisor, runs):
     worker = background_worker(runs, e=True, supervisor=supervisor, name="counted")
     stats = worker.stats()
     assert stats.as_dict() == {
-        "name": "_background_worker_counted", "active": False, "running": False, "runs": 0, "failures": 0, "missed": 0,
+        "name": "_background_worker_counted", "active": False, "running": False, "runs": 0,
+        "failures": 0, "missed": 0,
         "restarts": 0, "waiting": 0, "last_executed": None, "last_duration": None}
     with pytest.raises(AttributeError, match="snapshot"):
         stats.runs = 5
@@ -189,8 +193,8 @@ def test_stats(supervisor, runs):
     assert "active" in repr(worker)
 
 
-def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch):
-    """As from a signal handler: it waits, and what it has interrupted does not go on before it returns."""
+def test_stop_in_the_middle_of_a_trigger_ends_the_worker(supervisor, monkeypatch):
+    """A stop that interrupts a trigger, as in a signal handler, waits for the end."""
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
     timer = supervisor._supervisor_parts.pools.timer
@@ -207,8 +211,8 @@ def test_a_stop_that_comes_into_the_middle_of_a_trigger(supervisor, monkeypatch)
     assert stopped == [True]
 
 
-def test_a_start_in_the_middle_of_a_start(supervisor, runs):
-    """As from a signal handler: there is one shift in the end, whoever comes last."""
+def test_start_that_interrupts_a_start_is_refused(supervisor, runs):
+    """A stop that interrupts a trigger, as in a signal handler, waits for the end."""
     worker = background_worker(runs, e=True, supervisor=supervisor)
     register = supervisor.register_sync_scheduler
 
@@ -228,7 +232,7 @@ def test_a_start_in_the_middle_of_a_start(supervisor, runs):
     assert worker.stop() and supervisor.get_schedulers() == {}
 
 
-def test_the_supervisor_ends_the_shift_before_the_last_one_too(supervisor, clock):
+def test_stop_of_the_supervisor_ends_the_predecessor_session_too(supervisor, clock):
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
     clock.settle()                      # the timer has come to the shift, and found nothing to do

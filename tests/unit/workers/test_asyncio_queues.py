@@ -1,4 +1,4 @@
-"""A bounded queue of asyncio's in front of a worker: any thread takes from it, and coroutines of any loop wait for room."""
+"""Queues of asyncio in front of a worker: threads and coroutines of several loops use them."""
 import asyncio
 import gc
 import sys
@@ -18,7 +18,7 @@ class Narrow(asyncio.Queue):
 
 @pytest.fixture
 def made():
-    """Makes queues, each in a loop that is closed since, as before Python 3.10 they belonged to one."""
+    """Makes queues in a loop that is closed, to which they belong before Python 3.10."""
     def make(kind=Narrow, notify=lambda: None):
         async def born():
             return make_queue(kind, notify)
@@ -71,7 +71,7 @@ class Telling:
         return self._lock.__exit__(*error)
 
 
-def test_it_is_emptied_while_someone_looks_whether_it_is_full(made):
+def test_queue_emptied_while_a_coroutine_checks_for_room_wakes_it(made):
     """The room that is made then is not missed."""
     looked, emptied = threading.Event(), threading.Event()
 
@@ -104,8 +104,9 @@ def test_it_is_emptied_while_someone_looks_whether_it_is_full(made):
     assert got == [1] and watched.get_nowait() == 2
 
 
-@pytest.mark.parametrize("kind", [Narrow, type("NarrowByPriority", (Narrow, asyncio.PriorityQueue), {})])
-def test_loops_put_and_a_thread_takes(made, in_loops, kind):
+@pytest.mark.parametrize("kind", [Narrow, type("NarrowByPriority",
+                                               (Narrow, asyncio.PriorityQueue), {})])
+def test_coroutines_of_several_loops_put_and_a_thread_takes(made, in_loops, kind):
     notified = threading.Semaphore(0)
     narrow = made(kind, notified.release)
 
@@ -120,7 +121,8 @@ def test_loops_put_and_a_thread_takes(made, in_loops, kind):
         assert notified.acquire(timeout=PATIENCE)
         got.append(narrow.get_nowait())
     in_loops.end()
-    assert [[number for name, number in got if name == wanted] for wanted in "abc"] == [list(range(200))] * 3
+    assert [[number for name, number in got if name == wanted]
+            for wanted in "abc"] == [list(range(200))] * 3
     assert narrow.empty() and not narrow._worker_putters
 
 
@@ -132,7 +134,7 @@ async def waiting(narrow, *items):
     return tasks
 
 
-def test_who_is_cancelled_when_woken_passes_it_on(made):
+def test_putter_cancelled_after_its_wake_up_wakes_the_next_one(made):
     narrow = made()
 
     async def main():
@@ -146,7 +148,7 @@ def test_who_is_cancelled_when_woken_passes_it_on(made):
     asyncio.run(main())
 
 
-def test_who_is_cancelled_before_that_is_forgotten(made):
+def test_putter_cancelled_before_its_wake_up_is_dropped(made):
     narrow = made()
 
     async def main():
@@ -161,7 +163,7 @@ def test_who_is_cancelled_before_that_is_forgotten(made):
     asyncio.run(main())
 
 
-def test_who_finds_the_room_taken_keeps_his_turn(made):
+def test_putter_that_finds_the_room_taken_stays_first(made):
     narrow = made()
 
     async def main():
@@ -183,11 +185,12 @@ def test_who_finds_the_room_taken_keeps_his_turn(made):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_who_waits_in_a_loop_that_does_not_run_any_more_holds_up_nobody(made, in_loops, closed):
+def test_putter_in_a_dead_loop_does_not_block_the_others(made, in_loops, closed):
     narrow = made()
     narrow.put_nowait(0)
     gone = asyncio.new_event_loop()
-    gone.set_exception_handler(lambda loop, context: None)     # it is destroyed in the end, though it is pending
+    # it is destroyed in the end, though it is pending
+    gone.set_exception_handler(lambda loop, context: None)
     abandoned = gone.run_until_complete(waiting(narrow, 1))
     if closed:
         gone.close()
@@ -210,7 +213,7 @@ def test_who_waits_in_a_loop_that_does_not_run_any_more_holds_up_nobody(made, in
     gc.collect()
 
 
-def test_another_loop_joins(made, in_loops):
+def test_asyncio_queue_is_joined_from_another_loop(made, in_loops):
     narrow = made(asyncio.Queue)
     for item in range(3):
         narrow.put_nowait(item)
@@ -234,7 +237,7 @@ def test_another_loop_joins(made, in_loops):
         narrow.task_done()
 
 
-def test_who_joins_may_give_up(made):
+def test_cancelled_join_leaves_no_waiter(made):
     narrow = made()
     narrow.put_nowait(0)
 
@@ -250,7 +253,7 @@ def test_who_joins_may_give_up(made):
     narrow.task_done()
 
 
-def test_a_class_with_a_put_of_its_own(made):
+def test_queue_class_with_own_put_notifies_once(made):
     """It comes first, and what it puts is waited for, and told once, all the same."""
     class Doubling(Narrow):
         async def put(self, item):
@@ -276,7 +279,7 @@ def test_a_class_with_a_put_of_its_own(made):
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
 @pytest.mark.parametrize("immediate", [False, True])
-def test_a_shutdown(made, immediate):
+def test_queue_shutdown_ends_its_waiters(made, immediate):
     narrow = made()
 
     async def main():
