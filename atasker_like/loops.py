@@ -244,7 +244,7 @@ class ALoop:
             if thread is None or loop is None:
                 self.thread = None
                 return
-            import asyncio      # here, so that a program without loops does not pay for it
+            import asyncio  # here, so that a program without loops does not pay for it
 
             async def finish() -> None:
                 others = [task for task in asyncio.all_tasks()

@@ -1,8 +1,7 @@
 """Workers: objects that run a function again and again, on a trigger or without one."""
 from .base import BackgroundWorker
 from .kinds import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                    BackgroundQueueWorker,
-                    background_worker)
+                    BackgroundQueueWorker, background_worker)
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
            "BackgroundQueueWorker",

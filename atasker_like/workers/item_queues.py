@@ -427,8 +427,8 @@ class _WaitingMethods:
         try:
             while True:
                 with self._worker_lock:
-                    if (not waiters or waiters[0] is waiter
-                        or waiters is self._worker_joiners) and attempt():
+                    is_first = not waiters or waiters[0] is waiter
+                    if (is_first or waiters is self._worker_joiners) and attempt():
                         return
                     if waiter is None:
                         waiter = _Waiter()

@@ -15,8 +15,7 @@ from ..loops import ALoop
 from ..options import unknown_option
 from .base import COMMON_OPTIONS, BackgroundWorker
 from .item_queues import (WorkerQueue, check_queue_class, getter_of, has_own, is_asyncio_queue,
-                          item_taken,
-                          make_queue, size_of, task_done)
+                          item_taken, make_queue, size_of, task_done)
 from .loop_queues import FetchTrigger, ScheduledPuts
 from .session import Session
 from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Trigger

@@ -5,7 +5,7 @@ import pytest
 
 from atasker_like import background_worker
 
-from ...contract.conftest import clock      # noqa: F401
+from ...contract.conftest import clock  # noqa: F401
 from .tools import KINDS, Runs
 
 

@@ -6,8 +6,7 @@ import threading
 import pytest
 
 from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
-                          background_task,
-                          background_worker)
+                          background_task, background_worker)
 
 from ...laws.tools import PATIENCE, join, run_script, started, wait_for
 from .tools import QUEUES

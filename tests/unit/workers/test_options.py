@@ -4,8 +4,8 @@ import logging
 import pytest
 
 from atasker_like import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
-                          BackgroundQueueWorker,
-                          BackgroundWorker, InvalidTypeError, background_worker)
+                          BackgroundQueueWorker, BackgroundWorker, InvalidTypeError,
+                          background_worker)
 
 CLASSES = [BackgroundWorker, BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
            BackgroundQueueWorker]

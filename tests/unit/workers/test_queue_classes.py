@@ -4,7 +4,7 @@ import queue
 
 import pytest
 
-from atasker_like import (BackgroundQueueWorker, InvalidTypeError, _modes, background_worker)
+from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
 
 from ...laws.tools import PATIENCE, join, started, wait_for
 

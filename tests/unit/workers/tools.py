@@ -8,7 +8,6 @@ from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, Backg
 
 from ...laws.tools import PATIENCE, wait_for
 
-
 KINDS = {
     "plain": (BackgroundWorker, {}),
     "queue": (BackgroundQueueWorker, {"q": True}),
