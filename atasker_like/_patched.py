@@ -86,8 +86,11 @@ def threads_are_replaced() -> bool:
     return _is_foreign(_thread.start_new_thread)
 
 
-def why_no_processes() -> str | None:
-    """Return why a thread cannot serve pool processes; None if it can."""
+def why_no_processes(forks: bool = False) -> str | None:
+    """Return why a thread cannot start and serve pool processes; None if it can.
+
+    :param forks: a thread of this process forks them.
+    """
     import select       # here, since most programs have no use for it
 
     patcher = _patcher()
@@ -101,6 +104,10 @@ def why_no_processes() -> str | None:
         return (f"{patcher} has replaced threads but not select.poll, so that the wait for results "
                 "of pool processes would block all other threads; patch 'select', too, or use "
                 "thread tasks")
+    if forks and not threads_are_replaced() and _is_foreign(os.fork):
+        return (f"{patcher} has replaced os.fork by a function that works in its greenlets only, and "
+                "threads are none; choose another start_method than 'fork', use thread tasks, or do "
+                "not patch 'os'")
     return None
 
 
@@ -122,7 +129,7 @@ def _patcher() -> str:
     """Return the name of the library that has replaced threads."""
     import select
 
-    for value in (_thread.start_new_thread, getattr(select, "select", None), os.read):
+    for value in (_thread.start_new_thread, select.select, os.read, getattr(os, "fork", len)):
         if _is_foreign(value):
             return str(getattr(value, "__module__", None) or "the application").partition(".")[0]
     return "the application"

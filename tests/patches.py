@@ -1,5 +1,6 @@
 """Stand-ins for what gevent and eventlet put into the standard library."""
 import _thread
+import importlib.util
 import os
 import select
 import threading
@@ -63,9 +64,20 @@ def threads():
             if hasattr(module, name)]
 
 
+class ForeignPoll:
+    """A poll object of a foreign class."""
+
+    def __init__(self, poll=select.poll):
+        self._poll = poll()
+        self.register, self.unregister = self._poll.register, self._poll.unregister
+
+    def poll(self, timeout=None):
+        return self._poll.poll(timeout)
+
+
 def io():
     """What replaces waiting for files."""
-    return [(select, "select", _foreign(select.select)), (select, "poll", _foreign(select.poll))]
+    return [(select, "select", _foreign(select.select)), (select, "poll", ForeignPoll)]
 
 
 def put(replaced):
@@ -77,6 +89,39 @@ def put(replaced):
         else:
             setattr(module, name, value)
     return before
+
+
+def patch_like(library):
+    """Patch the standard library of this process for good, as a library does it, or a stand-in."""
+    if library == "gevent":
+        from gevent import monkey
+
+        monkey.patch_all()
+    elif library == "gevent without threads":
+        from gevent import monkey
+
+        monkey.patch_all(thread=False)
+    elif library == "eventlet":
+        import eventlet
+
+        eventlet.monkey_patch()
+    else:
+        replaced = locks()
+        if library == "threads and no poll":
+            replaced += [*threads(), (select, "poll", None)]
+        elif library == "threads and files":
+            replaced += [*threads(), *io()]
+        put(replaced)
+
+
+#: What stands for a library, and needs none.
+STAND_INS = ("locks", "threads and no poll", "threads and files")
+
+
+def libraries():
+    """Return what patch_like() takes here."""
+    found = [name for name in ("gevent", "eventlet") if importlib.util.find_spec(name) is not None]
+    return [*STAND_INS, *found, *["gevent without threads"] * ("gevent" in found)]
 
 
 @contextmanager

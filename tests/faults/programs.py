@@ -271,11 +271,50 @@ def server(scene, stops):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+# -- 46 ----------------------------------------------------------------------------------------------------------------
+
+
+def patched(scene, library, when):
+    """Submit tasks of each kind and with each option in a patched world; tell how each ended."""
+    if when == "after":
+        from tests.patches import patch_like
+
+        patch_like(library)
+    import multiprocessing
+    import time
+
+    from atasker_like import Task
+
+    from . import work
+
+    if scene.side.method not in ("template", *multiprocessing.get_all_start_methods()):
+        scene.side.method = "spawn"         # with eventlet there is no forkserver
+    scene.open(size=2, threads=4)
+    scene.native.lane("narrow", limit=1)
+    options = [{}, {"priority": 0}, {"delay": 0.01}, {"timeout": 30}, {"retries": 2}, {"callback": len},
+               {"lane": "narrow"}]
+    handles = {"thread": [scene.submit(work.echo, "v", kind="thread", **each) for each in options],
+               "process": scene.good(3)}
+    if any(type(handle.native) is not Task for handle in handles["thread"]):
+        _say("submissions", "gave", *[type(handle.native).__name__ for handle in handles["thread"]])
+    for kind in handles:
+        for handle in handles[kind]:
+            outcome = handle.wait(20) or ("hung", None)
+            _say(kind, handle.token, outcome[0], type(outcome[1]).__name__, outcome[1])
+    begin = time.monotonic()
+    report = scene.native.stop(wait=20)
+    _say("stop", report.complete, time.monotonic() - begin)
+
+
 # -- the beginning -----------------------------------------------------------------------------------------------------
 
 
 def main():
     name, side, method, folder = sys.argv[1:5]
+    if name == "patched" and sys.argv[6] == "before":
+        from tests.patches import patch_like
+
+        patch_like(sys.argv[5])
     scene = _scene(side, method, folder)
     globals()[name](scene, *sys.argv[5:])
 

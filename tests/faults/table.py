@@ -3,7 +3,7 @@ import re
 from typing import Any, Callable, NamedTuple, Tuple
 
 from . import (chaos, crossing, daemons, deaths, exits, freezing, interrupts, limits, load, loops,
-               objects, pools, producers, races, storage, strangers)
+               objects, pools, producers, races, storage, strangers, worlds)
 from .sides import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
@@ -137,6 +137,7 @@ TABLE = [
     Fault(44, "children reaped by a thread", daemons.children_reaped_by_a_thread),
     Fault(45, "descriptors closed", daemons.descriptors_closed),
     Fault(45, "descriptors closed by a daemon", daemons.descriptors_closed_by_a_daemon),
+    Fault(46, "a patched standard library", worlds.library_patched, limit=240.0),
     Fault(47, "SIGTERM to the process group", daemons.group_terminated),
     Fault(47, "SIGHUP to the process group", daemons.group_hung_up, ("forkserver", "spawn")),
     Fault(48, "a signal raised again at the end", daemons.signal_raised_again),

@@ -142,3 +142,18 @@ def test_the_error_says_how_the_process_ended(status, words):
     assert (error.pid, error.exitcode) == (7, status.code)
     for word in words:
         assert word in str(error)
+
+
+def test_error_of_multiprocessing_is_the_reason_and_is_logged(caplog):
+    class Broken(Process):
+        def join(self, timeout=None):
+            raise TypeError("patched")
+
+        def kill(self):
+            self.killed = True
+
+    process = Broken(0, Popen("spawn"))
+    status = exit_status.wait_for_end(process, None)
+    assert status.code is None and "TypeError: patched" in str(status)
+    assert process.killed and process._popen.returncode is not None
+    assert "the exit code of process 0 cannot be read" in caplog.text

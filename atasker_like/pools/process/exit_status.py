@@ -10,8 +10,11 @@ import os
 import signal
 from contextlib import suppress
 
+from ..._inspect import described
+from ..._log import log
 from .descriptors import close_own, identity
 from .fork_server import has_ended, server_status
+from .pool_process import kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,8 +67,20 @@ def signal_name(number: int) -> str:
 def wait_for_end(process: Any, server: int | None) -> ExitStatus:
     """Wait for a process that has closed its pipes; end it if it goes on.
 
+    An error of multiprocessing is logged: the end of the process must be told in any case.
+
     :param server: the pid of the fork server that has started it, if one has.
     """
+    try:
+        return _wait_for_end(process, server)
+    except Exception as error:      # of multiprocessing, where the application has patched it
+        log.exception("the exit code of process %d cannot be read", process.pid)
+        kill(process)
+        _conclude(process)
+        return ExitStatus(None, f"multiprocessing cannot read it ({described(error)})")
+
+
+def _wait_for_end(process: Any, server: int | None) -> ExitStatus:
     if server is not None and _lacks_status(process):
         return _status_without_server(server)
     process.join(END_PATIENCE)

@@ -1075,7 +1075,7 @@ class ProcessPool(Upkeep):
             try:
                 self.timer.start()
                 if self._watch is None:
-                    reason = why_no_processes()
+                    reason = why_no_processes(self.start_method == "fork")
                     if reason is not None:
                         raise SupervisorError(reason)
                     self._watch = Watch(self)

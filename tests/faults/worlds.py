@@ -1,0 +1,43 @@
+"""Rows 46, 49 and 54: worlds in which the standard library or an executor is not what it seems."""
+from tests.patches import libraries
+
+from .staging import Program
+
+#: Seconds that a stop may take on a machine whose cores are busy: one that starts a process waits
+#: for it.
+STOP_TIME = 10.0
+
+
+# -- 46 ------------------------------------------------------------------------------------------
+
+
+def library_patched(scene):
+    """Thread tasks work with each option; process tasks do, or say at once that they cannot."""
+    for library in libraries():
+        for when in ("before", "after"):
+            with Program(scene, "patched", library, when) as program:
+                scene.injected()
+                _judge_patched(scene, program, "%s, %s the import" % (library, when))
+
+
+def _judge_patched(scene, program, title):
+    lines = [line.split(" ", 4) for line in program.wait()]
+    said = program.said()[-1500:]
+    scene.check(program.status == 0, "%s: ended with status %s: %s" % (title, program.status, said))
+    ran = program.ran()
+    counts = {"thread": 0, "process": 0}
+    for line in lines:
+        if line[0] == "stop":
+            scene.check(line[1] == "True" and float(line[2]) < STOP_TIME,
+                        "%s: the stop took %s s, complete: %s" % (title, line[2], line[1]))
+        elif line[0] == "submissions":
+            scene.check(False, "%s: %s" % (title, " ".join(line)))
+        elif line[0] in counts:
+            kind, token, state, error, text = line
+            counts[kind] += 1
+            if state != "succeeded":
+                refused = kind == "process" and error == "PoolBrokenError" and "use thread tasks" in text
+                scene.check(refused, "%s: a %s task ended as %s" % (title, kind, line[2:]))
+            scene.check(ran[token] == (state == "succeeded"),
+                        "%s: a %s task that %s ran %d times" % (title, kind, state, ran[token]))
+    scene.check(counts == {"thread": 7, "process": 3}, "%s: told of %s: %s" % (title, counts, said))
