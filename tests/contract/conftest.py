@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from ..laws.tools import PATIENCE
+from tests.support import PATIENCE
+
 from .functions import Gate
 from .kinds import EXECUTORS, Kind
 

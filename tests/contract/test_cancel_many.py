@@ -5,8 +5,8 @@ import pytest
 
 from atasker_like import TT_MP, Lane, background_task
 from atasker_like.pools.base import cancel_many
+from tests.support.interruptions import at_line, interrupt
 
-from ..queues.lines import at_line, interrupt
 from . import functions as f
 
 PATIENCE = 20

@@ -13,9 +13,11 @@ import pytest
 
 from atasker_like import (TT_MP, InvalidArgumentError, MemoryBackend, SupervisorStoppedError,
                           TaskSupervisor, ThreadQueue, background_task, background_worker)
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import FREE_THREADED, wait_for
 
 from ..conftest import _children
-from ..laws.tools import FREE_THREADED, PATIENCE, Hold, wait_for
 
 
 class Dropped:

@@ -12,7 +12,8 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
-from tests.laws.tools import Hold, wait_for
+from tests.support.gates import Hold
+from tests.support.threads import wait_for
 
 from . import functions as f
 from .kinds import EXECUTORS, Kind, end_executor
@@ -561,7 +562,7 @@ def test_dump_shows_what_was_given(supervisor, manual, put):
 
 
 def test_the_exit_of_the_interpreter_finishes_what_was_accepted(tmp_path):
-    from tests.laws.tools import run_script
+    from tests.support.scripts import run_script
 
     out = run_script("""
 import concurrent.futures, sys
@@ -578,7 +579,7 @@ for number in range(20):
 
 
 def test_nothing_of_it_is_loaded_unless_it_is_used():
-    from tests.laws.tools import run_script
+    from tests.support.scripts import run_script
 
     out = run_script("""
 import sys

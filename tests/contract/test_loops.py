@@ -7,8 +7,8 @@ import pytest
 
 from atasker_like import ALoop, TaskCancelledError, background_task
 from atasker_like.engine.loop_mailbox import mailbox_of
+from tests.support import PATIENCE
 
-from ..laws.tools import PATIENCE
 from . import functions as f
 
 

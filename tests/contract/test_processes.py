@@ -12,8 +12,9 @@ import pytest
 import atasker_like
 from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, RemoteTraceback,
                           TaskPicklingError, wait_completed)
+from tests.support.scripts import without_late
+from tests.support.threads import wait_for
 
-from ..laws.tools import wait_for, without_late
 from . import functions as f
 
 MEGABYTES_5 = 5 * 1024 * 1024

@@ -8,8 +8,9 @@ import pytest
 
 from atasker_like import (AsyncJob, AsyncJobScheduler, InvalidArgumentError, InvalidTypeError,
                           SupervisorStoppedError, TaskSupervisor, background_worker)
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
-from ..laws.tools import PATIENCE, join, started, wait_for
 from ..unit.workers.tools import Runs
 
 

@@ -9,8 +9,8 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD,
                           TaskNotFoundError, background_task)
 from atasker_like.engine import registry
+from tests.support.scripts import without_late
 
-from ..laws.tools import without_late
 from . import functions as f
 
 

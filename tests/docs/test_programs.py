@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.laws.tools import without_late
+from tests.support.scripts import without_late
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

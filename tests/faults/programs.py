@@ -277,7 +277,7 @@ def server(scene, stops):
 def patched(scene, library, when):
     """Submit tasks of each kind and with each option in a patched world; tell how each ended."""
     if when == "after":
-        from tests.patches import patch_like
+        from tests.support.patches import patch_like
 
         patch_like(library)
     import multiprocessing
@@ -312,7 +312,7 @@ def patched(scene, library, when):
 def main():
     name, side, method, folder = sys.argv[1:5]
     if name == "patched" and sys.argv[6] == "before":
-        from tests.patches import patch_like
+        from tests.support.patches import patch_like
 
         patch_like(sys.argv[5])
     scene = _scene(side, method, folder)

@@ -73,7 +73,7 @@ ANY = {"succeeded", "failed", "cancelled"}
 
 def _with_clock(scene, **options):
     """Open a pool whose clock can be put forward, and whose locks can hold a thread back."""
-    from ..laws.tools import inject
+    from tests.support.internals import inject
 
     scene.open(**options)
     inject(scene.native)
@@ -82,7 +82,7 @@ def _with_clock(scene, **options):
 def ends_in_every_order(scene):
     """A task of a thread returns, is cancelled, and comes to its timeout. All three are held back just before they take
     the lock, and let in in every order. The first one that can end it does."""
-    from ..laws.tools import join, later
+    from tests.support.threads import join, later
 
     _with_clock(scene, threads=1)
     lock, timer = scene.native._supervisor_parts.pools.threads.lock, scene.native._supervisor_parts.pools.timer
@@ -126,7 +126,7 @@ def ends_in_every_order(scene):
 def ends_of_processes_in_every_order(scene):
     """The same with a process: its result has been read, and the thread that read it is held back before it enters it.
     Who comes first need not win, since a result that is there counts; but there is one end, and a process afterwards."""
-    from ..laws.tools import join, later
+    from tests.support.threads import join, later
 
     _with_clock(scene, size=1)
     pool, timer = scene.native._supervisor_parts.pools.processes, scene.native._supervisor_parts.pools.timer

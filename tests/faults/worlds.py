@@ -1,5 +1,5 @@
 """Rows 46, 49 and 54: worlds in which the standard library or an executor is not what it seems."""
-from tests.patches import libraries
+from tests.support.patches import libraries
 
 from .staging import Program
 

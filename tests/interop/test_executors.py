@@ -1,7 +1,7 @@
 """Executors of other libraries in the place of the process pool; each in a program of its own, where it is installed."""
 import pytest
 
-from tests.laws.tools import run_script
+from tests.support.scripts import run_script
 
 PROGRAM = """
 from atasker_like import TT_MP, background_task, task_supervisor

@@ -3,7 +3,7 @@ import ast
 
 import pytest
 
-from tests.laws.tools import run_script
+from tests.support.scripts import run_script
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all(%s)",

@@ -10,7 +10,7 @@ import pytest
 
 import atasker_like
 from atasker_like import cli
-from tests.laws.tools import without_late
+from tests.support.scripts import without_late
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))
 PATIENCE = 50

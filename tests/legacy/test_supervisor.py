@@ -11,8 +11,9 @@ from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTI
 from atasker.supervisor import TASK_STATUS_COMPLETED
 
 import atasker_like
-from tests.laws.tools import Clock, without_late
 from tests.legacy import functions
+from tests.support.clock import Clock
+from tests.support.scripts import without_late
 
 PATIENCE = 10
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))

@@ -7,11 +7,11 @@ import pytest
 from atasker_like import AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
+from tests.support.interruptions import at_line, interrupt
+from tests.support.threads import wait_for
 
-from ..laws.tools import wait_for
 from .conftest import PATIENCE, Aside
 from .functions import co_one, co_same, fail_at_one, same
-from .lines import at_line, interrupt
 
 
 async def _block(queue, submit):

@@ -10,10 +10,10 @@ from atasker_like import (TT_MP, AsyncResult, Backend, InvalidTypeError, MemoryB
                           background_task, current_task, service)
 from atasker_like.results import writer as module
 from atasker_like.results.serializer import Serializer
+from tests.support.threads import wait_for
 
 from ..contract import functions as f
 from ..contract.kinds import as_coroutine_function
-from ..laws.tools import wait_for
 
 PATIENCE = 20
 

@@ -10,8 +10,7 @@ import pytest
 from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskState, TaskSupervisor,
                           WaitTimeoutError, background_task, wait_completed)
 from atasker_like.results import writer as module
-
-from ..laws.tools import wait_for
+from tests.support.threads import wait_for
 
 PATIENCE = 20
 

@@ -14,8 +14,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, AsyncResult, BackendNotConfigured
                           SupervisorStoppedError, SyncResult, TaskNotFoundError, TaskState,
                           background_task, current_task)
 from atasker_like.results.writer import ADDRESS_PREFIX
-
-from ..laws.tools import wait_for
+from tests.support.threads import wait_for
 
 PATIENCE = 20
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -8,7 +8,7 @@ import pytest
 
 import atasker_like
 from atasker_like import cli, task_supervisor
-from tests.laws.tools import without_late
+from tests.support.scripts import without_late
 
 ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
 

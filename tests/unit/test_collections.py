@@ -6,7 +6,9 @@ import pytest
 
 from atasker_like import (TASK_HIGH, TASK_LOW, FunctionCollection, SupervisorStoppedError,
                           TaskCollection, background_task, current_task)
-from tests.laws.tools import PATIENCE, Hold, join, started
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started
 
 ME = __name__
 

@@ -19,7 +19,7 @@ import time
 import pytest
 
 import atasker_like
-from tests.laws.tools import without_late
+from tests.support.scripts import without_late
 
 from .demo_tree import counted, plant
 

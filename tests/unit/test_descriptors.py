@@ -8,7 +8,7 @@ from atasker_like import TT_MP, ProcessDiedError
 from atasker_like.pools.process import descriptors, fork_server, spawn
 from atasker_like.pools.process.io_thread import CLOSED
 from tests.contract import functions as f
-from tests.laws.tools import PATIENCE
+from tests.support import PATIENCE
 
 
 @pytest.fixture

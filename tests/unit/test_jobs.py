@@ -7,9 +7,10 @@ from itertools import count
 import pytest
 
 from atasker_like import jobs
+from tests.support import PATIENCE
+from tests.support.threads import FREE_THREADED, join, started, wait_for
 
 from ..contract.conftest import Clock
-from ..laws.tools import FREE_THREADED, PATIENCE, join, started, wait_for
 
 
 @pytest.fixture

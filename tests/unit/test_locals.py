@@ -6,7 +6,9 @@ import threading
 import pytest
 
 from atasker_like import LocalProxy, Locker, background_task, g, set_debug
-from tests.laws.tools import PATIENCE, Hold, join, started
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started
 
 # -- LocalProxy ------------------------------------------------------------------------------------
 

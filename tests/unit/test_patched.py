@@ -8,9 +8,9 @@ import pytest
 
 from atasker_like import (TT_MP, PoolBrokenError, SupervisorError, Task, _patched, as_completed,
                           background_task)
-from tests import patches
 from tests.conftest import PATIENCE
 from tests.contract import functions as f
+from tests.support import patches
 
 
 def bound(supervisor, function, **options):

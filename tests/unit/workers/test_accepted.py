@@ -5,8 +5,9 @@ import queue
 import pytest
 
 from atasker_like import BackgroundQueueWorker, SupervisorStoppedError, background_worker
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import settled, task_of
 
 

@@ -3,8 +3,7 @@ import pytest
 
 from atasker_like import (TASK_HIGH, BackgroundWorker, InvalidTypeError, background_worker,
                           current_task)
-
-from ...laws.tools import PATIENCE
+from tests.support import PATIENCE
 
 
 def test_function_gets_the_arguments_of_start(supervisor):

@@ -5,8 +5,8 @@ import pytest
 
 from atasker_like import (BackgroundAsyncWorker, InvalidArgumentError, InvalidTypeError,
                           SupervisorStoppedError, background_worker)
+from tests.support import PATIENCE
 
-from ...laws.tools import PATIENCE
 from .tools import coroutine_function
 
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, background_worker
-
-from ...laws.tools import PATIENCE, join, started
+from tests.support import PATIENCE
+from tests.support.threads import join, started
 
 
 @pytest.mark.parametrize("options, error, message", [

@@ -7,8 +7,10 @@ import pytest
 
 from atasker_like import (BackgroundQueueWorker, BackgroundWorker, SupervisorBusyError, _modes,
                           background_task, background_worker)
+from tests.support import PATIENCE
+from tests.support.scripts import run_script
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, run_script, started, wait_for
 from .tools import QUEUES
 
 

@@ -2,8 +2,8 @@
 import asyncio
 
 from atasker_like import background_worker
+from tests.support.threads import wait_for
 
-from ...laws.tools import wait_for
 from .tools import settled
 
 

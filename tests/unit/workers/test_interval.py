@@ -7,8 +7,9 @@ import pytest
 
 from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, InvalidArgumentError,
                           InvalidTypeError, _modes, background_worker)
+from tests.support import PATIENCE
+from tests.support.threads import wait_for
 
-from ...laws.tools import PATIENCE, wait_for
 from .tools import function, settled
 
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from atasker_like import background_worker
-
-from ...laws.tools import PATIENCE, join, started, wait_for
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
 
 class Observed:

@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from atasker_like import BackgroundWorker, SupervisorBusyError, background_worker, current_task
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import KINDS, Runs, ask, function
 
 

@@ -2,8 +2,9 @@
 import pytest
 
 from atasker_like import background_worker
+from tests.support import PATIENCE
+from tests.support.threads import merged, wait_for
 
-from ...laws.tools import PATIENCE, merged, wait_for
 from .tools import KINDS, function, settled
 
 

@@ -6,8 +6,9 @@ import threading
 import pytest
 
 from atasker_like import BackgroundQueueWorker, InvalidArgumentError, background_worker
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import QUEUES, function
 
 

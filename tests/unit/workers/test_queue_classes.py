@@ -5,8 +5,8 @@ import queue
 import pytest
 
 from atasker_like import BackgroundQueueWorker, InvalidTypeError, _modes, background_worker
-
-from ...laws.tools import PATIENCE, join, started, wait_for
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
 
 class Calls:

@@ -5,8 +5,10 @@ import threading
 import pytest
 
 from atasker_like import background_worker
+from tests.support import PATIENCE
+from tests.support.scripts import without_late
+from tests.support.threads import wait_for
 
-from ...laws.tools import PATIENCE, wait_for, without_late
 from .tools import KINDS, ask, settled
 
 

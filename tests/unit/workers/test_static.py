@@ -6,8 +6,9 @@ import threading
 import pytest
 
 from atasker_like import background_worker
+from tests.support import PATIENCE
+from tests.support.threads import wait_for
 
-from ...laws.tools import PATIENCE, wait_for
 from . import functions as w
 
 

@@ -2,8 +2,9 @@
 import threading
 
 from atasker_like import background_worker, current_task
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, started, wait_for
 from .tools import task_of
 
 

@@ -5,8 +5,10 @@ import signal
 import pytest
 
 from atasker_like import SupervisorStoppedError, background_worker
+from tests.support import PATIENCE
+from tests.support.scripts import run_script
+from tests.support.threads import join, started, wait_for
 
-from ...laws.tools import PATIENCE, join, run_script, started, wait_for
 from .tools import ask, function, settled
 
 

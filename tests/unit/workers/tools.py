@@ -5,8 +5,8 @@ import threading
 
 from atasker_like import (BackgroundEventWorker, BackgroundIntervalWorker, BackgroundQueueWorker,
                           BackgroundWorker)
-
-from ...laws.tools import PATIENCE, wait_for
+from tests.support import PATIENCE
+from tests.support.threads import wait_for
 
 KINDS = {
     "plain": (BackgroundWorker, {}),

@@ -11,9 +11,11 @@ import pytest
 from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
                           ThreadQueue, as_completed, background_task, co_as_completed, current_task,
                           iter_completed, wait_completed)
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import FREE_THREADED, merged, wait_for
 
 from . import functions
-from .tools import FREE_THREADED, PATIENCE, Hold, merged, wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,14 @@ from atasker_like import (TT_MP, SupervisorStoppedError, TaskCancelledError, as_
 from atasker_like.engine.blocking import Latch
 from atasker_like.engine.loop_mailbox import LoopMailbox
 from atasker_like.engine.timer import Timer
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_oracle, settle
+from tests.support.scripts import lines
+from tests.support.sources import sources
+from tests.support.threads import Tally, join, started, wait_for
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_oracle, join, lines, settle, sources, started,
-                    wait_for)
 
 THREADS = 8
 

@@ -4,14 +4,16 @@ import signal
 
 import pytest
 
-from .tools import PATIENCE, gone, start_script, wait_for
+from tests.support import PATIENCE
+from tests.support.scripts import gone, start_script
+from tests.support.threads import wait_for
 
 #: The parent: three processes, of which one is idle, one runs a task in Python, and one is in C code that holds the
 #: interpreter. It prints their process ids, and the helpers' too, then does as it is told.
 PARENT = r"""
 import glob, os, signal, sys
 from atasker_like import TT_MP, background_task, task_supervisor
-from tests.laws import functions
+from tests.guarantees import functions
 
 def descendants():
     found, waiting = [], [os.getpid()]

@@ -5,13 +5,14 @@ import os
 
 import pytest
 
-from .tools import run_script, sources
+from tests.support.scripts import run_script
+from tests.support.sources import sources
 
 IDLE = r"""
 import asyncio, glob, os, re, threading
 from time import monotonic
 from atasker_like import TT_COROUTINE, TT_MP, background_task, task_supervisor
-from tests.laws import functions
+from tests.guarantees import functions
 
 
 async def coroutine():

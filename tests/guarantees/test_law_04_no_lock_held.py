@@ -9,10 +9,13 @@ import threading
 import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TaskTimeoutError, background_task, current_task
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_oracle, pools
+from tests.support.locks import LyingLock
+from tests.support.threads import FREE_THREADED, join, merged, started, wait_for
 
 from . import functions
-from .tools import (FREE_THREADED, PATIENCE, Hold, LyingLock, check_oracle, join, merged, pools,
-                    started, wait_for)
 
 
 class Witness:

@@ -11,10 +11,13 @@ import pytest
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorStoppedError, background_task
 from atasker_like.pools import threads
 from atasker_like.pools.process import pool as processes
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_oracle, warm
+from tests.support.scripts import lines, run_script, stop_process
+from tests.support.threads import Tally, join, later, started, wait_for
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_oracle, join, later, lines, run_script, started,
-                    stop_process, wait_for, warm)
 
 
 def submissions(supervisor, ran):
@@ -379,7 +382,7 @@ def test_a_stop_past_its_deadline_leaves_nothing_without_an_end(make):
 EXIT = """
 import sys
 from atasker_like import background_task, task_supervisor, TT_MP
-from tests.laws import functions
+from tests.guarantees import functions
 path, gate = sys.argv[1:]
 task_supervisor.set_thread_pool(1, 0, 0)
 task_supervisor.set_mp_pool(1)

@@ -7,8 +7,9 @@ import pytest
 from atasker_like import (WaitTimeoutError, as_completed, background_task, co_as_completed,
                           co_wait_completed, wait_completed)
 from atasker_like.engine import blocking as waiting, wait_graph
-
-from .tools import PATIENCE, Hold, join, started, wait_for
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.threads import join, started, wait_for
 
 
 async def _collect(tasks, timeout):

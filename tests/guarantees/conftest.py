@@ -1,9 +1,9 @@
-"""Fixtures of the tests of the laws."""
+"""Fixtures of the tests of the guarantees."""
 import pytest
 
 from atasker_like import TaskSupervisor
-
-from .tools import PATIENCE, inject
+from tests.support import PATIENCE
+from tests.support.internals import inject
 
 
 @pytest.fixture

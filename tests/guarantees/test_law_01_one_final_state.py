@@ -9,10 +9,14 @@ import pytest
 
 from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, TaskCancelledError, TaskTimeoutError,
                           background_task, current_task)
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_accounts, check_oracle, pool_thread, pools, warm
+from tests.support.scripts import lines
+from tests.support.sources import sources
+from tests.support.threads import Tally, join, later, started, wait_for
 
 from . import functions
-from .tools import (PATIENCE, Hold, Tally, check_accounts, check_oracle, join, later, lines,
-                    pool_thread, pools, sources, started, wait_for, warm)
 
 
 class Boom(Exception):

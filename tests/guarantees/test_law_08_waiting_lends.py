@@ -5,9 +5,11 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, WaitTimeoutError, as_completed, background_task, wait_completed
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_accounts, settle
 
 from . import functions
-from .tools import PATIENCE, Hold, check_accounts, settle
 
 DEPTH = 50
 

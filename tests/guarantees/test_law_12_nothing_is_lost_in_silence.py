@@ -14,11 +14,10 @@ import pytest
 
 from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledError, ThreadQueue,
                           WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
-                          co_as_completed, co_wait_completed, current_task, wait_completed)
-from atasker_like import loops
+                          co_as_completed, co_wait_completed, current_task, loops, wait_completed)
 from atasker_like.engine import blocking, result, wait_graph
-
-from .tools import PATIENCE, join, started, wait_for
+from tests.support import PATIENCE
+from tests.support.threads import join, started, wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,12 @@ import signal
 import pytest
 
 from atasker_like import TT_MP, ProcessDiedError, background_task
+from tests.support import PATIENCE
+from tests.support.internals import check_oracle
+from tests.support.scripts import gone, lines, stop_process
+from tests.support.threads import wait_for
 
 from . import functions
-from .tools import PATIENCE, check_oracle, gone, lines, stop_process, wait_for
 
 #: One of the start methods forks this process, which has threads: that is what is tried.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")

@@ -8,9 +8,13 @@ from atasker_like import TASK_HIGH, TASK_LOW, TT_MP, background_task
 from atasker_like.engine import task as task_module
 from atasker_like.engine.timer import Timer
 from atasker_like.pools import base, threads
+from tests.support import PATIENCE
+from tests.support.gates import Hold
+from tests.support.internals import check_oracle, warm
+from tests.support.scripts import lines, stop_process
+from tests.support.threads import wait_for
 
 from . import functions
-from .tools import PATIENCE, Hold, check_oracle, lines, stop_process, wait_for, warm
 
 
 @pytest.fixture(params=["stands still", "goes back", "jumps"])

@@ -1,0 +1,8 @@
+"""What tests share: locks, clocks, threads, scripts, and the private parts of the package that they need."""
+import os
+
+#: Seconds that anything is waited for at most; no wait ends by time in a run that passes.
+PATIENCE = 10
+
+#: The folder of the checkout.
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

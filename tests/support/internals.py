@@ -1,0 +1,100 @@
+"""What tests need of the private parts of the package. Other test modules take it from here."""
+import threading
+from time import monotonic
+
+from . import PATIENCE
+from .clock import Clock
+from .locks import LyingLock
+
+
+def inject(supervisor):
+    """Give a supervisor that has not been started lying locks and an obedient clock; return it, for chaining."""
+    supervisor._supervisor_parts.pools.timer.clock = supervisor.clock = Clock()
+    for pool in pools(supervisor):
+        pool.lock = LyingLock()
+    return supervisor
+
+
+def pools(supervisor):
+    """The pools of a supervisor, the process pool if there is one."""
+    return list(supervisor._supervisor_parts.pools.by_kind.values())
+
+
+def check_oracle(supervisor, tasks, drained=True):
+    """Every task that was accepted has one final state, the counters say so, and no place is lost."""
+    deadline = monotonic() + PATIENCE
+    for pool in pools(supervisor):
+        if drained:
+            assert pool.drain(deadline), "alive: %r" % list(pool.registry.live.values())[:5]
+        with pool.lock:
+            registry, admission = pool.registry, pool.admission
+            own = [task for task in tasks if task._spec.pool is pool]
+            states = {"succeeded": 0, "failed": 0, "cancelled": 0}
+            for task in own:
+                assert task.done(), "%r has not ended" % task
+                states[task.state] += 1
+            assert not registry.live and not registry.named
+            assert admission.waiting == 0
+            assert (registry.last, registry.succeeded, registry.failed, registry.cancelled) == (
+                len(own), states["succeeded"], states["failed"], states["cancelled"])
+    settle(supervisor)
+
+
+def settle(supervisor):
+    """Wait until the places that ended tasks occupied are free; fail when one never is."""
+    deadline = monotonic() + PATIENCE
+    never = threading.Event()
+    for pool in pools(supervisor):
+        while monotonic() < deadline:
+            with pool.lock:
+                active = pool.admission.active
+            if not active:
+                break
+            never.wait(0.001)       # a thread frees its place a moment after it has told of its task
+        assert active == 0, "%s: %d places are lost" % (pool.name, active)
+
+
+def check_accounts(pool):
+    """Look at a pool whose lock is held: each live task is in exactly one place, and the places add up."""
+    admission = pool.admission
+    standing = {}
+    for level in admission._levels.values():
+        for task in level:
+            if task._status == 0:
+                standing[id(task)] = standing.get(id(task), 0) + 1
+    assert admission.waiting == sum(standing.values()), (admission.waiting, len(standing))
+    inside = {}
+    if hasattr(pool, "_threads"):
+        holders = [member for member in pool._threads if member.task is not None and not member.abandoned]
+        for member in holders:
+            inside[id(member.task)] = inside.get(id(member.task), 0) + 1
+        occupied = sum(1 for member in holders if not member.lent)
+    else:
+        for process in pool._processes:
+            for task in process.inflight:
+                inside[id(task)] = inside.get(id(task), 0) + 1
+        occupied = sum(1 for process in pool._processes if process.inflight)
+    assert admission.active == occupied, (admission.active, occupied)
+    for task in pool.registry.live.values():
+        in_queue, in_pool = standing.get(id(task), 0), inside.get(id(task), 0)
+        waits = task._status == 2 and task._extra.timer is not None
+        assert in_queue + in_pool + waits == 1 or (
+            task._status == 100 and not hasattr(pool, "_threads") and not in_queue), (
+            "%r: %d in the queue, %d in the pool, timer %r" % (task, in_queue, in_pool, waits))
+        if task._status == 0 and hasattr(pool, "_threads"):
+            assert in_queue == 1, "%r does not stand in the queue" % task
+        if task._status == 2:
+            assert waits, "%r is delayed and no timer knows" % task
+
+
+def pool_thread(supervisor):
+    """The one thread of a pool of one, after a first task."""
+    supervisor.put_task(len, ((),)).value(PATIENCE)
+    (member,) = supervisor._supervisor_parts.pools.threads._threads
+    return member.thread
+
+
+def warm(bound, *args):
+    """Have a function of the process pool measured as very short, so that its tasks are sent ahead."""
+    bound(*args).value(PATIENCE)
+    bound._spec.cost = 1e-6
