@@ -171,7 +171,5 @@ class Locker:
 
     def _timed_out(self, where: str, outcome: str) -> None:
         log.critical("%s: the lock was not free within %s s, so %s; something holds it for too "
-                     "long",
-                     where,
-                     self.timeout, outcome)
+                     "long", where, self.timeout, outcome)
         self.critical()

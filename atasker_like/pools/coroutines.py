@@ -66,8 +66,7 @@ class CoroutinePool(Pool):
     tt = TaskType.COROUTINE
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None],
-                 loops: LoopRegistry) -> None:
+                 beside: Callable[[Callable[[], None]], None], loops: LoopRegistry) -> None:
         super().__init__(name, timer, wake_up, beside, Admission(0))
         self._loops = loops
         #: The tasks whose coroutine runs, and those that have left the run queue, with the mailbox

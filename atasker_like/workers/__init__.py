@@ -4,5 +4,4 @@ from .kinds import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundInte
                     BackgroundQueueWorker, background_worker)
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
-           "BackgroundQueueWorker",
-           "BackgroundWorker", "background_worker"]
+           "BackgroundQueueWorker", "BackgroundWorker", "background_worker"]

@@ -36,8 +36,7 @@ __all__ = ["BackgroundWorker"]
 
 #: Options of all workers, besides the name and the function.
 COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay",
-                  "daemon", "loop", "restart",
-                  "max_restarts", "within")
+                  "daemon", "loop", "restart", "max_restarts", "within")
 
 #: Arguments of start() that are for the worker and not for its function.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     Notify = Callable[[], None]
 
 __all__ = ["WorkerQueue", "check_queue_class", "getter_of", "getting", "has_own",
-           "is_asyncio_queue", "item_taken",
-           "make_queue", "putting", "size_of", "task_done"]
+           "is_asyncio_queue", "item_taken", "make_queue", "putting", "size_of", "task_done"]
 
 #: Set in a coroutine that puts an item for a worker: the queue, and the call to make when the item
 #: is in it. The call is made with the queue's lock held.

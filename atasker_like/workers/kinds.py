@@ -30,8 +30,7 @@ else:
         return function
 
 __all__ = ["BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
-           "BackgroundQueueWorker",
-           "background_worker"]
+           "BackgroundQueueWorker", "background_worker"]
 
 
 class BackgroundAsyncWorker(BackgroundWorker):
@@ -288,8 +287,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         session = self._session
         if left and session is not None and session.report_token.take():
             log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its "
-                        "next start",
-                        self.name, left)
+                        "next start", self.name, left)
         return left
 
     def _close_runs_code(self) -> bool:

@@ -90,8 +90,7 @@ class Call:
     __slots__ = ("function", "args", "kwargs", "tt", "wants_id", "to_result", "loop")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-                 tt: TaskType,
-                 wants_id: bool, to_result: Callable[[Any], Any] | None,
+                 tt: TaskType, wants_id: bool, to_result: Callable[[Any], Any] | None,
                  loop: asyncio.AbstractEventLoop | None) -> None:
         self.function = function
         self.args = args
@@ -221,8 +220,7 @@ class Runner:
             return
         if worker.restart_policy == "never":
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted",
-                      worker.name,
-                      type(error).__name__)
+                      worker.name, type(error).__name__)
             session.stop_worker()
         elif not self._may_restart(f"raised {type(error).__name__}", began):
             session.stop_worker()
@@ -451,8 +449,7 @@ class _PutTaskRunner(_ThreadRunner):
                 return
         except BaseException as error:
             log.exception("worker %s: put_task() of its supervisor raised %s; the run is left out",
-                          self.worker.name,
-                          type(error).__name__)
+                          self.worker.name, type(error).__name__)
             if session.active and not self._may_restart("could not be submitted", began):
                 session.stop_worker()
         if isinstance(task, Task):
@@ -492,8 +489,7 @@ class _LoopRunner(_PoolRunner):
                     self.trigger.note()
                     if session.active and not self._cancel_requested():
                         log.exception("worker %s: a run of it was cancelled, by what it awaited or "
-                                      "by its loop",
-                                      worker.name)
+                                      "by its loop", worker.name)
                     raise
                 except BaseException as error:
                     self._failed(error, began)

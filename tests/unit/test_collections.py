@@ -157,8 +157,7 @@ def test_failed_function_has_result_none_and_the_others_run(make):
 
 @pytest.mark.parametrize("include", [False, True])
 @pytest.mark.parametrize("how", ["run", "execute", "__call__"])
-def test_exception_without_on_error_is_raised_and_ends_the_run(make, how, include, caplog,
-                                                               unseen):
+def test_exception_without_on_error_is_raised_and_ends_the_run(make, how, include, caplog, unseen):
     ran = []
     collection = make(include_exceptions=include)
     collection.append(one)
@@ -346,8 +345,7 @@ def test_priority_that_is_no_number_is_refused(make, bad, error):
     assert collection.run() == {}
 
 
-@pytest.mark.parametrize("options, word",
-                         [({"on_error": 5}, "on_error"),
+@pytest.mark.parametrize("options, word", [({"on_error": 5}, "on_error"),
                           ({"on_error_kwargs": 5}, "on_error_kwargs"),
                                            ({"on_eror": one}, "on_eror")])
 def test_collection_options_are_checked(make, options, word):

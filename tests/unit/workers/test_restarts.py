@@ -52,8 +52,7 @@ def test_error_is_logged_with_its_traceback_and_the_worker_goes_on(supervisor, f
 def test_on_error_is_called_with_its_arguments(supervisor, form, handler, kwargs, expected, caplog):
     told = []
     worker = background_worker(form(lambda: 1 / 0), e=True, supervisor=supervisor,
-                               on_error=handler(told),
-                               on_error_kwargs=kwargs)
+                               on_error=handler(told), on_error_kwargs=kwargs)
     worker.start()
     worker.trigger_threadsafe()
     wait_for(lambda: told, "on_error is called")
@@ -122,8 +121,7 @@ def test_max_restarts_stops_the_worker_within_the_period(any_kind, caplog):
     for failures in (1, 2, 3):
         ask(worker)
         wait_for(lambda: worker.stats().failures >= failures and not worker.stats().running
-                 or worker.is_stopped(),
-                 "it fails")
+                 or worker.is_stopped(), "it fails")
     assert worker.wait_until_stop(PATIENCE)
     assert (worker.stats().failures, worker.stats().restarts) == (3, 2)
     assert "raised ZeroDivisionError, after 2 restart(s) within 60 s" in caplog.text
@@ -131,8 +129,7 @@ def test_max_restarts_stops_the_worker_within_the_period(any_kind, caplog):
 
 def test_restarts_outside_the_period_do_not_count(supervisor, clock):
     worker = background_worker(lambda: 1 / 0, e=True, supervisor=supervisor, max_restarts=1,
-                               within=10,
-                               on_error=lambda: None)
+                               within=10, on_error=lambda: None)
     worker.start()
     for failures in (1, 2, 3):
         worker.trigger_threadsafe(force=True)
@@ -205,8 +202,7 @@ def test_failure_after_a_long_run_begins_a_new_series(supervisor, clock, runs, m
     from atasker_like.workers import runners
 
     worker = background_worker(fails_then(runs, iter(ValueError(n) for n in range(100))),
-                               supervisor=supervisor,
-                               on_error=lambda: None)
+                               supervisor=supervisor, on_error=lambda: None)
     now = [0.0]
 
     def perf_counter():
