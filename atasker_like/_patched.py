@@ -15,7 +15,7 @@ import sys
 import threading
 
 try:
-    from posix import close     # gevent replaces os.close() by one that may wait for its loop
+    from posix import close  # gevent replaces os.close() by one that may wait for its loop
 except ImportError:             # another system
     from os import close
 
@@ -91,7 +91,7 @@ def why_no_processes(forks: bool = False) -> str | None:
 
     :param forks: a thread of this process forks them.
     """
-    import select       # here, since most programs have no use for it
+    import select  # here, since most programs have no use for it
 
     patcher = _patcher()
     if not hasattr(select, "poll"):

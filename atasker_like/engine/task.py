@@ -28,12 +28,11 @@ from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledEr
 from ..options import TaskOptions
 from .blocking import deadline_of
 from .callbacks import add_callback, call_late
-from .current import current, current_task, running_loop
+from .current import current, current_task
 from .loop_mailbox import FutureWatcher
 from .result import Failure, TaskResult
 from .spec import TaskSpec
-from .wait_graph import (await_begins, await_ends, block_on, is_plain_thread,
-                         warn_of_idle_loop)
+from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, warn_of_idle_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

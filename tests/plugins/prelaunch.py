@@ -171,6 +171,7 @@ def pytest_configure(config):
 
 
 if __name__ == "__main__":
-    from tests.plugins.prelaunch import main as run         # the module that others know, not this copy of it
+    from tests.plugins.prelaunch import \
+        main as run  # the module that others know, not this copy of it
 
     run()

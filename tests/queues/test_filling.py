@@ -9,7 +9,6 @@ import pytest
 
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor,
                           ThreadQueue, background_task, tmap)
-
 from atasker_like.engine.blocking import deadline_of
 
 from .conftest import ENDS, PATIENCE, Aside
