@@ -38,7 +38,7 @@ class _Gate:
     __slots__ = ("lock",)
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()        # guards nothing: the thread waits at it
         self.lock.acquire()
 
     def open(self) -> None:

@@ -389,24 +389,25 @@ def test_a_timer_makes_each_call_once_or_not_at_all():
 
 
 #: A lock that is made to guard something, not to be waited at.
-GUARD = re.compile(r"^\s*(self\.)?_?\w*lock\w* = (threading\.)?R?Lock\(\)(?P<rest>.*)$", re.MULTILINE)
+GUARD = re.compile(r"^(?P<above>[ \t]*#.*\n)?(?P<assignment>[ \t]*(self\.)?_?\w*lock\w* = (threading\.)?R?Lock\(\))"
+                   r"(?P<rest>.*)$", re.MULTILINE)
 
 
 def test_every_lock_says_what_it_guards():
     silent, first = [], set()
     for path, text, tree in sources():
         for match in GUARD.finditer(text):
-            line = text.count("\n", 0, match.start()) + 1
+            line = text.count("\n", 0, match.start("assignment")) + 1
             first.add(line)
-            if _inside_after_fork(tree, line):
-                continue                # made anew: it has been said where it was made first
-            if "#" not in match.group("rest"):
+            if _is_made_anew(tree, line):
+                continue                # the place where it is made first says it
+            if "#" not in match.group("rest") and not match.group("above"):
                 silent.append("%s:%d" % (path, line))
     assert first, "no lock was found"
     assert not silent, "not a word on what is guarded at " + ", ".join(silent)
 
 
-def _inside_after_fork(tree, line):
-    return any(isinstance(node, ast.FunctionDef) and node.name.endswith("after_fork")
+def _is_made_anew(tree, line):
+    return any(isinstance(node, ast.FunctionDef) and (node.name.endswith("after_fork") or node.name == "renew_locks")
                and node.lineno <= line <= max(each.lineno for each in ast.walk(node) if hasattr(each, "lineno"))
                for node in ast.walk(tree))

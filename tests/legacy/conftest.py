@@ -9,7 +9,14 @@ from atasker_like import legacy
 PATIENCE = 10
 
 
-def pytest_collection_finish():
+legacy.uninstall()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """Have the name for the imports of a module here, too."""
+    legacy.install()
+    yield
     legacy.uninstall()
 
 

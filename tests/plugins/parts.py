@@ -129,8 +129,10 @@ class FirstPart:
         # By number: an id may have the address of an object in it.
         missing = expected - len(seen)
         if missing or status:
-            raise RuntimeError(f"the other processes ended with exit status {status}, and have not run {missing} of "
-                               f"their tests; the end of what they wrote:\n{self._log()}")
+            print(self._log(), file=sys.__stderr__)
+            session.shouldfail = (f"the other processes ended with exit status {status}, and have not run {missing} of "
+                                  "their tests; the end of what they wrote is on stderr")
+            raise session.Failed(session.shouldfail)
 
     def _log(self):
         found = []

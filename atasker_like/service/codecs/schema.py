@@ -297,7 +297,7 @@ def _at_field(error: FieldError, owner: Any, name: str) -> FieldError:
 
 
 _dataclass_codecs: dict[Any, DataclassCodec] = {}   # guarded by _lock
-_lock = threading.RLock()
+_lock = threading.RLock()       # guards _dataclass_codecs
 
 
 def _dataclass_codec(kind: Any) -> DataclassCodec:
