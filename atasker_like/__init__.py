@@ -1,4 +1,4 @@
-"""Running work in the background of a Python program: a thread-centric task supervisor.
+"""A task supervisor: runs the work of a Python program in threads, processes and event loops.
 
 >>> from atasker_like import background_task, wait_completed
 >>> @background_task
@@ -7,7 +7,7 @@
 >>> wait_completed([double(n) for n in range(3)])
 [0, 2, 4]
 
-A name is loaded when it is first used, so importing the package costs next to nothing.
+The first use of a name loads it, so that the import of the package costs next to nothing.
 """
 from __future__ import annotations
 
@@ -58,16 +58,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "constants": ("TASK_CRITICAL", "TASK_HIGH", "TASK_NORMAL", "TASK_LOW", "TT_COROUTINE", "TT_THREAD", "TT_MP",
-                  "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
-                  "TASK_STATUS_CANCELED", "Priority", "TaskStatus", "TaskType"),
-    "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
-               "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "WaitDeadlockError",
-               "TaskCancelledError", "ProcessDiedError",
-               "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError",
-               "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
-               "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
-               "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError", "TaskRetryError"),
+    "constants": ("TASK_CRITICAL", "TASK_HIGH", "TASK_NORMAL", "TASK_LOW", "TT_COROUTINE",
+                  "TT_THREAD", "TT_MP", "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED",
+                  "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED", "TASK_STATUS_CANCELED",
+                  "Priority", "TaskStatus", "TaskType"),
+    "errors": ("SupervisorError", "SupervisorStoppedError", "SupervisorBusyError",
+               "InvalidArgumentError", "InvalidTypeError", "TaskNotFoundError",
+               "TaskTimeoutError", "WaitTimeoutError", "WaitDeadlockError", "TaskCancelledError",
+               "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback",
+               "TaskPicklingError", "ExecutionError", "QueueFullError", "InvalidFieldError",
+               "TaskRefusedError", "TaskExecutionError", "ServiceConnectionError", "ClosedError",
+               "QueueStateError", "TaskPendingError", "CheckpointError",
+               "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError",
+               "TaskRetryError"),
     "options": ("TaskOptions",),
     "collections": ("FunctionCollection", "TaskCollection"),
     "engine.lanes": ("Lane",),
@@ -86,13 +89,14 @@ _HOMES = {
     "queues.handles": ("SyncTaskHandle", "TaskHandle"),
     "queues.maps": ("amap", "iter_completed", "pmap", "run", "tmap"),
     "queues.summary": ("RunSummary",),
-    "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult", "SyncResult", "TaskState"),
+    "results": ("AsyncResult", "Backend", "MemoryBackend", "SQLiteBackend", "StoredResult",
+                "SyncResult", "TaskState"),
     "supervisor.stats": ("StopReport", "WorkerStats"),
     "supervisor": ("TaskSupervisor",),
     "tasks": ("BoundTask", "background_task", "co_mp_apply", "task_supervisor"),
     "waiting": ("as_completed", "co_as_completed", "co_wait_completed", "wait_completed"),
-    "workers": ("BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
-                "BackgroundWorker", "background_worker"),
+    "workers": ("BackgroundAsyncWorker", "BackgroundEventWorker", "BackgroundIntervalWorker",
+                "BackgroundQueueWorker", "BackgroundWorker", "background_worker"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -101,9 +105,9 @@ __all__ = [
     "BackendNotConfiguredError", "BackgroundAsyncWorker", "BackgroundEventWorker",
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask",
     "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection",
-    "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy", "Locker",
-    "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue", "Progress",
-    "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback",
+    "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
+    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue",
+    "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback",
     "ResultBackendError", "ResultNotStoredError", "RunSummary", "SQLiteBackend",
     "ServiceConnectionError", "StopReport", "StoredResult", "SupervisorBusyError",
     "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup", "SyncTaskHandle",
@@ -114,9 +118,9 @@ __all__ = [
     "TaskPendingError", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskRetryError",
     "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
     "WaitDeadlockError", "WaitTimeoutError", "WorkerStats", "amap", "as_completed",
-    "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply", "co_wait_completed",
-    "current_task", "g", "iter_completed", "pmap", "report_progress", "run", "set_debug",
-    "task_supervisor", "tmap", "wait_completed",
+    "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply",
+    "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "report_progress", "run",
+    "set_debug", "task_supervisor", "tmap", "wait_completed",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What needs no lock: one step decides, in whatever thread, signal handler or finalizer it is made."""
+"""Token: a test-and-set without a lock, for threads, signal handlers and finalizers."""
 from __future__ import annotations
 
 import sys
@@ -6,14 +6,14 @@ from collections import deque
 
 __all__ = ["FREE_THREADED", "Token"]
 
-#: This build has no lock of the interpreter.
+#: True if this build of Python has no global interpreter lock.
 FREE_THREADED: bool = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Token:
-    """There is one, until someone takes it; and one again when it is put back.
+    """An object that one caller at a time can take.
 
-    Taking it from a deque is one step, on a free-threaded build too.
+    Taking it from a deque is atomic, on a free-threaded build too.
     """
 
     __slots__ = ("_there",)
@@ -22,7 +22,7 @@ class Token:
         self._there: deque[None] = deque((None,))
 
     def take(self) -> bool:
-        """Return True if the caller has it from now on."""
+        """Take it; return False if another caller has it."""
         try:
             self._there.pop()
         except IndexError:
@@ -30,9 +30,9 @@ class Token:
         return True
 
     def put_back(self) -> None:
-        """Give it up; for the one that has it."""
+        """Return it; for the caller that has it."""
         self._there.append(None)
 
     def is_there(self) -> bool:
-        """Return True if nobody has it."""
+        """Return True if no caller has it."""
         return bool(self._there)

@@ -1,8 +1,8 @@
-"""Checked arguments: each function returns the value in its final form, or raises with the argument's name.
+"""Checked arguments: each function returns the value in its final form, or raises an error.
 
-Durations follow one rule everywhere. They are seconds, as a number or as a timedelta. NaN, and a number that no
-float can hold, are refused. A negative one is refused in an option, and counts as 0 in a wait. Infinity is the
-same as None where None sets no limit, and is refused elsewhere.
+Durations follow one rule everywhere. They are seconds, as a number or as a timedelta. NaN, and a
+number that no float can hold, are refused. A negative one is refused in an option, and counts as 0
+in a wait. Infinity is the same as None where None sets no limit, and is refused elsewhere.
 """
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     #: What stands for a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["count", "hashable", "in_seconds", "integer", "number", "rate", "runs_when_called", "seconds", "seconds_or_none",
-           "wait_seconds"]
+__all__ = ["count", "hashable", "in_seconds", "integer", "number", "rate", "runs_when_called",
+           "seconds", "seconds_or_none", "wait_seconds"]
 
-inf = float("inf")     # not that of math, which is a shared object to load in many builds
+#: Not that of math, which is a shared object to load in many builds.
+inf = float("inf")
 
-_warned: set[str] = set()       # functions that a warning has named; adding is one step, so no lock is needed
+#: Functions that a warning has named. No lock: adding to a set is atomic.
+_warned: set[str] = set()
 
 
 def integer(name: str, value: Any) -> int:
@@ -64,7 +66,8 @@ def number(name: str, value: Any, least: float = 0, above: bool = False) -> floa
 
 def rate(name: str, value: Any) -> float:
     """Check a number of starts a second, and return it."""
-    return _checked(name, value, "a number", "a number of starts a second above 0", 1e-9, False, 1e9)
+    return _checked(name, value, "a number", "a number of starts a second above 0", 1e-9, False,
+                    1e9)
 
 
 def seconds(name: str, value: Any, above: bool = False) -> float:
@@ -73,26 +76,34 @@ def seconds(name: str, value: Any, above: bool = False) -> float:
 
 
 def seconds_or_none(name: str, value: Any, above: bool = False) -> float | None:
-    """Check a duration of 0 or more, or above 0, and return it in seconds. None and infinity set no limit."""
+    """Check a duration of 0 or more, or above 0, and return it in seconds.
+
+    None and infinity set no limit.
+    """
     if value is None:
         return None
-    checked = _checked(name, value, "seconds, a timedelta or None", f"seconds {_FROM[above]}, or None", 0, above, inf)
+    checked = _checked(name, value, "seconds, a timedelta or None",
+                       f"seconds {_FROM[above]}, or None", 0, above, inf)
     return None if checked == inf else checked
 
 
 def wait_seconds(name: str, value: Any) -> float | None:
-    """Check the time of a wait, and return it in seconds, at least 0. None and infinity wait without limit."""
+    """Check the time of a wait, and return it in seconds, at least 0.
+
+    None and infinity set no limit.
+    """
     if value is None:
         return None
-    checked = _checked(name, value, "seconds, a timedelta or None", "seconds or None", -inf, False, inf)
+    checked = _checked(name, value, "seconds, a timedelta or None", "seconds or None", -inf, False,
+                       inf)
     return None if checked == inf else max(0, checked)
 
 
 _FROM = ("from 0 on", "above 0")
 
 
-def _checked(name: str, value: Any, kind: str, bounds: str, least: float, above: bool, most: float = float_info.max
-             ) -> float:
+def _checked(name: str, value: Any, kind: str, bounds: str, least: float, above: bool,
+             most: float = float_info.max) -> float:
     """Return a number as it is, and a timedelta in seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         datetime = sys.modules.get("datetime")      # loaded, if there is a timedelta
@@ -115,7 +126,7 @@ def in_seconds(value: Any) -> str:
 
 
 def runs_when_called(function: Any) -> None:
-    """Refuse a generator function: a call returns at once, and the body runs where someone iterates.
+    """Refuse a generator function: a call returns at once, and an iteration runs its body.
 
     A program written for atasker gets one warning, since there the task succeeds.
 
@@ -125,10 +136,11 @@ def runs_when_called(function: Any) -> None:
     if kind is None:
         return
     name = name_of(function)
-    way = ("submit a coroutine function that iterates over it with 'async for'" if kind == "an async generator"
+    way = ("submit a coroutine function that iterates over it with 'async for'"
+           if kind == "an async generator"
            else f"submit a function that iterates over it, such as lambda: list({name}(...))")
-    message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before the first "
-               f"line of its body; {way}, or submit one call for each item with map()")
+    message = (f"{name} is {kind} function: a call only makes {kind}, and a task would end before "
+               f"the first line of its body; {way}, or submit one call for each item with map()")
     if not _modes.legacy:
         raise InvalidTypeError(message)
     if name not in _warned and len(_warned) < _WARNED_MOST:

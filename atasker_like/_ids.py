@@ -1,4 +1,4 @@
-"""Ids of tasks: 32 hexadecimal digits, which are valid as a UUID, and their short form for people.
+"""Ids of tasks: 32 hexadecimal digits, which are a valid UUID, and their short form for messages.
 
 ::
 
@@ -6,7 +6,8 @@
     |-- a UUID of version 8, the one for formats of one's own --|
     |-- the prefix, which a registry makes once --------------|
 
-So an id costs nothing until someone asks for it, and its short form, such as ``t-17``, can be read from it in any process.
+So an id costs nothing before its first use, and any process can read its short form, such as
+``t-17``, from it.
 """
 from __future__ import annotations
 
@@ -23,11 +24,11 @@ __all__ = ["PREFIX", "make_prefix", "new_id", "short_id"]
 #: Digits of an id before the number.
 PREFIX = 20
 
-#: The digit for the kind of task; all of them stand for the variant of UUIDs that RFC 9562 describes.
+#: The digit for the kind of task; each of them is valid for the variant of RFC 9562.
 _DIGITS = {TT_COROUTINE: "8", TT_THREAD: "9", TT_MP: "a"}
 _LETTERS = {"8": "c", "9": "t", "a": "p"}
 
-#: An id that the caller has chosen is shown whole up to this length; a longer one by its first characters.
+#: An id of the caller's own is shown whole up to the first length; else its first characters.
 _WHOLE, _SHOWN = 12, 8
 
 

@@ -1,8 +1,8 @@
-"""Looks at functions, and at other objects of the application, in ways that none of them can disturb.
+"""Inspects functions, and other objects of the application, whatever their attributes do.
 
-Mocks and proxies have attributes of every name, and reading one may raise any error. So an object is
-recognised by its type, and an attribute counts only if its value has the type that it has in the standard
-library.
+Mocks and proxies have attributes of every name, and reading one may raise any error. So an object
+is recognised by its type. An attribute counts only if its value has the type that it has in the
+standard library.
 """
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-__all__ = ["address_of", "attribute_of", "described", "generator_kind", "has_method", "is_coroutine_function",
-           "look_like", "lookup", "misfit", "name_of", "open_parameters", "names_keyword", "shown", "takes", "taken_of", "text_of", "traceback_text",
-           "type_name_of", "wants_task_id", "why_not_rebuilt"]
+__all__ = ["accepted_keywords", "accepts_keyword", "address_of", "attribute_of", "copy_metadata",
+           "described", "generator_kind", "has_method", "is_coroutine_function", "lookup",
+           "name_of", "names_keyword", "open_parameters", "shown", "signature_error", "text_of",
+           "traceback_text", "type_name_of", "wants_task_id", "why_not_rebuilt"]
 
 _CO_COROUTINE = 0x180       # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
-#: The attributes that mark a coroutine function which is none by its code, and the marks that they hold.
+#: The attributes that mark a coroutine function that is none by its code, and the values in them.
 _MARKS = (("_is_coroutine_mark", "inspect", "_is_coroutine_mark"),
           ("_is_coroutine", "asyncio.coroutines", "_is_coroutine"))
 
-#: The steps along ``__wrapped__`` at most. No stack of decorators is that high, but some objects have no end.
+#: Steps along ``__wrapped__``, at most. Of some objects it leads on without end.
 _MOST_WRAPPED = 32
 
 
 def attribute_of(thing: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """Return an attribute of an object of the application, or None if it is missing or of another type."""
+    """Return an attribute of any object; None if it is missing or of another type."""
     try:
         value = getattr(thing, name, None)
     except Exception:
@@ -40,21 +41,22 @@ def attribute_of(thing: Any, name: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def has_method(thing: Any, name: str) -> bool:
-    """Return True if the class of an object has a method, as Python itself looks for special methods."""
+    """Return True if the class of an object has a method, as Python looks up special methods."""
     return attribute_of(type(thing), name, object) is not None
 
 
 def name_of(function: Any) -> str:
-    """Return the name of a function for people; for another callable without one, the name of its class.
+    """Return the name of a function for messages; that of the class, if a callable has none.
 
-    It is the qualified name from the innermost function on: ``fetch`` and ``Account.add``, wherever they are defined.
+    It is the qualified name from the innermost function on: ``fetch`` and ``Account.add``, wherever
+    they are defined.
     """
     name: str = attribute_of(function, "__qualname__", str) or type(function).__qualname__
     return name.rpartition("<locals>.")[2]
 
 
 def _code_of(function: Any) -> CodeType | None:
-    """Return the code that a call of a function runs, or None if it is not Python's."""
+    """Return the code that a call of a function runs; None if it is not written in Python."""
     while issubclass(type(function), partial):
         function = function.func
     function = attribute_of(function, "__func__", FunctionType) or function
@@ -65,7 +67,7 @@ def _code_of(function: Any) -> CodeType | None:
 
 
 def is_coroutine_function(function: Any) -> bool:
-    """Return True if calling a function gives a coroutine; does not import inspect or asyncio."""
+    """Return True if a call of a function returns a coroutine, without importing inspect."""
     while issubclass(type(function), partial):
         function = function.func
     for candidate in (attribute_of(function, "__func__", FunctionType) or function,
@@ -84,26 +86,28 @@ _CO_GENERATOR, _CO_ITERABLE_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x100, 0x200 
 
 
 def generator_kind(function: Any) -> str | None:
-    """Return ``"a generator"`` or ``"an async generator"`` if a call of the function returns one, else None.
+    """Return ``"a generator"`` or ``"an async generator"`` if a call returns one, else None.
 
-    A coroutine in the style of Python 3.3 (:func:`types.coroutine`, ``asyncio.coroutine``) is neither.
+    A coroutine in the style of Python 3.3 (:func:`types.coroutine`, ``asyncio.coroutine``) is
+    neither.
     """
     code = _code_of(function)
     if code is None:
         return None
     if code.co_flags & _CO_ASYNC_GENERATOR:
         return "an async generator"
-    return "a generator" if code.co_flags & (_CO_GENERATOR | _CO_ITERABLE_COROUTINE) == _CO_GENERATOR else None
+    kind = code.co_flags & (_CO_GENERATOR | _CO_ITERABLE_COROUTINE)
+    return "a generator" if kind == _CO_GENERATOR else None
 
 
-# -- functions and their decorated forms -------------------------------------------------------------------
+# -- functions and their decorated forms -------------------------------------------------------
 
 
-def look_like(wrapper: Any, function: Any) -> None:
+def copy_metadata(wrapper: Any, function: Any) -> None:
     """Give a wrapper the name, the documentation and the attributes of its function.
 
-    :func:`functools.update_wrapper` does the same, but the attributes of the function may then hide those
-    that the wrapper's class defines, and a proxy may raise.
+    With :func:`functools.update_wrapper`, an attribute of the function may hide one that the
+    wrapper's class defines, and a proxy may raise.
     """
     own = wrapper.__dict__
     for name, value in (attribute_of(function, "__dict__", dict) or {}).items():
@@ -112,13 +116,16 @@ def look_like(wrapper: Any, function: Any) -> None:
     for name in WRAPPER_ASSIGNMENTS:
         try:
             setattr(wrapper, name, getattr(function, name))
-        except Exception:           # it has none, or a proxy has one that the wrapper cannot have
+        except Exception:           # it has none, or a proxy has one of an impossible type
             pass
     own["__wrapped__"] = function       # last: the function may be a wrapper, with one of its own
 
 
 def lookup(module: str, qualname: str, steps: int = 0) -> Any:
-    """Return the object with a name in a module, or the one so many steps inside of it along ``__wrapped__``."""
+    """Return the object with a name in a module, or one inside of it.
+
+    :param steps: how often ``__wrapped__`` is followed.
+    """
     __import__(module)
     found: Any = sys.modules[module]
     for part in qualname.split("."):
@@ -129,11 +136,13 @@ def lookup(module: str, qualname: str, steps: int = 0) -> Any:
 
 
 def address_of(function: Any) -> tuple[str, str, int] | None:
-    """Return what :func:`lookup` takes to find a function again, or None if its name does not lead there.
+    """Return the arguments of :func:`lookup` for a function; None if its name does not lead to it.
 
-    The name of a function below decorators leads to its decorated form, which has the function inside.
+    The name of a function below decorators leads to its decorated form, which has the function
+    inside.
     """
-    module, qualname = attribute_of(function, "__module__", str), attribute_of(function, "__qualname__", str)
+    module = attribute_of(function, "__module__", str)
+    qualname = attribute_of(function, "__qualname__", str)
     if not module or not qualname:
         return None
     try:
@@ -147,16 +156,16 @@ def address_of(function: Any) -> tuple[str, str, int] | None:
     return None
 
 
-# -- errors and values as text -----------------------------------------------------------------------------
+# -- errors and values as text -----------------------------------------------------------------
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error of the application; if it cannot be had, a text that says so."""
+    """Return the text of an error of the application; if ``str()`` raises, a text about that."""
     return _text(str, error, "its text cannot be shown: str()")
 
 
 def shown(value: Any) -> str:
-    """Return the ``repr()`` of an object of the application; if it cannot be had, a text that says so."""
+    """Return the ``repr()`` of an object of the application; if it raises, a text about that."""
     return _text(repr, value, f"{type(value).__name__} that cannot be shown: repr()")
 
 
@@ -175,7 +184,7 @@ def _text(make: Callable[[Any], str], thing: Any, failed: str) -> str:
 
 
 def _is_interrupt(raised: BaseException) -> bool:
-    """Return True for a Ctrl-C that came meanwhile, and False for what code of the application has raised."""
+    """Return True for a Ctrl-C, and False for an error of the application's code."""
     return isinstance(raised, KeyboardInterrupt) and get_ident() == main_thread().ident
 
 
@@ -185,40 +194,47 @@ def traceback_text(error: BaseException, trace: Any) -> str:
 
     try:
         text = "".join(format_exception(type(error), error, trace))
-    except BaseException as raised:     # of the application: the standard library prints most, but not all
+    except BaseException as raised:     # the standard library catches most of these, but not all
         if _is_interrupt(raised):
             raise
-        text = "".join(["Traceback (most recent call last):\n", *format_tb(trace), described(error), "\n"])
+        text = "".join(["Traceback (most recent call last):\n", *format_tb(trace),
+                        described(error), "\n"])
     return text.replace("__mp_main__.", "__main__.")
 
 
 def type_name_of(error: BaseException) -> str:
-    """Return the module and the name of the class of an error, as the program has them."""
+    """Return the module and the name of the class of an error."""
     module, name = attribute_of(type(error), "__module__", str), type(error).__qualname__
-    # The second is what multiprocessing calls the main module in the processes that it starts.
+    # In the processes that it starts, multiprocessing calls the main module __mp_main__.
     return f"{'__main__' if module == '__mp_main__' else module}.{name}"
 
 
 def why_not_rebuilt(raised: BaseException) -> str:
-    """Return why the error of another process could not be rebuilt here, and what its class needs for that.
+    """Return why an error of another process could not be rebuilt here, and the remedy.
 
-    :param raised: what was raised when it was pickled, or made again.
+    :param raised: the exception of pickling or unpickling it.
     """
     from pickle import PicklingError
 
     if isinstance(raised, (ImportError, AttributeError, PicklingError)):
         advice = "define its class at the top level of a module that both processes can import"
     else:
-        advice = "have its __init__ pass all its arguments to super().__init__(), or define __reduce__ for it"
+        advice = ("have its __init__ pass all its arguments to super().__init__(), or define "
+                  "__reduce__ for it")
     return f"{described(raised)}; {advice}"
 
 
-# -- the arguments of a function ---------------------------------------------------------------------------
+# -- the arguments of a function ---------------------------------------------------------------
 
 
-def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int = 0) -> tuple[str, ...]:
-    """Return which of some names a function takes as keywords, by name or as any keyword, when so many positional
-    arguments are given beside them. A function that does not show its signature takes none."""
+def accepted_keywords(function: Callable[..., Any], names: Iterable[str],
+                      positional: int = 0) -> tuple[str, ...]:
+    """Return the names that a function accepts as keywords, by name or by ``**kwargs``.
+
+    A function without a signature accepts none.
+
+    :param positional: the number of positional arguments that are given beside them.
+    """
     import inspect
 
     try:
@@ -245,10 +261,12 @@ def taken_of(function: Callable[..., Any], names: Iterable[str], positional: int
 
 
 def open_parameters(function: Any, positional: int) -> frozenset[str]:
-    """Return the names that a function has for keywords, when so many positional arguments are given beside them.
+    """Return the names of the parameters of a function that a keyword may fill.
 
-    ``**kwargs`` has no names, and what a partial has filled is not open. A function that does not show its signature
-    has none.
+    ``**kwargs`` has no names, and a partial has filled some. A function without a signature has
+    none.
+
+    :param positional: the number of positional arguments that are given beside them.
     """
     import inspect
 
@@ -259,22 +277,28 @@ def open_parameters(function: Any, positional: int) -> frozenset[str]:
         function = function.func
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except Exception:           # it does not show one, or a proxy raises
+    except Exception:           # it has none, or a proxy raises
         return frozenset()
-    places = [parameter for parameter in parameters
-              if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
-    named = [parameter.name for parameter in places[positional:] if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-    named += [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    ordered = [parameter for parameter in parameters
+               if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+    named = [parameter.name for parameter in ordered[positional:]
+             if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    named += [parameter.name for parameter in parameters
+              if parameter.kind is parameter.KEYWORD_ONLY]
     return frozenset(named) - filled
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
-    """Return True if a function takes a keyword."""
-    return bool(taken_of(function, (name,)))
+def accepts_keyword(function: Callable[..., Any], name: str) -> bool:
+    """Return True if a function accepts a keyword."""
+    return bool(accepted_keywords(function, (name,)))
 
 
-def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-    """Return why a function cannot be called with these arguments, or None when it can, or does not show it."""
+def signature_error(function: Callable[..., Any], args: tuple[Any, ...],
+                    kwargs: dict[str, Any]) -> str | None:
+    """Return why a function cannot be called with these arguments.
+
+    Return None if it can, or if it has no signature.
+    """
     import inspect
 
     try:
@@ -289,10 +313,10 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 
 
 def wants_task_id(function: Any, named_only: bool = False) -> bool:
-    """Return True if a task of a function is to get its id, as the keyword ``_task_id``.
+    """Return True if a function is to get the id of its task, as the keyword ``_task_id``.
 
-    A function gets it that names it. So does a plain function with ``**kwargs`` of its own: what a decorator passes on
-    is judged by the function behind it.
+    A function that names it gets it. So does a plain function with ``**kwargs`` of its own. For the
+    ``**kwargs`` of a decorator, the function inside decides.
 
     :param named_only: ``**kwargs`` does not count.
     """
@@ -300,7 +324,7 @@ def wants_task_id(function: Any, named_only: bool = False) -> bool:
 
 
 def names_keyword(function: Any, name: str) -> bool:
-    """Return True if a function has a parameter of a name that can be given as a keyword; ``**kwargs`` is none."""
+    """Return True if a keyword fills a parameter of a function; ``**kwargs`` does not count."""
     return _wants(function, name, True)
 
 
@@ -328,17 +352,18 @@ def _wants(function: Any, name: str, named_only: bool) -> bool:
 
 
 def _keyword(function: Any, name: str) -> tuple[bool, bool]:
-    """Return whether a function names a keyword, and whether it takes any."""
+    """Return two flags: the function names the keyword; it accepts any keyword."""
     if issubclass(type(function), type):
         return False, False
     code = function.__code__ if type(function) is FunctionType else attribute_of(
         attribute_of(type(function), "__call__", FunctionType), "__code__", CodeType)
     if code is None:
         return False, False
-    keywords = code.co_varnames[getattr(code, "co_posonlyargcount", 0):code.co_argcount + code.co_kwonlyargcount]
-    return name in keywords, bool(code.co_flags & _TAKES_ANY_KEYWORD)
+    first = getattr(code, "co_posonlyargcount", 0)
+    keywords = code.co_varnames[first:code.co_argcount + code.co_kwonlyargcount]
+    return name in keywords, bool(code.co_flags & _CO_VARKEYWORDS)
 
 
-_TAKES_ANY_KEYWORD = 0x08       # inspect.CO_VARKEYWORDS
+_CO_VARKEYWORDS = 0x08          # of inspect
 
 _LruCache: type = type(lru_cache(maxsize=1)(abs))

@@ -13,11 +13,11 @@ __all__ = ["log", "set_debug"]
 
 
 class _Log:
-    """The logger ``atasker_like``, for threads that must go on.
+    """The logger ``atasker_like``, whose methods raise nothing.
 
-    A handler can raise in the call that logs. The error is dropped: nothing is left to report it to.
-
-    Between ``legacy.install()`` and ``legacy.uninstall()`` it is the logger ``atasker``, which programs configure.
+    A handler can raise in the call that logs. The error is dropped: there is no other place to
+    report it. Between ``legacy.install()`` and ``legacy.uninstall()`` it is the logger ``atasker``,
+    which programs configure.
     """
 
     @property
@@ -33,15 +33,15 @@ class _Log:
         self._write(logging.ERROR, message, arguments, exc_info)
 
     def critical(self, message: str, *arguments: Any) -> None:
-        """Log what may be the end of the application."""
+        """Log a message that may be the last one of the application."""
         self._write(logging.CRITICAL, message, arguments, None)
 
     def info(self, message: str, *arguments: Any) -> None:
-        """Log what an operator may want to know."""
+        """Log a message for an operator."""
         self._write(logging.INFO, message, arguments, None)
 
     def debug(self, message: str, *arguments: Any) -> None:
-        """Log what only :func:`set_debug` shows."""
+        """Log a message that only :func:`set_debug` shows."""
         if _debugging or not _modes.legacy:
             self._write(logging.DEBUG, message, arguments, None)
 
@@ -53,22 +53,26 @@ class _Log:
         try:
             self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=3)
         except Exception:
-            pass        # a handler let its error through, and this is where errors are reported
+            pass        # a handler has raised, and errors are reported by handlers
 
 
 log = _Log()
 
 _debugging = False
-_changed: tuple[logging.Logger, int] | None = None      # the logger that set_debug() has set, and its level before
+#: The logger that set_debug() has set, and its level before.
+_changed: tuple[logging.Logger, int] | None = None
 
 
 def set_debug(mode: bool = True) -> None:
-    """Log more, or as much as before: the level of the logger ``atasker_like`` is set to DEBUG, and back.
+    """Set the level of the logger ``atasker_like`` to DEBUG, or back to the level before.
 
-    Handlers are the application's affair: without one that takes DEBUG, nothing more is seen. From any thread.
+    Handlers are the application's affair: without one for DEBUG, nothing more is shown. Any thread
+    may call it.
 
-    Under ``legacy.install()`` the logger is ``atasker``, its level stays the application's, and messages of level DEBUG
-    are written only between the two calls.
+    Under ``legacy.install()`` the logger is ``atasker``, its level stays the application's, and
+    messages of level DEBUG are written only between ``set_debug()`` and ``set_debug(False)``.
+
+    :param mode: False sets the level back (default: True).
 
     >>> set_debug()
     >>> import logging

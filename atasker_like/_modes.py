@@ -1,4 +1,4 @@
-"""How the package runs: natively, or in the position of atasker."""
+"""The mode of the package: native, or in the position of atasker."""
 from __future__ import annotations
 
 import os
@@ -6,12 +6,12 @@ import sys
 
 __all__ = ["legacy", "start_folder"]
 
-#: True between ``legacy.install()`` and ``legacy.uninstall()``: programs rely on what atasker does.
+#: True between ``legacy.install()`` and ``legacy.uninstall()``: the package acts as atasker does.
 legacy = False
 
 
 def _working_folder() -> str | None:
-    # multiprocessing notes it when it is imported. If that has happened, its own note is the older one.
+    # multiprocessing records it at its import. If that has happened, its record is the older one.
     if "multiprocessing.process" in sys.modules:
         return None
     try:
@@ -20,6 +20,6 @@ def _working_folder() -> str | None:
         return None
 
 
-#: The working folder when the package was imported, in case multiprocessing is imported later. Before Python 3.9, the
-#: file of the main module may have a path that is relative to it.
+#: The working folder at the import of the package, in case multiprocessing is imported later.
+#: Before Python 3.9, the file of the main module may have a path that is relative to it.
 start_folder = _working_folder()

@@ -1,4 +1,4 @@
-"""The progress of a wait: a bar on a terminal, plain lines elsewhere, nothing when stderr is closed."""
+"""ProgressBar: a bar on a terminal, plain lines elsewhere, nothing if stderr is closed."""
 from __future__ import annotations
 
 import os
@@ -16,18 +16,18 @@ __all__ = ["ProgressBar"]
 #: Seconds between two drawings of the bar, and between two plain lines.
 BAR_EVERY = 0.1
 LINE_EVERY = 5.0
-#: Columns of the bar at most and at least; where there is no room for the least, there is no bar.
+#: Columns of the bar, at most and at least; if there is no room for the least, there is no bar.
 _WIDEST, _NARROWEST = 40, 8
 
 
 class ProgressBar:
     """Shows how many of a number of tasks have ended. For one thread.
 
-    A bar needs a terminal that can go back to the beginning of a line; a dumb one gets lines.
+    A bar needs a terminal that can return to the beginning of a line; a dumb one gets lines.
 
-    :param total: how many there are.
-    :param label: what stands before the bar.
-    :param stream: where to; stderr unless told.
+    :param total: the number of tasks.
+    :param label: the text before the bar.
+    :param stream: a text file (default: stderr).
     """
 
     def __init__(self, total: int, label: str = "tasks", stream: TextIO | None = None) -> None:
@@ -39,22 +39,23 @@ class ProgressBar:
         self._drawn = 0             # columns that the bar occupies on the terminal's last line
         try:
             self._open = self._stream is not None and not attribute_of(self._stream, "closed", int)
-            self._terminal = self._open and self._stream.isatty() is True and os.environ.get("TERM") != "dumb"
-        except ValueError:          # closed behind its own back
+            self._terminal = (self._open and self._stream.isatty() is True
+                              and os.environ.get("TERM") != "dumb")
+        except ValueError:          # its file was closed, and it does not know
             self._open = self._terminal = False
-        except AttributeError:      # not much of a stream, but it may take a line
+        except AttributeError:      # an object without isatty(), which may accept lines
             self._terminal = False
 
     @property
     def interval(self) -> float:
-        """Seconds after which another look is worth while."""
+        """Seconds between two updates that are shown."""
         return BAR_EVERY if self._terminal else LINE_EVERY
 
     def update(self, done: int, failed: int = 0) -> None:
-        """Show the state, if it is time; called as often as one likes.
+        """Show the state, if the interval has passed since the last time.
 
-        The bar is drawn at once, so that a person sees that something has begun; the first line comes later, so
-        that a short wait leaves no more than its end in a log.
+        The first call draws the bar. The first line comes after an interval, so that a short wait
+        leaves only its end in a log.
         """
         if not self._open:
             return
@@ -84,8 +85,8 @@ class ProgressBar:
         if not self._terminal:
             self._write(f"{self.label}: {count}{clock}{rate}{errors}\n")
             return
-        room = self._columns() - 1      # in the last column some terminals go on to the next line
-        # What matters less goes first when there is little room: the rate, the clock, then the bar.
+        room = self._columns() - 1      # after the last column some terminals begin a new line
+        # If there is little room, the rate is left out, then the time, then the bar.
         for tail in (count + clock + rate + errors, count + clock + errors, count + errors):
             width = min(_WIDEST, room - len(self.label) - len(tail) - 4)
             if width >= _NARROWEST:
@@ -94,16 +95,16 @@ class ProgressBar:
                 break
         else:
             line = f"{self.label} {count}{errors}"[:max(0, room)]
-        # Blanks, and no escape sequence, wipe out what a longer line has left behind: they work everywhere.
+        # Blanks overwrite the rest of a longer line. They work on every terminal, unlike escapes.
         self._write(f"\r{line}{' ' * min(self._drawn - len(line), room - len(line))}")
         self._drawn = len(line)
 
     def _columns(self) -> int:
-        """The width of the terminal that the stream leads to; stdout, which others ask, may lead elsewhere."""
+        """Return the width of the terminal of the stream; that of stdout may be another one."""
         columns = 0
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError, AttributeError):       # it has no number, or is a terminal only by its own word
+        except (OSError, ValueError, AttributeError):       # it has no file descriptor
             pass
         if columns <= 0:
             import shutil
@@ -115,5 +116,5 @@ class ProgressBar:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):       # closed meanwhile: the work goes on without it
+        except (OSError, ValueError):       # closed meanwhile: show no more
             self._open = False

@@ -1,7 +1,7 @@
-"""Another attempt of a task, asked for by its own function.
+"""Attempt: how the function of a task requests another attempt.
 
-``retry()`` raises a :class:`RetryRequest`, which takes the function's stack down to the pool that runs it. The
-pool gives the task its next attempt, or fails it with the error that the request carries.
+``retry()`` raises a :class:`RetryRequest`, which leaves the function for the pool that runs it. The
+pool gives the task its next attempt, or fails it with the error in the request.
 """
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
     from ._checks import Seconds
 
-__all__ = ["Attempt", "StandIn"]
+__all__ = ["Attempt", "RemoteTaskView"]
 
 
 class Attempt:
-    """The part of a task that its function sees: how many attempts are left, and a way to ask for one.
+    """The part of a task that its function uses: the number of attempts left, and ``retry()``.
 
-    Implemented by :class:`Task`, and by its stand-ins in pool processes and in the processes of an executor.
+    :class:`Task` has it, and so have its views in pool processes and in the processes of an
+    executor.
     """
 
     __slots__ = ()
@@ -39,7 +40,7 @@ class Attempt:
 
     @property
     def remaining_retries(self) -> int:
-        """How many attempts may follow the current one."""
+        """The number of attempts that may follow the current one."""
         retries = self._retries
         return min(retries, max(0, retries + 1 - self.attempts))
 
@@ -48,20 +49,22 @@ class Attempt:
         """True if no attempt may follow the current one."""
         return self.remaining_retries == 0
 
-    def retry(self, countdown: Seconds | None = None, exc: BaseException | None = None) -> NoReturn:
-        """End this attempt and ask for the next one; called by the function that the task runs.
+    def retry(self, countdown: Seconds | None = None,
+              exc: BaseException | None = None) -> NoReturn:
+        """End this attempt and request the next one.
 
-        ``retry_on`` and ``ignore_on`` do not matter here. The task has as many attempts as ``retries`` says. In
-        the last one, the call raises the error, and the task fails with it.
+        Only the function that the task runs may call it, in a thread, a coroutine or a process.
+        ``retry_on`` and ``ignore_on`` do not matter here, but ``retries`` does: in the last
+        attempt, the call raises the error, and the task fails with it.
 
-        :param countdown: seconds or a timedelta until the next attempt (default: the pause of the retry policy).
-        :param exc: the error to report if no attempt follows (default: the error that is being handled).
+        :param countdown: seconds or a timedelta until the next attempt (default: the pause of the
+            retry policy).
+        :param exc: the error to report if no attempt follows (default: the error that is being
+            handled).
         :raises TaskCancelledError: the task was asked to stop.
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.
-        :raises TaskRetryError: (a RuntimeError) there is no attempt left, and no error to raise; or the caller
-            is not the function that the task runs.
-
-        In a thread, a coroutine or a process, for the current task only.
+        :raises TaskRetryError: (a RuntimeError) there is no attempt left, and no error to raise; or
+            the caller is not the function that the task runs.
 
         >>> @background_task(retries=2)
         ... def connect():
@@ -76,28 +79,30 @@ class Attempt:
 
             countdown = seconds("countdown", countdown)
         if exc is not None and not isinstance(exc, BaseException):
-            raise InvalidTypeError(f"exc takes an exception, not {shown(exc)}; retry() raises it if no attempt is left")
+            raise InvalidTypeError(f"exc takes an exception, not {shown(exc)}; retry() raises it "
+                                   "if no attempt is left")
         self._check_inside()
         error = sys.exc_info()[1] if exc is None else exc
-        if isinstance(error, RetryRequest):         # of a call before this one, which the function has caught
+        if isinstance(error, RetryRequest):     # of an earlier call; the function has caught it
             error = error.error
         if self.remaining_retries:
             raise RetryRequest(countdown, error)
         if error is None:
-            raise TaskRetryError(f"task {self._label()} asked for another attempt and has none left "
-                                 f"(retries={self._retries}); give it more retries, or retry() an error as exc")
+            raise TaskRetryError(f"task {self._label()} asked for another attempt and has none "
+                                 f"left (retries={self._retries}); give it more retries, or "
+                                 "retry() an error as exc")
         try:
             raise error
         finally:
-            del self, exc, error    # the traceback holds this frame: no cycle through it
+            del self, exc, error    # the traceback refers to this frame, which must not refer to it
 
     def _check_inside(self) -> None:
-        """Raise unless the caller is the function that the task runs, and the task still wants it to run."""
+        """Raise if the caller is not the function that the task runs, or is to stop."""
         self.check_cancelled()
 
 
-class StandIn(Attempt):
-    """The running task in another process than its own, as far as it is known there."""
+class RemoteTaskView(Attempt):
+    """The running task, in the other process in which its function runs."""
 
     __slots__ = ("id", "name", "attempts", "_retries")
 
@@ -113,7 +118,7 @@ class StandIn(Attempt):
 
     @property
     def short_id(self) -> str:
-        """The id's form for messages and screens, such as ``p-17``."""
+        """The form of the id for messages and screens, such as ``p-17``."""
         return short_id(self.id)
 
     def _label(self) -> str:

@@ -1,4 +1,4 @@
-"""A SQLite file that is to have a write-ahead log, while other processes open it at the same moment."""
+"""WAL mode for a SQLite file that several processes open at the same time."""
 from __future__ import annotations
 
 from time import monotonic
@@ -11,13 +11,14 @@ __all__ = ["keep_log"]
 
 
 def keep_log(database: sqlite3.Connection, patience: float) -> None:
-    """Put a file in WAL mode, where it stays.
+    """Put a file in WAL mode, for good.
 
-    Nobody else may be writing at that moment, and unlike all others this statement does not wait for the end of that: here
-    another one does, in its place.
+    No other connection may write at that moment. Unlike others, this statement does not wait for
+    the end of a write. So another statement waits in its place.
 
-    :param patience: seconds in which it is tried again.
-    :raises sqlite3.OperationalError: others were in the file for longer than that, or than the connection waits.
+    :param patience: seconds during which it is tried.
+    :raises sqlite3.OperationalError: other connections used the file for longer than that, or than
+        the timeout of the connection.
     """
     import sqlite3
 
@@ -29,5 +30,5 @@ def keep_log(database: sqlite3.Connection, patience: float) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or monotonic() >= deadline:
                 raise
-        database.execute("BEGIN EXCLUSIVE")         # waits until the others are out, or have done it
+        database.execute("BEGIN EXCLUSIVE")     # waits for the end of the other transactions
         database.execute("ROLLBACK")

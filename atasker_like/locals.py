@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 
 from ._checks import seconds_or_none
-from ._inspect import attribute_of, is_coroutine_function, look_like, name_of
+from ._inspect import attribute_of, copy_metadata, is_coroutine_function, name_of
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, WaitTimeoutError
 
@@ -138,7 +138,7 @@ class Locker:
             finally:
                 self.lock.release()
 
-        look_like(locked, f)
+        copy_metadata(locked, f)
         return locked       # type: ignore[return-value]
 
     def __enter__(self) -> Locker:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from types import MethodType
 
-from .._inspect import address_of, attribute_of, look_like, lookup, name_of
+from .._inspect import address_of, attribute_of, copy_metadata, lookup, name_of
 from ..constants import Priority, TaskType
 from ..errors import TaskPicklingError
 
@@ -129,7 +129,7 @@ class Decorated:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        look_like(self, function)
+        copy_metadata(self, function)
 
     def __get__(self: D, instance: Any, owner: Any = None) -> D:
         bind = attribute_of(type(self._function), "__get__", object)

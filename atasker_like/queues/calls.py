@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import described, has_method, is_coroutine_function, look_like, name_of, shown
+from .._inspect import copy_metadata, described, has_method, is_coroutine_function, name_of, shown
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
@@ -178,7 +178,7 @@ class InitializedCall:
 
 def copy_identity(wrapper: Any, function: Any) -> None:
     """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
-    look_like(wrapper, function)
+    copy_metadata(wrapper, function)
     wrapper.__qualname__ = name_of(function)
 
 

@@ -5,7 +5,7 @@ clients of services are registered as workers are.
 """
 from __future__ import annotations
 
-from .._inspect import attribute_of, takes
+from .._inspect import accepts_keyword, attribute_of
 from .._log import log
 from ..engine.blocking import remaining
 from ..errors import InvalidTypeError
@@ -175,7 +175,7 @@ class SchedulerRegistry:
                if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
             self._stop(scheduler,
-                       {"wait": wait and not loops} if takes(scheduler.stop, "wait") else {})
+                       {"wait": wait and not loops} if accepts_keyword(scheduler.stop, "wait") else {})
         for scheduler, loops in own:
             if loops:
                 from concurrent.futures import wait as wait_for

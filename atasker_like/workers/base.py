@@ -11,7 +11,8 @@ from types import FunctionType
 
 from .._atomics import Token
 from .._checks import count, runs_when_called, seconds
-from .._inspect import attribute_of, is_coroutine_function, misfit, name_of, names_keyword, taken_of
+from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
+                        names_keyword, signature_error)
 from .._log import log
 from ..constants import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD
 from ..engine.blocking import deadline_of, deadline_of_stop
@@ -421,10 +422,10 @@ class BackgroundWorker(ManagedWorker):
         if tt == TT_MP:
             self.supervisor.pool_for(TT_MP).refuse_during_import()
             del given["_worker"]        # it cannot be pickled
-        taken = taken_of(function, (*given, "_task_id"), len(items) + len(args))
+        taken = accepted_keywords(function, (*given, "_task_id"), len(items) + len(args))
         kwargs.update((name, value) for name, value in given.items() if name in taken)
         wants_id = "_task_id" in taken and "_task_id" not in kwargs
-        reason = misfit(function, (*items, *args),
+        reason = signature_error(function, (*items, *args),
                         dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:
             besides = ", besides the item of the queue" if items else ""

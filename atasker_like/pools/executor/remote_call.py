@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 
-from ..._retry import StandIn
+from ..._retry import RemoteTaskView
 from ...engine.current import current_coroutine_task
 from ...engine.result import with_traceback
 from ..process.child import ERROR, NONE, VALUE, _describe, undecorated
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskOutside", "run_here", "run_there"]
 
 
-class TaskOutside(StandIn):
+class TaskOutside(RemoteTaskView):
     """What ``current_task()`` gives in a process of an external executor."""
 
     __slots__ = ()

@@ -32,7 +32,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from ..._inspect import (address_of, lookup, name_of, text_of, traceback_text, type_name_of,
                          why_not_rebuilt)
-from ..._retry import StandIn
+from ..._retry import RemoteTaskView
 from ...errors import RetryRequest, TaskPicklingError, TaskRetryError
 from . import log_relay as relay
 
@@ -219,7 +219,7 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
         raise
 
 
-class TaskInChild(StandIn):
+class TaskInChild(RemoteTaskView):
     """What ``current_task()`` gives in a pool process."""
 
     __slots__ = ("_number", "_server")
