@@ -1,4 +1,4 @@
-"""The words that have numbers: priorities, kinds of task and states of a task.
+"""Named numbers: priorities, kinds of task and states of a task.
 
 Every name is an :class:`enum.IntEnum` member. It equals the plain number that applications have
 stored or written by hand, prints as this number on every Python, and pickles as a plain ``int``.
@@ -34,7 +34,7 @@ class _Number(IntEnum):
         return int.__repr__(self) if _modes.legacy else IntEnum.__repr__(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[type[int], tuple[int]]:
-        # What stores or receives the number need not have this package.
+        # A program that loads the number need not have this package.
         return int, (int(self),)
 
 
@@ -48,7 +48,7 @@ class Priority(_Number):
 
 
 class TaskType(_Number):
-    """Where a task runs: in an event loop, in a pool thread or in a pool process."""
+    """The kinds of task: run in an event loop, in a pool thread or in a pool process."""
 
     COROUTINE = 0
     THREAD = 1

@@ -1,7 +1,7 @@
 """One tree of exceptions, rooted in :class:`SupervisorError`.
 
-Each also derives from the builtin, or from the :mod:`concurrent.futures` error, that a caller would catch
-anyway. A message says what happened, to which task, why, and what to do about it.
+Each also derives from the builtin, or from the :mod:`concurrent.futures` error, that a caller would
+catch anyway. A message says what happened, to which task, why, and what to do about it.
 """
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from concurrent.futures._base import BrokenExecutor, CancelledError
 from queue import Full
 
 try:
-    from _pickle import \
-        PicklingError  # the same class, without loading the pickler written in Python
+    # The same class, without loading the pickler that is written in Python.
+    from _pickle import PicklingError
 except ImportError:
     from pickle import PicklingError
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from typing import Any, Sequence
 
 __all__ = [
-    "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError", "InvalidTypeError",
-    "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError", "WaitDeadlockError", "TaskCancelledError",
-    "ProcessDiedError", "PoolBrokenError", "RemoteError", "RemoteTraceback", "TaskPicklingError",
-    "ExecutionError", "QueueFullError", "InvalidFieldError", "TaskRefusedError", "TaskExecutionError",
-    "ServiceConnectionError", "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
+    "SupervisorError", "SupervisorStoppedError", "SupervisorBusyError", "InvalidArgumentError",
+    "InvalidTypeError", "TaskNotFoundError", "TaskTimeoutError", "WaitTimeoutError",
+    "WaitDeadlockError", "TaskCancelledError", "ProcessDiedError", "PoolBrokenError",
+    "RemoteError", "RemoteTraceback", "TaskPicklingError", "ExecutionError", "QueueFullError",
+    "InvalidFieldError", "TaskRefusedError", "TaskExecutionError", "ServiceConnectionError",
+    "ClosedError", "QueueStateError", "TaskPendingError", "CheckpointError",
     "BackendNotConfiguredError", "ResultBackendError", "ResultNotStoredError", "TaskRetryError",
 ]
 
 
 class SupervisorError(Exception):
-    """The root of everything that this library raises."""
+    """The base class of all errors of this library."""
 
 
 class SupervisorStoppedError(SupervisorError, RuntimeError):
@@ -37,8 +38,11 @@ class SupervisorStoppedError(SupervisorError, RuntimeError):
 
 
 class SupervisorBusyError(SupervisorError, RuntimeError):
-    """A signal handler or a finalizer wants to wait, in a thread that is in the middle of a step of the supervisor; or
-    a worker for itself."""
+    """A wait cannot end, since the waiting thread would have to do the work.
+
+    A signal handler or a finalizer waits in a thread that is inside a critical section of the
+    supervisor, or a worker waits for itself.
+    """
 
 
 class InvalidArgumentError(SupervisorError, ValueError):
@@ -46,26 +50,30 @@ class InvalidArgumentError(SupervisorError, ValueError):
 
 
 class InvalidTypeError(SupervisorError, TypeError):
-    """An argument has the wrong type, or is not known at all."""
+    """An argument has the wrong type, or an unknown name."""
 
 
 class TaskNotFoundError(SupervisorError, LookupError):
-    """No live task has the id that was asked for."""
+    """No live task has the given id."""
 
 
 class TaskTimeoutError(SupervisorError, TimeoutError):
-    """A task ran longer than its ``timeout``. The waiting of a caller ends in :class:`WaitTimeoutError`."""
+    """A task ran longer than its ``timeout``.
+
+    The timeout of a wait raises :class:`WaitTimeoutError`.
+    """
 
 
 class WaitTimeoutError(SupervisorError, TimeoutError):
-    """The caller's own patience ended. The task itself goes on."""
+    """The timeout of a wait has passed. The task itself goes on."""
 
 
 class WaitDeadlockError(SupervisorError, RuntimeError):
-    """A wait that can never end was about to begin: a task waits for itself, tasks wait for each other in a circle, or
-    blocking code waits for a coroutine task in the event loop that this task needs. The message names the tasks.
+    """A wait that cannot end was about to begin. The message names the tasks.
 
-    Waits that something else may still end, such as a timeout, are logged as a warning instead.
+    A task waits for itself, tasks wait for each other in a circle, or blocking code waits for a
+    coroutine task in the event loop that this task needs. If a timeout or another thread may still
+    end the wait, a warning is logged instead.
     """
 
 
@@ -74,13 +82,13 @@ class TaskCancelledError(SupervisorError, CancelledError):
 
 
 class TaskRetryError(SupervisorError, RuntimeError):
-    """A task asked for another attempt with ``retry()``, without an error to report, or outside of its function."""
+    """``retry()`` has no attempt left and no error to raise, or is called outside of the function."""
 
 
 class RetryRequest(BaseException):
-    """Raised by ``retry()`` in the function of a task, for the pool that runs it; never seen outside of both.
+    """Raised by ``retry()`` in the function of a task, for the pool that runs it.
 
-    No Exception: a function that catches every error does not catch this one.
+    It is no Exception: a function that catches every error does not catch it.
     """
 
     def __init__(self, countdown: float | None, error: BaseException | None) -> None:
@@ -89,17 +97,19 @@ class RetryRequest(BaseException):
         self.error = error
 
     def __str__(self) -> str:
-        return "the function of a task asks for another attempt; nothing but its pool may catch this"
+        return ("the function of a task asks for another attempt; nothing but its pool may catch "
+                "this")
 
 
 class ProcessDiedError(SupervisorError, BrokenExecutor):
     """The pool process that was running the task died.
 
-    ``pid`` is its process id, ``exitcode`` what :attr:`multiprocessing.Process.exitcode` says, and ``signal``
-    the number of the signal that ended it, or None.
+    ``pid`` is its process id, ``exitcode`` the value of :attr:`multiprocessing.Process.exitcode`,
+    and ``signal`` the number of the signal that ended it, or None.
     """
 
-    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
+    def __init__(self, message: str, pid: int | None = None,
+                 exitcode: int | None = None) -> None:
         super().__init__(message, pid, exitcode)
         self.message = message
         self.pid = pid
@@ -115,7 +125,7 @@ class PoolBrokenError(SupervisorError, BrokenExecutor):
 
 
 class RemoteTraceback(SupervisorError):
-    """The traceback of a pool process, as text. It is the ``__cause__`` of the error raised here."""
+    """The traceback of a pool process, as text: the ``__cause__`` of the error raised here."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -128,11 +138,12 @@ class RemoteTraceback(SupervisorError):
 class RemoteError(SupervisorError, RuntimeError):
     """An exception of a pool process that could not be rebuilt in this process.
 
-    ``type_name``, ``message`` and ``traceback`` say what it was, as text. ``reason`` says why it could not be
-    rebuilt, and what its class has to define for that.
+    ``type_name``, ``message`` and ``traceback`` describe it, as text. ``reason`` says why it could
+    not be rebuilt, and what its class has to define for that.
     """
 
-    def __init__(self, type_name: str, message: str, traceback: str = "", reason: str = "") -> None:
+    def __init__(self, type_name: str, message: str, traceback: str = "",
+                 reason: str = "") -> None:
         super().__init__(type_name, message, traceback, reason)
         self.type_name = type_name
         self.message = message
@@ -145,7 +156,7 @@ class RemoteError(SupervisorError, RuntimeError):
 
 
 class TaskPicklingError(SupervisorError, PicklingError):
-    """Arguments or a result could not cross to or from a pool process. Only this task is affected."""
+    """The arguments or the result of a task cannot be pickled. Other tasks are not affected."""
 
 
 class ExecutionError(SupervisorError, RuntimeError):
@@ -161,8 +172,10 @@ class QueueFullError(SupervisorError, Full):
 
 
 class InvalidFieldError(SupervisorError, ValueError):
-    """A field of a service's task is missing, unknown or of a wrong type. ``field`` is the way to it, such as
-    ``span.low`` or ``points[3]``."""
+    """A field of a service's task is missing, unknown or of a wrong type.
+
+    ``field`` is the path to it, such as ``span.low`` or ``points[3]``.
+    """
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message, field)
@@ -176,8 +189,9 @@ class InvalidFieldError(SupervisorError, ValueError):
 class TaskRefusedError(SupervisorError, ValueError):
     """A service did not accept a task: its handler will not run.
 
-    ``reason`` is a word: ``invalid`` (its fields), ``unknown`` (its type, or the name of the service), ``busy`` (too many
-    wait; later may do), ``stopped`` (the service takes no more) or ``message`` (what was sent is no request).
+    ``reason`` is a word: ``invalid`` (its fields), ``unknown`` (its type, or the name of the
+    service), ``busy`` (too many tasks wait; try again later), ``stopped`` (the service accepts no
+    more tasks) or ``message`` (the data is no request).
     """
 
     def __init__(self, message: str, reason: str = "message") -> None:
@@ -190,7 +204,7 @@ class TaskRefusedError(SupervisorError, ValueError):
 
 
 class TaskExecutionError(SupervisorError, RuntimeError):
-    """A task that a service accepted has failed there. ``error`` is its TaskResultError."""
+    """A task that a service has accepted failed there. ``error`` is its TaskResultError."""
 
     def __init__(self, error: Any) -> None:
         super().__init__(error)
@@ -206,19 +220,19 @@ class TaskExecutionError(SupervisorError, RuntimeError):
 
 
 class ServiceConnectionError(SupervisorError, ConnectionError):
-    """A service cannot be reached, or went away before it answered."""
+    """A service cannot be reached, or the connection ended before the answer."""
 
 
 class ClosedError(SupervisorError, RuntimeError):
-    """A queue that takes no more tasks was given one. The function will not run."""
+    """A task was submitted to a closed queue. The function will not run."""
 
 
 class QueueStateError(SupervisorError, RuntimeError):
-    """A queue was asked for something that does not go with what it is doing: a run inside a run, for example."""
+    """A queue cannot do this in its present state: start a run inside a run, for example."""
 
 
 class TaskPendingError(SupervisorError, RuntimeError):
-    """A handle was asked for the result of a task that has not ended."""
+    """The result of a task was read from a handle before the task has ended."""
 
 
 class CheckpointError(SupervisorError, OSError):
@@ -230,18 +244,21 @@ class CheckpointError(SupervisorError, OSError):
         self.filename = filename
 
     def __str__(self) -> str:
-        return self.message         # an OSError with a file's name would speak of an errno
+        return self.message         # an OSError with the name of a file would show an errno
 
     def __reduce__(self) -> Any:
         return type(self), (self.message, self.filename)
 
 
 class BackendNotConfiguredError(SupervisorError, RuntimeError):
-    """A result was asked for by its id, and there is no backend that could have kept it."""
+    """A result was requested by the id of its task, and no backend is set that could keep it."""
 
 
 class ResultBackendError(SupervisorError, OSError):
-    """The store of a backend cannot be read or written. Tasks are not affected. The cause is chained."""
+    """The store of a backend cannot be read or written. Tasks are not affected.
+
+    The cause is chained.
+    """
 
 
 class ResultNotStoredError(SupervisorError, ValueError):

@@ -1,7 +1,7 @@
-"""TaskOptions: what may be asked of a task beside its function and arguments.
+"""TaskOptions: the options of a task beside its function and arguments.
 
-Options are checked once, when they are written down; from there on they are frozen, shared by all the calls
-of a function, and cost a call nothing. Merging happens here and nowhere else.
+Options are checked once, when they are made. They are frozen then, and shared by all calls of a
+function, so that they cost a call nothing. They are merged here and nowhere else.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "metadata": None,
 }
 
-#: Seconds, some thirty years: a pause that grows beyond all bounds.
+#: The longest pause in seconds, some thirty years.
 _LONGEST = 1e9
 
 #: Options that take any object, which need not be comparable.
@@ -51,7 +51,7 @@ _BACKOFFS = ("fixed", "linear", "exponential")
 
 
 def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeError:
-    """The error for an option that does not exist; it names the nearest one that does."""
+    """Return the error for an option that does not exist; it names the nearest one that does."""
     from difflib import get_close_matches
 
     names = sorted(known)
@@ -63,7 +63,8 @@ def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeEr
 def check_unknown(owner: type, unknown: Iterable[str], known: Iterable[str]) -> None:
     """Refuse options that a class of this package does not know.
 
-    A class of the application may have read them before it passed them on: the log has a line at DEBUG then.
+    A class of the application may pass on options that it has read itself. They are ignored, with a
+    line at DEBUG.
 
     :raises InvalidTypeError: (a TypeError) names the nearest option that exists.
     """
@@ -80,7 +81,8 @@ def _errors(name: str, value: Any) -> tuple[type[BaseException] | str, ...]:
         if isinstance(member, str):
             _check_name(name, member)
         elif not _is_error(member):
-            raise InvalidTypeError(f"{name} takes an exception class, its name, or several of them, not {shown(member)}")
+            raise InvalidTypeError(f"{name} takes an exception class, its name, or several of "
+                                   f"them, not {shown(member)}")
     return tuple(members)
 
 
@@ -89,20 +91,21 @@ def _is_error(thing: Any) -> bool:
 
 
 def _check_name(option: str, name: str) -> None:
-    """Refuse a text that cannot be the name of an exception, as far as that is known by now."""
+    """Refuse a text that cannot be the name of an exception, as far as that is known now."""
     if not all(part.isidentifier() for part in name.split(".")):
-        raise InvalidArgumentError(f"{option} takes the name of an exception, such as 'ValueError' or "
-                                   f"'package.module.Error', not {name!r}")
+        raise InvalidArgumentError(f"{option} takes the name of an exception, such as 'ValueError' "
+                                   f"or 'package.module.Error', not {name!r}")
     known, found = _find(name)
     if known and not _is_error(found):
-        raise InvalidArgumentError(f"{option} names {name!r}, which is no exception" if found is not None else
-                                   f"{option} names {name!r}, and that module has no such exception")
+        raise InvalidArgumentError(
+            f"{option} names {name!r}, which is no exception" if found is not None
+            else f"{option} names {name!r}, and that module has no such exception")
 
 
 def _find(name: str) -> tuple[bool, Any]:
-    """Return whether the module of a name is there, and the thing itself. Nothing is imported for it.
+    """Return True and the object of a name, if its module is loaded; else False and None.
 
-    A name without a module is a builtin, or that of any class: then the module is not known.
+    A name without a module is a builtin, or that of a class of any module.
     """
     module, _, attribute = name.rpartition(".")
     if not module:
@@ -118,10 +121,10 @@ def _is_one_of(error: BaseException, members: Iterable[type[BaseException] | str
 
 
 def _is_named(error: BaseException, name: str) -> bool:
-    """Return True if a class of the error has this name, with its module or without."""
+    """Return True if a class of the error has this name, with or without its module."""
     _, found = _find(name)
     if _is_error(found):
-        if isinstance(error, found):            # also by another name than that of its definition
+        if isinstance(error, found):        # the name may be another one than in the definition
             return True
         if "." in name:
             return False
@@ -134,25 +137,26 @@ def _is_named(error: BaseException, name: str) -> bool:
 class TaskOptions:
     """Options of a task, frozen.
 
-    :param priority: any integer, lower runs first; None is the default of the place it is submitted to.
+    :param priority: any integer, lower runs first (default: None, that of the pool or queue).
     :param delay: seconds from submission until the task may start.
     :param run_at: the same as a point in time, in epoch seconds; not together with ``delay``.
     :param timeout: seconds that one run may take, counted from its start.
-    :param retries: how many more runs a failing task gets.
-    :param retry_delay: seconds before the first of them.
-    :param backoff: how the delay grows: ``'fixed'``, ``'linear'``, ``'exponential'`` (doubles), or a number
-        above 0 by which it is multiplied after each run (1, the default, is fixed).
+    :param retries: the number of further runs after a failure (default: 0).
+    :param retry_delay: seconds before the first of them (default: 0).
+    :param backoff: how the delay grows: ``'fixed'``, ``'linear'``, ``'exponential'`` (doubles), or
+        a number above 0 by which it is multiplied after each run (default: 1).
     :param max_retry_delay: seconds that no delay exceeds.
-    :param jitter: a share between 0 and 1: each delay is changed at random by up to this share of it.
-    :param retry_on: exceptions that are worth another attempt: classes, or names such as ``'ValueError'`` and
-        ``'package.module.Error'`` (default: ``Exception``). A name without a module is that of any class.
-    :param ignore_on: exceptions that are not, even if ``retry_on`` has them.
-    :param name: shown in logs and screens; the function's qualified name unless told.
+    :param jitter: a share between 0 and 1: each delay is changed at random by up to this share.
+    :param retry_on: exceptions after which the task is retried: classes, or names such as
+        ``'ValueError'`` and ``'package.module.Error'`` (default: ``Exception``). A name without a
+        module is that of any class.
+    :param ignore_on: exceptions after which it is not, even if ``retry_on`` has them.
+    :param name: shown in logs and screens (default: the function's qualified name).
     :param group_id: any hashable value by which results can be grouped.
-    :param must_complete: a queue that gives up still finishes this task.
+    :param must_complete: a queue that aborts still finishes this task.
     :param detached: a queue's summary leaves this task out.
-    :param ignore_result: a result backend, if there is one, does not keep the result.
-    :param metadata: any object of the caller's own; handles and results give it back.
+    :param ignore_result: no result backend keeps the result.
+    :param metadata: any object of the caller's own; handles and results have it.
     :raises InvalidTypeError: (a TypeError) for an unknown option or a value of a wrong type.
     :raises InvalidArgumentError: (a ValueError) for an impossible value or a conflict.
 
@@ -222,13 +226,14 @@ class TaskOptions:
         hashable("group_id", self.group_id)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed copy")
+        raise AttributeError(f"TaskOptions do not change; use replace({name}=...) for a changed "
+                             "copy")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("TaskOptions do not change; use replace() for a changed copy")
 
     def replace(self, **changes: Any) -> TaskOptions:
-        """Return a copy with some options changed. The same errors as the constructor's."""
+        """Return a copy with some options changed. Errors as the constructor's."""
         if not changes:
             return self
         return type(self)(**{**self.as_dict(), **changes})
@@ -238,14 +243,14 @@ class TaskOptions:
         return {name: getattr(self, name) for name in _DEFAULTS}
 
     def wants_retry(self, error: BaseException, attempts: int) -> bool:
-        """Say whether a task that failed with this error, after so many runs, gets another one."""
+        """Return True if a task that failed with an error after some runs gets another run."""
         if attempts > self.retries:
             return False
         return (type(error) is RetryRequest
                 or _is_one_of(error, self.retry_on) and not _is_one_of(error, self.ignore_on))
 
     def retry_pause(self, attempts: int) -> float:
-        """Return the seconds to wait after so many failed runs (1 after the first)."""
+        """Return the seconds to wait after a number of failed runs (1 after the first)."""
         pause = float(self.retry_delay)
         if pause:
             try:
@@ -288,12 +293,12 @@ def _rebuild(options: dict[str, Any]) -> TaskOptions:
     return TaskOptions(**options)
 
 
-#: What may happen to a submission to a pool or a lane that is full.
+#: What a submission to a full pool or lane meets.
 ON_FULL = ("block", "raise", "drop")
 
 
 def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
-    """Return the settings of a :class:`Lane`, when all are right.
+    """Check the settings of a :class:`Lane`, and return them.
 
     :raises InvalidTypeError: (a TypeError) a setting has the wrong type, or does not exist.
     :raises InvalidArgumentError: (a ValueError) a setting has an impossible value.
@@ -308,8 +313,9 @@ def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
                 rate(f"rate of lane {lane!r}", value)
         elif name == "on_full":
             if value not in ON_FULL:
-                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of {', '.join(map(repr, ON_FULL))}, "
-                                           f"not {shown(value)}")
+                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of "
+                                           f"{', '.join(map(repr, ON_FULL))}, not {shown(value)}")
         else:
-            raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"), f"lane {lane!r}")
+            raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"),
+                                 f"lane {lane!r}")
     return settings
