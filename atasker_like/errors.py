@@ -82,7 +82,7 @@ class TaskCancelledError(SupervisorError, CancelledError):
 
 
 class TaskRetryError(SupervisorError, RuntimeError):
-    """``retry()`` has no attempt left and no error to raise, or is called outside of the function."""
+    """``retry()`` has no attempt left and no error, or is called outside of the function."""
 
 
 class RetryRequest(BaseException):
