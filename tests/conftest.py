@@ -11,6 +11,8 @@ import pytest
 import atasker_like
 from atasker_like import TaskSupervisor
 
+from .support.internals import manager, parts
+
 #: Seconds that a test waits for anything at most; none of these waits ends by time in a run that passes.
 PATIENCE = 10
 
@@ -127,9 +129,9 @@ def _empty_the_singleton():
     singleton = atasker_like.task_supervisor
     if singleton.started is not None:
         singleton.stop(wait=PATIENCE, cancel_tasks=True)
-        pool = singleton._supervisor_parts.pools.processes
+        pool = manager(singleton).processes
         if hasattr(pool, "min_size"):       # the test has asked for processes ahead of tasks
-            pool.min_size = singleton._supervisor_parts.processes.sizes["min_size"] = 0
+            pool.min_size = parts(singleton).processes.sizes["min_size"] = 0
             pool.start_method, pool.forks_from_template = None, False
         singleton.start()
 

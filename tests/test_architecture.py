@@ -186,16 +186,13 @@ MOST_COLUMNS = 100
 #: once all are 0, flake8 takes over: E127 to E129 and E501 leave setup.cfg, and this table and its test go.
 TOO_LONG = {
     "demo": 55,
-    "engine": 263,
-    "pools": 580,
-    "queues": 340,
-    "results": 236,
-    "service": 275,
-    "supervisor": 66,
-    "workers": 226,
-    "files": 398,       # those that are in no part
+    "engine": 230,
+    "pools": 568,
+    "queues": 334,
+    "workers": 1,
+    "files": 95,       # those that are in no part
     "docs": 12,
-    "tests": 2405,
+    "tests": 1949,
 }
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}

@@ -166,7 +166,7 @@ class Marks:
                 self._log("mark_task_completed", task)
 
     def ended(self, task: Task[Any]) -> None:
-        """Mark the end of a started task that was cancelled or timed out; see ``TaskSpec.hooks``."""
+        """Mark the end of a started task that was cancelled or timed out."""
         if not self._ends or not task._has_started() or getattr(task._extra, "marked", False):
             return
         # Otherwise the application itself has declared the task completed.

@@ -174,8 +174,8 @@ class SchedulerRegistry:
         own = [(scheduler, loops) for scheduler, loops in self.items()
                if not issubclass(type(scheduler), ManagedWorker)]
         for scheduler, loops in own:
-            self._stop(scheduler,
-                       {"wait": wait and not loops} if accepts_keyword(scheduler.stop, "wait") else {})
+            has_wait = accepts_keyword(scheduler.stop, "wait")
+            self._stop(scheduler, {"wait": wait and not loops} if has_wait else {})
         for scheduler, loops in own:
             if loops:
                 from concurrent.futures import wait as wait_for

@@ -185,8 +185,8 @@ class Shutdown:
         cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()])
         abandoned = self._pools.threads.give_up()
         if abandoned:
-            log.warning("supervisor %s stopped: %d thread(s) still run and are abandoned (tasks %s)",
-                        self._state.supervisor_id, len(abandoned),
+            log.warning("supervisor %s stopped: %d thread(s) still run and are abandoned "
+                        "(tasks %s)", self._state.supervisor_id, len(abandoned),
                         ", ".join(map(short_id, abandoned)))
 
     def reset_after_fork(self) -> None:

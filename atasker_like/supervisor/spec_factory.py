@@ -139,7 +139,7 @@ class SpecFactory:
             task._more().task_id = task_id
             if wants_id:
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
-        return task if spec.pool.submit(task) is None else task     # type: ignore[func-returns-value]
+        return task if spec.pool.submit(task) is None else task  # type: ignore[func-returns-value]
 
     # -- lanes ---------------------------------------------------------------------------------
 

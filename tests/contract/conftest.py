@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import PATIENCE
 
+from ..support.internals import manager
 from .functions import Gate
 from .kinds import EXECUTORS, Kind
 
@@ -119,7 +120,7 @@ class Clock:
 
     def __init__(self, supervisor):
         self.now = 1000.0
-        self._timer = supervisor._supervisor_parts.pools.timer
+        self._timer = manager(supervisor).timer
         self._timer.clock = self
 
     def __call__(self):

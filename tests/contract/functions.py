@@ -10,6 +10,8 @@ import time
 
 from atasker_like import current_task, report_progress
 
+from ..support.internals import manager
+
 
 class Gate:
     """Holds tasks, in whatever thread or process they run, until the test opens it.
@@ -484,5 +486,5 @@ def configure_ahead():
 
     supervisor = TaskSupervisor()
     supervisor.set_mp_pool(pool_size=2, min_size=2)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     return pool.process_count(), pool._starting

@@ -5,6 +5,7 @@ from functools import wraps
 
 from atasker_like import TASK_NORMAL, TT_COROUTINE, TT_MP, TT_THREAD, background_task
 
+from ..support.internals import parts
 from . import functions
 
 #: Functions that would block a loop have a twin of their own.
@@ -55,7 +56,7 @@ def end_executor(executor):
 
 def use_template(supervisor):
     """Have a template process fork the pool processes, as it does for legacy programs."""
-    pool = supervisor._supervisor_parts.processes.pool()
+    pool = parts(supervisor).processes.pool()
     pool.start_method = "fork"
     pool.forks_from_template = True
 

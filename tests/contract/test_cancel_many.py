@@ -7,6 +7,7 @@ from atasker_like import TT_MP, Lane, background_task
 from atasker_like.pools.base import cancel_many
 from tests.support.interruptions import at_line, interrupt
 
+from ..support.internals import manager
 from . import functions as f
 
 PATIENCE = 20
@@ -80,7 +81,8 @@ def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor,
     submitted = []
     submitter = threading.Thread(target=lambda: submitted.append(bind()), daemon=True)
     submitter.start()
-    outside = (lambda: lane.outside) if lane is not None else (lambda: supervisor._supervisor_parts.pools.threads._outside)
+    outside = ((lambda: lane.outside) if lane is not None
+               else (lambda: manager(supervisor).threads._outside))
     while not outside():
         pass
     assert cancel(waiting)

@@ -18,6 +18,7 @@ from tests.support.gates import Hold
 from tests.support.threads import FREE_THREADED, wait_for
 
 from ..conftest import _children
+from ..support.internals import parts
 
 
 class Dropped:
@@ -324,7 +325,7 @@ def test_supervisor_that_could_not_be_made_raises_no_other_error(monkeypatch):
 
 def test_part_of_a_supervisor_that_is_gone_refuses_tasks():
     def use(supervisor):
-        return supervisor._supervisor_parts.back.ensure_started
+        return parts(supervisor).back.ensure_started
 
     dropped = Dropped(use)
     dropped.wait()

@@ -15,6 +15,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError
 from tests.support.gates import Hold
 from tests.support.threads import wait_for
 
+from ..support.internals import manager, parts
 from . import functions as f
 from .kinds import EXECUTORS, Kind, end_executor
 
@@ -168,7 +169,7 @@ def test_functions_that_were_decorated_before_go_to_the_executor(supervisor, man
     early = background_task(f.add, tt=TT_MP, supervisor=supervisor)
     assert supervisor.mp_pool is manual
     supervisor.mp_pool = None
-    own = supervisor._supervisor_parts.pools.processes
+    own = manager(supervisor).processes
     middle = background_task(f.add, tt=TT_MP, supervisor=supervisor, priority=TASK_HIGH)
     supervisor.mp_pool = manual
     tasks = [early(1), middle(2), *[task for task in [early.options(timeout=60)(3)]]]
@@ -177,7 +178,7 @@ def test_functions_that_were_decorated_before_go_to_the_executor(supervisor, man
     assert wait_completed(tasks, PATIENCE) == [1, 2, 3]
     assert list(results) == [4, 5]
     assert own.process_count() == 0
-    assert {task.id[:20] for task in tasks} == {supervisor._supervisor_parts.pools.processes.registry.prefix}
+    assert {task.id[:20] for task in tasks} == {manager(supervisor).processes.registry.prefix}
 
 
 def test_the_own_pool_comes_back(supervisor):
@@ -235,7 +236,8 @@ def test_a_reserve_is_for_the_more_urgent(supervisor, manual, put):
 
 
 def test_the_executor_is_called_with_no_lock_held(supervisor, manual, put):
-    manual.locks = [pool.lock for pool in supervisor._supervisor_parts.pools.by_kind.values()] + [supervisor._supervisor_parts.state.lock]
+    manual.locks = [pool.lock for pool in manager(supervisor).by_kind.values()]
+    manual.locks.append(parts(supervisor).state.lock)
     task = put(f.add, 1)
     manual.wait()
     waiting = put(f.add, 2)
@@ -246,7 +248,7 @@ def test_the_executor_is_called_with_no_lock_held(supervisor, manual, put):
 
 
 def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
-    pool, hold = supervisor._supervisor_parts.pools.processes, Hold()
+    pool, hold = manager(supervisor).processes, Hold()
     give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
     task = put(f.add, 1, timeout=50)
     hold.reached()
@@ -259,7 +261,7 @@ def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
 
 
 def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
-    pool, hold = supervisor._supervisor_parts.pools.processes, Hold()
+    pool, hold = manager(supervisor).processes, Hold()
     give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
     supervisor.set_mp_pool(pool_size=3)
     cancelled, marked, goes_on = (put(f.add, number) for number in range(3))
@@ -361,8 +363,8 @@ def test_a_call_that_the_executor_has_not_begun_is_cancelled(supervisor, manual,
 def test_a_call_that_runs_is_not_cancelled_and_that_is_said(supervisor, manual, put, caplog):
     task = put(f.add, 1)
     manual.wait()
-    supervisor._supervisor_parts.pools.processes.lock.acquire()        # the giver has noted what the executor gave it
-    supervisor._supervisor_parts.pools.processes.lock.release()
+    manager(supervisor).processes.lock.acquire()     # the giver has noted what the executor gave it
+    manager(supervisor).processes.lock.release()
     manual.begin(0)
     for _ in range(2):
         assert task.cancel()
@@ -386,7 +388,8 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
     task = put(f.add, 1, timeout=50, name="endless")
     manual.wait()
     manual.begin(0)
-    supervisor._supervisor_parts.pools.processes._expired(task, supervisor._supervisor_parts.pools.processes.timeouts.deadline_of(task))     # as the timer does
+    pool = manager(supervisor).processes
+    pool._expired(task, pool.timeouts.deadline_of(task))        # as the timer does
     with pytest.raises(TaskTimeoutError, match="endless.*50 s.*Manual cannot end a call that runs.*its result is dropped"):
         task.value(PATIENCE)
     waits = put(f.add, 2)
@@ -404,7 +407,8 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
 def test_a_timeout_frees_the_place_of_a_call_that_had_not_begun(supervisor, manual, put):
     task = put(f.add, 1, timeout=50)
     manual.wait()
-    supervisor._supervisor_parts.pools.processes._expired(task, supervisor._supervisor_parts.pools.processes.timeouts.deadline_of(task))
+    pool = manager(supervisor).processes
+    pool._expired(task, pool.timeouts.deadline_of(task))
     assert type(task.exception(PATIENCE)) is TaskTimeoutError
     after = put(f.add, 2)
     manual.wait()
@@ -417,7 +421,7 @@ def test_a_timeout_is_retried_in_another_place(supervisor, manual, put):
     task = put(f.succeed_at, 2, timeout=5, retries=1)
     manual.wait()
     manual.begin(0)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     pool._expired(task, pool.timeouts.deadline_of(task))      # as the timer does
     manual.wait()
     manual.run(0)                               # the first attempt comes back, late
@@ -450,7 +454,7 @@ def test_retries_go_to_the_executor_that_follows(supervisor, manual, put):
     task = put(f.add, 5, retries=1, retry_delay=60)
     wait_for(lambda: task.status == 2, "the first attempt fails")
     supervisor.mp_pool = other = Manual(1)
-    supervisor._supervisor_parts.pools.processes._due(task)            # as the timer does
+    manager(supervisor).processes._due(task)            # as the timer does
     other.wait()
     other.run(0)
     assert task.value(PATIENCE) == 5

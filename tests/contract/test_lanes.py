@@ -8,6 +8,7 @@ from atasker_like import (TT_COROUTINE, TT_MP, TT_THREAD, InvalidArgumentError, 
                           Lane, ProcessDiedError, QueueFullError, TaskOptions, TaskTimeoutError,
                           background_task, wait_completed)
 
+from ..support.internals import manager
 from . import functions as f
 
 EXECUTOR = ("PPE", "TPE", "Pool")
@@ -405,10 +406,10 @@ def test_a_lane_that_nobody_knows_is_gone(supervisor):
 
     bound = background_task(f.give, supervisor=supervisor, lane=Lane("of nobody"))
     assert bound(1).value(20) == 1
-    assert len(supervisor._supervisor_parts.pools.threads.admission.lanes) == 1
+    assert len(manager(supervisor).threads.admission.lanes) == 1
     del bound
     gc.collect()
-    assert len(supervisor._supervisor_parts.pools.threads.admission.lanes) == 0
+    assert len(manager(supervisor).threads.admission.lanes) == 0
 
 
 def test_waiting_in_a_lane_is_no_late_start(supervisor, caplog):
@@ -474,7 +475,7 @@ def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_sup
 
     def recount():
         assert begun.wait(20)
-        pool = supervisor._supervisor_parts.pools.threads
+        pool = manager(supervisor).threads
         with pool.lock:
             chores = pool._repair(set())        # as after an interrupt
             counted.append(lane.running)

@@ -15,6 +15,7 @@ from atasker_like import (PoolBrokenError, ProcessDiedError, RemoteError, Remote
 from tests.support.scripts import without_late
 from tests.support.threads import wait_for
 
+from ..support.internals import manager
 from . import functions as f
 
 MEGABYTES_5 = 5 * 1024 * 1024
@@ -340,11 +341,12 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
     enter._spec.cost = 1e-6
     tasks = [enter(stay)]
     stay.wait_entered()
-    process.supervisor._supervisor_parts.pools.processes._unfed = 1 << 20      # the next submitter looks whether a process runs low
+    pool = manager(process.supervisor).processes
+    pool._unfed = 1 << 20       # the next submitter looks whether a process runs low
     tasks.append(enter(stay))                           # so this one is sent behind the first, a second process begins
     start.wait_entered()
     tasks.append(enter(stay))                           # and this one waits for it
-    assert [len(member.inflight) for member in process.supervisor._supervisor_parts.pools.processes._processes] == [2, 0]
+    assert [len(member.inflight) for member in pool._processes] == [2, 0]
     start.open()
     stay.wait_entered(2)                                # each of three runs in a process of its own
     stay.open()
@@ -467,7 +469,7 @@ def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(proc
         processes.supervisor.set_mp_pool(pool_size=2, min_size=2, start_method=processes.start_method)
     else:
         processes.set_places(2)
-    pool = processes.supervisor._supervisor_parts.pools.processes
+    pool = manager(processes.supervisor).processes
     wait_for(lambda: len(pool._idle) == 2, "two processes that are ready")
     assert not processes.supervisor.is_active
     pids = set(processes.supervisor.mp_pool.pids())
@@ -477,7 +479,7 @@ def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(proc
 
 def test_processes_started_ahead_end_with_a_supervisor_that_was_never_started(processes):
     processes.supervisor.set_mp_pool(pool_size=1, min_size=1, start_method=processes.start_method)
-    pool = processes.supervisor._supervisor_parts.pools.processes
+    pool = manager(processes.supervisor).processes
     wait_for(lambda: pool._idle, "a process that is ready")
     assert processes.supervisor.stop(wait=10).complete
     assert pool.process_count() == 0
@@ -486,7 +488,7 @@ def test_processes_started_ahead_end_with_a_supervisor_that_was_never_started(pr
 def test_pool_without_min_size_starts_no_process_ahead(process):
     process.supervisor.set_mp_pool(pool_size=2)
     process.supervisor.start()
-    assert process.supervisor._supervisor_parts.pools.processes.process_count() == 0
+    assert manager(process.supervisor).processes.process_count() == 0
 
 
 def test_pool_process_that_configures_a_pool_starts_none_ahead(process):

@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
+from ..support.internals import parts
 from . import work
 from .staging import Log, Program, Refusing, attempt, within
 
@@ -282,7 +283,7 @@ def descriptors_closed(scene):
     for gate in gates:
         victims = [scene.submit(work.enter, gate) for _ in range(2)]
         scene.arrived(gate, 2)
-        pool = scene.native._supervisor_parts.processes.pool()
+        pool = parts(scene.native).processes.pool()
         with pool.lock:             # nothing is opened meanwhile
             for number in sorted(_open_numbers() - before | _numbers_of_multiprocessing()):
                 with suppress(OSError):     # its process has ended, and the pool has closed it

@@ -5,6 +5,7 @@ import struct
 import termios
 import threading
 
+from ..support.internals import manager
 from . import work
 
 MEGABYTES_64 = 64 << 20
@@ -88,7 +89,7 @@ def killed_after_the_result(scene):
     from atasker_like.pools.process import child
 
     scene.open(size=1)
-    pool = scene.native._supervisor_parts.pools.processes
+    pool = manager(scene.native).processes
     reader = HeldReader(pool)
     for size in (10, 30_000, 300_000):
         (pid,) = scene.census()

@@ -2,6 +2,7 @@
 import threading
 from time import monotonic
 
+from ..support.internals import manager
 from . import work
 
 
@@ -16,7 +17,7 @@ class Clock:
     @classmethod
     def of(cls, supervisor):
         """Give a supervisor such a clock, or return the one that it has: it must never go back."""
-        timer = supervisor._supervisor_parts.pools.timer
+        timer = manager(supervisor).timer
         if not isinstance(timer.clock, cls):
             timer.clock = cls(timer)
         return timer.clock

@@ -4,6 +4,7 @@ import sys
 import threading
 from time import monotonic
 
+from ..support.internals import manager
 from . import work
 from .staging import Log, bind, enter, rounds, within
 
@@ -60,7 +61,7 @@ def _finishers(scene, handle, gate):
     """The ends of a running task, as calls: it returns, it is cancelled, its timeout comes, it is declared done."""
     supervisor = scene.native
     return {"return": gate.open, "cancel": handle.native.cancel,
-            "timeout": lambda: supervisor.clock.forward(supervisor._supervisor_parts.pools.timer, 2 * TIMEOUT),
+            "timeout": lambda: supervisor.clock.forward(manager(supervisor).timer, 2 * TIMEOUT),
             "complete": handle.native.mark_completed}
 
 
@@ -85,7 +86,7 @@ def ends_in_every_order(scene):
     from tests.support.threads import join, later
 
     _with_clock(scene, threads=1)
-    lock, timer = scene.native._supervisor_parts.pools.threads.lock, scene.native._supervisor_parts.pools.timer
+    lock, timer = manager(scene.native).threads.lock, manager(scene.native).timer
     function = bind(scene, timeout=TIMEOUT)
     for order in itertools.permutations(("return", "cancel", "timeout")):
         gate = scene.gate()
@@ -129,7 +130,7 @@ def ends_of_processes_in_every_order(scene):
     from tests.support.threads import join, later
 
     _with_clock(scene, size=1)
-    pool, timer = scene.native._supervisor_parts.pools.processes, scene.native._supervisor_parts.pools.timer
+    pool, timer = manager(scene.native).processes, manager(scene.native).timer
     function = bind(scene, "process", timeout=TIMEOUT)
     for order in itertools.permutations(("return", "cancel", "timeout")):
         scene.succeeded(*scene.good(2))

@@ -9,6 +9,7 @@ import signal
 import sys
 from contextlib import suppress
 
+from ..support.internals import manager, parts
 from .oracle import CANCELLED, FAILED, SUCCEEDED
 
 
@@ -88,7 +89,7 @@ class Side:
 def start_method(supervisor, method):
     """Return what set_mp_pool() takes for the start method of a case."""
     if method == "template":
-        pool = supervisor._supervisor_parts.processes.pool()
+        pool = parts(supervisor).processes.pool()
         pool.start_method, pool.forks_from_template = "fork", True
         return "fork"
     return None if method == "-" else method
@@ -126,7 +127,7 @@ class Ours(Side):
             self.native.create_mp_pool(size, context=method, **like_a_pool)
 
     def state(self):
-        pool = self.native._supervisor_parts.pools.processes
+        pool = manager(self.native).processes
         with pool.lock:
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
                 pool._starting, pool._start_running, pool._pausing, pool.admission.active, pool.admission.waiting,

@@ -16,6 +16,7 @@ from tests.support.scripts import lines
 from tests.support.sources import sources
 from tests.support.threads import Tally, join, later, started, wait_for
 
+from ..support.internals import manager
 from . import functions
 
 
@@ -27,8 +28,9 @@ def finishers(supervisor, task):
     """The ways in which a running thread task can be ended from outside, each with what it leaves behind."""
     return {
         "mark_completed": (task.mark_completed, ("succeeded", None, None)),
-        "timeout": (lambda: supervisor.clock.forward(supervisor._supervisor_parts.pools.timer), ("failed", None, TaskTimeoutError)),
-        "give up": (supervisor._supervisor_parts.pools.threads.give_up, ("cancelled", None, None)),
+        "timeout": (lambda: supervisor.clock.forward(manager(supervisor).timer),
+                    ("failed", None, TaskTimeoutError)),
+        "give up": (manager(supervisor).threads.give_up, ("cancelled", None, None)),
     }
 
 
@@ -44,7 +46,7 @@ def state_of(task):
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout", "give up"])
 def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending):
     supervisor = make()
-    lock = supervisor._supervisor_parts.pools.threads.lock
+    lock = manager(supervisor).threads.lock
     thread = pool_thread(supervisor)
 
     def run():
@@ -66,8 +68,8 @@ def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending)
     held.go()
     again = supervisor.put_task(len, ("four",))
     assert again.value(PATIENCE) == 4
-    supervisor._supervisor_parts.pools.threads.lock.acquire()      # whatever the late thread had to do, it has done
-    supervisor._supervisor_parts.pools.threads.lock.release()
+    manager(supervisor).threads.lock.acquire()      # whatever the late thread had to do, it has done
+    manager(supervisor).threads.lock.release()
     assert state_of(task) == expected
     assert task.mark_completed() is False and task.cancel() is False
     tally.settle([task])
@@ -79,7 +81,7 @@ class _Counted:
     """Stands for the first task of pool_thread() in the oracle."""
 
     def __init__(self, supervisor):
-        self._spec = type("Spec", (), {"pool": supervisor._supervisor_parts.pools.threads})
+        self._spec = type("Spec", (), {"pool": manager(supervisor).threads})
         self.state = "succeeded"
 
     def done(self):
@@ -89,21 +91,21 @@ class _Counted:
 @pytest.mark.parametrize("finisher", ["mark_completed", "timeout"])
 def test_who_comes_after_the_function_has_returned_loses(make, finisher):
     supervisor = make()
-    lock = supervisor._supervisor_parts.pools.threads.lock
+    lock = manager(supervisor).threads.lock
     gate = Hold()
     task = background_task(lambda: (gate(), "first")[1], supervisor=supervisor, timeout=1000)()
     tally = Tally()
     tally.watch(task)
     gate.reached()
     if finisher == "timeout":
-        late = supervisor._supervisor_parts.pools.timer._thread
+        late = manager(supervisor).timer._thread
         held = lock.hold_before(late)
-        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+        supervisor.clock.forward(manager(supervisor).timer)
         held.reached()
         gate.go()
         assert task.value(PATIENCE) == "first"
         held.go()
-        supervisor._supervisor_parts.pools.timer.stop()            # the call of the timer has been made
+        manager(supervisor).timer.stop()            # the call of the timer has been made
     else:
         late = later(task.mark_completed)
         held = lock.hold_before(late)
@@ -153,7 +155,7 @@ def test_a_task_withdrawn_from_the_queue_never_runs(make):
 def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
     """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one end."""
     supervisor = make(processes=1)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     path = str(tmp_path / "notes")
     noted = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     first = noted(path, "first")
@@ -233,7 +235,7 @@ def test_only_one_method_changes_the_state():
 def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
     """Threads: the accounts are looked at each time that the pool's lock is about to be let go."""
     supervisor = make(pool_size=2, reserve_normal=1)
-    pool = supervisor._supervisor_parts.pools.threads
+    pool = manager(supervisor).threads
     wrong = []
 
     def look():
@@ -278,7 +280,7 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
 @pytest.mark.slow
 def test_a_process_task_is_in_one_place_whenever_the_lock_is_free(make):
     supervisor = make(processes=2)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     wrong = []
 
     def look():

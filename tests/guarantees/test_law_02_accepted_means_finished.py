@@ -17,6 +17,7 @@ from tests.support.internals import check_oracle, warm
 from tests.support.scripts import lines, run_script, stop_process
 from tests.support.threads import Tally, join, later, started, wait_for
 
+from ..support.internals import manager
 from . import functions
 
 
@@ -41,7 +42,7 @@ def test_a_stop_that_comes_first_refuses_and_the_function_never_runs(make, way):
     supervisor, ran = make(), []
     supervisor.start()
     submit = later(submissions(supervisor, ran)[way])
-    held = supervisor._supervisor_parts.pools.threads.lock.hold_before(submit)
+    held = manager(supervisor).threads.lock.hold_before(submit)
     submit.begin()
     held.reached()              # it is on its way in, and the whole stop overtakes it
     supervisor.stop(wait=PATIENCE)
@@ -49,7 +50,7 @@ def test_a_stop_that_comes_first_refuses_and_the_function_never_runs(make, way):
     assert isinstance(join(submit), SupervisorStoppedError)
     assert not ran
     check_oracle(supervisor, [])
-    assert not supervisor._supervisor_parts.pools.timer._heap and not supervisor._supervisor_parts.pools.timer._inbox
+    assert not manager(supervisor).timer._heap and not manager(supervisor).timer._inbox
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -57,11 +58,11 @@ def test_a_submission_that_comes_first_is_finished_by_the_stop(make, way):
     supervisor, ran = make(), []
     supervisor.start()
     submit = later(submissions(supervisor, ran)[way])
-    held = supervisor._supervisor_parts.pools.threads.lock.hold_after(submit)
+    held = manager(supervisor).threads.lock.hold_after(submit)
     submit.begin()
     held.reached()              # accepted, and its thread not launched yet
     stop = started(supervisor.stop)
-    wait_for(lambda: not supervisor._supervisor_parts.pools.threads.accepting, "the stop has begun")
+    wait_for(lambda: not manager(supervisor).threads.accepting, "the stop has begun")
     held.go()
     tasks = join(submit)
     assert join(stop).complete
@@ -77,14 +78,14 @@ def test_a_submission_overtaken_by_a_stop_and_a_start_is_finished(make):
     supervisor, ran = make(), []
     supervisor.start()
     submit = later(submissions(supervisor, ran)["delayed"])
-    held = supervisor._supervisor_parts.pools.threads.lock.hold_before(submit)
+    held = manager(supervisor).threads.lock.hold_before(submit)
     submit.begin()
     held.reached()
     supervisor.stop(wait=PATIENCE)
     supervisor.start()
     held.go()
     (task,) = join(submit)
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+    supervisor.clock.forward(manager(supervisor).timer)
     task.value(PATIENCE)
     assert ran == [1]
     check_oracle(supervisor, [task])
@@ -186,7 +187,7 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
 def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make, monkeypatch):
     supervisor = make(pool_size=4)
     supervisor.timeout_warning = supervisor.timeout_critical = None     # who tells of late starts needs a thread, too
-    timer, now = supervisor._supervisor_parts.pools.timer, [1000.0]
+    timer, now = manager(supervisor).timer, [1000.0]
     timer.clock = lambda: now[0]
     start, tries = threading.Thread.start, []
 
@@ -218,7 +219,7 @@ def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wai
 @pytest.mark.parametrize("which", [1, 2])
 def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, which):
     supervisor = make(processes=2)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     launch, gate, calls = processes.launch, Hold(), []
 
     def one_waits(*args):
@@ -251,7 +252,7 @@ def test_a_task_sent_to_a_frozen_process_runs_elsewhere(make):
     stop_process(supervisor, frozen)
     second = bound()
     assert second.state == "running"
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)         # it has not begun in all its time: not its own fault
+    supervisor.clock.forward(manager(supervisor).timer)     # it has not begun in all its time
     assert second.value(PATIENCE) not in (None, frozen)
     check_oracle(supervisor, [first, second])
 
@@ -266,7 +267,7 @@ def test_a_large_task_to_a_stopped_process_does_not_block_the_submitter(make):
     payload = b"x" * (4 << 20)          # more than any pipe holds
     tasks = [bound(payload) for _ in range(3)]
     assert not any(task.done() for task in tasks)
-    supervisor._supervisor_parts.pools.processes._processes[0].process.kill()
+    manager(supervisor).processes._processes[0].process.kill()
     assert all(task.value(PATIENCE) == payload for task in tasks)
     check_oracle(supervisor, [first, *tasks, _warmed(supervisor)])
 
@@ -439,8 +440,8 @@ def interrupted(call, line):
     return seen[1:], raised
 
 def look(supervisor):
-    pool = supervisor._supervisor_parts.pools.threads
-    for lock in (pool.lock, supervisor._supervisor_parts.pools.timer._start_lock):
+    pool = manager(supervisor).threads
+    for lock in (pool.lock, manager(supervisor).timer._start_lock):
         if not lock.acquire(timeout=10):
             return ["a lock is held for ever"]
         lock.release()
@@ -536,7 +537,7 @@ def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_
     bound._spec.cost = 1e-6
     stop_process(supervisor, pid)
     sent = [bound(path, str(number)) for number in range(1, 9)]
-    supervisor._supervisor_parts.pools.processes._processes[0].process.kill()
+    manager(supervisor).processes._processes[0].process.kill()
     for task in sent:
         task.wait(PATIENCE)
     assert [task.state for task in sent] == ["succeeded"] * 8
@@ -549,7 +550,7 @@ def test_a_task_for_a_frozen_idle_process_whose_pipe_is_full_runs_when_it_goes_o
     supervisor = make(processes=1)
     echo = background_task(functions.echo, tt=TT_MP, supervisor=supervisor)
     assert echo(1).value(PATIENCE) == 1
-    process, = supervisor._supervisor_parts.pools.processes._processes
+    process, = manager(supervisor).processes._processes
     stop_process(supervisor, process.pid)
     try:
         for _ in range(4000):

@@ -15,6 +15,7 @@ from tests.support.internals import check_oracle, pools
 from tests.support.locks import LyingLock
 from tests.support.threads import FREE_THREADED, join, merged, started, wait_for
 
+from ..support.internals import manager
 from . import functions
 
 
@@ -23,8 +24,9 @@ class Witness:
 
     def __init__(self, supervisor):
         self._supervisor = supervisor
-        supervisor._supervisor_parts.pools.timer._heap_lock = LyingLock()
-        self._locks = [supervisor._supervisor_parts.pools.timer._heap_lock] + [pool.lock for pool in pools(supervisor)]
+        manager(supervisor).timer._heap_lock = LyingLock()
+        self._locks = [manager(supervisor).timer._heap_lock,
+                       *(pool.lock for pool in pools(supervisor))]
         self.seen = {}
         self.guilty = []
         self.made = []
@@ -35,7 +37,7 @@ class Witness:
             self.guilty.append(where)
         elif call_back:
             self._supervisor.stats()
-            if self._supervisor._supervisor_parts.pools.threads.accepting:
+            if manager(self._supervisor).threads.accepting:
                 task = self._supervisor.put_task(len, ("",))
                 task.cancel()
                 self.made.append(task)
@@ -125,7 +127,7 @@ def test_finalizers_of_arguments_of_threads(witness, ending):
     elif ending == "marked":
         assert task.mark_completed()
     elif ending == "timeout":
-        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+        supervisor.clock.forward(manager(supervisor).timer)
         task.exception(PATIENCE)
     elif ending == "given up":
         supervisor.stop(wait=0)
@@ -142,19 +144,19 @@ def test_finalizers_when_a_task_ends_before_its_thread_has_looked_at_it(witness)
     """The thread has been given the task and has not taken its arguments: the last references are the engine's."""
     supervisor = witness.supervisor
     supervisor.put_task(len, ("",)).value(PATIENCE)
-    wait_for(lambda: supervisor._supervisor_parts.pools.threads._idle, "an idle thread")
+    wait_for(lambda: manager(supervisor).threads._idle, "an idle thread")
     bound = background_task(lambda argument: None, supervisor=supervisor, timeout=1000)
     submit = started(lambda: None)
     join(submit)
     hold = Hold()
-    (member,) = supervisor._supervisor_parts.pools.threads._idle
+    (member,) = manager(supervisor).threads._idle
     member.wake = _HeldWakeUp(member.wake, hold)
     task = []
     submit = started(lambda: task.append(bound(witness.argument("argument"))))
     hold.reached()
     member.wake.hold = None
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
-    wait_for(lambda: not supervisor._supervisor_parts.pools.threads.registry.live, "the timeout")
+    supervisor.clock.forward(manager(supervisor).timer)
+    wait_for(lambda: not manager(supervisor).threads.registry.live, "the timeout")
     hold.go()
     join(submit)
     witness.wait("argument")
@@ -209,8 +211,8 @@ def test_finalizers_of_arguments_of_processes(witness, ending, tmp_path):
         elif ending == "cancelled":
             task.cancel()
         else:
-            supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
-            supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+            supervisor.clock.forward(manager(supervisor).timer)
+            supervisor.clock.forward(manager(supervisor).timer)
     task.wait(PATIENCE)
     if ending == "cannot be pickled":
         task.exception().__traceback__ = None
@@ -237,7 +239,7 @@ def test_user_code_of_coroutines(witness, ending):
     if ending == "cancelled":
         task.cancel()
     elif ending == "timeout":
-        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+        supervisor.clock.forward(manager(supervisor).timer)
     result = task.wait(PATIENCE)
     del result
     if ending == "timeout":
@@ -266,10 +268,10 @@ def test_a_log_handler_may_call_back(witness):
 
         given_up = background_task(late, supervisor=supervisor, timeout=1000)()
         gate.reached()
-        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+        supervisor.clock.forward(manager(supervisor).timer)
         given_up.exception(PATIENCE)
         gate.go()
-        wait_for(lambda: not supervisor._supervisor_parts.pools.threads.abandoned, "the thread that was given up comes back")
+        wait_for(lambda: not manager(supervisor).threads.abandoned, "the thread comes back")
         supervisor.create_aloop("one")
         thread = started(supervisor.create_aloop, "one")
         assert join(thread) is False
@@ -328,11 +330,11 @@ def test_a_callback_that_blocks_holds_up_nobody(make):
     for task, gate in zip(tasks, gates):
         task.add_done_callback(lambda done, gate=gate: gate())
     work.reached()
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+    supervisor.clock.forward(manager(supervisor).timer)
     for gate in gates:
         gate.reached()
     late = background_task(len, supervisor=supervisor, delay=1000)("four")
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+    supervisor.clock.forward(manager(supervisor).timer)
     assert late.value(PATIENCE) == 4
     assert background_task(functions.echo, tt=TT_MP, supervisor=supervisor)(5).value(PATIENCE) == 5
     for gate in gates:

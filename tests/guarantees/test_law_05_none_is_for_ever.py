@@ -11,6 +11,8 @@ from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.threads import join, started, wait_for
 
+from ..support.internals import manager
+
 
 async def _collect(tasks, timeout):
     return [task async for task in co_as_completed(tasks, timeout=timeout)]
@@ -120,7 +122,7 @@ def test_0_of_a_stop_is_now_and_true_is_for_ever(make):
     task = supervisor.put_task(gate)
     gate.reached()
     stop = started(supervisor.stop, True)
-    wait_for(lambda: supervisor._supervisor_parts.pools.threads._drained, "the stop waits for the task")
+    wait_for(lambda: manager(supervisor).threads._drained, "the stop waits for the task")
     assert task.state == "running"
     gate.go()
     join(stop)

@@ -14,6 +14,7 @@ from tests.support.internals import check_oracle, warm
 from tests.support.scripts import lines, stop_process
 from tests.support.threads import wait_for
 
+from ..support.internals import manager
 from . import functions
 
 
@@ -78,7 +79,7 @@ def test_priorities_first_then_the_order_of_submission(make, bad_clock):
             assert dropped.cancel()
     gate.go()
     blocker.wait(PATIENCE)
-    assert supervisor._supervisor_parts.pools.threads.drain(None)
+    assert manager(supervisor).threads.drain(None)
     assert ran == sorted(expected)
 
 
@@ -97,14 +98,14 @@ def test_entries_of_the_timer_that_are_due_together_come_in_their_order():
 
 def test_delayed_tasks_that_are_due_together_run_in_their_order(make):
     supervisor, ran = make(), []
-    supervisor._supervisor_parts.pools.timer.clock = lambda: 1000.0
+    manager(supervisor).timer.clock = lambda: 1000.0
     bound = background_task(ran.append, supervisor=supervisor, delay=50)
     tasks = [bound(number) for number in range(40)]
     gate = Hold()
     supervisor.put_task(gate)
     gate.reached()
-    supervisor._supervisor_parts.pools.timer.clock = lambda: 1050.0
-    supervisor._supervisor_parts.pools.timer.call_at(0.0, lambda: None)
+    manager(supervisor).timer.clock = lambda: 1050.0
+    manager(supervisor).timer.call_at(0.0, lambda: None)
     wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks), "all are due")
     gate.go()
     for task in tasks:
@@ -114,7 +115,7 @@ def test_delayed_tasks_that_are_due_together_run_in_their_order(make):
 
 def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, tmp_path):
     supervisor = make(processes=2)
-    pool = supervisor._supervisor_parts.pools.processes
+    pool = manager(supervisor).processes
     path = str(tmp_path / "notes")
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor, priority=TASK_LOW)
     warm(note, path, "first")
@@ -155,7 +156,7 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     assert tasks[7].cancel()            # the others come back, and are sent again
     for number in range(20, 40):
         tasks.append(note(path, str(number)))
-    supervisor._supervisor_parts.pools.processes._processes[0].process.kill()
+    manager(supervisor).processes._processes[0].process.kill()
     for task in tasks:
         task.wait(PATIENCE)
     assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]
@@ -172,7 +173,7 @@ def test_thread_that_ends_a_task_takes_the_next_one_itself(make, options):
     tasks = [bound("word") for _ in range(20)]
     gate.go()
     assert len({task.value(PATIENCE) for task in tasks}) == 1 and first.done()
-    assert supervisor._supervisor_parts.pools.threads.thread_count() == 1
+    assert manager(supervisor).threads.thread_count() == 1
 
 
 def test_thread_takes_the_next_task_itself_after_a_failed_attempt(make):
@@ -186,4 +187,4 @@ def test_thread_takes_the_next_task_itself_after_a_failed_attempt(make):
     task = background_task(fail, supervisor=supervisor, retries=5)()
     assert isinstance(task.exception(PATIENCE), ValueError)
     assert len(names) == 6 and len(set(names)) == 1
-    assert supervisor._supervisor_parts.pools.threads.thread_count() == 1
+    assert manager(supervisor).threads.thread_count() == 1

@@ -15,6 +15,7 @@ from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.threads import FREE_THREADED, merged, wait_for
 
+from ..support.internals import manager
 from . import functions
 
 
@@ -86,8 +87,8 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     task = watched.see("task", bound(watched.see("argument", Thing())))
     watched.see("result", task.value(PATIENCE))
     assert task.args == () and task.kwargs == {} and task.target is None
-    with supervisor._supervisor_parts.pools.by_kind[tt].lock:          # its end is entered whole
-        assert not supervisor._supervisor_parts.pools.by_kind[tt].registry.live
+    with manager(supervisor).by_kind[tt].lock:          # its end is entered whole
+        assert not manager(supervisor).by_kind[tt].registry.live
         assert task._extra is None or (task._extra.payload, task._extra.timer) == (None, None)
     ended = threading.Event()
     ended.task = task
@@ -127,15 +128,15 @@ def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
         task.mark_completed()
     elif ending == "timeout":
         gate.reached()
-        supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+        supervisor.clock.forward(manager(supervisor).timer)
         assert isinstance(task.exception(PATIENCE), TaskTimeoutError)
     elif ending == "raises":
         assert isinstance(task.exception(PATIENCE), ValueError)
     else:
         task.value(PATIENCE)
     gate.go()
-    with supervisor._supervisor_parts.pools.threads.lock:
-        assert task.args == () and task not in supervisor._supervisor_parts.pools.threads.registry.live.values()
+    with manager(supervisor).threads.lock:
+        assert task.args == () and task not in manager(supervisor).threads.registry.live.values()
     del task, work
     if blocker is not None:
         blocker.wait(PATIENCE)

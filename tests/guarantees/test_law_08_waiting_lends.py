@@ -9,6 +9,7 @@ from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.internals import check_accounts, settle
 
+from ..support.internals import manager
 from . import functions
 
 DEPTH = 50
@@ -70,7 +71,7 @@ def test_a_pool_of_one_finishes_tasks_that_wait_for_tasks(make, way):
     recursion = Recursion(supervisor, WAYS[way](supervisor))
     assert recursion.bound(0).value(PATIENCE) == DEPTH
     settle(supervisor)
-    pool = supervisor._supervisor_parts.pools.threads
+    pool = manager(supervisor).threads
     assert (pool.registry.last, pool.registry.succeeded, len(pool.registry.live)) == (DEPTH + 1, DEPTH + 1, 0)
 
 
@@ -90,7 +91,7 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
     gate.go()
     assert other.value(PATIENCE) == 4           # it is now
     assert not waiting.done()
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+    supervisor.clock.forward(manager(supervisor).timer)
     assert waiting.value(PATIENCE) == 1
     settle(supervisor)
 
@@ -98,7 +99,7 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
 def test_the_accounts_hold_while_places_are_lent_and_taken_back(make):
     """Looked at whenever the lock is about to be free; no more run at once than there are places and returned waits."""
     supervisor = make(pool_size=2)
-    pool, wrong = supervisor._supervisor_parts.pools.threads, []
+    pool, wrong = manager(supervisor).threads, []
 
     def look():
         try:
@@ -133,8 +134,8 @@ def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
             blocked.value(0.001)
         with pytest.raises(WaitTimeoutError):
             blocked.value(0)
-        with supervisor._supervisor_parts.pools.threads.lock:
-            active = supervisor._supervisor_parts.pools.threads.admission.active
+        with manager(supervisor).threads.lock:
+            active = manager(supervisor).threads.admission.active
         gate.go()
         return active, blocked.value(PATIENCE)
 
@@ -154,10 +155,10 @@ def test_a_task_given_up_while_it_waits_neither_keeps_nor_returns_its_place_twic
     given_up = background_task(parent, supervisor=supervisor, timeout=1000)()
     assert begun.wait(PATIENCE)
     gate.reached()
-    supervisor.clock.forward(supervisor._supervisor_parts.pools.timer)
+    supervisor.clock.forward(manager(supervisor).timer)
     assert given_up.exception(PATIENCE) is not None
     gate.go()
-    assert supervisor._supervisor_parts.pools.threads.drain(None)
+    assert manager(supervisor).threads.drain(None)
     settle(supervisor)
     after = [supervisor.put_task(len, ("four",)) for _ in range(3)]
     assert [task.value(PATIENCE) for task in after] == [4, 4, 4]

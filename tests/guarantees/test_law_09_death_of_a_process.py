@@ -11,6 +11,7 @@ from tests.support.internals import check_oracle
 from tests.support.scripts import gone, lines, stop_process
 from tests.support.threads import wait_for
 
+from ..support.internals import manager
 from . import functions
 
 #: One of the start methods forks this process, which has threads: that is what is tried.
@@ -24,7 +25,7 @@ class Scene:
 
     def __init__(self, make, tmp_path, method):
         self.supervisor = make(processes=1, start_method=method)
-        self.pool = self.supervisor._supervisor_parts.pools.processes
+        self.pool = manager(self.supervisor).processes
         self.path, self.fifo = str(tmp_path / "notes"), str(tmp_path / "fifo")
         os.mkfifo(self.fifo)
         self.note = background_task(functions.note, tt=TT_MP, supervisor=self.supervisor)
@@ -136,8 +137,8 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
     if way == "cancel":
         first.cancel()
     else:
-        scene.supervisor.clock.forward(scene.supervisor._supervisor_parts.pools.timer)
-        scene.supervisor._supervisor_parts.pools.timer.stop()          # its call has been made
+        scene.supervisor.clock.forward(manager(scene.supervisor).timer)
+        manager(scene.supervisor).timer.stop()          # its call has been made
     held.go()
     open(scene.fifo, "w").close()
     assert [task.value(PATIENCE) for task in (first, second, third)] == ["first", "second", "third"]
@@ -155,7 +156,7 @@ def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
     if way == "cancel":
         assert victim.cancel()
     else:
-        scene.supervisor.clock.forward(scene.supervisor._supervisor_parts.pools.timer)
+        scene.supervisor.clock.forward(manager(scene.supervisor).timer)
     victim.wait(PATIENCE)
     assert victim.state == ("cancelled" if way == "cancel" else "failed")
     assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]

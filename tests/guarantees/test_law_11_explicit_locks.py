@@ -24,6 +24,7 @@ from tests.support.scripts import lines
 from tests.support.sources import sources
 from tests.support.threads import Tally, join, started, wait_for
 
+from ..support.internals import manager
 from . import functions
 
 THREADS = 8
@@ -178,7 +179,7 @@ def test_tasks_that_wait_for_tasks_from_many_threads(make):
     bound = background_task(tree, supervisor=supervisor)
     assert together(lambda number: bound(5).value(PATIENCE)) == [32] * THREADS
     settle(supervisor)
-    assert supervisor._supervisor_parts.pools.threads.registry.succeeded == THREADS * 63
+    assert manager(supervisor).threads.registry.succeeded == THREADS * 63
 
 
 @pytest.mark.slow
@@ -204,13 +205,13 @@ def test_retries_from_many_threads(make):
                                                         for count in range(30)]
     assert set(tries.values()) == {3} and {task.attempts for task in tasks} == {3}
     check_oracle(supervisor, tasks)
-    assert supervisor._supervisor_parts.pools.threads.registry.retried == 2 * len(tasks)
+    assert manager(supervisor).threads.registry.retried == 2 * len(tasks)
 
 
 @pytest.mark.slow
 def test_processes_from_many_threads_with_cancels_and_deaths(make, tmp_path):
     supervisor = make(processes=2, start_method="forkserver")
-    path, pool = str(tmp_path / "notes"), supervisor._supervisor_parts.pools.processes
+    path, pool = str(tmp_path / "notes"), manager(supervisor).processes
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     note(path, "warm").wait(PATIENCE)
     kinds = [note, note, note, note.options(priority=50), note.options(priority=200), note.options(timeout=1000)]

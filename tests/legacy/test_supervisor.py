@@ -15,6 +15,8 @@ from tests.legacy import functions
 from tests.support.clock import Clock
 from tests.support.scripts import without_late
 
+from ..support.internals import manager
+
 PATIENCE = 10
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))
 
@@ -139,12 +141,12 @@ def test_an_error_beside_the_places_is_told(task_supervisor):
 
 def test_put_task_with_all_that_it_takes(task_supervisor, monkeypatch):
     clock, results = Clock(), []
-    monkeypatch.setattr(task_supervisor._supervisor_parts.pools.timer, "clock", clock)
+    monkeypatch.setattr(manager(task_supervisor).timer, "clock", clock)
     task = task_supervisor.put_task(functions.knows_its_id, args=(1,), kwargs={}, callback=results.append,
                                     priority=TASK_HIGH, delay=5000, tt=TT_THREAD, task_id="my id", worker="worker")
     assert (task.id, task.priority, task.delay, task.worker) == ("my id", TASK_HIGH, 5000, "worker")
     assert task_supervisor.get_task("my id") is task
-    clock.forward(task_supervisor._supervisor_parts.pools.timer)
+    clock.forward(manager(task_supervisor).timer)
     assert wait_completed(task, timeout=PATIENCE) == (1, "my id")
     assert results == [(1, "my id")]
 

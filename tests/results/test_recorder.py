@@ -12,6 +12,8 @@ from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskSta
 from atasker_like.results import writer as module
 from tests.support.threads import wait_for
 
+from ..support.internals import manager
+
 PATIENCE = 20
 
 
@@ -108,7 +110,7 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
             self.asleep.clear()
             self._gate.release()
 
-    recorder = kept._supervisor_parts.pools.recorder
+    recorder = manager(kept).recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
     gate = recorder._wakeup = Gate(recorder._wakeup)
@@ -120,8 +122,8 @@ def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
 
 def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
     """The thread is held when it has found nothing, and is about to sleep; then a task ends."""
-    recorder = kept._supervisor_parts.pools.recorder
-    pool = kept._supervisor_parts.pools.threads
+    recorder = manager(kept).recorder
+    pool = manager(kept).threads
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
     lock = pool.lock
@@ -156,14 +158,14 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
 
 def test_an_old_call_is_waited_for(kept, store):
     """Someone has found the call for busy times and is stopped before he makes it; the writer goes to rest meanwhile."""
-    recorder = kept._supervisor_parts.pools.recorder
+    recorder = manager(kept).recorder
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
     store.flush(PATIENCE)
     wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
     old = recorder._queue.append
     before = list(store.writes)
-    with kept._supervisor_parts.pools.threads.lock:                # as a pool that is about to tell of a task
+    with manager(kept).threads.lock:                # as a pool that is about to tell of a task
         recorder.on_finished(task)                # wakes the writer, which comes back to rest and waits for this lock
         while len(store.writes) == len(before):
             assert store.came.acquire(timeout=PATIENCE)
@@ -174,7 +176,7 @@ def test_an_old_call_is_waited_for(kept, store):
 
 def test_who_asks_does_not_take_it_away(kept, store):
     """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
-    recorder = kept._supervisor_parts.pools.recorder
+    recorder = manager(kept).recorder
     for _ in range(4):
         store.flush(PATIENCE)
         with recorder._lock:                # the writer cannot look before the asker has
@@ -335,7 +337,7 @@ def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
     wait_completed(tasks)
     with pytest.raises(ResultBackendError):
         store.flush(PATIENCE)
-    recorder = kept._supervisor_parts.pools.recorder
+    recorder = manager(kept).recorder
     assert recorder._held() <= 11 and recorder.dropped >= 20
     assert any("are dropped" in message for message in caplog.messages)
     store.trouble = None

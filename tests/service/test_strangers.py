@@ -11,6 +11,7 @@ from atasker_like import InvalidArgumentError, ServiceConnectionError, TaskRefus
 from atasker_like.service import connection
 from atasker_like.service.wire import encode_result
 
+from ..support.internals import manager
 from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce
 
@@ -406,7 +407,7 @@ def test_nothing_that_the_applications_code_raises_ends_the_loop_or_loses_an_ans
             assert "the task succeeded, but its result cannot be sent" in message["evalue"]
     other.say(add(1))
     assert other.hear()["result"] == 2
-    assert lab.alive == 0 and supervisor._supervisor_parts.pools.loops.own().is_active()
+    assert lab.alive == 0 and manager(supervisor).loops.own().is_active()
 
 
 def test_an_end_that_cannot_be_told_is_answered_all_the_same(server, connect, monkeypatch, caplog):

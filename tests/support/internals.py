@@ -98,3 +98,13 @@ def warm(bound, *args):
     """Have a function of the process pool measured as very short, so that its tasks are sent ahead."""
     bound(*args).value(PATIENCE)
     bound._spec.cost = 1e-6
+
+
+def parts(supervisor):
+    """Return the parts of a supervisor."""
+    return supervisor._supervisor_parts
+
+
+def manager(supervisor):
+    """Return the part that has the pools, the timer and the loops of a supervisor."""
+    return supervisor._supervisor_parts.pools

@@ -10,6 +10,8 @@ import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, SupervisorBusyError, background_task
 
+from ..support.internals import parts
+
 KINDS = [TT_THREAD, TT_MP, TT_COROUTINE]
 
 
@@ -116,16 +118,17 @@ def test_submitting_to_what_was_stopped_meanwhile_ends_the_task(supervisor):
     with pool.lock:
         task = call("a")
         pool.accepting = False              # as refuse() does, and the stop goes on
-        supervisor._supervisor_parts.state.phase = "stopping"
+        parts(supervisor).state.phase = "stopping"
     assert ended(task) == "cancelled"
     assert pool.registry.last == 2 and pool.registry.cancelled == 1
     pool.accepting = True
-    supervisor._supervisor_parts.state.phase = "running"
+    parts(supervisor).state.phase = "running"
 
 
 def test_submitting_in_between_the_lines_of_a_start(supervisor):
-    with supervisor._supervisor_parts.state.lock:
-        supervisor._supervisor_parts.state.phase = "running"       # start() has come this far, and has opened no pool
+    with parts(supervisor).state.lock:
+        # start() has come this far, and has opened no pool.
+        parts(supervisor).state.phase = "running"
         task = bound(supervisor, TT_THREAD)("a")
     assert task.value(20) == "A"
 

@@ -11,6 +11,7 @@ from tests.support import PATIENCE
 from tests.support.threads import FREE_THREADED, join, started, wait_for
 
 from ..contract.conftest import Clock
+from ..support.internals import manager
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def settle(supervisor, aloop):
     """Have the timer and the loop come to everything that is due."""
     for _ in range(3):
         done = threading.Event()
-        timer = supervisor._supervisor_parts.pools.timer
+        timer = manager(supervisor).timer
         timer.call_at(timer.clock(), done.set)
         assert done.wait(PATIENCE)
         for _ in range(3):
@@ -76,7 +77,7 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
             aloop.run(traced(lambda: sys.settrace(trace))())
         else:
             done = threading.Event()
-            timer = supervisor._supervisor_parts.pools.timer
+            timer = manager(supervisor).timer
             timer.call_at(0, lambda: (sys.settrace(trace), done.set()))
             assert done.wait(PATIENCE)
 
@@ -89,7 +90,7 @@ def test_cancel_at_each_line_of_a_start_lets_no_run_begin_after_it(supervisor, c
         job = supervisor.create_async_job(scheduler, target=job_of_the_test, interval=10)
         told = threading.Event()
         # when the timer has dealt with the job
-        supervisor._supervisor_parts.pools.timer.call_at(clock.now, told.set)
+        manager(supervisor).timer.call_at(clock.now, told.set)
         wait_for(lambda: stop.reached.is_set() or (runs and told.is_set()),
                  "the start is held, or the job runs")
         if not stop.reached.is_set():

@@ -11,6 +11,7 @@ from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_t
 from atasker_like.pools.process import main_module, pool as pools
 
 from ..contract import functions as f
+from ..support.internals import manager
 
 PATIENCE = 30
 
@@ -116,7 +117,7 @@ def test_function_of_a_main_module_that_cannot_be_imported_is_refused_at_once(ma
     with pytest.raises(TaskPicklingError, match="function of task give cannot be sent .* defined in code from standard input, "
                                                 "which a new process cannot import; move it to a module"):
         task.value()
-    assert supervisor._supervisor_parts.pools.processes.process_count() == 0
+    assert manager(supervisor).processes.process_count() == 0
 
 
 def test_function_of_a_notebook_may_be_forked(main, monkeypatch, make_supervisor):
@@ -185,7 +186,7 @@ def test_processes_start_side_by_side_once_the_first_is_ready(make_supervisor, m
     supervisor.set_mp_pool(pool_size=2)
     tasks = [supervisor.put_task(f.give, (number,), tt=TT_MP) for number in range(2)]
     assert wait_completed(tasks, PATIENCE) == [0, 1]
-    assert supervisor._supervisor_parts.pools.processes._probing is False
+    assert manager(supervisor).processes._probing is False
 
 
 def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_supervisor, monkeypatch):

@@ -8,6 +8,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, TT_THREAD, TaskCollection,
                           TaskTimeoutError, background_task, background_worker, co_mp_apply,
                           current_task, run as run_coroutine, wait_completed)
 
+from ..support.internals import manager
 from . import functions
 
 PATIENCE = 10
@@ -291,7 +292,7 @@ def test_supervisor_that_overrides_nothing_pays_nothing(make_supervisor):
 
     for supervisor in (make_supervisor(), make_supervisor(kind=Other)):
         bound = background_task(functions.plain, supervisor=supervisor)
-        assert bound._start == supervisor._supervisor_parts.pools.threads.start
+        assert bound._start == manager(supervisor).threads.start
         assert bound._spec.plain and bound._spec.target is functions.plain
 
 

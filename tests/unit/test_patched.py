@@ -12,6 +12,8 @@ from tests.conftest import PATIENCE
 from tests.contract import functions as f
 from tests.support import patches
 
+from ..support.internals import manager
+
 
 def bound(supervisor, function, **options):
     return background_task(function, supervisor=supervisor, **options)
@@ -76,8 +78,8 @@ def test_locks_of_a_new_supervisor_after_replacement_are_the_foreign_ones(make_s
     supervisor = make_supervisor()
     with patches.replaced(*patches.locks()):
         bound(supervisor, f.add)(1, 2).value(PATIENCE)
-        assert type(supervisor._supervisor_parts.pools.threads.lock) is patches.ForeignRLock
-        assert type(supervisor._supervisor_parts.pools.timer._wake) is patches.ForeignLock
+        assert type(manager(supervisor).threads.lock) is patches.ForeignRLock
+        assert type(manager(supervisor).timer._wake) is patches.ForeignLock
         supervisor.stop(wait=PATIENCE)
 
 

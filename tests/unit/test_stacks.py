@@ -10,6 +10,8 @@ import pytest
 from atasker_like import TT_MP, background_task
 from tests.unit import in_processes
 
+from ..support.internals import manager
+
 PATIENCE = 30
 
 
@@ -78,7 +80,7 @@ def test_on_a_signal(supervisor):
     supervisor.dump_on_signal(file=file)
     try:
         os.kill(os.getpid(), signal.SIGUSR1)
-        with supervisor._supervisor_parts.pools.threads.lock:
+        with manager(supervisor).threads.lock:
             os.kill(os.getpid(), signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -5,6 +5,7 @@ from atasker_like import background_worker
 from tests.support import PATIENCE
 from tests.support.threads import merged, wait_for
 
+from ...support.internals import manager
 from .tools import KINDS, function, settled
 
 
@@ -18,7 +19,7 @@ def test_waiting_worker_occupies_no_slot_and_no_thread(make_supervisor, kind):
     for worker in workers:
         assert worker.start()
     assert supervisor.put_task(len, ("ab",)).value(PATIENCE) == 2
-    assert supervisor._supervisor_parts.pools.threads.thread_count() == 1
+    assert manager(supervisor).threads.thread_count() == 1
     assert supervisor.stats().active == 0 and supervisor.get_tasks() == {}
 
 

@@ -5,6 +5,7 @@ from atasker_like import background_worker, current_task
 from tests.support import PATIENCE
 from tests.support.threads import join, started, wait_for
 
+from ...support.internals import manager
 from .tools import task_of
 
 
@@ -24,7 +25,7 @@ def test_stop_withdraws_a_run_that_waits_for_a_slot(small, held, runs):
 
 def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, monkeypatch):
     worker = background_worker(held, e=True, supervisor=supervisor)
-    pools = supervisor._supervisor_parts.pools
+    pools = manager(supervisor)
     admit, timer = pools.threads.admit, pools.timer
 
     def admit_late(task):
@@ -41,7 +42,7 @@ def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, 
     held.next()
     assert worker.trigger_threadsafe(force=True)
     # called by the thread in which the run ends
-    monkeypatch.setattr(supervisor._supervisor_parts.pools.threads, "admit", admit_late)
+    monkeypatch.setattr(manager(supervisor).threads, "admit", admit_late)
     held.go()
     assert worker.wait_until_stop(PATIENCE)
     assert held.none() and worker.stats().runs == 1

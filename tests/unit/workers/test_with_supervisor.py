@@ -9,6 +9,7 @@ from tests.support import PATIENCE
 from tests.support.scripts import run_script
 from tests.support.threads import join, started, wait_for
 
+from ...support.internals import manager
 from .tools import ask, function, settled
 
 
@@ -199,7 +200,7 @@ def test_stop_in_the_middle_of_a_trigger_ends_the_worker(supervisor, monkeypatch
     """A stop that interrupts a trigger, as in a signal handler, waits for the end."""
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
-    timer = supervisor._supervisor_parts.pools.timer
+    timer = manager(supervisor).timer
     call_at = timer.call_at
 
     def interrupted(*args):
