@@ -192,7 +192,7 @@ TOO_LONG = {
     "workers": 1,
     "files": 95,       # those that are in no part
     "docs": 12,
-    "tests": 1949,
+    "tests": 1950,
 }
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}
