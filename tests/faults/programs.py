@@ -306,6 +306,61 @@ def patched(scene, library, when):
     _say("stop", report.complete, time.monotonic() - begin)
 
 
+# -- 49 ----------------------------------------------------------------------------------------------------------------
+
+
+class Last:
+    """Submits a task when it is finalized, and tells on stderr how that ended."""
+
+    def __init__(self, submit):
+        import os
+
+        self.submit, self.write = submit, os.write
+
+    def __del__(self):
+        try:
+            text = "gave %s" % self.submit()
+        except BaseException as error:
+            text = "%s: %s" % (type(error).__name__, error)
+        self.write(2, ("finalizer %s\n" % text).encode())
+
+
+def ending(scene, what):
+    """End with tasks in globals, with a first use in a finalizer, or with a thread that goes on."""
+    import logging
+    import os
+    import threading
+
+    from atasker_like import background_task, task_supervisor
+
+    from . import work
+
+    global left_behind
+
+    logging.basicConfig(filename=os.path.join(scene.folder, "log"))
+    if what == "globals":
+        scene.open(size=1, threads=2)
+        kinds = ("thread", "process", "coroutine")
+        left_behind = [scene.submit(work.fail, "error of a %s" % kind, kind=kind) for kind in kinds]
+        return
+    if what == "finalizer":
+        left_behind = Last(lambda: background_task(abs)(-1).value(2))
+        return
+    if what == "explicit":
+        task_supervisor.start()
+    elif what != "unused":
+        background_task(abs)(-1).value(20)
+
+    def go_on():
+        threading.main_thread().join()
+        try:
+            _say("thread", "gave", background_task(abs)(-2).value(20))
+        except Exception as error:
+            _say("thread", type(error).__name__, error)
+
+    threading.Thread(target=go_on, daemon=what == "daemon").start()
+
+
 # -- the beginning -----------------------------------------------------------------------------------------------------
 
 

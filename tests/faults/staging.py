@@ -378,6 +378,11 @@ class Program:
         self._errors.seek(0)
         return self._errors.read()
 
+    def text(self, name):
+        """What is in a file of its folder."""
+        with open(os.path.join(self._folder, name)) as file:
+            return file.read()
+
     def end(self, number=signal.SIGKILL):
         """End it, and wait for that."""
         if self.process.poll() is None:

@@ -141,6 +141,7 @@ TABLE = [
     Fault(47, "SIGTERM to the process group", daemons.group_terminated),
     Fault(47, "SIGHUP to the process group", daemons.group_hung_up, ("forkserver", "spawn")),
     Fault(48, "a signal raised again at the end", daemons.signal_raised_again),
+    Fault(49, "the end of the interpreter", worlds.interpreter_ends),
     Fault(50, "callables that mislead", objects.misleading_callables),
     Fault(51, "exceptions that cannot be shown", objects.unshowable_exceptions),
     Fault(52, "supervisors dropped", objects.dropped),

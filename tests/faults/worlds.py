@@ -41,3 +41,46 @@ def _judge_patched(scene, program, title):
             scene.check(ran[token] == (state == "succeeded"),
                         "%s: a %s task that %s ran %d times" % (title, kind, state, ran[token]))
     scene.check(counts == {"thread": 7, "process": 3}, "%s: told of %s: %s" % (title, counts, said))
+
+
+# -- 49 ------------------------------------------------------------------------------------------
+
+#: What a thread that outlives the main one is told, by what the main one has done.
+OUTLIVES = {"implicit": "SupervisorStoppedError", "unused": "SupervisorStoppedError", "explicit": "gave 2"}
+
+
+def interpreter_ends(scene):
+    """Errors are logged before logging is shut down; what is refused names the true cause."""
+    with Program(scene, "ending", "globals") as program:
+        scene.injected(3)
+        _ends(scene, program, "tasks in globals")
+        log = program.text("log")
+        for kind in ("thread", "process", "coroutine"):
+            scene.check(log.count("ValueError: error of a %s" % kind) >= 1,
+                        "the error of a %s in a global was not logged: %s" % (kind, log[-1500:]))
+    with Program(scene, "ending", "finalizer") as program:
+        scene.injected()
+        _ends(scene, program, "first use in a finalizer")
+        told = [line for line in program.said().splitlines() if line.startswith("finalizer")]
+        scene.check(len(told) == 1 and "SupervisorStoppedError" in told[0] and "finalized" in told[0],
+                    "the first use in a finalizer was told %s" % told)
+    for what, answer in OUTLIVES.items():
+        with Program(scene, "ending", what) as program:
+            scene.injected()
+            lines = _ends(scene, program, "a thread goes on, %s" % what)
+            scene.check(len(lines) == 1 and lines[0].startswith("thread " + answer),
+                        "a thread after the main one, %s, was told %s" % (what, lines))
+            if answer != "gave 2":
+                scene.check("main thread has ended" in lines[0] and "start()" in lines[0],
+                            "the cause and the advice are not in %s" % lines)
+    with Program(scene, "ending", "daemon") as program:
+        scene.injected()
+        _ends(scene, program, "a daemon thread goes on")
+
+
+def _ends(scene, program, title):
+    lines = program.wait()
+    said = program.said()
+    scene.check(program.status == 0, "%s: ended with status %s: %s" % (title, program.status, said[-1500:]))
+    scene.check("Exception ignored" not in said and "Fatal" not in said, "%s: it wrote %s" % (title, said[-1500:]))
+    return lines
