@@ -27,8 +27,10 @@ def recycling(scene):
     scene.check(most <= 2, "a process was used for %d tasks" % most)
     if scene.strict:
         scene.check(len(pids) == (count + 1) // 2, "%d processes for %d tasks" % (len(pids), count))
-    if scene.side.method == "spawn":
-        scene.patience *= 2     # fifty interpreters start, one after another, for the hundred tasks that come afterwards
+    if scene.side.method in ("forkserver", "spawn"):
+        # Fifty processes start, one after another, for the hundred tasks that come afterwards. That
+        # takes over half a minute if all cores are busy.
+        scene.patience *= 4
 
 
 # -- 38 ----------------------------------------------------------------------------------------------------------------

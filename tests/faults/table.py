@@ -118,7 +118,7 @@ TABLE = [
     Fault(35, "the awaiter cancelled", loops.awaiter_cancelled),
     Fault(35, "a waiter cancelled", loops.waiter_cancelled),
     Fault(36, "the wall clock jumps a day", loops.wall_clock_jumps),
-    Fault(37, "recycling under load", load.recycling, peers=("PPE", "Pool", "pebble"), limit=120.0),
+    Fault(37, "recycling under load", load.recycling, peers=("PPE", "Pool", "pebble"), limit=240.0),
     Fault(38, "endless HIGH, aging", load.endless_high),
     Fault(39, "resized 4, 1, 8 under load", load.resized),
     Fault(40, "everything at once", chaos.everything_at_once),
