@@ -1,8 +1,8 @@
 """The command line: ``python3 -m atasker_like``, or ``atasker-like`` where it is installed.
 
-A subcommand has one entry in :data:`COMMANDS`: what it is for, its arguments, and what runs it. The modules behind
-it are imported when it is asked for, and argparse when the command line is read: a pool process of the console
-script imports this file, too.
+A subcommand has one entry in :data:`COMMANDS`: its purpose, its arguments, and the function that
+runs it. The modules behind it are imported when it runs, and argparse when the command line is
+read: a pool process of the console script imports this file, too.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Callable, NamedTuple
 
     class Command(NamedTuple):
-        """A subcommand. What it returns is the exit status, or what is to be called with nothing around it."""
+        """A subcommand. ``run`` returns the exit status, or a program to be called by main()."""
 
         summary: str
         add_arguments: Callable[[ArgumentParser], None]
@@ -27,14 +27,14 @@ else:
 
 __all__ = ["COMMANDS", "main"]
 
-#: What a shell expects of a program that SIGINT has ended.
+#: The exit status that a shell expects of a program that SIGINT has ended.
 _INTERRUPTED = 130
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done. The message, one line, goes to stderr.
+    """A command has failed. The message, one line, goes to stderr.
 
-    :param status: the exit status: 2 where the arguments are to blame.
+    :param status: the exit status (default: 2, wrong arguments).
     """
 
     def __init__(self, message: str, status: int = 2) -> None:
@@ -42,16 +42,16 @@ class CommandError(Exception):
         self.status = status
 
 
-# -- the subcommands ---------------------------------------------------------------------------------------
+# -- the subcommands ---------------------------------------------------------------------------
 
 
 def _demo_arguments(parser: ArgumentParser) -> None:
-    parser.description = ("Index Python source files: threads read them and processes parse them, an urgent task "
-                          "overtakes a backlog, one is delayed, and a coroutine asks a process. Progress goes to "
-                          "stderr, the outcome to stdout.")
+    parser.description = ("Index Python source files: threads read them and processes parse them, "
+                          "an urgent task overtakes a backlog, one is delayed, and a coroutine "
+                          "asks a process. Progress goes to stderr, the outcome to stdout.")
     parser.add_argument("path", metavar="PATH", nargs="?",
-                        help="a folder, whose *.py files are indexed, or a file; the standard library of the running "
-                             "Python unless told")
+                        help="a folder, whose *.py files are indexed, or a file (default: the "
+                             "standard library of the running Python)")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 
 
@@ -71,9 +71,10 @@ def _exec_arguments(parser: ArgumentParser) -> None:
     from argparse import REMAINDER
 
     parser.usage = "%(prog)s [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]"
-    parser.description = ("Run a program that was written for atasker, as python would, with every import of atasker "
-                          "resolved to this library, in its pool processes as well.")
-    # Each takes all that follows: what comes after the name belongs to the program.
+    parser.description = ("Run a program that was written for atasker, as python would, with every "
+                          "import of atasker resolved to this library, in its pool processes as "
+                          "well.")
+    # Each takes the rest of the command line: the arguments after the name are the program's.
     parser.add_argument("-m", dest="module", nargs=REMAINDER, metavar="MODULE [ARGUMENT ...]",
                         help="run a module or package, as python -m would")
     parser.add_argument("script", nargs=REMAINDER, metavar="SCRIPT [ARGUMENT ...]",
@@ -94,27 +95,35 @@ def _exec(arguments: Namespace) -> Callable[[], None]:
         try:
             run(program[0], program[1:])
         except legacy.ProgramNotFoundError as error:
-            _tell(f"{_program()} exec: {error}")
+            _print_error(f"{_program()} exec: {error}")
             raise SystemExit(2) from None
 
     return program_alone
 
 
 def _send_arguments(parser: ArgumentParser) -> None:
-    parser.description = ("Send a task to a service, wait for its end, and print its result as JSON. Exit status: 0, 1 when "
-                          "the task failed or the service is not there, 2 when the service refused the task.")
+    parser.description = ("Send a task to a service, wait for its end, and print its result as "
+                          "JSON. Exit status: 0, 1 if the task failed or the service is not there, "
+                          "2 if the service refused the task.")
     parser.add_argument("address", metavar="ADDRESS",
-                        help="where the service is: a path such as ./lab.sock, or a host and a port such as 127.0.0.1:8500")
+                        help="the address of the service: a path such as ./lab.sock, or a host and "
+                             "a port such as 127.0.0.1:8500")
     parser.add_argument("type", metavar="TYPE", help="the type of the task")
     parser.add_argument("fields", metavar="KEY=VALUE", nargs="*",
-                        help="the fields of the task; a value that is JSON is taken as that, any other as a string")
-    parser.add_argument("--target", metavar="NAME", help="the name of the service, which refuses the task when it has another")
-    parser.add_argument("--priority", metavar="NUMBER", type=int, help="lower runs first; that of the task's type unless told")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, help="how long to wait at most; the task goes on")
-    parser.add_argument("--no-wait", action="store_true", help="print the id of the task once it is accepted, and do not wait")
+                        help="the fields of the task; a value that is JSON is read as JSON, "
+                             "another one as a string")
+    parser.add_argument("--target", metavar="NAME",
+                        help="the name of the service, which refuses the task if it has another "
+                             "name")
+    parser.add_argument("--priority", metavar="NUMBER", type=int,
+                        help="lower runs first (default: that of the task's type)")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float,
+                        help="the time to wait at most; the task goes on")
+    parser.add_argument("--no-wait", action="store_true",
+                        help="print the id of the task once it is accepted, and do not wait")
     parser.add_argument("--token-file", metavar="FILE",
-                        help="a file with the token, over TCP; else it is taken from the variable ATASKER_LIKE_TOKEN: on a "
-                             "command line others could read it")
+                        help="a file with the token, over TCP (default: the variable "
+                             "ATASKER_LIKE_TOKEN); other users could read it on a command line")
 
 
 def _send(arguments: Namespace) -> int:
@@ -141,11 +150,13 @@ def _send(arguments: Namespace) -> int:
             raise CommandError(f"the token cannot be read: {error}") from None
     try:
         with SyncClient(arguments.address, token) as client:
-            answer = client.send(arguments.type, fields, target=arguments.target, priority=arguments.priority,
-                                 wait=not arguments.no_wait, timeout=arguments.timeout)
+            answer = client.send(arguments.type, fields, target=arguments.target,
+                                 priority=arguments.priority, wait=not arguments.no_wait,
+                                 timeout=arguments.timeout)
         print(answer.task_id if arguments.no_wait else dumps(answer.result))
     except TaskExecutionError as error:
-        raise CommandError(f"the task failed\n{error.traceback.rstrip() or error}", status=1) from None
+        raise CommandError(f"the task failed\n{error.traceback.rstrip() or error}",
+                           status=1) from None
     except (TaskRefusedError, InvalidArgumentError) as error:
         raise CommandError(str(error)) from None
     except (ServiceConnectionError, WaitTimeoutError) as error:
@@ -156,20 +167,24 @@ def _send(arguments: Namespace) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("index source files with threads and processes, and show how it went", _demo_arguments, _demo),
+    "demo": Command("index source files with threads and processes, and show how it went",
+                    _demo_arguments, _demo),
     "exec": Command("run a program that was written for atasker", _exec_arguments, _exec),
-    "send": Command("send a task to a service, and print what it returns", _send_arguments, _send),
+    "send": Command("send a task to a service, and print its result", _send_arguments, _send),
 }
 
 
-# -- the command line --------------------------------------------------------------------------------------
+# -- the command line --------------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0, 1 for a failure, 2 for wrong arguments, 130 for Ctrl-C.
+    """Run a command line and return its exit status.
 
-    :param argv: the arguments; those of the process unless told.
-    :raises SystemExit: as argparse does, after ``--help`` and ``--version`` and for wrong arguments.
+    It is 0, 1 for a failure, 2 for wrong arguments, 130 for Ctrl-C.
+
+    :param argv: the arguments (default: those of the process).
+    :raises SystemExit: as argparse does, after ``--help`` and ``--version`` and for wrong
+        arguments.
     """
     _occupy_standard_streams()
     name = _program()
@@ -177,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         parser = _parser(name)
         arguments, others = parser.parse_known_args(argv)
         if arguments.command == "send" and not any(other.startswith("-") for other in others):
-            arguments.fields += others      # argparse takes those in front of the first option only
+            arguments.fields += others      # argparse parses those before the first option only
         elif others:
             parser.error("unrecognized arguments: " + " ".join(others))
         if arguments.command is None:
@@ -186,21 +201,21 @@ def main(argv: list[str] | None = None) -> int:
         name = f"{name} {arguments.command}"
         outcome = COMMANDS[arguments.command].run(arguments)
         if sys.stdout is not None:
-            sys.stdout.flush()      # here, where it can be told when it fails
+            sys.stdout.flush()      # here, where a failure can be reported
     except CommandError as error:
-        _tell(f"{name}: {error}")
+        _print_error(f"{name}: {error}")
         return error.status
     except KeyboardInterrupt:
-        _tell(f"{name}: interrupted")
+        _print_error(f"{name}: interrupted")
         return _INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            _tell(f"{name}: {error}")
-        _give_up_stdout()
+            _print_error(f"{name}: {error}")
+        _discard_stdout()
         return 1
     if isinstance(outcome, int):
         return outcome
-    outcome()               # a program of the user's: what it raises is for the interpreter to show
+    outcome()               # a program of the user's: the interpreter shows what it raises
     return 0
 
 
@@ -214,7 +229,8 @@ def _parser(name: str) -> ArgumentParser:
 
     from . import __version__
 
-    parser = ArgumentParser(name, description="Run tasks in threads, processes and coroutines, in order of priority.")
+    parser = ArgumentParser(name, description="Run tasks in threads, processes and coroutines, in "
+                                              "order of priority.")
     parser.add_argument("--version", action="version", version=f"atasker-like {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for command, (summary, add_arguments, _) in COMMANDS.items():
@@ -222,8 +238,8 @@ def _parser(name: str) -> ArgumentParser:
     return parser
 
 
-def _tell(message: str) -> None:
-    """Write a line to stderr, if anyone can be reached there."""
+def _print_error(message: str) -> None:
+    """Write a line to stderr, if it is open."""
     try:
         sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
@@ -232,9 +248,10 @@ def _tell(message: str) -> None:
 
 
 def _occupy_standard_streams() -> None:
-    """See to it that no file opened from now on gets the number of a standard stream that is closed.
+    """Open the null device as each standard stream that is closed.
 
-    Else what the C library or a pool process writes to stderr might end up in one of our own pipes.
+    Otherwise a file that is opened later gets its number, and a message of the C library or of a
+    pool process to stderr might go into a pipe of the package.
     """
     try:
         while True:
@@ -244,13 +261,13 @@ def _occupy_standard_streams() -> None:
                 break
             os.set_inheritable(number, True)
         if sys.stderr is None:
-            sys.stderr = open(os.devnull, "w", encoding="utf-8")   # argparse takes for granted that there is one
-    except OSError:         # no such device, or no file left to open: then it has to go without
+            sys.stderr = open(os.devnull, "w", encoding="utf-8")   # argparse needs one
+    except OSError:         # there is no such device, or no file can be opened
         pass
 
 
-def _give_up_stdout() -> None:
-    """Nobody reads stdout any more: have what is left in its buffer go nowhere, without a word at exit."""
+def _discard_stdout() -> None:
+    """Discard the buffer of stdout, whose pipe is closed, so that the exit prints no message."""
     try:
         number = sys.stdout.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""For test suites of others: the contract of result backends, as tests that any backend can be held against.
+"""BackendContract: tests for result backends of applications.
 
 With pytest, or with :mod:`unittest` by adding ``unittest.TestCase`` to the bases::
 
@@ -43,7 +43,7 @@ PATIENCE = 30
 
 
 class _Stubborn(Exception):
-    """Cannot be made again of its arguments."""
+    """An error that cannot be made again of its arguments."""
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")
@@ -63,16 +63,17 @@ class _Opaque:
 
 
 class BackendContract:
-    """What every backend keeps. Subclass it in a test module and say how one is made.
+    """The tests. Subclass it in a test module and define :meth:`make_backend`.
 
-    Each test uses ids of its own, so the store need not be empty, and nothing else in it is touched.
+    Each test uses ids of its own: the store need not be empty, and its other entries stay.
     """
 
-    #: Whether another backend over the same store finds the results, also when the first one has been closed.
+    #: True if another backend over the same store finds the results, even after the first one has
+    #: been closed.
     lasting = True
-    #: Whether the backend forgets results after their ``ttl`` (see :meth:`let_pass`).
+    #: True if the backend forgets results after their ``ttl`` (see :meth:`let_pass`).
     expiring = True
-    #: Whether the backend lists the ids that it has: it overrides ``keys()``.
+    #: True if the backend lists the ids that it has: it overrides ``keys()``.
     listing = True
 
     def make_backend(self, **options: Any) -> Backend:
@@ -80,7 +81,7 @@ class BackendContract:
         raise NotImplementedError
 
     def let_pass(self, backend: Backend, seconds: float) -> None:
-        """Let so much time pass for the store; unless told otherwise by putting ``backend.clock`` forward."""
+        """Let time pass for the store. This method puts ``backend.clock`` forward."""
         now = backend.clock()
         backend.clock = lambda: now + seconds
 
@@ -95,7 +96,7 @@ class BackendContract:
             getattr(cls(), name)()
         return names
 
-    # -- texts by id ---------------------------------------------------------------------------------
+    # -- texts by id ---------------------------------------------------------------------------
 
     def test_what_is_written_is_read(self) -> None:
         with _closing(self.make_backend()) as backend:
@@ -121,15 +122,18 @@ class BackendContract:
         with _closing(self.make_backend()) as backend:
             ids = _ids(2000)
             backend.write([(task_id, str(number)) for number, task_id in enumerate(ids)])
-            _same([backend.read(task_id) for task_id in ids], [str(number) for number in range(len(ids))])
+            _same([backend.read(task_id) for task_id in ids],
+                  [str(number) for number in range(len(ids))])
 
     def test_ids_of_all_kinds(self) -> None:
         with _closing(self.make_backend()) as backend:
             start, = _ids(1)
-            ids = [start + end for end in ("", "a", "A", "%", "_", "'; --", '"', "\\", " ", "/", "*", ":", "\u00e9",
-                                           "e\u0301", "\U0001f40c", "x" * 300)]
+            ends = ("", "a", "A", "%", "_", "'; --", '"', "\\", " ", "/", "*", ":", "\u00e9",
+                    "e\u0301", "\U0001f40c", "x" * 300)
+            ids = [start + end for end in ends]
             backend.write([(task_id, str(number)) for number, task_id in enumerate(ids)])
-            _same([backend.read(task_id) for task_id in ids], [str(number) for number in range(len(ids))])
+            _same([backend.read(task_id) for task_id in ids],
+                  [str(number) for number in range(len(ids))])
             _same(backend.delete(start + "%"), True)
             _same([backend.read(task_id) is None for task_id in ids].count(True), 1)
 
@@ -188,9 +192,10 @@ class BackendContract:
             for thread in threads:
                 thread.join()
             _same(errors, [])
-            _same([backend.read(task_id) for mine in ids for task_id in mine], [task_id for mine in ids for task_id in mine])
+            written = [task_id for mine in ids for task_id in mine]
+            _same([backend.read(task_id) for task_id in written], written)
 
-    # -- opening and closing -------------------------------------------------------------------------
+    # -- opening and closing -------------------------------------------------------------------
 
     def test_it_may_be_opened_and_closed_twice(self) -> None:
         backend = self.make_backend()
@@ -234,10 +239,11 @@ class BackendContract:
             backend.write([(one, "3")])
             _same(backend.read(one), "3")
 
-    # -- results, through the coroutines -------------------------------------------------------------
+    # -- results, through the coroutines -------------------------------------------------------
 
     def test_results_come_back_as_they_were(self) -> None:
-        values = [None, True, False, 0, -1, 1 << 80, 0.1, 1e300, "", "text", "\u00e9\n\x00\U0001f40c", "\ud800", [], {},
+        values = [None, True, False, 0, -1, 1 << 80, 0.1, 1e300, "", "text",
+                  "\u00e9\n\x00\U0001f40c", "\ud800", [], {},
                   [1, [2, {"a": None}]], {"key": [1.5, "x"]}]
 
         async def check() -> None:
@@ -249,8 +255,9 @@ class BackendContract:
                     _same(await backend.get_result(one), None)
                     await backend.set_state(one, TaskState.STARTED)
                     _same(await backend.get_result(one), StoredResult(one, TaskState.STARTED))
-                    await backend.store_result(one, StoredResult(one, TaskState.SUCCESS, value))
-                    _same(await backend.get_result(one), StoredResult(one, TaskState.SUCCESS, value))
+                    stored = StoredResult(one, TaskState.SUCCESS, value)
+                    await backend.store_result(one, stored)
+                    _same(await backend.get_result(one), stored)
                     _same(await backend.delete_result(one), True)
                     _same(await backend.get_result(one), None)
                 await backend.disconnect()
@@ -261,8 +268,9 @@ class BackendContract:
         async def check() -> None:
             with _closing(self.make_backend()) as backend:
                 one, other = _ids(2)
-                described: dict[str, Any] = dict(name="f", time_queued=1.5, time_started=2.5, attempts=2,
-                                                 progress=Progress(1, 4, "half"), args=(1, [2]), kwargs={"key": None})
+                described: dict[str, Any] = dict(
+                    name="f", time_queued=1.5, time_started=2.5, attempts=2,
+                    progress=Progress(1, 4, "half"), args=(1, [2]), kwargs={"key": None})
                 begun = StoredResult(one, TaskState.STARTED, **described)
                 ended = StoredResult(other, TaskState.SUCCESS, 5, time_completed=3.5, **described)
                 await backend.store_result(one, begun)
@@ -277,22 +285,27 @@ class BackendContract:
     def test_errors_come_back_as_they_were(self) -> None:
         async def check() -> None:
             with _closing(self.make_backend()) as backend:
-                for error, kind, message in ((ValueError("bad", 1), ValueError, "('bad', 1)"),
-                                             (KeyError("k"), KeyError, "'k'"),
-                                             (FileNotFoundError(2, "gone", "f"), FileNotFoundError, "[Errno 2] gone: 'f'"),
-                                             (_Stubborn(1, 2), RemoteError, "atasker_like.testing._Stubborn: 1 and 2")):
+                for error, kind, message in (
+                        (ValueError("bad", 1), ValueError, "('bad', 1)"),
+                        (KeyError("k"), KeyError, "'k'"),
+                        (FileNotFoundError(2, "gone", "f"), FileNotFoundError,
+                         "[Errno 2] gone: 'f'"),
+                        (_Stubborn(1, 2), RemoteError,
+                         "atasker_like.testing._Stubborn: 1 and 2")):
                     one, = _ids(1)
-                    await backend.store_result(one, StoredResult(one, TaskState.FAILURE, None, error, "the traceback"))
+                    await backend.store_result(
+                        one, StoredResult(one, TaskState.FAILURE, None, error, "the traceback"))
                     found = await backend.get_result(one)
                     assert found is not None and found.error is not None, "the stored error is gone"
-                    words = (f"{found.error.type_name}: {found.error.message}" if isinstance(found.error, RemoteError)
-                             else str(found.error))
-                    _same((found.state, type(found.error), words), (TaskState.FAILURE, kind, message))
+                    words = (f"{found.error.type_name}: {found.error.message}"
+                             if isinstance(found.error, RemoteError) else str(found.error))
+                    _same((found.state, type(found.error), words),
+                          (TaskState.FAILURE, kind, message))
                     _same(found.traceback, "the traceback")
 
         asyncio.run(check())
 
-    # -- with a supervisor ---------------------------------------------------------------------------
+    # -- with a supervisor ---------------------------------------------------------------------
 
     def test_results_of_tasks(self) -> None:
         with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
@@ -304,7 +317,7 @@ class BackendContract:
             ids = [task.id for task in (good, bad, opaque, delayed)]
             for task in (good, bad, opaque):
                 task.exception(PATIENCE)
-            # All have ended: what is not there when they are stored will not come any more.
+            # All have ended: a result that is missing after the flush does not come any more.
             backend.flush(PATIENCE)
             stored = [backend.read(task_id) for task_id in ids]
             _same(stored.count(None), 0)
@@ -319,12 +332,14 @@ class BackendContract:
                 _raises(ValueError, "invalid literal", lambda: _kept(ids[1], backend))
 
     def test_name_times_and_arguments_of_tasks(self) -> None:
-        with _closing(self.make_backend(arguments=True)) as backend, _Supervised(backend) as supervisor:
+        with _closing(self.make_backend(arguments=True)) as backend, \
+                _Supervised(backend) as supervisor:
             task = BoundTask(_double, TaskOptions(), None, None, None, supervisor)(number=4)
             task.value(PATIENCE)
             backend.flush(PATIENCE)
             found = backend.coder.decode(task.id, backend.read(task.id))
-            _same((found.name, found.result, found.attempts, found.args, found.kwargs), ("_double", 8, 1, (), {"number": 4}))
+            _same((found.name, found.result, found.attempts, found.args, found.kwargs),
+                  ("_double", 8, 1, (), {"number": 4}))
             times: list[Any] = [found.time_queued, found.time_started, found.time_completed]
             _same(times, sorted(times))
             _same(SyncResult(task.id, backend).info().kwargs, {"number": 4})
@@ -339,7 +354,7 @@ class BackendContract:
                 report_progress(1, 2, "half")
                 begun.set()
                 if not go_on.wait(PATIENCE):
-                    raise AssertionError("nobody looked at the progress")
+                    raise AssertionError("the test did not read the progress")
                 report_progress(2, 2)
 
             task = supervisor.put_task(report)
@@ -350,7 +365,8 @@ class BackendContract:
             go_on.set()
             task.value(PATIENCE)
             backend.flush(PATIENCE)
-            _same(backend.coder.decode(task.id, backend.read(task.id)).progress, Progress(2, 2, None))
+            found = backend.coder.decode(task.id, backend.read(task.id))
+            _same(found.progress, Progress(2, 2, None))
 
     def test_tasks_are_cancelled_by_their_ids(self) -> None:
         with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
@@ -359,7 +375,8 @@ class BackendContract:
             _same(task.wait(PATIENCE).status, "cancelled")
             backend.flush(PATIENCE)
             _same(asyncio.run(AsyncResult(task.id, backend).cancel()), False)
-            _raises(TaskNotFoundError, "no process can be asked", SyncResult(_ids(1)[0], backend).cancel)
+            unknown = SyncResult(_ids(1)[0], backend)
+            _raises(TaskNotFoundError, "no process can be asked", unknown.cancel)
 
     def test_what_is_to_be_ignored_is(self) -> None:
         with _closing(self.make_backend()) as backend, _Supervised(backend) as supervisor:
@@ -381,7 +398,8 @@ class BackendContract:
             _same([_kept(task.id, backend) for task in tasks], [_Opaque(5), (1, 2), 1])
             if self.lasting:
                 with _closing(self.make_backend()) as careful:
-                    _raises(ResultNotStoredError, "as a pickle", lambda: _kept(tasks[0].id, careful))
+                    _raises(ResultNotStoredError, "as a pickle",
+                            lambda: _kept(tasks[0].id, careful))
 
     def test_many_tasks(self) -> None:
         with _closing(self.make_backend()) as backend:
@@ -390,7 +408,7 @@ class BackendContract:
                 tasks = [double(number) for number in range(1000)]
                 ids = [task.id for task in tasks]
                 del tasks
-            # The supervisor has been stopped: all is stored.
+            # The supervisor has been stopped, so all results are stored.
             _same([backend.coder.decode(task_id, backend.read(task_id)).result for task_id in ids],
                   [2 * number for number in range(len(ids))])
 
@@ -440,7 +458,7 @@ def _ids(count: int) -> list[str]:
     return [f"{prefix}-{number}" for number in range(count)]
 
 
-# In functions of their own, so that `python -O` leaves them in, and a failure says what was found.
+# Functions instead of assert statements, which `python -O` removes. A failure shows the values.
 
 def _same(found: Any, expected: Any) -> None:
     if found != expected:
@@ -454,4 +472,4 @@ def _raises(kind: Any, words: str, call: Callable[[], Any]) -> None:
         if words not in str(error):
             raise AssertionError(f"{words!r} is not in {str(error)!r}") from error
     else:
-        raise AssertionError(f"{kind.__name__} was not raised; what came is {value!r}")
+        raise AssertionError(f"{kind.__name__} was not raised; the call returned {value!r}")
