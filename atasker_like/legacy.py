@@ -1,17 +1,17 @@
-"""Programs that were written for ``atasker`` run on this library: ``import atasker`` resolves here.
+"""Runs programs that were written for ``atasker``: ``import atasker`` finds this library.
 
-Two ways, for a program that is left as it is and for one whose first line may be changed::
+There are two ways, without and with a change of the program's first line::
 
     python3 -m atasker_like exec program.py              import atasker_like.legacy
                                                          atasker_like.legacy.install()
 
-Both put a finder in front of the import system. Pool processes must have it before they import anything, since a
-process that was not forked runs the program's file again to find its functions::
+Both put a finder in front of the import system. Pool processes need it before they import anything,
+since a process that was not forked runs the file of the program again to find its functions::
 
-    get_preparation_data() ─> the search path, which on arrival ─> install() ─> the program's file ─> the task
-    (multiprocessing)         puts the finder in place first
+    get_preparation_data() ─> the search path ─> unpickled ─> install() ─> the program ─> the task
+    (multiprocessing)         of the parent
 
-Nothing is imported here that a program would not import anyway: a pool process loads this file, too.
+This file imports only modules that a program imports in any case: a pool process loads it, too.
 """
 from __future__ import annotations
 
@@ -30,49 +30,53 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgramNotFoundError", "install", "run_module", "run_script", "uninstall"]
 
-#: The release whose names and behaviour programs find here.
+#: The release of atasker whose names and behaviour this module offers.
 _RELEASE = "0.7.9"
 
 _PRIORITIES = ("TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL")
 _KINDS = ("TT_THREAD", "TT_MP", "TT_COROUTINE")
-_STATUSES = ("TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
-             "TASK_STATUS_CANCELED")
-_SYNC_WORKERS = ("background_worker", "BackgroundWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
-                 "BackgroundEventWorker")
+_STATUSES = ("TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED",
+             "TASK_STATUS_COMPLETED", "TASK_STATUS_CANCELED")
+_SYNC_WORKERS = ("background_worker", "BackgroundWorker", "BackgroundIntervalWorker",
+                 "BackgroundQueueWorker", "BackgroundEventWorker")
 _COLLECTIONS = ("FunctionCollection", "TaskCollection")
 
-#: What each module offers. Programs also import from a module what it had imported itself.
+#: The names of each module. Programs also import the names that a module has imported itself.
 _NAMES = {
-    "atasker": ("TaskSupervisor", "task_supervisor", *_PRIORITIES, *_KINDS, *_SYNC_WORKERS, *_COLLECTIONS,
-                "LocalProxy", "Locker", "background_task", "wait_completed", "co_mp_apply", "g", "set_debug"),
+    "atasker": ("TaskSupervisor", "task_supervisor", *_PRIORITIES, *_KINDS, *_SYNC_WORKERS,
+                *_COLLECTIONS, "LocalProxy", "Locker", "background_task", "wait_completed",
+                "co_mp_apply", "g", "set_debug"),
     "atasker.supervisor": ("TaskSupervisor", "Task", "ALoop", *_PRIORITIES, *_KINDS, *_STATUSES),
-    "atasker.workers": (*_SYNC_WORKERS, "BackgroundAsyncWorker", "task_supervisor", "TASK_NORMAL", *_KINDS, "ALoop"),
-    "atasker.threads": ("LocalProxy", "Locker", "background_task", "wait_completed", "task_supervisor", "TASK_NORMAL",
-                        *_KINDS, "ALoop", "Task"),
+    "atasker.workers": (*_SYNC_WORKERS, "BackgroundAsyncWorker", "task_supervisor", "TASK_NORMAL",
+                        *_KINDS, "ALoop"),
+    "atasker.threads": ("LocalProxy", "Locker", "background_task", "wait_completed",
+                        "task_supervisor", "TASK_NORMAL", *_KINDS, "ALoop", "Task"),
     "atasker.f": (*_COLLECTIONS, "task_supervisor", "TASK_NORMAL"),
     "atasker.co": ("co_mp_apply", "task_supervisor", "TASK_NORMAL", "TT_MP"),
 }
 _SUBMODULES = tuple(name.partition(".")[2] for name in _NAMES if "." in name)
 
 _PACKAGE = __name__.rpartition(".")[0]
-_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))     # now: the program may change its folder
+#: Computed at the import, since the program may change its working folder.
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-_lock = RLock()         # guards what follows; an import in between may come back here
+_lock = RLock()         # guards the names below; an import in a critical section may come back here
 _finder: _Finder | None = None
-_replaced: dict[str, ModuleType] = {}         # modules of another atasker, imported before install()
-_renamed: dict[str, tuple[type, str]] = {}      # classes, and the modules that they are really from
+_replaced: dict[str, ModuleType] = {}           # modules of atasker, imported before install()
+_renamed: dict[str, tuple[type, str]] = {}      # classes, and the modules that define them
 _plain_preparation: Callable[[str], dict[str, Any]] | None = None
 
 
-# -- import atasker ----------------------------------------------------------------------------------------
+# -- import atasker ----------------------------------------------------------------------------
 
 
 def install() -> None:
-    """Have ``import atasker`` find this library, here and in every process that multiprocessing starts from here.
+    """Have ``import atasker`` find this library, here and in processes of multiprocessing.
 
-    Call it on the first line of a program, before anything imports atasker. An installed atasker is passed over,
-    and a line at INFO says so; what has already been imported of it is put aside with a warning, and stays with
-    whoever imported it. Calling it again does nothing. It may be called from any thread.
+    Call it on the first line of a program, before anything imports atasker. An installed atasker is
+    not used, with a line at INFO. If one has been imported before, its modules are replaced, with a
+    warning, and modules that have names of it keep them. A second call does nothing. Any thread may
+    call it.
 
     >>> install()
     >>> from atasker import TASK_HIGH, background_task, wait_completed
@@ -88,21 +92,22 @@ def _install(quiet: bool) -> None:
     with _lock:
         if _finder is not None:
             return
-        for name in [name for name in sys.modules if name == "atasker" or name.startswith("atasker.")]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "atasker"]:
             _replaced[name] = sys.modules.pop(name)
         _modes.legacy = True
         if _replaced and not quiet:
             from ._log import log
 
-            log.warning("atasker was imported before atasker_like.legacy.install(): what has names of it keeps them, "
-                        "and the tasks that it starts are not seen here; call install() first")
+            log.warning("atasker was imported before atasker_like.legacy.install(): modules that "
+                        "have names of it keep them, and the tasks that they start are not seen "
+                        "here; call install() first")
         _finder = _Finder(quiet or bool(_replaced))
         sys.meta_path.insert(0, _finder)
-        _send_along()
+        _install_in_children()
 
 
 def uninstall() -> None:
-    """Undo :func:`install`; names that were imported meanwhile stay what they are. It may be called from any thread."""
+    """Undo :func:`install`; names that were imported meanwhile stay. Any thread may call it."""
     global _finder
     with _lock:
         if _finder is None:
@@ -119,37 +124,40 @@ def uninstall() -> None:
         for kind, home in _renamed.values():
             kind.__module__ = home
         _renamed.clear()
-        _send_no_more()
+        _restore_preparation()
 
 
 class _Finder:
-    """Finds the modules, and loads them."""
+    """Finds and loads the modules of atasker."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
 
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """As the import system wants it."""
+    def find_spec(self, name: str, path: Any = None,
+                  target: ModuleType | None = None) -> ModuleSpec | None:
+        """Implement the protocol of the import system."""
         if name not in _NAMES:
             return None
-        return ModuleSpec(name, self, origin=__file__, is_package=name == "atasker")   # type: ignore[arg-type]
+        return ModuleSpec(name, self, origin=__file__,      # type: ignore[arg-type]
+                          is_package=name == "atasker")
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """As the import system wants it."""
+        """Implement the protocol of the import system."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """As the import system wants it."""
+        """Implement the protocol of the import system."""
         package = sys.modules[_PACKAGE]
         name = module.__name__
         names = _NAMES[name]
         inner = _SUBMODULES if name == "atasker" else ()
 
         def find(wanted: str) -> Any:
-            # From the package, at the time when it is asked for: nothing is loaded that a program does not use.
+            # From the package, on first use: a program loads only the names that it uses.
             if wanted in inner:
                 return _submodule(name, wanted)
             if wanted not in names:
-                raise AttributeError(f"module {name!r}, which {_PACKAGE} stands in for, has no attribute {wanted!r}")
+                raise AttributeError(f"module {name!r}, which {_PACKAGE} replaces, has no "
+                                     f"attribute {wanted!r}")
             value = getattr(package, wanted)
             _rename_classes(package)
             setattr(module, wanted, value)
@@ -161,21 +169,22 @@ class _Finder:
         setattr(module, "__getattr__", find)
         setattr(module, "__dir__", lambda: sorted({*vars(module), *names, *inner}))
         if name == "atasker" and not self._quiet:
-            self._tell_of_another()
+            self._log_installed()
 
-    def _tell_of_another(self) -> None:
+    def _log_installed(self) -> None:
         for finder in sys.meta_path:
             find_spec = getattr(finder, "find_spec", None)
             spec = None if finder is self or find_spec is None else find_spec("atasker", None, None)
             if spec is not None and spec.origin is not None:
                 from ._log import log
 
-                log.info("atasker is installed (%s); %s is used in its place", spec.origin, _PACKAGE)
+                log.info("atasker is installed (%s); %s is used in its place", spec.origin,
+                         _PACKAGE)
                 return
 
 
 def _rename_classes(package: ModuleType) -> None:
-    """Have the loaded classes say that they are from atasker's modules: programs that watch others compare that."""
+    """Give the loaded classes the modules of atasker, which programs that watch others compare."""
     with _lock:
         if _finder is None:
             return              # uninstall() came in between
@@ -183,7 +192,8 @@ def _rename_classes(package: ModuleType) -> None:
             for name in names if home != "atasker" else ():
                 module = sys.modules.get(f"{_PACKAGE}.{package._HOME[name]}")
                 kind = getattr(module, name, None)
-                if isinstance(kind, type) and name not in _renamed and kind.__module__.startswith(_PACKAGE + "."):
+                if (isinstance(kind, type) and name not in _renamed
+                        and kind.__module__.startswith(_PACKAGE + ".")):
                     _renamed[name] = kind, kind.__module__
                     kind.__module__ = home
 
@@ -194,11 +204,11 @@ def _submodule(package: str, name: str) -> ModuleType:
     return import_module(f"{package}.{name}")
 
 
-# -- processes ---------------------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------
 
 
-def _send_along() -> None:
-    """Have processes that multiprocessing starts begin with :func:`install`."""
+def _install_in_children() -> None:
+    """Have processes that multiprocessing starts call :func:`install` first."""
     global _plain_preparation
     try:
         from multiprocessing import spawn
@@ -215,22 +225,23 @@ def _send_along() -> None:
     setattr(spawn, "get_preparation_data", get_preparation_data)
 
 
-def _send_no_more() -> None:
+def _restore_preparation() -> None:
     global _plain_preparation
     if _plain_preparation is not None:
         from multiprocessing import spawn
 
-        if spawn.get_preparation_data.__module__ == __name__:       # else another has put his own around it
+        # Otherwise another library has wrapped the function, which must stay.
+        if spawn.get_preparation_data.__module__ == __name__:
             setattr(spawn, "get_preparation_data", _plain_preparation)
         _plain_preparation = None
 
 
 class _SearchPath(list):        # type: ignore[type-arg]
-    """A search path that puts the finder in place wherever it is unpacked.
+    """A search path that installs the finder where it is unpickled.
 
-    It is the one thing that every new process gets before it imports anything of the program: pickled, when the
-    process is spawned or comes from the fork server; as an expression in the command line of the fork server.
-    This library may not be on the path that a new process begins with, so the expression brings its own.
+    Every new process gets it before it imports anything of the program: pickled, if the process is
+    spawned or comes from the fork server; as an expression, in the command line of the fork server.
+    The first search path of a new process may lack this library, so the expression adds it.
     """
 
     def __repr__(self) -> str:
@@ -242,34 +253,35 @@ class _SearchPath(list):        # type: ignore[type-arg]
 
 
 def _arrive(path: list[str]) -> list[str]:
-    """Called in a new process, with the search path of the one that started it."""
-    del sys.path[0]             # was put there to find this module
+    """Install the finder in a new process; return the search path of its parent."""
+    del sys.path[0]             # it was added to find this module
     _install(quiet=True)
     return path
 
 
-# -- running a program -------------------------------------------------------------------------------------
+# -- running a program -------------------------------------------------------------------------
 
 
 class ProgramNotFoundError(Exception):
-    """There is no program to run. The message names the file and says why."""
+    """There is no program to run. The message names the file and the reason."""
 
 
 def run_script(path: str, arguments: Sequence[str] = ()) -> None:
     """Run a file as ``python3 PATH ARGUMENTS`` would, with :func:`install` before its first line.
 
-    It becomes ``__main__`` for good, so that functions of it can be sent to pool processes until the end. To be called
-    once, from the main thread. What the program raises is raised here, and if nobody catches it the interpreter shows
-    the traceback that the program alone would have.
+    The program becomes ``__main__`` for good, so that its functions can be sent to pool processes
+    until the end. Call it once, from the main thread. It raises what the program raises. If that is
+    not caught, the interpreter shows the traceback that the program alone would have.
 
-    :param path: a Python file, source or compiled; or a folder or an archive that holds a ``__main__.py``.
+    :param path: a Python file, source or compiled; or a folder or an archive that holds a
+        ``__main__.py``.
     :param arguments: ``sys.argv`` from the second on.
     :raises ProgramNotFoundError: the file cannot be read.
     """
     import zipfile
     from io import open_code
 
-    # Not normalized, as the interpreter has it; before 3.9 it had the path as it was given.
+    # Not normalized, as the interpreter has it; before 3.9 it has the path as given.
     name = os.path.join(os.getcwd(), path) if sys.version_info >= (3, 9) else path
     if os.path.isdir(path) or zipfile.is_zipfile(path):
         install()
@@ -280,7 +292,8 @@ def run_script(path: str, arguments: Sequence[str] = ()) -> None:
     try:
         file = open_code(name)
     except OSError as error:
-        raise ProgramNotFoundError(f"can't open file {name!r}: [Errno {error.errno}] {error.strerror}") from error
+        raise ProgramNotFoundError(f"can't open file {name!r}: [Errno {error.errno}] "
+                                   f"{error.strerror}") from error
     install()
     sys.argv[:] = [path, *arguments]
     _search_first(os.path.dirname(os.path.realpath(path)))
@@ -291,9 +304,9 @@ def run_script(path: str, arguments: Sequence[str] = ()) -> None:
 
 
 def run_module(name: str, arguments: Sequence[str] = ()) -> None:
-    """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; otherwise the same as :func:`run_script`.
+    """Run a module or a package as ``python3 -m NAME ARGUMENTS`` would; see :func:`run_script`.
 
-    :raises SystemExit: there is no such module; the message says so, as that of the interpreter does.
+    :raises SystemExit: there is no such module; the message is that of the interpreter.
     """
     install()
     sys.argv[:] = ["-m", *arguments]
@@ -302,7 +315,7 @@ def run_module(name: str, arguments: Sequence[str] = ()) -> None:
 
 
 def _search_first(folder: str, always: bool = False) -> None:
-    """Put a program's folder where the interpreter does; ``-I`` and ``-P`` ask for none."""
+    """Put the folder of a program where the interpreter does; with ``-I`` and ``-P`` nowhere."""
     safe = getattr(sys.flags, "safe_path", False) or sys.flags.isolated
     if safe:
         if always:
@@ -312,16 +325,17 @@ def _search_first(folder: str, always: bool = False) -> None:
 
 
 def _new_main() -> ModuleType:
-    """Make a ``__main__``, with the fields that the interpreter gives to it."""
+    """Make a ``__main__``, with the attributes that the interpreter gives to it."""
     global _former_main
     _former_main = sys.modules["__main__"]      # its code still runs
     main = ModuleType("__main__")
-    setattr(main, "__builtins__", builtins)     # else exec() puts the dict of that module there
+    setattr(main, "__builtins__", builtins)     # otherwise exec() sets the dict of that module
     for name in ("__annotations__", "__cached__"):
         if name in vars(_former_main):
             setattr(main, name, {} if name == "__annotations__" else None)
     sys.modules["__main__"] = main
-    if "__mp_main__" in sys.modules:        # as multiprocessing has it: what pool processes send is found by this name
+    # As multiprocessing does: objects that pool processes send are found under this name.
+    if "__mp_main__" in sys.modules:
         sys.modules["__mp_main__"] = main
     return main
 
@@ -332,7 +346,7 @@ _former_main: ModuleType | None = None
 def _compiled(file: Any, name: str) -> Any:
     from importlib.util import MAGIC_NUMBER
 
-    content = file.read()       # at once: it may be a pipe
+    content = file.read()       # as a whole: it may be a pipe
     file.close()
     if content.startswith(MAGIC_NUMBER):
         import marshal
@@ -356,7 +370,7 @@ def _show_as_if_alone(compiled: Callable[[], Any], namespace: dict[str, Any]) ->
 
 
 def _run_by_name(name: str, alter_argv: bool) -> None:
-    # What the interpreter itself calls for -m, for folders and for archives, with all the messages that it has.
+    # The interpreter itself calls this for -m, for folders and for archives; it has the messages.
     from runpy import _run_module_as_main  # type: ignore[attr-defined]
 
     _new_main()
@@ -369,8 +383,8 @@ def _run_by_name(name: str, alter_argv: bool) -> None:
 
 
 def _leave_out(error: BaseException, trace: Any) -> None:
-    """Have an error that ends the program shown without the frames of whoever runs the program."""
-    if isinstance(error, SystemExit):       # is not shown
+    """Have an error that ends the program shown without the frames of this module."""
+    if isinstance(error, SystemExit):       # it is not shown
         return
     hook = sys.excepthook
 
