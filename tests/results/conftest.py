@@ -24,7 +24,8 @@ def make_backend(request):
 
 @pytest.fixture(params=["memory", "sqlite"])
 def backend(request, path, make_backend):
-    return make_backend(MemoryBackend) if request.param == "memory" else make_backend(SQLiteBackend, path)
+    return make_backend(MemoryBackend) if request.param == "memory" else make_backend(SQLiteBackend,
+                                                                                      path)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""``python3 -m tests.results.storm PATH KILLS SEED``: a process that stores results is killed, again and again, at whatever
-point it is just then. Nothing that it has reported stored may be missing, and nothing may be torn.
+"""Kill processes that store results, again and again, at any point of their work.
 
-It prints how many results were reported and what is wrong; its exit status is 1 when something is. Each process is a fork
-of this one, which has no threads and no open file of the store.
+Run it as ``python3 -m tests.results.storm PATH KILLS SEED``. No result that a process has reported
+as stored may be missing, and none may be damaged. It prints the number of reported results and all
+errors; with errors its exit status is 1. Each process is a fork of this one, which has no threads
+and no open file of the store.
 """
 import json
 import os
@@ -26,7 +27,7 @@ def value_of(number, letter, size):
 
 
 def store(path, report, name, chance):
-    """What is killed: tasks whose results are flushed, and one result that is replaced for ever."""
+    """The process to kill: its tasks flush their results, and it replaces one without end."""
     backend = SQLiteBackend(path)
     supervisor = TaskSupervisor(pool_size=2)
     supervisor.set_result_backend(backend)
@@ -52,28 +53,29 @@ def store(path, report, name, chance):
 
 
 def read_until_killed(pid, source, chance):
-    """Read what the process reports, and kill it: anywhen, or after some reports and a while. Return all complete lines."""
-    heard = b""
+    """Read the reports of a process, kill it at a random point, and return all complete lines."""
+    received = b""
     wanted = chance.choice([0, 1, 200, 2000])           # bytes
     patient = monotonic() + PATIENCE
-    while len(heard) < wanted:
+    while len(received) < wanted:
         if not select.select([source], [], [], max(0, patient - monotonic()))[0]:
             break
-        heard += os.read(source, 1 << 16)
+        received += os.read(source, 1 << 16)
     moment = monotonic() + chance.uniform(0, 0.01 if wanted else 0.05)
     while select.select([source], [], [], max(0, moment - monotonic()))[0] and monotonic() < moment:
-        heard += os.read(source, 1 << 16)
+        received += os.read(source, 1 << 16)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     while True:
         more = os.read(source, 1 << 16)
         if not more:
-            return [json.loads(line) for line in heard.split(b"\n")[:-1]], len(heard) >= wanted
-        heard += more
+            lines = [json.loads(line) for line in received.split(b"\n")[:-1]]
+            return lines, len(received) >= wanted
+        received += more
 
 
 def missing(path, reported):
-    """Return what is wrong with the results that were reported stored, by id; and with all that there is."""
+    """Return the errors of the results that were reported as stored, and of the file itself."""
     wrong = []
     with SQLiteBackend(path) as backend, closing(sqlite3.connect(path)) as database:
         for task_id, (number, letter, size) in reported.items():
@@ -120,7 +122,8 @@ def main(path, kills, seed):
             wrong += missing(path, everything)
         if wrong:
             break
-    print(f"{len(everything)} results were reported stored by {number + 1} processes, seed {seed}", *wrong[:20], sep="\n")
+    print(f"{len(everything)} results were reported stored by {number + 1} processes, seed {seed}",
+          *wrong[:20], sep="\n")
     return 1 if wrong else 0
 
 

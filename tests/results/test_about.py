@@ -1,4 +1,4 @@
-"""What is stored of a task beside its result: name, times, attempts, arguments, progress; and the ids of all that is."""
+"""The description of a task in a backend: name, times, attempts, arguments, progress; ids()."""
 import json
 import threading
 import time
@@ -24,7 +24,7 @@ def stored_of(backend, task_id):
     return backend.coder.decode(task_id, backend.read(task_id))
 
 
-# -- name, times, attempts --------------------------------------------------------------------------------
+# -- name, times, attempts -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("function, args", [(abs, (-1,)), (int, ("x",)), (f.Gate, ("path",))])
@@ -35,8 +35,9 @@ def test_result_has_name_times_and_attempts(stored, backend, function, args):
     task.wait(PATIENCE)
     found = stored_of(backend, task.id)
     assert (found.name, found.attempts, found.state.is_final) == (task.name, 1, True)
-    assert before - 0.01 <= found.time_queued <= found.time_started <= found.time_completed <= time.time() + 0.01
-    assert abs(found.time_queued - task.time_queued) < 0.01 and abs(found.time_completed - task.time_completed) < 0.01
+    queued, started, completed = found.time_queued, found.time_started, found.time_completed
+    assert before - 0.01 <= queued <= started <= completed <= time.time() + 0.01
+    assert abs(queued - task.time_queued) < 0.01 and abs(completed - task.time_completed) < 0.01
     assert (found.args, found.kwargs, found.progress) == (None, None, None)
 
 
@@ -67,7 +68,8 @@ def test_cancelled_task_that_never_began_has_no_start(stored, backend):
     task = stored.put_task(abs, (-1,), delay=1000)
     task.cancel()
     found = stored_of(backend, task.id)
-    assert (found.state, found.name, found.attempts, found.time_started) == (TaskState.FAILURE, "abs", 0, None)
+    assert (found.state, found.name, found.attempts, found.time_started) == (TaskState.FAILURE,
+                                                                             "abs", 0, None)
     assert found.time_queued <= found.time_completed
 
 
@@ -82,7 +84,7 @@ def test_running_task_has_no_end(stored, backend):
     task.wait(PATIENCE)
 
 
-def test_info_is_the_same_here_and_elsewhere(stored, backend):
+def test_info_is_the_same_in_this_and_other_processes(stored, backend):
     task = stored.put_task(divmod, (7, 2))
     here = SyncResult(task.id, backend)
     task.wait(PATIENCE)
@@ -91,8 +93,8 @@ def test_info_is_the_same_here_and_elsewhere(stored, backend):
     assert asked == found and (asked.name, asked.result, asked.attempts) == ("divmod", [3, 1], 1)
 
 
-def test_info_of_an_id_that_nobody_knows_is_empty(backend):
-    assert SyncResult("nobody", backend).info() == StoredResult("nobody", TaskState.PENDING)
+def test_info_of_an_unknown_id_is_empty(backend):
+    assert SyncResult("unknown", backend).info() == StoredResult("unknown", TaskState.PENDING)
 
 
 class NamedByObject:
@@ -116,7 +118,8 @@ def test_name_that_is_no_text_does_not_matter(supervisor, backend):
 
 @pytest.mark.parametrize("stored", [
     StoredResult("id", TaskState.STARTED, name="f", time_queued=1.5, time_started=2.25, attempts=2),
-    StoredResult("id", TaskState.SUCCESS, 5, name="f", time_queued=1.5, time_started=2.5, time_completed=3.5, attempts=1,
+    StoredResult("id", TaskState.SUCCESS, 5, name="f", time_queued=1.5, time_started=2.5,
+                 time_completed=3.5, attempts=1,
                  progress=Progress(1, 2, "half"), args=(1, "a"), kwargs={"b": [2]}),
     StoredResult("id", TaskState.RETRY, progress=Progress(0.5, None, None)),
     StoredResult("id", TaskState.SUCCESS, None, args=(), kwargs={}),
@@ -126,7 +129,7 @@ def test_stored_result_comes_back_with_all_its_fields(stored):
         assert coder.decode("id", coder.encode(stored)) == stored
 
 
-# -- arguments --------------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -150,7 +153,8 @@ def test_arguments_are_stored_if_asked(supervisor, with_arguments):
 
 def test_arguments_of_a_running_task_are_stored(supervisor, with_arguments):
     go = threading.Event()
-    task = background_task(lambda number, wait: wait(PATIENCE), supervisor=supervisor)(5, wait=go.wait)
+    task = background_task(lambda number, wait: wait(PATIENCE), supervisor=supervisor)(5,
+                                                                                       wait=go.wait)
     task.started.wait(PATIENCE)
     found = stored_of(with_arguments, task.id)
     assert found.args == (5,) and "bound method Event.wait" in found.kwargs["wait"]
@@ -185,17 +189,19 @@ class Shy:
 
 
 def test_arguments_that_json_cannot_hold_are_stored_as_their_repr(supervisor, with_arguments):
-    task = background_task(lambda *args: None, supervisor=supervisor)({1, 2}, float("nan"), Shy(), "x" * 20000, b"abc")
+    task = background_task(lambda *args: None, supervisor=supervisor)({1, 2}, float("nan"), Shy(),
+                                                                      "x" * 20000, b"abc")
     task.wait(PATIENCE)
     args = stored_of(with_arguments, task.id).args
     assert args[:2] == ("{1, 2}", "nan") and "Shy" in args[2] and args[4] == "b'abc'"
     assert len(args[3]) < 2000 and args[3].startswith("'xxx")
 
 
-def test_arguments_are_pickled_for_who_asks_for_pickles(supervisor):
+def test_arguments_are_pickled_by_a_backend_of_pickles(supervisor):
     with MemoryBackend(serializer="pickle", arguments=True) as backend:
         supervisor.set_result_backend(backend)
-        task = background_task(lambda *args, **kwargs: None, supervisor=supervisor)({1, 2}, key=(3,))
+        task = background_task(lambda *args, **kwargs: None, supervisor=supervisor)({1, 2},
+                                                                                    key=(3,))
         local = background_task(lambda *args: None, supervisor=supervisor)(lambda: None)
         task.wait(PATIENCE)
         local.wait(PATIENCE)
@@ -206,10 +212,10 @@ def test_arguments_are_pickled_for_who_asks_for_pickles(supervisor):
         supervisor.set_result_backend(None)
 
 
-def test_arguments_are_stored_with_an_end_that_is_seen_before_it_is_told(supervisor):
+def test_arguments_are_stored_with_an_end_that_is_seen_early(supervisor):
     """The writer looks at a task of which it knows the begin only, and finds that it has ended."""
     with MemoryBackend(arguments=True) as backend:
-        recorder = backend.attach(supervisor)       # the pools do not know it: the test tells it
+        recorder = backend.attach(supervisor)       # the pools do not call it: the test does
         go = threading.Event()
         task = background_task(lambda number: go.wait(PATIENCE), supervisor=supervisor)(5)
         task.started.wait(PATIENCE)
@@ -219,7 +225,8 @@ def test_arguments_are_stored_with_an_end_that_is_seen_before_it_is_told(supervi
         found = stored_of(backend, task.id)
         assert (found.state, found.args) == (TaskState.SUCCESS, (5,))
         recorder.on_finished(task)
-        again = stored_of(backend, task.id)         # another text, whose times may be a microsecond apart
+        # another text, whose times may be a microsecond apart
+        again = stored_of(backend, task.id)
         assert (again.state, again.args, again.kwargs) == (found.state, found.args, found.kwargs)
         assert not recorder._arguments and not recorder._releasable and not recorder._finished
         backend.detach(recorder)
@@ -258,7 +265,8 @@ def test_arguments_of_ignored_tasks_are_not_kept(supervisor, with_arguments):
 def test_arguments_are_not_stored_unless_asked(stored, backend):
     task = stored.put_task(divmod, (7, 2))
     task.wait(PATIENCE)
-    assert stored_of(backend, task.id).args is None and "args" not in json.loads(backend.read(task.id))
+    assert stored_of(backend, task.id).args is None
+    assert "args" not in json.loads(backend.read(task.id))
     assert not backend._writers[0]._arguments
 
 
@@ -268,7 +276,7 @@ def test_arguments_option_of_another_type_is_refused(value):
         MemoryBackend(arguments=value)
 
 
-# -- progress ---------------------------------------------------------------------------------------------
+# -- progress --------------------------------------------------------------------------------------
 
 
 def reports(gate, go_on):
@@ -282,10 +290,11 @@ def reports(gate, go_on):
 
 @pytest.mark.slow
 def test_progress_is_stored_while_the_task_runs(stored, backend):
-    """By the writer itself: nobody flushes."""
+    """The writer stores them by itself, without a flush."""
     reported, go_on = threading.Event(), threading.Event()
     task = stored.put_task(reports, (reported, go_on))
-    wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress == Progress(1, 4, "reading"), "a report in the store")
+    wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress
+             == Progress(1, 4, "reading"), "a report in the store")
     assert SyncResult(task.id, backend).progress() == Progress(1, 4, "reading")
     go_on.set()
     task.wait(PATIENCE)
@@ -304,7 +313,8 @@ def test_later_reports_are_stored_after_the_first_one_was(stored, backend, monke
 
     task = stored.put_task(count)
     for number, step in enumerate(steps):
-        wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress == Progress(number, None, None),
+        wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress
+                 == Progress(number, None, None),
                  "a report in the store")
         step.set()
     task.wait(PATIENCE)
@@ -379,7 +389,8 @@ def test_handler_with_ignore_result_leaves_nothing(supervisor, backend, tmp_path
     supervisor.set_result_backend(backend)
     quiet = service.Service("quiet", supervisor)
     quiet.handler(Quiet, ignore_result=True)(lambda task: task.number)
-    quiet.handler(Loud)(as_coroutine_function(lambda task: task.number))        # so that the lane waits for the other kind
+    # so that the lane waits for the other kind
+    quiet.handler(Loud)(as_coroutine_function(lambda task: task.number))
     with service.SyncClient(quiet, supervisor=supervisor) as client:
         assert client.execute(Quiet(5)).result == 5
         backend.flush(PATIENCE)
@@ -402,12 +413,13 @@ def test_progress_in_a_coroutine(backend):
     assert asyncio.run(main()) == (Progress(1, 2, "half"), TaskState.STARTED)
 
 
-# -- ids --------------------------------------------------------------------------------------------------
+# -- ids -------------------------------------------------------------------------------------------
 
 
 def test_ids_are_those_of_all_that_began_or_ended(stored, backend):
     go = threading.Event()
-    tasks = [stored.put_task(abs, (-1,)) for _ in range(20)] + [stored.put_task(go.wait, (PATIENCE,), task_id="mine")]
+    tasks = [stored.put_task(abs, (-1,)) for _ in range(20)]
+    tasks.append(stored.put_task(go.wait, (PATIENCE,), task_id="mine"))
     tasks[-1].started.wait(PATIENCE)
     for task in tasks[:-1]:
         task.wait(PATIENCE)
@@ -420,7 +432,7 @@ def test_ids_are_those_of_all_that_began_or_ended(stored, backend):
 
 
 def test_id_that_is_stored_meanwhile_is_not_missed(supervisor):
-    """It leaves the memory of the writer and comes into the store while the ids are being listed."""
+    """It moves from the writer's memory to the store while the ids are listed."""
     hold, writing = threading.Event(), threading.Event()
 
     class Slow(MemoryBackend):
@@ -455,5 +467,6 @@ def test_backend_without_keys_says_so():
         def delete(self, task_id):
             return False
 
-    with pytest.raises(ResultBackendError, match=r"Old cannot list what it has: it does not override keys\(\)"):
+    with pytest.raises(ResultBackendError,
+                       match=r"Old cannot list what it has: it does not override keys\(\)"):
         Old().ids()

@@ -46,7 +46,8 @@ class Broken(MemoryBackend):
         if self.defect == "writes only the first":
             entries = entries[:1]
         if self.defect == "keeps the first text":
-            entries = [(task_id, text) for task_id, text in entries if MemoryBackend.read(self, task_id) is None]
+            entries = [(task_id, text)
+                       for task_id, text in entries if MemoryBackend.read(self, task_id) is None]
         if self.defect == "ids in lower case":
             entries = [(task_id.lower(), text) for task_id, text in entries]
         MemoryBackend.write(self, entries)
@@ -72,16 +73,21 @@ class Broken(MemoryBackend):
         if self.defect == "lists what it has forgotten":
             return list(self._texts)
         found = MemoryBackend.keys(self)
-        return found * 2 if self.defect == "lists ids twice" else found[:1000] if self.defect == "lists the first" else found
+        if self.defect == "lists ids twice":
+            return found * 2
+        return found[:1000] if self.defect == "lists the first" else found
 
     def close(self):
         if self.defect == "closed for good":
             self.write = None
 
 
-@pytest.mark.parametrize("defect", ["writes only the first", "keeps the first text", "ids in lower case", "empty text for nothing",
-                                    "never expires", "deletes by pattern", "deletes silently", "closed for good",
-                                    "lists what it has forgotten", "lists ids twice", "lists the first"])
+@pytest.mark.parametrize("defect", ["writes only the first", "keeps the first text",
+                                    "ids in lower case", "empty text for nothing",
+                                    "never expires", "deletes by pattern", "deletes silently",
+                                    "closed for good",
+                                    "lists what it has forgotten", "lists ids twice",
+                                    "lists the first"])
 def test_the_contract_finds_what_is_wrong(defect):
     class Contract(BackendContract):
         lasting = False

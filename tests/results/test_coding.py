@@ -22,14 +22,17 @@ def there_and_back(value, coder=plain):
 
 
 def error_and_back(error, coder=plain):
-    return coder.decode("id", coder.encode(StoredResult("id", TaskState.FAILURE, None, error))).error
+    return coder.decode("id", coder.encode(StoredResult("id", TaskState.FAILURE, None,
+                                                        error))).error
 
 
 class Colour(enum.IntEnum):
     RED = 1
 
 
-@pytest.mark.parametrize("value, back", [((1, (2,)), [1, [2]]), ({1: 2}, {"1": 2}), (Colour.RED, 1), (True, True), ("a\nb", "a\nb")])
+@pytest.mark.parametrize("value, back",
+                         [((1, (2,)), [1, [2]]), ({1: 2}, {"1": 2}), (Colour.RED, 1), (True, True),
+                          ("a\nb", "a\nb")])
 def test_what_json_makes_of_values(value, back):
     found = there_and_back(value).value()
     assert (found, type(found)) == (back, type(back))
@@ -47,8 +50,10 @@ def looped():
 
 
 @pytest.mark.parametrize("value, shown", [
-    (b"abc", "b'abc'"), (b"x" * 10000, "10000 bytes"), (float("nan"), "nan"), ([1, float("inf")], "inf"), ({1, 2}, "{1, 2}"),
-    (Shy(), "Shy without a repr"), (looped(), "..."), ({(1, 2): 3}, "(1, 2)"), (object(), "<object object at"),
+    (b"abc", "b'abc'"), (b"x" * 10000, "10000 bytes"), (float("nan"), "nan"),
+    ([1, float("inf")], "inf"), ({1, 2}, "{1, 2}"),
+    (Shy(), "Shy without a repr"), (looped(), "..."), ({(1, 2): 3}, "(1, 2)"),
+    (object(), "<object object at"),
 ])
 def test_values_that_are_not_kept(value, shown):
     found = there_and_back(value)
@@ -58,7 +63,9 @@ def test_values_that_are_not_kept(value, shown):
     assert shown in str(caught.value) and "serializer='pickle'" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [b"abc", {1, 2}, (1, (2,)), {1: 2}, Colour.RED, float("inf"), 1 << 80, "text", None])
+@pytest.mark.parametrize("value",
+                         [b"abc", {1, 2}, (1, (2,)), {1: 2}, Colour.RED, float("inf"), 1 << 80,
+                          "text", None])
 def test_pickles(value):
     found = there_and_back(value, pickling).value()
     assert (found, type(found)) == (value, type(value))
@@ -69,7 +76,7 @@ def test_what_cannot_be_pickled_either():
         there_and_back(lambda: None, pickling).value()
 
 
-def test_a_pickle_is_not_loaded_for_who_did_not_ask(monkeypatch):
+def test_pickle_is_not_loaded_by_a_backend_of_json(monkeypatch):
     text = pickling.encode(StoredResult("id", TaskState.SUCCESS, (1,)))
     import pickle
 
@@ -81,7 +88,8 @@ def test_a_pickle_is_not_loaded_for_who_did_not_ask(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [
-    ValueError(), ValueError("a", 1), KeyError("k"), FileNotFoundError(2, "gone", "f"), StopIteration(3),
+    ValueError(), ValueError("a", 1), KeyError("k"), FileNotFoundError(2, "gone", "f"),
+    StopIteration(3),
     InvalidArgumentError("no")])
 def test_errors_that_are_rebuilt(error):
     found = error_and_back(error)
@@ -97,16 +105,20 @@ def test_attributes_of_errors():
     assert (type(found), found.type_name) == (RemoteError, "builtins.ValueError")
 
 
-@pytest.mark.parametrize("error", [ValueError(object()), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_errors_that_are_told_in_words(error):
+@pytest.mark.parametrize("error",
+                         [ValueError(object()), SystemExit(3), KeyboardInterrupt(),
+                          GeneratorExit()])
+def test_error_that_cannot_be_rebuilt_becomes_a_remote_error(error):
     found = error_and_back(error)
     assert type(found) is RemoteError and found.type_name == "builtins." + type(error).__name__
     assert type(error).__name__ in found.traceback
 
 
 @pytest.mark.parametrize("module, name, args", [
-    ("os", "system", ["exit 1"]), ("builtins", "eval", ["1/0"]), ("builtins", "BaseException", []), ("builtins", "print", ["hi"]),
-    ("this", "anything", []), ("builtins", "ValueError.__init__", []), ("builtins", "no.such", []), (None, "x", [])])
+    ("os", "system", ["exit 1"]), ("builtins", "eval", ["1/0"]), ("builtins", "BaseException", []),
+    ("builtins", "print", ["hi"]),
+    ("this", "anything", []), ("builtins", "ValueError.__init__", []), ("builtins", "no.such", []),
+    (None, "x", [])])
 def test_a_text_that_lies_makes_nothing_but_exceptions(module, name, args):
     """And imports nothing: `this` would print its poem."""
     text = json.dumps({"state": "FAILURE", "traceback": "", "error": {
@@ -117,7 +129,8 @@ def test_a_text_that_lies_makes_nothing_but_exceptions(module, name, args):
 
 def test_a_message_that_would_change():
     text = json.dumps({"state": "FAILURE", "traceback": "", "error": {
-        "module": "builtins", "name": "ValueError", "message": "what it said", "args": ["another"], "more": {}}})
+        "module": "builtins", "name": "ValueError", "message": "what it said", "args": ["another"],
+        "more": {}}})
     found = plain.decode("id", text).error
     assert (type(found), found.message) == (RemoteError, "what it said")
 
@@ -129,7 +142,8 @@ def without_times(text):
 
 def test_many_at_once_are_what_they_are_one_by_one(supervisor):
     """The short way of plain values, with those in between that cannot take it."""
-    values = [None, 1, -5, "a\nb", "", True, 0.5, [1, 2], float("nan"), object(), "é", 1 << 70, (1,), "last\r\n"]
+    values = [None, 1, -5, "a\nb", "", True, 0.5, [1, 2], float("nan"), object(), "é", 1 << 70,
+              (1,), "last\r\n"]
     tasks = [supervisor.put_task(lambda value=value: value) for value in values]
     tasks.append(supervisor.put_task(int, ("x",)))
     cancelled = supervisor.put_task(abs, delay=1000)
@@ -141,7 +155,8 @@ def test_many_at_once_are_what_they_are_one_by_one(supervisor):
         assert ({task_id: without_times(text) for task_id, text in texts.items()}
                 == {task.id: without_times(plain.encode_task(task)) for task in some})
     tasks[-2].exception()
-    assert [plain.decode(task.id, plain.encode_task(task)).result for task in tasks[:8]] == values[:8]
+    found = [plain.decode(task.id, plain.encode_task(task)).result for task in tasks[:8]]
+    assert found == values[:8]
 
 
 def test_too_long(monkeypatch):
@@ -160,8 +175,10 @@ def test_what_is_refused():
 
 
 def test_states_as_words():
-    assert str(TaskState.SUCCESS) == "SUCCESS" == TaskState.SUCCESS and f"{TaskState.RETRY}" == "RETRY"
-    assert [state for state in TaskState if state.is_final] == [TaskState.SUCCESS, TaskState.FAILURE]
+    assert str(TaskState.SUCCESS) == "SUCCESS" == TaskState.SUCCESS
+    assert f"{TaskState.RETRY}" == "RETRY"
+    assert [state for state in TaskState if state.is_final] == [TaskState.SUCCESS,
+                                                                TaskState.FAILURE]
 
 
 asked = []
@@ -186,7 +203,8 @@ class Outer(metaclass=LazyType):
         pass
 
 
-@pytest.mark.parametrize("name", ["Missing", "Missing.Inner", "Outer.Missing", "there", "there.Inner", ""])
+@pytest.mark.parametrize("name",
+                         ["Missing", "Missing.Inner", "Outer.Missing", "there", "there.Inner", ""])
 @pytest.mark.parametrize("kind", [types.ModuleType, LazyModule])
 def test_no_module_runs_because_a_text_says_so(monkeypatch, kind, name):
     module = kind("lazy")
@@ -223,7 +241,8 @@ class Numbered(Exception):
     __module__ = 5
 
 
-@pytest.mark.parametrize("kind", [*odd_errors.KINDS.values(), Numbered], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*odd_errors.KINDS.values(), Numbered],
+                         ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("coder", [plain, pickling], ids=["json", "pickle"])
 def test_error_that_cannot_be_shown_is_stored_and_read(coder, kind):
     text = coder.encode(StoredResult("id", TaskState.FAILURE, None, kind("one")))
@@ -247,11 +266,13 @@ def test_error_of_which_nothing_can_be_had_stops_no_other_result(supervisor):
 
     with MemoryBackend() as backend:
         supervisor.set_result_backend(backend)
-        tasks = [supervisor.put_task(abs, (-1,)), supervisor.put_task(fail), supervisor.put_task(abs, (-2,))]
+        tasks = [supervisor.put_task(abs, (-1,)), supervisor.put_task(fail),
+                 supervisor.put_task(abs, (-2,))]
         assert isinstance(tasks[1].exception(10), Exception)
         wait_completed(tasks)
         backend.flush(10)
         found = [backend.find(task.id) for task in tasks]
-        assert [stored.state for stored in found] == [TaskState.SUCCESS, TaskState.FAILURE, TaskState.SUCCESS]
+        assert [stored.state for stored in found] == [TaskState.SUCCESS, TaskState.FAILURE,
+                                                      TaskState.SUCCESS]
         assert type(found[1].error) is RemoteError and "cannot be shown" in str(found[1].error)
         supervisor.set_result_backend(None)

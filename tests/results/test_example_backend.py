@@ -1,4 +1,4 @@
-"""The backend that the documentation shows, over a stand-in for the server that it is written for."""
+"""The backend of the documentation, with a fake of the server that it needs."""
 import importlib.util
 import pathlib
 
@@ -10,7 +10,7 @@ EXAMPLE = pathlib.Path(__file__).parents[2] / "docs" / "examples" / "redis_backe
 
 
 class Server:
-    """What a Redis server keeps: bytes by key, each with the millisecond at which it is forgotten."""
+    """The data of a Redis server: bytes by key, each with its time of expiry in milliseconds."""
 
     def __init__(self):
         self.kept = {}
@@ -18,7 +18,7 @@ class Server:
 
 
 class Client:
-    """The commands of ``redis.Redis`` that the example uses, with the types that they have there."""
+    """The commands of ``redis.Redis`` that the example uses, with the same types."""
 
     def __init__(self, server):
         self._server = server
@@ -31,8 +31,10 @@ class Client:
         return made
 
     def set(self, key, value, px=None):
-        assert isinstance(key, str) and isinstance(value, str) and (px is None or isinstance(px, int) and px > 0)
-        self._commands.append((key, value.encode(), float("inf") if px is None else self._server.now + px))
+        assert isinstance(key, str) and isinstance(value, str)
+        assert px is None or isinstance(px, int) and px > 0
+        self._commands.append((key, value.encode(),
+                               float("inf") if px is None else self._server.now + px))
         return self
 
     def execute(self):
@@ -50,7 +52,8 @@ class Client:
 
     def scan_iter(self, match, count):
         assert match == "result:*" and isinstance(count, int)
-        return (key.encode() for key in list(self._server.kept) if key.startswith("result:") and self.get(key) is not None)
+        return (key.encode() for key in list(self._server.kept) if key.startswith("result:")
+                and self.get(key) is not None)
 
     def ping(self):
         return True
@@ -75,5 +78,6 @@ class TestRedis(BackendContract):
 
 
 def test_it_is_some_forty_lines():
-    lines = [line for line in EXAMPLE.read_text().splitlines() if line.strip() and not line.strip().startswith('"""')]
+    lines = [line for line in EXAMPLE.read_text().splitlines() if line.strip()
+             and not line.strip().startswith('"""')]
     assert len(lines) <= 40

@@ -1,9 +1,9 @@
 """AsyncResult and SyncResult: the same answers, in a coroutine and in a thread."""
 import asyncio
-import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +13,7 @@ from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryB
                           task_supervisor)
 
 PATIENCE = 20
-#: Seconds between two looks that are never waited for: who needs the second look, hangs.
+#: Seconds between two looks into the store. A wait that needs the second look hangs.
 NEVER = 10000
 
 
@@ -44,19 +44,20 @@ def result_of(request):
 
 
 def test_the_value_of_a_task_that_runs(stored, backend, result_of):
-    """It wakes when the task ends: nobody looks a second time."""
+    """It wakes when the task ends, without a second look."""
     go, asked = threading.Event(), threading.Event()
     find_task = backend._find_task
 
-    def find_and_tell(task_id):
+    def find_and_report(task_id):
         asked.set()
         return find_task(task_id)
 
-    backend._find_task = find_and_tell
+    backend._find_task = find_and_report
     task = stored.put_task(lambda: go.wait(PATIENCE) and "value")
     task.started.wait(PATIENCE)
     got = []
-    asker = threading.Thread(target=lambda: got.append(result_of(task.id, backend).get(PATIENCE, NEVER)))
+    asker = threading.Thread(target=lambda: got.append(result_of(task.id, backend).get(PATIENCE,
+                                                                                       NEVER)))
     asker.start()
     assert asked.wait(PATIENCE)
     go.set()
@@ -73,7 +74,7 @@ def test_the_value_of_a_task_that_has_ended(stored, backend, result_of):
 
 
 def test_the_answer_does_not_depend_on_when_one_asks(stored, backend, result_of):
-    """A tuple is a list from the first moment, since it will be one when it comes from the store."""
+    """A tuple is a list at once, since it will be one in the store."""
     go = threading.Event()
     task = stored.put_task(lambda: go.wait(PATIENCE) and (1, 2))
     handle = result_of(task.id, backend)
@@ -95,14 +96,15 @@ def test_states(stored, backend, result_of):
     delayed = stored.put_task(abs, (1,), delay=1000)
     assert result_of(running.id, backend).state() is TaskState.STARTED
     assert result_of(delayed.id, backend).state() is TaskState.PENDING
-    assert result_of("nobody's", backend).state() is TaskState.PENDING
+    assert result_of("unknown", backend).state() is TaskState.PENDING
     assert not result_of(running.id, backend).ready()
     go.set()
     running.wait(PATIENCE)
     delayed.cancel()
     for _ in range(2):
         assert result_of(running.id, backend).state() is TaskState.SUCCESS
-        assert result_of(running.id, backend).ready() and not result_of(running.id, backend).failed()
+        assert result_of(running.id, backend).ready() and not result_of(running.id,
+                                                                        backend).failed()
         assert result_of(delayed.id, backend).state() is TaskState.FAILURE
         assert result_of(delayed.id, backend).ready() and result_of(delayed.id, backend).failed()
         backend.flush(PATIENCE)
@@ -163,7 +165,8 @@ def test_errors(stored, backend, result_of, late, unseen):
     with pytest.raises(ZeroDivisionError) as caught:
         result_of(task_id, backend).get(PATIENCE)
     assert caught.value.args == ("no", 1)
-    assert isinstance(caught.value.__cause__, RemoteTraceback) and "in fail" in str(caught.value.__cause__)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "in fail" in str(caught.value.__cause__)
     stored.stop(wait=PATIENCE)
     del caught
     assert unseen() == []
@@ -213,13 +216,13 @@ def test_ignored_results(stored, backend, result_of):
 def test_patience(stored, backend, result_of, timeout):
     go = threading.Event()
     task = stored.put_task(go.wait, (PATIENCE,))
-    for task_id in (task.id, "nobody's"):
+    for task_id in (task.id, "unknown"):
         with pytest.raises(TimeoutError, match=f"after {timeout:g} s"):
             result_of(task_id, backend).get(timeout, NEVER)
     go.set()
 
 
-def test_who_waits_in_the_pool_lends_its_place(make_supervisor, backend):
+def test_pool_thread_that_waits_lends_its_slot(make_supervisor, backend):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.set_result_backend(backend)
 
@@ -236,7 +239,8 @@ def test_tasks_in_processes_and_loops(stored, backend, result_of):
         return "coroutine"
 
     assert result_of(stored.put_task(pow, (2, 5), tt=TT_MP).id, backend).get(PATIENCE, NEVER) == 32
-    assert result_of(background_task(co, supervisor=stored)().id, backend).get(PATIENCE, NEVER) == "coroutine"
+    task = background_task(co, supervisor=stored)()
+    assert result_of(task.id, backend).get(PATIENCE, NEVER) == "coroutine"
     with pytest.raises(ValueError, match="invalid literal"):
         result_of(stored.put_task(int, ("x",), tt=TT_MP).id, backend).get(PATIENCE, NEVER)
 
@@ -287,9 +291,11 @@ def test_a_store_that_cannot_be_read(backend, result_of):
         result_of("1", backend).get()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"state":"GONE"}', '{"state":"SUCCESS"}', '{"state":"FAILURE"}',
-                                  '{"state":"FAILURE","error":{}}', '{"state":"FAILURE","error":7}'])
-def test_a_text_of_someone_else(backend, result_of, text):
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"state":"GONE"}', '{"state":"SUCCESS"}',
+                                  '{"state":"FAILURE"}',
+                                  '{"state":"FAILURE","error":{}}',
+                                  '{"state":"FAILURE","error":7}'])
+def test_text_of_another_program_raises_an_error(backend, result_of, text):
     backend.write([("1", text)])
     with pytest.raises(ResultBackendError, match="no result"):
         result_of("1", backend).get()
@@ -311,7 +317,7 @@ def test_the_loop_is_not_blocked(stored, backend):
     asyncio.run(main())
 
 
-def test_who_is_cancelled_while_waiting_leaves_the_task_alone(stored, backend):
+def test_waiter_that_is_cancelled_does_not_cancel_the_task(stored, backend):
     async def main():
         go = threading.Event()
         task = stored.put_task(go.wait, (PATIENCE,))
@@ -326,8 +332,8 @@ def test_who_is_cancelled_while_waiting_leaves_the_task_alone(stored, backend):
     assert asyncio.run(main()) is True
 
 
-def test_who_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(backend):
-    """Also in the very turn of the loop in which it was about to look again."""
+def test_waiter_that_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(backend):
+    """Also in the iteration of the loop in which it was about to look again."""
     trouble = []
 
     async def main():
@@ -336,13 +342,14 @@ def test_who_is_cancelled_between_two_looks_leaves_nothing_in_the_loop(backend):
         pausing, call_later = asyncio.Event(), loop.call_later
 
         def call_at_once(seconds, *call):
-            if seconds == 1000:             # the pause between two looks; it is over in the next turn, as is this wait
+            # the pause between two looks; it ends in the next iteration, as does this wait
+            if seconds == 1000:
                 pausing.set()
                 seconds = 0
             return call_later(seconds, *call)
 
         loop.call_later = call_at_once
-        waiting = asyncio.ensure_future(AsyncResult("nobody's", backend).get(poll_interval=1000))
+        waiting = asyncio.ensure_future(AsyncResult("unknown", backend).get(poll_interval=1000))
         await pausing.wait()
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -368,8 +375,9 @@ def test_another_process_gets_it(supervisor, path, make_backend):
     supervisor.set_result_backend(backend)
     go = threading.Event()
     task = supervisor.put_task(lambda: go.wait(PATIENCE) and {"a": 1})
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, path, task.id], stdout=subprocess.PIPE, universal_newlines=True,
-                          cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__)))) as program:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, path, task.id], stdout=subprocess.PIPE,
+                          universal_newlines=True,
+                          cwd=Path(__file__).parents[2]) as program:
         try:
             assert program.stdout.readline() == "ready\n"
             go.set()

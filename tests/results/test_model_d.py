@@ -36,7 +36,7 @@ def ask(call, *args, **kwargs):
     return asyncio.run(main())
 
 
-# -- AsyncResult(task_id, backend=None) ---------------------------------------------------------------------
+# -- AsyncResult(task_id, backend=None) ------------------------------------------------------------
 
 
 def test_async_result_takes_an_id_and_a_backend(kept, backend):
@@ -64,7 +64,7 @@ def test_async_result_takes_a_type_in_brackets(kept, backend):
     assert ask(OfInt(task.id, backend).get) == 32
 
 
-# -- get(timeout=None, poll_interval=0.1) -------------------------------------------------------------------
+# -- get(timeout=None, poll_interval=0.1) ----------------------------------------------------------
 
 
 def test_get_has_the_defaults_of_the_model():
@@ -116,16 +116,18 @@ def test_get_without_a_backend_raises_backend_not_configured_error():
             ask(call)
 
 
-# -- state(), ready(), failed() -----------------------------------------------------------------------------
+# -- state(), ready(), failed() --------------------------------------------------------------------
 
 
 def test_task_states_are_those_of_the_model():
-    assert {state.value for state in TaskState} == {"PENDING", "STARTED", "SUCCESS", "FAILURE", "RETRY"}
+    assert {state.value for state in TaskState} == {"PENDING", "STARTED", "SUCCESS", "FAILURE",
+                                                    "RETRY"}
 
 
 def test_unknown_id_is_pending(backend):
     result = AsyncResult("unknown", backend)
-    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.PENDING, False, False)
+    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.PENDING, False,
+                                                                          False)
 
 
 def test_running_task_is_started(kept, backend):
@@ -133,7 +135,8 @@ def test_running_task_is_started(kept, backend):
     task = kept.put_task(go.wait, (PATIENCE,))
     task.started.wait(PATIENCE)
     result = AsyncResult(task.id, backend)
-    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.STARTED, False, False)
+    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.STARTED, False,
+                                                                          False)
     go.set()
     task.wait(PATIENCE)
 
@@ -143,7 +146,8 @@ def test_task_that_waits_for_its_next_attempt_is_in_retry(kept, backend):
     while task.state != "retrying":
         background_task(f.nothing, supervisor=kept)().wait(PATIENCE)
     result = AsyncResult(task.id, backend)
-    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.RETRY, False, False)
+    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.RETRY, False,
+                                                                          False)
     task.cancel()
 
 
@@ -151,20 +155,23 @@ def test_successful_task_is_ready(kept, backend):
     task = kept.put_task(pow, (2, 5))
     task.wait(PATIENCE)
     result = AsyncResult(task.id, backend)
-    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.SUCCESS, True, False)
+    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.SUCCESS, True,
+                                                                          False)
 
 
 def test_failed_task_is_ready_and_failed(kept, backend):
     task = kept.put_task(int, ("x",))
     task.wait(PATIENCE)
     result = AsyncResult(task.id, backend)
-    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.FAILURE, True, True)
+    assert (ask(result.state), ask(result.ready), ask(result.failed)) == (TaskState.FAILURE, True,
+                                                                          True)
 
 
-# -- Backend ------------------------------------------------------------------------------------------------
+# -- Backend ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["connect", "disconnect", "set_state", "store_result", "get_result", "delete_result",
+@pytest.mark.parametrize("name", ["connect", "disconnect", "set_state", "store_result",
+                                  "get_result", "delete_result",
                                   "healthcheck"])
 def test_backend_methods_are_coroutines(backend, name):
     assert inspect.iscoroutinefunction(getattr(backend, name))
@@ -207,7 +214,7 @@ def test_stored_result_has_the_fields_of_the_model(kept, backend):
     assert type(found.error) is ValueError and "ValueError: invalid literal" in found.traceback
 
 
-# -- the context of a task ----------------------------------------------------------------------------------
+# -- the context of a task -------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["thread", "coroutine", pytest.param("process", marks=pytest.mark.slow)])
@@ -252,10 +259,12 @@ def test_context_says_how_many_retries_remain_and_which_is_the_last(run, attempt
     assert run(seen_in_the_attempt, attempt, retries=2).value(0) == seen
 
 
-# -- retry policies -----------------------------------------------------------------------------------------
+# -- retry policies --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backoff, pauses", [("fixed", [2, 2, 2, 2]), ("linear", [2, 4, 6, 8]), ("exponential", [2, 4, 8, 16])])
+@pytest.mark.parametrize("backoff, pauses",
+                         [("fixed", [2, 2, 2, 2]), ("linear", [2, 4, 6, 8]),
+                          ("exponential", [2, 4, 8, 16])])
 def test_policy_has_fixed_linear_and_exponential_backoff(backoff, pauses):
     options = TaskOptions(retries=4, retry_delay=2, backoff=backoff)
     assert [options.retry_pause(attempt) for attempt in (1, 2, 3, 4)] == pauses
@@ -277,16 +286,21 @@ def raise_error(error):
 
 
 @pytest.mark.parametrize("options, attempts", [
-    ({}, 2), ({"retry_on": [ValueError]}, 2), ({"retry_on": [KeyError]}, 1), ({"ignore_on": [ValueError]}, 1),
-    ({"retry_on": ["ValueError"]}, 2), ({"retry_on": ["builtins.ValueError"]}, 2), ({"retry_on": ["KeyError"]}, 1),
-    ({"ignore_on": ["ValueError"]}, 1), ({"retry_on": [Exception], "ignore_on": ["builtins.ValueError"]}, 1),
+    ({}, 2), ({"retry_on": [ValueError]}, 2), ({"retry_on": [KeyError]}, 1),
+    ({"ignore_on": [ValueError]}, 1),
+    ({"retry_on": ["ValueError"]}, 2), ({"retry_on": ["builtins.ValueError"]}, 2),
+    ({"retry_on": ["KeyError"]}, 1),
+    ({"ignore_on": ["ValueError"]}, 1),
+    ({"retry_on": [Exception], "ignore_on": ["builtins.ValueError"]}, 1),
 ])
 def test_policy_has_lists_of_errors_to_retry_on_or_not(supervisor, options, attempts):
-    task = background_task(raise_error, supervisor=supervisor, retries=1, **options)(ValueError("bad"))
+    fail = background_task(raise_error, supervisor=supervisor, retries=1, **options)
+    task = fail(ValueError("bad"))
     assert type(task.exception(PATIENCE)) is ValueError and task.attempts == attempts
 
 
-@pytest.mark.parametrize("options, attempts", [({"retry_on": ["ValueError"]}, 2), ({"ignore_on": ["ValueError"]}, 1)])
+@pytest.mark.parametrize("options, attempts",
+                         [({"retry_on": ["ValueError"]}, 2), ({"ignore_on": ["ValueError"]}, 1)])
 def test_policy_has_lists_of_errors_wherever_the_task_runs(run, options, attempts):
     task = run(raise_error, ValueError("bad"), retries=1, **options)
     assert type(task.exception(PATIENCE)) is ValueError and task.attempts == attempts

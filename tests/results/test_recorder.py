@@ -18,7 +18,7 @@ PATIENCE = 20
 
 
 class Store(MemoryBackend):
-    """Notes each write; stops writers, or has them fail, when told."""
+    """Notes each write. Can stop writers, or let them fail."""
 
     def __init__(self, **options):
         super().__init__(max_results=1000000, **options)
@@ -38,7 +38,7 @@ class Store(MemoryBackend):
             super().write(entries)
         finally:
             self.writes.append([task_id for task_id, _ in entries])
-            self.came.release()             # last: who waits for it looks at what has been written
+            self.came.release()             # last: the waiter then looks at the writes
 
     def states(self):
         return [self.coder.decode(task_id, self.read(task_id)).state for task_id in self._texts]
@@ -92,31 +92,31 @@ def test_a_task_is_stored_once(kept, store):
 
 
 def test_an_idle_writer_does_nothing(kept, store, monkeypatch):
-    """When all is stored, the thread sleeps without a deadline: it takes its gate, and no call has a timeout."""
+    """When all is stored, the thread sleeps: it takes its lock without a timeout."""
     calls = []
 
-    class Gate:
-        def __init__(self, gate):
-            self._gate = gate
+    class ObservedLock:
+        def __init__(self, lock):
+            self._lock = lock
             self.asleep = threading.Event()
 
         def acquire(self, *args):
             calls.append(args)
             if not args:
                 self.asleep.set()
-            return self._gate.acquire(*args)
+            return self._lock.acquire(*args)
 
         def release(self):
             self.asleep.clear()
-            self._gate.release()
+            self._lock.release()
 
     recorder = manager(kept).recorder
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    gate = recorder._wakeup = Gate(recorder._wakeup)
-    kept.put_task(abs, (1,)).wait(PATIENCE)     # it sleeps on the old gate until now
+    lock = recorder._wakeup = ObservedLock(recorder._wakeup)
+    kept.put_task(abs, (1,)).wait(PATIENCE)     # it sleeps on the old lock until now
     store.flush(PATIENCE)
-    assert gate.asleep.wait(PATIENCE)
+    assert lock.asleep.wait(PATIENCE)
     assert calls[-1] == ()
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
     holding, go = threading.Event(), threading.Event()
 
     class Lock:
-        """Stops the writer where it looks whether someone is about to tell it something."""
+        """Stops the writer where it waits for pools that use the old callback."""
 
         def __enter__(self):
             if threading.current_thread() is recorder._thread:
@@ -157,7 +157,7 @@ def test_nothing_is_missed_between_looking_and_sleeping(kept, store):
 
 
 def test_an_old_call_is_waited_for(kept, store):
-    """Someone has found the call for busy times and is stopped before he makes it; the writer goes to rest meanwhile."""
+    """A pool calls an old callback after the writer went to sleep."""
     recorder = manager(kept).recorder
     task = kept.put_task(abs, (1,))
     task.wait(PATIENCE)
@@ -165,8 +165,10 @@ def test_an_old_call_is_waited_for(kept, store):
     wait_for(lambda: recorder.on_finished == recorder._append_and_wake, "the writer rests")
     old = recorder._queue.append
     before = list(store.writes)
-    with manager(kept).threads.lock:                # as a pool that is about to tell of a task
-        recorder.on_finished(task)                # wakes the writer, which comes back to rest and waits for this lock
+    # as a pool that is about to make the call
+    with manager(kept).threads.lock:
+        # wakes the writer, which comes back to rest and waits for this lock
+        recorder.on_finished(task)
         while len(store.writes) == len(before):
             assert store.came.acquire(timeout=PATIENCE)
         old(task)
@@ -174,8 +176,8 @@ def test_an_old_call_is_waited_for(kept, store):
         assert store.came.acquire(timeout=PATIENCE)
 
 
-def test_who_asks_does_not_take_it_away(kept, store):
-    """An asker moves what has come from the queue to where it finds it, before the writer has seen it: it is stored."""
+def test_result_that_is_read_early_is_still_stored(kept, store):
+    """A reader moves the result out of the queue before the writer has seen it."""
     recorder = manager(kept).recorder
     for _ in range(4):
         store.flush(PATIENCE)
@@ -241,7 +243,7 @@ def test_stopping_stores_everything(store):
 
 
 def test_what_ends_after_the_stop_is_stored_when_asked(make_supervisor, store):
-    """A thread that was given up: its task was cancelled, and that is stored."""
+    """A thread that was abandoned: its task was cancelled, and that is stored."""
     supervisor = make_supervisor()
     supervisor.set_result_backend(store)
     go = threading.Event()
@@ -254,7 +256,7 @@ def test_what_ends_after_the_stop_is_stored_when_asked(make_supervisor, store):
 
 
 def test_another_backend(kept, store):
-    """What was told to the first is in the first."""
+    """The first backend has the results of its own time."""
     first = kept.put_task(abs, (1,))
     first.wait(PATIENCE)
     other = Store()
@@ -293,7 +295,7 @@ def test_a_backend_that_cannot_be_used_changes_nothing(kept, store):
     assert kept.result_backend is store
 
 
-# -- a store that fails ------------------------------------------------------------------------------
+# -- a store that fails ----------------------------------------------------------------------------
 
 
 def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
@@ -302,7 +304,7 @@ def test_tasks_do_not_notice_that_the_store_fails(kept, store, caplog):
     assert wait_completed(tasks) == list(range(50))
     with pytest.raises(ResultBackendError, match="held in memory.*the disk is full"):
         store.flush(PATIENCE)
-    # Who asks here is answered from memory, encoded or not.
+    # In this process the answer comes from memory, encoded or not.
     assert [SyncResult(task.id, store).get(0) for task in tasks] == list(range(50))
     assert [message for message in caplog.messages if "cannot be stored" in message]
     store.trouble = None
@@ -318,7 +320,8 @@ def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplo
     store.trouble = OSError("the disk is full")
     task = supervisor.put_task(abs, (-1,))
     supervisor.stop(wait=PATIENCE)
-    assert any(message.startswith("1 result(s)") and "were not stored: the disk is full" in message for message in caplog.messages)
+    assert any(message.startswith("1 result(s)") and "were not stored: the disk is full" in message
+               for message in caplog.messages)
     assert SyncResult(task.id, store).get(0) == 1
     store.trouble = None
     store.flush(PATIENCE)                   # what it holds is not lost
@@ -326,7 +329,7 @@ def test_a_stop_does_not_wait_for_ever_for_a_store(make_supervisor, store, caplo
     supervisor.set_result_backend(None)
 
 
-def test_the_oldest_are_given_up(kept, store, caplog, monkeypatch):
+def test_oldest_results_are_dropped_beyond_the_limit(kept, store, caplog, monkeypatch):
     monkeypatch.setattr(module, "MAX_HELD", 10)
     store.trouble = OSError("the disk is full")
     first = kept.put_task(abs, (1,))
@@ -378,7 +381,7 @@ def test_no_thread_for_the_writer(make_supervisor, store, caplog, monkeypatch):
 
 
 def test_flushes_and_stops_at_once(store):
-    """Whoever waits for a flush is told, whatever comes between."""
+    """A flush ends, whatever happens during its wait."""
     supervisor = TaskSupervisor()
     supervisor.set_result_backend(store)
     over = monotonic() + 0.1
@@ -406,7 +409,7 @@ def test_flushes_and_stops_at_once(store):
     supervisor.set_result_backend(None)
 
 
-# -- what it keeps alive -----------------------------------------------------------------------------
+# -- what it keeps alive ---------------------------------------------------------------------------
 
 
 class Thing:
@@ -429,27 +432,28 @@ def test_what_is_stored_is_let_go(kept, store):
 
 def test_the_finalizer_of_a_value_may_ask_for_results(kept, store):
     """It runs in the writer's thread, with no lock held."""
-    told = []
+    answers = []
 
     class Curious:
         def __del__(self):
-            told.append(SyncResult("anything", store).state())
+            answers.append(SyncResult("anything", store).state())
 
     kept.put_task(Curious).wait(PATIENCE)
     store.flush(PATIENCE)
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    assert told == [TaskState.PENDING]
+    assert answers == [TaskState.PENDING]
 
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_finalizers_run_with_no_lock_held(kept, store, ignored):
     """One that has another thread ask, and waits for it."""
-    told = []
+    answers = []
 
     class Curious:
         def __del__(self):
-            asker = threading.Thread(target=lambda: told.append(SyncResult("anything", store).state()))
+            asker = threading.Thread(target=lambda: answers.append(SyncResult("anything",
+                                                                           store).state()))
             asker.start()
             asker.join(PATIENCE)
 
@@ -457,23 +461,24 @@ def test_finalizers_run_with_no_lock_held(kept, store, ignored):
     store.flush(PATIENCE)
     kept.put_task(abs, (1,)).wait(PATIENCE)
     store.flush(PATIENCE)
-    assert told == [TaskState.PENDING]
+    assert answers == [TaskState.PENDING]
 
 
 def test_the_repr_of_a_value_may_ask_for_results(kept, store):
     class Curious:
         def __repr__(self):
-            asker = threading.Thread(target=lambda: told.append(SyncResult(first.id, store).get(0)))
+            result = SyncResult(first.id, store)
+            asker = threading.Thread(target=lambda: answers.append(result.get(0)))
             asker.start()
             asker.join(PATIENCE)
             return "curious"
 
-    told = []
+    answers = []
     first = kept.put_task(abs, (1,))
     first.wait(PATIENCE)
     kept.put_task(Curious).wait(PATIENCE)
     store.flush(PATIENCE)
-    assert told == [1]
+    assert answers == [1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -493,7 +498,8 @@ def test_a_forked_process_stores_its_own_and_not_its_parents(kept, store):
             own = kept.put_task(abs, (-5,))
             if SyncResult(own.id, store).get(PATIENCE) == 5:
                 store.flush(PATIENCE)
-                code = 0 if [own.id] == sorted({task_id for write in store.writes for task_id in write}) else 2
+                code = 0 if [own.id] == sorted({task_id for write in store.writes
+                                                for task_id in write}) else 2
         finally:
             os._exit(code)
     _, status = os.waitpid(pid, 0)

@@ -1,4 +1,4 @@
-"""cancel() by the id of a task: in its process, and from another one over the socket of its backend."""
+"""cancel() by the id of a task: in its process, and from another one over a socket."""
 import asyncio
 import os
 import socket
@@ -55,7 +55,7 @@ def server(mine, tmp_path):
         yield served
 
 
-# -- in the process of the task ---------------------------------------------------------------------------
+# -- in the process of the task --------------------------------------------------------------------
 
 
 def test_queued_task_never_runs(stored, backend, cancel):
@@ -96,11 +96,12 @@ def test_cancel_without_a_backend_is_refused():
 
 
 def test_cancel_of_an_unknown_id_is_an_error(backend, cancel):
-    with pytest.raises(TaskNotFoundError, match=r"no process can be asked to cancel task unknown1.*call serve\(\)"):
+    with pytest.raises(TaskNotFoundError,
+                       match=r"no process can be asked to cancel task unknown1.*call serve\(\)"):
         cancel("unknown1", backend)
 
 
-# -- from another process ---------------------------------------------------------------------------------
+# -- from another process --------------------------------------------------------------------------
 
 
 def test_waiting_task_of_another_process_never_runs(supervisor, mine, other, server, cancel):
@@ -113,7 +114,8 @@ def test_waiting_task_of_another_process_never_runs(supervisor, mine, other, ser
 
 
 @pytest.mark.parametrize("task_id", [None, "mine"])
-def test_running_task_of_another_process_is_asked_to_stop(supervisor, mine, other, server, cancel, task_id):
+def test_running_task_of_another_process_is_asked_to_stop(supervisor, mine, other, server, cancel,
+                                                          task_id):
     go = threading.Event()
 
     def body():
@@ -131,7 +133,8 @@ def test_running_task_of_another_process_is_asked_to_stop(supervisor, mine, othe
 
 
 @pytest.mark.parametrize("tt", [TT_MP, TT_COROUTINE])
-def test_task_in_a_pool_process_or_a_loop_is_ended_from_another_process(supervisor, mine, other, server, tt):
+def test_task_in_a_pool_process_or_a_loop_is_ended_from_another_process(supervisor, mine, other,
+                                                                        server, tt):
     function = forever if tt == TT_MP else co_forever
     task = background_task(function, tt=tt, supervisor=supervisor)()
     task.started.wait(PATIENCE)
@@ -148,7 +151,7 @@ async def co_forever():
     await asyncio.get_running_loop().create_future()
 
 
-def test_request_is_served_when_all_places_are_taken(make_supervisor, path, make_backend, tmp_path):
+def test_request_is_served_when_all_slots_are_taken(make_supervisor, path, make_backend, tmp_path):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     mine, other = make_backend(SQLiteBackend, path), make_backend(SQLiteBackend, path)
     supervisor.set_result_backend(mine)
@@ -158,7 +161,8 @@ def test_request_is_served_when_all_places_are_taken(make_supervisor, path, make
     with mine.serve(tmp_path / "requests.sock"):
         assert sync_cancel(waiting.id, other) is True
     go.set()
-    assert (running.wait(PATIENCE).status, waiting.wait(PATIENCE).status) == ("succeeded", "cancelled")
+    assert (running.wait(PATIENCE).status, waiting.wait(PATIENCE).status) == ("succeeded",
+                                                                              "cancelled")
     supervisor.set_result_backend(None)
 
 
@@ -187,7 +191,7 @@ def test_task_that_its_process_does_not_know_is_an_error(mine, other, server):
         sync_cancel("lost", other)
 
 
-# -- when nobody is there ---------------------------------------------------------------------------------
+# -- no process there ------------------------------------------------------------------------------
 
 
 def test_process_that_does_not_serve_cannot_be_asked(supervisor, mine, other):
@@ -208,11 +212,11 @@ def test_process_that_has_gone_cannot_be_asked(other, tmp_path):
 
 
 def test_process_that_hangs_up_is_an_error(other, tmp_path):
-    place = str(tmp_path / "mute.sock")
+    socket_path = str(tmp_path / "mute.sock")
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(place)
+        listening.bind(socket_path)
         listening.listen(1)
-        other.write([("id", other.coder.encode_address("unix:" + place))])
+        other.write([("id", other.coder.encode_address("unix:" + socket_path))])
 
         def hang_up():
             end, _ = listening.accept()
@@ -234,7 +238,7 @@ def test_address_that_is_no_socket_of_this_machine_is_not_used(other, address, m
         sync_cancel("id", other)
 
 
-# -- the server -------------------------------------------------------------------------------------------
+# -- the server ------------------------------------------------------------------------------------
 
 
 def addresses_in(backend):
@@ -274,7 +278,8 @@ def test_addresses_are_renewed_before_they_expire(supervisor, path, make_backend
 
 
 def test_serving_needs_a_supervisor(backend, tmp_path):
-    with pytest.raises(BackendNotConfiguredError, match=r"no supervisor keeps its results .*set_result_backend\(\)"):
+    with pytest.raises(BackendNotConfiguredError,
+                       match=r"no supervisor keeps its results .*set_result_backend\(\)"):
         backend.serve(tmp_path / "requests.sock")
 
 
@@ -337,10 +342,12 @@ def test_another_program_sees_progress_and_cancels(supervisor, mine, server, pat
     task = supervisor.put_task(body)
     wait_for(lambda: task.progress is not None, "a report")
     mine.flush(PATIENCE)
-    done = subprocess.run([sys.executable, "-c", PROGRAM, path, task.id], cwd=ROOT, stdout=subprocess.PIPE,
+    done = subprocess.run([sys.executable, "-c", PROGRAM, path, task.id], cwd=ROOT,
+                          stdout=subprocess.PIPE,
                           universal_newlines=True, timeout=PATIENCE, check=True)
     go.set()
-    assert done.stdout.startswith("Progress(done=1, total=3, message='first') ") and done.stdout.endswith("body True\n")
+    assert done.stdout.startswith("Progress(done=1, total=3, message='first') ")
+    assert done.stdout.endswith("body True\n")
     assert task.wait(PATIENCE).status == "cancelled"
 
 
@@ -357,11 +364,13 @@ print(task_supervisor.put_task(abs, (-1,)).value())
 
 @pytest.mark.gate
 def test_server_does_not_keep_the_program_alive(path, tmp_path):
-    place = str(tmp_path / "requests.sock")
-    done = subprocess.run([sys.executable, "-c", KEPT, path, place], cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, timeout=PATIENCE, check=True)
+    socket_path = str(tmp_path / "requests.sock")
+    done = subprocess.run([sys.executable, "-c", KEPT, path, socket_path], cwd=ROOT,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=PATIENCE,
+                          check=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
-    assert not os.path.exists(place)
+    assert not os.path.exists(socket_path)
 
 
 OPEN_CLIENT = """
@@ -378,6 +387,7 @@ print(client.execute(Double(21)).result)
 
 @pytest.mark.gate
 def test_open_client_does_not_keep_the_program_alive():
-    done = subprocess.run([sys.executable, "-c", OPEN_CLIENT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run([sys.executable, "-c", OPEN_CLIENT], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE,
                           universal_newlines=True, timeout=PATIENCE, check=True)
     assert (done.stdout, done.stderr) == ("42\n", "")

@@ -1,4 +1,4 @@
-"""The file: whose it is, who else uses it, and what it survives."""
+"""The file of a SQLiteBackend: its owner, its other users, and its faults."""
 import json
 import os
 import sqlite3
@@ -45,19 +45,23 @@ def test_what_others_find_in_it(path, make, supervisor):
     queued, started, completed = found.pop("times")
     assert found == {"state": "SUCCESS", "name": "divmod", "attempts": 1, "result": [3, 1]}
     assert 0 <= started <= completed and abs(queued / 1e6 - time.time()) < 60
-    assert query(path, "PRAGMA journal_mode") == [("wal",)] and query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA journal_mode") == [("wal",)]
+    assert query(path, "PRAGMA user_version") == [(1,)]
     supervisor.set_result_backend(None)
 
 
-OLD = [("done", '{"state":"SUCCESS","result":{"area":12}}'), ("begun", '{"state":"STARTED"}'), ("again", '{"state":"RETRY"}'),
+OLD = [("done", '{"state":"SUCCESS","result":{"area":12}}'), ("begun", '{"state":"STARTED"}'),
+       ("again", '{"state":"RETRY"}'),
        ("shown", '{"state":"SUCCESS","repr":"{1, 2}","why":"TypeError: no set"}'),
-       ("bad", '{"state":"FAILURE","error":{"module":"builtins","name":"ValueError","message":"no","args":["no"],"more":{}},'
+       ("bad", '{"state":"FAILURE","error":{"module":"builtins","name":"ValueError","message":"no",'
+               '"args":["no"],"more":{}},'
                '"traceback":"T"}')]
 
 
 def test_file_of_the_version_before_is_read_and_written(path, make):
     with closing(sqlite3.connect(path)) as database:
-        database.execute("CREATE TABLE results (task_id TEXT PRIMARY KEY, expires REAL, data TEXT NOT NULL) WITHOUT ROWID")
+        database.execute("CREATE TABLE results (task_id TEXT PRIMARY KEY, expires REAL, "
+                         "data TEXT NOT NULL) WITHOUT ROWID")
         database.execute("CREATE INDEX expiring ON results (expires) WHERE expires IS NOT NULL")
         database.executemany("INSERT INTO results VALUES (?, NULL, ?)", OLD)
         database.execute(f"PRAGMA application_id = {module.APPLICATION_ID}")
@@ -67,17 +71,19 @@ def test_file_of_the_version_before_is_read_and_written(path, make):
     assert sorted(backend.ids()) == ["again", "bad", "begun", "done", "shown"]
     assert backend.find("done") == StoredResult("done", TaskState.SUCCESS, {"area": 12})
     assert backend.find("begun") == StoredResult("begun", TaskState.STARTED)
-    assert SyncResult("done", backend).get(0) == {"area": 12} and SyncResult("done", backend).info().name is None
+    assert SyncResult("done", backend).get(0) == {"area": 12}
+    assert SyncResult("done", backend).info().name is None
     with pytest.raises(ValueError, match="no"):
         SyncResult("bad", backend).get(0)
     with pytest.raises(ResultNotStoredError, match="no set"):
         SyncResult("shown", backend).get(0)
     assert SyncResult("begun", backend).progress() is None
-    backend.write([("new", backend.coder.encode(StoredResult("new", TaskState.SUCCESS, 1, name="f")))])
+    backend.write([("new", backend.coder.encode(StoredResult("new", TaskState.SUCCESS, 1,
+                                                             name="f")))])
     assert backend.find("new").name == "f"
 
 
-def test_a_path_is_what_it_was_when_it_was_given(tmp_path, monkeypatch, make_backend):
+def test_relative_path_is_resolved_when_it_is_passed(tmp_path, monkeypatch, make_backend):
     monkeypatch.chdir(tmp_path)
     backend = make_backend(SQLiteBackend, "results.db")
     (tmp_path / "elsewhere").mkdir()
@@ -90,13 +96,16 @@ def test_one_transaction_is_all_or_nothing(path, make):
     backend = make()
     backend.write([("a", "1")])
     with pytest.raises(ResultBackendError):
-        backend.write([(f"b{number}", "1") for number in range(module.ROWS_PER_STATEMENT)] + [("c", None)])
+        backend.write([(f"b{number}", "1") for number in range(module.ROWS_PER_STATEMENT)]
+                      + [("c", None)])
     assert query(path, "SELECT task_id FROM results") == [("a",)]
     backend.write([("d", "1")])
     assert backend.read("d") == "1"
 
 
-@pytest.mark.parametrize("count", [0, 1, module.ROWS_PER_STATEMENT - 1, module.ROWS_PER_STATEMENT, module.ROWS_PER_STATEMENT + 1, 2 * module.ROWS_PER_STATEMENT])
+@pytest.mark.parametrize("count",
+                         [0, 1, module.ROWS_PER_STATEMENT - 1, module.ROWS_PER_STATEMENT,
+                          module.ROWS_PER_STATEMENT + 1, 2 * module.ROWS_PER_STATEMENT])
 def test_rows_and_statements(path, make, count):
     make().write([(str(number), "1") for number in range(count)])
     assert query(path, "SELECT count(*) FROM results") == [(count,)]
@@ -122,7 +131,7 @@ def test_expired_results_leave_the_file_as_fast_as_others_come(path, make, monke
     now = 1000.0
     backend.clock = lambda: now
     for number in range(60):
-        backend.write([(f"{number} {place}", "1") for place in range(size)])
+        backend.write([(f"{number} {index}", "1") for index in range(size)])
         now += 1
     (expired,), = query(path, "SELECT count(*) FROM results WHERE expires <= ?", now)
     assert expired <= 2 * module.SWEEP_EVERY * size
@@ -140,7 +149,7 @@ def test_results_without_an_end_stay(path, make):
     assert later.read("kept") == "1"
 
 
-# -- whose file it is --------------------------------------------------------------------------------
+# -- whose file it is ------------------------------------------------------------------------------
 
 
 def test_a_database_of_something_else(path, make, supervisor):
@@ -163,7 +172,8 @@ def test_a_later_version(path, make):
 def test_no_database_at_all(path, make):
     with open(path, "wb") as file:
         file.write(b"this is a letter, and no database" * 100)
-    with pytest.raises(ResultBackendError, match="not a database.*; something else is in that file"):
+    with pytest.raises(ResultBackendError,
+                       match="not a database.*; something else is in that file"):
         make().open()
 
 
@@ -172,7 +182,7 @@ def test_no_such_folder(tmp_path, make_backend):
         make_backend(SQLiteBackend, tmp_path / "none" / "results.db").open()
 
 
-# -- faults: tasks go on, who asks is told, what was stored stays ------------------------------------
+# -- faults: tasks go on, readers get errors, stored results stay ----------------------------------
 
 
 @pytest.fixture
@@ -205,12 +215,13 @@ def test_a_full_disk(troubled, path):
         backend.flush(PATIENCE)
     assert SyncResult(before, backend).get(0) == 1
     assert [len(SyncResult(task.id, backend).get(0)) for task in tasks] == [10000] * 10
-    backend._open_writer = prepared            # there is room again, which the next try finds by itself
+    # there is room again, which the next try finds by itself
+    backend._open_writer = prepared
     backend.flush(PATIENCE)
     assert query(path, "SELECT count(*) FROM results") == [(11,)]
 
 
-def test_a_file_that_someone_else_holds(troubled, path):
+def test_file_locked_by_another_process_delays_results(troubled, path):
     supervisor, backend, before = troubled
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -225,11 +236,12 @@ def test_a_file_that_someone_else_holds(troubled, path):
     assert query(path, "SELECT count(*) FROM results") == [(2,)]
 
 
-def test_a_file_that_someone_else_holds_is_opened_and_read(path, make):
+def test_file_locked_by_another_process_is_opened_and_read(path, make):
     make().write([("a", "1")])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with make(timeout=3600) as backend:     # who writes would wait for so long, who opens and reads does not
+        # a write would wait for so long, opening and reading do not
+        with make(timeout=3600) as backend:
             assert backend.read("a") == "1"
         impatient = make(timeout=0)
         impatient.open()
@@ -242,7 +254,7 @@ def test_a_file_that_someone_else_holds_is_opened_and_read(path, make):
 
 
 def test_a_file_that_is_spoilt(troubled, path):
-    """Someone writes over it, and puts it away later. What is held is stored in the new one."""
+    """The file is overwritten, and removed later. Held results are stored in the new one."""
     supervisor, backend, before = troubled
     query(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     backend.close()
@@ -266,7 +278,7 @@ def test_a_file_that_is_spoilt(troubled, path):
 
 
 def test_a_file_that_is_gone(troubled, path):
-    """Removed by someone: what is stored from then on is lost with it or is in a new one, and the tasks do not notice."""
+    """The file is removed. Later results are lost with it, or in a new one; the tasks go on."""
     supervisor, backend, before = troubled
     backend.close()
     for end in ("", "-wal", "-shm"):
@@ -284,15 +296,17 @@ def made_ahead(items, folder):
 
 
 def storm(path, kills):
-    return subprocess.run([sys.executable, "-m", "tests.results.storm", path, str(kills), os.urandom(4).hex()], cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=240)
+    return subprocess.run([sys.executable, "-m", "tests.results.storm", path, str(kills),
+                           os.urandom(4).hex()], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+                          timeout=240)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.timeout(300)
 def test_what_was_reported_stored_survives_a_kill(ahead):
-    """It is killed in the middle of its work, at whatever point of a write that is: nothing is missing, nothing torn."""
+    """The process is killed at any point of a write. Nothing is missing, and nothing damaged."""
     program = ahead("storm")
     assert program.returncode == 0, program.stdout[-3000:]
 
@@ -309,7 +323,8 @@ with SQLiteBackend(sys.argv[1], timeout=30) as backend:
 @pytest.mark.slow
 def test_processes_write_at_once(path, make):
     """Also the first write, when each of them finds no file yet."""
-    programs = [subprocess.Popen([sys.executable, "-c", SHARER, path, name], cwd=ROOT) for name in "abc"]
+    programs = [subprocess.Popen([sys.executable, "-c", SHARER, path, name], cwd=ROOT)
+                for name in "abc"]
     try:
         assert [program.wait(PATIENCE) for program in programs] == [0, 0, 0]
     finally:
@@ -342,7 +357,7 @@ def test_a_forked_process_opens_its_own(path, make):
 
 
 def forked(work):
-    """Do something in a forked process; return what is asked for its outcome: None, or the words of what it raised."""
+    """Return a function that waits for a call in a forked process and returns its error."""
     source, report = os.pipe()
     pid = os.fork()
     if not pid:
@@ -364,14 +379,14 @@ def forked(work):
     return outcome
 
 
-class TellingLock:
-    """In front of a lock: says that somebody is about to wait for it."""
+class ReportingLock:
+    """Wraps a lock, and reports that a thread is about to wait for it."""
 
-    def __init__(self, lock, tell):
-        self._lock, self._tell = lock, tell
+    def __init__(self, lock, report):
+        self._lock, self._report = lock, report
 
     def acquire(self, *args, **kwargs):
-        self._tell()
+        self._report()
         return self._lock.acquire(*args, **kwargs)
 
     def release(self):
@@ -400,14 +415,15 @@ def held_up(make):
 
 def forking(test):
     """That there are threads when it forks is what is tested."""
-    return pytest.mark.filterwarnings("ignore:This process")(pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")(test))
+    test = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")(test)
+    return pytest.mark.filterwarnings("ignore:This process")(test)
 
 
 @forking
 def test_a_fork_waits_for_the_end_of_a_write(path, held_up):
     backend, go = held_up
     lock = backend._write_lock
-    backend._write_lock = TellingLock(lock, go.set)
+    backend._write_lock = ReportingLock(lock, go.set)
     outcome = forked(lambda: backend.write([("child", "1")]))
     backend._write_lock = lock
     assert outcome() is None
@@ -431,23 +447,23 @@ def test_a_fork_does_not_wait_long(path, held_up, monkeypatch):
 def test_a_child_goes_on_when_its_parent_has_closed_the_file(path, make):
     backend = make()
     backend.write([("parent", "1")])
-    told, tell = os.pipe()
+    asked, ask = os.pipe()
     wrote, write = os.pipe()
 
     def work():
         backend.write([("child", "1")])
         os.write(write, b"x")
-        os.read(told, 1)
+        os.read(asked, 1)
         backend.write([("later", "1")])
         assert backend.read("later") == "1"
         assert backend.read("parent") == "1"
 
     outcome = forked(work)
     assert os.read(wrote, 1)
-    backend.close()                     # who closes it last puts the log away
-    os.write(tell, b"x")
+    backend.close()                     # the last one to close it removes the log
+    os.write(ask, b"x")
     assert outcome() is None
-    for end in (told, tell, wrote, write):
+    for end in (asked, ask, wrote, write):
         os.close(end)
     assert [backend.read(task_id) for task_id in ("parent", "child", "later")] == ["1", "1", "1"]
 
@@ -483,10 +499,11 @@ def test_threads_fork_at_once(path, tmp_path, make_backend):
 
     def fork(number):
         together.wait(PATIENCE)
-        for turn in range(3):
+        for round_number in range(3):
             for backend in backends:
-                backend.write([(f"{number} {turn}", "1")])
-            found.append(forked(lambda: [backend.write([(f"child of {number} {turn}", "1")]) for backend in backends])())
+                backend.write([(f"{number} {round_number}", "1")])
+            found.append(forked(lambda: [backend.write([(f"child of {number} {round_number}", "1")])
+                                         for backend in backends])())
 
     threads = [threading.Thread(target=fork, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -498,7 +515,7 @@ def test_threads_fork_at_once(path, tmp_path, make_backend):
         assert query(str(tmp_path / name), "SELECT count(*) FROM results") == [(18,)]
 
 
-def test_whoever_comes_in_between_is_not_let_in(make):
+def test_write_in_the_middle_of_a_write_is_refused(make):
     """A signal handler, or a finalizer, in the middle of a write of its own thread."""
     backend = make()
 
@@ -531,8 +548,10 @@ def test_reading_does_not_wait_for_writing(make):
     assert backend.read("a") is None
 
 
-@pytest.mark.parametrize("options, error", [({"ttl": 0}, ValueError), ({"ttl": -1}, ValueError), ({"ttl": "1"}, TypeError),
-                                            ({"ttl": float("nan")}, ValueError), ({"serializer": "yaml"}, ValueError)])
+@pytest.mark.parametrize("options, error", [({"ttl": 0}, ValueError), ({"ttl": -1}, ValueError),
+                                            ({"ttl": "1"}, TypeError),
+                                            ({"ttl": float("nan")}, ValueError),
+                                            ({"serializer": "yaml"}, ValueError)])
 def test_impossible_options(path, options, error):
     with pytest.raises(error):
         SQLiteBackend(path, **options)

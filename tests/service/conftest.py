@@ -1,4 +1,4 @@
-"""Fixtures of the service tests: services with handlers, and bare connections for those who do not speak the language."""
+"""Fixtures of the service tests: services with handlers, and bare connections."""
 import json
 import socket
 import threading
@@ -35,7 +35,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def serve(lab, path):
-    """Serves the lab, at a path unless told; servers are closed at the end."""
+    """Serves the lab (default: at a path), and closes the servers at the end."""
     made = []
 
     def start(address=None, **options):
@@ -66,10 +66,12 @@ class Wire:
         self._file = self.socket.makefile("rb")
 
     def say(self, *messages):
-        self.socket.sendall(b"".join(message if isinstance(message, bytes) else json.dumps(message).encode() + b"\n"
+        self.socket.sendall(b"".join(message
+                                     if isinstance(message, bytes)
+                                     else json.dumps(message).encode() + b"\n"
                                      for message in messages))
 
-    def hear(self):
+    def receive(self):
         """Return the next message, or None when the connection has been closed."""
         try:
             line = self._file.readline()
@@ -101,7 +103,7 @@ def add(number, **more):
 
 
 def wait_until(condition):
-    """Wait for what happens in another thread and tells nobody."""
+    """Wait for a condition that another thread brings about without a signal."""
     deadline = monotonic() + PATIENCE
     never = threading.Event()
     while not condition():

@@ -87,7 +87,8 @@ class Crossing:
 
     def wait_begun(self, count):
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.begun) >= count, 20), f"{self.begun} of {count} have begun"
+            came = self._changed.wait_for(lambda: len(self.begun) >= count, 20)
+            assert came, f"{self.begun} of {count} have begun"
 
     def open(self, count=1000):
         with self._changed:

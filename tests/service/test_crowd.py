@@ -1,4 +1,4 @@
-"""Many clients at once: two hundred, a tenth of them hostile, of which the others notice nothing, and memory stays bounded."""
+"""Two hundred clients at once: a tenth is hostile, the others notice nothing, memory is bounded."""
 import asyncio
 import json
 import os
@@ -25,7 +25,8 @@ def resident():
 async def honest(address, number):
     async with service.Client(address, TOKEN) as client:
         future = await client.request(Add(number))
-        results = await asyncio.gather(*[client.execute(AddAtOnce(number, b=n)) for n in range(REQUESTS)])
+        results = await asyncio.gather(*[client.execute(AddAtOnce(number, b=n))
+                                         for n in range(REQUESTS)])
         assert [result.result for result in results] == [number + n for n in range(REQUESTS)]
         return (await future).result
 
@@ -75,7 +76,8 @@ class Hostile:
         raise AssertionError("a gigabyte was taken")
 
     async def wrong_token(self, reader, writer):
-        writer.write(b'{"token": "correct house"}\n{"id": "1", "type": "Add", "payload": {"a": 1}}\n')
+        writer.write(b'{"token": "correct house"}\n'
+                     b'{"id": "1", "type": "Add", "payload": {"a": 1}}\n')
         assert b'"result"' not in await reader.read()
 
     async def nothing(self, reader, writer):
@@ -83,7 +85,8 @@ class Hostile:
 
     async def never_reads(self, reader, writer):
         self.trusted(writer)
-        request = json.dumps({"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}).encode() + b"\n"
+        request = {"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}
+        request = json.dumps(request).encode() + b"\n"
         for number in range(2000):
             writer.write(request.replace(b"%d", b"%d" % number))
             drained = asyncio.ensure_future(writer.drain())
@@ -95,12 +98,14 @@ class Hostile:
                 return
 
 
-KINDS = ["garbage", "trusted_garbage", "half_a_line", "endless_line", "wrong_token", "nothing", "never_reads"]
+KINDS = ["garbage", "trusted_garbage", "half_a_line", "endless_line", "wrong_token", "nothing",
+         "never_reads"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process is read from /proc")
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"),
+                    reason="the memory of a process is read from /proc")
 def test_the_others_notice_nothing(lab, caplog):
     async def main(address):
         over = asyncio.Event()
@@ -112,8 +117,10 @@ def test_the_others_notice_nothing(lab, caplog):
             highest.append(resident())
             return result
 
-        harm = [asyncio.ensure_future(enemy.run(KINDS[number % len(KINDS)])) for number, enemy in enumerate(enemies)]
-        results = await asyncio.wait_for(asyncio.gather(*[one(number) for number in range(HONEST)]), 100)
+        harm = [asyncio.ensure_future(enemy.run(KINDS[number % len(KINDS)]))
+                for number, enemy in enumerate(enemies)]
+        results = await asyncio.wait_for(asyncio.gather(*[one(number) for number in range(HONEST)]),
+                                         100)
         over.set()
         await asyncio.gather(*harm)
         return results, max(highest), sum(enemy.times for enemy in enemies)
@@ -123,14 +130,15 @@ def test_the_others_notice_nothing(lab, caplog):
         results, highest, times = asyncio.run(main(server.address))
         assert results == [number + 1 for number in range(HONEST)]
         assert times >= HOSTILE
-        # What the hostile ones may hold here, each by its kind, and as much again on their own side of the connections;
-        # and what two hundred clients need themselves.
+        # The hostile clients hold a limited amount here, and as much again at their own ends of the
+        # connections. The rest is for the two hundred clients themselves.
         assert highest - before < 64 << 20
     wait_until(lambda: lab.alive == 0)      # tasks whose clients are gone end behind the server
 
 
-def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor, lab, crossing, monkeypatch):
-    """Each has a request in flight and more to come; all of these end before the loop comes to any."""
+def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor, lab, crossing,
+                                                     monkeypatch):
+    """Each has a request in flight and more to come. All end before the loop handles any."""
     crowd = 12
     supervisor.set_thread_pool(pool_size=crowd)
     server = serve(max_in_flight=1)
@@ -147,7 +155,8 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
     monkeypatch.setattr(lab, "_accept", accepted)
     wires = [connect(server) for _ in range(crowd)]
     for wire in wires:
-        wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(3)])
+        wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}}
+                   for number in range(3)])
     crossing.wait_begun(crowd)
     loop = supervisor.event_loop
     posts = mailbox_of(loop)._posts
@@ -160,12 +169,14 @@ def test_the_stack_is_no_deeper_for_more_connections(serve, connect, supervisor,
     finally:
         go_on.set()
     for wire in wires:
-        assert [wire.hear() for _ in range(3)] == [{"status": "ok", "id": str(number), "result": number} for number in range(3)]
+        assert [wire.receive() for _ in range(3)] == [
+            {"status": "ok", "id": str(number), "result": number} for number in range(3)]
     assert len(depths) == 3 * crowd and max(depths) < min(depths) + 20
     wait_until(lambda: lab.alive == 0)
 
 
-def test_a_call_of_others_that_raises_is_no_word_on_the_request_that_comes_with_it(server, connect, lab, caplog):
+def test_a_call_of_others_that_raises_is_no_word_on_the_request_that_comes_with_it(server, connect,
+                                                                                   lab, caplog):
     class Post(service.Task):
         parallel = True
 
@@ -181,6 +192,6 @@ def test_a_call_of_others_that_raises_is_no_word_on_the_request_that_comes_with_
 
     wire = connect(server)
     wire.say({"id": "1", "type": "Post", "payload": {}})
-    assert wire.hear() == {"status": "ok", "id": "1", "result": "it ran"}
+    assert wire.receive() == {"status": "ok", "id": "1", "result": "it ran"}
     assert lab.alive == 0
     assert "RecursionError: of another one" in caplog.text

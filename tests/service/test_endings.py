@@ -21,17 +21,17 @@ class Shout(service.Task):
     text: str
 
 
-# -- a stop that has begun -------------------------------------------------------------------------------------------
+# -- a stop that has begun -------------------------------------------------------------------------
 
 
 class Begun(ManagedWorker):
-    """A worker that tells that the supervisor has told its workers of the stop."""
+    """A worker that reports that the supervisor stops its workers."""
 
     def __init__(self):
-        self.told = threading.Event()
+        self.stopping = threading.Event()
 
     def stop(self, wait=False):
-        self.told.set()
+        self.stopping.set()
 
     def _worker_end(self):
         pass
@@ -39,7 +39,7 @@ class Begun(ManagedWorker):
 
 @pytest.fixture
 def ending(make_supervisor, crossing):
-    """A service with a client whose task runs, and a function that begins to stop the supervisor."""
+    """A service with a running task of a client, and a function that begins a stop."""
     supervisor = make_supervisor()
     begun = Begun()
     supervisor.register_sync_scheduler(begun)
@@ -50,7 +50,7 @@ def ending(make_supervisor, crossing):
 
     def begin():
         supervisor.stop(wait=False)
-        assert begun.told.wait(PATIENCE)
+        assert begun.stopping.wait(PATIENCE)
 
     yield lab, begin
     crossing.open()
@@ -60,7 +60,8 @@ def ending(make_supervisor, crossing):
 
 @pytest.mark.parametrize("closed", [True, False])
 @pytest.mark.parametrize("elsewhere", [True, False])
-def test_a_client_that_connects_while_the_supervisor_stops(ending, make_supervisor, closed, elsewhere):
+def test_a_client_that_connects_while_the_supervisor_stops(ending, make_supervisor, closed,
+                                                           elsewhere):
     lab, begin = ending
     begin()
     wait_until(lambda: lab._get_local_server()._is_closing)
@@ -72,7 +73,8 @@ def test_a_client_that_connects_while_the_supervisor_stops(ending, make_supervis
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
-def test_the_first_client_of_a_service_while_the_supervisor_stops(ending, make_supervisor, elsewhere):
+def test_the_first_client_of_a_service_while_the_supervisor_stops(ending, make_supervisor,
+                                                                  elsewhere):
     lab, begin = ending
     begin()
     late = service.SyncClient(service.Service("unused", lab.supervisor),
@@ -103,10 +105,10 @@ def test_a_stop_that_begins_while_a_server_does(ending, path, monkeypatch):
     assert not os.path.exists(path)
 
 
-# -- close() -----------------------------------------------------------------------------------------------------------
+# -- close() ---------------------------------------------------------------------------------------
 
 
-def test_a_pool_thread_that_closes_a_server_lends_its_place(lab, server, supervisor, crossing):
+def test_pool_thread_that_closes_a_server_lends_its_slot(lab, server, supervisor, crossing):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     crossing.open()
     begun, accepted = threading.Event(), threading.Event()
@@ -127,7 +129,8 @@ def test_a_pool_thread_that_closes_a_server_lends_its_place(lab, server, supervi
 
 @pytest.mark.parametrize("kind", ["thread", "coroutine", "elsewhere"])
 @pytest.mark.parametrize("in_parallel", [True, False])
-def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervisor, path, kind, in_parallel):
+def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervisor, path, kind,
+                                                                   in_parallel):
     supervisor = make_supervisor()
     lab = service.Service("lab", supervisor)
 
@@ -154,17 +157,17 @@ def test_a_handler_that_closes_its_server_does_not_wait_for_itself(make_supervis
     assert server.close(PATIENCE) is True
 
 
-# -- clients ---------------------------------------------------------------------------------------------------------
+# -- clients ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab, server, local):
-    place, taker = (lab, lab._get_local_server()) if local else (server.address, server)
+    address, taker = (lab, lab._get_local_server()) if local else (server.address, server)
 
-    async def leave(turns):
-        client = service.Client(place)
+    async def leave(iterations):
+        client = service.Client(address)
         request = asyncio.ensure_future(client.execute(Add(1)))
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         request.cancel()
         await asyncio.wait([request])
@@ -172,16 +175,17 @@ def test_a_request_that_is_cancelled_while_it_connects_leaves_no_connection(lab,
         assert client._connection is None
 
     async def main():
-        for turns in range(15):
-            await leave(turns)
-        async with service.Client(place) as client:
-            assert (await client.execute(Add(1))).result == 2       # the others have been taken before
+        for iterations in range(15):
+            await leave(iterations)
+        async with service.Client(address) as client:
+            # the others have been taken before
+            assert (await client.execute(Add(1))).result == 2
             wait_until(lambda: taker.clients == 1)
 
     asyncio.run(main())
 
 
-def test_closing_tells_who_waits_for_the_connection(lab, server):
+def test_close_fails_requests_that_wait_for_the_connection(lab, server):
     async def main():
         client = service.Client(server.address)
         waiting = [asyncio.ensure_future(client.execute(Add(number))) for number in range(3)]
@@ -206,8 +210,9 @@ def deaf(path):
 
 
 def is_waiting_to_write(client):
-    """Say whether some of what was sent has not left, but not so much that the client would stop sending."""
-    return client._connection._transport.get_write_buffer_size() > 0 and not client._connection.is_full
+    """Return True if some data waits to be sent, but not enough to pause the client."""
+    connection = client._connection
+    return connection._transport.get_write_buffer_size() > 0 and not connection.is_full
 
 
 def test_closing_does_not_wait_for_a_service_that_does_not_read(deaf):
@@ -241,7 +246,7 @@ def test_a_client_that_is_dropped_does_not_wait_for_a_service_that_does_not_read
     wait_until(lambda: connection._transport is None)
 
 
-def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
+def test_requests_that_are_cancelled_while_they_wait_for_room_leave_nothing(deaf):
     async def main():
         client = service.Client(deaf)
         first = asyncio.ensure_future(client.execute(Shout("x" * 500000)))
@@ -265,13 +270,15 @@ def test_requests_that_are_given_up_while_there_is_no_room_leave_nothing(deaf):
     asyncio.run(main())
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a full backlog is a refusal")
+@pytest.mark.skipif(not sys.platform.startswith("linux"),
+                    reason="elsewhere a full backlog is a refusal")
 def test_a_service_that_does_not_get_round_to_taking_connections(deaf):
     async def main():
         clients = [service.Client(deaf) for _ in range(10)]
         sent = [asyncio.ensure_future(client.execute(Add(1))) for client in clients]
         await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
-        with pytest.raises(ServiceConnectionError, match="cannot be reached: it has too many connections to take just now"):
+        with pytest.raises(ServiceConnectionError,
+                           match="cannot be reached: it has too many connections to take just now"):
             await next(one for one in sent if one.done())
         for client in clients:
             await client.close()
@@ -317,7 +324,9 @@ def test_clients_that_are_dropped_leave_nothing(serve, supervisor):
     server = serve(max_clients=20)
     before = supervisor.get_schedulers()
     for _ in range(60):
-        assert service.SyncClient(server.address, supervisor=supervisor).execute(Add(1), timeout=PATIENCE).result == 2
+        client = service.SyncClient(server.address, supervisor=supervisor)
+        assert client.execute(Add(1), timeout=PATIENCE).result == 2
+        del client
         gc.collect(0)
     gc.collect()
     wait_until(lambda: server.clients == 0 and supervisor.get_schedulers() == before)
@@ -325,7 +334,8 @@ def test_clients_that_are_dropped_leave_nothing(serve, supervisor):
 
 def test_a_client_that_is_dropped_while_its_task_runs(lab, server, supervisor, crossing):
     before = supervisor.get_schedulers()
-    future = service.SyncClient(server.address, supervisor=supervisor).request(WaitAtOnce(3), timeout=PATIENCE)
+    future = service.SyncClient(server.address, supervisor=supervisor).request(WaitAtOnce(3),
+                                                                               timeout=PATIENCE)
     gc.collect()
     crossing.wait_begun(1)
     assert server.clients == 1
@@ -334,9 +344,11 @@ def test_a_client_that_is_dropped_while_its_task_runs(lab, server, supervisor, c
     wait_until(lambda: server.clients == 0 and supervisor.get_schedulers() == before)
 
 
-def test_the_future_of_a_client_that_was_dropped_is_told_of_the_end(make_supervisor, lab, server, crossing):
+def test_future_of_a_dropped_client_fails_at_the_end(make_supervisor, lab, server,
+                                                                    crossing):
     home = make_supervisor()
-    future = service.SyncClient(server.address, supervisor=home).request(WaitAtOnce(3), timeout=PATIENCE)
+    future = service.SyncClient(server.address, supervisor=home).request(WaitAtOnce(3),
+                                                                         timeout=PATIENCE)
     gc.collect()
     crossing.wait_begun(1)
     home.stop(wait=0)

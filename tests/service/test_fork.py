@@ -11,7 +11,7 @@ BEGIN = """
 import gc, os, signal, sys, threading
 from atasker_like import SupervisorStoppedError, service, task_supervisor
 
-class Who(service.Task):
+class ProcessId(service.Task):
     parallel = True
 
 class Wait(service.Task):
@@ -20,8 +20,8 @@ class Wait(service.Task):
 lab = service.Service("lab", max_waiting=3)
 go = threading.Event()
 
-@lab.handler(Who)
-async def who(task):
+@lab.handler(ProcessId)
+async def process_id(task):
     return os.getpid()
 
 @lab.handler(Wait)
@@ -30,7 +30,7 @@ def wait(task):
     return os.getpid()
 
 def is_here(client):
-    return client.execute(Who(), timeout=20).result == os.getpid()
+    return client.execute(ProcessId(), timeout=20).result == os.getpid()
 
 def child(work):
     sys.stdout.flush()
@@ -49,7 +49,8 @@ def child(work):
 
 
 def run(program, *arguments):
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BEGIN + program, *arguments], stdout=subprocess.PIPE,
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BEGIN + program, *arguments],
+                          stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=60)
     return done.returncode, done.stdout.decode().split()
 
@@ -131,7 +132,8 @@ print(is_here(client), server.clients)
 with service.SyncClient(sys.argv[1]) as other:
     print(is_here(other), os.path.exists(sys.argv[1]))
 client.close()
-""", str(tmp_path / "a"), str(tmp_path / "b")) == (0, ["True", "True", "0", "True", "True", "True", "True", "1", "True", "True"])
+""", str(tmp_path / "a"), str(tmp_path / "b")) == (0, [
+        "True", "True", "0", "True", "True", "True", "True", "1", "True", "True"])
 
 
 @pytest.mark.slow
@@ -151,7 +153,8 @@ if not pid:
 os.read(up[0], 1)
 connection = client._client._connection
 gone = threading.Event()
-connection.loop.call_soon_threadsafe(lambda: connection._closed.add_done_callback(lambda _: gone.set()))
+closed = connection._closed
+connection.loop.call_soon_threadsafe(lambda: closed.add_done_callback(lambda _: gone.set()))
 print(server.close(20), gone.wait(20))
 os.write(go_on[1], b".")
 assert os.waitpid(pid, 0)[1] == 0

@@ -1,4 +1,4 @@
-"""Lines: what is written can be read, and what comes from outside is bounded before it is looked into."""
+"""Lines: they can be read again, and incoming ones are limited before they are parsed."""
 import datetime
 import decimal
 import enum
@@ -25,7 +25,8 @@ def test_a_message_is_one_line_of_ascii():
 
 
 @pytest.mark.parametrize("line", [
-    b"", b"garbage", b"[]", b"3", b"null", b'"a"', b"{", b'{"a": NaN}', b'{"a": Infinity}', b"{'a': 1}", b"\xff\xfe", b"{}{}",
+    b"", b"garbage", b"[]", b"3", b"null", b'"a"', b"{", b'{"a": NaN}', b'{"a": Infinity}',
+    b"{'a': 1}", b"\xff\xfe", b"{}{}",
     b"GET / HTTP/1.1\r", b'{"a": 01}', b"\x80\x04\x95", b"{}" + b"\x00",
 ])
 def test_what_is_no_json_object(line):
@@ -33,8 +34,10 @@ def test_what_is_no_json_object(line):
         decode(line)
 
 
-@pytest.mark.parametrize("text", ['["\x9b31m\u2028FAKE\x85line"]', '[\r"disk gone"]', '["\u202e"]\r', '"' + "\x85" * 100 + '"'])
-def test_what_a_stranger_sends_instead_is_told_in_escapes(text):
+@pytest.mark.parametrize("text",
+                         ['["\x9b31m\u2028FAKE\x85line"]', '[\r"disk gone"]', '["\u202e"]\r',
+                          '"' + "\x85" * 100 + '"'])
+def test_invalid_message_is_shown_with_escapes(text):
     with pytest.raises(ValueError, match="a JSON object is expected, not") as raised:
         decode(text.encode())
     assert str(raised.value).isprintable()
@@ -51,7 +54,8 @@ def test_depth_is_bounded_before_the_parser_descends(opening, closing):
     with pytest.raises(ValueError, match="levels"):
         decode(nested(MAX_DEPTH + 2))
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(10 ** 6)          # as an application may have done: then the parser itself would not stop
+    # as an application may have done: then the parser itself would not stop
+    sys.setrecursionlimit(10 ** 6)
     try:
         with pytest.raises(ValueError, match="levels"):
             decode(nested(80_000))
@@ -78,15 +82,17 @@ def test_space_around_a_message(around):
         decode((around % '{"a": 1} {}').encode())
 
 
-@pytest.mark.parametrize("value", [None, True, 0, -7, 1 << 70, 0.5, 1e300, "", "\u2028\"\n\x00\ud800", [], {}, [1, [2.5, {"a": None}]],
+@pytest.mark.parametrize("value", [None, True, 0, -7, 1 << 70, 0.5, 1e300, "",
+                                   "\u2028\"\n\x00\ud800", [], {}, [1, [2.5, {"a": None}]],
                                    {"": [], "é": {"b": (1, 2)}}, {7: 2, None: 3, True: 4, 1.5: 5}])
 def test_what_is_sent_is_what_the_json_module_makes_of_it(value):
     expected = json.dumps({"id": "x\n", "result": value}, separators=(",", ":")).encode() + b"\n"
     assert encode({"id": "x\n", "result": value}) == expected
-    assert encode_result("x\n", value, 1 << 20) == expected.replace(b'{"id"', b'{"status":"ok","id"', 1)
+    assert encode_result("x\n", value, 1 << 20) == expected.replace(b'{"id"',
+                                                                    b'{"status":"ok","id"', 1)
 
 
-def test_what_contains_itself_is_told_whatever_the_recursion_limit():
+def test_value_that_contains_itself_is_refused_at_any_recursion_limit():
     value = [1]
     value.append({"again": value})
     with pytest.raises(ValueError, match="[Cc]ircular"):
@@ -94,21 +100,27 @@ def test_what_contains_itself_is_told_whatever_the_recursion_limit():
     assert encode({"value": [value[0]]}) == b'{"value":[1]}\n'
 
 
-@pytest.mark.parametrize("wide", [[], [[]] * 10_000, [{"a": [{}]}] * 3000, ["[[", "]", '"', "\\", '\\"', "}{"] * 1000, [[1], "["] * 999])
+@pytest.mark.parametrize("wide",
+                         [[], [[]] * 10_000, [{"a": [{}]}] * 3000,
+                          ["[[", "]", '"', "\\", '\\"', "}{"] * 1000, [[1], "["] * 999])
 @pytest.mark.parametrize("first", [False, True])
 def test_depth_is_counted_beside_what_is_wide(wide, first):
     """Levels are taken off from within as long as many go at once."""
     def message(depth):
         deep = b"[" * (depth - 1) + b"]" * (depth - 1)
         line = encode({"a": wide, "b": 0})[:-1]
-        return line.replace(b"{", b'{"x":%s,' % deep, 1) if first else line.replace(b'"b":0', b'"b":%s' % deep)
+        if first:
+            return line.replace(b"{", b'{"x":%s,' % deep, 1)
+        return line.replace(b'"b":0', b'"b":%s' % deep)
 
     assert decode(message(MAX_DEPTH))["a"] == wide
     with pytest.raises(ValueError, match="levels"):
         decode(message(MAX_DEPTH + 1))
 
 
-@pytest.mark.parametrize("closing", [b"", b"]" * 20, b"}" * 100, b'"' + b"]" * 100, b"[]" * 1000, b"[]" * 1000 + b"]" * 100])
+@pytest.mark.parametrize("closing",
+                         [b"", b"]" * 20, b"}" * 100, b'"' + b"]" * 100, b"[]" * 1000,
+                          b"[]" * 1000 + b"]" * 100])
 def test_what_is_too_deep_is_refused_before_what_is_wrong_behind_it(closing):
     with pytest.raises(ValueError, match="levels"):
         decode(b'{"x":' + b"[" * 100 + closing + b" " * 200)
@@ -116,7 +128,8 @@ def test_what_is_too_deep_is_refused_before_what_is_wrong_behind_it(closing):
 
 def test_brackets_in_strings_are_no_levels():
     text = '[{"\\' * 1000
-    assert decode(encode({"a": text, "b": "\\", "c": '"', "d": "[" * 999})) == {"a": text, "b": "\\", "c": '"', "d": "[" * 999}
+    message = {"a": text, "b": "\\", "c": '"', "d": "[" * 999}
+    assert decode(encode(message)) == message
     wide = {"a": [[]] * 10_000}
     assert decode(encode(wide)) == wide
 
@@ -124,7 +137,8 @@ def test_brackets_in_strings_are_no_levels():
 def test_integers_are_bounded():
     assert decode(b'{"a": %s}' % (b"9" * 4000))["a"] == int("9" * 4000)
     with pytest.raises(ValueError, match="an integer of 10000000 digits"):
-        decode(b'{"a": %s}' % (b"9" * 10_000_000))      # it would be an hour where Python has no limit of its own
+        # it would be an hour where Python has no limit of its own
+        decode(b'{"a": %s}' % (b"9" * 10_000_000))
 
 
 def test_the_sign_of_an_integer_is_no_digit():
@@ -137,7 +151,7 @@ def test_the_sign_of_an_integer_is_no_digit():
 
 @pytest.fixture
 def any_digits():
-    """Python writes integers of any length, as it did before it had a limit, or as an application may have told it."""
+    """Python has no limit for the digits of integers, as in old versions or by a setting."""
     if not hasattr(sys, "set_int_max_str_digits"):
         yield
         return
@@ -166,7 +180,8 @@ def result(value):
 
 
 @pytest.mark.parametrize("write", [request, result])
-@pytest.mark.parametrize("make, most", [(nested, MAX_DEPTH - 1), (lambda levels: {"a": nested(levels - 1)}, MAX_DEPTH - 1),
+@pytest.mark.parametrize("make, most", [(nested, MAX_DEPTH - 1),
+                                        (lambda levels: {"a": nested(levels - 1)}, MAX_DEPTH - 1),
                                         (lambda digits: 10 ** digits - 1, MAX_DIGITS),
                                         (lambda digits: [1, {"a": 1 - 10 ** digits}], MAX_DIGITS)])
 def test_what_the_other_end_would_not_read_is_not_written(write, make, most, any_digits):
@@ -177,8 +192,10 @@ def test_what_the_other_end_would_not_read_is_not_written(write, make, most, any
 
 
 @pytest.mark.parametrize("name, target, metadata", [
-    ("x" * 201, None, {}), ("A", "x" * 201, {}), ("A", None, {"priority": 1 << 40}), ("A", None, {"priority": -1 << 40}),
-    ("A", None, {"priority": True}), ("A", None, {"priority": "high"}), ("A", None, {"priority": 1.5}), (3, None, {}), ("A", 3, {}),
+    ("x" * 201, None, {}), ("A", "x" * 201, {}), ("A", None, {"priority": 1 << 40}),
+    ("A", None, {"priority": -1 << 40}),
+    ("A", None, {"priority": True}), ("A", None, {"priority": "high"}),
+    ("A", None, {"priority": 1.5}), (3, None, {}), ("A", 3, {}),
 ])
 def test_what_would_be_no_request_is_not_written(name, target, metadata):
     with pytest.raises((TypeError, ValueError)):
@@ -191,9 +208,12 @@ def test_a_request_at_the_bounds():
 
 
 @pytest.mark.parametrize("message, why", [
-    ({}, "id"), ({"id": 3, "type": "A"}, "id"), ({"id": "", "type": "A"}, "id"), ({"id": "x" * 201, "type": "A"}, "id"),
-    ({"id": "1"}, "type"), ({"id": "1", "type": None}, "type"), ({"id": "1", "type": "x" * 201}, "type"),
-    ({"id": "1", "type": "A", "target": 1}, "target"), ({"id": "1", "type": "A", "metadata": []}, "metadata"),
+    ({}, "id"), ({"id": 3, "type": "A"}, "id"), ({"id": "", "type": "A"}, "id"),
+    ({"id": "x" * 201, "type": "A"}, "id"),
+    ({"id": "1"}, "type"), ({"id": "1", "type": None}, "type"),
+    ({"id": "1", "type": "x" * 201}, "type"),
+    ({"id": "1", "type": "A", "target": 1}, "target"),
+    ({"id": "1", "type": "A", "metadata": []}, "metadata"),
     ({"id": "1", "type": "A", "metadata": {"priority": "high"}}, "priority"),
     ({"id": "1", "type": "A", "metadata": {"priority": 1 << 40}}, "priority"),
     ({"id": "1", "type": "A", "metadata": {"priority": True}}, "priority"),
@@ -204,7 +224,8 @@ def test_what_is_no_request(message, why):
 
 
 def test_a_request():
-    assert check_request({"id": "7", "type": "Add", "target": None, "metadata": {"priority": -1}, "payload": 3}) == "7"
+    assert check_request({"id": "7", "type": "Add", "target": None, "metadata": {"priority": -1},
+                          "payload": 3}) == "7"
 
 
 class Colour(enum.Enum):
@@ -232,16 +253,23 @@ UNIT = uuid.UUID(int=7)
 
 
 @pytest.mark.parametrize("value, there", [
-    (None, None), ([1, "a", {"b": 2.5}], [1, "a", {"b": 2.5}]), ((1, 2), [1, 2]), ({3}, [3]), (Point(1, 2.0), {"x": 1, "y": 2.0}),
-    ([Point(1, 2.0)], [{"x": 1, "y": 2.0}]), (Colour.RED, "red"), (b"\xff", "/w=="), (bytearray(b"\xff"), "/w=="),
-    (decimal.Decimal("1.10"), "1.10"), (UNIT, str(UNIT)), (datetime.date(2024, 2, 29), "2024-02-29"),
-    (datetime.timedelta(seconds=1.5), 1.5), (Shape.WIDE, "WIDE"), ({"a": [Shape.WIDE, Mode.READ | Mode.WRITE]}, {"a": ["WIDE", 3]}),
-    (math.nan, "NaN"), ([1.5, {"NaN": (math.inf, "NaN")}, Point(1, -math.inf), {math.nan}, Shape.WIDE],
-                        [1.5, {"NaN": ["Infinity", "NaN"]}, {"x": 1, "y": "-Infinity"}, ["NaN"], "WIDE"]),
+    (None, None), ([1, "a", {"b": 2.5}], [1, "a", {"b": 2.5}]), ((1, 2), [1, 2]), ({3}, [3]),
+    (Point(1, 2.0), {"x": 1, "y": 2.0}),
+    ([Point(1, 2.0)], [{"x": 1, "y": 2.0}]), (Colour.RED, "red"), (b"\xff", "/w=="),
+    (bytearray(b"\xff"), "/w=="),
+    (decimal.Decimal("1.10"), "1.10"), (UNIT, str(UNIT)),
+    (datetime.date(2024, 2, 29), "2024-02-29"),
+    (datetime.timedelta(seconds=1.5), 1.5), (Shape.WIDE, "WIDE"),
+    ({"a": [Shape.WIDE, Mode.READ | Mode.WRITE]}, {"a": ["WIDE", 3]}),
+    (math.nan, "NaN"), ([1.5, {"NaN": (math.inf, "NaN")}, Point(1, -math.inf), {math.nan},
+                         Shape.WIDE],
+                        [1.5, {"NaN": ["Infinity", "NaN"]}, {"x": 1, "y": "-Infinity"}, ["NaN"],
+                         "WIDE"]),
     (datetime.datetime(2024, 2, 29, 1), "2024-02-29T01:00:00"),
 ])
 def test_what_handlers_return(value, there):
-    assert json.loads(encode_result("1", value, 10_000)) == {"status": "ok", "id": "1", "result": there}
+    assert json.loads(encode_result("1", value, 10_000)) == {"status": "ok", "id": "1",
+                                                             "result": there}
 
 
 @pytest.mark.parametrize("value, why", [
@@ -255,17 +283,20 @@ def test_a_result_that_cannot_be_sent_is_an_error(value, why):
     assert why in message["evalue"]
 
 
-@pytest.mark.parametrize("value", [Colour.RED, Shape.WIDE, Mode.WRITE, math.nan, -math.inf, 2.5, UNIT, b"a",
+@pytest.mark.parametrize("value", [Colour.RED, Shape.WIDE, Mode.WRITE, math.nan, -math.inf, 2.5,
+                                   UNIT, b"a",
                                    datetime.date(2024, 2, 29)])
 def test_a_result_stands_as_a_field_does(value):
-    assert json.loads(encode_result("1", [value], 10_000))["result"] == [codec_for(type(value)).encode(value)]
+    result = json.loads(encode_result("1", [value], 10_000))["result"]
+    assert result == [codec_for(type(value)).encode(value)]
 
 
 @pytest.mark.parametrize("beside, why", [
     (nested(MAX_DEPTH + 1), "levels"), (nested(100_000), "too deep"),
-    (datetime.timedelta(days=200000, microseconds=1), "exact in seconds"), (object(), "object has no form"),
+    (datetime.timedelta(days=200000, microseconds=1), "exact in seconds"),
+    (object(), "object has no form"),
 ])
-def test_what_else_is_wrong_with_a_result_that_holds_no_number_is_told(beside, why):
+def test_other_error_of_a_result_with_nan_is_reported(beside, why):
     message = json.loads(encode_result("1", [math.nan, beside], 10_000))
     assert message["ename"] in ("ValueError", "TypeError") and why in message["evalue"]
 
@@ -290,7 +321,8 @@ def test_long_texts_of_errors_are_cut():
 
 
 @pytest.mark.parametrize("most", [256, 1000, 3000, 50_000])
-@pytest.mark.parametrize("text", ["x" * 20_000, "\u00e9" * 3000, "\U0001f600\n\"" * 500, "\ud83d", "short"])
+@pytest.mark.parametrize("text",
+                         ["x" * 20_000, "\u00e9" * 3000, "\U0001f600\n\"" * 500, "\ud83d", "short"])
 def test_errors_and_refusals_fit_into_a_message(most, text):
     id = "7" * 20
     traceback = f"{text}the end"
@@ -312,11 +344,13 @@ def test_texts_are_cut_no_more_than_they_must():
     assert 800 - 6 < len(line) <= 800
     assert decode(line)["a"] == message["a"] and set(decode(line)["traceback"][3:]) == {"\u00e8"}
     line = encode_within(dict(message), 400, "traceback", "a")
-    assert 400 - 6 < len(line) <= 400 and decode(line)["traceback"] == "" and decode(line)["a"].startswith("\u00e9")
+    assert 400 - 6 < len(line) <= 400
+    assert decode(line)["traceback"] == "" and decode(line)["a"].startswith("\u00e9")
 
 
 @pytest.mark.parametrize("text, value", [
-    ("3", 3), ("2.5", 2.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ('{"a": 1}', {"a": 1}), ('"3"', "3"), ("abc", "abc"),
+    ("3", 3), ("2.5", 2.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]),
+    ('{"a": 1}', {"a": 1}), ('"3"', "3"), ("abc", "abc"),
     ("", ""), ("NaN", "NaN"), ("a b", "a b"), ("[1,", "[1,"),
 ])
 def test_values_of_the_command_line(text, value):

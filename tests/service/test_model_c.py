@@ -1,4 +1,4 @@
-"""Typed tasks for services as MODELS describes them in part C: a test for each fact, written from the text."""
+"""Typed tasks for services, as MODELS describes them in part C: a test for each fact."""
 import asyncio
 import dataclasses
 import json
@@ -32,7 +32,7 @@ class Fail(service.Task):
 
 
 @pytest.fixture
-def gate():
+def go():
     made = threading.Event()
     yield made
     made.set()
@@ -44,7 +44,7 @@ def begun():
 
 
 @pytest.fixture
-def lab(supervisor, gate, begun):
+def lab(supervisor, go, begun):
     made = service.Service("lab", supervisor)
 
     @made.handler(MyTask)
@@ -55,7 +55,7 @@ def lab(supervisor, gate, begun):
     @made.handler(HoldAtOnce)
     async def async_handler(task):
         begun.release()
-        while not gate.is_set():
+        while not go.is_set():
             await asyncio.sleep(0.001)
         return task.number
 
@@ -79,7 +79,7 @@ def in_client(lab):
     return run
 
 
-# -- Task: a base class for declared, validated, serialisable tasks (here on dataclasses) --------------------
+# -- Task: a base class for declared, validated, serialisable tasks (here on dataclasses) ----------
 
 
 def test_task_subclass_is_a_declared_dataclass():
@@ -140,29 +140,30 @@ def test_parallel_is_a_class_variable_and_false():
     assert "parallel" not in {field.name for field in dataclasses.fields(HoldAtOnce)}
 
 
-def test_tasks_run_one_at_a_time(in_client, gate, begun):
+def test_tasks_run_one_at_a_time(in_client, go, begun):
     async def body(client):
         futures = [await client.request("lab", Hold(number)) for number in range(3)]
         assert begun.acquire(timeout=PATIENCE)
         assert not begun.acquire(timeout=0.05)
-        gate.set()
+        go.set()
         return [(await future).result for future in futures]
 
     assert in_client(body) == [0, 1, 2]
 
 
-def test_parallel_tasks_start_as_soon_as_they_are_received(in_client, gate, begun):
+def test_parallel_tasks_start_as_soon_as_they_are_received(in_client, go, begun):
     async def body(client):
-        futures = [await client.request("lab", kind(number)) for number, kind in enumerate((Hold, HoldAtOnce, HoldAtOnce))]
+        futures = [await client.request("lab", kind(number))
+                   for number, kind in enumerate((Hold, HoldAtOnce, HoldAtOnce))]
         for _ in futures:
             assert begun.acquire(timeout=PATIENCE)
-        gate.set()
+        go.set()
         return [(await future).result for future in futures]
 
     assert in_client(body) == [0, 1, 2]
 
 
-# -- TaskFuture, TaskResult ---------------------------------------------------------------------------------
+# -- TaskFuture, TaskResult ------------------------------------------------------------------------
 
 
 def test_task_future_is_an_asyncio_future_with_a_task_id():
@@ -189,15 +190,17 @@ def test_task_result_ok_has_id_and_result_and_is_ok_by_default():
 
 def test_task_result_error_has_the_error_and_is_error_by_default():
     result = service.TaskResultError(id="1", ename="E", evalue="v", traceback="t")
-    assert (result.id, result.ename, result.evalue, result.traceback, result.status) == ("1", "E", "v", "t", "error")
+    assert (result.id, result.ename, result.evalue) == ("1", "E", "v")
+    assert (result.traceback, result.status) == ("t", "error")
 
 
 def test_task_result_is_one_of_the_two():
-    for result in (service.TaskResultOk(id="1", result=5), service.TaskResultError(id="1", ename="E", evalue="v", traceback="t")):
+    for result in (service.TaskResultOk(id="1", result=5),
+                   service.TaskResultError(id="1", ename="E", evalue="v", traceback="t")):
         assert isinstance(result, service.TaskResult)
 
 
-# -- TaskExecutionError -------------------------------------------------------------------------------------
+# -- TaskExecutionError ----------------------------------------------------------------------------
 
 
 def test_task_execution_error_has_the_error_and_its_traceback():
@@ -214,7 +217,8 @@ def test_execute_with_check_raises_when_the_task_fails(in_client, options):
         return raised.value
 
     error = in_client(body)
-    assert (error.error.ename, error.error.evalue, error.error.status) == ("ValueError", "bad", "error")
+    assert (error.error.ename, error.error.evalue, error.error.status) == ("ValueError", "bad",
+                                                                           "error")
     assert "ValueError: bad" in error.traceback
 
 
@@ -239,7 +243,7 @@ def test_failure_without_check_is_a_result(in_client):
     assert [result.evalue for result in results] == ["bad", "worse"]
 
 
-# -- a service, and its client ------------------------------------------------------------------------------
+# -- a service, and its client ---------------------------------------------------------------------
 
 
 def test_sync_handler_gets_the_tasks_of_its_type(in_client):
@@ -249,8 +253,8 @@ def test_sync_handler_gets_the_tasks_of_its_type(in_client):
     assert in_client(body).result == [42, "foo"]
 
 
-def test_async_handler_gets_the_tasks_of_its_type(in_client, gate):
-    gate.set()
+def test_async_handler_gets_the_tasks_of_its_type(in_client, go):
+    go.set()
 
     async def body(client):
         return await client.execute("lab", Hold(7))
@@ -277,11 +281,11 @@ def test_unknown_type_is_an_error_to_the_caller(in_client):
     in_client(body)
 
 
-def test_request_returns_a_task_future_once_the_task_is_accepted(in_client, gate):
+def test_request_returns_a_task_future_once_the_task_is_accepted(in_client, go):
     async def body(client):
         future = await client.request("lab", Hold(5))
         assert type(future) is service.TaskFuture and future.task_id and not future.done()
-        gate.set()
+        go.set()
         result = await future
         assert result.id == future.task_id
         return result
@@ -289,12 +293,12 @@ def test_request_returns_a_task_future_once_the_task_is_accepted(in_client, gate
     assert in_client(body).result == 5
 
 
-def test_execute_waits_for_the_result(in_client, gate, begun):
+def test_execute_waits_for_the_result(in_client, go, begun):
     async def body(client):
         waiting = asyncio.ensure_future(client.execute("lab", Hold(5)))
         assert await asyncio.get_running_loop().run_in_executor(None, begun.acquire, True, PATIENCE)
         assert not waiting.done()
-        gate.set()
+        go.set()
         return await waiting
 
     result = in_client(body)
@@ -303,27 +307,30 @@ def test_execute_waits_for_the_result(in_client, gate, begun):
 
 def test_task_on_the_wire_is_json_with_id_target_type_payload_and_metadata(tmp_path):
     """Seen by a server that is none of this package."""
-    place, seen = str(tmp_path / "lab.sock"), []
+    path, seen = str(tmp_path / "lab.sock"), []
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(place)
+        listening.bind(path)
         listening.listen(1)
 
         def answer():
             end, _ = listening.accept()
             with end, end.makefile("rb") as lines:
                 seen.append(json.loads(lines.readline()))
-                end.sendall(json.dumps({"status": "ok", "id": seen[0]["id"], "result": 1}).encode() + b"\n")
+                end.sendall(json.dumps({"status": "ok", "id": seen[0]["id"], "result": 1}).encode()
+                            + b"\n")
 
         thread = threading.Thread(target=answer)
         thread.start()
 
         async def main():
-            async with service.Client(place) as client:
+            async with service.Client(path) as client:
                 return await asyncio.wait_for(client.execute("lab", HoldAtOnce(3)), PATIENCE)
 
         result = asyncio.run(main())
         thread.join(PATIENCE)
     message = seen[0]
-    assert (message["target"], message["type"], message["payload"]) == ("lab", "HoldAtOnce", {"number": 3})
-    assert (message["metadata"]["parallel"], message["metadata"]["display_name"]) == (True, "HoldAtOnce: number=3")
+    assert (message["target"], message["type"], message["payload"]) == ("lab", "HoldAtOnce",
+                                                                        {"number": 3})
+    assert message["metadata"]["parallel"] is True
+    assert message["metadata"]["display_name"] == "HoldAtOnce: number=3"
     assert isinstance(message["id"], str) and (result.id, result.result) == (message["id"], 1)

@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
 
 @pytest.fixture
 def send(lab, path, capsys, monkeypatch):
-    """Sends in this process; the command's supervisor is the process's own, and goes on after it."""
+    """Sends in this process. The command uses the process's own supervisor, which goes on."""
     monkeypatch.delenv("ATASKER_LIKE_TOKEN", raising=False)
     with lab.serve(path):
         def run(*arguments, address=path):
@@ -30,7 +30,8 @@ def send(lab, path, capsys, monkeypatch):
 def test_the_result_is_json(send):
     assert send("Add", "a=2") == (0, "3\n", "")
     assert send("Add", "a=2", "b=5", "--target", "lab", "--priority", "-3") == (0, "7\n", "")
-    assert send("Add", "a=2", "--target", "lab", "b=5") == send("Add", "--target", "lab", "a=2", "b=5") == (0, "7\n", "")
+    assert send("Add", "a=2", "--target", "lab", "b=5") == (0, "7\n", "")
+    assert send("Add", "--target", "lab", "a=2", "b=5") == (0, "7\n", "")
     status, out, err = send("Give", 'value={"a": [1, null, "x"]}')
     assert (status, json.loads(out), err) == (0, {"a": [1, None, "x"]}, "")
     assert send("Give", "value=some text = here") == (0, '"some text = here"\n', "")
@@ -45,8 +46,10 @@ def test_a_task_that_fails(send):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["Add", "a=x"], "field a of Add takes an integer, not 'x'"), (["Add"], "field a of Add is missing"),
-    (["Add", "a=1", "c=1"], "field c of Add is no field of Add"), (["Sub", "a=1"], "handles no tasks of type 'Sub'"),
+    (["Add", "a=x"], "field a of Add takes an integer, not 'x'"),
+    (["Add"], "field a of Add is missing"),
+    (["Add", "a=1", "c=1"], "field c of Add is no field of Add"),
+    (["Sub", "a=1"], "handles no tasks of type 'Sub'"),
     (["Add", "a"], "'a' is no field; write KEY=VALUE"), (["Add", "=1"], "'=1' is no field"),
     (["Add", "a=1", "--target", "kitchen"], "this is service 'lab'"),
     (["Add", "a=1", "--token-file", "/nowhere/at/all"], "the token cannot be read"),
@@ -57,7 +60,8 @@ def test_what_is_refused_is_one_line_and_status_2(send, arguments, said):
     assert said in err
 
 
-@pytest.mark.parametrize("arguments", [["--tagret", "lab"], ["-t", "b=2"], ["--priority", "1", "--wait"]])
+@pytest.mark.parametrize("arguments",
+                         [["--tagret", "lab"], ["-t", "b=2"], ["--priority", "1", "--wait"]])
 def test_an_option_that_there_is_not(send, capsys, arguments):
     with pytest.raises(SystemExit) as refused:
         send("Add", "a=1", *arguments)
@@ -94,12 +98,14 @@ def test_the_token(lab, send, how, monkeypatch, tmp_path):
             monkeypatch.setenv("ATASKER_LIKE_TOKEN", "correct horse")
             assert send("Add", "a=1", address=server.address)[:2] == (0, "2\n")
         else:
-            assert send("Add", "a=1", "--token-file", str(file), address=server.address)[:2] == (0, "2\n")
+            done = send("Add", "a=1", "--token-file", str(file), address=server.address)
+            assert done[:2] == (0, "2\n")
 
 
 @pytest.mark.slow
 def test_as_a_program(lab, path):
     with lab.serve(path):
-        done = subprocess.run([sys.executable, "-m", "atasker_like", "send", path, "Add", "a=40", "b=2"], cwd=ROOT, timeout=50,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        command = [sys.executable, "-m", "atasker_like", "send", path, "Add", "a=40", "b=2"]
+        done = subprocess.run(command, cwd=ROOT, timeout=50, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stdout, without_late(done.stderr)) == (0, "42\n", "")

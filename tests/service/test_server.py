@@ -14,7 +14,7 @@ from atasker_like import InvalidArgumentError, InvalidTypeError, ServiceConnecti
 from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, AddAtOnce, Give, Wait
 
-# -- where it is -----------------------------------------------------------------------------------------------------
+# -- where it is -----------------------------------------------------------------------------------
 
 
 def test_over_a_unix_socket(server, path, supervisor):
@@ -35,9 +35,11 @@ def test_over_tcp_with_a_token(serve, supervisor, host):
         assert client.execute(Add(1)).result == 2
 
 
-@pytest.mark.parametrize("token", ["\u00e9" * 1000, "\U0001f511" * 1000], ids=["two bytes", "four bytes"])
+@pytest.mark.parametrize("token", ["\u00e9" * 1000, "\U0001f511" * 1000],
+                         ids=["two bytes", "four bytes"])
 def test_the_longest_token(serve, supervisor, token):
-    with service.SyncClient(serve("127.0.0.1:0", token=token).address, token, supervisor=supervisor) as client:
+    with service.SyncClient(serve("127.0.0.1:0", token=token).address, token,
+                            supervisor=supervisor) as client:
         assert client.execute(Add(1)).result == 2
 
 
@@ -52,7 +54,8 @@ def test_the_socket_is_its_users_alone(serve, path):
             seen.append(stat.S_IMODE(os.stat(address).st_mode))
             other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             with other, pytest.raises(ConnectionRefusedError):
-                other.connect(address)          # nobody comes in before it listens, whatever the mode
+                # no client can connect before it listens, whatever the mode
+                other.connect(address)
 
     original = socket.socket
     socket.socket = Watched
@@ -66,7 +69,8 @@ def test_the_socket_is_its_users_alone(serve, path):
         assert seen == [0o600]
 
 
-def test_the_socket_is_its_users_alone_where_its_mode_cannot_be_set_beforehand(serve, path, monkeypatch):
+def test_the_socket_is_its_users_alone_where_its_mode_cannot_be_set_beforehand(serve, path,
+                                                                               monkeypatch):
     def refuse(*_):
         raise OSError(22, "Invalid argument")
 
@@ -89,10 +93,14 @@ def test_tcp_needs_a_token_and_the_loopback(lab, supervisor):
 
 
 @pytest.mark.parametrize("options, error, text", [
-    ({"max_mesage": 3}, InvalidTypeError, "did you mean 'max_message'"), ({"max_message": "big"}, InvalidTypeError, "max_message"),
-    ({"max_message": 3}, InvalidArgumentError, "256 or more"), ({"max_clients": 0}, InvalidArgumentError, "max_clients"),
-    ({"token": "short"}, InvalidArgumentError, "8 to 1000"), ({"token": 12345678}, InvalidTypeError, "token"),
-    ({"message_timeout": 0}, InvalidArgumentError, "message_timeout"), ({"message_timeout": "1"}, InvalidTypeError, "seconds"),
+    ({"max_mesage": 3}, InvalidTypeError, "did you mean 'max_message'"),
+    ({"max_message": "big"}, InvalidTypeError, "max_message"),
+    ({"max_message": 3}, InvalidArgumentError, "256 or more"),
+    ({"max_clients": 0}, InvalidArgumentError, "max_clients"),
+    ({"token": "short"}, InvalidArgumentError, "8 to 1000"),
+    ({"token": 12345678}, InvalidTypeError, "token"),
+    ({"message_timeout": 0}, InvalidArgumentError, "message_timeout"),
+    ({"message_timeout": "1"}, InvalidTypeError, "seconds"),
 ])
 def test_what_a_server_cannot_be(lab, path, options, error, text):
     with pytest.raises(error, match=text):
@@ -103,7 +111,8 @@ def test_what_a_server_cannot_be(lab, path, options, error, text):
 @pytest.mark.parametrize("address, shown", [
     ("/a/b.sock", "unix:/a/b.sock"), ("./b.sock", "unix:/b.sock"), ("unix:b.sock", "unix:/b.sock"),
     ("../a/b.sock", "unix:/../a/b.sock"),
-    ("127.0.0.1:80", "tcp://127.0.0.1:80"), ("tcp://localhost:80", "tcp://127.0.0.1:80"), ("[::1]:80", "tcp://[::1]:80"),
+    ("127.0.0.1:80", "tcp://127.0.0.1:80"), ("tcp://localhost:80", "tcp://127.0.0.1:80"),
+    ("[::1]:80", "tcp://[::1]:80"),
     (("::1", 80), "tcp://[::1]:80"), (service.Address("/a/b"), "unix:/a/b"),
 ])
 def test_addresses(address, shown, monkeypatch):
@@ -113,9 +122,12 @@ def test_addresses(address, shown, monkeypatch):
 
 
 @pytest.mark.parametrize("address, error", [
-    ("lab", InvalidArgumentError), ("lab:http", InvalidArgumentError), (":80", InvalidArgumentError), ("unix:", InvalidArgumentError),
-    ("a:65536", InvalidArgumentError), ("/" + "x" * 200, InvalidArgumentError), ("/a\0b", InvalidArgumentError),
-    ("a:²", InvalidArgumentError), ("a:" + "8" * 5000, InvalidArgumentError), ("a..b:80", InvalidArgumentError),
+    ("lab", InvalidArgumentError), ("lab:http", InvalidArgumentError),
+    (":80", InvalidArgumentError), ("unix:", InvalidArgumentError),
+    ("a:65536", InvalidArgumentError), ("/" + "x" * 200, InvalidArgumentError),
+    ("/a\0b", InvalidArgumentError),
+    ("a:²", InvalidArgumentError), ("a:" + "8" * 5000, InvalidArgumentError),
+    ("a..b:80", InvalidArgumentError),
     ("a" * 64 + ".b:80", InvalidArgumentError), (("a\0b", 80), InvalidArgumentError),
     (3, InvalidTypeError), (("a", "b"), InvalidTypeError), (None, InvalidTypeError),
 ])
@@ -124,7 +136,7 @@ def test_what_is_no_address(address, error):
         service.Address(address)
 
 
-def test_a_path_is_what_it_was_when_it_was_given(lab, supervisor, tmp_path, monkeypatch):
+def test_relative_path_is_resolved_when_it_is_passed(lab, supervisor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with service.SyncClient("./lab.sock", supervisor=supervisor) as client:
         server = lab.serve("unix:lab.sock")
@@ -139,7 +151,8 @@ def test_a_path_that_is_short_only_as_a_relative_one(lab, supervisor, tmp_path, 
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     monkeypatch.chdir(deep)
-    with lab.serve("./lab.sock") as server, service.SyncClient("unix:lab.sock", supervisor=supervisor) as client:
+    with lab.serve("./lab.sock") as server, service.SyncClient("unix:lab.sock",
+                                                               supervisor=supervisor) as client:
         assert server.address == "unix:./lab.sock"
         assert client.execute(Add(1)).result == 2
     assert not os.listdir(deep)
@@ -156,7 +169,7 @@ def test_an_address_that_is_taken(server, lab, path, tmp_path):
     assert other.read_text() == "precious"
 
 
-def test_what_a_killed_service_left_behind_is_in_nobodys_way(lab, path, supervisor):
+def test_socket_of_a_killed_service_is_replaced(lab, path, supervisor):
     left = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     left.bind(path)
     left.listen(1)
@@ -171,7 +184,7 @@ def test_what_a_killed_service_left_behind_is_in_nobodys_way(lab, path, supervis
 def test_one_that_is_just_beginning_is_not_taken_for_dead(lab, path):
     from atasker_like.service.addresses import Address, bind
 
-    first = bind(Address(path))         # bound, and its loop has not been told of it
+    first = bind(Address(path))         # bound, but not in the loop yet
     with first, pytest.raises(OSError):
         bind(Address(path))
     assert os.path.exists(path)
@@ -185,22 +198,27 @@ def test_closing_removes_its_own_socket_only(lab, path):
         assert os.path.exists(path)
 
 
-# -- the language ----------------------------------------------------------------------------------------------------
+# -- the language ----------------------------------------------------------------------------------
 
 
 def test_requests_and_answers_as_they_are_on_the_wire(server, connect):
     wire = connect(server)
     wire.say({"id": "a", "target": "lab", "type": "Add", "payload": {"a": 1},
-              "metadata": {"parallel": False, "display_name": "Add: a=1, b=1", "priority": 100}, "tell": True})
-    assert wire.hear() == {"status": "accepted", "id": "a"}
-    assert wire.hear() == {"status": "ok", "id": "a", "result": 2}
-    wire.say(add(2), b"\n", {"id": "f", "type": "Fail", "payload": {}}, {"id": "x", "type": "Add", "payload": {}},
-             {"id": "y", "type": "Nothing"}, {"id": "z", "type": "Add", "target": "kitchen", "payload": {"a": 1}})
-    heard = {message["id"]: message for message in (wire.hear() for _ in range(5))}
-    assert heard["2"] == {"status": "ok", "id": "2", "result": 3}
-    assert (heard["f"]["status"], heard["f"]["ename"], heard["f"]["evalue"]) == ("error", "ValueError", "no")
-    assert "Traceback" in heard["f"]["traceback"]
-    assert {key: heard[key]["reason"] for key in "xyz"} == {"x": "invalid", "y": "unknown", "z": "unknown"}
+              "metadata": {"parallel": False, "display_name": "Add: a=1, b=1", "priority": 100},
+              "tell": True})
+    assert wire.receive() == {"status": "accepted", "id": "a"}
+    assert wire.receive() == {"status": "ok", "id": "a", "result": 2}
+    wire.say(add(2), b"\n", {"id": "f", "type": "Fail", "payload": {}},
+             {"id": "x", "type": "Add", "payload": {}},
+             {"id": "y", "type": "Nothing"},
+             {"id": "z", "type": "Add", "target": "kitchen", "payload": {"a": 1}})
+    answers = {message["id"]: message for message in (wire.receive() for _ in range(5))}
+    assert answers["2"] == {"status": "ok", "id": "2", "result": 3}
+    assert (answers["f"]["status"], answers["f"]["ename"], answers["f"]["evalue"]) == ("error",
+                                                                                 "ValueError", "no")
+    assert "Traceback" in answers["f"]["traceback"]
+    assert {key: answers[key]["reason"] for key in "xyz"} == {"x": "invalid", "y": "unknown",
+                                                            "z": "unknown"}
 
 
 def test_a_message_in_pieces_and_many_in_one(server, connect):
@@ -208,47 +226,48 @@ def test_a_message_in_pieces_and_many_in_one(server, connect):
     text = json.dumps(add(1)).encode() + b"\n"
     for piece in (text[:5], text[5:6], text[6:]):
         wire.say(piece)
-    assert wire.hear()["result"] == 2
+    assert wire.receive()["result"] == 2
     wire.say(b"".join(json.dumps(add(number)).encode() + b"\n" for number in range(300)) + text[:9])
-    assert sorted(wire.hear()["result"] for _ in range(300)) == list(range(1, 301))     # more than may be in flight
+    # more than may be in flight
+    assert sorted(wire.receive()["result"] for _ in range(300)) == list(range(1, 301))
     wire.say(text[9:])
-    assert wire.hear()["result"] == 2
+    assert wire.receive()["result"] == 2
 
 
 def test_an_id_that_is_in_flight(server, connect, crossing):
     wire = connect(server)
     wait = {"id": "w", "type": "Wait", "payload": {}}
     wire.say(wait, wait)
-    assert wire.hear()["status"] == "refused"
+    assert wire.receive()["status"] == "refused"
     crossing.open()
-    assert wire.hear() == {"status": "ok", "id": "w", "result": 0}
+    assert wire.receive() == {"status": "ok", "id": "w", "result": 0}
     wire.say(wait)
-    assert wire.hear()["status"] == "ok"
+    assert wire.receive()["status"] == "ok"
 
 
-# -- the end, and another beginning ----------------------------------------------------------------------------------
+# -- the end, and another beginning ----------------------------------------------------------------
 
 
 def test_closing_finishes_what_was_accepted(lab, path, connect, crossing):
     server = lab.serve(path)
     wire, idle = connect(server), connect(server)
     idle.say(add(1))
-    assert idle.hear()["result"] == 2
+    assert idle.receive()["result"] == 2
     wire.say({"id": "1", "type": "Wait", "payload": {"number": 5}})
     crossing.wait_begun(1)
     assert server.close(0) is False
-    assert idle.hear() is None
+    assert idle.receive() is None
     assert not os.path.exists(path)
     wire.say(add(1, id="late"))
-    assert (wire.hear()["reason"]) == "stopped"
+    assert (wire.receive()["reason"]) == "stopped"
     crossing.open()
-    assert wire.hear() == {"status": "ok", "id": "1", "result": 5}
-    assert wire.hear() is None
+    assert wire.receive() == {"status": "ok", "id": "1", "result": 5}
+    assert wire.receive() is None
     assert server.close(PATIENCE) is True
     assert server.close() is True
 
 
-def test_a_server_that_disappears_is_told_and_found_again(lab, path, supervisor, make_supervisor):
+def test_server_that_disappears_is_reported_and_found_again(lab, path, supervisor, make_supervisor):
     asked = make_supervisor()
     far = service.Service("lab", asked)
 
@@ -279,14 +298,16 @@ def test_a_connection_lost_in_the_middle(path, supervisor):
             connection, _ = listening.accept()
             with connection:
                 message = json.loads(connection.makefile().readline())
-                connection.sendall(json.dumps({"status": "accepted", "id": message["id"]}).encode() + b"\n{\"stat")
+                connection.sendall(json.dumps({"status": "accepted", "id": message["id"]}).encode()
+                                   + b"\n{\"stat")
 
         for _ in range(2):
             thread = threading.Thread(target=accept_and_die)
             thread.start()
             future = client.request(Add(1))
             thread.join(PATIENCE)
-            with pytest.raises(ServiceConnectionError, match="is lost.*may have run, or may still; the next request"):
+            with pytest.raises(ServiceConnectionError,
+                               match="is lost.*may have run, or may still; the next request"):
                 future.result(PATIENCE)
 
 
@@ -317,7 +338,8 @@ def test_a_result_that_is_too_long_fails_its_task_only(serve, path, supervisor):
     serve(max_message=10_000)
     with service.SyncClient(path, supervisor=supervisor) as client:
         with pytest.raises(InvalidArgumentError, match="raise max_message"):
-            service.SyncClient(path, max_message=1000, supervisor=supervisor).execute(Give("x" * 2000))
+            small = service.SyncClient(path, max_message=1000, supervisor=supervisor)
+            small.execute(Give("x" * 2000))
         assert client.execute(Give("x" * 2000)).result == "x" * 2000
 
 
@@ -329,21 +351,22 @@ def test_the_stop_of_the_supervisor_closes_the_server(make_supervisor, path, cro
     server = lab.serve(path)
     wire, stuck = connect(server), connect(server)
     stuck.say(add(0))
-    assert stuck.hear()["result"] == 1
-    wire.say(*[{"id": str(number), "type": "WaitInThread", "payload": {"number": number}} for number in range(3)])
+    assert stuck.receive()["result"] == 1
+    wire.say(*[{"id": str(number), "type": "WaitInThread", "payload": {"number": number}}
+               for number in range(3)])
     crossing.wait_begun(1)
     wait_until(lambda: lab.alive == 3)
     supervisor.stop(wait=False)
     crossing.open()
-    assert [wire.hear()["result"] for _ in range(3)] == [0, 1, 2]
-    assert wire.hear() is None
+    assert [wire.receive()["result"] for _ in range(3)] == [0, 1, 2]
+    assert wire.receive() is None
     assert supervisor.stop(wait=PATIENCE).complete
     assert not os.path.exists(path)
     supervisor.start()
     with lab.serve(path):
         again = connect(server)
         again.say(add(1))
-        assert again.hear()["result"] == 2
+        assert again.receive()["result"] == 2
 
 
 def test_from_its_own_loop_it_is_refused(lab, path, supervisor):

@@ -1,4 +1,4 @@
-"""A service and its clients in one process: who handles what, in which order, and what comes back."""
+"""A service and its clients in one process: handlers, order and results."""
 import asyncio
 import contextvars
 import os
@@ -37,7 +37,7 @@ def test_a_handler_in_a_process(lab, client):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_told_and_the_next_task_runs(lab, client):
+def test_death_of_a_process_is_reported_and_the_next_task_runs(lab, client):
     lab.handler(Die, tt=TT_MP)(die)
     result = client.execute(Die(), check=False)
     assert (result.status, result.ename) == ("error", "ProcessDiedError")
@@ -67,14 +67,15 @@ def test_a_failure(client, kind, unseen):
     with pytest.raises(TaskExecutionError, match="later"):
         future.result()
     assert client.request(kind("quietly"), check=False).result().evalue == "quietly"
-    assert unseen() == []           # the client has been told
+    assert unseen() == []           # the client has got the error
 
 
 def test_one_at_a_time_in_order_of_priority_and_arrival(client, crossing):
     first = client.request(Wait(0))
     crossing.wait_begun(1)
     later = [client.request(kind(number), priority=priority) for number, (kind, priority) in
-             enumerate([(Wait, None), (WaitInThread, 200), (Wait, -5), (WaitInThread, None), (Wait, 200)], 1)]
+             enumerate([(Wait, None), (WaitInThread, 200), (Wait, -5), (WaitInThread, None),
+                        (Wait, 200)], 1)]
     assert crossing.begun == [0]
     crossing.open()
     for future in [first, *later]:
@@ -85,7 +86,7 @@ def test_one_at_a_time_in_order_of_priority_and_arrival(client, crossing):
 
 @pytest.mark.slow
 def test_a_service_of_threads_alone(supervisor, crossing):
-    """Its lane stands before the thread pool; handlers of other kinds that come later take their turns in it, too."""
+    """Its lane belongs to the thread pool. Later handlers of other kinds run in it, too."""
     made = service.Service("threads", supervisor)
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     made.handler(Wait)(lambda task: crossing.enter(task.number))
@@ -101,7 +102,8 @@ def test_a_service_of_threads_alone(supervisor, crossing):
             return task.a + task.b
 
         made.handler(AddInProcess, tt=TT_MP)(add_in_process)
-        futures += [client.request(Wait(1)), client.request(Add(1)), client.request(Wait(2), priority=5),
+        futures += [client.request(Wait(1)), client.request(Add(1)),
+                    client.request(Wait(2), priority=5),
                     client.request(AddInProcess(2), priority=200)]
         assert crossing.begun == [0]
         crossing.open()
@@ -110,7 +112,7 @@ def test_a_service_of_threads_alone(supervisor, crossing):
         assert crossing.begun == crossing.ended == [0, 2, 1, "add"]
 
 
-def test_a_handler_that_waits_keeps_its_place_in_the_lane(supervisor, crossing):
+def test_handler_that_waits_keeps_its_slot_in_the_lane(supervisor, crossing):
     """And lends that in the pool, in which what it waits for runs."""
     made = service.Service("threads", supervisor)
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
@@ -243,7 +245,7 @@ def test_options_of_a_handler(lab, client):
         await asyncio.get_running_loop().create_future()
 
     assert client.execute(Slow(), check=False).ename == "TaskTimeoutError"
-    assert client.execute(Add(1)).result == 2       # its place in the lane is free
+    assert client.execute(Add(1)).result == 2       # its slot in the lane is free
 
 
 def test_what_is_refused(lab, client):
@@ -258,7 +260,8 @@ def test_what_is_refused(lab, client):
             return Add
 
     for task, reason, text in [(Unknown(), "unknown", "handles no tasks of type 'Unknown'"),
-                               (Other.make()("x"), "invalid", "field a of Add takes an integer, not 'x'")]:
+                               (Other.make()("x"), "invalid",
+                                "field a of Add takes an integer, not 'x'")]:
         for call in (client.request, client.execute):
             with pytest.raises(TaskRefusedError, match=text) as raised:
                 call(task)
@@ -291,8 +294,9 @@ def test_too_many(supervisor, crossing):
 
 @pytest.mark.parametrize("on_full", ["raise", "block"])
 def test_a_pool_that_is_full(lab, client, supervisor, crossing, on_full):
-    """Who comes is refused, and others are served: the loop of the service does not wait, where others would."""
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full=on_full)
+    """Its requests are refused, and others are served: the loop of the service does not wait."""
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1,
+                               on_full=on_full)
     futures = [client.request(WaitAtOnce(number)) for number in range(2)]
     with pytest.raises(TaskRefusedError, match="no room for the task") as raised:
         client.request(WaitAtOnce(2))
@@ -303,22 +307,25 @@ def test_a_pool_that_is_full(lab, client, supervisor, crossing, on_full):
     assert client.execute(WaitAtOnce(3)).ok
 
 
-def test_a_task_of_the_lane_waits_for_room_in_a_pool_elsewhere(lab, client, supervisor, crossing):
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+def test_task_of_the_lane_waits_for_room_in_another_pool(lab, client, supervisor, crossing):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1,
+                               on_full="block")
     assert client.execute(Add(1)).result == 2           # so that the lane is one of coroutines
     futures = [client.request(WaitAtOnce(number)) for number in range(2)]
     in_lane = [client.request(AddInThread(1)), client.request(Add(3))]
     assert client.execute(AddAtOnce(1)).result == 2
-    assert [future.done() for future in in_lane] == [False, False]      # the pool is full until the crossing opens
+    # the pool is full until the crossing opens
+    assert [future.done() for future in in_lane] == [False, False]
     crossing.open()
     assert [future.result(10).result for future in futures + in_lane] == [0, 1, 2, 4]
 
 
-def test_a_task_that_waits_for_room_elsewhere_can_be_cancelled(make_supervisor, crossing):
+def test_task_that_waits_for_room_in_another_pool_can_be_cancelled(make_supervisor, crossing):
     from .declared import fill
 
     supervisor = make_supervisor()
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1, on_full="block")
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, max_queued=1,
+                               on_full="block")
     made = fill(service.Service("lab", supervisor), crossing)
     with service.SyncClient(made, supervisor=supervisor) as client:
         assert client.execute(Add(1)).result == 2
@@ -367,12 +374,14 @@ def test_a_second_class_of_the_same_type_is_refused(lab):
         def type(cls):
             return "Add"
 
-    with pytest.raises(InvalidArgumentError, match="another class of the type 'Add', .*declared.Add"):
+    with pytest.raises(InvalidArgumentError,
+                       match="another class of the type 'Add', .*declared.Add"):
         lab.handler(Mine)(lambda task: None)
 
 
 @pytest.mark.parametrize("arguments, error", [
-    (("",), InvalidArgumentError), ((3,), InvalidTypeError), (("x", 3), InvalidTypeError), (("x", None, 0), InvalidArgumentError),
+    (("",), InvalidArgumentError), ((3,), InvalidTypeError), (("x", 3), InvalidTypeError),
+    (("x", None, 0), InvalidArgumentError),
     (("x", None, "many"), InvalidTypeError),
 ])
 def test_what_a_service_cannot_be(arguments, error):
@@ -402,7 +411,8 @@ def test_in_coroutines(lab):
             with pytest.raises(TaskExecutionError):
                 await client.execute(Fail())
             failing = await client.request(Fail(), check=False)
-            return (await future).result, [result.result for result in results], (await failing).ename
+            values = [result.result for result in results]
+        return (await future).result, values, (await failing).ename
 
     assert asyncio.run(main()) == (2, list(range(1, 301)), "ValueError")
 
@@ -440,8 +450,10 @@ def test_a_handler_asks_another_service(supervisor, lab):
 
 def test_tasks_of_the_pool_ask_a_service(supervisor, client):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
-    ask = background_task(lambda number: client.execute(AddInThread(number)).result, supervisor=supervisor)
-    tasks = [ask(number) for number in range(3)]        # the one pool thread lends its place to the handler
+    ask = background_task(lambda number: client.execute(AddInThread(number)).result,
+                          supervisor=supervisor)
+    # the one pool thread lends its slot to the handler
+    tasks = [ask(number) for number in range(3)]
     assert [task.value(10) for task in tasks] == [1, 2, 3]
 
 
@@ -466,7 +478,7 @@ def test_a_closed_client_connects_again(client):
     assert client.execute(Add(2)).result == 3
 
 
-def test_closing_tells_who_waits(lab, crossing):
+def test_close_of_a_client_fails_its_waiting_requests(lab, crossing):
     async def main():
         client = service.Client(lab)
         future = await client.request(Wait(1))
@@ -497,7 +509,7 @@ def test_a_client_of_one_loop_is_not_used_in_another(lab):
 
 
 def test_a_result_that_cannot_come_any_more(make_supervisor, path):
-    """The client's supervisor ends while the service, of another one, has not answered: who waits is told."""
+    """The client's supervisor ends before the service of another one answers: the wait fails."""
     home, far = make_supervisor(), make_supervisor()
     made = service.Service("far", far)
 
@@ -520,7 +532,8 @@ def test_what_was_accepted_ends_when_the_supervisor_stops(make_supervisor, cross
     supervisor = make_supervisor()
     made = fill(service.Service("lab", supervisor), crossing)
     client = service.SyncClient(made, supervisor=supervisor)
-    futures = [client.request(kind(number)) for number, kind in enumerate([Wait, Wait, WaitInThread, WaitAtOnce])]
+    futures = [client.request(kind(number))
+               for number, kind in enumerate([Wait, Wait, WaitInThread, WaitAtOnce])]
     crossing.wait_begun(2)
     supervisor.stop(wait=False)
     with pytest.raises((TaskRefusedError, ServiceConnectionError, SupervisorStoppedError)):
@@ -534,7 +547,7 @@ def test_what_was_accepted_ends_when_the_supervisor_stops(make_supervisor, cross
     client.close()
 
 
-VISITOR = contextvars.ContextVar("visitor", default="nobody")
+VISITOR = contextvars.ContextVar("visitor", default="unset")
 
 
 class Visit(service.Task):
@@ -562,7 +575,7 @@ class VisitInThreadInLane(Visit):
 @pytest.mark.parametrize("in_flight", [1, 2, 100])
 @pytest.mark.parametrize("pauses", [False, True])
 def test_each_request_has_a_context_of_its_own(serve, connect, lab, kind, in_flight, pauses):
-    """A copy of that of who began to serve, and nothing of another one's; what its own check has set is there."""
+    """A copy of the context of serve(), with the changes of the task's own check only."""
     def handle(task):
         seen = VISITOR.get()
         VISITOR.set(f"task {task.number}")
@@ -575,18 +588,19 @@ def test_each_request_has_a_context_of_its_own(serve, connect, lab, kind, in_fli
         return seen
 
     lab.handler(kind)(handle if "Thread" in kind.__name__ else co_handle)
-    VISITOR.set("who serves")
+    VISITOR.set("server")
     try:
         wire = connect(serve(max_in_flight=in_flight))
-        wire.say(*[{"id": str(number), "type": kind.__name__, "payload": {"number": number}} for number in range(10)])
-        seen = {message["id"]: message["result"] for message in (wire.hear() for _ in range(10))}
+        wire.say(*[{"id": str(number), "type": kind.__name__, "payload": {"number": number}}
+                   for number in range(10)])
+        seen = {message["id"]: message["result"] for message in (wire.receive() for _ in range(10))}
     finally:
-        VISITOR.set("nobody")
-    assert seen == {str(number): ["who serves", f"the check of {number}"] for number in range(10)}
+        VISITOR.set("unset")
+    assert seen == {str(number): ["server", f"the check of {number}"] for number in range(10)}
 
 
 #: What only a client sets.
-CALLER = contextvars.ContextVar("caller", default="nobody")
+CALLER = contextvars.ContextVar("caller", default="unset")
 
 
 @pytest.mark.parametrize("kind", [Visit, VisitInThread])
@@ -600,6 +614,6 @@ def test_a_handler_sees_nothing_of_the_context_of_a_client_of_its_process(lab, c
     lab.handler(kind)(handle if kind is VisitInThread else co_handle)
     before = CALLER.set("a client")
     try:
-        assert [client.execute(kind(number)).result for number in range(2)] == ["nobody", "nobody"]
+        assert [client.execute(kind(number)).result for number in range(2)] == ["unset", "unset"]
     finally:
         CALLER.reset(before)

@@ -1,4 +1,4 @@
-"""Who does not behave at the local server, or is gone: told so and closed where that helps, and in nobody's way."""
+"""Clients that misbehave or are gone: they get a reason, are closed, and disturb no other."""
 import asyncio
 import functools
 import json
@@ -16,23 +16,26 @@ from .conftest import PATIENCE, TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce
 
 HOSTILE = [
-    b"garbage\n", b"\x00\xff\xfe\n", b"[]\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"{}\n", b'{"id": 3}\n', b"\x80\x04]\x94.\n",
-    b'{"id": "1", "type": "Add", "payload": ' + b"[" * 1000 + b"]" * 1000 + b"}\n", b'{"id": "1", "type": "Add", "metadata": 3}\n',
+    b"garbage\n", b"\x00\xff\xfe\n", b"[]\n", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n", b"{}\n",
+    b'{"id": 3}\n', b"\x80\x04]\x94.\n",
+    b'{"id": "1", "type": "Add", "payload": ' + b"[" * 1000 + b"]" * 1000 + b"}\n",
+    b'{"id": "1", "type": "Add", "metadata": 3}\n',
     b'{"id": "1", "type": ["Add"]}\n', b'{"id": "' + b"9" * 1000 + b'", "type": "Add"}\n',
 ]
 
 
 @pytest.mark.parametrize("said", HOSTILE, ids=range(len(HOSTILE)))
-def test_whoever_does_not_speak_the_language_is_told_and_closed(server, connect, said, caplog):
+def test_client_of_another_protocol_gets_a_reason_and_is_closed(server, connect, said, caplog):
     wire = connect(server)
-    wire.say(said, add(1))              # what follows is not listened to, as the body of a request by HTTP would be
-    message = wire.hear()
+    # what follows is not listened to, as the body of a request by HTTP would be
+    wire.say(said, add(1))
+    message = wire.receive()
     assert (message["status"], message["reason"]) == ("closed", "message")
-    assert wire.hear() is None
+    assert wire.receive() is None
     assert "closes a connection" in caplog.text
     other = connect(server)
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
 
 
 @pytest.mark.parametrize("newline", [b"", b"\n"])
@@ -40,12 +43,13 @@ def test_a_message_that_is_too_long(serve, connect, newline):
     server = serve(max_message=1000)
     wire = connect(server)
     try:
-        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 20000 + b'"}}' + newline)
+        wire.say(b'{"id": "1", "type": "Give", "payload": {"value": "' + b"x" * 20000 + b'"}}'
+                 + newline)
     except (BrokenPipeError, ConnectionResetError):
         pass
-    message = wire.hear()
+    message = wire.receive()
     assert message is None or "longer than 1000 bytes" in message["message"]
-    assert wire.hear() is None
+    assert wire.receive() is None
 
 
 @pytest.mark.slow
@@ -61,44 +65,45 @@ def test_an_endless_line_costs_no_memory(server, connect):
     assert sent < 64 << 20
     other = connect(server)
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
 
 
 def test_half_a_line_has_its_time(serve, connect):
     server = serve(message_timeout=0.05)
     silent, half = connect(server), connect(server)
     silent.say(add(1))
-    assert silent.hear()["result"] == 2
+    assert silent.receive()["result"] == 2
     half.say(b'{"id": "1"')
-    assert "did not come within 0.05 s" in half.hear()["message"]
-    assert half.hear() is None
-    silent.say(add(2))                  # who says nothing may do so for ever
-    assert silent.hear()["result"] == 3
+    assert "did not come within 0.05 s" in half.receive()["message"]
+    assert half.receive() is None
+    silent.say(add(2))                  # a client may be silent without limit
+    assert silent.receive()["result"] == 3
 
 
 @pytest.mark.parametrize("first", [
-    {"token": "wrong"}, {"token": TOKEN + "x"}, {"token": None}, {"token": 3}, {"token": "\ud800"}, {}, add(1), b"GET / HTTP/1.1\r\n",
+    {"token": "wrong"}, {"token": TOKEN + "x"}, {"token": None}, {"token": 3}, {"token": "\ud800"},
+    {}, add(1), b"GET / HTTP/1.1\r\n",
     b'{"token": "' + b"x" * 20000 + b'"}\n',
 ])
 def test_a_wrong_token(serve, connect, first, lab, caplog):
     server = serve("127.0.0.1:0", token=TOKEN)
     wire = connect(server)
     wire.say(first, add(2))
-    message = wire.hear()
+    message = wire.receive()
     assert message is None or message["status"] == "closed"
-    assert wire.hear() is None
+    assert wire.receive() is None
     assert "closes a connection" in caplog.text and TOKEN not in caplog.text
     wire = connect(server)
     wire.say({"token": TOKEN}, add(2))
-    assert wire.hear()["result"] == 3
+    assert wire.receive()["result"] == 3
 
 
 def test_no_token_in_time(serve, connect):
     server = serve("127.0.0.1:0", token=TOKEN, message_timeout=0.05)
-    assert connect(server).hear()["status"] == "closed"
+    assert connect(server).receive()["status"] == "closed"
 
 
-def test_a_client_with_a_wrong_token_is_told_so(serve, supervisor):
+def test_client_with_a_wrong_token_gets_the_reason(serve, supervisor):
     server = serve("127.0.0.1:0", token=TOKEN)
     with service.SyncClient(server.address, "something else", supervisor=supervisor) as client:
         with pytest.raises(ServiceConnectionError, match="the token is wrong"):
@@ -108,7 +113,7 @@ def test_a_client_with_a_wrong_token_is_told_so(serve, supervisor):
             client.request(Add(1))
 
 
-def test_a_token_that_nobody_asked_for(server, connect, supervisor):
+def test_token_that_is_not_required_is_ignored(server, connect, supervisor):
     with service.SyncClient(server.address, TOKEN, supervisor=supervisor) as client:
         assert client.execute(Add(1)).result == 2
 
@@ -116,15 +121,15 @@ def test_a_token_that_nobody_asked_for(server, connect, supervisor):
 def test_only_what_is_nothing_but_a_token_has_no_answer(server, connect, lab):
     wire = connect(server)
     wire.say({"token": TOKEN}, add(1, token=TOKEN))
-    assert wire.hear() == {"status": "ok", "id": "1", "result": 2}
+    assert wire.receive() == {"status": "ok", "id": "1", "result": 2}
     tcp = lab.serve("127.0.0.1:0", token=TOKEN)
     try:
         wire = connect(tcp)
         wire.say(add(1, token=TOKEN), {"token": "another"}, add(2, token="another"))
-        assert [wire.hear()["result"] for _ in range(2)] == [2, 3]
+        assert [wire.receive()["result"] for _ in range(2)] == [2, 3]
         wire = connect(tcp)
         wire.say(add(1, token="another"), add(2))
-        assert wire.hear()["reason"] == "token" and wire.hear() is None
+        assert wire.receive()["reason"] == "token" and wire.receive() is None
     finally:
         tcp.close()
 
@@ -134,26 +139,27 @@ def test_too_many_clients(serve, connect):
     wires = [connect(server) for _ in range(2)]
     for number, wire in enumerate(wires):
         wire.say(add(number))
-        assert wire.hear()["result"] == number + 1
-    assert "2 connections already" in connect(server).hear()["message"]
+        assert wire.receive()["result"] == number + 1
+    assert "2 connections already" in connect(server).receive()["message"]
     wires[0].close()
     wait_until(lambda: server.clients < 2)
     third = connect(server)
     third.say(add(3))
-    assert third.hear()["result"] == 4
+    assert third.receive()["result"] == 4
 
 
 def test_no_more_is_read_than_may_be_in_flight(serve, connect, crossing, lab):
     server = serve(max_in_flight=3)
     wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}} for number in range(10)])
+    wire.say(*[{"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}}
+               for number in range(10)])
     crossing.wait_begun(3)
     other = connect(server)
     other.say(add(1))                   # it has been through the loop since
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
     assert (lab.alive, len(crossing.begun)) == (3, 3)
     crossing.open()
-    assert sorted(int(wire.hear()["id"]) for _ in range(10)) == list(range(10))
+    assert sorted(int(wire.receive()["id"]) for _ in range(10)) == list(range(10))
 
 
 def test_bytes_in_flight_are_bounded(serve, connect, crossing, lab):
@@ -164,17 +170,18 @@ def test_bytes_in_flight_are_bounded(serve, connect, crossing, lab):
     crossing.wait_begun(3)
     other = connect(server)
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
     assert lab.alive == 3               # the third one went past the bound
     crossing.open()
-    assert len([wire.hear() for _ in range(10)]) == 10
+    assert len([wire.receive() for _ in range(10)]) == 10
 
 
-def test_who_does_not_read_answers_is_closed_and_holds_up_nobody(serve, connect):
+def test_client_that_does_not_read_is_closed_and_delays_no_other(serve, connect):
     server = serve(max_message=100_000)
     wire = connect(server)
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    request = json.dumps({"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}).encode() + b"\n"
+    request = {"id": "%d", "type": "Give", "payload": {"value": "x" * 50_000}}
+    request = json.dumps(request).encode() + b"\n"
     wire.socket.settimeout(0.1)
     try:
         for number in range(1000):
@@ -183,25 +190,28 @@ def test_who_does_not_read_answers_is_closed_and_holds_up_nobody(serve, connect)
         pass
     other = connect(server)
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
 
 
 def test_answers_that_are_not_read_are_not_even_written_down(serve, connect, lab, monkeypatch):
     """Small requests for large answers, which together would fill the memory."""
     written = []
-    monkeypatch.setattr(connection, "encode_result", lambda *about: written.append(about[0]) or encode_result(*about))
+    monkeypatch.setattr(connection, "encode_result",
+                        lambda *about: written.append(about[0]) or encode_result(*about))
     server = serve(max_message=100_000)
-    connect(server).say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(250)])
+    connect(server).say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}}
+                          for number in range(250)])
     other = connect(server)
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
     wait_until(lambda: written and lab.alive == 0)
     assert len(written) < 50
 
 
 def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connect, crossing, lab):
     wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "Wait", "payload": {"number": number}} for number in range(3)])
+    wire.say(*[{"id": str(number), "type": "Wait", "payload": {"number": number}}
+               for number in range(3)])
     crossing.wait_begun(1)
     wait_until(lambda: lab.alive == 3)
     wire.close()
@@ -213,13 +223,14 @@ def test_a_client_that_disappears_costs_nothing_and_its_tasks_end(server, connec
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
-def test_who_sends_no_more_and_waits_for_answers_gets_them(serve, connect, crossing, tcp):
+def test_half_closed_client_gets_its_answers(serve, connect, crossing, tcp):
     """As nc and socat do at the end of their input."""
     server = serve("127.0.0.1:0", token=TOKEN) if tcp else serve()
     wire = connect(server)
     if tcp:
         wire.say({"token": TOKEN})
-    waits = [{"id": str(number), "type": kind, "payload": {"number": number}} for number, kind in enumerate(["Wait", "WaitAtOnce"])]
+    waits = [{"id": str(number), "type": kind, "payload": {"number": number}}
+             for number, kind in enumerate(["Wait", "WaitAtOnce"])]
     wire.say(*waits, add(5))
     wire.socket.shutdown(socket.SHUT_WR)
     crossing.wait_begun(2)
@@ -227,54 +238,57 @@ def test_who_sends_no_more_and_waits_for_answers_gets_them(serve, connect, cross
     if tcp:
         other.say({"token": TOKEN})
     other.say({"id": "n", "type": "Nothing"})
-    assert other.hear()["status"] == "refused"      # the loop has seen the end of the first one's by now
+    # the loop has seen the end of the first one's by now
+    assert other.receive()["status"] == "refused"
     assert server.clients == 2
     crossing.open()
-    heard = {message["id"]: message["result"] for message in (wire.hear() for _ in range(3))}
-    assert heard == {"0": 0, "1": 1, "5": 6}
-    assert wire.hear() is None
+    answers = {message["id"]: message["result"] for message in (wire.receive() for _ in range(3))}
+    assert answers == {"0": 0, "1": 1, "5": 6}
+    assert wire.receive() is None
     wait_until(lambda: server.clients == 1)
 
 
-def test_who_sends_no_more_and_has_nothing_to_wait_for_is_closed(server, connect):
+def test_half_closed_client_without_requests_is_closed(server, connect):
     wire = connect(server)
     wire.socket.shutdown(socket.SHUT_WR)
-    assert wire.hear() is None
+    assert wire.receive() is None
     wire = connect(server)
     wire.say(add(1))
-    assert wire.hear()["result"] == 2
+    assert wire.receive()["result"] == 2
     wire.socket.shutdown(socket.SHUT_WR)
-    assert wire.hear() is None
+    assert wire.receive() is None
 
 
-def test_the_end_in_the_middle_of_a_message_is_told(server, connect, crossing):
+def test_end_in_the_middle_of_a_message_is_reported(server, connect, crossing):
     wire = connect(server)
-    wire.say({"id": "w", "type": "Wait", "payload": {}}, b'{"id": "1", "type": "Add", "payload": {"a": 1}}')
+    wire.say({"id": "w", "type": "Wait", "payload": {}},
+             b'{"id": "1", "type": "Add", "payload": {"a": 1}}')
     wire.socket.shutdown(socket.SHUT_WR)
-    message = wire.hear()
+    message = wire.receive()
     assert message["status"] == "closed" and "no newline" in message["message"]
     crossing.open()
-    assert wire.hear() == {"status": "ok", "id": "w", "result": 0}
-    assert wire.hear() is None
+    assert wire.receive() == {"status": "ok", "id": "w", "result": 0}
+    assert wire.receive() is None
 
 
-def test_who_sends_no_more_is_in_nobodys_way(serve, connect, crossing, lab):
-    """There are no more of them than of clients, since most of them are gone, which over TCP is not known."""
+def test_half_closed_clients_do_not_count_against_the_limit(serve, connect, crossing, lab):
+    """They have the same limit. Most of them are gone, which TCP does not reveal."""
     server = serve("127.0.0.1:0", token=TOKEN, max_clients=2)
     leaving = []
     for number in range(4):
         leaving.append(connect(server))
-        leaving[-1].say({"token": TOKEN}, {"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}})
+        leaving[-1].say({"token": TOKEN},
+                        {"id": str(number), "type": "WaitAtOnce", "payload": {"number": number}})
         crossing.wait_begun(number + 1)
         leaving[-1].socket.shutdown(socket.SHUT_WR)
         other = connect(server)
         other.say({"token": TOKEN}, add(1))
-        assert other.hear()["result"] == 2
+        assert other.receive()["result"] == 2
         other.close()
         wait_until(lambda: server.clients == min(number + 1, 2))        # noqa: B023
-    assert [wire.hear() for wire in leaving[:2]] == [None, None]
+    assert [wire.receive() for wire in leaving[:2]] == [None, None]
     crossing.open()
-    assert [wire.hear()["result"] for wire in leaving[2:]] == [2, 3]
+    assert [wire.receive()["result"] for wire in leaving[2:]] == [2, 3]
     wait_until(lambda: lab.alive == server.clients == 0)
 
 
@@ -300,7 +314,7 @@ def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab
     @lab.handler(Late)
     def late(task):
         crossing.enter(0)
-        raise ValueError("nobody hears it")
+        raise ValueError("no client sees it")
 
     wire = connect(server)
     wire.say({"id": "1", "type": "Late", "payload": {}})
@@ -313,33 +327,39 @@ def test_the_failure_of_a_client_that_is_gone_is_in_the_log(server, connect, lab
 
 
 def is_stuck(server):
-    """Say whether there is a client that does not read, with requests that wait behind its answers, and none in flight."""
-    return any(one._peer_not_reading and one._lines and not one._in_flight for one in list(server._connections))
+    """Return True if a client does not read, has waiting requests, and none in flight."""
+    return any(one._peer_not_reading and one._lines and not one._in_flight
+               for one in list(server._connections))
 
 
-def test_who_does_not_read_answers_does_not_hold_up_the_close(serve, connect, lab, monkeypatch):
-    """Its requests that wait behind these answers are refused like all that come now, and it has a little time to read."""
+def test_client_that_does_not_read_does_not_delay_the_close(serve, connect, lab, monkeypatch):
+    """Its waiting requests are refused like all later ones. It has a little time to read."""
     monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", 0.05)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
+    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}}
+               for number in range(100)])
     wait_until(lambda: is_stuck(server))
     assert server.close(PATIENCE) and server.clients == lab.alive == 0
 
 
-def test_what_waits_behind_answers_that_are_read_late_is_refused_as_the_server_closes(serve, connect, monkeypatch):
+def test_requests_behind_unread_answers_are_refused_as_the_server_closes(serve, connect,
+                                                                             monkeypatch):
     monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", PATIENCE)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)
-    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}} for number in range(100)])
+    wire.say(*[{"id": str(number), "type": "Blow", "payload": {"size": 90_000}}
+               for number in range(100)])
     wait_until(lambda: is_stuck(server))
     server.close(False)
-    wait_until(lambda: server._is_closing)       # it is asked in its loop: who reads before may be served
-    heard = [wire.hear() for _ in range(100)]
-    assert {message["status"] for message in heard} == {"ok", "refused"}
-    assert {message["reason"] for message in heard if message["status"] == "refused"} == {"stopped"}
-    assert {int(message["id"]) for message in heard} == set(range(100))
-    assert wire.hear() is None
+    # its loop closes it: a request that is read before may be served
+    wait_until(lambda: server._is_closing)
+    answers = [wire.receive() for _ in range(100)]
+    assert {message["status"] for message in answers} == {"ok", "refused"}
+    refused = [message for message in answers if message["status"] == "refused"]
+    assert {message["reason"] for message in refused} == {"stopped"}
+    assert {int(message["id"]) for message in answers} == set(range(100))
+    assert wire.receive() is None
 
 
 class Harm(service.Task):
@@ -364,8 +384,10 @@ class Thing:
         self._kind = kind
 
     def harm(self):
-        raise {"cancel": asyncio.CancelledError, "exit": SystemExit, "keyboard": KeyboardInterrupt, "close": GeneratorExit,
-               "error": RuntimeError, "memory": MemoryError, "unspeakable": lambda: Unspeakable("exit")}[self._kind]()
+        raise {"cancel": asyncio.CancelledError, "exit": SystemExit, "keyboard": KeyboardInterrupt,
+               "close": GeneratorExit,
+               "error": RuntimeError, "memory": MemoryError,
+               "unspeakable": lambda: Unspeakable("exit")}[self._kind]()
 
     def __index__(self):
         self.harm()
@@ -388,8 +410,10 @@ def harm(task):
 
 @pytest.mark.parametrize("name", ["Harm", "HarmInThread"])
 @pytest.mark.parametrize("where", ["check", "text of the check", "value", "text"])
-@pytest.mark.parametrize("kind", ["cancel", "exit", "keyboard", "close", "error", "memory", "unspeakable"])
-def test_nothing_that_the_applications_code_raises_ends_the_loop_or_loses_an_answer(server, connect, lab, supervisor, name, where, kind):
+@pytest.mark.parametrize("kind",
+                         ["cancel", "exit", "keyboard", "close", "error", "memory", "unspeakable"])
+def test_error_of_the_applications_code_neither_ends_the_loop_nor_loses_an_answer(
+        server, connect, lab, supervisor, name, where, kind):
     @lab.handler(Harm)
     async def co_handle(task):
         return harm(task)
@@ -398,7 +422,7 @@ def test_nothing_that_the_applications_code_raises_ends_the_loop_or_loses_an_ans
     wire, other = connect(server), connect(server)
     for number in "12":
         wire.say({"id": number, "type": name, "payload": {"kind": kind, "where": where}})
-        message = wire.hear()
+        message = wire.receive()
         assert message["id"] == number
         assert message["status"] == ("refused" if "check" in where else "error")
         if where == "text":
@@ -406,24 +430,27 @@ def test_nothing_that_the_applications_code_raises_ends_the_loop_or_loses_an_ans
         elif where == "value":
             assert "the task succeeded, but its result cannot be sent" in message["evalue"]
     other.say(add(1))
-    assert other.hear()["result"] == 2
+    assert other.receive()["result"] == 2
     assert lab.alive == 0 and manager(supervisor).loops.own().is_active()
 
 
-def test_an_end_that_cannot_be_told_is_answered_all_the_same(server, connect, monkeypatch, caplog):
+def test_end_that_cannot_be_encoded_is_answered(server, connect, monkeypatch, caplog):
     def fail(*_):
         raise MemoryError
 
     monkeypatch.setattr(connection, "encode_result", fail)
     wire = connect(server)
     wire.say(add(1))
-    message = wire.hear()
+    message = wire.receive()
     assert (message["status"], message["id"]) == ("error", "1")
     assert "MemoryError" in caplog.text
 
 
-@pytest.mark.parametrize("what", ["failure", "deep", "refusal", "deep request", "long name", "long target", "priority"])
-def test_what_does_not_fit_costs_no_other_request_of_the_client(serve, connect, supervisor, lab, crossing, what):
+@pytest.mark.parametrize("what",
+                         ["failure", "deep", "refusal", "deep request", "long name", "long target",
+                          "priority"])
+def test_what_does_not_fit_costs_no_other_request_of_the_client(serve, connect, supervisor, lab,
+                                                                crossing, what):
     class Tell(service.Task):
         parallel = True
         what: str
