@@ -440,8 +440,8 @@ def interrupted(call, line):
     return seen[1:], raised
 
 def look(supervisor):
-    pool = manager(supervisor).threads
-    for lock in (pool.lock, manager(supervisor).timer._start_lock):
+    pool = supervisor._supervisor_parts.pools.threads
+    for lock in (pool.lock, supervisor._supervisor_parts.pools.timer._start_lock):
         if not lock.acquire(timeout=10):
             return ["a lock is held for ever"]
         lock.release()
