@@ -7,9 +7,7 @@ import textwrap
 
 import pytest
 
-from ..conftest import PATIENCE
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.support import PATIENCE, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.gate]
 

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.support import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.gate]
 

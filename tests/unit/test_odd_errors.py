@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +18,7 @@ from atasker_like import (TT_MP, AsyncQueue, Checkpoint, ExecutionError, Functio
                           background_task, background_worker, co_wait_completed, tmap,
                           wait_completed)
 from atasker_like._inspect import described, shown, text_of, traceback_text
+from tests.support import ROOT
 
 from . import odd_errors
 from .odd_errors import KINDS
@@ -267,7 +267,7 @@ if __name__ == "__main__":
 def test_error_of_the_main_module_has_the_name_that_the_program_gives_it(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    root = str(Path(__file__).parents[2])
+    root = ROOT
     done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, check=True, timeout=60,
                           env=dict(os.environ, PYTHONPATH=root))
     name, text, hidden = done.stdout.decode().splitlines()

@@ -8,9 +8,8 @@ import pytest
 
 from atasker_like import (TT_MP, PoolBrokenError, SupervisorError, Task, _patched, as_completed,
                           background_task)
-from tests.conftest import PATIENCE
 from tests.contract import functions as f
-from tests.support import patches
+from tests.support import PATIENCE, patches
 
 from ..support.internals import manager
 
