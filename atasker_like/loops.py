@@ -9,6 +9,7 @@ from . import _modes
 from ._inspect import has_method
 from ._log import log
 from ._patched import why_no_loops
+from ._threads import PackageThread
 from .engine.blocking import Latch, deadline_of_stop, remaining
 from .engine.task import Task
 from .engine.wait_graph import LoopRun
@@ -91,9 +92,7 @@ class ALoop:
         running = threading.Lock()
         running.acquire()
         refused: list[BaseException] = []
-        self._starting = threading.Thread(target=self._run, args=(running.release, refused),
-                                          name=self._thread_name,
-                                        daemon=True)
+        self._starting = PackageThread(self._run, (running.release, refused), self._thread_name)
         self._starting.start()
         running.acquire()       # if this is interrupted, the loop runs all the same
         if refused:

@@ -21,6 +21,7 @@ LAYERS = [
         "errors",
     ],
     [
+        "_threads",
         "_atomics",
         "_inspect",
         "_log",

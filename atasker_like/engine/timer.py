@@ -25,6 +25,7 @@ from threading import TIMEOUT_MAX
 from time import monotonic
 
 from .._log import log
+from .._threads import PackageThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Timer:
             if thread is not None and thread.ident is not None:
                 return
             self._generation += 1
-            thread = threading.Thread(target=self._run, args=(self._generation,), name=self._name, daemon=True)
+            thread = PackageThread(self._run, (self._generation,), self._name)
             self._thread = thread
             thread.start()      # when it raises there is a thread without ident, as after an interrupt
 

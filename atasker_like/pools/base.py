@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from _thread import get_ident, start_new_thread
+from _thread import get_ident
 from contextvars import copy_context
 from sys import maxsize
 from time import perf_counter, time
 
 from .._ids import new_id
 from .._log import log
+from .._threads import start_thread
 from ..constants import TaskType
 from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
@@ -119,7 +120,7 @@ class Pool(Intake):
     def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
         a finalizer. Not even a pool thread can be asked for here, so a bare one waits for that."""
-        start_new_thread(self._beside, (lambda: call(*arguments),))
+        start_thread(self._beside, (lambda: call(*arguments),))
 
     def _submit_elsewhere(self, task: Task[Any]) -> None:
         extra = task._more()

@@ -25,6 +25,7 @@ from sys import maxsize
 from time import perf_counter
 
 from .._log import log
+from .._threads import PackageThread
 from ..constants import TaskType
 from ..engine.blocking import remaining
 from ..engine.current import current
@@ -304,7 +305,7 @@ class ThreadPool(Pool):
     def _make_thread(self, member: PoolThread) -> BaseException | None:
         """Start a thread for a member, which sleeps at first; return the system's refusal, if any."""
         self._number += 1           # a name only: two of the same would do no harm
-        thread = threading.Thread(target=self._run, args=(member,), daemon=True, name=f"{self.name}_{self._number}")
+        thread = PackageThread(self._run, (member,), f"{self.name}_{self._number}")
         member.thread = thread
         try:
             thread.start()

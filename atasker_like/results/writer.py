@@ -22,6 +22,7 @@ from time import monotonic
 
 from .._checks import in_seconds
 from .._log import log
+from .._threads import PackageThread
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.task import Task
 from ..errors import ResultBackendError, WaitTimeoutError
@@ -245,8 +246,7 @@ class ResultWriter:
         """
         if self._thread is not None:
             return
-        thread = threading.Thread(target=self._run, name=f"supervisor_{self.supervisor_id}_results",
-                                  daemon=True)
+        thread = PackageThread(self._run, name=f"supervisor_{self.supervisor_id}_results")
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:

@@ -26,6 +26,7 @@ from functools import partial
 from .. import _modes
 from .._log import log
 from .._patched import follow, has_changed
+from .._threads import PackageThread
 from ..engine.result import log_unseen
 from ..errors import SupervisorStoppedError
 
@@ -153,7 +154,8 @@ def _application_threads() -> list[threading.Thread]:
     """Return the threads that the interpreter waits for, but for those that its own hooks end."""
     executors: Any = getattr(sys.modules.get("concurrent.futures.thread"), "_threads_queues", ())
     return [thread for thread in threading.enumerate()
-            if not (thread.daemon or thread is threading.main_thread() or thread in executors)]
+            if not (thread.daemon or thread is threading.main_thread() or thread in executors
+                    or isinstance(thread, PackageThread))]
 
 
 def _ended_by_interrupt() -> bool:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import sys
 import weakref
-from _thread import start_new_thread
 
 from .._log import log
-from ..errors import InvalidArgumentError, SupervisorStoppedError
+from .._threads import start_thread
+from ..errors import InvalidArgumentError, SupervisorError, SupervisorStoppedError
 from .interpreter_exit import check_exit, supervisors
 
 TYPE_CHECKING = False
@@ -81,8 +81,8 @@ def hand_over(supervisor: Supervisor) -> None:
     if supervisor not in supervisors:
         supervisors.add(supervisor)     # the exit of the interpreter waits for it, too
     try:
-        start_new_thread(_end, (supervisor,))
-    except (RuntimeError, MemoryError):     # the system has no thread to give; its own ones stay
+        start_thread(_end, (supervisor,))
+    except (RuntimeError, MemoryError, SupervisorError):    # no thread; its own ones stay
         pass
 
 

@@ -9,15 +9,15 @@
 """
 from __future__ import annotations
 
-import threading
-from _thread import start_new_thread
 from time import monotonic
 
 from .. import _modes
 from .._ids import short_id
 from .._log import log
+from .._threads import PackageThread, start_thread
 from ..engine.blocking import deadline_of_stop, remaining
 from ..engine.current import current, current_coroutine_task
+from ..errors import SupervisorError
 from ..pools.base import cancel_many
 from .run_state import STOPPED, STOPPING
 from .stats import StopReport, ended
@@ -70,7 +70,7 @@ class Shutdown:
             def stop_later() -> None:
                 supervisor.stop(False, stop_schedulers, cancel_tasks, drain)
 
-            start_new_thread(pools.threads.beside, (stop_later,))
+            start_thread(pools.threads.beside, (stop_later,))
             return self._report()
         is_own_task = (getattr(current.member, "pool", None) is pools.threads
                        or current_coroutine_task.get() is not None)
@@ -112,11 +112,11 @@ class Shutdown:
 
     def _start_to_finish(self, *arguments: Any) -> None:
         # The main thread may be interrupted at any line; a thread that only finishes is not.
-        finisher = threading.Thread(target=self._finish, args=arguments, daemon=True,
-                                    name=f"supervisor_{self._state.supervisor_id}_stop")
+        finisher = PackageThread(self._finish, arguments,
+                                 f"supervisor_{self._state.supervisor_id}_stop")
         try:
             finisher.start()
-        except RuntimeError:                # the system has no thread to give
+        except (RuntimeError, SupervisorError):     # there is no thread to be had
             self._finish(*arguments)
 
     def _finish(self, supervisor: Any, workers: list[ManagedWorker], deadline: float | None,

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import suppress
 
+from ..._threads import PackageThread
 from .descriptors import identity
 
 TYPE_CHECKING = False
@@ -130,7 +131,7 @@ def reap(pid: int | None) -> None:
 
     if pid is not None:
         with suppress(RuntimeError):    # without a thread, the system does it when the program ends
-            threading.Thread(target=wait, name="supervisor_reaper", daemon=True).start()
+            PackageThread(wait, name="supervisor_reaper").start()
 
 
 def _forget_server(server: Any) -> None:

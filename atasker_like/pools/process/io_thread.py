@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections import deque
 from contextlib import suppress
 
 from ..._log import log
+from ..._threads import PackageThread
 from .descriptors import close_own, identity, out_of_the_way
 from .pool_process import PoolProcess, kill
 
@@ -52,7 +52,7 @@ class Watch:
         self._watched: dict[int, PoolProcess] = {}      # the thread's own
         self._files: list[int] = []
         self._own: list[tuple[int, Identity | None]] = []       # the same, each with its file
-        self._thread = threading.Thread(target=self._run, name=f"{pool.name}_io", daemon=True)
+        self._thread = PackageThread(self._run, name=f"{pool.name}_io")
         try:
             self._files += os.pipe()        # one step: an interrupt must not come between having and knowing them
             writer = self._files[1]

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 import threading
-from _thread import start_new_thread
 from contextlib import suppress
 from errno import EAGAIN
 from itertools import count
@@ -34,6 +33,7 @@ from ..._ids import new_id
 from ..._inspect import described, text_of
 from ..._log import log
 from ..._patched import why_no_processes
+from ..._threads import start_thread
 from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.result import Failure
@@ -878,7 +878,7 @@ class ProcessPool(Upkeep):
                 begun = threading.Lock()
                 begun.acquire()
                 # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
-                start_new_thread(self._start_watch_first, (begun.release,))
+                start_thread(self._start_watch_first, (begun.release,))
                 begun.acquire()
             except (RuntimeError, MemoryError):     # it is tried again with a process
                 pass

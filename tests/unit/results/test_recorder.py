@@ -359,13 +359,13 @@ def test_an_id_that_no_store_can_take(kept, store, caplog):
 
 def test_no_thread_for_the_writer(make_supervisor, store, caplog, monkeypatch):
     """Results are held until there is one."""
-    class Refused(threading.Thread):
+    class Refused(module.PackageThread):
         def start(self):
             if self.name.endswith("_results"):
                 raise RuntimeError("can't start new thread")
             super().start()
 
-    monkeypatch.setattr(module.threading, "Thread", Refused)
+    monkeypatch.setattr(module, "PackageThread", Refused)
     supervisor = make_supervisor()
     supervisor.set_result_backend(store)
     task = supervisor.put_task(abs, (-1,))

@@ -1,0 +1,39 @@
+"""The threads of the package, where an interpreter does not allow what they are."""
+import threading
+
+import pytest
+
+from atasker_like import SupervisorError, _threads, background_task
+from atasker_like.supervisor import interpreter_exit
+from tests.conftest import PATIENCE
+
+
+def test_thread_where_daemon_threads_are_forbidden_is_none_and_holds_no_exit(make_supervisor,
+                                                                             monkeypatch):
+    """As in an interpreter with a GIL of its own: its end stops the supervisors first."""
+    monkeypatch.setattr(_threads, "DAEMON", False)
+    before = set(interpreter_exit._application_threads())
+    supervisor = make_supervisor()
+    task = background_task(threading.current_thread, supervisor=supervisor)()
+    assert not task.value(PATIENCE).daemon
+    assert background_task(abs, supervisor=supervisor, delay=0.01)(-1).value(PATIENCE) == 1
+    assert set(interpreter_exit._application_threads()) == before
+    ran = threading.Event()
+    _threads.start_thread(ran.set, ())
+    assert ran.wait(PATIENCE)
+    assert supervisor.stop(wait=PATIENCE).complete
+
+
+def test_task_where_threads_are_forbidden_is_refused_at_once(make_supervisor, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("thread is not supported for isolated subinterpreters")
+
+    ran = []
+    supervisor = make_supervisor()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for options in ({}, {"timeout": 10}):
+            with pytest.raises(SupervisorError, match="allows no threads"):
+                background_task(ran.append, supervisor=supervisor, **options)(1)
+        assert supervisor.stop(wait=PATIENCE).complete
+    assert not ran
