@@ -330,14 +330,16 @@ class LoopRegistry:
                 return self._aloops.get(name)
             return self._default if default else None
 
+    def _named(self, name: str) -> ALoop:
+        aloop = self.get(name, False)
+        if aloop is None:
+            raise InvalidArgumentError(f"no loop is named {name!r}; make it with create_aloop()")
+        return aloop
+
     def set_default(self, aloop: ALoop | str | asyncio.AbstractEventLoop | None) -> None:
         """Set the loop of tasks that name none (None: the supervisor's own loop)."""
         if isinstance(aloop, str):
-            found = self.get(aloop, False)
-            if found is None:
-                raise InvalidArgumentError(f"no loop is named {aloop!r}; make it with "
-                                           "create_aloop()")
-            aloop = found
+            aloop = self._named(aloop)
         if not (aloop is None or isinstance(aloop, ALoop)
                 or hasattr(aloop, "call_soon_threadsafe")):
             raise InvalidTypeError("the default loop is the name of a loop, an ALoop, an asyncio "
@@ -390,11 +392,7 @@ class LoopRegistry:
         None stands for the default loop.
         """
         if isinstance(loop, str):
-            found = self.get(loop, False)
-            if found is None:
-                raise InvalidArgumentError(f"no loop is named {loop!r}; make it with "
-                                           "create_aloop()")
-            loop = found
+            loop = self._named(loop)
         if loop is None:
             loop = self.default or self.own()
         if isinstance(loop, ALoop):

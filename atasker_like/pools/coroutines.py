@@ -181,8 +181,7 @@ class CoroutinePool(Pool):
         return self._dispatch_chores()
 
     def _post(self, task: Task[Any]) -> None:
-        extra = task._extra
-        payload = None if extra is None else extra.payload
+        payload = _payload_of(task)
         if payload is not None and not payload[0].post(self._begin, task):
             self.abandon_closed()
 
@@ -353,13 +352,11 @@ class CoroutinePool(Pool):
         self._announce(task, watchers, inline=False)
 
     def loop_of(self, task: Task[Any]) -> Any:
-        extra = task._extra
-        payload = None if extra is None else extra.payload
+        payload = _payload_of(task)
         return None if payload is None else payload[0].loop
 
     def asyncio_task_of(self, task: Task[Any]) -> Any:
-        extra = task._extra
-        payload = None if extra is None else extra.payload
+        payload = _payload_of(task)
         return None if payload is None else payload[1]
 
     def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
@@ -399,14 +396,13 @@ class CoroutinePool(Pool):
         return again + self._dispatch_chores()
 
     def _stop(self, task: Task[Any]) -> Chores:
-        payload = task._more().payload
+        payload = _payload_of(task)
         if payload is None or payload[1] is None:
             return []
         mailbox, running = payload
         return [lambda: mailbox.post(_cancel, running)]
 
-    def _interrupt(self, task: Task[Any]) -> Chores:
-        return self._stop(task)
+    _interrupt = _done_early = _stop
 
     def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         chores = self._stop(task)
@@ -422,9 +418,6 @@ class CoroutinePool(Pool):
 
         return [*chores, announce]
 
-    def _done_early(self, task: Task[Any]) -> Chores:
-        return self._stop(task)
-
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
@@ -432,6 +425,12 @@ class CoroutinePool(Pool):
 
     def close(self, deadline: float | None) -> None:
         """Do nothing: the loops belong to the supervisor or to the application."""
+
+
+def _payload_of(task: Task[Any]) -> Any:
+    """Return a list of the mailbox of a task's loop and its asyncio task, or None."""
+    extra = task._extra
+    return None if extra is None else extra.payload
 
 
 def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:

@@ -2,8 +2,8 @@
 
 ::
 
-    put_threadsafe() ──> accepted ──> loop: await queue.put(item) ──> the queue ──> the worker is notified
-                                      loop: await queue.get() ──> fetched ──> the worker is notified
+    put_threadsafe() ──> accepted ──> loop: await queue.put(item) ──> the queue; worker notified
+                                      loop: await queue.get() ──> fetched; worker notified
                                       one item at a time, when the worker has nothing else to do
 
 At any time an item is in one place, so that it can be counted: accepted, about to be put, in the
