@@ -118,6 +118,7 @@ LAYERS = [
         "queues.submission",
         "queues.summary",
         "queues.groups",
+        "queues.steps",
         "queues.wait_group",
         "queues.base",
         "queues.async_queue",

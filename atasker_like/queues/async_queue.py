@@ -10,7 +10,6 @@ from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
-from ..engine.task import FINAL
 from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
                       WaitTimeoutError)
 from ..pools.base import cancel_many
@@ -21,6 +20,7 @@ from .checkpoint import records_of
 from .groups import TaskGroup
 from .handles import LoopCall, TaskHandle, make_handles
 from .hooks import call_after_hooks, log_hook
+from .steps import co_drive
 from .wait_group import WaitGroup
 
 TYPE_CHECKING = False
@@ -260,13 +260,7 @@ class AsyncQueue(TaskQueue):
             self._update_lane()
             if progress:
                 await self._watch_progress(deadline)
-            timed_out = self.mode != "finite" and not await self._wait_end(deadline)
-            seen = None if timed_out else await self._finish(deadline, None)
-            if seen is None:
-                timed_out = True
-                self._on_timeout()
-                seen = await self._finish(None, None) or 0
-            summary = self._summarise(seen, began, timed_out)
+            summary = await co_drive(self._run_steps(deadline, began))
         except BaseException:
             if self._running is run:
                 self._cancel_unfinished(spare=False)
@@ -297,44 +291,14 @@ class AsyncQueue(TaskQueue):
                 self._initializing = None
                 initializing.done(1)
 
-    async def _wait_all(self, deadline: float | None) -> int | None:
-        """Wait until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
-        was too late."""
-        own = self._own_task()
-        tasks = self._tasks
-        while True:
-            cleared, seen = self._cleared, len(tasks)
-            for task in self._unfinished(seen):
-                if task._status not in FINAL and task is not own and not await task._co_end(deadline):
-                    return None
-            if own is None:
-                if not self._mark_settled(seen, cleared):
-                    continue
-                for group in self._room_waiters, self._submissions:
-                    if not await group.co_wait(deadline):
-                        return None
-            if len(tasks) == seen:
-                return seen
-            self._count_round()
+    async def _await_task(self, task: Task[Any], deadline: float | None) -> bool:
+        return await task._co_end(deadline)
 
-    async def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
-        """Wait until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
+    async def _await_submissions(self, deadline: float | None) -> bool:
+        return (await self._room_waiters.co_wait(deadline)
+                and await self._submissions.co_wait(deadline))
 
-        Return how many tasks the ledger has, or None if a deadline was too early.
-        """
-        self._rounds = 0
-        while True:
-            seen = await self._wait_all(deadline)
-            if seen is None or self._is_inside():
-                return seen
-            if not await self._wait_callbacks(calls_deadline):
-                return None
-            if len(self._tasks) <= self._settled:
-                return seen
-            self._count_round()
-
-    async def _wait_callbacks(self, deadline: float | None) -> bool:
-        """Wait until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
+    async def _await_callbacks(self, deadline: float | None) -> bool:
         for call in self._callbacks.calls.copy():
             if type(call) is LoopCall and call.is_lost():
                 self._callbacks.done(call)      # it was on its way into a loop that is closed by now
@@ -348,7 +312,7 @@ class AsyncQueue(TaskQueue):
             behind()            # they may be on their way into the loop, which calls them in their order
         return await watcher.wait(deadline)
 
-    async def _wait_end(self, deadline: float | None) -> bool:
+    async def _await_end(self, deadline: float | None) -> bool:
         watcher = FutureWatcher()
         if not self._add_end_waiter(watcher):
             return True
@@ -397,7 +361,7 @@ class AsyncQueue(TaskQueue):
             await self.start()
         if progress:
             await self._watch_progress(deadline)
-        if await self._finish(deadline, deadline) is None:
+        if await co_drive(self._finish(deadline, deadline)) is None:
             raise self._timeout_error(timeout)
 
     async def shutdown(self, force: bool = False) -> None:
@@ -421,7 +385,7 @@ class AsyncQueue(TaskQueue):
             with self._lock:
                 if not self._closed:
                     self._update_lane()
-        await self._finish(None, None)
+        await co_drive(self._finish(None, None))
         self._finish_closing()
 
     async def __aenter__(self) -> AsyncQueue:

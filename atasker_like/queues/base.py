@@ -24,7 +24,7 @@ from ..engine.callbacks import add_callback, call_late
 from ..engine.current import current_task
 from ..engine.lanes import Lane
 from ..engine.result import Failure
-from ..engine.task import COMPLETED, STARTED, Task
+from ..engine.task import COMPLETED, FINAL, STARTED, Task
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
 from ..pools.base import cancel_many
 from .calls import InitializerState
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
     from ..engine.result import TaskResult
+    from .steps import Steps, Wait
 
 __all__ = ["TaskQueue"]
 
@@ -335,6 +336,72 @@ class TaskQueue(Submitter):
             if cleared == self._cleared:
                 self._settled = seen
             return cleared == self._cleared
+
+    # -- waiting: steps for drive() and co_drive() ---------------------------------------------------
+
+    def _await_task(self, task: Task[Any], deadline: float | None) -> Wait:
+        raise NotImplementedError
+
+    def _await_submissions(self, deadline: float | None) -> Wait:
+        """Wait until the submissions under way have ended."""
+        raise NotImplementedError
+
+    def _await_callbacks(self, deadline: float | None) -> Wait:
+        """Wait until the done callbacks and hooks of tasks that have ended have returned."""
+        raise NotImplementedError
+
+    def _await_end(self, deadline: float | None) -> Wait:
+        """Wait until the queue has been shut down, or its run gives up."""
+        raise NotImplementedError
+
+    def _run_steps(self, deadline: float | None, began: float) -> Steps[RunSummary]:
+        """Wait until a run ends, and return its summary."""
+        timed_out = self.mode != "finite" and not (yield self._await_end(deadline))
+        seen = None if timed_out else (yield from self._finish(deadline, None))
+        if seen is None:
+            timed_out = True
+            self._on_timeout()
+            seen = (yield from self._finish(None, None)) or 0
+        return self._summarise(seen, began, timed_out)
+
+    def _finish(self, deadline: float | None, callbacks_deadline: float | None) -> Steps[int | None]:
+        """Wait until all tasks have ended and all done callbacks and hooks have returned.
+
+        That includes those that come meanwhile. Return how many tasks the ledger has, or None if a
+        deadline was too early.
+        """
+        self._rounds = 0
+        while True:
+            seen = yield from self._wait_all(deadline)
+            if seen is None or self._is_inside():
+                return seen
+            if not (yield self._await_callbacks(callbacks_deadline)):
+                return None
+            if len(self._tasks) <= self._settled:
+                return seen
+            self._count_round()
+
+    def _wait_all(self, deadline: float | None) -> Steps[int | None]:
+        """Wait until all tasks have ended, those that come meanwhile included.
+
+        Return how many tasks the ledger has, or None if the deadline was too early.
+        """
+        own = self._own_task()
+        tasks = self._tasks
+        while True:
+            cleared, seen = self._cleared, len(tasks)
+            for task in self._unfinished(seen):
+                if (task._status not in FINAL and task is not own
+                        and not (yield self._await_task(task, deadline))):
+                    return None
+            if own is None:
+                if not self._mark_settled(seen, cleared):
+                    continue
+                if not (yield self._await_submissions(deadline)):
+                    return None
+            if len(tasks) == seen:
+                return seen
+            self._count_round()
 
     # -- ending --------------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from time import perf_counter
 from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
-from ..engine.task import FINAL
 from ..errors import InvalidTypeError
 from ..waiting import show_progress
 from .base import TaskQueue
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
 from .hooks import call_after_hooks, log_hook
+from .steps import drive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, TypeVar
 
     from .._checks import Seconds
+    from ..engine.task import Task
     from ..options import TaskOptions
     from .checkpoint import Checkpoint
     from .summary import RunSummary
@@ -72,13 +73,7 @@ class _BlockingQueue(TaskQueue):
                 self._update_lane()
                 if progress:
                     show_progress(self._tasks[self._reported:], deadline)
-                timed_out = self.mode != "finite" and not self._wait_end(deadline)
-                seen = None if timed_out else self._finish(deadline, None)
-                if seen is None:
-                    timed_out = True
-                    self._on_timeout()
-                    seen = self._finish(None, None) or 0
-                summary = self._summarise(seen, began, timed_out)
+                summary = drive(self._run_steps(deadline, began))
             finally:
                 self._end_run(run)
         except BaseException:           # interrupted, perhaps just then
@@ -88,43 +83,13 @@ class _BlockingQueue(TaskQueue):
             summary.raise_for_errors()
         return summary
 
-    def _wait_all(self, deadline: float | None) -> int | None:
-        """Block until all tasks have ended, those too that come meanwhile; return how many the ledger has, or None when it
-        was too late."""
-        own = self._own_task()
-        tasks = self._tasks
-        while True:
-            cleared, seen = self._cleared, len(tasks)
-            for task in self._unfinished(seen):
-                if task._status not in FINAL and task is not own and not task._end(deadline):
-                    return None
-            if own is None:
-                if not self._mark_settled(seen, cleared):
-                    continue
-                if not self._submissions.wait(deadline):
-                    return None
-            if len(tasks) == seen:
-                return seen
-            self._count_round()
+    def _await_task(self, task: Task[Any], deadline: float | None) -> bool:
+        return task._end(deadline)
 
-    def _finish(self, deadline: float | None, calls_deadline: float | None) -> int | None:
-        """Block until all tasks have ended and all done callbacks and hooks have returned, those too that come meanwhile.
+    def _await_submissions(self, deadline: float | None) -> bool:
+        return self._submissions.wait(deadline)
 
-        Return how many tasks the ledger has, or None if a deadline was too early.
-        """
-        self._rounds = 0
-        while True:
-            seen = self._wait_all(deadline)
-            if seen is None or self._is_inside():
-                return seen
-            if not self._wait_callbacks(calls_deadline):
-                return None
-            if len(self._tasks) <= self._settled:
-                return seen
-            self._count_round()
-
-    def _wait_callbacks(self, deadline: float | None) -> bool:
-        """Block until the done callbacks and hooks of tasks that have ended have returned. Return True if they have."""
+    def _await_callbacks(self, deadline: float | None) -> bool:
         if not self._callbacks.wait(deadline):
             return False
         if self._hooks is None:
@@ -132,7 +97,7 @@ class _BlockingQueue(TaskQueue):
         latch = Latch()
         return not call_after_hooks(self._pool, latch) or latch.wait(deadline)
 
-    def _wait_end(self, deadline: float | None) -> bool:
+    def _await_end(self, deadline: float | None) -> bool:
         latch = Latch()
         if not self._add_end_waiter(latch) or latch.wait(deadline):
             return True
@@ -164,7 +129,7 @@ class _BlockingQueue(TaskQueue):
                 self._update_lane()
         if progress:
             show_progress(self._tasks[self._reported:], deadline)
-        if self._finish(deadline, deadline) is None:
+        if drive(self._finish(deadline, deadline)) is None:
             raise self._timeout_error(timeout)
 
     def shutdown(self, force: bool = False) -> None:
@@ -181,7 +146,7 @@ class _BlockingQueue(TaskQueue):
                 self._closing = True
                 if not self._closed:
                     self._update_lane()
-        self._finish(None, None)
+        drive(self._finish(None, None))
         self._finish_closing()
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
