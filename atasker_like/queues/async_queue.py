@@ -1,7 +1,6 @@
 """AsyncQueue: the queue whose callers are coroutines, and whose tasks run in their loop."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable
 from functools import partial
 from time import perf_counter
@@ -9,6 +8,7 @@ from time import perf_counter
 from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
+from ..engine.current import running_loop
 from ..engine.loop_mailbox import FutureWatcher, mailbox_of
 from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
                       WaitTimeoutError)
@@ -47,7 +47,7 @@ __all__ = ["AsyncQueue"]
 
 
 class _RoomWaiter(FutureWatcher):
-    """Holds up a coroutine that submits, as a lock holds up a thread."""
+    """Blocks a coroutine that submits, as a lock blocks a thread."""
 
     __slots__ = ()
 
@@ -55,11 +55,12 @@ class _RoomWaiter(FutureWatcher):
 
 
 class AsyncQueue(TaskQueue):
-    """Coroutines that run in the caller's loop, so many at a time, with a summary at the end.
+    """Coroutines that run in the loop of the caller, some at a time, with a summary at the end.
 
-    The parameters are those of a :class:`ThreadQueue`, with these differences: submitting to a full queue raises
-    QueueFullError, and ``asubmit`` and ``amap`` wait for room; the initializer, a plain or a coroutine function, is called once, by
-    ``start`` or ``run``; hooks are called in the loop. Submit from coroutines; from other threads once it has started.
+    The parameters are those of a :class:`ThreadQueue`, with these differences. Submitting to a full
+    queue raises QueueFullError, and ``asubmit`` and ``amap`` wait for room. The initializer, a
+    plain or a coroutine function, is called once, by ``start`` or ``run``. Hooks are called in the
+    loop. Submit from coroutines; from other threads after the queue has started.
 
     ``run``, ``start``, ``join``, ``shutdown``, ``asubmit`` and ``amap`` are coroutines.
 
@@ -83,14 +84,17 @@ class AsyncQueue(TaskQueue):
 
         def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-                  key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> TaskGroup: ...
+                  key: Callable[[Any], Any] | None = None, namespace: str | None = None,
+                  **options: Any) -> TaskGroup: ...
 
     def _reset(self, started: bool = False) -> None:
         super()._reset(started)
-        # Of coroutines that wait for room. Apart from the submissions under way, for which a thread may wait.
+        # Coroutines that wait for room. They are no submissions under way, for which a thread may
+        # wait.
         self._room_waiters = WaitGroup()
         if not started:
-            self._loop: asyncio.AbstractEventLoop | None = None        # the loop that it was first used in
+            # The loop that the queue was first used in.
+            self._loop: asyncio.AbstractEventLoop | None = None
             self._initialized = False
             self._initializing: WaitGroup | None = None        # the initializer is being called
 
@@ -106,20 +110,26 @@ class AsyncQueue(TaskQueue):
             namespace: str | None = None, **options: Any) -> list[TaskHandle]: ...
 
     @overload
-    def map(self, fn: Callable[..., Any], items: AsyncIterable[Any], *, opts: TaskOptions | None = None,
+    def map(self, fn: Callable[..., Any], items: AsyncIterable[Any], *,
+            opts: TaskOptions | None = None,
             checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
             namespace: str | None = None, **options: Any) -> Awaitable[list[TaskHandle]]: ...
 
     def map(self, fn: Callable[..., Any], items: Any, **options: Any) -> Any:
-        """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`.
+        """Submit a call for each item and return the handles, in order.
 
-        Of an async iterable, which has to be awaited, this is :meth:`amap`: ``await queue.map(fn, items)``.
+        See :meth:`ThreadQueue.map`. With an async iterable, this is :meth:`amap`: ``await
+        queue.map(fn, items)``.
         """
-        return self.amap(fn, items, **options) if is_async_iterable(items) else super().map(fn, items, **options)
+        if is_async_iterable(items):
+            return self.amap(fn, items, **options)
+        return super().map(fn, items, **options)
 
     async def asubmit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                       **options: Any) -> TaskHandle:
-        """Submit one call, as :meth:`submit` does, and return its handle. If the queue is full, wait for room.
+        """Submit one call, as :meth:`submit` does, and return its handle.
+
+        Wait for room if necessary.
 
         >>> async def main():
         ...     async with AsyncQueue(workers=2, size=2) as queue:
@@ -128,11 +138,13 @@ class AsyncQueue(TaskQueue):
         >>> len(asyncio.run(main()))
         9
         """
-        check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
+        check_names(fn, open_parameters(fn, len(args)), options,
+                    "give the option as opts=TaskOptions({0}=...), and the parameter with "
                                             "functools.partial(function, {0}=...)")
         return await self._asubmit_call(fn, merge(opts, options, self._option_owner()), args, None)
 
-    async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
+    async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
+                            args: tuple[Any, ...],
                             keywords: dict[str, Any] | None) -> TaskHandle:
         submit = partial(self._submit_call, function, options, args, keywords)
         handle: TaskHandle = await self._retry_until_room(self._spec(function, options, {}), submit)
@@ -142,7 +154,9 @@ class AsyncQueue(TaskQueue):
                    opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                    key: Callable[[Any], Any] | None = None, namespace: str | None = None,
                    keep_items: bool = True, **options: Any) -> list[TaskHandle]:
-        """Submit a call for each item, as :meth:`map` does, and return the handles. If the queue is full, wait for room.
+        """Submit a call for each item, as :meth:`map` does, and return the handles.
+
+        Wait for room if necessary.
 
         :param items: an iterable or an async iterable.
         """
@@ -171,11 +185,11 @@ class AsyncQueue(TaskQueue):
                     await submit(calls)
             return make_handles(accepted, self._handle)
         except BaseException:
-            cancel_many(accepted)       # all or none: nobody has their handles
+            cancel_many(accepted)       # all or none: the caller gets no handles
             raise
 
     async def _retry_until_room(self, spec: TaskSpec, submit: Callable[[], T]) -> T:
-        """Return what submit() returns; if that raises QueueFullError, wait for room and call it again."""
+        """Return ``submit()``; while that raises QueueFullError, wait for room and repeat."""
         lane, outside, entry = self._lane, self._room_waiters, object()
         try:
             outside.add(entry)
@@ -204,21 +218,24 @@ class AsyncQueue(TaskQueue):
             if not opened:
                 pool.leave_outside(lane, gate)              # type: ignore[attr-defined]
 
-    # -- its loop ------------------------------------------------------------------------------------
+    # -- its loop ----------------------------------------------------------------------------------
 
     def _bind_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop of this queue: the one that it is first used in, until all its tasks have ended and nobody has it
-        run more."""
-        module: Any = sys.modules.get("asyncio")          # no loop runs where it was never imported
-        running: asyncio.AbstractEventLoop | None = None if module is None else module._get_running_loop()
+        """Return the loop of this queue: the loop that it is first used in.
+
+        It may be another one when all tasks have ended and the queue neither runs nor is started.
+        """
+        running: asyncio.AbstractEventLoop | None = running_loop()
         loop = self._loop
         if loop is not None and loop is running:
             return loop
         in_use = self._running or self._started and not self._closed
-        if loop is None or running is not None and (loop.is_closed() or not in_use and not len(self)):
+        if loop is None or running is not None and (loop.is_closed() or not in_use
+                                                    and not len(self)):
             if running is None:
-                raise QueueStateError("an AsyncQueue runs its tasks in the loop that it is used in, and no loop runs here; submit "
-                                      "from a coroutine, for example inside asyncio.run()")
+                raise QueueStateError("an AsyncQueue runs its tasks in the loop that it is used "
+                                      "in, and no loop runs here; submit from a coroutine, for "
+                                      "example inside asyncio.run()")
             self._loop = loop = running
             self._initialized = False
         elif running is not None and self._running:
@@ -228,7 +245,8 @@ class AsyncQueue(TaskQueue):
     def _is_current(self, spec: TaskSpec) -> bool:
         return spec.loop is self._bind_loop()
 
-    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
+                   loop: Any = None) -> TaskSpec:
         return super()._make_spec(function, options, self._bind_loop())
 
     def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -236,19 +254,23 @@ class AsyncQueue(TaskQueue):
 
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if not coroutine:
-            raise InvalidTypeError(f"{name_of(function)} is not a coroutine function, and would block "
-                                   "the loop of an AsyncQueue; define it with 'async def', or use a ThreadQueue")
+            raise InvalidTypeError(f"{name_of(function)} is not a coroutine function, and would "
+                                   "block the loop of an AsyncQueue; define it with 'async def', "
+                                   "or use a ThreadQueue")
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
-        # Not the queue's own loop: that may be another one by now, or none after a reset().
+        # Not the loop of the queue, which may be another one, or None after a reset().
         if not mailbox_of(loop).post(lambda _: log_hook(name, call), None):
-            log_hook(name, call)        # the loop is closed; somebody may be waiting for the hook all the same
+            # The loop is closed. A run may wait for the hook nevertheless.
+            log_hook(name, call)
 
-    async def run(self, timeout: Seconds | None = None, strict: bool = False, fail_policy: str | None = None,
+    async def run(self, timeout: Seconds | None = None, strict: bool = False,
+                  fail_policy: str | None = None,
                   progress: bool = False) -> RunSummary:
-        """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
+        """Run all tasks until they have ended, and return the summary.
 
-        See :meth:`ThreadQueue.run`. When the coroutine that runs it is cancelled, so are the tasks.
+        That includes tasks that are submitted meanwhile. See :meth:`ThreadQueue.run`. If the
+        coroutine that calls it is cancelled, so are the tasks.
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
@@ -272,7 +294,10 @@ class AsyncQueue(TaskQueue):
         return summary
 
     async def _initialize(self) -> None:
-        """Call the initializer, unless it has been; one at a time, and again when it did not come to its end."""
+        """Call the initializer, unless it has been called.
+
+        One coroutine calls it at a time. If it raises, the next one calls it again.
+        """
         while self.initializer is not None and not self._initialized:
             initializing = self._initializing
             if initializing is not None:
@@ -301,7 +326,8 @@ class AsyncQueue(TaskQueue):
     async def _await_callbacks(self, deadline: float | None) -> bool:
         for call in self._callbacks.calls.copy():
             if type(call) is LoopCall and call.is_lost():
-                self._callbacks.done(call)      # it was on its way into a loop that is closed by now
+                # The loop was closed before it made the call.
+                self._callbacks.done(call)
         if not await self._callbacks.co_wait(deadline):
             return False
         if self._hooks is None or self._pool is None:
@@ -309,7 +335,8 @@ class AsyncQueue(TaskQueue):
         watcher = FutureWatcher()
         behind = partial(self._call_hook, "a hook", watcher, self._loop)
         if not call_after_hooks(self._pool, behind):
-            behind()            # they may be on their way into the loop, which calls them in their order
+            # They may be posted to the loop already, which makes its calls in order.
+            behind()
         return await watcher.wait(deadline)
 
     async def _await_end(self, deadline: float | None) -> bool:
@@ -322,7 +349,7 @@ class AsyncQueue(TaskQueue):
             self._remove_end_waiter(watcher)
 
     async def _watch_progress(self, deadline: float | None) -> None:
-        """Draw until the tasks that are there have ended, or the deadline has come."""
+        """Draw until the tasks that are there have ended, or the deadline passes."""
         from .._progress import ProgressBar
         from ..engine.result import Failure
 
@@ -336,12 +363,12 @@ class AsyncQueue(TaskQueue):
                 failed += task.cancelled() or type(task._outcome) is Failure
                 bar.update(done, failed)
         except WaitTimeoutError:
-            pass                # the run says so
+            pass                # the run reports it
         finally:
             bar.finish(done, failed)
 
     async def start(self: Q) -> Q:
-        """Run tasks as they come, from now on until the queue is shut down; return the queue.
+        """Run tasks as they come, until the queue is shut down; return the queue.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
         """
@@ -355,7 +382,10 @@ class AsyncQueue(TaskQueue):
         return self
 
     async def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
-        """Wait until all tasks have ended, those too that come meanwhile. See :meth:`ThreadQueue.join`."""
+        """Wait until all tasks have ended, those that come meanwhile included.
+
+        See :meth:`ThreadQueue.join`.
+        """
         deadline = deadline_of(timeout)
         if self._needs_start():
             await self.start()
@@ -365,11 +395,12 @@ class AsyncQueue(TaskQueue):
             raise self._timeout_error(timeout)
 
     async def shutdown(self, force: bool = False) -> None:
-        """Take no more tasks, finish those that were accepted, and return when they have ended.
+        """Accept no more tasks, finish the accepted ones, and return when they have ended.
 
-        :param force: cancel them instead, also those that must complete.
+        :param force: cancel all tasks instead, also those that must complete (default: False).
 
-        What the initializer raises, if that is still to be called, cancels them, too, and is raised here.
+        If the initializer is still to be called and raises, the tasks are cancelled, and the error
+        is raised here.
         """
         if force:
             self._discard()
@@ -377,9 +408,10 @@ class AsyncQueue(TaskQueue):
             with self._lock:
                 self._closing = True
             try:
-                if self._submissions.add_waiter(lambda: None) or len(self):     # else there is nothing to call it for
+                # Else no task needs it.
+                if self._submissions.add_waiter(lambda: None) or len(self):
                     await self._initialize()
-            except BaseException:       # as those of a run: nobody runs them any more
+            except BaseException:       # nothing else would run the tasks
                 self.cancel()
                 raise
             with self._lock:
@@ -396,6 +428,6 @@ class AsyncQueue(TaskQueue):
                         traceback: TracebackType | None) -> None:
         try:
             await self.shutdown(force=kind is not None)
-        except BaseException:           # cancelled: nobody waits for them any more
+        except BaseException:           # cancelled: nothing waits for the tasks any more
             self.cancel()
             raise

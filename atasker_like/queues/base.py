@@ -1,12 +1,14 @@
-"""What the three queues have in common: submitting, the ledger of accepted tasks, and the policies of giving up.
+"""TaskQueue: the ledger of a queue, its policies, and the steps of a run.
 
-How a queue gives up, after the first failure with ``fail_policy='fail_first'``, at the end of a run's time, or by force::
+How a queue aborts, after the first failure with ``fail_policy='fail_first'``, at the timeout of a
+run, or by force::
 
-    take no more ──> cancel what has not ended, from the last ──> call the done callbacks ──> the run ends
-    tasks            to the first, in one step: all of it, or     of what is cancelled
-                     all but must_complete
+    refuse ──> cancel unfinished tasks, last to first, ──> call done callbacks ──> the run ends
+    tasks      in one step: all of them, or all but        of cancelled tasks
+               must_complete
 
-With ``fail_first``, the lane is paused from the failure on, until the others are cancelled: none of them is to start.
+With ``fail_first``, the lane is paused from the failure until the other tasks are cancelled. None
+of them starts.
 """
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskQueue"]
 
-#: How often a wait may find new tasks before a warning tells of them.
+#: The rounds in which a wait finds new tasks before it warns.
 MANY_ROUNDS = 10_000
 
 _status = attrgetter("_status")
@@ -59,9 +61,11 @@ class TaskQueue(Submitter):
     def _setup(self) -> None:
         wanted = self.on_start or self.on_complete or self.on_retry
         self._hooks = Hooks(self) if wanted else None
-        self._key = os.urandom(12).hex()        # in other processes, and of tasks that come from a checkpoint
+        # Names this queue in other processes, and is part of the ids of restored tasks.
+        self._key = os.urandom(12).hex()
         self._initializer_state = None if self.initializer is None else InitializerState(self._key)
-        self._lock = threading.RLock()          # guards the state below, but for the ledger; no user code runs under it
+        # Guards the state below, except the ledger. No user code runs while it is held.
+        self._lock = threading.RLock()
         self._reset()
         _queues.add(self)
 
@@ -72,36 +76,42 @@ class TaskQueue(Submitter):
         self._lane.pause()
         self._lane.advice = partial(_how_to_run, weakref.ref(self), type(self).__name__)
         self._lane.refusal = partial(_refusal, weakref.ref(self))
-        # Appended to without a lock, by any thread: that is one step, on a free-threaded build too.
+        # The ledger. Any thread appends without a lock: that is one step, on a free-threaded build
+        # too.
         self._tasks: list[Task[Any]] = []
-        self._settled = 0               # so many tasks at the beginning of the ledger are known to have ended
-        self._cleared = 0               # so many times it has been shortened
-        self._reported = 0              # so many are in the summaries of earlier runs
-        self._submissions = WaitGroup()    # of submissions under way, which may be waiting for room
-        self._callbacks = self._lane.callbacks = WaitGroup()    # of done callbacks and hooks
+        # The number of tasks at the beginning of the ledger that are known to have ended.
+        self._settled = 0
+        self._cleared = 0               # how often the ledger has been shortened
+        self._reported = 0              # the number of tasks in earlier summaries
+        self._submissions = WaitGroup()     # the submissions under way; some wait for room
+        # The done callbacks and hooks that have not returned.
+        self._callbacks = self._lane.callbacks = WaitGroup()
         self._policy = self.fail_policy
-        self._started = started         # by start(): it goes on beyond the end of a run
+        self._started = started         # start() was called: tasks run without a run(), too
         self._running: object | None = None        # the run that is under way
-        self._aborting = False           # it is giving up: no more tasks in this run
-        self._aborts = 0                 # so many times it has given up; what was being submitted then is refused
-        self._closing = False           # no more tasks, ever
-        self._discarding = False        # those that are left are cancelled, and none is to start
-        self._closed = False            # and none is left
-        self._rounds = 0                # how often the last wait has found new tasks
-        # Reasons to start no task: an abort under way, tasks whose failure the pool does not know yet.
+        self._aborting = False          # no more tasks are accepted in this run
+        # How often the queue has aborted. Submissions that were under way then are refused.
+        self._aborts = 0
+        self._closing = False           # no more tasks are accepted until reset()
+        self._discarding = False        # unfinished tasks are cancelled, and none starts
+        self._closed = False            # closing, and all tasks have ended
+        self._rounds = 0                # how often the current wait has found new tasks
+        # Reasons to start no task: an abort under way, tasks whose failure the pool does not know
+        # yet.
         self._pauses: set[object] = set()
-        self._end_waiters: list[Callable[[], None]] = []     # called when it has been shut down, or a run gives up
+        # Called when the queue has been shut down, or a run aborts.
+        self._end_waiters: list[Callable[[], None]] = []
 
     def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None:
-        """Call one of the hooks, where hooks of this queue are called: in the loop of its task, if there is one."""
+        """Call a hook, in the loop of its task if the task has one."""
         raise NotImplementedError
 
-    # -- giving up -----------------------------------------------------------------------------------
+    # -- aborting ---------------------------------------------------------------------------------
 
     def _watch_failures(self, tasks: Iterable[Task[Any]], new: bool = False) -> None:
-        """With fail_first: have :meth:`_task_done` called for tasks, before their other done callbacks.
+        """Have :meth:`_task_done` called for tasks, before their other done callbacks.
 
-        :param new: this thread is about to submit them.
+        :param new: True if this thread is about to submit the tasks.
         """
         for task in tasks:
             if new:
@@ -111,7 +121,7 @@ class TaskQueue(Submitter):
                 _add_first_callback(task, self._task_done)
 
     def _task_done(self, task: Task[Any]) -> None:
-        """With fail_first: a done callback of every task."""
+        """Abort if a task failed: the done callback of every task with fail_first."""
         if task._spec.lane is not self._lane:
             return                      # the queue has been reset since
         try:
@@ -132,7 +142,7 @@ class TaskQueue(Submitter):
             if self._aborting:
                 return False
             self._aborts += 1
-            # Without a run, a queue that was started goes on with what comes later.
+            # Without a run, a started queue accepts later tasks.
             self._aborting = halt or self._running is not None
             waiters, self._end_waiters = ((self._end_waiters, []) if self._aborting
                                           else ([], self._end_waiters))
@@ -141,24 +151,25 @@ class TaskQueue(Submitter):
         return True
 
     def _abort(self, spare: bool, failed: Task[Any] | None = None) -> list[Task[Any]]:
-        """Cancel what has not ended, start none of what is being submitted, and return what was cancelled.
+        """Cancel the unfinished tasks and those under submission; return the former.
 
-        The lane is paused until the submissions that are under way have ended. What they submit is not
-        in the ledger yet, so that only they can cancel it. None of them blocks: those that wait for room
-        try again, and are refused if there is none.
-
-        :param failed: the task that is the reason; from here on, it does not pause the lane itself.
+        :param spare: leave the tasks that must complete.
+        :param failed: the task that is the reason; it does not pause the lane itself any more.
         """
         pause = object()
         resume = partial(self._resume_lane, pause)
         try:
+            # Until the submissions under way have ended: what they submit is not in the ledger yet,
+            # so only they can cancel it. None of them blocks. Those that wait for room try again,
+            # and are refused if there is none.
             self._pause_lane(pause)
             self._resume_lane(failed)
-            under_way = [entry for entry in self._submissions.calls.copy() if self._is_refused(entry)]
+            under_way = [entry for entry in self._submissions.calls.copy()
+                         if self._is_refused(entry)]
             self._lane.wake_submitters()
 
             def resume_later() -> None:
-                # Before the callbacks of what was cancelled, as these may wait for what was spared.
+                # Before the callbacks of cancelled tasks, as these may wait for the spared ones.
                 if not self._submissions.add_waiter(resume, under_way):
                     resume()
 
@@ -173,38 +184,41 @@ class TaskQueue(Submitter):
                 or type(submission) is Batch and submission.aborts != self._aborts)
 
     def _function_raised(self, error: BaseException) -> None:
-        """With fail_first: a function has raised in its thread or loop, and the pool does not know it yet.
+        """Pause the lane: with fail_first, a function has raised and its task is about to fail.
 
-        Pause the lane, as the pool starts the next task in the step in which the failed one ends.
+        The pool starts the next task in the step in which the failed task ends.
         """
         task = current_task()
         if (not isinstance(task, Task) or self._policy != "fail_first"
                 or not isinstance(error, (Exception, SystemExit))
-                or task._spec.lane is not self._lane or task.options.wants_retry(error, task.attempts)):
+                or task._spec.lane is not self._lane
+                or task.options.wants_retry(error, task.attempts)):
             return
         if task._spec.timeout is not None and task.options.retries:
-            return      # its timeout and another attempt may come in between, which must be able to start
+            # A timeout may come first, and then another attempt must be able to start.
+            return
         with self._lock:
             if not self._aborting:
                 self._pause_lane(task)
         if task._status != STARTED:
-            self._resume_lane(task)     # it was abandoned or completed early: no done callback follows
+            # It was abandoned or completed early: no done callback follows.
+            self._resume_lane(task)
 
     def _pause_lane(self, reason: object) -> None:
-        """Start no task until :meth:`_resume_lane` has been called for this reason, too."""
+        """Start no task until :meth:`_resume_lane` has been called for this reason."""
         with self._lock:
             self._pauses.add(reason)
             self._update_lane()
 
     def _resume_lane(self, reason: object) -> None:
-        """Withdraw a reason to start no task. Interrupted callers repeat this."""
+        """Withdraw a reason to start no task. Interrupted callers repeat this call."""
         with self._lock:
             if reason in self._pauses:
                 self._pauses.discard(reason)
                 self._update_lane()
 
     def _update_lane(self) -> None:
-        """Let tasks through, or none: by what the queue is doing now."""
+        """Pause or resume the lane, by the state of the queue."""
         with self._lock:
             if ((self._started or self._running or self._closing)
                     and not self._pauses and not self._discarding):
@@ -214,9 +228,9 @@ class TaskQueue(Submitter):
 
     def _cancel_unfinished(self, spare: bool, then: Callable[[], None] | None = None
                            ) -> list[Task[Any]]:
-        """Cancel what has not ended, and return it.
+        """Cancel the tasks that have not ended, and return them.
 
-        :param spare: not the tasks that must complete.
+        :param spare: leave the tasks that must complete.
         :param then: as of :func:`cancel_many`.
         """
         rest = [task for task in self._tasks[self._settled:]
@@ -225,34 +239,38 @@ class TaskQueue(Submitter):
         return rest
 
     def _on_timeout(self) -> None:
-        """The time of a run is over."""
+        """Abort at the timeout of a run."""
         self._begin_abort(halt=True)
         self._abandon(self._abort(spare=self.on_timeout == "complete"))
 
     def _abandon(self, tasks: Sequence[Task[Any]]) -> None:
-        """The time is over: do not wait for functions in threads, which a cancellation only asks to stop."""
+        """Do not wait for functions in threads, which a cancellation only asks to stop."""
         for task in tasks:
             if task._status == STARTED and task is not current_task():
                 task._spec.pool.abandon(task)
 
-    # -- the steps of a run --------------------------------------------------------------------------
+    # -- the steps of a run ------------------------------------------------------------------------
 
     def _begin_run(self, run: object, fail_policy: str | None) -> None:
-        """Begin a run, which is ended by whoever called this, also when it raises.
+        """Begin a run. The caller ends it, also if this raises.
 
         :raises ClosedError: the queue is closed.
-        :raises QueueStateError: a run is under way, or a task of this queue asks for one, whose end it would wait for.
+        :raises QueueStateError: a run is under way, or the caller is a task of this queue.
         """
-        policy = self.fail_policy if fail_policy is None else one_of("fail_policy", fail_policy, FAIL_POLICIES)
+        policy = self.fail_policy
+        if fail_policy is not None:
+            policy = one_of("fail_policy", fail_policy, FAIL_POLICIES)
         if self._closing:
             raise ClosedError(f"this {type(self).__name__} is closed; reset() opens it again")
         if not self._running and self._own_task() is not None:
-            raise QueueStateError(f"a task cannot run its own {type(self).__name__}, and be in the summary: use join(), which "
-                                  "waits for the others, or another queue")
+            raise QueueStateError(f"a task cannot run its own {type(self).__name__}, and be in the "
+                                  "summary: use join(), which waits for the others, or another "
+                                  "queue")
         with self._lock:
             if self._running is not None:
-                raise QueueStateError(f"this {type(self).__name__} is running already: wait for that run, or make another "
-                                      "queue for what runs inside its tasks")
+                raise QueueStateError(f"this {type(self).__name__} is running already: wait for "
+                                      "that run, or make another queue for what runs inside its "
+                                      "tasks")
             self._running = run
             self._aborting = False
         if policy != self._policy:
@@ -265,7 +283,7 @@ class TaskQueue(Submitter):
                 self._watch_failures(waiting)
 
     def _end_run(self, run: object) -> None:
-        """End a run, if it has begun. Who is interrupted in here does so again."""
+        """End a run, if it has begun. Interrupted callers repeat this call."""
         with self._lock:
             if self._running is not run:
                 return
@@ -283,16 +301,22 @@ class TaskQueue(Submitter):
                 raise
 
     def _unfinished(self, seen: int) -> Iterator[Task[Any]]:
-        """Yield tasks of the beginning of the ledger which may not have ended: the last one first, since when it has there
-        is little left to wait for."""
+        """Yield the tasks among the first ``seen`` of the ledger that may not have ended.
+
+        The last one comes first: when it has ended, few others are left.
+        """
         tasks = self._tasks[self._settled:seen]
         if tasks:
             yield tasks[-1]
-            if countOf(map(_status, tasks), COMPLETED) < len(tasks):        # one by one, a look at each costs twice as much
+            # Counted first, as looking at each in a loop costs twice as much.
+            if countOf(map(_status, tasks), COMPLETED) < len(tasks):
                 yield from reversed(tasks)
 
     def _summarise(self, seen: int, began: float, timed_out: bool) -> RunSummary:
-        """Say what became of the tasks since the last summary, so many of the ledger: those have ended."""
+        """Return the summary of the tasks since the last summary.
+
+        :param seen: the number of tasks in the ledger; all of them have ended.
+        """
         tasks = self._tasks[self._reported:seen]
         self._reported += len(tasks)
         if self._some_detached:
@@ -304,40 +328,48 @@ class TaskQueue(Submitter):
         return not (self._started or self._running or self._closing)
 
     def _is_inside(self) -> bool:
-        """Return True in a task, a done callback or a hook of this queue: these wait for tasks only, not for each other."""
+        """Return True in a task, a done callback or a hook of this queue.
+
+        These wait for tasks only, not for each other.
+        """
         return self._own_task() is not None or self._callbacks.is_inside()
 
     def _count_round(self) -> None:
-        """Someone waits for the end, and more tasks have come since those before had ended."""
+        """Count that a wait has found new tasks, and warn if this happens very often."""
         self._rounds += 1
         if self._rounds == MANY_ROUNDS:
-            log.warning("the wait for this %s has found new tasks %d times when all tasks before had ended: its tasks, done "
-                        "callbacks or hooks go on submitting. It ends when they stop; run(timeout=...), cancel() or "
-                        "shutdown(force=True) ends it earlier", type(self).__name__, MANY_ROUNDS)
+            log.warning("the wait for this %s has found new tasks %d times when all tasks before "
+                        "had ended: its tasks, done callbacks or hooks go on submitting. It ends "
+                        "when they stop; run(timeout=...), cancel() or shutdown(force=True) ends "
+                        "it earlier", type(self).__name__, MANY_ROUNDS)
 
     def _own_task(self) -> Task[Any] | None:
-        """The task of this queue that asks, which does not wait for itself."""
+        """Return the task of this queue that makes this call, or None."""
         task = current_task()
-        return task if isinstance(task, Task) and task._spec.lane is self._lane and not task.done() else None
+        own = isinstance(task, Task) and task._spec.lane is self._lane and not task.done()
+        return task if own else None
 
     def _timeout_error(self, timeout: Seconds | None) -> WaitTimeoutError:
-        """Return the error of a wait whose time is over."""
+        """Return the error of a wait whose timeout has passed."""
         left = len(self)
         waited = f"after {in_seconds(timeout)} of waiting"
         if left:
-            return WaitTimeoutError(f"{left} tasks of this {type(self).__name__} unfinished {waited}; they go on: wait "
-                                    "again, or cancel()")
-        return WaitTimeoutError(f"done callbacks or hooks of this {type(self).__name__} unfinished {waited}, though all "
-                                "its tasks have ended; wait again")
+            return WaitTimeoutError(f"{left} tasks of this {type(self).__name__} unfinished "
+                                    f"{waited}; they go on: wait again, or cancel()")
+        return WaitTimeoutError(f"done callbacks or hooks of this {type(self).__name__} unfinished "
+                                f"{waited}, though all its tasks have ended; wait again")
 
     def _mark_settled(self, seen: int, cleared: int) -> bool:
-        """So many tasks of the ledger have been found to have ended; False when these are others now."""
+        """Note that the first ``seen`` tasks of the ledger have ended.
+
+        Return False if the ledger was shortened meanwhile.
+        """
         with self._lock:
             if cleared == self._cleared:
                 self._settled = seen
             return cleared == self._cleared
 
-    # -- waiting: steps for drive() and co_drive() ---------------------------------------------------
+    # -- waiting: steps for drive() and co_drive() -------------------------------------------------
 
     def _await_task(self, task: Task[Any], deadline: float | None) -> Wait:
         raise NotImplementedError
@@ -351,7 +383,7 @@ class TaskQueue(Submitter):
         raise NotImplementedError
 
     def _await_end(self, deadline: float | None) -> Wait:
-        """Wait until the queue has been shut down, or its run gives up."""
+        """Wait until the queue has been shut down, or its run aborts."""
         raise NotImplementedError
 
     def _run_steps(self, deadline: float | None, began: float) -> Steps[RunSummary]:
@@ -364,11 +396,12 @@ class TaskQueue(Submitter):
             seen = (yield from self._finish(None, None)) or 0
         return self._summarise(seen, began, timed_out)
 
-    def _finish(self, deadline: float | None, callbacks_deadline: float | None) -> Steps[int | None]:
-        """Wait until all tasks have ended and all done callbacks and hooks have returned.
+    def _finish(self, deadline: float | None,
+                callbacks_deadline: float | None) -> Steps[int | None]:
+        """Wait until all tasks have ended, and all done callbacks and hooks have returned.
 
-        That includes those that come meanwhile. Return how many tasks the ledger has, or None if a
-        deadline was too early.
+        That includes those that come meanwhile. Return the number of tasks in the ledger, or None
+        if a deadline passed.
         """
         self._rounds = 0
         while True:
@@ -384,7 +417,7 @@ class TaskQueue(Submitter):
     def _wait_all(self, deadline: float | None) -> Steps[int | None]:
         """Wait until all tasks have ended, those that come meanwhile included.
 
-        Return how many tasks the ledger has, or None if the deadline was too early.
+        Return the number of tasks in the ledger, or None if the deadline passed.
         """
         own = self._own_task()
         tasks = self._tasks
@@ -403,21 +436,28 @@ class TaskQueue(Submitter):
                 return seen
             self._count_round()
 
-    # -- ending --------------------------------------------------------------------------------------
+    # -- ending ------------------------------------------------------------------------------------
 
     def cancel(self) -> int:
-        """Cancel all tasks, also those that must complete, and take no more; return how many had not ended.
+        """Cancel all tasks, also those that must complete, and accept no more.
 
-        It does not wait; what runs in a thread is asked to stop. May be called from any thread.
+        Return the number of tasks that had not ended. The call does not wait. A function that runs
+        in a thread is asked to stop. May be called from any thread.
+
+        >>> queue = ThreadQueue()
+        >>> handle = queue.submit(abs, -1)
+        >>> queue.cancel(), handle.status, queue.closed
+        (1, 'cancelled', True)
         """
         rest = self._discard()
         self._finish_closing()
         return len(rest)
 
     def _discard(self) -> list[Task[Any]]:
-        """Take no more tasks and cancel those that have not ended; return them."""
+        """Accept no more tasks, cancel those that have not ended, and return them."""
         with self._lock:
-            self._closing = self._discarding = True     # for those, too, who are about to submit: see _record_accepted()
+            # Before the tasks are looked up: see _record_accepted().
+            self._closing = self._discarding = True
             self._update_lane()
         self._lane.wake_submitters()
         return self._cancel_unfinished(spare=False)
@@ -426,7 +466,7 @@ class TaskQueue(Submitter):
         with self._lock:
             self._closed = True
             ends, self._end_waiters = self._end_waiters, []
-        # Not while somebody submits who has found it open.
+        # Not before the submissions that found the queue open have ended.
         end = self._lane.end
         if not self._submissions.add_waiter(end):
             end()
@@ -434,8 +474,10 @@ class TaskQueue(Submitter):
             end()
 
     def _add_end_waiter(self, watcher: Callable[[], None]) -> bool:
-        """Have watcher() called when the queue has been shut down, or its run gives up; False, and no call, when that is so
-        already."""
+        """Have ``waiter()`` called when the queue has been shut down, or its run aborts.
+
+        Return False, and do not call it, if that has happened already.
+        """
         with self._lock:
             goes_on = not self._closed and not self._aborting
             if goes_on:
@@ -448,19 +490,26 @@ class TaskQueue(Submitter):
                 self._end_waiters.remove(watcher)
 
     def reset(self) -> None:
-        """Cancel what waits, forget all tasks and results, and open the queue again.
+        """Cancel waiting tasks, forget all tasks and results, and open the queue again.
 
-        A queue that was started, and not shut down, goes on: inside ``with``, what comes next runs at once.
+        A queue that was started, and not shut down, stays started: inside ``with``, later tasks run
+        at once. May be called from any thread.
 
-        :raises QueueStateError: (a RuntimeError) a run is under way, or tasks run; or a signal handler asks that came in
-            between two steps of a submission.
+        :raises QueueStateError: (a RuntimeError) a run is under way, or tasks run; or the caller is
+            a signal handler that interrupts a submission.
+
+        >>> queue = ThreadQueue()
+        >>> _ = queue.submit(abs, -1)
+        >>> queue.reset()
+        >>> queue.stats['submitted']
+        0
         """
         with self._lock:
             busy = self._running or self._submissions.is_in_current_thread()
             started = self._started and not self._closing
         if busy or any(task._status == STARTED for task in self._tasks[self._settled:]):
-            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: call join(), or wait for its "
-                                  "run(), and reset() it then")
+            raise QueueStateError(f"this {type(self).__name__} is at work and cannot be reset: "
+                                  "call join(), or wait for its run(), and reset() it then")
         self._discard()
         self._submissions.wait()
         self._finish_closing()
@@ -468,8 +517,10 @@ class TaskQueue(Submitter):
         self._update_lane()
 
     def _reset_after_fork(self) -> None:
-        """In a forked process: its tasks are the parent's, and have been cancelled here. So are those who wait for it, run
-        it or are submitting: nobody here goes on with that."""
+        """Forget what other threads do with this queue: in a forked process, none of them goes on.
+
+        The tasks are the parent's. The pools have cancelled them here.
+        """
         self._lock = threading.RLock()
         self._submissions = WaitGroup()
         self._callbacks = self._lane.callbacks = WaitGroup()
@@ -477,54 +528,65 @@ class TaskQueue(Submitter):
         self._aborting, self._pauses, self._settled, self._end_waiters = False, set(), 0, []
         self._update_lane()
 
-    # -- looking at it -------------------------------------------------------------------------------
+    # -- looking at it -----------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
-        """Whether the queue takes no more tasks."""
+        """True if the queue accepts no more tasks."""
         return self._closing
 
     @property
     def active_count(self) -> int:
-        """How many tasks run now."""
+        """The number of tasks that run."""
         return sum(task._status == STARTED for task in self._tasks[self._settled:])
 
     @property
     def pending_count(self) -> int:
-        """How many tasks wait for a place, for their time or for another attempt."""
-        return sum(not task.done() and task._status != STARTED for task in self._tasks[self._settled:])
+        """The number of tasks that wait for a slot, for their time or for another attempt."""
+        return sum(not task.done() and task._status != STARTED
+                   for task in self._tasks[self._settled:])
 
     @property
     def results(self) -> tuple[TaskResult, ...]:
-        """How the tasks ended that have, in the order in which they were submitted; detached ones included."""
+        """The results of the tasks that have ended, in the order in which they were submitted.
+
+        Detached tasks are included.
+        """
         return tuple(result_of(task) for task in self._tasks if task.done())
 
     def clear_results(self) -> None:
-        """Forget the tasks that have ended: a queue that is never reset keeps them all. Not while a run goes on, whose
-        summary they belong to.
+        """Forget the tasks that have ended. A queue that is never reset keeps all of them.
 
-        :raises QueueStateError: (a RuntimeError) it is running in finite mode.
+        May be called from any thread.
+
+        :raises QueueStateError: (a RuntimeError) a run in finite mode is under way, whose summary
+            needs the results.
         """
         with self._lock:
             if self._running and self.mode == "finite":
-                raise QueueStateError(f"this {type(self).__name__} is running, and its summary needs the results; clear them "
-                                      "afterwards")
-            # In place and from the front: others may be appending.
+                raise QueueStateError(f"this {type(self).__name__} is running, and its summary "
+                                      "needs the results; clear them afterwards")
+            # In place and from the front, as other threads may append.
             tasks = self._tasks
             seen = len(tasks)
             kept = [task for task in tasks[:seen] if not task.done()]
             self._reported -= sum(task.done() for task in tasks[:self._reported])
             tasks[:seen] = kept
-            self._specs.clear()         # which hold functions, and what these hold
+            self._specs.clear()         # they keep functions alive
             self._settled = 0
             self._cleared += 1
 
     @property
     def stats(self) -> dict[str, int]:
-        """Numbers of tasks: submitted, pending, scheduled (those of the pending that wait for their time), active,
-        completed (those that have ended), and of these succeeded, failed, cancelled. And workers, 0 for as many as the
-        pool takes; and closed, True if the queue takes no more tasks."""
-        counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "completed", "succeeded", "failed", "cancelled"), 0)
+        """Numbers of tasks by state, and two facts about the queue.
+
+        ``submitted``, ``pending``, ``scheduled`` (those of the pending that wait for their time),
+        ``active``, ``completed`` (all that have ended), and of these ``succeeded``, ``failed`` and
+        ``cancelled``. ``workers`` is 0 if only the pool limits them. ``closed`` is True if the
+        queue accepts no more tasks.
+        """
+        counts = dict.fromkeys(("submitted", "pending", "scheduled", "active", "completed",
+                                "succeeded", "failed", "cancelled"), 0)
         for task in list(self._tasks):
             counts["submitted"] += 1
             state = task.state
@@ -545,12 +607,14 @@ class TaskQueue(Submitter):
         return True         # an empty queue is a queue
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self._running else "started" if self._started else "waiting"
-        return f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} active>"
+        state = ("closed" if self._closed else "running" if self._running
+                 else "started" if self._started else "waiting")
+        return (f"<{type(self).__name__} {state} {self.pending_count} pending, {self.active_count} "
+                "active>")
 
 
 def _how_to_run(reference: Callable[[], TaskQueue | None], kind: str) -> str | None:
-    """Return what has to be called on a queue whose lane is paused; None if it was called, and the pause will end."""
+    """Return the call that a queue with a paused lane needs; None if the pause ends by itself."""
     queue = reference()
     if queue is not None and (queue._started or queue._running is not None or queue._closing):
         return None
@@ -558,7 +622,10 @@ def _how_to_run(reference: Callable[[], TaskQueue | None], kind: str) -> str | N
 
 
 def _refusal(reference: Callable[[], TaskQueue | None]) -> Exception | None:
-    """Return the error for a submission of this thread that finds no room; None if it may wait for room."""
+    """Return the error for a submission of this thread that finds no room.
+
+    Return None if the submission may wait for room.
+    """
     queue = reference()
     if queue is not None:
         own = get_ident()
@@ -569,7 +636,10 @@ def _refusal(reference: Callable[[], TaskQueue | None]) -> Exception | None:
 
 
 def _add_first_callback(task: Task[Any], callback: Callable[[Task[Any]], Any]) -> None:
-    """:meth:`Task.add_done_callback`, before the other callbacks: these may wait for what this one does."""
+    """Add a done callback that is called before the others of a task.
+
+    The others may wait for the effect of this one.
+    """
     pool: Any = task._spec.pool
     if pool.busy_here():
         pool.elsewhere(_add_first_callback, task, callback)

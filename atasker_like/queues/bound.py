@@ -20,11 +20,13 @@ _NAMES = frozenset(TaskOptions.__slots__)
 
 
 class QueueTask(Decorated):
-    """What ``@queue.task(**options)`` makes. Calling it submits the call and returns its handle. From any thread.
+    """The task that ``@queue.task(**options)`` makes. A call submits and returns a handle.
 
-    Keywords of a call that are names of options override them for that call; all other keywords are the function's. If
-    the function has a parameter of such a name, the call is refused. Then :meth:`options` gives the option, and leaves all
-    keywords of the call to the function; so does ``opts=``, a :class:`TaskOptions`, for what the function names.
+    May be called from any thread. Keywords of a call that are names of options override them for
+    that call; all other keywords are the function's. If the function has a parameter of such a
+    name, the call is refused. Then :meth:`options` gives the option, and leaves all keywords of the
+    call to the function. ``opts=``, a :class:`TaskOptions`, does the same for the parameters of the
+    function.
 
     >>> queue = ThreadQueue()
     >>> @queue.task
@@ -41,14 +43,14 @@ class QueueTask(Decorated):
                  untouched: bool = False) -> None:
         super().__init__(function)
         self.queue = queue
-        #: The options of its calls.
+        #: The options of the calls.
         self.opts = options
         self._untouched = untouched     # all keywords of a call are the function's
 
     def options(self, opts: TaskOptions | None = None, **changes: Any) -> QueueTask:
         """Return a copy with other options, whose calls leave all keywords to the function.
 
-        :param opts: the options to begin with; its own by default.
+        :param opts: the options to begin with (default: those of this task).
         """
         options = merge(self.opts if opts is None else opts, changes, self.queue._option_owner())
         return QueueTask(self.queue, self._function, options, True)
@@ -61,13 +63,16 @@ class QueueTask(Decorated):
         return self.queue._submit_call(self._function, options, args, keywords or None)
 
     def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle]:
-        """Submit a call of an AsyncQueue's, and wait for room if the queue is full. See :meth:`AsyncQueue.asubmit`."""
+        """Submit a call to an AsyncQueue, and wait for room if the queue is full.
+
+        See :meth:`AsyncQueue.asubmit`.
+        """
         options = self._take_options(args, keywords)
-        submitted: Awaitable[TaskHandle] = self.queue._asubmit_call(self._function, options, args, keywords or None)
-        return submitted
+        submit: Callable[..., Awaitable[TaskHandle]] = self.queue._asubmit_call
+        return submit(self._function, options, args, keywords or None)
 
     def _take_options(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> TaskOptions:
-        """Take the options out of the keywords of a call, and return the options of the call."""
+        """Remove the options from the keywords of a call, and return the options of the call."""
         if not keywords or self._untouched:
             return self.opts
         names = [name for name in keywords if name in _NAMES or name == "opts"]
@@ -80,7 +85,8 @@ class QueueTask(Decorated):
             names = [name for name in names if name in keywords and name not in own]
         else:
             check_names(self._function, own, names,
-                        "give the option with .options({0}=...) before the call, or as opts=TaskOptions({0}=...), and the "
+                        "give the option with .options({0}=...) before the call, or as "
+                        "opts=TaskOptions({0}=...), and the "
                         "parameter as a keyword of such a call")
         return merge(options, {name: keywords.pop(name) for name in names}, "a task of a queue")
 
@@ -89,12 +95,15 @@ class QueueTask(Decorated):
 
     def _changes_to(self, found: QueueTask) -> dict[str, Any]:
         if found.queue is not self.queue or found.opts is not self.opts:
-            raise TaskPicklingError(f"{self!r} cannot be pickled: under its name, another process finds "
-                                    f"{found!r} with other options, or of another queue")
+            raise TaskPicklingError(f"{self!r} cannot be pickled: under its name, another process "
+                                    f"finds {found!r} with other options, or of another queue")
         return {}
 
     def map(self, items: Iterable[Any], **options: Any) -> list[Any]:
-        """Submit a call for each item and return the handles, in order. See :meth:`ThreadQueue.map`."""
+        """Submit a call for each item and return the handles, in order.
+
+        See :meth:`ThreadQueue.map`.
+        """
         return self.queue.map(self._function, items, **{"opts": self.opts, **options})
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:

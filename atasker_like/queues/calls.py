@@ -1,4 +1,4 @@
-"""From what a caller writes to what is submitted: options merged, items taken apart, functions wrapped."""
+"""Prepare calls for submission: merge options, iterate over items, wrap functions."""
 from __future__ import annotations
 
 import threading
@@ -16,22 +16,24 @@ if TYPE_CHECKING:
 
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
-__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "InitializerState", "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors"]
+__all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "InitializerState",
+           "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors"]
 
-#: The priority of a task of a queue, unless told. Lower runs first.
+#: The default priority of a task of a queue. Lower runs first.
 DEFAULT_PRIORITY = 3
 
 PLAIN = TaskOptions()
-#: Calls that are submitted together, at most.
+#: The most calls that are submitted together.
 CHUNK = 512
 
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
 def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -> TaskOptions:
-    """Return options with some of them changed: the only place where keywords meet ``opts=``.
+    """Return options with some of them changed.
 
-    :raises InvalidTypeError: (a TypeError) no TaskOptions, or an option that does not exist.
+    :raises InvalidTypeError: (a TypeError) ``options`` is no TaskOptions, or an option does not
+        exist.
     """
     if options is None:
         options = PLAIN
@@ -44,24 +46,24 @@ def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -
 
 
 def check_names(function: Any, own: frozenset[str], names: Iterable[str], ways_out: str) -> None:
-    """Refuse keywords of a single call that are options and parameters of the function at once.
+    """Refuse keywords of a single call that are both options and parameters of the function.
 
     :param own: the parameters that the call may name, see :func:`open_parameters`.
-    :param ways_out: how to give either, with ``{0}`` for the name.
+    :param ways_out: how to give either of them, with ``{0}`` for the name.
     """
     both = sorted(own.intersection(names))
     if both:
-        raise InvalidTypeError(f"{both[0]}= is an option of the task, and {name_of(function)} has a parameter of that "
-                               f"name, too; {ways_out.format(both[0])}")
+        raise InvalidTypeError(f"{both[0]}= is an option of the task, and {name_of(function)} has "
+                               f"a parameter of that name, too; {ways_out.format(both[0])}")
 
 
 def is_async_iterable(items: Any) -> bool:
-    """Return True of what can be iterated over with ``async for`` only."""
+    """Return True if only ``async for`` can iterate over an object."""
     return has_method(items, "__aiter__") and not has_method(items, "__iter__")
 
 
 class Keyed:
-    """A call with what a checkpoint is to know it by."""
+    """A call, with the key by which a checkpoint knows it."""
 
     __slots__ = ("call", "key")
 
@@ -72,10 +74,12 @@ class Keyed:
 
 def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
              first: int = 0) -> Iterator[list[Call]]:
-    """Turn items into calls, as many at a time as are submitted together; with a key function, into :class:`Keyed` ones.
+    """Yield the calls of items, in lists of calls that are submitted together.
 
-    A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the one, a mapping for the other,
-    and anything else is the only argument.
+    A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the
+    former, a mapping for the latter; any other item is the only argument. With a key function, the
+    calls are
+    :class:`Keyed`.
 
     :param first: the position of the first item, for messages.
     """
@@ -83,7 +87,8 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
-        raise InvalidTypeError(f"{what} takes an iterable of items, not {type(items).__name__}{advice}")
+        raise InvalidTypeError(f"{what} takes an iterable of items, not "
+                               f"{type(items).__name__}{advice}")
     if key is not None:
         return _iter_keyed_calls(enumerate(items, first), abc.Mapping, key)
     return _iter_calls(iter(items), abc.Mapping)
@@ -95,13 +100,15 @@ def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
         try:
             known_by = key(item)
         except Exception as error:
-            raise InvalidArgumentError(f"key= raised {described(error)} for item {position}, {shown(item)}; it is called with "
-                                       "each item and returns what a checkpoint knows the item by") from error
+            raise InvalidArgumentError(
+                f"key= raised {described(error)} for item {position}, {shown(item)}; it is called "
+                "with each item and returns the key of the item in the checkpoint") from error
         try:
             hash(known_by)
         except Exception:       # whatever the object's __hash__ raises
-            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which cannot be hashed; "
-                                   "return a string, a number, or a tuple of these") from None
+            raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which "
+                                   "cannot be hashed; return a string, a number, or a tuple of "
+                                   "these") from None
         for [call] in _iter_calls(iter((item,)), mapping):
             yield [Keyed(call, known_by)]
 
@@ -111,20 +118,26 @@ def _iter_calls(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
         chunk = list(islice(items, CHUNK))
         if not chunk:
             return
-        # Most often all are of one kind: looking at each of a hundred thousand would cost more than submitting them.
+        # Most often all items are of one kind. Checking each of them would cost more than
+        # submitting them.
         kinds = set(map(type, chunk))
         if not any(issubclass(kind, (tuple, mapping)) for kind in kinds):
             yield list(zip(chunk))
         elif kinds == {tuple}:
             yield chunk
         else:
-            yield [tuple(item) if isinstance(item, tuple) else dict(item) if isinstance(item, mapping) else (item,)
+            yield [tuple(item) if isinstance(item, tuple) else dict(item)
+                   if isinstance(item, mapping) else (item,)
                    for item in chunk]
 
 
 class InitializerState(threading.local):
-    """Whether the initializer of a queue has been called: in this thread, which in a pool process runs all tasks. That is
-    forgotten with the queue; in another process, when nothing of the queue is kept there, and many others have followed."""
+    """True in ``called`` once the initializer of a queue has been called in this thread.
+
+    A pool process runs all tasks in one thread. The state is gone with the queue. In a pool
+    process, it is gone when no function of the queue is kept there and many other queues have
+    followed.
+    """
 
     called = False
 
@@ -135,8 +148,9 @@ class InitializerState(threading.local):
         return _initializer_state_of, (self.key,)
 
 
-#: What this process knows of the queues of others: those whose functions it keeps, and the last ones in any case. Shared
-#: without a lock: a pool process runs tasks in one thread only, and in an executor's an initializer may be called once more.
+#: In a pool process, the states of the queues whose functions it keeps, and of the last queues.
+#: Shared without a lock: a pool process runs tasks in one thread only. In a process of an executor,
+#: an initializer may be called once more.
 _known: MutableMapping[str, InitializerState] = WeakValueDictionary()
 _last: deque[InitializerState] = deque(maxlen=256)
 
@@ -150,15 +164,17 @@ def _initializer_state_of(key: str) -> InitializerState:
 
 
 class InitializedCall:
-    """A function with an initializer in front; it can be pickled if both can.
+    """A function that calls an initializer first. It can be pickled if both can.
 
-    A pool's threads and processes are shared by all queues, so that they cannot be started with the initializer of one.
+    All queues share the threads and processes of a pool, so these cannot be started with the
+    initializer of one queue.
     """
 
-    def __init__(self, function: Callable[..., Any], initializer: Callable[..., Any], initargs: tuple[Any, ...],
+    def __init__(self, function: Callable[..., Any], initializer: Callable[..., Any],
+                 initargs: tuple[Any, ...],
                  ready: InitializerState) -> None:
         copy_identity(self, function)
-        # After what has been copied: an object that can be called may have attributes of the same names.
+        # After the copy, as a callable object may have attributes of the same names.
         self.initializer = initializer
         self.initargs = initargs
         self.ready = ready
@@ -177,14 +193,20 @@ class InitializedCall:
 
 
 def copy_identity(wrapper: Any, function: Any) -> None:
-    """Make a wrapper pass for its function, by name, too: that of a partial, or another object, is its class's."""
+    """Give a wrapper the name and attributes of its function.
+
+    The name of a partial, or of another callable object, is that of its class.
+    """
     copy_metadata(wrapper, function)
     wrapper.__qualname__ = name_of(function)
 
 
-def report_errors(function: Callable[..., Any], fails: Callable[[BaseException], None]) -> Callable[..., Any]:
-    """Return a function that tells of an error before the pool knows of it: there the next task is started in the same
-    step in which a failed one ends."""
+def report_errors(function: Callable[..., Any],
+                  fails: Callable[[BaseException], None]) -> Callable[..., Any]:
+    """Return a function that reports its error before its task ends.
+
+    The pool starts the next task in the step in which the failed one ends.
+    """
     if is_coroutine_function(function):
         async def watched(*args: Any, **kwargs: Any) -> Any:
             try:

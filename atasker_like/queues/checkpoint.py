@@ -1,10 +1,10 @@
-"""Checkpoint: a file that remembers which calls have succeeded, so that a run that was killed goes on where it stopped.
+"""Checkpoint: a file of the calls that have succeeded, so that a killed run can be resumed.
 
-One row a success, committed when the task has ended, in SQLite's write-ahead log: a process that is killed in the
-middle of a write leaves what was committed before, and nothing of the rest.
+One row is a success. It is committed when the task has ended, in the write-ahead log of SQLite. If
+a process is killed in the middle of a write, earlier rows stay, and nothing of this one does.
 
-The values are pickled. They are read back by the user who wrote them: a file that somebody else could have written is
-refused, since reading it would run what is in it.
+The values are pickled. Reading a pickle may run code, so a file that another user could have
+written is refused.
 """
 from __future__ import annotations
 
@@ -35,30 +35,33 @@ __all__ = ["Checkpoint"]
 #: The path of a checkpoint without a file.
 _MEMORY = ":memory:"
 
-#: What says that a file is a checkpoint ("tchk"), and of which version.
+#: Identify a file as a checkpoint ("tchk"), and its version.
 _APPLICATION = 0x7463686B
 _VERSION = 1
 
-#: Seconds to wait for another process that is writing to the same file.
+#: Seconds to wait while another process writes to the same file.
 _PATIENCE = 30.0
 
 
 class Checkpoint:
-    """A file of successes, keyed by the function's qualified name and the input. Failures are not kept: they run again.
+    """A file of successes, by the qualified name of the function and the input. Failures run again.
 
-    Pass it to ``map`` or ``group`` of a queue, or to ``amap``, ``tmap``, ``pmap``. Inputs that have succeeded before are
-    not submitted; their handles have ended already, with the value from the file and ``attempts`` 0. Inputs are known
-    again by their value: numbers, strings, bytes, None and containers of these, or anything that pickles the same way
-    each time. What changes in the function is not noticed, nor is what a closure holds, or the object of a method: give that as
-    an argument, or :meth:`clear` it then.
+    Pass it to ``map`` or ``group`` of a queue, or to ``amap``, ``tmap``, ``pmap``. Inputs that have
+    succeeded before are not submitted. Their handles have ended, with the stored value and
+    ``attempts`` 0. Inputs are compared by value: numbers, strings, bytes, None and containers of
+    these, or any object that pickles the same way each time. Changes of the function are not
+    noticed. Nor are the values in a closure, or the object of a method: pass these as arguments, or
+    call :meth:`clear`.
 
-    :param path: the file; it is made when it is not there, for the user alone. Without one, or with ``':memory:'``, the
-        checkpoint is in memory, and gone with the process.
-    :param store_values: False notes that a call has succeeded, and not its value: it is not submitted again, and the value
-        that is handed back is None.
-    :raises CheckpointError: (an OSError) the file is no checkpoint, of another version, corrupt, or open to others.
+    :param path: the file (default: none). It is made if it does not exist, for the user alone.
+        Without one, or with ``':memory:'``, the checkpoint is in memory and ends with the process.
+    :param store_values: if False, the checkpoint stores no values. Calls that have succeeded are
+        not submitted again, and their value is then None (default: True).
+    :raises CheckpointError: (an OSError) the file is no checkpoint, of another version, corrupt, or
+        writable by other users.
 
-    May be used from any thread, and by several processes at once. It is a context manager that closes it.
+    May be used from any thread, and by several processes at once. As a context manager it closes
+    the file at the end of the block.
 
     >>> with Checkpoint(':memory:') as checkpoint:
     ...     tmap(abs, [-1, -2], checkpoint=checkpoint)
@@ -67,7 +70,8 @@ class Checkpoint:
     (1, 2, 3)
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, store_values: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, *,
+                 store_values: bool = True) -> None:
         self.path = _MEMORY if path is None else os.fspath(path)
         self.store_values = store_values
         if not isinstance(self.path, str):
@@ -75,11 +79,12 @@ class Checkpoint:
         self._lock = threading.RLock()      # guards the connection
         self._connection: sqlite3.Connection | None = self._open()
         if self.in_memory:
-            log.info("a checkpoint without a file is in memory: what it knows is gone when the process ends")
+            log.info("a checkpoint without a file is in memory: what it knows is gone when the "
+                     "process ends")
 
     @property
     def in_memory(self) -> bool:
-        """Whether it has no file, so that nothing of it outlives the process."""
+        """True if the checkpoint has no file, so that it ends with the process."""
         return self.path == _MEMORY
 
     def _open(self) -> sqlite3.Connection:
@@ -90,7 +95,8 @@ class Checkpoint:
         connection = None
         try:
             # Each statement is a transaction of its own.
-            connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False,
+                                         isolation_level=None)
             self._check_format(connection)
         except sqlite3.Error as error:
             if connection is not None:
@@ -103,53 +109,61 @@ class Checkpoint:
         return connection
 
     def _check_owner(self) -> None:
-        """Make the file for this user alone, or look who could have written it."""
+        """Make the file for this user alone, or check that no other user can write to it."""
         try:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             return
         except FileExistsError:
             pass
         except OSError as error:
-            raise CheckpointError(f"checkpoint {self.path} cannot be made: {error.strerror}", self.path) from error
+            raise CheckpointError(f"checkpoint {self.path} cannot be made: {error.strerror}",
+                                  self.path) from error
         if hasattr(os, "getuid"):
             status = os.stat(self.path)
             if status.st_uid != os.getuid() or status.st_mode & 0o022:
-                raise CheckpointError(f"checkpoint {self.path} could have been written by others: reading its values could run "
-                                      "their code. It must belong to you, and nobody else may write to it (chmod go-w)",
+                raise CheckpointError(f"checkpoint {self.path} could have been written by others: "
+                                      "reading its values could run their code. It must belong to "
+                                      "you, and no other user may write to it (chmod go-w)",
                                       self.path)
 
     def _check_format(self, connection: sqlite3.Connection) -> None:
-        """Refuse what is no checkpoint, and make one of a file that is new."""
+        """Refuse a file that is no checkpoint, and make a new file one."""
         if not self._is_checkpoint(connection):
             connection.execute("BEGIN IMMEDIATE")
-            if not self._is_checkpoint(connection):     # another process may have been quicker
-                connection.execute("CREATE TABLE done (function TEXT NOT NULL, input BLOB NOT NULL, value BLOB NOT NULL, "
-                                   "PRIMARY KEY (function, input)) WITHOUT ROWID")
+            if not self._is_checkpoint(connection):     # else another process has made it
+                connection.execute("CREATE TABLE done (function TEXT NOT NULL, input BLOB NOT "
+                                   "NULL, value BLOB NOT NULL, PRIMARY KEY (function, input)) "
+                                   "WITHOUT ROWID")
                 connection.execute(f"PRAGMA application_id={_APPLICATION}")
                 connection.execute(f"PRAGMA user_version={_VERSION}")
             connection.execute("COMMIT")
-        # A file of a version before may be without it.
-        connection.execute("CREATE TABLE IF NOT EXISTS users (namespace TEXT PRIMARY KEY, function TEXT NOT NULL) WITHOUT ROWID")
-        # In the log nothing is lost when the process is killed; a power cut may cost the last tasks, never the file.
+        # Files of earlier versions are without this table.
+        connection.execute("CREATE TABLE IF NOT EXISTS users (namespace TEXT PRIMARY KEY, function "
+                           "TEXT NOT NULL) WITHOUT ROWID")
+        # With the log, nothing is lost if the process is killed. A power cut may cost the last
+        # rows, never the file.
         keep_log(connection, _PATIENCE)
         connection.execute("PRAGMA synchronous=NORMAL")
 
     def _is_checkpoint(self, connection: sqlite3.Connection) -> bool:
-        """Say whether a file is a checkpoint, or nothing yet; refuse anything else."""
-        # In this order: the one that makes the file writes it all at once, so who finds tables finds whose they are.
+        """Return True for a checkpoint, False for an empty file; refuse any other."""
+        # In this order: a file is made in one transaction, so if there are tables, the application
+        # id is there, too.
         tables, = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         application, = connection.execute("PRAGMA application_id").fetchone()
         version, = connection.execute("PRAGMA user_version").fetchone()
         if (application or tables) and application != _APPLICATION:
-            raise CheckpointError(f"{self.path} is a database, but not a checkpoint; give another path", self.path)
+            raise CheckpointError(f"{self.path} is a database, but not a checkpoint; give another "
+                                  "path", self.path)
         if application and version != _VERSION:
-            raise CheckpointError(f"checkpoint {self.path} is of version {version}, and this library reads version {_VERSION}; "
-                                  "finish the run with the library that began it, or delete the file", self.path)
+            raise CheckpointError(f"checkpoint {self.path} is of version {version}, and this "
+                                  f"library reads version {_VERSION}; finish the run with the "
+                                  "library that began it, or delete the file", self.path)
         return bool(application)
 
     def _unusable(self, error: BaseException) -> CheckpointError:
-        return CheckpointError(f"checkpoint {self.path} cannot be used: {error}; if the file is damaged, delete it and begin "
-                               "anew", self.path)
+        return CheckpointError(f"checkpoint {self.path} cannot be used: {error}; if the file is "
+                               "damaged, delete it and begin anew", self.path)
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """Execute one statement and return all its rows."""
@@ -173,22 +187,25 @@ class Checkpoint:
         return FunctionRecords(self, namespace)
 
     def _note_user(self, namespace: str, user: Callable[..., Any]) -> None:
-        """Note which function uses a namespace; warn if another one has."""
+        """Note the function that uses a namespace; warn if another one has used it."""
         user = undecorated(user)
         while isinstance(user, partial):
             user = user.func
         function = f"{attribute_of(user, '__module__', str)}.{short_name_of(user)}"
         with self._lock:
-            for (before,) in self._execute("SELECT function FROM users WHERE namespace=?", (namespace,)):
+            for (before,) in self._execute("SELECT function FROM users WHERE namespace=?",
+                                           (namespace,)):
                 if before != function:
-                    log.warning("namespace %r of checkpoint %s holds successes of %s, and is now used for %s: the inputs of the "
-                                "one count as those of the other. If they are not the same work, give each a namespace, or "
+                    log.warning("namespace %r of checkpoint %s holds successes of %s, and is now "
+                                "used for %s: the inputs of the one count as those of the other. "
+                                "If they are not the same work, give each a namespace, or "
                                 "clear(%r)", namespace, self.path, before, function, namespace)
             self._execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (namespace, function))
 
     def clear(self, namespace: str | Callable[..., Any] | None = None) -> int:
-        """Forget the successes of a namespace, of a function, or all of them; return how many.
+        """Forget the successes of a namespace or a function, or all of them; return their number.
 
+        :param namespace: a namespace or a function (default: all).
         :raises CheckpointError: (an OSError) the file cannot be used.
         """
         with self._lock:
@@ -202,24 +219,30 @@ class Checkpoint:
             return before - len(self)
 
     def count(self, namespace: str | Callable[..., Any] | None = None) -> int:
-        """Return how many successes are known: of a namespace, of a function, or in all.
+        """Return the number of successes of a namespace or a function, or of all.
 
+        :param namespace: a namespace or a function (default: all).
         :raises CheckpointError: (an OSError) the file cannot be used.
         """
         if namespace is None:
             return len(self)
-        (number,), = self._execute("SELECT count(*) FROM done WHERE function=?", (_namespace_of(namespace),))
+        (number,), = self._execute("SELECT count(*) FROM done WHERE function=?",
+                                   (_namespace_of(namespace),))
         return int(number)
 
     def namespaces(self) -> tuple[str, ...]:
-        """Return the namespaces that have successes, sorted. A function without one has that of its name.
+        """Return the namespaces that have successes, sorted.
+
+        A function without a namespace counts by its name.
 
         :raises CheckpointError: (an OSError) the file cannot be used.
         """
-        return tuple(name for (name,) in self._execute("SELECT DISTINCT function FROM done ORDER BY function"))
+        return tuple(name
+                     for (name,) in self._execute("SELECT DISTINCT function FROM done ORDER BY "
+                                                  "function"))
 
     def close(self) -> None:
-        """Close the file; nothing happens if it is already. Close it when the runs that use it have ended."""
+        """Close the file, after the runs that use it. A second call does nothing."""
         import sqlite3
 
         with self._lock:
@@ -227,8 +250,9 @@ class Checkpoint:
         if connection is None:
             return
         try:
-            # Closing does the same, unless another process has the file open; or, without the interpreter's lock, a
-            # statement is still there that was made in another thread. Neither is waited for: the log stays beside the file.
+            # close() does the same, unless another process has the file open; or, on a
+            # free-threaded build, a statement of another thread is still alive. Neither is waited
+            # for. Then the log stays beside the file.
             connection.execute("PRAGMA busy_timeout=0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
@@ -256,7 +280,7 @@ class Checkpoint:
 
 
 class FunctionRecords:
-    """The successes of one function, as they were when it was opened."""
+    """The successes of one function, as they were when this was made."""
 
     def __init__(self, checkpoint: Checkpoint, function: str) -> None:
         self._checkpoint = checkpoint
@@ -265,43 +289,49 @@ class FunctionRecords:
             checkpoint._execute("SELECT input, value FROM done WHERE function=?", (function,)))
 
     def key(self, call: Call) -> bytes:
-        """Return what an input is known by."""
+        """Return the key of a call."""
         try:
             spelled = b"key:" + spell(call.key) if type(call) is Keyed else spell(call)
             return blake2b(spelled, digest_size=16).digest()
         except Exception as error:
-            raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be pickled, so it could not be known again: "
-                                   f"{error}") from error
+            raise InvalidTypeError(f"{self._function} with a checkpoint: an input cannot be "
+                                   f"pickled, so it could not be known again: {error}") from error
 
     def has(self, key: bytes) -> bool:
-        """Say whether the call has succeeded before."""
+        """Return True if the call has succeeded before."""
         return key in self._known
 
     def value(self, key: bytes) -> Any:
-        """Return what the call returned then."""
+        """Return the stored value of a call."""
         packed = self._known[key]
         if not packed:
-            return None             # of a checkpoint that stores no values
+            return None             # the checkpoint stores no values
         try:
             return pickle.loads(packed)
         except Exception as error:
-            raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of {self._function} that cannot be read: {described(error)}; "
-                                  "clear() the function, or delete the file", self._checkpoint.path) from error
+            raise CheckpointError(f"checkpoint {self._checkpoint.path} has a value of "
+                                  f"{self._function} that cannot be read: {described(error)}; "
+                                  "clear() the function, or delete the file",
+                                  self._checkpoint.path) from error
 
     def keep(self, key: bytes, value: Any) -> None:
-        """Keep a success; when that fails the task is not touched, and the log says so."""
+        """Store a success. If that fails, the task is not affected, and the log has an error."""
         try:
-            packed = b"" if not self._checkpoint.store_values else pickle.dumps(value, protocol=4)   # the same for every Python that this library runs on
-            self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (self._function, key, packed))
+            # Protocol 4 is known to every Python that this library supports.
+            packed = b"" if not self._checkpoint.store_values else pickle.dumps(value, protocol=4)
+            self._checkpoint._execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)",
+                                      (self._function, key, packed))
         except Exception as error:
-            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s", self._function, described(error))
+            log.error("a success of %s was not kept in the checkpoint, so it will run again: %s",
+                      self._function, described(error))
 
 
-def records_of(checkpoint: Checkpoint | None, function: Any, key: Any, namespace: str | None) -> FunctionRecords | None:
-    """Return the page of a function for a submission, or None without a checkpoint."""
+def records_of(checkpoint: Checkpoint | None, function: Any, key: Any,
+               namespace: str | None) -> FunctionRecords | None:
+    """Return the records of a function for a submission, or None without a checkpoint."""
     if checkpoint is None:
         if key is not None or namespace is not None:
-            raise InvalidTypeError("key= and namespace= are for a checkpoint; give checkpoint=, too")
+            raise InvalidTypeError("key= and namespace= need a checkpoint; give checkpoint=, too")
         return None
     if key is not None and not callable(key):
         raise InvalidTypeError(f"key takes a callable, not {type(key).__name__}")
@@ -315,35 +345,37 @@ def _namespace_of(namespace: Any) -> str:
 def name_of(function: Any) -> str:
     """Return the qualified name of a function.
 
-    :raises InvalidTypeError: it has none of its own, as a lambda or a partial, so that others could be taken for it.
+    :raises InvalidTypeError: it has no name of its own, as a lambda or a partial, so that two
+        functions could be confused.
     """
     function = undecorated(function)
     function = attribute_of(function, "__wrapped__", object) or function
     name = attribute_of(function, "__qualname__", str)
     if not name or "<lambda>" in name:
-        raise InvalidTypeError(f"a checkpoint knows functions by their names, and {shown(function)} has none of its own; give the "
-                               "work a name with namespace=, or use a function that is defined with 'def'")
+        raise InvalidTypeError("a checkpoint knows functions by their names, and "
+                               f"{shown(function)} has none of its own; give the work a name with "
+                               "namespace=, or use a function that is defined with 'def'")
     return f"{attribute_of(function, '__module__', str)}.{name}"
 
 
-#: What is spelled by its repr, in which equal values of one type, and no others, look the same.
+#: Types whose values are equal if and only if their reprs are.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 def spell(value: Any) -> bytes:
-    """Spell an input, so that equal inputs are spelled equally in every process."""
+    """Return the bytes of an input; equal inputs have equal bytes in every process."""
     kind = type(value)
     if kind in _PLAIN:
         return f"{kind.__name__}:{value!r}".encode("utf-8", "surrogatepass")
     if kind is tuple or kind is list:
-        if _PLAIN.issuperset(map(type, value)):     # most arguments are
+        if _PLAIN.issuperset(map(type, value)):     # as most arguments are
             return f"{kind.__name__} of plain:{value!r}".encode("utf-8", "surrogatepass")
         return _join(kind, map(spell, value))
     if kind is dict:
         return _join(kind, sorted(spell(item) for item in value.items()))
     if kind is set or kind is frozenset:
         return _join(kind, sorted(map(spell, value)))
-    # Without the pickler's memory: with it, the same string twice is spelled differently from two equal ones.
+    # Without the memo of the pickler: with it, one string twice differs from two equal strings.
     packed = BytesIO()
     pickler = pickle.Pickler(packed, protocol=4)
     pickler.fast = True
@@ -352,5 +384,6 @@ def spell(value: Any) -> bytes:
 
 
 def _join(kind: type, parts: Any) -> bytes:
-    # With lengths, so that no part can be taken for two.
-    return kind.__name__.encode() + b"(" + b"".join(b"%d:%b" % (len(part), part) for part in parts) + b")"
+    # With lengths, so that the parts are unambiguous.
+    return kind.__name__.encode() + b"(" + b"".join(b"%d:%b" % (len(part), part)
+                                                    for part in parts) + b")"

@@ -1,4 +1,4 @@
-"""The arguments of a queue, checked where they are passed."""
+"""QueueConfig: the arguments of a queue, checked where they are passed."""
 from __future__ import annotations
 
 from .. import _checks
@@ -23,12 +23,13 @@ MODES = ("finite", "infinite")
 FAIL_POLICIES = ("continue", "fail_first")
 ON_TIMEOUT = ("complete", "cancel")
 
-ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", "rate", "burst", "initializer",
+ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", "rate", "burst",
+             "initializer",
              "initargs", "on_start", "on_complete", "on_retry", "supervisor", "pool_priority")
 
 
 class QueueConfig:
-    """What a queue was asked for."""
+    """The arguments of a queue."""
 
     def __init__(self, workers: int | None = None, size: int = 0, timeout: Seconds | None = None,
                  mode: str = "finite", fail_policy: str = "continue", on_timeout: str = "complete",
@@ -49,12 +50,14 @@ class QueueConfig:
         self.on_timeout = one_of("on_timeout", on_timeout, ON_TIMEOUT)
         self.rate = None if rate is None else _checks.rate("rate", rate)
         self.burst = count("burst", burst)
-        for name, function in (("initializer", initializer), ("on_start", on_start), ("on_complete", on_complete),
+        for name, function in (("initializer", initializer), ("on_start", on_start),
+                               ("on_complete", on_complete),
                                ("on_retry", on_retry)):
             if function is not None and not callable(function):
                 raise InvalidTypeError(f"{name} takes a callable, not {type(function).__name__}")
         if supervisor is not None and not isinstance(supervisor, TaskSupervisor):
-            raise InvalidTypeError(f"supervisor takes a TaskSupervisor, not {type(supervisor).__name__}")
+            raise InvalidTypeError("supervisor takes a TaskSupervisor, not "
+                                   f"{type(supervisor).__name__}")
         self.initializer = initializer
         self.initargs = tuple(initargs)
         self.supervisor = task_supervisor if supervisor is None else supervisor
@@ -70,11 +73,12 @@ class QueueConfig:
         return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
     def _setup(self) -> None:
-        """The settings are there: make the rest."""
+        """Make the rest of the queue from its arguments."""
         raise NotImplementedError
 
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
     if value not in values:
-        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not {shown(value)}")
+        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not "
+                                   f"{shown(value)}")
     return str(value)

@@ -30,7 +30,7 @@ __all__ = ["SyncTaskGroup", "TaskGroup"]
 
 
 class _Group(_Base[H], TaskViews):
-    """Handles in the order in which their tasks were submitted; a sequence of them."""
+    """A sequence of handles, in the order in which their tasks were submitted."""
 
     def __init__(self, group_id: Any, handles: list[H]) -> None:
         self.group_id = group_id
@@ -38,13 +38,15 @@ class _Group(_Base[H], TaskViews):
         self._began = perf_counter()
 
     def cancel(self) -> int:
-        """Cancel what has not ended; return how many tasks."""
+        """Cancel the tasks that have not ended; return their number. From any thread."""
         return cancel_many([handle.task for handle in self.handles])
 
     def _summary(self) -> RunSummary:
         ends: list[float] = [handle.task._completed for handle in self.handles]
-        # Until the last one ended, whenever that is looked at; what came from a checkpoint may be older than the group.
-        return RunSummary((handle.task for handle in self.handles), max([self._began, *ends]) - self._began)
+        # Up to the last end, whenever this is called. Results from a checkpoint may be older than
+        # the group.
+        return RunSummary((handle.task for handle in self.handles),
+                          max([self._began, *ends]) - self._began)
 
     def __len__(self) -> int:
         return len(self.handles)
@@ -60,7 +62,9 @@ class _Group(_Base[H], TaskViews):
 
 
 class SyncTaskGroup(_Group["SyncTaskHandle"]):
-    """What ``group()`` of a :class:`ThreadQueue` or a :class:`ProcessQueue` returns. From any thread.
+    """The group that ``group()`` of a :class:`ThreadQueue` or a :class:`ProcessQueue` returns.
+
+    May be used from any thread.
 
     >>> with ThreadQueue() as queue:
     ...     group = queue.group(pow, [(2, 3), (2, 4)])
@@ -69,10 +73,11 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
     """
 
     def wait(self, timeout: Seconds | None = None) -> RunSummary:
-        """Block until all have ended and return what became of them.
+        """Block until all tasks have ended and return their :class:`RunSummary`.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
-        :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+        :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
+            (default: None).
+        :raises WaitTimeoutError: (a TimeoutError) some tasks are unfinished; they go on.
         """
         deadline = deadline_of(timeout)
         for handle in reversed(self.handles):
@@ -81,11 +86,12 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
         return self._summary()
 
     def values(self, timeout: Seconds | None = None) -> tuple[Any, ...]:
-        """Block until all have ended and return what they returned, in order.
+        """Block until all tasks have ended and return their values, in order.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
+            (default: None).
         :raises ExecutionError: a task failed or was cancelled.
-        :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
+        :raises WaitTimeoutError: (a TimeoutError) some tasks are unfinished; they go on.
         """
         self.wait(timeout).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
@@ -97,7 +103,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
 
 
 class TaskGroup(_Group["TaskHandle"]):
-    """What ``group()`` of an :class:`AsyncQueue` returns.
+    """The group that ``group()`` of an :class:`AsyncQueue` returns.
 
     >>> async def main():
     ...     async with AsyncQueue() as queue:
@@ -108,14 +114,14 @@ class TaskGroup(_Group["TaskHandle"]):
     """
 
     async def wait(self) -> RunSummary:
-        """Wait until all have ended and return what became of them."""
+        """Wait until all tasks have ended and return their :class:`RunSummary`."""
         for handle in reversed(self.handles):
             if not handle.done():
                 await handle.wait()
         return self._summary()
 
     async def values(self) -> tuple[Any, ...]:
-        """Wait until all have ended and return what they returned, in order.
+        """Wait until all tasks have ended and return their values, in order.
 
         :raises ExecutionError: a task failed or was cancelled.
         """
@@ -123,6 +129,6 @@ class TaskGroup(_Group["TaskHandle"]):
         return tuple(handle.value() for handle in self.handles)
 
     def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle]:
-        """Yield the handles as their tasks end, for ``async for``. See :func:`as_completed`."""
+        """Yield the handles as their tasks end, for ``async for``."""
         completed: AsyncIterator[TaskHandle] = as_completed(self.handles, timeout)
         return completed

@@ -1,4 +1,7 @@
-"""Handles: what submitting to a queue returns. Thin views of a task, so that a hundred thousand of them cost little."""
+"""Handles: thin views of tasks, returned by the submissions of queues.
+
+A hundred thousand handles cost little.
+"""
 from __future__ import annotations
 
 from collections import deque
@@ -25,17 +28,17 @@ __all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "make_handle
 
 
 def result_of(task: Task[Any]) -> TaskResult:
-    """Return how a task of a queue ended; whoever has it has seen its error."""
+    """Return the result of a task of a queue, and mark its error as seen."""
     result = task._summary()
-    # The queue's own priority, and not the one that the pool sees. The result is new: nobody else has it yet.
+    # The priority in the queue, not that in the pool. The result is new, so no other code has it.
     object.__setattr__(result, "priority", task._spec.rank)
     return result
 
 
 class _Handle(TaskView):
-    """What both kinds of handles have in common. All methods may be called from any thread.
+    """The base of both kinds of handles. All methods may be called from any thread.
 
-    Handles of one task are equal: hooks and queues make them when they are needed.
+    Handles of one task are equal. Hooks and queues make them when needed.
     """
 
     __slots__ = ()
@@ -43,102 +46,113 @@ class _Handle(TaskView):
     def __init__(self, task: Task[Any]) -> None:
         self.task = task
 
-    # -- what it is ----------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     @property
     def task_id(self) -> str:
-        """The task's id."""
+        """The id of the task."""
         return self.task.id
 
     @property
     def name(self) -> str:
-        """The name given in the options, else the function's qualified name."""
+        """The name given in the options, else the qualified name of the function."""
         return self.task.name
 
     @property
     def priority(self) -> int:
-        """Its priority within the queue; lower runs first."""
+        """The priority within the queue; lower runs first."""
         return self.task._spec.rank
 
     @property
     def must_complete(self) -> bool:
-        """Whether a queue that gives up still finishes it."""
+        """True if the task still runs when the queue aborts."""
         return self.task.options.must_complete
 
     @property
     def group_id(self) -> Any:
-        """What it is grouped by, or None."""
+        """The value by which summaries group the result, or None."""
         return self.task.options.group_id
 
     @property
     def detached(self) -> bool:
-        """Whether summaries leave it out."""
+        """True if summaries leave the task out."""
         return self.task.options.detached
 
     @property
     def metadata(self) -> Any:
-        """The object given in the options; None by default."""
+        """The object given in the options (default: None)."""
         return self.task.metadata
 
     @property
     def created_at(self) -> float:
-        """When it was submitted, as a :func:`time.perf_counter` reading."""
+        """The time of the submission, as a :func:`time.perf_counter` reading."""
         return self.task._queued
 
     @property
     def scheduled_for(self) -> float | None:
-        """When it may start, or may start again, as a :func:`time.perf_counter` reading; None for at once."""
+        """The earliest time of the next attempt, as a :func:`time.perf_counter` reading.
+
+        None if the task need not wait.
+        """
         extra = self.task._extra
         return None if extra is None else extra.due
 
     @property
     def attempts(self) -> int:
-        """How often the function was started; 0 also for what a checkpoint has handed back."""
+        """The number of attempts that have begun; 0 also for a result from a checkpoint."""
         return self.task.attempts
 
     @property
     def status(self) -> str:
-        """pending, running, retrying, succeeded, failed or cancelled."""
+        """One of pending, running, retrying, succeeded, failed and cancelled."""
         return self.task.state
 
     def done(self) -> bool:
-        """Say whether the task has ended."""
+        """Return True if the task has ended."""
         return self.task.done()
 
     def cancelled(self) -> bool:
-        """Say whether the task was cancelled."""
+        """Return True if the task was cancelled."""
         return self.task.cancelled()
 
     def cancel(self) -> bool:
-        """Ask for the end of the task, see :meth:`Task.cancel`; False only when it has ended already."""
+        """Request the end of the task, as :meth:`Task.cancel` does.
+
+        Return False if the task had ended already.
+        """
         return self.task.cancel()
 
-    # -- what came of it -----------------------------------------------------------------------------
+    # -- what came of it ---------------------------------------------------------------------------
 
     def result(self) -> TaskResult:
-        """Return how the task ended, at once; an error is not raised.
+        """Return the :class:`TaskResult` of the task, without waiting. The error is not raised.
 
-        :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
+        :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
+            :class:`asyncio.InvalidStateError`.
         """
         if not self.task.done():
             raise self._pending()
         return result_of(self.task)
 
     def exception(self) -> BaseException | None:
-        """Return the error that the function raised; None when it did not, and for a cancelled task.
+        """Return the error of the function, without waiting.
 
-        :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
+        Return None if the task succeeded or was cancelled.
+
+        :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
+            :class:`asyncio.InvalidStateError`.
         """
         if not self.task.done():
             raise self._pending()
         return None if self.task.cancelled() else self.task.exception()
 
     def value(self) -> Any:
-        """Return what the function returned, or raise what it raised, at once.
+        """Return the value of the function, or raise its error, without waiting.
 
-        :raises RuntimeError: it has not ended. A :class:`TaskHandle` raises :class:`asyncio.InvalidStateError`.
-        :raises CancelledError: the task was cancelled: that of :mod:`concurrent.futures`, and of :mod:`asyncio` for a
-            :class:`TaskHandle`.
+        :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
+            :class:`asyncio.InvalidStateError`.
+        :raises CancelledError: the task was cancelled. The class is that of
+            :mod:`concurrent.futures`, or that of :mod:`asyncio` for a :class:`TaskHandle`.
         """
         status = self.task._status
         if status == COMPLETED:
@@ -146,10 +160,11 @@ class _Handle(TaskView):
         raise self._without_result() if status == CANCELED else self._pending()
 
     def add_done_callback(self, function: Callable[[Any], Any]) -> None:
-        """Have ``function(handle)`` called when the task has ended; before this returns if it has ended already.
+        """Have ``function(handle)`` called when the task has ended.
 
-        It is called by a thread of the supervisor, or by the one that cancelled the task; for a :class:`TaskHandle` in
-        the queue's loop. If the task has ended already, this thread calls it. What it raises is logged.
+        If the task has ended already, this call makes it. Otherwise a thread of the supervisor, or
+        the thread that cancels the task, calls the function; for a :class:`TaskHandle`, the loop of
+        the queue does. Errors of the function are logged.
         """
         raise NotImplementedError
 
@@ -175,7 +190,10 @@ class _Handle(TaskView):
 
 
 def make_handles(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
-    """Return a handle of each of many tasks: ``[kind(task) for task in tasks]``, at half the price."""
+    """Return a handle for each of many tasks.
+
+    This takes half the time of ``[kind(task) for task in tasks]``.
+    """
     handles: list[H] = list(map(kind.__new__, repeat(kind, len(tasks))))
     deque(map(_set_task, handles, tasks), 0)
     return handles
@@ -185,7 +203,7 @@ _set_task: Callable[[_Handle, Task[Any]], None] = vars(TaskView)["task"].__set__
 
 
 class SyncTaskHandle(_Handle):
-    """A task of a :class:`ThreadQueue` or a :class:`ProcessQueue`. From any thread.
+    """A task of a :class:`ThreadQueue` or a :class:`ProcessQueue`. May be used from any thread.
 
     >>> with ThreadQueue() as queue:
     ...     handle = queue.submit(pow, 2, 10)
@@ -196,10 +214,13 @@ class SyncTaskHandle(_Handle):
     __slots__ = ()
 
     def wait(self, timeout: Seconds | None = None) -> TaskResult:
-        """Block until the task has ended and return how; an error is not raised.
+        """Block until the task has ended and return its :class:`TaskResult`.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
-        :raises WaitTimeoutError: (a TimeoutError) it has not ended in time; it goes on.
+        The error of the function is not raised.
+
+        :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
+            (default: None).
+        :raises WaitTimeoutError: (a TimeoutError) the task has not ended in time; it goes on.
         """
         task = self.task
         task._wait_for_end(timeout, cancelled_raises=False)
@@ -217,7 +238,7 @@ class SyncTaskHandle(_Handle):
 
 
 class TaskHandle(_Handle):
-    """A task of an :class:`AsyncQueue`; it can be awaited by any number of coroutines, in any loop.
+    """A task of an :class:`AsyncQueue`. Any number of coroutines, in any loop, may await it.
 
     >>> async def main():
     ...     async with AsyncQueue() as queue:
@@ -231,9 +252,10 @@ class TaskHandle(_Handle):
     __slots__ = ()
 
     async def wait(self) -> TaskResult:
-        """Wait until the task has ended and return how; an error is not raised.
+        """Wait until the task has ended and return its :class:`TaskResult`.
 
-        Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
+        The error of the function is not raised. Cancelling the waiting coroutine does not cancel
+        the task, as others may wait for it.
         """
         task = self.task
         if not task.done():
@@ -261,7 +283,8 @@ class TaskHandle(_Handle):
     def _pending(self) -> Exception:
         from asyncio import InvalidStateError
 
-        return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; await the handle"))
+        return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; await the "
+                                          "handle"))
 
     def _without_result(self) -> BaseException:
         from asyncio import CancelledError
@@ -270,7 +293,7 @@ class TaskHandle(_Handle):
 
 
 class LoopCall:
-    """A done callback of a :class:`TaskHandle`: it is called in the loop of its task."""
+    """A done callback of a :class:`TaskHandle`, called in the loop of its task."""
 
     __slots__ = ("task", "callback", "mailbox", "group")
 
@@ -281,7 +304,7 @@ class LoopCall:
         self.group: WaitGroup = task._spec.lane.callbacks
 
     def __call__(self, task: Task[Any]) -> None:
-        """The task has ended: call it in the loop, or here if the loop is closed."""
+        """Make the call in the loop, or here if the loop is closed: the task has ended."""
         if not self.mailbox.post(LoopCall.make, self):
             self.make()
 

@@ -15,7 +15,10 @@ __all__ = ["Hooks", "call_after_hooks", "log_hook"]
 
 
 class Hooks:
-    """What a lane calls about the tasks of a queue: one at a time, by a pool thread, with no lock held."""
+    """The calls that a lane makes for the tasks of a queue.
+
+    A pool thread makes them one at a time, with no lock held.
+    """
 
     __slots__ = ("_queue",)
 
@@ -23,31 +26,32 @@ class Hooks:
         self._queue = queue
 
     def started(self, task: Task[Any]) -> None:
-        """An attempt begins."""
+        """Call ``on_start``: an attempt begins."""
         on_start = self._queue.on_start
         if on_start is not None:
             self._call("on_start", task, lambda: on_start(self._queue._handle(task)))
 
     def retried(self, task: Task[Any], error: BaseException) -> None:
-        """An attempt has failed, and another one follows."""
+        """Call ``on_retry``: an attempt has failed, and another one follows."""
         on_retry = self._queue.on_retry
         if on_retry is not None:
             self._call("on_retry", task, lambda: on_retry(self._queue._handle(task), error))
 
     def ended(self, task: Task[Any]) -> None:
-        """The task is final."""
+        """Call ``on_complete``: the task is final."""
         on_complete = self._queue.on_complete
         if on_complete is not None:
             self._call("on_complete", task, lambda: on_complete(result_of(task)))
 
     def _call(self, name: str, task: Task[Any], call: Callable[[], Any]) -> None:
-        # As a call of the group, so that what it submits belongs to the run; see WaitGroup.is_inside().
+        # As a call of the group, so that what it submits belongs to the run; see
+        # WaitGroup.is_inside().
         group = task._spec.lane.callbacks
         self._queue._call_hook(name, lambda: group.make(object(), call), task._spec.loop)
 
 
 def log_hook(name: str, call: Callable[[], Any]) -> None:
-    """Call a hook; what it raises is logged."""
+    """Call a hook, and log its error if it raises."""
     try:
         call()
     except BaseException:
@@ -55,8 +59,10 @@ def log_hook(name: str, call: Callable[[], Any]) -> None:
 
 
 def call_after_hooks(pool: Any, call: Callable[[], Any]) -> bool:
-    """Have a call made behind the hooks of tasks of a pool that have ended by now, and of those that have taken its place;
-    False, and no call, when none are to be called."""
+    """Make a call after the pending hooks of tasks that have ended in a pool or its replacements.
+
+    Return False, and do not make it, if no hook is pending.
+    """
     while pool is not None:
         if pool.tell_behind(call):
             return True

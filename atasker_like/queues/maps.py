@@ -1,4 +1,6 @@
-"""A queue for one call: amap, tmap, pmap; and what scripts written with queues need beside: iter_completed, run."""
+"""Functions for scripts: amap, tmap and pmap, which make a queue for one call.
+
+And iter_completed and run."""
 from __future__ import annotations
 
 from ..engine.blocking import deadline_of, remaining
@@ -24,9 +26,13 @@ __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
 
 def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide keywords into those of a queue and those of its tasks; ``timeout`` is the time of all."""
+    """Divide keywords into those of a queue and those of its tasks.
+
+    ``timeout`` is that of the queue.
+    """
     if "mode" in options:
-        raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the last item")
+        raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the "
+                               "last item")
     queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
     return queue, options
 
@@ -41,13 +47,15 @@ def _values(summary: RunSummary, handles: list[Any]) -> tuple[Any, ...]:
 
 
 def _timeout_error(queue: Any) -> ExecutionError:
-    return ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been submitted; those that had been "
-                          "have succeeded, or are cancelled", ())
+    return ExecutionError(f"the time of {queue.timeout:g} s was over before all calls had been "
+                          "submitted; those that had been have succeeded, or are cancelled", ())
 
 
-def _call_at(supervisor: TaskSupervisor, deadline: float, call: Callable[[], None]) -> Callable[[], None]:
-    """Have a pool thread make a call at a point of the monotonic clock; return what takes that back, unless it is under
-    way.
+def _call_at(supervisor: TaskSupervisor, deadline: float,
+             call: Callable[[], None]) -> Callable[[], None]:
+    """Have a pool thread make a call at a point of the monotonic clock.
+
+    Return a function that withdraws the call, unless it has begun.
 
     :raises SupervisorStoppedError: the supervisor has been stopped.
     """
@@ -63,19 +71,21 @@ def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any],
          options: dict[str, Any]) -> tuple[Any, ...]:
     arguments, options = _split_options(options)
     queue = kind(**arguments)
-    deadline = deadline_of(queue.timeout)       # of submitting, too: a bounded queue runs meanwhile
+    # For submitting, too: a bounded queue runs meanwhile.
+    deadline = deadline_of(queue.timeout)
     cancel_accepted = None
     try:
         resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
         opts = merge(options.pop("opts", None), options, queue._option_owner())
         if queue.size:
-            queue.start()           # it takes more only when it runs
+            queue.start()           # there is room only if it runs
             if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
                 cancel_accepted = _call_at(queue.supervisor, deadline, queue._on_timeout)
         try:
             handles = queue.map(fn, items, opts=opts, **resumed)
         except ClosedError:
-            if not queue.closed:        # a failure, or the end of the time, came before all were submitted: that is to be told
+            # A failure or the timeout came before all calls were submitted: raise that.
+            if not queue.closed:
                 queue.run(remaining(deadline)).raise_for_errors(include_cancelled=True)
                 if remaining(deadline) == 0:
                     raise _timeout_error(queue) from None
@@ -94,14 +104,18 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
          ) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
 
-    :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one argument.
-    :param progress: show how far it is: a bar on a terminal, lines elsewhere.
-    :param timeout: seconds for all of them, submitting included; when they are over the rest is cancelled.
+    :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other item
+        is the one argument.
+    :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
+    :param timeout: seconds for all calls together, submitting included. Then the rest is cancelled
+        (default: None, no limit).
 
-    All other parameters of a :class:`ThreadQueue`, of :class:`TaskOptions`, and ``checkpoint``, ``key``, ``namespace`` and ``keep_items``, see
-    :meth:`ThreadQueue.map`, may be given as well.
+    All other parameters of a :class:`ThreadQueue` and of :class:`TaskOptions` are taken, too. So
+    are ``checkpoint``, ``key``, ``namespace`` and ``keep_items``, see :meth:`ThreadQueue.map`. May
+    be called from any thread.
 
-    :raises ExecutionError: a call failed or was cancelled; its ``results`` are those that did not succeed.
+    :raises ExecutionError: a call failed or was cancelled; its ``results`` are those of the calls
+        that did not succeed.
 
     >>> tmap(pow, [(2, 3), (2, 4)], workers=2)
     (8, 16)
@@ -111,7 +125,9 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
 
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
          ) -> tuple[Any, ...]:
-    """Call a function for each item in pool processes and return the values, in order. See :func:`tmap`.
+    """Call a function for each item in pool processes and return the values, in order.
+
+    See :func:`tmap`.
 
     >>> pmap(abs, [-1, 2])
     (1, 2)
@@ -119,9 +135,12 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     return _map_in_queue(ProcessQueue, fn, items, progress, options)
 
 
-async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *, progress: bool = False, **options: Any
+async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
+               progress: bool = False, **options: Any
                ) -> tuple[Any, ...]:
-    """Call a coroutine function for each item in the running loop and return the values, in order. See :func:`tmap`.
+    """Call a coroutine function for each item in the running loop and return the values, in order.
+
+    See :func:`tmap`.
 
     :param items: an iterable or an async iterable.
 
@@ -145,9 +164,10 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     return _values(summary, handles)
 
 
-async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items: Any, deadline: float | None,
+async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items: Any,
+                                deadline: float | None,
                 options: dict[str, Any]) -> list[TaskHandle]:
-    """Submit calls to a queue that runs meanwhile, as some have to wait: for room, or for the next item."""
+    """Submit calls to a queue that runs meanwhile, as some wait for room or for the next item."""
     import asyncio
 
     resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
@@ -166,7 +186,7 @@ async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items
     except ClosedError:
         if queue.closed:
             raise
-        # A failure came before all were submitted: that is to be told.
+        # A failure came before all calls were submitted: raise that.
         (await queue.run(remaining(deadline))).raise_for_errors(include_cancelled=True)
         raise
     finally:
@@ -176,10 +196,11 @@ async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items
 
 
 def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:
-    """Yield handles as their tasks end, blocking meanwhile: :func:`as_completed` under the name that queues know.
+    """Yield handles as their tasks end, and block in between: another name of :func:`as_completed`.
 
     :param handles: any iterable of handles, groups and tasks.
-    :param timeout: seconds for all of them together; None waits for ever, 0 yields what has ended.
+    :param timeout: seconds for all of them together; None waits without limit, 0 yields those that
+        have ended (default: None).
     :raises WaitTimeoutError: (a TimeoutError) some are unfinished; they go on.
 
     >>> with ThreadQueue() as queue:
@@ -191,9 +212,11 @@ def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> It
 
 
 def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Run a coroutine in a loop of its own and return its value: :func:`asyncio.run`, without importing asyncio before.
+    """Run a coroutine in a new event loop and return its value, as :func:`asyncio.run` does.
 
-    :param debug: run the loop in debug mode; None leaves that to the interpreter.
+    asyncio need not be imported before.
+
+    :param debug: run the loop in debug mode; None leaves that to the interpreter (default: None).
 
     >>> import asyncio
     >>> run(asyncio.sleep(0, 'slept'))

@@ -2,8 +2,8 @@
 
 ::
 
-    def steps(self):                                drive(steps)        the wait blocks, and yields True
-        ended = yield self._await_task(task, deadline)
+    def steps(self):                                drive(steps)        the wait blocks, and yields
+        True ended = yield self._await_task(task, deadline)
         ...                                         co_drive(steps)     the wait yields an awaitable
 
 A generator yields what its waits return and is sent the outcome. The waits of a

@@ -1,4 +1,4 @@
-"""How calls become tasks of a queue: submit, map, group, and the decorator."""
+"""Submitter: how calls become tasks of a queue, by submit, map, group and the decorator."""
 from __future__ import annotations
 
 import sys
@@ -46,7 +46,7 @@ _KEPT = 256
 
 
 class Submitter(QueueConfig):
-    """The part of a queue that accepts calls. The ledger is of the class that builds on it."""
+    """The part of a queue that accepts calls. A subclass owns the ledger."""
 
     tt: TaskType
     _handle: Any
@@ -73,26 +73,34 @@ class Submitter(QueueConfig):
 
     def _reset(self, started: bool) -> None:
         self._specs: dict[Any, tuple[TaskSpec, Any, TaskOptions]] = {}        # see _spec()
-        self._some_detached = False     # of its tasks, from the first one on
-        self._pool: Any = None        # that they are in, or the first of those that have followed each other
+        self._some_detached = False     # one of its tasks is, or was
+        # The pool of its tasks; the first one, if pools have replaced each other.
+        self._pool: Any = None
         self._groups = count(1)
-        self._restored = count(1)       # tasks that a checkpoint has handed back
+        self._restored = count(1)       # numbers of tasks restored from checkpoints
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                **options: Any) -> Any:
-        """Submit one call and return its handle.
+        """Submit one call and return its handle. May be called from any thread.
 
-        :param args: positional arguments of the call. Keywords are options; use :func:`functools.partial` for the
-            function's own. A keyword that could be either is refused.
+        :param args: positional arguments of the call. Keywords are options; use
+            :func:`functools.partial` for those of the function. A keyword that could be either is
+            refused.
         :param opts: :class:`TaskOptions`; options that are given as keywords win.
-        :raises ClosedError: (a RuntimeError) the queue takes no more tasks; the function will not run.
-        :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run here.
+        :raises ClosedError: (a RuntimeError) the queue accepts no more tasks; the function does not
+            run.
+        :raises InvalidTypeError: (a TypeError) an unknown option, or a function that cannot run
+            here.
 
-        May be called from any thread.
+        >>> with ThreadQueue() as queue:
+        ...     handle = queue.submit(divmod, 17, 5, name='division')
+        >>> handle.name, handle.value()
+        ('division', (3, 2))
         """
         if options:
             opts = merge(opts, options, self._option_owner())
-            check_names(fn, open_parameters(fn, len(args)), options, "give the option as opts=TaskOptions({0}=...), and the parameter with "
+            check_names(fn, open_parameters(fn, len(args)), options,
+                        "give the option as opts=TaskOptions({0}=...), and the parameter with "
                                                 "functools.partial(function, {0}=...)")
         return self._submit_call(fn, opts, args, None)
 
@@ -101,14 +109,25 @@ class Submitter(QueueConfig):
             namespace: str | None = None, keep_items: bool = True, **options: Any) -> list[Any]:
         """Submit a call for each item and return the handles, in order.
 
-        :param items: a tuple is unpacked as positional arguments, a mapping as keywords, anything else is the one
-            argument.
-        :param checkpoint: a :class:`Checkpoint`: what already succeeded is not submitted again, its value is handed back.
-        :param key: called with each item; returns what the checkpoint knows the item by, instead of the whole input.
-        :param namespace: what the checkpoint knows the function by, instead of its name.
-        :param keep_items: show the item of a call that fails in its result, in a bounded text.
+        May be called from any thread.
 
-        The rest as :meth:`submit`.
+        :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other
+            item is the one argument.
+        :param checkpoint: a :class:`Checkpoint`. Calls that have succeeded before are not submitted
+            again; their handles have the stored values.
+        :param key: called with each item; returns the key that the checkpoint uses instead of the
+            whole input.
+        :param namespace: the name that the checkpoint uses instead of the function's.
+        :param keep_items: show the item of a failed call in its result, in a bounded text (default:
+            True).
+        :raises ClosedError: as :meth:`submit`. Then no call is left in the queue.
+
+        The other arguments and errors are those of :meth:`submit`.
+
+        >>> with ThreadQueue() as queue:
+        ...     handles = queue.map(pow, [(2, 3), {'base': 2, 'exp': 4}])
+        >>> [handle.value() for handle in handles]
+        [8, 16]
         """
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
@@ -121,12 +140,21 @@ class Submitter(QueueConfig):
               keep_items: bool = True, **options: Any) -> Any:
         """Submit calls that belong together and return them as a group.
 
-        :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function, *args)``.
-        :param group_id: what results are grouped by; ``group-1``, ``group-2``... unless told.
-        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, ``namespace`` and
-            ``keep_items``.
+        May be called from any thread.
 
-        The rest as :meth:`submit`.
+        :param tasks: a function, with ``items`` as for :meth:`map`; or an iterable of ``(function,
+            *args)``.
+        :param group_id: a hashable value by which summaries group results (default: ``group-1``,
+            ``group-2``, ...).
+        :param checkpoint: as for :meth:`map`; so are ``key``, which needs ``items``, ``namespace``
+            and ``keep_items``.
+
+        The other arguments and errors are those of :meth:`submit`.
+
+        >>> with ThreadQueue() as queue:
+        ...     group = queue.group([(abs, -1), (len, 'ab')])
+        >>> group.group_id, group.values()
+        ('group-1', (1, 2))
         """
         self._check_open()
         merged = merge(opts, options, self._option_owner())
@@ -135,15 +163,17 @@ class Submitter(QueueConfig):
         if group_id is None:
             group_id = f"group-{next(self._groups)}"
         merged = merged.replace(group_id=group_id)
-        calls: list[Any] = []         # functions, and for each the calls that are submitted together
+        # The functions, with their specs and calls.
+        calls: list[Any] = []
         if items is not None:
-            calls.append((tasks, self._spec(tasks, merged, {}, keep_items), iter_calls(items, "group", key)))
+            calls.append((tasks, self._spec(tasks, merged, {}, keep_items),
+                          iter_calls(items, "group", key)))
         elif key is not None:
             raise InvalidTypeError("key= is called with each item of a group, and needs items=")
         for position, call in enumerate(() if items is not None else _checked_group(tasks)):
             if not isinstance(call, tuple) or not call or not callable(call[0]):
-                raise InvalidTypeError(f"group takes a function and items, or an iterable of (function, *args); item "
-                                       f"{position} is {shown(call)}")
+                raise InvalidTypeError("group takes a function and items, or an iterable of "
+                                       f"(function, *args); item {position} is {shown(call)}")
             calls.append((call[0], self._spec(call[0], merged, {}, keep_items), [[call[1:]]]))
         handles: list[Any] = []
         pages: dict[Any, FunctionRecords | None] = {}
@@ -159,15 +189,17 @@ class Submitter(QueueConfig):
             raise
 
     @overload
-    def task(self, opts: TaskOptions | None = None, **options: Any) -> Callable[[Callable[..., Any]], QueueTask]: ...
+    def task(self, opts: TaskOptions | None = None,
+             **options: Any) -> Callable[[Callable[..., Any]], QueueTask]: ...
 
     @overload
     def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask: ...
 
     def task(self, opts: Any = None, **options: Any) -> Any:
-        """Decorate a function, so that calling it submits and returns a handle; with or without parentheses.
+        """Decorate a function, so that calling it submits and returns a handle.
 
-        Option names among the keywords of a call override for that call. See :class:`QueueTask`.
+        The decorator works with or without parentheses. Option names among the keywords of a call
+        override for that call. See :class:`QueueTask`.
 
         >>> queue = ThreadQueue()
         >>> @queue.task(priority=1)
@@ -189,35 +221,39 @@ class Submitter(QueueConfig):
         return f"{self._label()}'s task"
 
     def _check_open(self) -> None:
-        # What done callbacks and hooks submit while the queue is shut down belongs to it, as they do.
-        if self._closing and (self._discarding or self._closed or not self._callbacks.is_inside()):
-            raise ClosedError(f"this {type(self).__name__} is closed and takes no more tasks; reset() opens it again")
-        if self._aborting:
-            raise self._refused()
+        # Done callbacks and hooks may submit while the queue is shut down, as shutdown() waits for
+        # them.
+        closed = self._closing and (self._discarding or self._closed
+                                    or not self._callbacks.is_inside())
+        if closed or self._aborting:
+            raise self._refused(closed)
 
-    def _refused(self) -> ClosedError:
-        """Return the error for a submission that an abort or a cancellation refuses."""
+    def _refused(self, closed: bool = False) -> ClosedError:
+        """Return the error for a submission that the queue refuses."""
         name = type(self).__name__
-        if self._discarding:
-            return ClosedError(f"this {name} is closed and takes no more tasks; reset() opens it again")
+        if closed or self._discarding:
+            return ClosedError(f"this {name} is closed and takes no more tasks; reset() opens it "
+                               "again")
         if self._aborting:
-            return ClosedError(f"this {name} is giving up, after a failure with fail_policy='fail_first' or at the end "
-                               "of its time, and takes no more tasks until its run has ended")
-        return ClosedError(f"this {name} is giving up what was being submitted at a failure with "
-                           "fail_policy='fail_first', or at the end of its time")
+            return ClosedError(f"this {name} has aborted, after a failure with "
+                               "fail_policy='fail_first' or at the timeout of its run, and accepts "
+                               "no more tasks until its run has ended")
+        return ClosedError(f"this {name} has aborted during the submission, after a failure with "
+                           "fail_policy='fail_first' or at the timeout of its run; submit again")
 
     def _check(self, function: Any) -> Any:
-        """Return the function, if tasks of it can run here.
+        """Return the function below its decorators, if tasks of it can run here.
 
         :raises InvalidTypeError: (a TypeError) they cannot.
         """
         function = undecorated(function)
         if not callable(function):
             if isinstance(function, Coroutine):
-                function.close()        # it will never run, which Python would warn of
-                raise InvalidTypeError(f"{self._label()} takes a function and its arguments, not a coroutine: submit "
-                                       "the function without calling it")
-            raise InvalidTypeError(f"{self._label()} takes a function, not {type(function).__name__}")
+                function.close()        # else Python warns that it was never awaited
+                raise InvalidTypeError(f"{self._label()} takes a function and its arguments, not a "
+                                       "coroutine: submit the function without calling it")
+            raise InvalidTypeError(f"{self._label()} takes a function, not "
+                                   f"{type(function).__name__}")
         runs_when_called(function)
         self._check_kind(function, is_coroutine_function(function))
         return function
@@ -227,14 +263,18 @@ class Submitter(QueueConfig):
 
     def _spec(self, function: Any, options: TaskOptions | None, changes: Mapping[str, Any],
               keeps_items: bool = False) -> TaskSpec:
-        """Return what the calls of a function with some options have in common: the same each time, as long as both
-        are the same objects."""
+        """Return the spec of a function with some options.
+
+        It is the same object each time, as long as function and options are the same objects.
+        """
         if changes:
-            spec = self._make_spec(self._check(function), merge(options, changes, self._option_owner()))
+            spec = self._make_spec(self._check(function),
+                                   merge(options, changes, self._option_owner()))
             spec.keeps_items = keeps_items
             return spec
         chosen = PLAIN if options is None else options
-        # By their ids, as functions need not be hashable; the entry keeps both alive, so that the ids stay theirs.
+        # By their ids, as functions need not be hashable. The entry keeps both objects alive, so
+        # that no others get these ids.
         key = id(function), id(chosen), keeps_items
         kept = self._specs.get(key)
         if kept is None or not self._is_current(kept[0]):
@@ -248,71 +288,77 @@ class Submitter(QueueConfig):
     def _is_current(self, spec: TaskSpec) -> bool:
         return True
 
-    def _make_spec(self, function: Callable[..., Any], options: TaskOptions, loop: Any = None) -> TaskSpec:
+    def _make_spec(self, function: Callable[..., Any], options: TaskOptions,
+                   loop: Any = None) -> TaskSpec:
         rank = DEFAULT_PRIORITY if options.priority is None else options.priority
         self._some_detached = self._some_detached or options.detached
         target = self._add_initializer(function)
         if self._policy == "fail_first":
             target = self._add_failure_report(target)
         options = options.replace(priority=self.pool_priority)
-        spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane, rank=rank,
+        spec = self.supervisor.make_spec(target, self.tt, options, loop=loop, lane=self._lane,
+                                         rank=rank,
                                          hooks=self._hooks)
         if self.tt == TT_MP and isinstance(target, InitializedCall):
-            # Pickled once and kept by the processes, as plain functions are: it does not change.
+            # Pickled once, and kept by the processes as plain functions are.
             from ..pools.process.child import pickle_target
 
             try:
                 spec.blob = pickle_target(target)
             except Exception:
-                pass            # each of its tasks fails with the reason
+                pass            # each of its tasks fails with the cause
         return spec
 
     def _add_initializer(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Put the initializer in front of a function, if there is one."""
+        """Return the function with the initializer, if there is one, called before it."""
         if self.initializer is None or self._initializer_state is None:
             return function
         return InitializedCall(function, self.initializer, self.initargs, self._initializer_state)
 
     def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Have a function tell of its failure at once."""
+        """Return the function, reporting its failure before its task ends."""
         return report_errors(function, self._function_raised)
 
-    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]], page: FunctionRecords | None,
+    def _submit_all(self, spec: TaskSpec, chunks: Iterable[list[Call]],
+                    page: FunctionRecords | None,
                     aborts: int | None = None, base: int = 0) -> list[Any]:
         accepted: list[Task[Any]] = []
         if aborts is None:
             aborts = self._aborts
         try:
             for chunk in chunks:
-                # Who waits for room does so for one task, when all before it are in the ledger: a failure among them, and
-                # who cancels them, must find them.
+                # A submission waits for room for one task at a time, when all tasks before it are
+                # in the ledger, where an abort finds them.
                 waits = self.on_full == "block" and len(chunk) > 1 and _may_block(spec)
                 for calls in ([call] for call in chunk) if waits else (chunk,):
                     self._submit_together(spec, calls, page, accepted, aborts, base)
-            # Not before: meanwhile the garbage collector would go through them again and again.
+            # Not earlier: the garbage collector would visit the handles again and again meanwhile.
             return make_handles(accepted, self._handle)
         except BaseException:
-            # All or none: nobody has the handles of those that were accepted.
+            # All or none: the caller gets no handles of the accepted ones.
             cancel_many(accepted)
             raise
 
-    # In both of these all of it is in one try, from its first line to its last: an interrupt can come at any of them.
+    # Both of the following methods are one try statement, as an interrupt may come at any line.
 
     def _submit_together(self, spec: TaskSpec, calls: list[Call], page: FunctionRecords | None,
                          accepted: list[Task[Any]], aborts: int, base: int = 0) -> None:
-        """Submit calls of one function together, and append their tasks to those that have been accepted; for ``halts`` see
-        _check_accepting()."""
+        """Submit calls of one function together, and append their tasks to the accepted ones.
+
+        :param aborts: see :meth:`_check_accepting`.
+        """
         submissions, entry = self._submissions, Batch(aborts)
-        tasks: list[Task[Any]] = []       # that are being submitted
+        tasks: list[Task[Any]] = []         # under submission
         try:
             submissions.calls[entry] = get_ident()
             self._check_accepting(spec, aborts)
             entered = tasks
-            first = base + len(accepted)        # the index of the first of them
+            first = base + len(accepted)        # the index of the first task
             watched = self._policy == "fail_first"
             if page is None and not watched and dict not in map(type, calls):
-                # One call of C, so that no interrupt comes between having the tasks run and knowing them.
-                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,), (first,))))
+                # One C call, so that no interrupt comes between starting the tasks and having them.
+                tasks.extend(chain.from_iterable(map(spec.pool.start_many, (spec,), (calls,),
+                                                     (first,))))
             else:
                 tasks += _make_tasks(spec, _without_known_by(calls))
                 if page is not None:
@@ -329,9 +375,10 @@ class Submitter(QueueConfig):
             self._undo_submission(submissions, entry, tasks)
             raise
 
-    def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None, args: tuple[Any, ...],
+    def _submit_call(self, function: Callable[..., Any], options: TaskOptions | None,
+                     args: tuple[Any, ...],
                      keywords: dict[str, Any] | None) -> Any:
-        """Submit one call, with keywords of the function's own, and return its handle."""
+        """Submit one call, with keywords of the function, and return its handle."""
         self._check_open()
         spec = self._spec(function, options, {})
         tasks: tuple[Task[Any]] = (Task(spec, args, keywords, copy_context()),)
@@ -352,17 +399,22 @@ class Submitter(QueueConfig):
             self._undo_submission(submissions, tasks, tasks)
             raise
 
-    def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions, args: tuple[Any, ...],
+    def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
+                      args: tuple[Any, ...],
                       keywords: dict[str, Any] | None) -> Any:
-        """Submit one call in a coroutine that waits for room. An AsyncQueue can."""
-        raise InvalidTypeError(f"{self._label()} has no coroutines that wait for room: a thread that submits to a full one "
-                               "blocks until there is room")
+        """Submit one call in a coroutine that waits for room. Only an AsyncQueue can."""
+        raise InvalidTypeError(f"{self._label()} has no coroutines that wait for room: a thread "
+                               "that submits to a full one blocks until there is room")
 
     def _check_accepting(self, spec: TaskSpec, aborts: int | None = None) -> None:
-        """Tasks are about to be submitted: whoever closes the queue waits until they have been, or finds it closed here.
+        """Check that tasks may be submitted, when the submission has been noted as under way.
 
-        :param halts: how often the queue had given up when the first of those was submitted that belong together.
-        :raises ClosedError: it is closed, or was since the function was looked at, or has given up since.
+        A thread that closes the queue waits until the submission has ended, or it finds the queue
+        closed here.
+
+        :param aborts: how often the queue had aborted when the first call of the batch was
+            submitted.
+        :raises ClosedError: the queue is closed, was reset, or has aborted since.
         """
         self._check_open()
         if spec.lane is not self._lane:
@@ -370,67 +422,82 @@ class Submitter(QueueConfig):
         if aborts is not None and aborts != self._aborts:
             raise self._refused()
 
-    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]], page: FunctionRecords
+    def _resume(self, spec: TaskSpec, calls: list[Call], tasks: list[Task[Any]],
+                page: FunctionRecords
                 ) -> tuple[list[Task[Any]], list[Task[Any]]]:
-        """Return the tasks of some calls, ended ones where a checkpoint knows them; and those that are to be submitted."""
+        """Return the tasks of some calls, and those of them that are to be submitted.
+
+        Calls that a checkpoint knows get tasks that have ended.
+        """
         keys = [page.key(call) for call in calls]
-        # First what is known: a value that cannot be read is an error before anything has been submitted.
-        tasks = [_restored_task(spec, f"{next(self._restored):08x}{self._key}", page.value(key)) if page.has(key) else task
+        # Restored first, so that an unreadable value is an error before anything is submitted.
+        tasks = [_restored_task(spec, f"{next(self._restored):08x}{self._key}", page.value(key))
+                 if page.has(key) else task
                  for key, task in zip(keys, tasks)]
         missing = [task for task in tasks if not task.done()]
         for key, task in zip(keys, tasks):
             if not task.done():
-                task._more().callbacks = [_SaveOnSuccess(page, key)]       # nobody else knows it, so no lock is needed
+                # No other thread has the task yet, so no lock is needed.
+                task._more().callbacks = [_SaveOnSuccess(page, key)]
                 self._callbacks.add_submitting(task)
         return tasks, missing
 
-    def _record_accepted(self, tasks: Sequence[Task[Any]], watched: bool, aborts: int | None = None) -> None:
-        """Note tasks that have just been accepted, or come from a checkpoint; for ``halts`` see _check_accepting()."""
+    def _record_accepted(self, tasks: Sequence[Task[Any]], watched: bool,
+                         aborts: int | None = None) -> None:
+        """Append tasks that were just accepted, or restored from a checkpoint, to the ledger.
+
+        :param aborts: see :meth:`_check_accepting`.
+        """
         self._tasks += tasks
         if self._pool is None and tasks:
             self._pool = tasks[0]._spec.pool
         if self._policy == "fail_first" and not watched:
-            self._watch_failures(tasks)         # a run has begun meanwhile, and may have come too early to find them
-        if self._aborting or self._discarding or self._closed or aborts is not None and aborts != self._aborts:
-            # They came in while the queue gave up. They are accepted, so they end: as the others do.
+            # A run with another policy has begun meanwhile, and may not have seen these tasks.
+            self._watch_failures(tasks)
+        if (self._aborting or self._discarding or self._closed
+                or aborts is not None and aborts != self._aborts):
+            # They were accepted while the queue aborted, and end as its other tasks do.
             spare = not (self._discarding or self._closed)
             cancel_many([task for task in tasks if not (spare and task.options.must_complete)])
 
-    def _undo_submission(self, submissions: WaitGroup, entry: Any, tasks: Sequence[Task[Any]]) -> None:
-        """A submission is about to raise, refused or interrupted anywhere: undo it.
+    def _undo_submission(self, submissions: WaitGroup, entry: Any,
+                         tasks: Sequence[Task[Any]]) -> None:
+        """Undo a submission that is about to raise, as it was refused or interrupted.
 
-        :raises QueueFullError: that is the reason; in the words of a queue.
+        :raises QueueFullError: if that is the reason; its message names the queue.
         """
         try:
             accepted, others = _cancel_accepted(tasks)
             # No comprehension: see _without_known_by().
             begun = list(filter(Task._has_started, accepted))
             if begun:
-                # Too late: they are counted, and waited for.
+                # They run already, so they are counted and waited for.
                 known = set(self._tasks)
                 self._tasks += filterfalse(known.__contains__, begun)
             for task in others:
-                call_callbacks(task)            # nobody else will
+                call_callbacks(task)            # its pool will not, as it never had the task
         finally:
             self._callbacks.submitted(tasks)
             submissions.done(entry)
         if isinstance(sys.exc_info()[1], QueueFullError) and not self._lane.has_room():
-            raise QueueFullError(f"this {type(self).__name__} is full: {self.size} tasks wait in it already (size={self.size}). "
-                                 "Let it run while you submit, and use asubmit() or amap() of the queue, which wait for room"
+            raise QueueFullError(f"this {type(self).__name__} is full: {self.size} tasks wait in "
+                                 f"it already (size={self.size}). Let it run while you submit, and "
+                                 "use asubmit() or amap() of the queue, which wait for room"
                                  ) from None
 
 
 class Batch:
-    """Names a submission of calls that are accepted all or none, while it is under way."""
+    """Stands for a submission under way, of calls that are accepted all or none."""
 
     __slots__ = ("aborts",)
 
     def __init__(self, aborts: int) -> None:
-        self.aborts = aborts        # how often the queue had aborted when the first of them was submitted
+        # How often the queue had aborted when the first of the calls was submitted.
+        self.aborts = aborts
 
 
 class _SaveOnSuccess:
-    """A done callback that keeps a success in a checkpoint."""
+    """A done callback that stores a success in a checkpoint."""
 
     __slots__ = ("_page", "_key")
 
@@ -444,18 +511,20 @@ class _SaveOnSuccess:
 
 
 def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
-    """Make a task that has succeeded without ever having been submitted."""
+    """Make a task that has succeeded without having been submitted."""
     task: Task[Any] = Task(spec, (), None, None)
     task._more().task_id = task_id
-    # Nobody else knows it, so no lock is needed.
+    # No other thread has it yet, so no lock is needed.
     task._advance(COMPLETED, perf_counter(), value)
     return task
 
 
 def _checked_group(tasks: Any) -> Iterable[Any]:
     if callable(tasks) or isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
-        raise InvalidTypeError("group takes a function and items, or an iterable of (function, *args)"
-                               + ("; the items are missing" if callable(tasks) else f", not {type(tasks).__name__}"))
+        raise InvalidTypeError("group takes a function and items, or an iterable of (function, "
+                               "*args)"
+                               + ("; the items are missing" if callable(tasks)
+                                  else f", not {type(tasks).__name__}"))
     several: Iterable[Any] = tasks
     return several
 
@@ -467,23 +536,28 @@ def _without_known_by(calls: list[Call]) -> list[Any]:
 
 
 def _make_tasks(spec: TaskSpec, calls: list[Call]) -> list[Task[Any]]:
-    """Make tasks of calls, which are still to be submitted."""
+    """Make the tasks of calls. They are not submitted yet."""
     context = copy_context()        # each attempt has a copy of its own
-    return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context) for call in calls]
+    return [Task(spec, (), call, context) if type(call) is dict else Task(spec, call, None, context)
+            for call in calls]
 
 
 def _may_block(spec: TaskSpec) -> bool:
-    """Say whether who submits calls of a function may have to wait for room, in the lane or in the pool."""
-    return spec.lane.size is not None or spec.pool.admission.most != maxsize       # type: ignore[attr-defined]
+    """Return True if a submission may have to wait for room, in the lane or in the pool."""
+    pool: Any = spec.pool
+    return spec.lane.size is not None or pool.admission.most != maxsize
 
 
 def _cancel_accepted(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
-    """Their submission is about to raise: cancel those that have been accepted, from the last to the first. Return them,
-    and those that have not been, in order."""
+    """Cancel those of some tasks that have been accepted, from the last to the first.
+
+    Return them, and the others, both in order.
+    """
     accepted: list[Task[Any]] = []
     others: list[Task[Any]] = []
     for task in tasks:
         live = task._spec.pool.registry.live            # type: ignore[attr-defined]
-        (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task else others).append(task)
+        (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task
+         else others).append(task)
     cancel_many(accepted)
     return accepted, others

@@ -39,30 +39,40 @@ class _BlockingQueue(TaskQueue):
         def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                    **options: Any) -> SyncTaskHandle: ...
 
-        def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
+        def map(self, fn: Callable[..., Any], items: Iterable[Any], *,
+                opts: TaskOptions | None = None,
                 checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
                 namespace: str | None = None, **options: Any) -> list[SyncTaskHandle]: ...
 
         def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
                   opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-                  key: Callable[[Any], Any] | None = None, namespace: str | None = None, **options: Any) -> SyncTaskGroup: ...
+                  key: Callable[[Any], Any] | None = None, namespace: str | None = None,
+                  **options: Any) -> SyncTaskGroup: ...
 
-    def run(self, timeout: Seconds | None = None, strict: bool = False, fail_policy: str | None = None,
+    def run(self, timeout: Seconds | None = None, strict: bool = False,
+            fail_policy: str | None = None,
             progress: bool = False) -> RunSummary:
-        """Run what was submitted, and what is submitted meanwhile, and return the summary when all of it has ended.
+        """Run all tasks until they have ended, and return the summary.
 
-        In infinite mode it goes on until the queue is shut down. A pool thread that calls it lends its place.
+        That includes tasks that are submitted meanwhile. In infinite mode, a run goes on until the
+        queue is shut down. A pool thread that calls it lends its slot. One thread at a time may
+        call it.
 
-        :param timeout: seconds; the queue's own unless told. When they are over the rest is cancelled, by ``on_timeout``,
-            and functions that still run in threads are given up: their tasks count as cancelled.
-        :param strict: raise if a task failed.
-        :param fail_policy: for this run, instead of the queue's.
-        :param progress: show how far it is: a bar on a terminal, lines elsewhere.
+        :param timeout: seconds, or a ``timedelta`` (default: that of the queue). Then the rest is
+            cancelled, by ``on_timeout``, and functions that still run in threads are abandoned:
+            their tasks count as cancelled.
+        :param strict: raise if a task failed (default: False).
+        :param fail_policy: the policy for this run (default: that of the queue).
+        :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
         :raises ExecutionError: with ``strict``: a task failed.
-        :raises ClosedError: the queue was shut down before.
-        :raises QueueStateError: a run is under way, or a task of the queue calls it.
+        :raises ClosedError: (a RuntimeError) the queue was shut down before.
+        :raises QueueStateError: (a RuntimeError) a run is under way, or a task of the queue calls
+            this.
 
-        Called by one thread at a time.
+        >>> queue = ThreadQueue(workers=2)
+        >>> handles = queue.map(len, ['a', 'bc'])
+        >>> queue.run().values
+        (1, 2)
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
@@ -76,7 +86,7 @@ class _BlockingQueue(TaskQueue):
                 summary = drive(self._run_steps(deadline, began))
             finally:
                 self._end_run(run)
-        except BaseException:           # interrupted, perhaps just then
+        except BaseException:           # interrupted, perhaps in the line before
             self._end_run(run)
             raise
         if strict:
@@ -105,9 +115,14 @@ class _BlockingQueue(TaskQueue):
         return False
 
     def start(self: Q) -> Q:
-        """Run tasks as they come, from now on until the queue is shut down; return the queue. From any thread.
+        """Run tasks as they come, until the queue is shut down; return the queue. From any thread.
 
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
+
+        >>> queue = ThreadQueue().start()
+        >>> queue.submit(abs, -1).wait().value
+        1
+        >>> queue.shutdown()
         """
         with self._lock:
             self._check_open()
@@ -116,11 +131,15 @@ class _BlockingQueue(TaskQueue):
         return self
 
     def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
-        """Block until all tasks have ended, those too that come meanwhile; start the queue if needed. From any thread.
+        """Block until all tasks have ended, those that come meanwhile included. From any thread.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
-        :param progress: show how far it is: a bar on a terminal, lines elsewhere.
-        :raises WaitTimeoutError: (a TimeoutError) some are unfinished, or their hooks; they go on.
+        It starts the queue if needed.
+
+        :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
+            (default: None).
+        :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
+        :raises WaitTimeoutError: (a TimeoutError) some tasks, or their hooks, are unfinished; they
+            go on.
         """
         deadline = deadline_of(timeout)
         with self._lock:
@@ -133,11 +152,13 @@ class _BlockingQueue(TaskQueue):
             raise self._timeout_error(timeout)
 
     def shutdown(self, force: bool = False) -> None:
-        """Take no more tasks, finish those that were accepted, and return when they have ended. From any thread.
+        """Accept no more tasks, finish the accepted ones, and return when they have ended.
 
-        :param force: cancel them instead, also those that must complete; functions that run in threads are given up.
+        May be called from any thread. A task that shuts down its own queue does not wait for
+        itself.
 
-        A task that shuts down its own queue does not wait for itself.
+        :param force: cancel all tasks instead, also those that must complete; functions that run in
+            threads are abandoned (default: False).
         """
         if force:
             self._abandon(self._discard())
@@ -155,8 +176,8 @@ class _BlockingQueue(TaskQueue):
     def _check_kind(self, function: Any, coroutine: bool) -> None:
         if coroutine:
             raise InvalidTypeError(f"{name_of(function)} is a coroutine function, which "
-                                   f"{self._label()} cannot run; use an AsyncQueue, or submit a plain function that calls "
-                                   "asyncio.run()")
+                                   f"{self._label()} cannot run; use an AsyncQueue, or submit a "
+                                   "plain function that calls asyncio.run()")
 
     def __enter__(self: Q) -> Q:
         self.start()
@@ -166,34 +187,43 @@ class _BlockingQueue(TaskQueue):
                  traceback: TracebackType | None) -> None:
         try:
             self.shutdown(force=kind is not None)
-        except BaseException:           # interrupted: nobody waits for them any more
+        except BaseException:           # interrupted: nothing waits for the tasks any more
             self.cancel()
             raise
 
 
 class ThreadQueue(_BlockingQueue):
-    """Calls that run in pool threads, so many at a time, with a summary at the end.
+    """Calls that run in pool threads, some at a time, with a summary at the end.
 
-    :param workers: how many run at once; as many as the pool takes, unless told.
-    :param size: how many may wait; who submits more blocks until there is room, so let it run: with :meth:`start`, or
-        ``with``. 0 is any number.
-    :param timeout: seconds that a run may take; None is any time.
-    :param mode: ``'finite'``: :meth:`run` ends with the last task; ``'infinite'``: when the queue is shut down.
-    :param fail_policy: ``'continue'``; or ``'fail_first'``: the first failure cancels the rest, but those that must complete.
-    :param on_timeout: ``'complete'``: when the time is over those that must complete do; ``'cancel'``: they do not.
-    :param rate: how many may start a second, retries included.
-    :param burst: how many of these may start at once after a pause.
-    :param initializer: called with ``*initargs`` once in each thread, before the first task of this queue there; if it
-        raises, the task fails.
+    :param workers: the most tasks that run at once (default: None, as many as the pool runs).
+    :param size: the most tasks that may wait (default: 0, any number). If the queue is full, a
+        submission blocks until there is room, so start the queue first, with :meth:`start` or
+        ``with``.
+    :param timeout: seconds, or a ``timedelta``, that a run may take (default: None, no limit).
+    :param mode: ``'finite'``: :meth:`run` ends with the last task. ``'infinite'``: it ends when the
+        queue is shut down (default: ``'finite'``).
+    :param fail_policy: ``'continue'``, or ``'fail_first'``: the first failure cancels the other
+        tasks, except those that must complete (default: ``'continue'``).
+    :param on_timeout: ``'complete'``: after the timeout, tasks that must complete still do.
+        ``'cancel'``: they do not (default: ``'complete'``).
+    :param rate: the most starts a second, retries included (default: None, no limit).
+    :param burst: the most starts at once after a pause (default: 1).
+    :param initializer: called with ``*initargs`` once in each thread, before the first task of this
+        queue there. If it raises, the task fails.
     :param on_start: called with the handle when an attempt begins.
-    :param on_complete: called with the TaskResult of every task that has ended, cancelled ones included.
-    :param on_retry: called with the handle and the error when an attempt has failed and another one follows.
-    :param supervisor: the supervisor to use; ``task_supervisor`` unless told.
-    :param pool_priority: the priority of its tasks in the pool; that of a task orders it within the queue.
+    :param on_complete: called with the TaskResult of every task that has ended, also if cancelled.
+    :param on_retry: called with the handle and the error when an attempt has failed and another one
+        follows.
+    :param supervisor: the supervisor to use (default: ``task_supervisor``).
+    :param pool_priority: the priority of the tasks in the pool (default: ``TASK_NORMAL``). The
+        priority of a task orders it within the queue.
+    :raises InvalidTypeError: (a TypeError) an argument has the wrong type, or does not exist.
+    :raises InvalidArgumentError: (a ValueError) an argument has an impossible value.
 
-    Hooks are called one at a time, by threads of the supervisor; what they raise is logged. Tasks wait until
-    :meth:`run` or :meth:`start`. As a context manager it starts; at the end of the block it finishes what was
-    submitted, or cancels it if the block raised. Methods may be called from any thread.
+    Threads of the supervisor call the hooks, one at a time; errors of hooks are logged. Tasks wait
+    until :meth:`run` or :meth:`start`. As a context manager, the queue starts at once. At the end
+    of the block, it finishes the submitted tasks, or cancels them if the block raised. Methods may
+    be called from any thread.
 
     >>> queue = ThreadQueue(workers=4)
     >>> handles = queue.map(abs, [-1, 2, -3])
@@ -205,11 +235,12 @@ class ThreadQueue(_BlockingQueue):
 
 
 class ProcessQueue(_BlockingQueue):
-    """Calls that run in pool processes, so many at a time, with a summary at the end.
+    """Calls that run in pool processes, some at a time, with a summary at the end.
 
-    The parameters are those of a :class:`ThreadQueue`; ``workers`` runs as many at once as the process pool has places,
-    unless told, and the initializer is called once in each process. Functions, arguments and results are pickled. With
-    ``fail_policy='fail_first'`` a task that was on its way to a process may still run after the failure.
+    The parameters are those of a :class:`ThreadQueue`. ``workers`` is the number of slots of the
+    process pool by default, and the initializer is called once in each process. Functions,
+    arguments and results are pickled. With ``fail_policy='fail_first'``, a task that was sent to a
+    process before the failure may still run.
 
     >>> with ProcessQueue() as queue:
     ...     handle = queue.submit(divmod, 17, 5)
@@ -220,4 +251,4 @@ class ProcessQueue(_BlockingQueue):
     tt = TT_MP
 
     def _add_failure_report(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function         # the failure happens elsewhere
+        return function         # it fails in another process

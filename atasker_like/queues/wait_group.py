@@ -1,8 +1,9 @@
-"""WaitGroup: calls that a run waits for beside its tasks. These are submissions under way, and done callbacks.
+"""WaitGroup: calls that a run waits for beside its tasks, such as submissions and callbacks.
 
-No lock guards it. A signal handler or a finalizer may come in at any line, and an interrupt may leave from any line.
-So each step is a single operation, and a step that is taken twice does no harm. A waiter registers first and then
-checks; a finisher removes its entry first and then wakes the waiters. Hence no wake-up is lost.
+No lock guards it. A signal handler or a finalizer may interrupt any line, and an interrupt may end
+the execution at any line. So each step is a single operation, and a repeated step does no harm. A
+waiter registers first and then checks; a finisher removes its entry first and then wakes the
+waiters. Hence no wake-up is lost.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ __all__ = ["WaitGroup"]
 
 def _make_current_calls() -> Any:
     class CurrentCalls(threading.local):
-        """The calls that this thread makes: ``(group, call, outer)``, the innermost one first."""
+        """The calls that this thread makes: ``(group, call, outer)``, the innermost first."""
 
         calls: tuple[WaitGroup, Any, Any] | None = None
 
@@ -49,17 +50,17 @@ class _Gate:
 
 
 class WaitGroup:
-    """Calls that are to return before a wait ends. A call is named by any object that can be hashed."""
+    """Calls that are to return before a wait ends. Any hashable object can stand for a call."""
 
     def __init__(self) -> None:
-        #: The calls that have not returned, each with the thread that makes it, or 0.
+        #: The expected calls, each with the id of the thread that makes it, or 0.
         self.calls: dict[Any, int] = {}
-        #: Those of them that belong to tasks under submission, with the thread that submits.
+        #: The expected calls of tasks under submission, with the id of the submitting thread.
         self.submitting: dict[Any, int] = {}
-        #: What to call when a call has returned.
+        #: By call: functions to call when it has returned.
         self._waiters: dict[Any, list[Callable[[], Any]]] = {}
 
-    # -- the calls -----------------------------------------------------------------------------------
+    # -- the calls ---------------------------------------------------------------------------------
 
     def add(self, call: Any) -> None:
         """Expect a call."""
@@ -75,22 +76,22 @@ class WaitGroup:
         self.calls[call] = get_ident()
 
     def submitted(self, calls: Iterable[Any]) -> None:
-        """The tasks of fresh calls have been submitted, or will not be."""
+        """Note that tasks are not under submission any more. Their calls are still expected."""
         if self.submitting:
             for call in calls:
                 self.submitting.pop(call, None)
 
     def done(self, call: Any) -> None:
-        """A call has returned, or will not be made. Interrupted callers repeat this."""
+        """Note that a call has returned, or will not be made. Interrupted callers repeat this."""
         self.calls.pop(call, None)
         if self._waiters or not _ORDERED:
-            # Not popped before they have been called: an interrupt in between would lose them.
+            # Called before they are removed: an interrupt in between would lose them.
             for waker in tuple(self._waiters.get(call, ())):
                 waker()
             self._waiters.pop(call, None)
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function, as one of the calls of this group."""
+        """Call a function as a call of this group."""
         outer = _current.calls
         try:
             try:
@@ -115,13 +116,16 @@ class WaitGroup:
         return False
 
     def is_in_current_thread(self) -> bool:
-        """Return True if this thread is in the midst of a call, perhaps in a signal handler."""
+        """Return True if this thread makes one of the calls; it may be in a signal handler."""
         return get_ident() in self.calls.copy().values()
 
-    # -- waiting -------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def _add_call_waiter(self, call: Any, waker: Callable[[], Any]) -> bool:
-        """Have waker() called when a call has returned. Return False, and do not call it, if it has already."""
+        """Have ``waiter()`` called when a call has returned.
+
+        Return False, and do not call it, if the call has returned already.
+        """
         self._waiters.setdefault(call, []).append(waker)
         if call in self.calls:
             return True
@@ -134,16 +138,16 @@ class WaitGroup:
             try:
                 wakers.remove(waker)
             except ValueError:
-                pass            # another thread has
+                pass            # another thread has removed it
             if not wakers:
                 self._waiters.pop(call, None)
 
     def add_waiter(self, watcher: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:
-        """Have watcher() called, once or more, when calls have returned.
+        """Have ``waiter()`` called, once or more, when calls have returned.
 
-        Return False, and do not call it, if they have already.
+        Return False, and do not call it, if they have returned already.
 
-        :param calls: default: all calls of now.
+        :param calls: the calls to wait for (default: all that are expected now).
         """
         if calls is None:
             calls = list(self.calls.copy())
@@ -158,10 +162,11 @@ class WaitGroup:
         return wait_for_next()
 
     def wait(self, deadline: float | None = None) -> bool:
-        """Block until the calls of now have returned, or until the deadline. Return True if they have.
+        """Block until the calls expected now have returned, or until the deadline.
 
-        It does not wait for the calls that this thread is in the midst of: it is in a callback or in a signal
-        handler, and they go on when it returns. Nor does it wait for calls of tasks that this thread is submitting.
+        Return True if they have returned. Calls that this thread is making are left out: it is in a
+        callback or a signal handler, and they go on when it returns. So are calls that belong to
+        tasks which this thread is submitting.
         """
         here, submitting = get_ident(), self.submitting
         for call, thread in self.calls.copy().items():
@@ -182,11 +187,12 @@ class WaitGroup:
         return True
 
     async def co_wait(self, deadline: float | None = None) -> bool:
-        """Wait as :meth:`wait` does, in a coroutine, which is never in the midst of a call."""
+        """Wait as :meth:`wait` does, in a coroutine, which never makes a call of the group."""
         for call in self.calls.copy():
             watcher = FutureWatcher()
             try:
-                if self._add_call_waiter(call, watcher) and not await watcher.wait(deadline) and call in self.calls:
+                if (self._add_call_waiter(call, watcher) and not await watcher.wait(deadline)
+                        and call in self.calls):
                     return False
             finally:
                 self._remove_call_waiter(call, watcher)

@@ -334,7 +334,7 @@ def test_a_callback_that_submits_without_end_is_ended_by_the_time_of_the_run(ins
     inside.do(lambda: queue.submit(inside.function("same"), 1).add_done_callback(callback))
     summary = inside.run(queue, timeout=0.5)
     assert summary.timed_out and enough.is_set()
-    assert "new tasks 5 times" in caplog.text and "giving up" in caplog.text
+    assert "new tasks 5 times" in caplog.text and "has aborted" in caplog.text
 
 
 def test_a_callback_that_submits_without_end_is_ended_by_cancel(threads, monkeypatch, caplog):

@@ -90,7 +90,7 @@ def test_a_failure_ends_a_bounded_queue_that_is_being_filled(supervisor, hooks):
                          **hooks) as queue:
             queue.map(fail_at_one, range(10))
 
-    with pytest.raises(ClosedError, match="giving up"):
+    with pytest.raises(ClosedError, match="has aborted"):
         Aside(fill).result()
 
 
@@ -152,7 +152,7 @@ def test_map_blocked_for_room_at_the_first_failure_starts_no_task(bounded, runni
 
     monkeypatch.setattr(bounded, "_record_accepted", late)
     scene.go.set()
-    with pytest.raises(ClosedError, match="giving up"):
+    with pytest.raises(ClosedError, match="has aborted"):
         scene.mapped.result()
     monkeypatch.undo()
     assert running == (scene.run is not None and scene.run.result().failed == 1)
@@ -165,7 +165,7 @@ def test_map_blocked_for_room_that_the_failure_does_not_make_is_refused(bounded,
     """What fills the room must complete, and starts when the map has been refused."""
     scene = Failing(bounded, True, running)
     scene.go.set()
-    with pytest.raises(ClosedError, match="giving up"):
+    with pytest.raises(ClosedError, match="has aborted"):
         scene.mapped.result()
     assert scene.waiting.wait(PATIENCE).value == 1 and scene.ran == []
     assert running == (scene.run is not None and scene.run.result().succeeded == 1)
@@ -176,7 +176,7 @@ def test_map_blocked_for_room_at_the_end_of_a_run_is_refused(bounded):
     bounded.on_timeout = "complete"
     scene = Failing(bounded, True, False)
     run = Aside(bounded.run, timeout=0.01)
-    with pytest.raises(ClosedError, match="giving up"):
+    with pytest.raises(ClosedError, match="has aborted"):
         scene.mapped.result()
     assert run.result().timed_out and scene.waiting.value() == 1 and scene.ran == []
     scene.go.set()
@@ -249,7 +249,7 @@ def test_a_bounded_pool_does_not_hide_tasks_either():
             with ThreadQueue(workers=1, fail_policy="fail_first", supervisor=small) as queue:
                 queue.map(fail_at_one, range(10))
 
-        with pytest.raises(ClosedError, match="giving up"):
+        with pytest.raises(ClosedError, match="has aborted"):
             Aside(fill).result()
 
 

@@ -183,7 +183,7 @@ def test_a_map_that_is_under_way_at_a_failure_in_a_started_queue_is_refused(thre
         queue.join(PATIENCE)        # others may submit again
         yield 1
 
-    with pytest.raises(ClosedError, match="giving up"):
+    with pytest.raises(ClosedError, match="has aborted"):
         queue.map(functions.double, items())
     assert queue.submit(functions.double, 1).wait(PATIENCE).value == 2
     queue.shutdown()
@@ -202,7 +202,7 @@ def test_a_group_that_is_under_way_at_a_failure_in_a_started_queue_is_refused(th
                 queue.join(PATIENCE)
             return super().page(function)
 
-    with Fails(":memory:") as checkpoint, pytest.raises(ClosedError, match="giving up"):
+    with Fails(":memory:") as checkpoint, pytest.raises(ClosedError, match="has aborted"):
         queue.group([(functions.double, 1), (functions.add, 1)], checkpoint=checkpoint)
     assert queue.stats["submitted"] == 2
     queue.shutdown()
