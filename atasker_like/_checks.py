@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     #: What stands for a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["count", "hashable", "in_seconds", "integer", "number", "rate", "runs_when_called",
-           "seconds", "seconds_or_none", "wait_seconds"]
+__all__ = ["count", "hashable", "in_seconds", "integer", "number", "one_of", "rate",
+           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -56,6 +56,14 @@ def hashable(name: str, value: Any) -> Any:
                                f"({described(error)}); give a string, a number or a tuple of these"
                                ) from None
     return value
+
+
+def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
+    """Check a string that is to be one of some, and return it."""
+    if value not in values:
+        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not "
+                                   f"{shown(value)}")
+    return str(value)
 
 
 def number(name: str, value: Any, least: float = 0, above: bool = False) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import sys
 
-from ._checks import count, hashable, integer, number, rate, seconds, seconds_or_none
+from ._checks import count, hashable, integer, number, one_of, rate, seconds, seconds_or_none
 from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -312,9 +312,7 @@ def check_lane(lane: str, **settings: Any) -> dict[str, Any]:
             if value is not None:
                 rate(f"rate of lane {lane!r}", value)
         elif name == "on_full":
-            if value not in ON_FULL:
-                raise InvalidArgumentError(f"on_full of lane {lane!r} takes one of "
-                                           f"{', '.join(map(repr, ON_FULL))}, not {shown(value)}")
+            one_of(f"on_full of lane {lane!r}", value, ON_FULL)
         else:
             raise unknown_option(name, ("limit", "rate", "burst", "size", "on_full"),
                                  f"lane {lane!r}")

@@ -205,18 +205,18 @@ class AsyncQueue(TaskQueue):
 
     async def _wait_for_room(self, spec: TaskSpec) -> None:
         """Wait until there may be room in the lane."""
-        lane, pool, gate = spec.lane, spec.pool, _RoomWaiter()
+        lane, pool, waiter = spec.lane, spec.pool, _RoomWaiter()
         if lane.paused:
             lane.warn_of_wait(f"room for task {spec.name}")
-        if not pool.stand_outside(spec, lane, gate):        # type: ignore[attr-defined]
+        if not pool.stand_outside(spec, lane, waiter):        # type: ignore[attr-defined]
             return
         opened = False
         try:
-            await gate.future
+            await waiter.future
             opened = True
         finally:
             if not opened:
-                pool.leave_outside(lane, gate)              # type: ignore[attr-defined]
+                pool.leave_outside(lane, waiter)              # type: ignore[attr-defined]
 
     # -- its loop ----------------------------------------------------------------------------------
 
@@ -301,9 +301,9 @@ class AsyncQueue(TaskQueue):
         while self.initializer is not None and not self._initialized:
             initializing = self._initializing
             if initializing is not None:
-                watcher = FutureWatcher()
-                if initializing.add_waiter(watcher):
-                    await watcher.future
+                waiter = FutureWatcher()
+                if initializing.add_waiter(waiter):
+                    await waiter.future
                 continue
             initializing = self._initializing = WaitGroup()
             initializing.add(1)
@@ -332,21 +332,21 @@ class AsyncQueue(TaskQueue):
             return False
         if self._hooks is None or self._pool is None:
             return True
-        watcher = FutureWatcher()
-        behind = partial(self._call_hook, "a hook", watcher, self._loop)
+        waiter = FutureWatcher()
+        behind = partial(self._call_hook, "a hook", waiter, self._loop)
         if not call_after_hooks(self._pool, behind):
             # They may be posted to the loop already, which makes its calls in order.
             behind()
-        return await watcher.wait(deadline)
+        return await waiter.wait(deadline)
 
     async def _await_end(self, deadline: float | None) -> bool:
-        watcher = FutureWatcher()
-        if not self._add_end_waiter(watcher):
+        waiter = FutureWatcher()
+        if not self._add_end_waiter(waiter):
             return True
         try:
-            return await watcher.wait(deadline)
+            return await waiter.wait(deadline)
         finally:
-            self._remove_end_waiter(watcher)
+            self._remove_end_waiter(waiter)
 
     async def _watch_progress(self, deadline: float | None) -> None:
         """Draw until the tasks that are there have ended, or the deadline passes."""

@@ -20,7 +20,7 @@ from operator import attrgetter, countOf
 from threading import get_ident
 from time import perf_counter
 
-from .._checks import in_seconds
+from .._checks import in_seconds, one_of
 from .._log import log
 from ..engine.callbacks import add_callback, call_late
 from ..engine.current import current_task
@@ -30,7 +30,7 @@ from ..engine.task import COMPLETED, FINAL, STARTED, Task
 from ..errors import ClosedError, QueueStateError, WaitTimeoutError
 from ..pools.base import cancel_many
 from .calls import InitializerState
-from .config import FAIL_POLICIES, one_of
+from .config import FAIL_POLICIES
 from .handles import result_of
 from .hooks import Hooks
 from .submission import Batch, Submitter
@@ -473,7 +473,7 @@ class TaskQueue(Submitter):
         for end in ends:
             end()
 
-    def _add_end_waiter(self, watcher: Callable[[], None]) -> bool:
+    def _add_end_waiter(self, waiter: Callable[[], None]) -> bool:
         """Have ``waiter()`` called when the queue has been shut down, or its run aborts.
 
         Return False, and do not call it, if that has happened already.
@@ -481,13 +481,13 @@ class TaskQueue(Submitter):
         with self._lock:
             goes_on = not self._closed and not self._aborting
             if goes_on:
-                self._end_waiters.append(watcher)
+                self._end_waiters.append(waiter)
             return goes_on
 
-    def _remove_end_waiter(self, watcher: Callable[[], None]) -> None:
+    def _remove_end_waiter(self, waiter: Callable[[], None]) -> None:
         with self._lock:
-            if watcher in self._end_waiters:
-                self._end_waiters.remove(watcher)
+            if waiter in self._end_waiters:
+                self._end_waiters.remove(waiter)
 
     def reset(self) -> None:
         """Cancel waiting tasks, forget all tasks and results, and open the queue again.

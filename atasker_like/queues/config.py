@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import count, seconds_or_none
-from .._inspect import shown
+from .._checks import count, one_of, seconds_or_none
 from ..constants import TASK_NORMAL
-from ..errors import InvalidArgumentError, InvalidTypeError
+from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
 from ..supervisor.supervisor import TaskSupervisor
 from ..tasks import task_supervisor
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from .._checks import Seconds
     from ..engine.result import TaskResult
 
-__all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig", "one_of"]
+__all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig"]
 
 MODES = ("finite", "infinite")
 FAIL_POLICIES = ("continue", "fail_first")
@@ -75,10 +74,3 @@ class QueueConfig:
     def _setup(self) -> None:
         """Make the rest of the queue from its arguments."""
         raise NotImplementedError
-
-
-def one_of(name: str, value: Any, values: tuple[str, ...]) -> str:
-    if value not in values:
-        raise InvalidArgumentError(f"{name} takes one of {', '.join(map(repr, values))}, not "
-                                   f"{shown(value)}")
-    return str(value)

@@ -33,8 +33,8 @@ def _make_current_calls() -> Any:
 _current = made_anew(_make_current_calls)
 
 
-class _Gate:
-    """Blocks one thread until it is opened, once or more."""
+class _Signal:
+    """Blocks one thread until it is set, once or more."""
 
     __slots__ = ("lock",)
 
@@ -42,10 +42,10 @@ class _Gate:
         self.lock = threading.Lock()        # guards nothing: the thread waits at it
         self.lock.acquire()
 
-    def open(self) -> None:
+    def set(self) -> None:
         try:
             self.lock.release()
-        except RuntimeError:        # it is open
+        except RuntimeError:        # it is set
             pass
 
 
@@ -86,8 +86,8 @@ class WaitGroup:
         self.calls.pop(call, None)
         if self._waiters or not _ORDERED:
             # Called before they are removed: an interrupt in between would lose them.
-            for waker in tuple(self._waiters.get(call, ())):
-                waker()
+            for waiter in tuple(self._waiters.get(call, ())):
+                waiter()
             self._waiters.pop(call, None)
 
     def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None:
@@ -121,28 +121,28 @@ class WaitGroup:
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _add_call_waiter(self, call: Any, waker: Callable[[], Any]) -> bool:
+    def _add_call_waiter(self, call: Any, waiter: Callable[[], Any]) -> bool:
         """Have ``waiter()`` called when a call has returned.
 
         Return False, and do not call it, if the call has returned already.
         """
-        self._waiters.setdefault(call, []).append(waker)
+        self._waiters.setdefault(call, []).append(waiter)
         if call in self.calls:
             return True
-        self._remove_call_waiter(call, waker)
+        self._remove_call_waiter(call, waiter)
         return False
 
-    def _remove_call_waiter(self, call: Any, waker: Callable[[], Any]) -> None:
+    def _remove_call_waiter(self, call: Any, waiter: Callable[[], Any]) -> None:
         wakers = self._waiters.get(call)
         if wakers is not None:
             try:
-                wakers.remove(waker)
+                wakers.remove(waiter)
             except ValueError:
                 pass            # another thread has removed it
             if not wakers:
                 self._waiters.pop(call, None)
 
-    def add_waiter(self, watcher: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:
+    def add_waiter(self, waiter: Callable[[], None], calls: Sequence[Any] | None = None) -> bool:
         """Have ``waiter()`` called, once or more, when calls have returned.
 
         Return False, and do not call it, if they have returned already.
@@ -157,7 +157,7 @@ class WaitGroup:
 
         def wake() -> None:
             if not wait_for_next():
-                watcher()
+                waiter()
 
         return wait_for_next()
 
@@ -173,27 +173,27 @@ class WaitGroup:
             if (thread == here or submitting and submitting.get(call) == here
                     or call not in self.calls):
                 continue
-            gate = _Gate()
-            opened = False
+            signal = _Signal()
+            was_set = False
             try:
-                if not self._add_call_waiter(call, gate.open):
+                if not self._add_call_waiter(call, signal.set):
                     continue
-                opened = block(gate.lock.acquire, deadline)
+                was_set = block(signal.lock.acquire, deadline)
             finally:
-                if not opened:
-                    self._remove_call_waiter(call, gate.open)
-            if not opened and call in self.calls:
+                if not was_set:
+                    self._remove_call_waiter(call, signal.set)
+            if not was_set and call in self.calls:
                 return False
         return True
 
     async def co_wait(self, deadline: float | None = None) -> bool:
         """Wait as :meth:`wait` does, in a coroutine, which never makes a call of the group."""
         for call in self.calls.copy():
-            watcher = FutureWatcher()
+            waiter = FutureWatcher()
             try:
-                if (self._add_call_waiter(call, watcher) and not await watcher.wait(deadline)
+                if (self._add_call_waiter(call, waiter) and not await waiter.wait(deadline)
                         and call in self.calls):
                     return False
             finally:
-                self._remove_call_waiter(call, watcher)
+                self._remove_call_waiter(call, waiter)
         return True
