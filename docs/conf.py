@@ -9,5 +9,5 @@ copyright = "the authors of atasker_like"
 extensions = ["sphinx.ext.autodoc"]
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "changes"]
 html_theme = "alabaster"
