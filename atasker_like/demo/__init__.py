@@ -4,6 +4,7 @@
 
     source.py    the work: finding, reading and parsing files; the pool processes import only this
     measure.py   what is counted and measured on the way
-    run.py       the tasks: threads read, processes parse, a HIGH task overtakes, one is delayed, a coroutine asks
+    run.py       the tasks: threads read, processes parse, a HIGH task overtakes, one is delayed,
+                 a coroutine asks
     report.py    the outcome as text and as data
 """

@@ -1,7 +1,7 @@
 """What the demo counts and measures: the files, and the times of the tasks.
 
-Each task knows when it was submitted, started and finished. So pool use over time is computed from the tasks
-themselves, exactly, and nothing has to look at the pools while they run.
+Each task records when it was submitted, started and finished. So the use of the pools over time is
+computed from the tasks, exactly, and the pools are not observed while they run.
 """
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["PROCESSES", "THREADS", "PoolUse", "Tally", "Waiting", "describe"]
 
 THREADS, PROCESSES = "threads", "processes"
 
-#: Seconds that one entry of the pool use speaks of at first, and how many entries there are at most: when there
-#: would be more, each two become one.
+#: Seconds of one entry of the pool use at first, and the largest number of entries: above it, each
+#: two become one.
 _INTERVAL = 0.05
 _ENTRIES = 240
 
 
 class PoolUse:
-    """How many places of each pool were occupied, over time. For one thread."""
+    """The number of occupied slots of each pool, over time. For one thread."""
 
     def __init__(self, began: float) -> None:
         self.interval = _INTERVAL
@@ -34,7 +34,7 @@ class PoolUse:
         self._busy: dict[str, list[float]] = {THREADS: [], PROCESSES: []}     # seconds, by interval
 
     def add(self, pool: str, result: TaskResult) -> None:
-        """Count the time that a task occupied a place."""
+        """Count the time that a task occupied a slot."""
         if result.started_at is None:
             return
         start = max(0.0, result.started_at - self._began)
@@ -45,15 +45,16 @@ class PoolUse:
         for entry in range(int(start / self.interval), int(end / self.interval) + 1):
             if entry >= len(busy):
                 busy += [0.0] * (entry + 1 - len(busy))
-            busy[entry] += (min(end, (entry + 1) * self.interval) - max(start, entry * self.interval))
+            busy[entry] += (min(end, (entry + 1) * self.interval)
+                            - max(start, entry * self.interval))
 
     def _coarsen(self) -> None:
         self.interval *= 2
         for pool, busy in self._busy.items():
             self._busy[pool] = [sum(busy[entry:entry + 2]) for entry in range(0, len(busy), 2)]
 
-    def places(self, pool: str, until: float) -> list[float]:
-        """Return how many places were occupied in each interval on average.
+    def slots(self, pool: str, until: float) -> list[float]:
+        """Return how many slots were occupied in each interval on average.
 
         :param until: the perf_counter reading at which the last interval ends.
         """
@@ -65,12 +66,12 @@ class PoolUse:
                 for entry, used in enumerate(busy)]
 
     def mean(self, pool: str, until: float) -> float:
-        """Return how many places were occupied on average."""
+        """Return how many slots were occupied on average."""
         return sum(self._busy[pool]) / max(until - self._began, 1e-9)
 
 
 class Waiting:
-    """How long tasks waited for a place, in seconds."""
+    """How long tasks waited for a slot, in seconds."""
 
     def __init__(self) -> None:
         self._seconds = array("d")
@@ -97,7 +98,7 @@ def waited(result: TaskResult) -> float | None:
 
 
 class Tally:
-    """What is known of the files so far. Written by one thread; others may read the counts."""
+    """The numbers of the files so far. One thread writes them; others may read the counts."""
 
     def __init__(self) -> None:
         self.done = self.lines = self.functions = self.classes = 0
@@ -124,7 +125,7 @@ class Tally:
 
 
 def _greater(one: tuple[str, int] | None, other: tuple[str, int]) -> tuple[str, int]:
-    """Return the one with the larger number; of equals the one whose path sorts first, whichever came first."""
+    """Return the pair with the larger number; of equals the one whose path sorts first."""
     if one is None or (-other[1], other[0]) < (-one[1], one[0]):
         return other
     return one

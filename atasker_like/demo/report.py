@@ -19,7 +19,7 @@ _LABEL = 13         # columns of what stands before a value
 _WIDEST = 100       # lines get no longer than this on any terminal
 _CHART = 48         # columns of a chart at most
 _NAMED = 20         # how many files that do not parse are named
-_REASON = 30        # columns that the reason needs beside the name; with fewer it gets a line of its own
+_REASON = 30        # columns of the reason beside the name; with fewer it gets its own line
 
 _JOINT = "\x1f"     # a blank at which no line is broken
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -43,14 +43,14 @@ def _rounded(value: Any) -> Any:
 
 
 def print_text(data: dict[str, Any], title: str) -> None:
-    """Print the outcome for a person: as wide as the terminal, in characters that stdout can show."""
+    """Print the outcome as text, as wide as the terminal, in characters that stdout can show."""
     if sys.stdout is None:      # closed
         return
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size().columns - 1 if terminal else 80
-    lines = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), data["path"]).lines(data, title)
-    text = "\n".join(lines)
+    layout = _Text(max(30, min(_WIDEST, columns)), terminal, _ramp(encoding), data["path"])
+    text = "\n".join(layout.lines(data, title))
     # Names of files may hold anything.
     print(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -77,7 +77,8 @@ class _Text:
         definitions, largest, unparsable = data["definitions"], data["largest"], data["unparsable"]
         files = f"{data['files']:,}"
         if unparsable:
-            files += f", {len(unparsable):,} of them not parsed" if data["files"] > 1 else ", not parsed"
+            some = f", {len(unparsable):,} of them" if data["files"] > 1 else ","
+            files += f"{some} not parsed"
         return [
             *self._list("Folders not listed:", data["unlisted"]),
             *self._list("Not parsed:", unparsable),
@@ -87,9 +88,11 @@ class _Text:
             *self._row("lines", f"{data['lines']:,}"),
             *self._row("definitions", f"{_many(definitions['functions'], 'function')}, "
                                       f"{_many(definitions['classes'], 'class', 'classes')}"),
-            *self._row("largest", f"{self._short(largest['path'])}, {_many(largest['lines'], 'line')}"),
+            *self._row("largest", f"{self._short(largest['path'])}, "
+                                  f"{_many(largest['lines'], 'line')}"),
             "",
-            *self._row("tasks", ", ".join(f"{count:,} {state}" for state, count in data["tasks"].items())),
+            *self._row("tasks", ", ".join(f"{count:,} {state}"
+                                          for state, count in data["tasks"].items())),
             *self._waiting(data["waiting"]),
             *self._row("overtaking", self._overtaking(data["overtaking"])),
             *self._row("delay", self._delay(data["delay"])),
@@ -99,13 +102,14 @@ class _Text:
         ]
 
     def _row(self, label: str, value: str) -> list[str]:
-        lines = textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL,
-                              break_on_hyphens=False)
+        lines = textwrap.wrap(value, self.width, initial_indent=label.ljust(_LABEL),
+                              subsequent_indent=" " * _LABEL, break_on_hyphens=False)
         return [line.replace(_JOINT, " ") for line in lines]
 
     def _short(self, path: str) -> str:
-        """A path as it is seen from the root."""
-        return _printable(os.path.basename(path) if path == self.root else os.path.relpath(path, self.root))
+        """Return a path relative to the root."""
+        return _printable(os.path.basename(path) if path == self.root
+                          else os.path.relpath(path, self.root))
 
     def _list(self, heading: str, entries: Sequence[dict[str, str]]) -> list[str]:
         """Paths, each with an error."""
@@ -135,45 +139,54 @@ class _Text:
         return lines
 
     def _overtaking(self, overtaking: dict[str, Any]) -> str:
-        return (f"a HIGH task came behind {overtaking['backlog']:,} LOW ones, overtook {overtaking['overtaken']:,} "
-                f"and waited {_time(overtaking['high_wait'])}; they waited {_time(overtaking['low_median_wait'])} "
-                f"(median), {_time(overtaking['low_last_wait'])} (last)")
+        return (f"a HIGH task came behind {overtaking['backlog']:,} LOW ones, overtook "
+                f"{overtaking['overtaken']:,} and waited {_time(overtaking['high_wait'])}; they "
+                f"waited {_time(overtaking['low_median_wait'])} (median), "
+                f"{_time(overtaking['low_last_wait'])} (last)")
 
     def _delay(self, delay: dict[str, Any]) -> str:
+        verb = "was" if delay["files"] == 1 else "were"
         return (f"asked for {_time(delay['asked'])}, started after {_time(delay['actual'])}, "
-                f"when {_many(delay['files'], 'file')} {'was' if delay['files'] == 1 else 'were'} done")
+                f"when {_many(delay['files'], 'file')} {verb} done")
 
     def _coroutine(self, coroutine: Any) -> str:
         if coroutine is None:
             return "had nothing to ask: no file parsed"
         longest = coroutine["longest"]
-        found = "none" if longest is None else f"{longest['name']}(), {_many(longest['lines'], 'line')}"
+        found = ("none" if longest is None
+                 else f"{longest['name']}(), {_many(longest['lines'], 'line')}")
         return (f"co_mp_apply found the longest function of {self._short(coroutine['path'])} "
-                f"({_many(coroutine['definitions'], 'definition')}) in {_time(coroutine['seconds'])}: {found}")
+                f"({_many(coroutine['definitions'], 'definition')}) in "
+                f"{_time(coroutine['seconds'])}: {found}")
 
     def _charts(self, use: dict[str, Any], seconds: float) -> list[str]:
-        means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['places']}" for pool in (THREADS, PROCESSES)}
+        means = {pool: f"{use[pool]['mean']:.1f} of {use[pool]['slots']}"
+                 for pool in (THREADS, PROCESSES)}
         width = max(4, min(_CHART, self.width - _LABEL - 3 - max(map(len, means.values()))))
-        lines = [f"{pool.ljust(_LABEL)}|{self._chart(use[pool]['used'], use[pool]['places'], width)}| {means[pool]}"
-                 for pool in (THREADS, PROCESSES)]
+        charts = {pool: self._chart(use[pool]["used"], use[pool]["slots"], width) for pool in means}
+        lines = [f"{pool.ljust(_LABEL)}|{charts[pool]}| {means[pool]}" for pool in means]
         end = f"{seconds:,.1f} s"
-        return [*lines, f"{'places used'.ljust(_LABEL)} 0 s{end.rjust(width - 3)}"]
+        return [*lines, f"{'slots used'.ljust(_LABEL)} 0 s{end.rjust(width - 3)}"]
 
-    def _chart(self, used: Sequence[float], places: int, width: int) -> str:
-        """One character a stretch of time, the higher the more places were in use; blank only if none was."""
+    def _chart(self, used: Sequence[float], slots: int, width: int) -> str:
+        """Return one character for each period, the higher the more slots were in use.
+
+        It is blank only if none was.
+        """
         full = len(self.ramp) - 1
         marks = []
         for column in range(width):
             first, last = column * len(used) / width, (column + 1) * len(used) / width
             total = sum(used[entry] * (min(last, entry + 1) - max(first, entry))
                         for entry in range(int(first), min(len(used), int(last) + 1)))
-            share = total / (last - first) / places if places else 0.0
-            marks.append(self.ramp[min(full, max(1, round(share * full)))] if share > 0 else self.ramp[0])
+            share = total / (last - first) / slots if slots else 0.0
+            height = min(full, max(1, round(share * full))) if share > 0 else 0
+            marks.append(self.ramp[height])
         return "".join(marks)
 
 
 def _printable(name: str) -> str:
-    """A name with nothing in it that a terminal would obey."""
+    """Return a name without characters that control a terminal."""
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in name)
 
 
@@ -182,7 +195,7 @@ def _many(count: int, one: str, more: Any = None) -> str:
 
 
 def _time(seconds: Any) -> str:
-    """A duration with three digits that count."""
+    """Return a duration with three significant digits."""
     if seconds is None:
         return "?"
     if seconds < 0.9995:

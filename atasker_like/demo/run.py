@@ -3,8 +3,8 @@
 ::
 
     paths ──> read_source, in threads ──> count_definitions, in processes ──> Tally
-    all files again, LOW, in processes <── overtaken by one HIGH task, and by a coroutine's co_mp_apply
-    a delayed task, in a thread: due while the rest is at work
+    all files again, LOW, in processes <── overtaken by one HIGH task, and by co_mp_apply
+    a delayed task, in a thread, which starts while the others run
 """
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoError", "run"]
 
-#: How many files are being read, and how many parsed, at once: enough that no place stands empty, and few enough
-#: that the texts in memory are few.
+#: Files that are read, and parsed, at once: enough to use all slots, and few texts in memory.
 AHEAD = 32
-#: The number of LOW tasks that the HIGH one overtakes; a small folder's files are taken several times.
+#: LOW tasks that the HIGH one overtakes; the files of a small folder are used several times.
 BACKLOG_LEAST, BACKLOG_MOST = 200, 1000
-#: Seconds that the delayed task is told to wait.
+#: The delay of the delayed task in seconds.
 DELAY = 0.5
-#: A file may crash the parser and cost a process; when so many have, and none was parsed, it is not the files.
+#: A file may crash the parser and its process. After that many crashes before the first success,
+#: the cause is no file.
 DEATHS = 8
 #: Seconds that running tasks get after Ctrl-C.
 GRACE = 1.0
 
-_ADVICE = "name a folder with .py files or a single file, or leave PATH out to index Python's standard library"
+_ADVICE = ("name a folder with .py files or a single file, or leave PATH out to index Python's "
+           "standard library")
 
 read_source = background_task(source.read_source)
 count_definitions = background_task(source.count_definitions, tt=TT_MP)
@@ -69,7 +70,7 @@ def run(path: str | None = None, as_json: bool = False) -> int:
         data = _Demo(paths).run()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_DFL)        # a second Ctrl-C does not wait for the rest
+            signal.signal(signal.SIGINT, signal.SIG_DFL)    # a second Ctrl-C ends the process
         # One line will say what happened; the cancelled tasks need not be explained beside it.
         logging.getLogger("atasker_like").addHandler(logging.NullHandler())
         task_supervisor.stop(wait=GRACE, cancel_tasks=True)
@@ -84,11 +85,11 @@ def run(path: str | None = None, as_json: bool = False) -> int:
     return 0
 
 
-# -- what to index -----------------------------------------------------------------------------------------
+# -- the files ---------------------------------------------------------------------------------
 
 
 def _sources(path: str | None) -> tuple[str, str, list[str], list[OSError]]:
-    """Return the root, the title of the report, the paths of the files, and the errors of folders not listed."""
+    """Return the root, the title of the report, the paths, and the errors of unlisted folders."""
     unlisted: list[OSError] = []
     skipped: tuple[str, ...] = ()
     if path is None:
@@ -118,8 +119,8 @@ def _sources(path: str | None) -> tuple[str, str, list[str], list[OSError]]:
     if why_not is not None:
         if paths == [root]:
             raise DemoError(f"{shown} cannot be read ({why_not}); {_ADVICE}")
-        raise DemoError(f"none of the .py files in {shown} can be read (the first of {len(paths):,}: {why_not}); "
-                        f"{_ADVICE}")
+        raise DemoError(f"none of the .py files in {shown} can be read (the first of "
+                        f"{len(paths):,}: {why_not}); {_ADVICE}")
     return root, title, paths, unlisted
 
 
@@ -131,7 +132,7 @@ def _dangles(path: str) -> bool:
 
 
 def _why_unreadable(paths: list[str]) -> str | None:
-    """Return why the first file cannot be read, if none can; usually the first can, and is the only one tried."""
+    """Return why the first file cannot be read, if no file can; else None."""
     first = None
     for path in paths:
         try:
@@ -144,7 +145,7 @@ def _why_unreadable(paths: list[str]) -> str | None:
     return first
 
 
-# -- the tasks ---------------------------------------------------------------------------------------------
+# -- the tasks ---------------------------------------------------------------------------------
 
 
 class _Demo:
@@ -165,7 +166,8 @@ class _Demo:
         overtaking, coroutine = self._overtake()
         result = delayed.wait()
         self.use.add(THREADS, result)
-        return self._data(overtaking, coroutine, {"asked": DELAY, "actual": waited(result), "files": result.value})
+        delay = {"asked": DELAY, "actual": waited(result), "files": result.value}
+        return self._data(overtaking, coroutine, delay)
 
     def _glance(self) -> int:
         """The delayed task: how many files are done by now."""
@@ -186,8 +188,9 @@ class _Demo:
                     tally.add_definitions(path, *result.value)
                 else:
                     deaths += isinstance(result.exception, ProcessDiedError)
-                    if isinstance(result.exception, PoolBrokenError) or (deaths == DEATHS and tally.richest is None):
-                        result.unwrap()         # raises: not the file's fault, processes do not live here
+                    if (isinstance(result.exception, PoolBrokenError)
+                            or (deaths == DEATHS and tally.richest is None)):
+                        result.unwrap()     # raises: the cause is the system, and no file
                     tally.add_failure(path, result.exception)
                 bar.update(tally.done, len(tally.unparsable))
         finally:
@@ -212,7 +215,7 @@ class _Demo:
         self.use.add(pool, result)
 
     def _overtake(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Put a backlog of LOW tasks before the processes, and two tasks that are more urgent behind it."""
+        """Submit a backlog of LOW tasks, and two tasks of higher priority after it."""
         paths = sorted(self.readable) or self.paths
         size = min(BACKLOG_MOST, max(BACKLOG_LEAST, len(paths)))
         bar = ProgressBar(size, "backlog")
@@ -235,13 +238,15 @@ class _Demo:
         waits = sorted(wait for wait in map(waited, results) if wait is not None)
         started = urgent.started_at or urgent.finished_at
         return {
-            "backlog": size, "overtaken": sum(1 for result in results if (result.started_at or started) > started),
-            "high_wait": waited(urgent), "low_median_wait": waits[len(waits) // 2] if waits else None,
+            "backlog": size,
+            "overtaken": sum((result.started_at or started) > started for result in results),
+            "high_wait": waited(urgent),
+            "low_median_wait": waits[len(waits) // 2] if waits else None,
             "low_last_wait": waits[-1] if waits else None,
         }, coroutine
 
     def _ask(self) -> dict[str, Any] | None:
-        """Have a coroutine ask a process which function is the longest in the file with the most definitions."""
+        """Have a coroutine ask for the longest function of the file with the most definitions."""
         if self.tally.richest is None:
             return None                 # nothing parsed
         import asyncio
@@ -260,39 +265,46 @@ class _Demo:
               delay: dict[str, Any]) -> dict[str, Any]:
         tally, now = self.tally, perf_counter()
         info, stats = task_supervisor.get_info(tt=False), task_supervisor.stats()
-        places = {
+        slots = {
             THREADS: info.thread_pool_size + info.thread_reserve_normal + info.thread_reserve_high,
-            PROCESSES: (info.mp_pool_size or 0) + (info.mp_reserve_normal or 0) + (info.mp_reserve_high or 0),
+            PROCESSES: ((info.mp_pool_size or 0) + (info.mp_reserve_normal or 0)
+                        + (info.mp_reserve_high or 0)),
         }
         both = Waiting()
         for waiting in self.waiting.values():
             both.add_all(waiting)
         return {
-            "python": python_version(), "seconds": now - self.began, "files": len(self.paths), "lines": tally.lines,
+            "python": python_version(), "seconds": now - self.began, "files": len(self.paths),
+            "lines": tally.lines,
             "definitions": {"functions": tally.functions, "classes": tally.classes},
             "largest": tally.largest and dict(zip(("path", "lines"), tally.largest)),
             "unparsable": [{"path": path, "error": error} for path, error in tally.unparsable],
-            "tasks": {"succeeded": stats.succeeded, "failed": stats.failed, "cancelled": stats.cancelled},
+            "tasks": {"succeeded": stats.succeeded, "failed": stats.failed,
+                      "cancelled": stats.cancelled},
             "pool_use": {"interval": self.use.interval, **{
-                pool: {"places": places[pool], "mean": self.use.mean(pool, now), "used": self.use.places(pool, now)}
+                pool: {"slots": slots[pool], "mean": self.use.mean(pool, now),
+                       "used": self.use.slots(pool, now)}
                 for pool in (THREADS, PROCESSES)}},
-            "waiting": {**both.spread(), **{pool: waiting.spread() for pool, waiting in self.waiting.items()}},
+            "waiting": {**both.spread(), **{pool: waiting.spread()
+                                            for pool, waiting in self.waiting.items()}},
             "overtaking": overtaking, "delay": delay, "coroutine": coroutine,
         }
 
 
 def _as_they_end(function: BoundTask, calls: Iterable[tuple[str, Any]],
                  most: int) -> Iterator[tuple[str, Task[Any]]]:
-    """Submit calls of a function, keep at most so many of them unfinished, and yield the tasks as they end.
+    """Submit calls of a function, and yield the tasks in the order in which they end.
 
-    ``map`` with a buffersize is the shorter way where no call fails, and where the order matters.
+    ``map`` with a buffersize is the shorter way if no call fails, and if the order matters.
 
     :param calls: a key, which is yielded with the task, and the one argument of each call.
+    :param most: the number of unfinished tasks, at most.
     """
     ended: SimpleQueue[tuple[str, Task[Any]]] = SimpleQueue()
     unfinished = 0
     for key, argument in calls:
-        function(argument).add_done_callback(lambda task, key=key: ended.put((key, task)))  # type: ignore[misc]
+        function(argument).add_done_callback(
+            lambda task, key=key: ended.put((key, task)))       # type: ignore[misc]
         unfinished += 1
         if unfinished == most:
             yield ended.get()

@@ -1,7 +1,7 @@
 """Finding, reading and parsing Python source files: the work of the demo, as plain functions.
 
-The functions are decorated where they are submitted, in :mod:`.run`, so that a pool process imports nothing more
-than this file.
+The functions are decorated where they are submitted, in :mod:`.run`, so that a pool process imports
+only this file.
 """
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["count_definitions", "count_names", "find_sources", "longest_function", "read_source"]
 
-#: The fields of syntax tree nodes that hold statements. A definition is a statement, so expressions, which are the
-#: larger part of any tree, need not be walked.
+#: The fields of syntax tree nodes that hold statements. A definition is a statement, so that
+#: expressions, the larger part of a tree, need not be walked.
 _STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def find_sources(root: str, skipped: Collection[str] = (),
                  on_error: Callable[[OSError], None] | None = None) -> list[str]:
-    """Return the paths of the ``*.py`` files below a folder, sorted. Symbolic links to folders are not followed.
+    """Return the sorted paths of the ``*.py`` files below a folder.
+
+    Symbolic links to folders are not followed.
 
     :param skipped: names of folders to leave out.
     :param on_error: called with the error of each folder that cannot be listed.
@@ -37,7 +39,7 @@ def find_sources(root: str, skipped: Collection[str] = (),
 def read_source(path: str) -> tuple[bytes, int]:
     """Return the bytes of a file and the number of its lines. Runs in a pool thread.
 
-    :raises OSError: the file cannot be read, or is a pipe, a socket or a device, which might never end.
+    :raises OSError: the file cannot be read, or is a pipe, a socket or a device.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("it is not a regular file")
@@ -49,8 +51,8 @@ def read_source(path: str) -> tuple[bytes, int]:
 def count_definitions(data: bytes) -> tuple[int, int]:
     """Return how many functions and how many classes a source text defines. Runs in a pool process.
 
-    :raises SyntaxError: it does not parse. (Some Pythons raise ValueError for null bytes, and RecursionError or
-        MemoryError for expressions nested too deeply.)
+    :raises SyntaxError: it does not parse. (Some Pythons raise ValueError for null bytes, and
+        RecursionError or MemoryError for expressions nested too deeply.)
     """
     import ast
 
@@ -71,9 +73,9 @@ def count_names(path: str) -> int:
 
 
 def longest_function(path: str) -> tuple[str, int, int] | None:
-    """Return the name, the line and the number of lines of a file's longest function; None if it has none.
+    """Return the name, the line and the number of lines of a file's longest function.
 
-    Runs in a pool process.
+    Return None if it has no function. Runs in a pool process.
     """
     import ast
 
@@ -91,12 +93,12 @@ def _parse(data: bytes) -> ast.Module:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")     # what the compiler thinks of other people's escapes is not our output
+        warnings.simplefilter("ignore")     # the warnings of the compiler are about these files
         return ast.parse(data)
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the tree and every statement in it. No recursion: sources may be nested deeper than the stack."""
+    """Yield the tree and every statement in it, without recursion: nesting may be deep."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

@@ -117,8 +117,8 @@ def test_pool_use_is_the_share_of_each_interval():
     use.add(PROCESSES, times(1000.0, 1000.1))           # two intervals of 0.05 s
     use.add(PROCESSES, times(1000.0, 1000.05))
     use.add(PROCESSES, times(1000.175, 1000.2))
-    assert use.places(PROCESSES, until=1000.2)[:4] == pytest.approx([2, 1, 0, 0.5])
-    assert use.places(THREADS, until=1000.2)[:4] == [0, 0, 0, 0]
+    assert use.slots(PROCESSES, until=1000.2)[:4] == pytest.approx([2, 1, 0, 0.5])
+    assert use.slots(THREADS, until=1000.2)[:4] == [0, 0, 0, 0]
     assert use.mean(PROCESSES, until=1000.2) == pytest.approx(0.175 / 0.2)
 
 
@@ -126,16 +126,16 @@ def test_the_last_interval_counts_as_far_as_it_goes():
     use = PoolUse(began=0.0)
     for _ in range(2):
         use.add(PROCESSES, times(0.0, 0.06))
-    assert use.places(PROCESSES, until=0.06) == pytest.approx([2, 2])
+    assert use.slots(PROCESSES, until=0.06) == pytest.approx([2, 2])
 
 
 def test_pool_use_gets_coarser_and_loses_nothing():
     use = PoolUse(began=0.0)
     for second in range(1000):
         use.add(THREADS, times(second, second + 0.5))
-    places = use.places(THREADS, until=1000.0)
-    assert len(places) <= 241
-    assert sum(places[:-1]) * use.interval + places[-1] * (1000.0 % use.interval) == pytest.approx(500)
+    slots = use.slots(THREADS, until=1000.0)
+    assert len(slots) <= 241
+    assert sum(slots[:-1]) * use.interval + slots[-1] * (1000.0 % use.interval) == pytest.approx(500)
 
 
 def test_a_task_that_never_ran_used_nothing_and_did_not_wait():
@@ -195,8 +195,8 @@ def outcome(**changes):
         "coroutine": {"path": "/root/a/rich.py", "definitions": 77, "seconds": 0.02,
                       "longest": {"name": "long_one", "line": 5, "lines": 300}},
         "pool_use": {"interval": 0.05,
-                     THREADS: {"places": 10, "mean": 0.25, "used": [0.0] * 40 + [0.01] * 44},
-                     PROCESSES: {"places": 2, "mean": 1.94, "used": [0.0] * 4 + [2.0] * 80}},
+                     THREADS: {"slots": 10, "mean": 0.25, "used": [0.0] * 40 + [0.01] * 44},
+                     PROCESSES: {"slots": 2, "mean": 1.94, "used": [0.0] * 4 + [2.0] * 80}},
     }
     data.update(changes)
     return data

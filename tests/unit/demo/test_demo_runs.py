@@ -297,9 +297,9 @@ def test_json(ahead):
         assert 0 <= spread["p50"] <= spread["p99"] < data["seconds"]
     use = data["pool_use"]
     for pool in ("threads", "processes"):
-        assert 0 < use[pool]["mean"] <= use[pool]["places"]
+        assert 0 < use[pool]["mean"] <= use[pool]["slots"]
         assert len(use[pool]["used"]) == int(data["seconds"] / use["interval"]) + 1
-        assert all(0 <= used <= use[pool]["places"] + 0.01 for used in use[pool]["used"])
+        assert all(0 <= used <= use[pool]["slots"] + 0.01 for used in use[pool]["used"])
 
 
 def test_text(ahead):
