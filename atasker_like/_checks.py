@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any, Union
 
-    #: What stands for a duration in an argument.
+    #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
 __all__ = ["count", "hashable", "in_seconds", "integer", "number", "one_of", "rate",

@@ -48,10 +48,10 @@ def _as_task(thing: Any, function: str, position: int | None = None) -> Task[Any
         return thing        # type: ignore[no-any-return]
     if issubclass(kind, TaskView):
         return thing.task   # type: ignore[no-any-return]
-    place = "" if position is None else f"item {position} is "
+    where = "" if position is None else f"item {position} is "
     advice = "; call the function first, then wait for what it returns" if callable(thing) else ""
     raise InvalidTypeError(f"{function} takes a task or an iterable of tasks; "
-                           f"{place}{type(thing).__name__}{advice}")
+                           f"{where}{type(thing).__name__}{advice}")
 
 
 def _as_tasks(tasks: Any, function: str) -> list[Task[Any]]:
@@ -298,7 +298,7 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
 
 
 def _ungrouped(tasks: Any, function: str) -> list[Any]:
-    """Return tasks and handles, with the handles of a group in its place."""
+    """Return tasks and handles; a group is replaced by its handles."""
     if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise _refusal(tasks, function)
     things: list[Any] = []

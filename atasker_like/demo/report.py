@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_json", "print_text"]
 
-_LABEL = 13         # columns of what stands before a value
+_LABEL = 13         # columns of the label before a value
 _WIDEST = 100       # lines get no longer than this on any terminal
 _CHART = 48         # columns of a chart at most
 _NAMED = 20         # how many files that do not parse are named

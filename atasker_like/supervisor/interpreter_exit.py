@@ -160,7 +160,7 @@ def _application_threads() -> list[threading.Thread]:
 
 def _ended_by_interrupt() -> bool:
     """Return True if Ctrl-C has ended the main thread."""
-    # In an interactive session the last error does not tell how the session ends.
+    # In an interactive session the last error is not the end of the session.
     if hasattr(sys, "ps1") or sys.flags.interactive or hasattr(builtins, "__IPYTHON__"):
         return False
     return issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TIMEOUT_MESSAGE", "LateStartMonitor", "late_limit"]
 
-#: Seconds from a task's submission to its start after which it is late.
+#: Seconds from the submission of a task to its start after which it is late.
 TIMEOUT_WARNING, TIMEOUT_CRITICAL = 5, 10
 
-#: Of the tasks that start late together, so many are logged each; the others are counted.
+#: The most tasks that one report logs each; it counts the rest.
 MOST_LOGGED = 10
 
 TIMEOUT_MESSAGE = ("supervisor {supervisor_id}: task {name} ({task_id}) started {time_spent:.1f} s "
-                   "after it was queued; give the pool more places, or the task a more urgent "
+                   "after it was queued; give the pool more slots, or the task a more urgent "
                    "priority")
 
 

@@ -121,8 +121,8 @@ class ProcessPools:
         if old is not None and not old.retire(new):
             raise SupervisorBusyError(
                 f"supervisor {self._state.supervisor_id} has process tasks that have not ended: "
-                "wait for them, or stop the supervisor, before you put something else in the "
-                "place of mp_pool")
+                "wait for them, or stop the supervisor, before you assign something else to "
+                "mp_pool")
         self._pools.put_in_place(new)
 
     @staticmethod
@@ -145,10 +145,10 @@ class ProcessPools:
         self._own_pool().configure(initializer, tuple(initargs), maxtasksperchild)
         self.configure({"pool_size": processes}, start_method=context)
 
-    def create_over(self, executor: Any, processes: int | None, **others: Any) -> None:
+    def create_over(self, executor: Any, processes: int | None, **refused: Any) -> None:
         """Put an executor in the position of the pool, with ``processes`` calls at a time."""
         sizes = checked_sizes("process", pool_size=processes)
-        for name, value in others.items():
+        for name, value in refused.items():
             if value is not None:
                 raise InvalidArgumentError(f"{name} and executor exclude each other: the executor "
                                            "starts its processes itself")
@@ -237,9 +237,9 @@ def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> Non
     """Refuse options that only processes of the supervisor's own have."""
     for name, value in options.items():
         if value is not None:
-            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the place "
-                                       "of the process pool, and starts its processes itself; set "
-                                       "it there")
+            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the "
+                                       "position of the process pool, and starts its processes "
+                                       "itself; set it there")
 
 
 def _check_callable(name: str, function: Any) -> None:

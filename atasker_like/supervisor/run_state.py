@@ -1,4 +1,4 @@
-"""RunState: whether a supervisor accepts tasks, and what the exit of the interpreter waits for.
+"""RunState: the phase of a supervisor, from its start to its stop.
 
 ::
 
@@ -29,7 +29,7 @@ class RunState:
 
     def __init__(self, supervisor_id: str) -> None:
         self.supervisor_id = supervisor_id
-        self.lock = threading.RLock()       # guards the phase, and what is the process pool
+        self.lock = threading.RLock()       # guards the phase, and the making of the process pool
         self.phase = NEW
         self.started_at: float | None = None        # epoch seconds
         self.explicit = False                       # the application has called start()

@@ -157,7 +157,7 @@ class Shutdown:
             cancel_many([task for pool in pools for task in pool.all_tasks()])
         manager.coroutines.abandon_closed()     # the application may have closed its own loops
         # All pools are drained before any is closed: a task of one may wait for one of another.
-        # The list, since each is to be drained whatever becomes of the others.
+        # A list: every pool is drained, even after one that is not drained in time.
         in_time = all([pool.drain(deadline) for pool in pools])
         if not in_time:
             self._abandon()

@@ -174,7 +174,7 @@ class SpecFactory:
             return lane
         with self._state.lock:
             found = self._lanes.get(lane)
-            if found is None:       # a stand-in, which lane() turns into the lane
+            if found is None:       # lane() makes it usable later
                 found = Lane.named(lane, partial(self._back.unknown_lane, lane))
                 self._lanes[lane] = found
             return found

@@ -58,8 +58,8 @@ class TaskSupervisor:
     1024
     """
 
-    #: What is logged of a task that started late. It may name supervisor_id, task_id, name, target
-    #: and time_spent.
+    #: The log message about a late start. It may name supervisor_id, task_id, name, target and
+    #: time_spent.
     timeout_message = TIMEOUT_MESSAGE
 
     #: Called with a task that started later than ``timeout_warning`` after it was queued.
@@ -340,7 +340,7 @@ class TaskSupervisor:
         :param named_id: pass ``_task_id`` only to a function that names it.
         :raises InvalidTypeError: not callable, or a coroutine function where it cannot run, or the
             reverse.
-        :raises InvalidArgumentError: the lane stands in front of another pool.
+        :raises InvalidArgumentError: the lane limits another pool.
         """
         return self._supervisor_parts.specs.make(target, tt, options, callback, loop, worker, lane,
                                                  rank, hooks, named_id)
