@@ -17,8 +17,7 @@ ENDS = {"cancel": lambda queue: queue.cancel(), "shutdown": lambda queue: queue.
 
 
 class Face:
-    """A queue of any kind, as seen from a thread: what is a coroutine in an AsyncQueue is waited
-    for here."""
+    """A queue of any kind, as seen from a thread. It waits for the coroutines of an AsyncQueue."""
 
     def __init__(self, kind, supervisor, loop=None):
         self.kind = kind
@@ -30,8 +29,7 @@ class Face:
         return self.kind(**arguments)
 
     def do(self, call, *args, **kwargs):
-        """Make a call of a queue's or a handle's, in its loop if it has one, and wait for what it
-        gives."""
+        """Make a call, in the loop of the queue if it has one, and await a coroutine."""
         if self._loop is None:
             return call(*args, **kwargs)
 
@@ -56,7 +54,7 @@ class Face:
 
 
 class Aside:
-    """A call in a thread of its own, with what came of it."""
+    """A call in a thread of its own, and its outcome."""
 
     def __init__(self, call, *args, **kwargs):
         self._call = lambda: call(*args, **kwargs)
@@ -107,13 +105,13 @@ def face(request, supervisor):
 
 @pytest.fixture(params=["thread", "async"])
 def inside(request, supervisor):
-    """Those whose tasks run in this process."""
+    """The queues whose tasks run in this process."""
     return _face(request, supervisor)
 
 
 @pytest.fixture(params=["thread", PROCESS])
 def blocking(request, supervisor):
-    """Those whose callers are threads."""
+    """The queues whose callers are threads."""
     return _face(request, supervisor)
 
 

@@ -1,4 +1,4 @@
-"""What the tasks of the queues' tests run. Importable, so that pool processes find it."""
+"""Functions for the tasks of the tests. Pool processes import them."""
 import asyncio
 import os
 
@@ -36,7 +36,7 @@ def same(x):
 
 
 def succeed_at(attempt):
-    """Fail until this is the attempt of the number."""
+    """Fail until the attempt with this number."""
     now = current_task().attempts
     if now < attempt:
         raise ValueError(f"attempt {now}")

@@ -38,7 +38,7 @@ def finish(face, queue, way, submit):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_done_callbacks_and_hooks_at_the_end_of_a_run_have_returned(face, way):
+def test_run_when_it_ends_has_called_done_callbacks_and_hooks(face, way):
     entered, gate, returned = threading.Event(), threading.Event(), []
     queue = face.make(on_complete=lambda result: returned.append("hook"))
 
@@ -68,7 +68,7 @@ def test_done_callbacks_and_hooks_at_the_end_of_a_run_have_returned(face, way):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("source", ["callback", "hook"])
-def test_what_callbacks_and_hooks_submit_belongs_to_the_run(face, way, source):
+def test_tasks_submitted_by_callbacks_and_hooks_belong_to_the_run(face, way, source):
     steps = face.function("same")
 
     def hook(result):
@@ -126,7 +126,7 @@ def test_a_task_that_submits_to_its_queue_during_a_shutdown_is_refused(threads):
     assert refused.is_set()
 
 
-def test_a_cancelled_queue_takes_nothing_of_its_callbacks(inside):
+def test_cancelled_queue_refuses_submissions_of_its_callbacks(inside):
     refused = threading.Event()
     queue = inside.make()
     handle = inside.do(queue.submit, inside.function("same"), 1)
@@ -189,7 +189,7 @@ def test_a_callback_added_to_an_ended_handle_is_waited_for(threads):
     queue.shutdown()
 
 
-def test_a_callback_whose_loop_is_closed_holds_up_no_later_run(supervisor):
+def test_callback_whose_loop_is_closed_delays_no_later_run(supervisor):
     queue = AsyncQueue(supervisor=supervisor)
 
     async def first():
@@ -245,7 +245,7 @@ def test_a_callback_of_a_cancelled_queue_may_wait_for_it(threads, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_callback_of_what_a_first_failure_cancels_may_wait_for_what_is_spared(threads, how):
+def test_callback_of_a_task_cancelled_by_a_failure_may_wait_for_spared_tasks(threads, how):
     queue = threads.make(workers=1, fail_policy="fail_first")
     queue.submit(fail_at_one, 1)
     handles = queue.map(same, range(5))
@@ -289,7 +289,7 @@ def test_a_callback_and_a_hook_may_both_wait_for_their_queue(threads):
     assert Aside(queue.run).result().succeeded == 1
 
 
-def test_a_callback_that_runs_its_queue_is_told_that_it_runs(threads, caplog):
+def test_callback_that_runs_its_queue_is_refused(threads, caplog):
     queue = threads.make()
     queue.submit(same, 1).add_done_callback(lambda handle: queue.run())
     queue.run()

@@ -29,7 +29,7 @@ def checkpoint(path):
         yield made
 
 
-def test_what_succeeded_is_handed_back(face, checkpoint):
+def test_checkpoint_returns_what_has_succeeded(face, checkpoint):
     first = face.make()
     face.do(partial(first.map, face.function("fail_at"), [(n, 1) for n in range(3)],
                     checkpoint=checkpoint))
@@ -47,7 +47,7 @@ def test_what_succeeded_is_handed_back(face, checkpoint):
     assert len(checkpoint) == 3
 
 
-def test_a_group_too(face, checkpoint):
+def test_checkpoint_with_a_group_returns_what_has_succeeded(face, checkpoint):
     for attempts in ((1, 1, 1), (0, 0, 0)):
         queue = face.make()
         group = face.do(partial(queue.group, face.function("double"), [1, 2],
@@ -58,7 +58,7 @@ def test_a_group_too(face, checkpoint):
         assert tuple(handle.attempts for handle in [*group, *mixed]) == attempts
 
 
-def test_a_bound_task_too(threads, checkpoint):
+def test_checkpoint_with_a_bound_task_returns_what_has_succeeded(threads, checkpoint):
     queue = threads.make()
     bound = queue.task(name="bound")(functions.double)
     bound.map([1], checkpoint=checkpoint)
@@ -69,7 +69,7 @@ def test_a_bound_task_too(threads, checkpoint):
 
 
 @pytest.mark.slow
-def test_with_the_one_shot_helpers(supervisor, checkpoint):
+def test_checkpoint_with_tmap_pmap_and_amap_returns_what_has_succeeded(supervisor, checkpoint):
     assert tmap(functions.double, [1, 2], supervisor=supervisor, checkpoint=checkpoint) == (2, 4)
     assert (pmap(functions.double, [1, 2, 3], supervisor=supervisor, checkpoint=checkpoint)
             == (2, 4, 6))
@@ -77,7 +77,7 @@ def test_with_the_one_shot_helpers(supervisor, checkpoint):
     assert len(checkpoint) == 4         # the coroutine function is another one
 
 
-def test_everything_is_kept_when_the_run_has_ended(inside, checkpoint):
+def test_checkpoint_at_the_end_of_a_run_has_every_success(inside, checkpoint):
     for number in range(10):
         queue = inside.make()
         inside.do(partial(queue.map, inside.function("add"), [(number, n) for n in range(10)],
@@ -86,7 +86,7 @@ def test_everything_is_kept_when_the_run_has_ended(inside, checkpoint):
         assert len(checkpoint) == 10 * (number + 1)
 
 
-def test_it_is_of_a_function(threads, checkpoint):
+def test_checkpoint_keeps_successes_by_function(threads, checkpoint):
     queue = threads.make()
     queue.map(functions.double, [1, 2], checkpoint=checkpoint)
     queue.map(functions.add, [1], checkpoint=checkpoint)
@@ -96,7 +96,7 @@ def test_it_is_of_a_function(threads, checkpoint):
 
 
 @pytest.mark.parametrize("policy", ["continue", "fail_first"])
-def test_a_function_is_known_behind_what_a_queue_puts_in_front(threads, checkpoint, policy):
+def test_checkpoint_knows_a_function_behind_wrappers_of_the_queue(threads, checkpoint, policy):
     for _ in range(2):
         queue = threads.make(fail_policy=policy, initializer=functions.double, initargs=(1,))
         handle, = queue.map(functions.double, [1], checkpoint=checkpoint)
@@ -111,12 +111,12 @@ def test_a_function_is_known_behind_what_a_queue_puts_in_front(threads, checkpoi
     ([1], (1,), False), (b"a", "a", False), (Point(1, 2), Point(1, 2), True),
     (Point(1, 2), (1, 2), False), ((1, (2,)), (1, 2), False),
     (None, "None", False), ("a:1", "a", False), ([[], [1]], [[1], []], False)])
-def test_inputs_are_known_by_their_values(one, other, equal):
+def test_checkpoint_compares_inputs_by_value(one, other, equal):
     assert (spell(one) == spell(other)) is equal
 
 
 @pytest.mark.slow
-def test_spelling_is_the_same_in_another_process():
+def test_spell_in_another_process_gives_the_same_bytes():
     value = [{"k": {"a", "b", "c", "d"}, "j": (1.5, None, b"x")}, frozenset("abcdef"),
              Point("a", "b")]
     code = ("from tests.unit.queues.test_checkpoint import Point, spell; "
@@ -133,7 +133,7 @@ def test_spelling_is_the_same_in_another_process():
                          [{}, {"fail_policy": "fail_first"},
                           {"fail_policy": "fail_first", "initializer": int}],
                          ids=["plain", "fail_first", "both"])
-def test_what_cannot_be_known_again(threads, checkpoint, settings):
+def test_input_or_function_that_cannot_be_identified_is_refused(threads, checkpoint, settings):
     queue = threads.make(**settings)
     with pytest.raises(InvalidTypeError, match="pickled"):
         queue.map(functions.double, [lambda: 1], checkpoint=checkpoint)
@@ -153,14 +153,14 @@ def give_lock(_):
     return threading.Lock()
 
 
-def test_a_value_that_cannot_be_kept(threads, checkpoint, caplog):
+def test_value_that_cannot_be_pickled_is_logged_and_not_kept(threads, checkpoint, caplog):
     queue = threads.make()
     queue.map(give_lock, [1], checkpoint=checkpoint)
     assert queue.run().succeeded == 1
     assert "give_lock was not kept" in caplog.text and len(checkpoint) == 0
 
 
-def test_closed_while_a_run_goes_on(threads, checkpoint, caplog):
+def test_checkpoint_closed_before_a_run_logs_what_it_does_not_keep(threads, checkpoint, caplog):
     queue = threads.make()
     queue.map(functions.double, [1], checkpoint=checkpoint)
     checkpoint.close()
@@ -174,19 +174,19 @@ def test_closed_while_a_run_goes_on(threads, checkpoint, caplog):
 # -- the file --------------------------------------------------------------------------------------
 
 
-def test_the_file_is_for_its_user_alone(path, checkpoint):
+def test_checkpoint_file_is_readable_for_its_user_alone(path, checkpoint):
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_a_file_that_others_can_write_to(path, checkpoint, mode):
+def test_file_that_other_users_can_write_to_is_refused(path, checkpoint, mode):
     os.chmod(path, mode)
     with pytest.raises(CheckpointError, match="chmod") as caught:
         Checkpoint(path)
     assert caught.value.filename == path and path in str(caught.value)
 
 
-def test_a_file_that_is_no_database(path):
+def test_file_that_is_no_database_is_refused(path):
     with open(path, "wb") as file:
         file.write(b"no database at all, but long enough to be looked at as one\n" * 100)
     os.chmod(path, 0o600)
@@ -200,7 +200,7 @@ def test_a_file_that_is_no_database(path):
                           ("PRAGMA application_id=5", "not a checkpoint"),
                                               ("PRAGMA application_id=1952671851; PRAGMA "
                                                "user_version=7", "version 7")])
-def test_a_database_of_something_else(path, statement, words):
+def test_database_that_is_no_checkpoint_is_refused(path, statement, words):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(statement)
     os.chmod(path, 0o600)
@@ -209,7 +209,7 @@ def test_a_database_of_something_else(path, statement, words):
     assert path in str(caught.value)
 
 
-def test_a_damaged_file(supervisor, path):
+def test_damaged_file_is_refused(supervisor, path):
     with Checkpoint(path) as made:
         tmap(functions.double, range(500), checkpoint=made, supervisor=supervisor)
     with open(path, "r+b") as file:
@@ -221,7 +221,7 @@ def test_a_damaged_file(supervisor, path):
     assert caught.value.filename == path
 
 
-def test_a_damaged_value(supervisor, path):
+def test_damaged_value_is_refused(supervisor, path):
     with Checkpoint(path) as made:
         tmap(functions.double, [1], checkpoint=made, supervisor=supervisor)
     with closing(sqlite3.connect(path)) as database:
@@ -233,12 +233,12 @@ def test_a_damaged_value(supervisor, path):
 
 
 @pytest.mark.parametrize("wrong", [5, b"bytes"])
-def test_what_is_no_path(wrong):
+def test_path_of_a_wrong_type_is_refused(wrong):
     with pytest.raises(TypeError):
         Checkpoint(wrong)
 
 
-def test_a_directory_that_is_not_there(tmp_path):
+def test_path_in_a_missing_directory_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be made"):
         Checkpoint(tmp_path / "nowhere" / "file")
 
@@ -312,7 +312,8 @@ def test_only_what_is_missing_is_submitted(threads, checkpoint, supervisor):
     assert queue.run().values == tuple(range(0, 6000, 2))
 
 
-def test_calls_of_one_function_in_a_group_look_at_it_once(threads, checkpoint, monkeypatch):
+def test_group_with_a_checkpoint_reads_the_records_of_a_function_once(threads, checkpoint,
+                                                                      monkeypatch):
     queue, pages, make = threads.make(), [], checkpoint.page
     monkeypatch.setattr(checkpoint, "page", lambda function: pages.append(function)
                         or make(function))

@@ -38,7 +38,7 @@ def called(request, supervisor):
     return call
 
 
-def test_a_key_function_says_what_an_input_is_known_by(called):
+def test_key_function_replaces_the_input(called):
     first = [{"a": 1, "b": 10}, {"a": 2, "b": 20}]
     again = [{"a": 1, "b": 99}, {"a": 3, "b": 30}]
     with Checkpoint() as checkpoint:
@@ -65,7 +65,7 @@ def test_a_key_is_not_taken_for_an_input(supervisor):
 
 
 @pytest.mark.parametrize("function", [partial(pow, 2), lambda x: x])
-def test_what_has_no_name_needs_a_namespace(supervisor, function):
+def test_function_without_a_name_needs_a_namespace(supervisor, function):
     with Checkpoint() as checkpoint:
         with pytest.raises(InvalidTypeError, match="namespace="):
             tmap(function, [3], checkpoint=checkpoint, supervisor=supervisor)
@@ -75,7 +75,7 @@ def test_what_has_no_name_needs_a_namespace(supervisor, function):
         assert checkpoint.namespaces() == ("mine",)
 
 
-def test_count_namespaces_and_clear(supervisor):
+def test_checkpoint_counts_lists_and_clears_namespaces(supervisor):
     with Checkpoint() as checkpoint:
         tmap(double, [1, 2], checkpoint=checkpoint, supervisor=supervisor)
         tmap(double, [1, 2, 3], checkpoint=checkpoint, namespace="v2", supervisor=supervisor)
@@ -88,7 +88,7 @@ def test_count_namespaces_and_clear(supervisor):
                 and checkpoint.count() == 0)
 
 
-def test_without_values_what_has_succeeded_is_not_run_again(called, tmp_path):
+def test_checkpoint_without_values_runs_nothing_again(called, tmp_path):
     with Checkpoint(tmp_path / "file", store_values=False) as checkpoint:
         assert called(double, [1, 2], checkpoint=checkpoint, namespace="n") == ((2, 4), 2)
         assert (called(double, [1, 2, 3], checkpoint=checkpoint, namespace="n")
@@ -188,7 +188,7 @@ def test_a_key_of_a_group_needs_items(supervisor):
         ThreadQueue(supervisor=supervisor).group([(same, 1)], checkpoint=checkpoint, key=str)
 
 
-def test_two_functions_in_one_namespace_are_told_of(tmp_path, supervisor, caplog):
+def test_two_functions_in_one_namespace_are_warned_of(tmp_path, supervisor, caplog):
     """As two processes on one file: each opens it for itself."""
     with Checkpoint(tmp_path / "file") as one, Checkpoint(tmp_path / "file") as other:
         tmap(double, [1], checkpoint=one, namespace="step", supervisor=supervisor)

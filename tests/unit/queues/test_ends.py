@@ -1,5 +1,4 @@
-"""Queues that are ended, reset or waited for in the midst of something: they come to their end, and
-lose nothing."""
+"""Queues that are ended, reset or waited for in the middle of other steps still end."""
 import asyncio
 import threading
 import time
@@ -59,7 +58,7 @@ def test_a_block_whose_clean_end_is_cancelled_cancels_its_tasks(supervisor):
 
 
 @pytest.mark.parametrize("policy", ["continue", "fail_first"])
-def test_hooks_of_before_a_reset_are_not_those_of_the_next_run(inside, policy):
+def test_hooks_pending_before_a_reset_do_not_belong_to_the_next_run(inside, policy):
     seen = []
     queue = inside.make(on_complete=lambda result: seen.append(result.status), fail_policy=policy)
     for _ in range(20):
@@ -71,7 +70,7 @@ def test_hooks_of_before_a_reset_are_not_those_of_the_next_run(inside, policy):
         inside.do(queue.reset)
 
 
-def test_a_reset_tells_the_hooks_of_what_it_cancels(supervisor):
+def test_reset_calls_the_hooks_of_tasks_that_it_cancels(supervisor):
     async def main():
         told, all_told = [], asyncio.Event()
 
@@ -89,7 +88,7 @@ def test_a_reset_tells_the_hooks_of_what_it_cancels(supervisor):
     asyncio.run(main())
 
 
-def test_a_reset_does_not_hold_up_who_waits_for_hooks(supervisor, monkeypatch):
+def test_reset_does_not_block_a_wait_for_hooks(supervisor, monkeypatch):
     async def main():
         queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)
         queue.submit(co_one)
@@ -106,7 +105,7 @@ def test_a_reset_does_not_hold_up_who_waits_for_hooks(supervisor, monkeypatch):
     asyncio.run(main())
 
 
-def test_a_failure_of_before_a_reset_that_is_told_late_ends_no_later_run(supervisor):
+def test_failure_reported_after_a_reset_ends_no_later_run(supervisor):
     queue = ThreadQueue(fail_policy="fail_first", supervisor=supervisor)
     failed = queue.submit(fail_at_one, 1)
     assert queue.run(timeout=PATIENCE).failed
@@ -139,7 +138,7 @@ def test_results_may_be_cleared_while_others_wait_for_the_end(supervisor):
     end = waited.task._end
 
     class Slow:
-        """The task, which says when it is waited for."""
+        """A task that notes when a thread begins to wait for it."""
 
         _status = property(lambda self: waited.task._status)
         done = staticmethod(waited.task.done)
@@ -168,7 +167,7 @@ def test_results_may_be_cleared_while_others_wait_for_the_end(supervisor):
 
 
 @pytest.mark.parametrize("how", ["task", "run", "completed"])
-def test_a_body_that_raises_after_its_task_has_ended_holds_up_nothing(supervisor, how):
+def test_function_that_raises_after_its_task_has_ended_blocks_no_other_task(supervisor, how):
     queue = ThreadQueue(fail_policy="fail_first", supervisor=supervisor)
     running, gate, left = threading.Event(), threading.Event(), threading.Event()
 
@@ -192,7 +191,7 @@ def test_a_body_that_raises_after_its_task_has_ended_holds_up_nothing(supervisor
 
 
 @pytest.mark.parametrize("how", ["task", "run", "completed", "cancel"])
-def test_a_coroutine_that_raises_as_it_is_given_up_holds_up_nothing(supervisor, how):
+def test_coroutine_that_raises_when_it_is_cancelled_blocks_no_other_task(supervisor, how):
     async def main():
         begun = asyncio.Event()
 
@@ -220,7 +219,7 @@ def test_a_coroutine_that_raises_as_it_is_given_up_holds_up_nothing(supervisor, 
     asyncio.run(main())
 
 
-def test_a_task_that_exits_is_a_first_failure_too(supervisor):
+def test_task_that_exits_counts_as_the_first_failure(supervisor):
     started = []
 
     def body(number):
@@ -315,7 +314,7 @@ def test_a_run_waits_for_what_comes_while_it_waits_for_hooks(supervisor):
     assert queue.run(timeout=PATIENCE).values == (1, True)
 
 
-def test_join_tells_of_hooks_that_are_unfinished(supervisor):
+def test_join_with_unfinished_hooks_names_them(supervisor):
     gate = threading.Event()
     queue = ThreadQueue(supervisor=supervisor, on_complete=lambda result: gate.wait(PATIENCE))
     queue.start()
@@ -327,7 +326,7 @@ def test_join_tells_of_hooks_that_are_unfinished(supervisor):
     queue.shutdown()
 
 
-def test_hooks_that_are_on_their_way_into_the_loop_are_waited_for(supervisor):
+def test_hooks_posted_to_the_loop_are_waited_for(supervisor):
     async def main():
         told = []
         queue = AsyncQueue(supervisor=supervisor, on_complete=told.append)
@@ -345,7 +344,7 @@ def test_hooks_that_are_on_their_way_into_the_loop_are_waited_for(supervisor):
     asyncio.run(main())
 
 
-def test_join_of_a_queue_of_coroutines_keeps_its_time(supervisor):
+def test_join_of_an_async_queue_keeps_its_timeout(supervisor):
     async def main():
         gate = threading.Event()
         queue = AsyncQueue(supervisor=supervisor, on_complete=lambda result: None)

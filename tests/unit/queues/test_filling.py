@@ -1,5 +1,4 @@
-"""Queues that are ended, or that refuse, while calls are being submitted: nothing is lost, and
-nothing confused."""
+"""Queues that end or refuse while calls are being submitted: no task is lost."""
 import asyncio
 import itertools
 import threading
@@ -19,7 +18,7 @@ from .functions import fail_at_one
 
 @pytest.mark.parametrize("end", ["cancel", "shutdown"])
 def test_a_map_that_is_under_way_when_the_queue_is_closed_is_refused(supervisor, end):
-    """Its chunks go into a lane that the pool must not have forgotten meanwhile."""
+    """The pool must not have forgotten the lane of its later chunks."""
     queue = ThreadQueue(workers=1, supervisor=supervisor)
     queue.start()
     at_chunk, go_on = threading.Event(), threading.Event()
@@ -73,7 +72,7 @@ def test_endless_items_end_with_the_queue(supervisor, end, size):
     assert some.wait(PATIENCE)
     Aside(ENDS[end], queue).result()
     if end == "timeout":
-        # the run is over, and the queue is open again for who did not look meanwhile
+        # The run has ended, and the queue accepts submissions again.
         queue.shutdown(force=True)
     with pytest.raises(ClosedError):
         mapped.result()
@@ -83,7 +82,7 @@ def test_endless_items_end_with_the_queue(supervisor, end, size):
 
 @pytest.mark.parametrize("hooks", [{}, {"on_complete": lambda result: None}])
 def test_a_failure_ends_a_bounded_queue_that_is_being_filled(supervisor, hooks):
-    """Who submits waits for room, in a lane that the failure holds."""
+    """The submission waits for room in a lane that the failure pauses."""
 
     def fill():
         with ThreadQueue(workers=1, size=2, fail_policy="fail_first", supervisor=supervisor,
@@ -107,7 +106,7 @@ def bounded(request, supervisor):
 
 
 class Failing:
-    """A queue whose only running task fails when it is told to, with a map that waits for room."""
+    """A queue with a running task that fails on demand, and a map that waits for room."""
 
     def __init__(self, queue, must_complete, running):
         self.go, self.ran = threading.Event(), []
@@ -216,7 +215,7 @@ def test_a_bounded_tmap_tells_which_call_failed():
     assert any(isinstance(result.exception, ValueError) for result in caught.value.results)
 
 
-def test_what_a_bounded_map_has_submitted_is_in_the_ledger(supervisor):
+def test_tasks_of_an_unfinished_bounded_map_are_in_the_ledger(supervisor):
     queue = ThreadQueue(workers=1, size=2, supervisor=supervisor)
     queue.start()
     running, gate = threading.Event(), threading.Event()
@@ -241,7 +240,7 @@ def test_what_a_bounded_map_has_submitted_is_in_the_ledger(supervisor):
     assert queue.stats["succeeded"] <= 1
 
 
-def test_a_bounded_pool_does_not_hide_tasks_either():
+def test_map_in_a_full_pool_is_refused_after_a_failure():
     with TaskSupervisor(pool_size=1, reserve_normal=0, reserve_high=0) as small:
         small.set_thread_pool(max_queued=2, on_full="block")
 
@@ -253,9 +252,8 @@ def test_a_bounded_pool_does_not_hide_tasks_either():
             Aside(fill).result()
 
 
-def test_what_is_accepted_as_the_queue_is_cancelled_is_cancelled(supervisor, monkeypatch):
-    """Those that are left have been looked up, and it is not closed yet: the moment in which nobody
-    else would see it."""
+def test_task_accepted_during_a_cancel_is_cancelled(supervisor, monkeypatch):
+    """The unfinished tasks have been looked up, and the queue is not closed yet."""
     queue = ThreadQueue(supervisor=supervisor)
     queue.start()
     accepted, looked_up = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Handles: what they show, and exactly which exceptions they raise."""
+"""Handles: their attributes, and the exceptions that they raise."""
 import asyncio
 import concurrent.futures
 import inspect
@@ -16,7 +16,7 @@ from . import functions
 from .conftest import PATIENCE
 
 
-def test_what_a_handle_shows(face, gate):
+def test_handle_has_the_options_of_its_task(face, gate):
     queue = face.make(workers=1)
     before = perf_counter()
     handle = face.do(partial(queue.submit, face.function("enter"), gate, name="n", priority=1,
@@ -53,7 +53,7 @@ def test_handles_of_one_task_are_equal(threads):
     queue.cancel()
 
 
-def test_a_pending_handle(face):
+def test_pending_handle_has_no_result(face):
     queue = face.make()
     handle = face.do(queue.submit, face.function("double"), 1)
     for ask in (handle.result, handle.value, handle.exception):
@@ -63,7 +63,7 @@ def test_a_pending_handle(face):
     assert handle.cancel() and not handle.cancel()
 
 
-def test_a_failed_handle(face):
+def test_failed_handle_raises_the_error_of_the_function(face):
     queue = face.make()
     handle = face.do(queue.submit, face.function("fail"), "bad")
     face.run(queue)
@@ -73,7 +73,7 @@ def test_a_failed_handle(face):
     assert handle.result().status == "failed" and face.do(handle.wait).message == "ValueError: bad"
 
 
-def test_a_cancelled_handle(face):
+def test_cancelled_handle_has_a_result_without_value(face):
     queue = face.make()
     handle = face.do(queue.submit, face.function("double"), 1)
     assert handle.cancel()
@@ -96,7 +96,7 @@ def test_a_running_handle_is_cancelled(face, gate):
     face.do(queue.shutdown)
 
 
-def test_waiting_with_a_timeout(blocking):
+def test_wait_with_a_timeout_raises_when_it_passes(blocking):
     queue = blocking.make()
     handle = queue.submit(functions.double, 1)
     for timeout in (0, 0.001):
@@ -108,7 +108,7 @@ def test_waiting_with_a_timeout(blocking):
     assert handle.wait(0).value == 2
 
 
-def test_awaiting_a_sync_handle(blocking):
+def test_sync_handle_when_awaited_raises(blocking):
     queue = blocking.make()
     handle = queue.submit(functions.double, 1)
 
@@ -127,7 +127,7 @@ def test_awaiting_a_sync_handle(blocking):
     queue.shutdown()
 
 
-def test_many_waiters_in_many_loops(coroutines, gate):
+def test_handle_is_awaited_in_many_loops(coroutines, gate):
     queue = coroutines.make()
     handle = coroutines.do(queue.submit, coroutines.function("enter"), gate, "done")
     coroutines.do(queue.start)
@@ -140,7 +140,7 @@ def test_many_waiters_in_many_loops(coroutines, gate):
         waiting = [asyncio.ensure_future(wait()) for _ in range(5)]
         await asyncio.sleep(0)
         ready.wait(PATIENCE)
-        waiting[0].cancel()         # one who gives up does not disturb the others
+        waiting[0].cancel()         # a cancelled wait does not disturb the others
         return (await asyncio.gather(*waiting, return_exceptions=True))[1:]
 
     threads = [threading.Thread(target=lambda: results.extend(asyncio.run(waiters())))
@@ -155,7 +155,7 @@ def test_many_waiters_in_many_loops(coroutines, gate):
     coroutines.do(queue.shutdown)
 
 
-def test_many_waiting_threads(threads, gate):
+def test_handle_is_waited_for_by_many_threads(threads, gate):
     queue = threads.make()
     handle = queue.submit(threads.function("enter"), gate, "done")
     queue.start()
@@ -171,7 +171,7 @@ def test_many_waiting_threads(threads, gate):
     queue.shutdown()
 
 
-def test_done_callbacks(face, caplog):
+def test_done_callbacks_get_their_handle(face, caplog):
     queue = face.make()
     handle = face.do(queue.submit, face.function("double"), 1)
     called, again = threading.Event(), threading.Event()
@@ -218,7 +218,7 @@ def test_as_completed_yields_what_was_given(threads, make_gate):
 
 
 @pytest.mark.parametrize("iterate", [as_completed, iter_completed])
-def test_groups_and_handles_together(threads, iterate):
+def test_as_completed_takes_groups_and_handles_together(threads, iterate):
     queue = threads.make()
     group = queue.group(functions.double, [1, 2])
     handles = queue.map(functions.double, [3])
@@ -229,7 +229,7 @@ def test_groups_and_handles_together(threads, iterate):
     assert sorted(handle.value() for handle in group.as_completed()) == [2, 4]
 
 
-def test_async_as_completed_of_handles_and_groups(coroutines):
+def test_async_as_completed_takes_handles_and_groups(coroutines):
     async def main():
         async with coroutines.make() as queue:
             group = queue.group(functions.co_double, [1, 2])
@@ -243,7 +243,7 @@ def test_async_as_completed_of_handles_and_groups(coroutines):
     assert coroutines.do(main) == ([2, 4, 6], [2, 4], [2, 4])
 
 
-def test_as_completed_in_time(threads, coroutines):
+def test_as_completed_with_a_timeout_raises_when_it_passes(threads, coroutines):
     queue = threads.make()
     handle = queue.submit(functions.double, 1)
     with pytest.raises(WaitTimeoutError):
@@ -266,7 +266,7 @@ def test_a_task_given_twice_is_yielded_twice(threads):
     assert wait_completed([handle, handle]) == [2, 2]
 
 
-def test_as_completed_that_is_given_up_forgets_the_tasks(threads):
+def test_as_completed_that_is_closed_forgets_the_tasks(threads):
     queue = threads.make()
     done, waiting = queue.map(functions.double, [1, 2])
     done.cancel()
@@ -278,7 +278,7 @@ def test_as_completed_that_is_given_up_forgets_the_tasks(threads):
 
 
 @pytest.mark.parametrize("wrong", [5, "ab", [5], functions.double, [functions.double]])
-def test_what_as_completed_does_not_take(wrong):
+def test_as_completed_refuses_other_objects(wrong):
     with pytest.raises(InvalidTypeError):
         as_completed(wrong)
 

@@ -1,5 +1,4 @@
-"""An interrupt, a signal handler or a fork in the midst of what a queue does: nothing is lost, and
-nobody waits for ever."""
+"""Interrupts, signal handlers and forks at any line of a queue: no task is lost, no wait hangs."""
 import os
 import threading
 
@@ -122,7 +121,7 @@ def test_a_run_that_is_interrupted_at_any_line_can_be_repeated(supervisor, argum
     assert line > 20
 
 
-def test_what_is_interrupted_with_its_task_handed_over_is_counted(supervisor, monkeypatch):
+def test_submission_interrupted_after_its_task_has_started_is_counted(supervisor, monkeypatch):
     queue = ThreadQueue(supervisor=supervisor)
     queue.start()
     begun, gate = threading.Event(), threading.Event()
@@ -226,7 +225,7 @@ def test_a_handler_may_shut_down_a_queue_while_its_thread_waits_for_room(supervi
     assert all(task.wait(PATIENCE) for task in queue._tasks)
 
 
-def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, monkeypatch):
+def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
     """At each line of the one, all of the other's end comes in between."""
     for first in ("wait", "done"):
         line, reached = 0, True
@@ -267,7 +266,7 @@ def test_who_waits_for_a_submission_is_told_by_its_end_not_by_time(supervisor, m
                                  lambda queue: queue.shutdown(force=True)],
                                  ids=["join", "shutdown", "force"])
 @pytest.mark.parametrize("policy", ["own", "of the run"])
-def test_a_callback_of_what_the_first_failure_cancels_may_wait_for_the_queue(supervisor, how,
+def test_callback_of_a_task_cancelled_by_a_failure_may_wait_for_the_queue(supervisor, how,
                                                                              policy):
     queue = ThreadQueue(workers=1, fail_policy="fail_first" if policy == "own" else "continue",
                         supervisor=supervisor)
@@ -290,7 +289,7 @@ def test_a_callback_of_what_the_first_failure_cancels_may_wait_for_the_queue(sup
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
 @pytest.mark.slow
-def test_after_a_fork_what_other_threads_did_with_a_queue_holds_up_nobody():
+def test_forked_process_waits_for_no_other_thread_of_the_parent():
     out = run_script("""
 import os, threading
 from atasker_like import ThreadQueue

@@ -1,4 +1,4 @@
-"""Which item failed: the index and the item of tasks that map, group and their kin submit."""
+"""The index and the item of failed tasks that map, group and similar calls submit."""
 import io
 import pickle
 import sys
@@ -58,7 +58,7 @@ def test_results_of_a_group_are_counted_through(inside):
             == [(0, "(1, 1)"), (1, None), (2, "(2, 2)")])
 
 
-def test_a_single_call_has_neither(inside):
+def test_result_of_a_single_call_has_neither_index_nor_item(inside):
     queue = inside.make()
     inside.do(queue.submit, inside.function("fail"))
     [result] = inside.run(queue).results
@@ -70,7 +70,7 @@ def test_a_single_call_has_neither(inside):
                          [{}, {"retries": 1}, {"timeout": PATIENCE}, {"size": 5},
                           {"fail_policy": "fail_first"},
                                       {"on_complete": lambda result: None}, {"checkpoint": True}])
-def test_indices_are_right_with_every_setting(supervisor, settings):
+def test_indices_with_every_setting_are_right(supervisor, settings):
     with Checkpoint() as checkpoint:
         settings = {**settings, **({"checkpoint": checkpoint} if "checkpoint" in settings else {})}
         with pytest.raises(ExecutionError, match=r"item 1: 1: ValueError") as caught:
@@ -78,7 +78,7 @@ def test_indices_are_right_with_every_setting(supervisor, settings):
     assert [(result.index, result.item) for result in caught.value.results] == [(1, "1")]
 
 
-def test_indices_go_over_chunks(supervisor):
+def test_indices_go_on_over_chunks(supervisor):
     from atasker_like import ThreadQueue
 
     queue = ThreadQueue(supervisor=supervisor)
@@ -87,7 +87,7 @@ def test_indices_go_over_chunks(supervisor):
 
 
 @pytest.mark.parametrize("way", ["tmap", "amap", pytest.param("pmap", marks=pytest.mark.slow)])
-def test_the_error_names_the_item(supervisor, way):
+def test_execution_error_names_the_item(supervisor, way):
     with pytest.raises(ExecutionError, match=r"\((t|c|p)-\d+\), item 2: 1: ValueError") as caught:
         if way == "amap":
             run(amap(co_fail_at_one, [0, 2, 1], supervisor=supervisor))
@@ -141,7 +141,7 @@ def test_the_text_of_an_item_is_bounded(supervisor, item):
     assert 0 < len(caught.value.results[0].item) <= 200
 
 
-def test_keywords_are_shown(supervisor):
+def test_item_with_keywords_is_shown(supervisor):
     with pytest.raises(ExecutionError, match=r"item 0: \{'item': 5\}"):
         tmap(fail_with, [{"item": 5}], supervisor=supervisor)
 

@@ -64,7 +64,7 @@ def test_a_shutdown_whose_initializer_does_not_come_to_its_end_leaves_no_task(su
     asyncio.run(main())
 
 
-def test_who_starts_while_the_initializer_runs_waits_for_it(supervisor):
+def test_start_while_the_initializer_runs_waits_for_it(supervisor):
     async def main():
         gate, ready = asyncio.Event(), []
 

@@ -1,5 +1,4 @@
-"""The rows of the model of queues, one test a row: what programs written for such queues rely
-on."""
+"""The rows of the model of queues, one test a row, as programs for such queues need them."""
 import asyncio
 import concurrent.futures
 import inspect
@@ -26,8 +25,7 @@ def work(kind, name):
 
 
 def drive(kind, scenario, supervisor, **arguments):
-    """Run a scenario, a coroutine function of a queue and of ``finish``, which awaits what an
-    AsyncQueue's methods give."""
+    """Run a scenario, a coroutine function of a queue and of ``finish``, which awaits results."""
     async def main():
         async def finish(made):
             return await made if inspect.isawaitable(made) else made

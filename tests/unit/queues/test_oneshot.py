@@ -29,29 +29,29 @@ def mapped(request, supervisor):
     return call
 
 
-def test_values_in_order(mapped):
+def test_maps_return_values_in_order(mapped):
     assert mapped("double", [3, 1, 2]) == (6, 2, 4)
     assert mapped("add", [(1, 2), {"a": 3, "b": 4}, 5]) == (3, 7, 5)
     assert mapped("double", []) == ()
 
 
-def test_options_of_the_queue_and_of_its_tasks(mapped):
+def test_maps_take_options_of_the_queue_and_of_its_tasks(mapped):
     assert mapped("succeed_at", [2, 2], workers=1, retries=1, name="n", timeout=20) == (2, 2)
 
 
-def test_a_failure(mapped):
+def test_maps_raise_the_failures(mapped):
     with pytest.raises(ExecutionError, match="number 1") as caught:
         mapped("fail_at", [(0, 1), (1, 1), (2, 1)])
     assert [result.status for result in caught.value.results] == ["failed"]
 
 
-def test_the_first_failure_ends_it_if_asked(mapped):
+def test_maps_with_fail_first_end_at_the_first_failure(mapped):
     with pytest.raises(ExecutionError) as caught:
         mapped("fail_at", [(n, 0) for n in range(2000)], workers=1, fail_policy="fail_first")
     assert {result.status for result in caught.value.results} == {"failed", "cancelled"}
 
 
-def test_an_unknown_option(mapped):
+def test_maps_refuse_an_unknown_option(mapped):
     with pytest.raises(InvalidTypeError, match="did you mean 'retries'"):
         mapped("double", [1], retrys=2)
 
@@ -61,13 +61,13 @@ def test_progress(mapped, capsys):
     assert "2/2 100%" in capsys.readouterr().err
 
 
-def test_a_bounded_queue(supervisor):
+def test_maps_with_a_size_return_all_values(supervisor):
     assert (tmap(functions.double, range(50), workers=2, size=3, supervisor=supervisor)
             == tuple(range(0, 100, 2)))
 
 
 @pytest.mark.parametrize("kind", [tmap, pytest.param(pmap, marks=pytest.mark.slow)])
-def test_a_bounded_queue_keeps_its_time(supervisor, gate, kind):
+def test_maps_with_a_size_keep_their_timeout(supervisor, gate, kind):
     """Also while it is being filled: the first call does not end by itself, and those behind it
     wait for room."""
     mapped = Aside(kind, enter, [gate] * 10, workers=1, size=1, timeout=0.1, supervisor=supervisor)
@@ -78,7 +78,7 @@ def test_a_bounded_queue_keeps_its_time(supervisor, gate, kind):
     gate.open()
 
 
-def test_a_bounded_queue_whose_time_is_over_before_it_is_filled(supervisor, gate, monkeypatch):
+def test_maps_whose_timeout_passes_while_they_submit_raise(supervisor, gate, monkeypatch):
     monkeypatch.setattr(oneshot, "_call_at", lambda supervisor, deadline, call: (call(), call)[1])
     with pytest.raises(ExecutionError, match="before all calls") as caught:
         Aside(tmap, enter, [gate] * 10, size=1, timeout=1e-9, supervisor=supervisor).result()
@@ -86,7 +86,7 @@ def test_a_bounded_queue_whose_time_is_over_before_it_is_filled(supervisor, gate
     gate.open()
 
 
-def test_a_bounded_queue_whose_items_come_too_late(supervisor):
+def test_maps_whose_items_come_after_the_timeout_raise(supervisor):
     def items():
         yield from range(512)
         threading.Event().wait(0.2)
@@ -97,7 +97,7 @@ def test_a_bounded_queue_whose_items_come_too_late(supervisor):
               supervisor=supervisor).result()
 
 
-def test_a_bounded_queue_out_of_time_finishes_what_must_complete(supervisor):
+def test_maps_after_the_timeout_finish_tasks_that_must_complete(supervisor):
     options = dict(workers=1, size=1, timeout=0.01, delay=0.05, supervisor=supervisor)
     assert tmap(functions.double, range(4), must_complete=True, **options) == (0, 2, 4, 6)
     assert (tmap(functions.double, range(4), opts=TaskOptions(must_complete=True), **options)
@@ -106,7 +106,7 @@ def test_a_bounded_queue_out_of_time_finishes_what_must_complete(supervisor):
         tmap(functions.double, range(4), must_complete=True, on_timeout="cancel", **options)
 
 
-def test_the_time_is_that_of_the_items_too(mapped, monkeypatch):
+def test_timeout_of_maps_includes_the_items(mapped, monkeypatch):
     left = []
     for kind in (ThreadQueue, ProcessQueue, AsyncQueue):
         def note(queue, timeout, progress, run=kind.run):
@@ -123,7 +123,7 @@ def test_the_time_is_that_of_the_items_too(mapped, monkeypatch):
     assert left == [0]
 
 
-def test_detached_tasks_too(supervisor):
+def test_maps_return_values_of_detached_tasks(supervisor):
     with pytest.raises(ValueError):
         tmap(functions.fail, ["no"], detached=True, supervisor=supervisor)
 
@@ -138,7 +138,7 @@ def test_an_iterable_that_raises_leaves_nothing(supervisor):
     assert not supervisor.get_tasks()
 
 
-def test_run():
+def test_run_returns_the_value_of_the_coroutine():
     assert run(asyncio.sleep(0, "slept")) == "slept"
 
 
@@ -150,6 +150,6 @@ def test_the_queues_of_threads_load_no_asyncio():
     assert out.strip() == "(1,) set()"
 
 
-def test_one_call_has_no_mode():
+def test_maps_refuse_a_mode():
     with pytest.raises(InvalidTypeError, match="mode"):
         tmap(abs, [1], mode="infinite")

@@ -78,7 +78,7 @@ def test_what_a_partial_has_filled_is_not_meant(inside):
 
 
 @pytest.mark.parametrize("way", ["map", "group"])
-def test_in_map_and_group_it_is_always_the_option(bound, inside, way):
+def test_keyword_in_map_and_group_is_always_the_option(bound, inside, way):
     task, _ = bound
     for made in (inside.do(partial(getattr(task, way), ["a"], timeout=30)),
                  inside.do(partial(getattr(task.queue, way), task.__wrapped__, ["a"], timeout=30))):

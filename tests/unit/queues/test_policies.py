@@ -1,5 +1,4 @@
-"""Failures, timeouts, retries, hooks, initializers, rates: how a queue gives up, and what it
-tells."""
+"""Failures, timeouts, retries, hooks, initializers and rates of queues."""
 import asyncio
 import gc
 import pickle
@@ -48,7 +47,7 @@ def test_the_first_failure_in_a_process_cancels_the_rest(supervisor, blocking, g
     assert held.done()
 
 
-def test_the_policy_of_a_run_is_for_that_run(inside):
+def test_policy_of_a_run_applies_to_that_run(inside):
     queue = inside.make(workers=1)
     inside.do(queue.map, inside.function("fail_at"), [(0, 0), (1, 0)])
     assert inside.run(queue, fail_policy="fail_first").cancelled == 1
@@ -70,8 +69,7 @@ def test_a_task_that_times_out_has_failed(inside, gate):
     queue = inside.make(workers=1, fail_policy="fail_first")
     late = inside.do(partial(queue.submit, inside.function("enter"), gate, timeout=0.01))
     rest = inside.do(queue.submit, inside.function("double"), 1)
-    # The place of the late one is free at once, so the other may have started before the failure is
-    # told.
+    # The slot of the late task is free at once, so the other one may start before the abort.
     inside.run(queue)
     assert (isinstance(late.exception(), TaskTimeoutError)
             and rest.status in ("cancelled", "succeeded"))
@@ -109,7 +107,7 @@ def test_a_cancelled_task_is_no_failure(threads):
     assert (summary.cancelled, summary.values) == (1, (2,))
 
 
-def test_many_failures_at_once(inside):
+def test_many_failures_at_once_cancel_the_rest(inside):
     for _ in range(20):
         queue = inside.make(workers=4, fail_policy="fail_first")
         inside.do(queue.map, inside.function("fail"), ["no"] * 50)
@@ -117,7 +115,7 @@ def test_many_failures_at_once(inside):
         assert 1 <= summary.failed <= 8 and summary.failed + summary.cancelled == 50
 
 
-def test_fail_first_of_a_block(threads):
+def test_fail_first_in_a_block_raises_nothing(threads):
     with threads.make(workers=1, fail_policy="fail_first") as queue:
         failed = queue.submit(functions.fail)
         failed.wait(PATIENCE)
@@ -229,7 +227,7 @@ def test_what_a_map_has_accepted_at_a_failure_is_cancelled(threads, monkeypatch)
 
 
 @pytest.mark.parametrize("on_timeout, status", [("complete", "succeeded"), ("cancel", "cancelled")])
-def test_when_the_time_of_a_run_is_over(face, gate, on_timeout, status):
+def test_run_whose_timeout_passes_cancels_the_rest(face, gate, on_timeout, status):
     queue = face.make(workers=1, on_timeout=on_timeout, timeout=0.01)
     running = face.do(queue.submit, face.function("enter"), gate)
     waiting = face.do(queue.submit, face.function("double"), 1)
@@ -243,20 +241,20 @@ def test_when_the_time_of_a_run_is_over(face, gate, on_timeout, status):
     assert face.run(queue, timeout=PATIENCE).values == (6,)
 
 
-def test_the_time_of_a_run_overrides_the_queues(threads):
+def test_timeout_of_a_run_overrides_that_of_the_queue(threads):
     queue = threads.make(timeout=PATIENCE)
     queue.submit(functions.double, 1, delay=PATIENCE)
     assert queue.run(timeout=0).timed_out
 
 
-def test_an_infinite_run_ends_with_its_time(face):
+def test_infinite_run_ends_at_its_timeout(face):
     queue = face.make(mode="infinite")
     summary = face.run(queue, timeout=0.01)
     assert summary.timed_out
     face.do(queue.shutdown)
 
 
-def test_a_thread_that_is_given_up_frees_its_place(threads, gate, supervisor):
+def test_abandoned_thread_frees_its_slot(threads, gate, supervisor):
     queue = threads.make(workers=1)
     stuck = queue.submit(threads.function("enter"), gate)
     queue.start()
@@ -288,7 +286,7 @@ def test_an_async_run_that_is_cancelled_cancels_its_tasks(coroutines, gate):
 # -- attempts --------------------------------------------------------------------------------------
 
 
-def test_retries(face):
+def test_failed_task_with_retries_runs_again(face):
     queue = face.make()
     handle = face.do(partial(queue.submit, face.function("succeed_at"), 3, retries=2))
     lost = face.do(partial(queue.submit, face.function("fail"), retries=1, retry_delay=0.001,
@@ -298,7 +296,7 @@ def test_retries(face):
     assert (lost.status, lost.attempts) == ("failed", 2)
 
 
-def test_a_task_that_waits_for_its_next_attempt(face):
+def test_task_that_waits_for_its_next_attempt_is_retrying(face):
     retried = threading.Event()
     queue = face.make(on_retry=lambda handle, error: retried.set())
     handle = face.do(partial(queue.submit, face.function("fail"), retries=1, retry_delay=1000))
@@ -314,7 +312,7 @@ def test_a_task_that_waits_for_its_next_attempt(face):
 # -- hooks -----------------------------------------------------------------------------------------
 
 
-def test_hooks(face):
+def test_hooks_are_called_with_handles_and_results(face):
     seen = []
     queue = face.make(workers=1, on_start=lambda handle: seen.append(("start", handle, None)),
                       on_complete=lambda result: seen.append(("complete", result.task_id,
@@ -352,7 +350,7 @@ def test_hooks_of_an_async_queue_are_called_in_its_loop(coroutines):
 
 
 @pytest.mark.parametrize("hook", ["on_start", "on_complete", "on_retry"])
-def test_what_a_hook_raises_is_logged(face, hook, caplog):
+def test_hook_that_raises_is_logged(face, hook, caplog):
     def refuse(*_):
         raise KeyError("the hook")
 
@@ -392,14 +390,14 @@ def unset():
     functions.calls.clear()
 
 
-def test_an_initializer(face, unset):
+def test_initializer_is_called_before_the_first_task(face, unset):
     queue = face.make(initializer=functions.configure, initargs=("red",))
     face.do(queue.map, face.function("get_setting"), [()] * 20)
     assert set(face.run(queue).values) == {"red"}
     assert queue.results[0].name.endswith("get_setting")
 
 
-def test_an_initializer_is_called_once_in_each_place(inside, unset):
+def test_initializer_is_called_once_in_each_thread_or_process(inside, unset):
     queue = inside.make(workers=1, initializer=functions.configure, initargs=("red",))
     inside.do(queue.map, inside.function("get_setting"), [()] * 20)
     inside.run(queue)
@@ -410,7 +408,7 @@ def test_an_initializer_is_called_once_in_each_place(inside, unset):
     assert unset == ["red", "blue"]
 
 
-def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor, unset):
+def test_state_of_an_initializer_ends_with_its_queue(threads, supervisor, unset):
     queue = threads.make(initializer=functions.configure, initargs=("red",))
     for _ in range(2):
         queue.submit(functions.get_setting)
@@ -425,7 +423,7 @@ def test_what_is_known_of_an_initializer_goes_with_its_queue(threads, supervisor
     assert ready() is None
 
 
-def test_what_a_process_knows_of_initializers_is_bounded():
+def test_states_of_initializers_in_a_process_are_bounded():
     first, second = [pickle.loads(pickle.dumps(InitializedCall(function, int, (),
                                                                InitializerState("a queue"))))
                                                                for function in (abs, len)]
@@ -457,7 +455,7 @@ def test_clear_results_forgets_functions_too(threads):
     assert here() is None and not queue.results
 
 
-def test_an_initializer_before_an_object_with_attributes_of_all_names(blocking, unset):
+def test_initializer_before_an_object_with_attributes_of_the_same_names_is_called(blocking, unset):
     for setting in ("red", "blue"):
         queue = blocking.make(workers=1, initializer=functions.configure, initargs=(setting,))
         scale = functions.Scale(key=[3], initializer=1, initargs=2, ready=4, __wrapped__=5)
@@ -469,8 +467,8 @@ def test_an_initializer_before_an_object_with_attributes_of_all_names(blocking, 
 @pytest.mark.parametrize("settings", [{}, {"fail_policy": "fail_first"}, {"initializer": int},
                                       {"fail_policy": "fail_first", "initializer": int}],
                          ids=["plain", "fail_first", "initializer", "both"])
-def test_names_of_what_has_none(inside, settings):
-    """They do not depend on what a queue puts in front of a function."""
+def test_objects_without_a_name_have_that_of_their_class(inside, settings):
+    """The name does not depend on the wrappers that a queue adds."""
     queue = inside.make(**settings)
 
     class Twice:
@@ -495,7 +493,7 @@ def test_an_initializer_that_raises_fails_the_tasks(blocking):
             == ["RuntimeError: the initializer does not like it here"] * 2)
 
 
-def test_an_initializer_of_an_async_queue_that_raises(coroutines):
+def test_initializer_of_an_async_queue_that_raises_cancels_the_tasks(coroutines):
     async def refuse():
         raise RuntimeError("no")
 
@@ -510,7 +508,7 @@ def test_an_initializer_of_an_async_queue_that_raises(coroutines):
 
 
 @pytest.mark.slow
-def test_a_rate(inside):
+def test_tasks_with_a_rate_start_at_intervals(inside):
     """After the burst, tasks start one interval apart: never sooner. What is let start may start
     late, so the whole run is looked at; the tests of lanes look at each start, by a clock of their
     own."""
@@ -570,7 +568,7 @@ def test_limits_and_reserves_hold_together(make_supervisor):
     assert most["plain"] <= 4 and most["normal"] <= 4 and most["all"] <= 5
 
 
-def test_the_reserve_is_not_a_queues(make_supervisor, make_gate):
+def test_queue_gets_no_slot_of_the_reserve(make_supervisor, make_gate):
     supervisor = make_supervisor(pool_size=1, reserve_normal=1, reserve_high=1)
     from tests.contract.functions import enter
     gate = make_gate()
@@ -585,7 +583,7 @@ def test_the_reserve_is_not_a_queues(make_supervisor, make_gate):
     assert all(handle.status == "succeeded" for handle in handles)
 
 
-def test_a_queue_that_runs_inside_a_task_lends_its_place(make_supervisor):
+def test_queue_that_runs_inside_a_task_lends_its_slot(make_supervisor):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
 
     def outer():
@@ -604,7 +602,7 @@ def test_a_supervisor_that_is_stopped_cancels_what_waits_in_a_queue(make_supervi
     assert handle.status == "cancelled"
 
 
-def test_a_failure_that_nobody_looks_at_is_logged(threads, supervisor, unseen):
+def test_unseen_failure_is_logged(threads, supervisor, unseen):
     queue = threads.make()
     queue.submit(functions.fail)
     queue.run()
@@ -613,7 +611,7 @@ def test_a_failure_that_nobody_looks_at_is_logged(threads, supervisor, unseen):
     assert len(unseen()) == 1
 
 
-def test_a_failure_in_a_summary_that_was_looked_at_is_not(threads, unseen):
+def test_failure_in_a_seen_summary_is_not_logged(threads, unseen):
     queue = threads.make()
     queue.submit(functions.fail)
     assert queue.run().errors

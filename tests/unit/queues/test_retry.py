@@ -1,4 +1,4 @@
-"""Another attempt, asked for by the function of a task: handles, hooks and policies of queues."""
+"""Retries that the function of a task requests: handles, hooks and policies of queues."""
 import threading
 from functools import partial
 from time import perf_counter
@@ -21,7 +21,7 @@ def test_handle_waits_for_the_countdown(face):
     assert handle.status == "cancelled"
 
 
-def test_handle_counts_attempts_and_hook_is_told_of_the_request(face):
+def test_handle_counts_attempts_and_hook_gets_the_request(face):
     told = []
     queue = face.make(on_retry=lambda handle,
                       error: told.append((handle.task_id, type(error), str(error))))
@@ -33,7 +33,7 @@ def test_handle_counts_attempts_and_hook_is_told_of_the_request(face):
     assert told[0][2].startswith("task again (") and "asked for another attempt" in told[0][2]
 
 
-def test_hook_is_told_of_the_error_of_a_request(face):
+def test_hook_gets_the_error_of_a_request(face):
     told = []
     queue = face.make(on_retry=lambda handle, error: told.append(type(error)))
     handle = face.do(partial(queue.submit, face.function("retry_what_is_handled"), 0, retries=1))

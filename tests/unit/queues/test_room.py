@@ -26,7 +26,7 @@ def make(supervisor):
     return lambda **arguments: AsyncQueue(supervisor=supervisor, **arguments)
 
 
-def test_a_full_queue_says_what_waits_for_room(make):
+def test_full_queue_names_the_methods_that_wait_for_room(make):
     async def main():
         queue = make(size=2)
         queue.submit(co_same, 1)
@@ -131,7 +131,7 @@ def test_a_name_with_a_vowel_has_its_article(make):
 # -- ends of the wait ------------------------------------------------------------------------------
 
 
-def test_a_cancelled_wait_gives_its_turn_to_the_next(make):
+def test_cancelled_wait_for_room_wakes_the_next(make):
     async def main():
         gate = asyncio.Event()
 
@@ -153,7 +153,7 @@ def test_a_cancelled_wait_gives_its_turn_to_the_next(make):
 
 
 @pytest.mark.parametrize("how", ["cancel", "reset"])
-def test_who_waits_for_room_is_told_of_the_end(make, how):
+def test_wait_for_room_ends_when_the_queue_is_closed(make, how):
     async def main():
         queue = make(size=1)
         queue.submit(co_same, 1)
@@ -169,7 +169,7 @@ def test_who_waits_for_room_is_told_of_the_end(make, how):
     assert within(main()) == 0
 
 
-def test_a_shutdown_refuses_who_waits_for_room(make):
+def test_shutdown_refuses_calls_that_wait_for_room(make):
     async def main():
         queue = make(size=1)
         queue.submit(co_same, 1)
@@ -221,7 +221,7 @@ def test_a_bounded_amap_tells_which_call_failed(supervisor):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("items", [lambda: [PATIENCE] * 9, lambda: endless()])
-def test_a_bounded_amap_keeps_its_time(supervisor, items):
+def test_bounded_amap_keeps_its_timeout(supervisor, items):
     with pytest.raises(ExecutionError):
         within(amap(asyncio.sleep, items(), size=2, workers=1, timeout=0.3, supervisor=supervisor))
 

@@ -1,4 +1,4 @@
-"""Submitting, running, and what the summary says."""
+"""Submissions, runs and summaries of queues."""
 import io
 import pickle
 import re
@@ -16,7 +16,7 @@ from . import functions
 from .conftest import PATIENCE
 
 
-def test_a_finite_run(face):
+def test_finite_run_ends_with_its_tasks(face):
     queue = face.make()
     handles = face.do(queue.map, face.function("double"), [1, 2, 3])
     assert [handle.status for handle in handles] == ["pending"] * 3     # nothing runs before run()
@@ -28,12 +28,12 @@ def test_a_finite_run(face):
     assert [handle.value() for handle in handles] == [2, 4, 6]
 
 
-def test_an_empty_run(face):
+def test_run_without_tasks_ends_at_once(face):
     summary = face.run(face.make())
     assert (summary.total_submitted, summary.values, summary.ok) == (0, (), True)
 
 
-def test_each_run_sums_up_its_own_tasks(face):
+def test_summary_of_each_run_has_its_own_tasks(face):
     queue = face.make()
     face.do(queue.submit, face.function("double"), 1)
     assert face.run(queue).values == (2,)
@@ -42,7 +42,7 @@ def test_each_run_sums_up_its_own_tasks(face):
     assert [result.value for result in queue.results] == [2, 4]
 
 
-def test_items_are_taken_apart(face):
+def test_items_that_are_tuples_or_mappings_are_unpacked(face):
     queue = face.make()
     face.do(queue.map, face.function("add"), [(1, 2), {"a": 3, "b": 4}, 5, (), ])
     summary = face.run(queue)
@@ -66,7 +66,7 @@ def test_tasks_that_are_submitted_while_it_runs_belong_to_the_run(threads):
     assert queue.run().values == (None, 42)
 
 
-def test_results_say_what_they_belong_to(face):
+def test_results_have_the_options_of_their_tasks(face):
     queue = face.make()
     handle = face.do(partial(queue.submit, face.function("fail"), "bad", priority=7,
                              name="the bad one", group_id="g", metadata={"k": 1}))
@@ -81,7 +81,7 @@ def test_results_say_what_they_belong_to(face):
             and not result.must_complete)
 
 
-def test_a_summary_groups_and_finds(threads):
+def test_summary_groups_results_by_id_name_and_group(threads):
     queue = threads.make()
     good = queue.submit(functions.double, 1, name="a", group_id="x")
     bad = queue.submit(functions.fail, name="b", group_id="x")
@@ -133,7 +133,7 @@ def test_strict_raises_with_the_failures(face):
 
 
 @pytest.mark.parametrize("name", ["map", "group"])
-def test_options_are_those_of_all(face, name):
+def test_options_of_map_apply_to_all_calls(face, name):
     queue = face.make()
     handles = list(face.do(partial(getattr(queue, name), face.function("double"), [1, 2],
                                    priority=1, opts=TaskOptions(name="n", priority=9))))
@@ -141,7 +141,7 @@ def test_options_are_those_of_all(face, name):
     queue.cancel()
 
 
-def test_the_most_urgent_starts_first(inside, gate):
+def test_task_of_the_lowest_priority_number_starts_first(inside, gate):
     """Any integer, lower first; ties in the order of submission."""
     order = []
 
@@ -174,7 +174,7 @@ def test_no_more_than_workers_run_at_once(face, gate):
     assert (queue.active_count, queue.pending_count, queue.stats["succeeded"]) == (0, 0, 5)
 
 
-def test_a_delayed_task_occupies_no_place(inside):
+def test_delayed_task_occupies_no_slot(inside):
     queue = inside.make(workers=1, on_complete=lambda result: late.cancel())
     late = inside.do(partial(queue.submit, inside.function("double"), 1, delay=1000))
     soon = inside.do(partial(queue.submit, inside.function("double"), 2))
@@ -191,7 +191,7 @@ def test_a_delayed_task_starts_when_it_is_due(inside):
     assert late.result().started_at >= late.scheduled_for
 
 
-def test_a_bound_task(face):
+def test_bound_task_submits_and_overrides_options(face):
     queue = face.make()
     bound = queue.task(priority=5, name="bound")(face.function("add"))
     first = face.do(bound, 1, b=2)
@@ -205,14 +205,14 @@ def test_a_bound_task(face):
     assert bound.__wrapped__ is face.function("add")
 
 
-def test_a_bound_task_of_a_function_without_a_name(threads):
+def test_bound_task_of_a_function_without_a_name_has_that_of_its_class(threads):
     queue = threads.make()
     assert repr(queue.task()(partial(functions.add, 1))).startswith("<task partial of <ThreadQueue")
     scaled = queue.task(priority=1)(functions.Scale(key=[3], queue=1, options=2))(2)
     assert queue.run().values == (6,) and scaled.priority == 1 and scaled.name == "Scale"
 
 
-def test_a_function_that_is_decorated_already(threads):
+def test_function_that_is_decorated_already_is_submitted(threads):
     queue = threads.make()
     queue.submit(background_task(functions.double), 4)
     assert queue.run().values == (8,)
@@ -221,7 +221,7 @@ def test_a_function_that_is_decorated_already(threads):
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def test_a_group_of_items(face):
+def test_group_of_a_function_and_items_has_their_handles(face):
     with_run = face.make()
     group = face.do(partial(with_run.group, face.function("double"), [1, 2]))
     assert [handle.group_id for handle in group] == ["group-1"] * 2
@@ -232,7 +232,7 @@ def test_a_group_of_items(face):
     assert len(group) == 2 and group[1].value() == 4
 
 
-def test_a_group_of_calls(face):
+def test_group_of_calls_has_their_handles(face):
     queue = face.make()
     group = face.do(partial(queue.group,
                             [(face.function("double"), 4), (face.function("add"), 1, 2)],
@@ -242,7 +242,7 @@ def test_a_group_of_calls(face):
 
 
 @pytest.mark.parametrize("spoil", ["failed", "cancelled"])
-def test_the_values_of_a_group_that_did_not_succeed(face, spoil):
+def test_values_of_a_group_that_did_not_succeed_raise(face, spoil):
     queue = face.make()
     group = face.do(partial(queue.group, [(face.function("double"), 4), (face.function("fail"),)]))
     if spoil == "cancelled":
@@ -254,7 +254,7 @@ def test_the_values_of_a_group_that_did_not_succeed(face, spoil):
 
 
 def test_a_group_is_waited_for_with_a_timeout(blocking):
-    group = blocking.make().group(functions.double, [1])        # nobody runs it
+    group = blocking.make().group(functions.double, [1])        # the queue is not run
     with pytest.raises(WaitTimeoutError, match="goes on"):
         group.wait(timeout=0)
     assert group.cancel() == 1
@@ -265,7 +265,7 @@ def test_a_group_is_waited_for_with_a_timeout(blocking):
                          [(functions.double, None), ([functions.double], None), ([()], None),
                           (5, None), ("ab", None),
                                           (functions.double, 5), (functions.double, "ab")])
-def test_what_is_no_group(threads, tasks, items):
+def test_group_refuses_other_objects(threads, tasks, items):
     with pytest.raises(InvalidTypeError, match="group takes"):
         threads.make().group(tasks, items)
 
@@ -320,7 +320,7 @@ def test_a_forced_shutdown_cancels_also_what_must_complete(face, gate):
     gate.open()
 
 
-def test_join_with_a_timeout(blocking):
+def test_join_with_a_timeout_raises_when_it_passes(blocking):
     queue = blocking.make()
     queue.submit(functions.double, 1)
     with pytest.raises(WaitTimeoutError, match="1 tasks"):
@@ -328,13 +328,13 @@ def test_join_with_a_timeout(blocking):
     queue.shutdown()
 
 
-def test_a_block_drains(blocking):
+def test_block_at_its_end_finishes_its_tasks(blocking):
     with blocking.make() as queue:
         handle = queue.submit(functions.double, 1)
     assert handle.value() == 2 and queue.closed
 
 
-def test_a_block_that_raises_cancels(blocking, gate):
+def test_block_that_raises_cancels_its_tasks(blocking, gate):
     with pytest.raises(KeyError):
         with blocking.make(workers=1) as queue:
             running = queue.submit(blocking.function("enter"), gate)
@@ -345,7 +345,7 @@ def test_a_block_that_raises_cancels(blocking, gate):
     gate.open()
 
 
-def test_an_async_block(coroutines):
+def test_async_block_finishes_or_cancels_its_tasks(coroutines):
     async def drain():
         async with coroutines.make() as queue:
             handle = queue.submit(functions.co_double, 1)
@@ -363,7 +363,7 @@ def test_an_async_block(coroutines):
     assert handles[0].cancelled()
 
 
-def test_cancel_closes_and_waits_for_nothing(face, gate):
+def test_cancel_closes_the_queue_without_waiting(face, gate):
     queue = face.make(workers=1)
     face.do(queue.start)
     face.do(queue.submit, face.function("enter"), gate)
@@ -374,7 +374,7 @@ def test_cancel_closes_and_waits_for_nothing(face, gate):
     gate.open()
 
 
-def test_a_task_that_shuts_down_its_own_queue(threads):
+def test_task_that_shuts_down_its_own_queue_does_not_wait_for_itself(threads):
     queue = threads.make(workers=1)
     queue.start()
     first = queue.submit(queue.shutdown)
@@ -396,7 +396,7 @@ def test_reset_cancels_forgets_and_opens(face):
     assert face.run(queue).values == (4,)
 
 
-def test_reset_while_it_runs(face, gate):
+def test_reset_of_a_running_queue_is_refused(face, gate):
     queue = face.make()
     face.do(queue.submit, face.function("enter"), gate)
     run = threading.Thread(target=face.run, args=(queue,))
@@ -413,13 +413,13 @@ def test_reset_while_it_runs(face, gate):
     queue.reset()
 
 
-def test_run_inside_run(threads):
+def test_run_inside_a_run_is_refused(threads):
     queue = threads.make()
     queue.submit(lambda: queue.run())
     assert isinstance(queue.run().errors[0].exception, QueueStateError)
 
 
-def test_run_inside_a_task_of_a_started_queue(inside):
+def test_run_inside_a_task_of_a_started_queue_is_refused(inside):
     queue = inside.make()
     inside.do(queue.start)
 
@@ -433,7 +433,7 @@ def test_run_inside_a_task_of_a_started_queue(inside):
     inside.do(queue.shutdown)
 
 
-def test_clear_results(face):
+def test_clear_results_forgets_ended_tasks(face):
     queue = face.make()
     face.do(queue.submit, face.function("double"), 1)
     face.run(queue)
@@ -456,7 +456,7 @@ def test_a_closed_queue_does_not_run(face):
 
 
 def wait_until_outside(queue, thread):
-    """Wait until a thread waits for room; nobody is told of that, so look."""
+    """Poll until a thread waits for room, as no event tells of that."""
     deadline = monotonic() + PATIENCE
     while not queue._lane.outside:
         assert monotonic() < deadline and thread.is_alive()
@@ -480,7 +480,7 @@ def test_a_full_queue_blocks_a_thread(blocking, gate):
     queue.shutdown()
 
 
-def test_a_run_waits_for_who_is_still_submitting(threads):
+def test_run_waits_for_a_submission_under_way(threads):
     queue = threads.make(workers=1, size=2)
     mapping = threading.Thread(target=queue.map, args=(functions.double, range(200)))
     mapping.start()
@@ -558,7 +558,7 @@ def test_options_are_refused_where_they_are_passed(face, options, error, words):
     assert queue.stats["submitted"] == 0
 
 
-def test_a_coroutine_function_in_a_queue_of_threads(blocking):
+def test_coroutine_function_in_a_queue_of_threads_is_refused(blocking):
     queue = blocking.make()
     for refused in (partial(queue.submit, functions.co_double, 1),
                     partial(queue.task(), functions.co_double)):
@@ -566,20 +566,20 @@ def test_a_coroutine_function_in_a_queue_of_threads(blocking):
             refused()
 
 
-def test_a_plain_function_in_an_async_queue(coroutines):
+def test_plain_function_in_an_async_queue_is_refused(coroutines):
     queue = coroutines.make()
     with pytest.raises(InvalidTypeError, match="ThreadQueue"):
         coroutines.do(queue.submit, functions.double, 1)
 
 
-def test_a_coroutine_is_no_function(coroutines, recwarn):
+def test_coroutine_instead_of_a_function_is_refused(coroutines, recwarn):
     queue = coroutines.make()
     with pytest.raises(InvalidTypeError, match="without calling it"):
         coroutines.do(queue.submit, functions.co_double(1))
     assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
 
 
-def test_what_is_no_function(face):
+def test_object_that_is_no_function_is_refused(face):
     with pytest.raises(InvalidTypeError, match="not int"):
         face.do(face.make().submit, 5)
 
@@ -675,7 +675,7 @@ def test_stats_count_what_has_completed(face):
             stats["closed"]) == (3, 1, 1, 1, True)
 
 
-def test_an_async_queue_without_a_loop():
+def test_async_queue_without_a_loop_is_refused():
     with pytest.raises(QueueStateError, match="no loop runs here"):
         AsyncQueue().submit(functions.co_double, 1)
 
@@ -691,7 +691,7 @@ def test_an_async_queue_takes_tasks_from_threads_once_it_has_a_loop(coroutines):
 # -- the table for people --------------------------------------------------------------------------
 
 
-def test_display(threads):
+def test_display_prints_counts_and_failures(threads):
     queue = threads.make()
     queue.map(functions.double, range(3), name="twice")
     queue.submit(functions.fail, "the disk is full", name="once", retries=1)
