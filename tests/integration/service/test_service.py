@@ -412,7 +412,7 @@ def test_in_coroutines(lab):
                 await client.execute(Fail())
             failing = await client.request(Fail(), check=False)
             values = [result.result for result in results]
-        return (await future).result, values, (await failing).ename
+            return (await future).result, values, (await failing).ename
 
     assert asyncio.run(main()) == (2, list(range(1, 301)), "ValueError")
 
