@@ -17,13 +17,13 @@ from .errors import InvalidArgumentError, InvalidTypeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Any, Union
+    from typing import Any, Iterable, Union
 
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["count", "hashable", "in_seconds", "integer", "number", "one_of", "rate",
-           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
+__all__ = ["count", "hashable", "in_seconds", "integer", "nearest", "number", "one_of",
+           "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -157,3 +157,11 @@ def runs_when_called(function: Any) -> None:
 
 
 _WARNED_MOST = 1000
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return a question with the nearest known name, or ``otherwise`` if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

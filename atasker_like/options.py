@@ -8,7 +8,8 @@ from __future__ import annotations
 import builtins
 import sys
 
-from ._checks import count, hashable, integer, number, one_of, rate, seconds, seconds_or_none
+from ._checks import (count, hashable, integer, nearest, number, one_of, rate, seconds,
+                      seconds_or_none)
 from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -52,11 +53,8 @@ _BACKOFFS = ("fixed", "linear", "exponential")
 
 def unknown_option(name: str, known: Iterable[str], where: str) -> InvalidTypeError:
     """Return the error for an option that does not exist; it names the nearest one that does."""
-    from difflib import get_close_matches
-
     names = sorted(known)
-    near = get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known options are {', '.join(names)}"
+    hint = nearest(name, names, f"known options are {', '.join(names)}")
     return InvalidTypeError(f"{where} has no option {name!r}; {hint}")
 
 

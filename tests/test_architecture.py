@@ -24,6 +24,7 @@ LAYERS = [
         "_threads",
         "_atomics",
         "_inspect",
+        "_fork",
         "_log",
         "_checks",
         "options",

@@ -1,11 +1,10 @@
 """MemoryBackend: keeps the latest results until the process ends."""
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from threading import RLock
-from weakref import WeakSet
 
+from .. import _fork
 from .._checks import count
 from .backend import Backend
 
@@ -41,7 +40,7 @@ class MemoryBackend(Backend):
         self._lock = RLock()
         # With the time of writing, oldest first.
         self._texts: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        _backends.add(self)
+        _fork.register(self)
 
     def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """See :meth:`Backend.write`."""
@@ -78,22 +77,13 @@ class MemoryBackend(Backend):
         with self._lock:
             return self._texts.pop(task_id, None) is not None
 
+    def _reset_after_fork(self) -> None:
+        # A thread of the parent may have held the lock. Its write is then incomplete, but each text
+        # is whole.
+        self._lock = RLock()
+
     def __len__(self) -> int:
         return len(self._texts)
 
     def __repr__(self) -> str:
         return f"<MemoryBackend {len(self)} of {self.max_results}>"
-
-
-_backends: WeakSet[MemoryBackend] = WeakSet()
-
-
-def _after_fork() -> None:
-    # A thread of the parent may have held a lock. Its write is then incomplete, but each text is
-    # whole.
-    for backend in list(_backends):
-        backend._lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

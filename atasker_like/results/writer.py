@@ -13,13 +13,12 @@ batches take less of it.
 """
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from functools import partial
 from time import monotonic
 
+from .. import _fork
 from .._checks import in_seconds
 from .._log import log
 from .._threads import PackageThread
@@ -76,6 +75,10 @@ class _FlushRequest:
         self.done.acquire()
         self.error: BaseException | None = None
 
+    def finish(self, error: BaseException | None) -> None:
+        self.error = error
+        self.done.release()
+
 
 class ResultWriter:
     """Stores the results of one supervisor in one backend.
@@ -117,7 +120,7 @@ class ResultWriter:
         self.on_started: Callable[[Task[Any]], None]
         self.on_finished: Callable[[Task[Any]], None]
         self._set_callbacks(self._append_and_wake)
-        _writers.add(self)
+        _fork.register(self)
 
     @property
     def supervisor(self) -> TaskSupervisor | None:
@@ -285,7 +288,7 @@ class ResultWriter:
                           "store: %s", self.supervisor_id, error)
             self._published.pop(key, None)
 
-    def reset_after_fork(self) -> None:
+    def _reset_after_fork(self) -> None:
         # The thread belongs to the parent process, which also stores all that is here.
         for container in (self._queue, self._reports, self._unread_reports, self._flush_requests,
                           self._arguments, self._finished, self._releasable, self._published):
@@ -313,8 +316,7 @@ class ResultWriter:
             except BaseException as raised:
                 error = raised
             for request in requests:
-                request.error = error
-                request.done.release()
+                request.finish(error)
             if error is None:
                 if self._may_exit():
                     return
@@ -521,9 +523,7 @@ class ResultWriter:
 
     def _fail_flushes(self, error: BaseException) -> None:
         for _ in range(len(self._flush_requests)):
-            request = self._flush_requests.popleft()
-            request.error = error
-            request.done.release()
+            self._flush_requests.popleft().finish(error)
 
 
 def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
@@ -545,15 +545,3 @@ def _storable(tasks: dict[str, Task[Any]]) -> dict[str, Task[Any]]:
             log.error("the result of task %s is not stored: its id, %r, cannot be written as UTF-8",
                       task.name, task_id)
     return storable
-
-
-_writers: weakref.WeakSet[ResultWriter] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for writer in list(_writers):
-        writer.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -84,9 +84,7 @@ class Client:
         :raises ServiceConnectionError: (a ConnectionError) the service cannot be reached, or the
             connection is lost.
         """
-        name, declared = _split_target(target, task)
-        return await self._request(name, declared.type(), declared.payload(),
-                                   _metadata(declared, priority), check)
+        return await self._request(*_request_of(target, task, priority), check)
 
     async def execute(self, target: str | Task | None, task: Task | None = None, *,
                       check: bool = True, priority: int | None = None) -> TaskResult:
@@ -96,9 +94,7 @@ class Client:
 
         :raises TaskExecutionError: (a RuntimeError) the task failed, and ``check`` is True.
         """
-        name, declared = _split_target(target, task)
-        return await self._execute(name, declared.type(), declared.payload(),
-                                   _metadata(declared, priority), check)
+        return await self._execute(*_request_of(target, task, priority), check)
 
     async def close(self) -> None:
         """Close the connection.
@@ -261,23 +257,20 @@ async def _socket_pair(service: Service) -> socket.socket:
     return client_end
 
 
-def _split_target(target: Any, task: Any) -> tuple[str | None, Task]:
-    """Return the arguments of ``f(target, task)`` or ``f(task)``."""
+def _request_of(target: Any, task: Any,
+                priority: Any) -> tuple[str | None, str, dict[str, Any], dict[str, Any]]:
+    """Return target, type, payload and metadata for ``f(target, task)`` or ``f(task)``."""
     if task is None and isinstance(target, Task):
-        return None, target
+        target, task = None, target
     if not isinstance(task, Task):
         refused = task if task is not None else target
         raise InvalidTypeError("a client sends instances of service.Task, "
                                f"not {type(refused).__name__}")
     if target is not None and not isinstance(target, str):
         raise InvalidTypeError(f"the target is the name of a service, not {type(target).__name__}")
-    return target, task
-
-
-def _metadata(task: Task, priority: int | None) -> dict[str, Any]:
+    payload = task.payload()
     if priority is None:
-        priority = task.priority
-    elif isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidTypeError(f"priority takes an integer, not {type(priority).__name__}")
-    return {"parallel": task.parallel, "display_name": shortened(task.display_name, 500),
-            "priority": int(priority)}
+        priority = int(task.priority)
+    metadata = {"parallel": task.parallel, "display_name": shortened(task.display_name, 500),
+                "priority": _checks.integer("priority", priority)}
+    return target, task.type(), payload, metadata

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
+
+from .. import _fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class LineProtocol(asyncio.BufferedProtocol):
     _transport: Any = None
 
     def __init__(self) -> None:
-        _protocols.add(self)
+        _fork.register(self)
         self._buffer = memoryview(bytearray(_BUFFER))
         self._partial = bytearray()         # the beginning of a line
 
@@ -64,23 +64,10 @@ class LineProtocol(asyncio.BufferedProtocol):
             transport._sock = None                      # or the transport's finalizer warns
             end.close()
 
-    def reset_after_fork(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Close the connection in a forked process. It belongs to the parent.
 
         As long as the child has a copy, the other end does not notice when the parent closes it.
         """
         keep_inherited(self, self._transport)
         self.detach()
-
-
-#: The open ends of connections, for a fork. In the child no other thread adds to them.
-_protocols: weakref.WeakSet[LineProtocol] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for protocol in list(_protocols):
-        protocol.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

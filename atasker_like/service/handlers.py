@@ -13,14 +13,12 @@ from .task import Task as TypedTask
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable, TypeVar
+    from typing import Any, Callable
 
     from ..constants import TaskType
     from ..engine.spec import TaskSpec
     from .connection import PendingRequest
     from .service import Service
-
-    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["OPTIONS", "Handler"]
 

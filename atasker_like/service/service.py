@@ -12,11 +12,9 @@ handler a coroutine, or a thread that lends its slot, occupies the lane and wait
 """
 from __future__ import annotations
 
-import os
-import weakref
 from threading import Lock
 
-from .. import _checks
+from .. import _checks, _fork
 from ..constants import TT_COROUTINE, TT_THREAD
 from ..engine.current import current_task
 from ..errors import (InvalidArgumentError, InvalidFieldError, InvalidTypeError, QueueFullError,
@@ -82,7 +80,7 @@ class Service:
         self._lock = Lock()         # guards the fields below; no other code runs with it held
         self._alive = 0             # tasks that are accepted and have not ended
         self._local: Server | None = None       # for clients of this process
-        _services.add(self)
+        _fork.register(self)
 
     @property
     def lane(self) -> Lane:
@@ -243,12 +241,8 @@ class Service:
             self._alive -= 1
 
     def _unknown_type(self, name: str) -> str:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, self._handlers, 1)
-        hint = f"it handles {', '.join(sorted(self._handlers)) or 'none'}"
-        if near:
-            hint = f"did you mean {near[0]!r}?"
+        hint = _checks.nearest(name, self._handlers,
+                               f"it handles {', '.join(sorted(self._handlers)) or 'none'}")
         return f"service {self.name!r} handles no tasks of type {shortened(name, 60)!r}; {hint}"
 
     def _get_local_server(self) -> Server:
@@ -263,22 +257,10 @@ class Service:
                 self._local = Server(self, None, None)
             return self._local
 
-    def reset_after_fork(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._lock = Lock()
         self._alive = 0
         self._local = None
 
     def __repr__(self) -> str:
         return f"<Service {self.name}: {', '.join(sorted(self._handlers)) or 'no handlers'}>"
-
-
-_services: weakref.WeakSet[Service] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for service in list(_services):
-        service.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

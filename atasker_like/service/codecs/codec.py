@@ -59,8 +59,6 @@ class Codec:
     ``generality`` orders the members of a Union: those that accept fewer values come first.
     """
 
-    __slots__ = ("name", "generality")
-
     def __init__(self, name: str, generality: int = 2) -> None:
         self.name = name
         self.generality = generality

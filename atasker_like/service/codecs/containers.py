@@ -55,8 +55,6 @@ def _convert_all(convert: Callable[[Any], Any], values: Iterable[Any]) -> list[A
 class ArrayCodec(Codec):
     """Any number of items of one type, see :data:`ARRAYS`."""
 
-    __slots__ = ("_kind", "_make", "_item", "_needs_hash_check")
-
     def __init__(self, kind: Any, make: Callable[[Any], Any], item: Codec) -> None:
         super().__init__(f"{kind.__name__} of {item.name}")
         self._kind = kind
@@ -100,8 +98,6 @@ def _check_hashes(items: list[Any]) -> None:
 class TupleCodec(Codec):
     """Tuples of one length, with a codec for each item."""
 
-    __slots__ = ("_items",)
-
     def __init__(self, items: Sequence[Codec]) -> None:
         super().__init__(f"tuple of {', '.join(item.name for item in items)}")
         self._items = items
@@ -119,8 +115,6 @@ class TupleCodec(Codec):
 
 class ObjectCodec(Codec):
     """Dicts and other mappings."""
-
-    __slots__ = ("_key", "_value", "_needs_hash_check")
 
     def __init__(self, key: Codec, value: Codec) -> None:
         if key.name in ("int", "float", "bool"):
@@ -179,8 +173,6 @@ def _check_each_hash(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 class _NumberKeyCodec(Codec):
     """Numbers as keys of a JSON object, where they are strings."""
-
-    __slots__ = ("_number",)
 
     def __init__(self, number: Codec) -> None:
         super().__init__(number.name)

@@ -28,8 +28,6 @@ __all__ = ["ANY", "SIMPLE"]
 class _ExactCodec(Codec):
     """JSON's own types, which are the same on both sides."""
 
-    __slots__ = ("_kind", "_json_name", "_python_name")
-
     def __init__(self, name: str, kind: type, json_name: str, python_name: str,
                  generality: int = 2) -> None:
         super().__init__(name, generality)
@@ -49,8 +47,6 @@ class _ExactCodec(Codec):
 
 
 class _IntCodec(_ExactCodec):
-    __slots__ = ()
-
     def encode(self, value: Any) -> int:
         # Integers of other libraries, and an IntEnum, are encoded as plain integers.
         if type(value) is int:
@@ -61,8 +57,6 @@ class _IntCodec(_ExactCodec):
 
 
 class _StrCodec(_ExactCodec):
-    __slots__ = ()
-
     def encode(self, value: Any) -> str:
         if isinstance(value, str):
             return str.__str__(value)
@@ -73,8 +67,6 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class _FloatCodec(Codec):
-    __slots__ = ()
-
     def decode(self, value: Any) -> float:
         if type(value) is float:
             return value
@@ -101,8 +93,6 @@ class _FloatCodec(Codec):
 class _TextCodec(Codec):
     """Values that are text in JSON."""
 
-    __slots__ = ("_kind", "_wanted", "_parse", "_format")
-
     def __init__(self, kind: type, wanted: str, parse: Callable[[str], Any],
                  format: Callable[[Any], Any] = str) -> None:
         super().__init__(kind.__name__, generality=4)
@@ -126,8 +116,6 @@ class _TextCodec(Codec):
 
 
 class _DateCodec(_TextCodec):
-    __slots__ = ()
-
     def encode(self, value: Any) -> Any:
         if isinstance(value, datetime.datetime):        # which is a subclass, and has a time
             mismatch(self._wanted, value)
@@ -143,8 +131,6 @@ def _parse_iso(kind: Any) -> Callable[[str], Any]:
 
 
 class _DecimalCodec(Codec):
-    __slots__ = ()
-
     def decode(self, value: Any) -> decimal.Decimal:
         if type(value) is int or type(value) is str and len(value) <= 4300:
             try:
@@ -160,8 +146,6 @@ class _DecimalCodec(Codec):
 
 
 class _TimedeltaCodec(Codec):
-    __slots__ = ()
-
     def decode(self, value: Any) -> datetime.timedelta:
         if type(value) is int or type(value) is float:
             try:
@@ -183,8 +167,6 @@ class _TimedeltaCodec(Codec):
 
 
 class _BytesCodec(Codec):
-    __slots__ = ()
-
     def decode(self, value: Any) -> bytes:
         if type(value) is str:
             try:
@@ -201,8 +183,6 @@ class _BytesCodec(Codec):
 
 class _AnyCodec(Codec):
     """Any JSON data, which is left as it is."""
-
-    __slots__ = ()
 
     def decode(self, value: Any) -> Any:
         return value

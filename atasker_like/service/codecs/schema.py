@@ -17,6 +17,7 @@ import threading
 import types
 import typing
 
+from ..._checks import nearest
 from ..._inspect import text_of
 from ...errors import InvalidTypeError
 from .codec import MAX_SHOWN, SCALARS, Codec, FieldError, in_one_line, mismatch
@@ -35,8 +36,6 @@ __all__ = ["check_fields", "codec_for", "is_by_value"]
 
 class _ChoiceCodec(Codec):
     """Some values, each with its own scalar in JSON."""
-
-    __slots__ = ("_wanted", "_values")
 
     def __init__(self, name: str, wanted: str, values: Iterable[tuple[Any, Any]]) -> None:
         super().__init__(name, generality=1)
@@ -62,8 +61,6 @@ def is_by_value(kind: type[enum.Enum]) -> bool:
 
 
 class EnumCodec(_ChoiceCodec):
-    __slots__ = ("_kind", "_attribute")
-
     def __init__(self, kind: type[enum.Enum]) -> None:
         self._kind = kind
         self._attribute = "value" if is_by_value(kind) else "name"
@@ -81,8 +78,6 @@ class EnumCodec(_ChoiceCodec):
 
 
 class LiteralCodec(_ChoiceCodec):
-    __slots__ = ("_encoded",)
-
     def __init__(self, values: Sequence[Any]) -> None:
         pairs = [(codec_for(type(value)).encode(value), value) for value in values]
         self._encoded = {_key(value): encoded for encoded, value in pairs}
@@ -107,8 +102,6 @@ def _union_codec(members: Sequence[Any]) -> Codec:
 
 
 class OptionalCodec(Codec):
-    __slots__ = ("_codec",)
-
     def __init__(self, codec: Codec) -> None:
         super().__init__(f"{codec.name} or None", codec.generality)
         self._codec = codec
@@ -122,8 +115,6 @@ class OptionalCodec(Codec):
 
 class UnionCodec(Codec):
     """Uses the first member that fits, in order of generality."""
-
-    __slots__ = ("_codecs", "_decoders", "_encoders")
 
     def __init__(self, codecs: Sequence[Codec]) -> None:
         super().__init__(" or ".join(codec.name for codec in codecs),
@@ -200,8 +191,6 @@ _INIT_VAR: Any = getattr(dataclasses, "_FIELD_INITVAR", object())   # not part o
 class DataclassCodec(Codec):
     """A dataclass. Its fields are known only after :meth:`resolve`."""
 
-    __slots__ = ("_kind", "_fields")
-
     def __init__(self, kind: Any) -> None:
         super().__init__(kind.__name__)
         self._kind = kind
@@ -267,14 +256,9 @@ class DataclassCodec(Codec):
         return encoded
 
     def _unknown_field(self, value: dict[str, Any]) -> FieldError:
-        from difflib import get_close_matches
-
         names = [name for name, *_ in self._fields]
         name = next(name for name in value if name not in names)
-        near = get_close_matches(name[:MAX_SHOWN], names, 1)
-        hint = f"its fields are {', '.join(names) or 'none'}"
-        if near:
-            hint = f"did you mean {near[0]!r}?"
+        hint = nearest(name[:MAX_SHOWN], names, f"its fields are {', '.join(names) or 'none'}")
         step = f"[{name!r:.{MAX_SHOWN}}]"
         if name.isidentifier() and name.isprintable():      # the name is untrusted
             step = f".{name:.{MAX_SHOWN}}"
