@@ -5,12 +5,11 @@ import pytest
 
 from atasker_like import TT_MP, Lane, background_task
 from atasker_like.pools.base import cancel_many
+from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 
 from ..support.internals import manager
 from . import functions as f
-
-PATIENCE = 20
 
 
 def test_all_are_final_before_the_first_callback_from_the_last_to_the_first(kind, gate):

@@ -13,11 +13,11 @@ import pytest
 
 from atasker_like import (TT_MP, InvalidArgumentError, MemoryBackend, SupervisorStoppedError,
                           TaskSupervisor, ThreadQueue, background_task, background_worker)
+from tests.plugins.leaks import children
 from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.threads import FREE_THREADED, wait_for
 
-from ..conftest import _children
 from ..support.internals import parts
 
 
@@ -25,14 +25,14 @@ class Dropped:
     """A supervisor that was made, used and dropped, and what is left of it."""
 
     def __init__(self, use, kind=TaskSupervisor):
-        self._threads, self._children = set(threading.enumerate()), _children()
+        self._threads, self._children = set(threading.enumerate()), children()
         supervisor = kind()
         self.ref = weakref.ref(supervisor)
         self.kept = use(supervisor)
 
     def left(self):
         left = [thread.name for thread in threading.enumerate() if thread not in self._threads]
-        return left + sorted(_children() - self._children) + ([self.ref()] if self.ref() is not None else [])
+        return left + sorted(children() - self._children) + ([self.ref()] if self.ref() is not None else [])
 
     def wait(self, collect=False):
         """Wait until nothing is left.

@@ -11,9 +11,9 @@ import pytest
 from atasker_like import TT_MP, background_task
 from atasker_like.pools.process import environment
 from atasker_like.pools.process.environment import ProcessName
+from tests.support import PATIENCE
 
 METHODS = ["forkserver", "spawn", "fork"]
-PATIENCE = 30
 
 
 def look_at(supervisor, *names):

@@ -12,14 +12,13 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, BoundTask, PoolBrokenError, RemoteTraceback,
                           SupervisorBusyError, SupervisorStoppedError, TaskPicklingError,
                           TaskTimeoutError, background_task, co_mp_apply, wait_completed)
+from tests.support import PATIENCE
 from tests.support.gates import Hold
 from tests.support.threads import wait_for
 
 from ..support.internals import manager, parts
 from . import functions as f
 from .kinds import EXECUTORS, Kind, end_executor
-
-PATIENCE = 10
 
 
 class Manual(Executor):

@@ -3,8 +3,7 @@ import pytest
 
 from atasker_like import TT_MP
 from tests.contract import own_supervisor
-
-PATIENCE = 30
+from tests.support import PATIENCE
 
 
 @pytest.fixture(params=["fork", "forkserver", "spawn"])

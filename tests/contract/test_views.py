@@ -8,10 +8,9 @@ from concurrent.futures import CancelledError
 import pytest
 
 from atasker_like import WaitTimeoutError
+from tests.support import PATIENCE
 
 from . import functions as f
-
-PATIENCE = 10
 
 
 @pytest.fixture

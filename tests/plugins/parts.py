@@ -34,7 +34,7 @@ LEAST = 2000
 PLAIN, SLOW, GATE = 1, 20, 100
 
 #: Seconds that the other processes may go on for after the first one has ended its tests.
-PATIENCE = 600
+LAST_WAIT = 600
 
 #: Seconds that an interrupted process has for the ends of its fixtures.
 GRACE = 10
@@ -114,9 +114,9 @@ class FirstPart:
 
     def _report(self, session, done):
         try:
-            status = self._launcher.wait(PATIENCE)
+            status = self._launcher.wait(LAST_WAIT)
         except subprocess.TimeoutExpired:
-            status = f"none within {PATIENCE} s"
+            status = f"none within {LAST_WAIT} s"
         expected = sum(len(items) for number, (_, items) in self._modules.items() if number not in done)
         seen = set()
         for path in glob.glob(os.path.join(self._folder, "*.reports")):
@@ -144,7 +144,7 @@ class FirstPart:
     def pytest_unconfigure(self):
         if self._launcher is not None:
             self._launcher.stdin.close()
-            self._launcher.wait(PATIENCE)
+            self._launcher.wait(LAST_WAIT)
             os.close(self._source)
             shutil.rmtree(self._folder, ignore_errors=True)     # both may do so at once
 

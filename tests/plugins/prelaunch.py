@@ -25,7 +25,7 @@ from contextlib import suppress
 import pytest
 
 #: Seconds that it may take to end what goes on.
-PATIENCE = 60
+LAST_WAIT = 60
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -53,7 +53,7 @@ class Ahead:
             line = self._process.stdout.readline()
             if not line:
                 raise RuntimeError("the process that runs programs ahead of their tests has ended before %r, with exit "
-                                   "status %s" % (key, self._process.wait(PATIENCE)))
+                                   "status %s" % (key, self._process.wait(LAST_WAIT)))
             other, *result = _read(line)
             self._results[other] = result
         end, value = self._results[key]
@@ -69,7 +69,7 @@ class Ahead:
             self._process.stdin.write(b"end\n")
             self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(PATIENCE)
+        self._process.wait(LAST_WAIT)
 
 
 def _line(item):

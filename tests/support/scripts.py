@@ -8,7 +8,7 @@ from time import monotonic
 
 import atasker_like
 
-from . import PATIENCE, ROOT
+from . import PATIENCE, PROGRAM_PATIENCE, ROOT
 
 
 def run_script(text, *arguments, **options):
@@ -21,7 +21,7 @@ def start_script(text, *arguments, **options):
     root = os.path.dirname(os.path.dirname(atasker_like.__file__))
     paths = [root, ROOT]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
-    armed = "import faulthandler; faulthandler.dump_traceback_later(%d, exit=True)\n" % (2 * PATIENCE)
+    armed = "import faulthandler; faulthandler.dump_traceback_later(%d, exit=True)\n" % (PROGRAM_PATIENCE - 5)
     return subprocess.Popen([sys.executable, "-c", armed + text, *map(str, arguments)], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, universal_newlines=True, env=environment, **options)
 
@@ -29,7 +29,7 @@ def start_script(text, *arguments, **options):
 def finish(process):
     """Wait for a script; return what it printed, or fail with what it said."""
     try:
-        out, err = process.communicate(timeout=3 * PATIENCE)
+        out, err = process.communicate(timeout=PROGRAM_PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

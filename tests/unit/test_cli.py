@@ -7,9 +7,9 @@ import pytest
 
 import atasker_like
 from atasker_like import cli
+from tests.support import PROGRAM_PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
-PATIENCE = 50
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def command(monkeypatch):
 
 
 def run(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, timeout=PATIENCE, stdout=subprocess.PIPE,
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True, **options)
 
 
@@ -168,7 +168,7 @@ def test_closed_streams_are_occupied(closed):
               "new = os.open(os.devnull, os.O_RDONLY); "
               "sys.exit(40 + (new > 2) + (sys.stderr is not None) + all(map(os.get_inheritable, (0, 1, 2))))")
     done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script], cwd=ROOT,
-                          timeout=PATIENCE)
+                          timeout=PROGRAM_PATIENCE)
     assert done.returncode == 43
 
 
@@ -176,5 +176,5 @@ def test_closed_streams_are_occupied(closed):
 @pytest.mark.parametrize("arguments", ["--no-such-option", "", "demo /no/such/folder"])
 def test_the_status_with_stderr_closed(arguments):
     done = subprocess.run(["sh", "-c", f'exec "$0" -m atasker_like {arguments} 2>&-', sys.executable], cwd=ROOT,
-                          timeout=PATIENCE, stdout=subprocess.PIPE)
+                          timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -9,11 +9,10 @@ import pytest
 
 from atasker_like import TT_MP, PoolBrokenError, TaskPicklingError, background_task, wait_completed
 from atasker_like.pools.process import main_module, pool as pools
+from tests.support import PATIENCE
 
 from ..contract import functions as f
 from ..support.internals import manager
-
-PATIENCE = 30
 
 
 @pytest.fixture

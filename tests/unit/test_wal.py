@@ -6,8 +6,7 @@ import pytest
 
 from atasker_like import Checkpoint, CheckpointError, ResultBackendError, SQLiteBackend
 from atasker_like._sqlite import keep_log
-
-PATIENCE = 30
+from tests.support import PATIENCE
 
 
 class Interrupted:

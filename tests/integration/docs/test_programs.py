@@ -11,11 +11,11 @@ from contextlib import closing
 import pytest
 
 from tests import support
+from tests.support import PROGRAM_PATIENCE
 from tests.support.scripts import without_late
 
 ROOT = pathlib.Path(support.ROOT)
 EXAMPLES = ROOT / "docs" / "examples"
-PATIENCE = 50
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_the_meters_lose_nothing(tmp_path, signum):
     with subprocess.Popen([sys.executable, "-m", "atasker_like", "exec", str(EXAMPLES / "meters.py"), path],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(ROOT),
                           env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1")) as program:
-        watchdog = threading.Timer(PATIENCE, program.kill)
+        watchdog = threading.Timer(PROGRAM_PATIENCE, program.kill)
         watchdog.start()
         try:
             lines = []
@@ -63,15 +63,15 @@ def test_a_service_and_its_client_are_two_programs(tmp_path, signum):
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=str(ROOT))
     with subprocess.Popen([sys.executable, str(EXAMPLES / "laboratory.py"), path], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True, env=environment) as laboratory:
-        watchdog = threading.Timer(PATIENCE, laboratory.kill)
+        watchdog = threading.Timer(PROGRAM_PATIENCE, laboratory.kill)
         watchdog.start()
         try:
             assert laboratory.stdout.readline() == f"listening at unix:{path}\n"
             experiment = subprocess.run([sys.executable, str(EXAMPLES / "experiment.py"), path], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, universal_newlines=True, env=environment, timeout=PATIENCE)
+                                        stderr=subprocess.PIPE, universal_newlines=True, env=environment, timeout=PROGRAM_PATIENCE)
             shell = subprocess.run([sys.executable, "-m", "atasker_like", "send", path, "Calibrate", "qubit=9"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-                                   env=environment, timeout=PATIENCE)
+                                   env=environment, timeout=PROGRAM_PATIENCE)
             laboratory.send_signal(signum)
             rest, errors = laboratory.communicate()
         finally:

@@ -5,9 +5,7 @@ import threading
 import pytest
 
 from atasker_like import legacy
-
-PATIENCE = 10
-
+from tests.support import PATIENCE
 
 legacy.uninstall()
 

@@ -17,14 +17,13 @@ from pathlib import Path
 import pytest
 
 import atasker_like
+from tests.support import PROGRAM_PATIENCE
 
 ROOT = Path(atasker_like.__file__).parent.parent
 FOLDER = Path(__file__).parent / "programs"
 MODULES = {"facts", "process_worker", "remote"}     # what programs import
 PROGRAMS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in MODULES)
 
-#: Seconds that a program may take.
-PATIENCE = 60
 
 #: Differences that no program can show, and why.
 NOT_SHOWN = {
@@ -101,9 +100,9 @@ def run(command, folder, environment):
     for thread in threads:
         thread.start()
     try:
-        status = process.wait(PATIENCE)
+        status = process.wait(PROGRAM_PATIENCE)
     except subprocess.TimeoutExpired:
-        status = f"none: it did not end in {PATIENCE} s"
+        status = f"none: it did not end in {PROGRAM_PATIENCE} s"
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
@@ -129,7 +128,7 @@ def reference():
         pytest.fail("ATASKER_PYTHON must name an interpreter of Python 3.8 that has atasker 0.7.9: "
                     "python3.8 -m venv FOLDER; FOLDER/bin/pip install atasker==0.7.9")
     found = subprocess.run([python, "-c", "import sys, atasker; print(sys.version_info[:2], atasker.__version__)"],
-                           stdout=subprocess.PIPE, universal_newlines=True, check=True, timeout=PATIENCE).stdout
+                           stdout=subprocess.PIPE, universal_newlines=True, check=True, timeout=PROGRAM_PATIENCE).stdout
     assert found == "(3, 8) 0.7.9\n"
     return python
 
@@ -140,7 +139,7 @@ printed = {}
 
 @pytest.mark.gate
 @pytest.mark.slow
-@pytest.mark.timeout(3 * PATIENCE)
+@pytest.mark.timeout(3 * PROGRAM_PATIENCE)
 @pytest.mark.parametrize("path", PROGRAMS, ids=[path.stem for path in PROGRAMS])
 def test_program_prints_what_it_prints_on_atasker(path, reference, tmp_path):
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

@@ -10,10 +10,10 @@ import pytest
 
 import atasker_like
 from atasker_like import cli
+from tests.support import PROGRAM_PATIENCE
 from tests.support.scripts import without_late
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))
-PATIENCE = 50
 
 pytestmark = [pytest.mark.slow, pytest.mark.gate]       # each starts interpreters
 
@@ -31,7 +31,7 @@ def write(tmp_path):
 
 def run(*arguments, **options):
     environment = dict(os.environ, PYTHONPATH=ROOT, PYTHONDONTWRITEBYTECODE="1")
-    return subprocess.run([sys.executable, *arguments], timeout=PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run([sys.executable, *arguments], timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, env=environment, **options)
 
 
@@ -226,7 +226,7 @@ def test_functions_in_pool_processes(write, tmp_path, method, as_module):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     code = f"import sys; sys.path.insert(0, {ROOT!r}); from atasker_like.cli import main; main(sys.argv[1:])"
     program = ["-m", "program"] if as_module else [str(tmp_path / "program.py")]
-    done = subprocess.run([sys.executable, "-c", code, "exec", *program, method], env=environment, timeout=PATIENCE,
+    done = subprocess.run([sys.executable, "-c", code, "exec", *program, method], env=environment, timeout=PROGRAM_PATIENCE,
                           cwd=str(tmp_path if as_module else elsewhere), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert without_late(done.stderr) == ""

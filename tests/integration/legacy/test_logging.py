@@ -7,10 +7,9 @@ from atasker import TT_MP, Locker, background_task, set_debug, wait_completed
 
 from atasker_like import legacy
 from atasker_like._log import log
+from tests.support import PATIENCE
 
 from . import functions
-
-PATIENCE = 10
 
 
 @pytest.fixture

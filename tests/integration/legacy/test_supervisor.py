@@ -11,13 +11,13 @@ from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTI
 from atasker.supervisor import TASK_STATUS_COMPLETED
 
 import atasker_like
+from tests.support import PATIENCE
 from tests.support.clock import Clock
 from tests.support.internals import manager
 from tests.support.scripts import without_late
 
 from . import functions
 
-PATIENCE = 10
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(atasker_like.__file__)))
 
 

@@ -12,9 +12,9 @@ from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_COROUTI
 from atasker.supervisor import (TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED, TASK_STATUS_DELAYED,
                                 TASK_STATUS_QUEUED, TASK_STATUS_STARTED, ALoop, Task)
 
-from . import functions
+from tests.support import PATIENCE
 
-PATIENCE = 10
+from . import functions
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from atasker import (TASK_HIGH, BackgroundEventWorker, BackgroundIntervalWorker,
                      Locker, TaskCollection, background_worker, g, set_debug)
 from atasker.workers import BackgroundAsyncWorker
 
-PATIENCE = 10
+from tests.support import PATIENCE
 
 
 class Squares(BackgroundIntervalWorker):

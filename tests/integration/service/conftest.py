@@ -7,10 +7,10 @@ from time import monotonic
 import pytest
 
 from atasker_like import service
+from tests.support import PATIENCE
 
 from .declared import Crossing, fill
 
-PATIENCE = 10
 TOKEN = "correct horse"
 
 

@@ -12,8 +12,9 @@ import pytest
 from atasker_like import (InvalidArgumentError, ServiceConnectionError, SupervisorStoppedError,
                           WaitTimeoutError, service)
 from atasker_like.supervisor.schedulers import ManagedWorker
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE, wait_until
+from .conftest import wait_until
 from .declared import Add, WaitAtOnce, fill
 
 

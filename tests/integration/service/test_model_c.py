@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from atasker_like import service
-
-PATIENCE = 20
+from tests.support import PATIENCE
 
 
 class MyTask(service.Task):

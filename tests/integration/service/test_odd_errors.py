@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 
 from atasker_like import InvalidFieldError, TaskExecutionError, service
+from tests.support import PATIENCE
 from tests.unit import odd_errors
-
-PATIENCE = 10
 
 
 class Odd(service.Task):

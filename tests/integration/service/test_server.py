@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, ServiceConnectionError, service
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE, TOKEN, add, wait_until
+from .conftest import TOKEN, add, wait_until
 from .declared import Add, AddAtOnce, Give, Wait
 
 # -- where it is -----------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import pytest
 from atasker_like import InvalidArgumentError, ServiceConnectionError, TaskRefusedError, service
 from atasker_like.service import connection
 from atasker_like.service.wire import encode_result
+from tests.support import PATIENCE
 from tests.support.internals import manager
 
-from .conftest import PATIENCE, TOKEN, add, wait_until
+from .conftest import TOKEN, add, wait_until
 from .declared import Add, Give, WaitAtOnce
 
 HOSTILE = [

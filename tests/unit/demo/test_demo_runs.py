@@ -26,7 +26,7 @@ from .demo_tree import counted, plant
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 ROOT = os.path.dirname(os.path.dirname(atasker_like.__file__))
-PATIENCE = 150
+RUN_LIMIT = 150
 STARTING = threading.Lock()         # processes are started one after another
 
 KEYS = {"path", "unlisted", "python", "seconds", "files", "lines", "definitions", "largest", "unparsable", "tasks",
@@ -43,7 +43,7 @@ BUFFERING = {"buffered": "", "unbuffered": "1"}
 COLUMNS = [40, 80, 132]
 
 
-def finish(arguments, patience=PATIENCE, **options):
+def finish(arguments, patience=RUN_LIMIT, **options):
     """Run a command from the checkout; return the finished process, or fail with the stacks of one that hangs."""
     options = dict({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": os.environ}, **options)
     options["env"] = dict(options["env"], PYTHONFAULTHANDLER="1")
@@ -98,13 +98,13 @@ def in_environment(tree, name):
 def on_terminal(columns, environment, *arguments):
     """Run the command on a terminal; return what it wrote there, and its status."""
     with OnTerminal(*arguments, columns=columns, **environment) as shown:
-        return shown.read(), shown.process.wait(PATIENCE)
+        return shown.read(), shown.process.wait(RUN_LIMIT)
 
 
 def on_terminal_and_pipe(columns, *arguments):
     """Run the command with all but its stdout on a terminal; return what it wrote there, and to stdout, and its status."""
     with OnTerminal(*arguments, columns=columns, stdout=subprocess.PIPE) as shown:
-        return shown.read(), shown.process.stdout.read().decode(), shown.process.wait(PATIENCE)
+        return shown.read(), shown.process.stdout.read().decode(), shown.process.wait(RUN_LIMIT)
 
 
 def on_bad_path(name, folder):
@@ -130,7 +130,7 @@ class OnTerminal:
             self.number, theirs = pty.openpty()
         except OSError as error:
             pytest.skip(f"this system has no terminal to give: {error}")
-        self.deadline = time.monotonic() + PATIENCE
+        self.deadline = time.monotonic() + RUN_LIMIT
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environment = dict(os.environ, **dict({"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}, **environment))
         environment.pop("COLUMNS", None)
@@ -416,7 +416,7 @@ def test_ctrl_c():
         os.killpg(shown.process.pid, signal.SIGINT)         # as the terminal does it: to all of them
         text = shown.read()
         assert shown.process.stdout.read() == b""
-        assert shown.process.wait(PATIENCE) == 130
+        assert shown.process.wait(RUN_LIMIT) == 130
     bar, line, rest = text.split("\n")
     assert (line, rest) == ("python -m atasker_like demo: interrupted", "")
 

@@ -5,8 +5,7 @@ import pytest
 
 from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, ThreadQueue, background_task, current_task
 from atasker_like._ids import make_prefix, new_id, short_id
-
-PATIENCE = 20
+from tests.support import PATIENCE
 
 
 async def co_own_ids():

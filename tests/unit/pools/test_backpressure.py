@@ -12,8 +12,7 @@ from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import Task
 from atasker_like.options import TaskOptions
 from tests.contract import functions
-
-PATIENCE = 20
+from tests.support import PATIENCE
 
 
 class Blocker:

@@ -8,9 +8,8 @@ import pytest
 from atasker_like import (TT_MP, InvalidArgumentError, InvalidTypeError, PoolBrokenError,
                           TaskTimeoutError, background_task)
 from atasker_like.pools.process import log_relay as relay, process_set as upkeep
+from tests.support import PATIENCE
 from tests.unit import in_processes
-
-PATIENCE = 30
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import pytest
 
 from atasker_like import AsyncQueue, ProcessQueue, ThreadQueue
 from tests.contract.functions import Gate
+from tests.support import PATIENCE
 
 from . import functions
-
-PATIENCE = 20
 
 #: How a queue is ended.
 ENDS = {"cancel": lambda queue: queue.cancel(), "shutdown": lambda queue: queue.shutdown(),

@@ -7,10 +7,11 @@ import pytest
 from atasker_like import AsyncQueue, ClosedError, ThreadQueue, WaitTimeoutError, background_task
 from atasker_like.queues import base
 from atasker_like.queues.handles import LoopCall
+from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import wait_for
 
-from .conftest import PATIENCE, Aside
+from .conftest import Aside
 from .functions import co_one, co_same, fail_at_one, same
 
 

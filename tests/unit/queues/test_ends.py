@@ -8,8 +8,9 @@ import pytest
 from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ThreadQueue, WaitTimeoutError,
                           background_task, current_task)
 from atasker_like.queues import async_queue as coroutines
+from tests.support import PATIENCE
 
-from .conftest import ENDS, PATIENCE, Aside
+from .conftest import ENDS, Aside
 from .functions import co_one, fail_at_one
 
 # -- blocks that are left in the midst of it -------------------------------------------------------

@@ -9,8 +9,9 @@ import pytest
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, QueueFullError, TaskSupervisor,
                           ThreadQueue, background_task, tmap)
 from atasker_like.engine.blocking import deadline_of
+from tests.support import PATIENCE
 
-from .conftest import ENDS, PATIENCE, Aside
+from .conftest import ENDS, Aside
 from .functions import fail_at_one
 
 # -- while calls are being submitted ---------------------------------------------------------------

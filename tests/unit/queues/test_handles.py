@@ -11,9 +11,9 @@ import pytest
 from atasker_like import (InvalidTypeError, SyncTaskHandle, TaskHandle, WaitTimeoutError,
                           as_completed, background_task, co_as_completed, iter_completed,
                           wait_completed)
+from tests.support import PATIENCE
 
 from . import functions
-from .conftest import PATIENCE
 
 
 def test_handle_has_the_options_of_its_task(face, gate):

@@ -9,11 +9,12 @@ from atasker_like import (Checkpoint, ClosedError, QueueStateError, SupervisorBu
 from atasker_like.pools import backpressure as intake
 from atasker_like.queues import wait_group
 from atasker_like.queues.wait_group import WaitGroup
+from tests.support import PATIENCE
 from tests.support.interruptions import at_line, interrupt
 from tests.support.scripts import run_script
 from tests.support.threads import wait_for
 
-from .conftest import PATIENCE, Aside
+from .conftest import Aside
 from .functions import fail_at_one
 
 #: How calls come into a queue, each with how many of them.

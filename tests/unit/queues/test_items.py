@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from atasker_like import Checkpoint, ExecutionError, amap, pmap, run, tmap, wait_completed
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE
 from .functions import co_fail_at_one, fail_at_one
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from atasker_like import (AsyncQueue, WaitTimeoutError, background_task, co_as_completed,
                           co_wait_completed)
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE
 from .functions import co_one
 
 

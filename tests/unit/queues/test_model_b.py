@@ -10,8 +10,9 @@ import uuid
 import pytest
 
 import atasker_like as a
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE, Aside
+from .conftest import Aside
 from .functions import co_double, co_fail, co_same, configure, double, fail, get_setting, same
 
 KINDS = [a.ThreadQueue, a.AsyncQueue, pytest.param(a.ProcessQueue, marks=pytest.mark.slow)]

@@ -10,9 +10,10 @@ from atasker_like import (AsyncQueue, ExecutionError, InvalidTypeError, ProcessQ
                           ThreadQueue, amap, pmap, run, tmap)
 from atasker_like.queues import maps as oneshot
 from tests.contract.functions import enter
+from tests.support import PATIENCE
 
 from . import functions
-from .conftest import PATIENCE, Aside
+from .conftest import Aside
 
 
 @pytest.fixture(params=["tmap", pytest.param("pmap", marks=pytest.mark.slow), "amap"])

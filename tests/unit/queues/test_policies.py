@@ -13,9 +13,10 @@ from atasker_like import (Checkpoint, ClosedError, TaskTimeoutError, ThreadQueue
                           current_task, service)
 from atasker_like.engine.blocking import deadline_of
 from atasker_like.queues.calls import InitializedCall, InitializerState, _known
+from tests.support import PATIENCE
 
 from . import functions
-from .conftest import PATIENCE, Aside
+from .conftest import Aside
 
 # -- fail_first ------------------------------------------------------------------------------------
 

@@ -4,8 +4,7 @@ from functools import partial
 from time import perf_counter
 
 from atasker_like import TaskRetryError
-
-from .conftest import PATIENCE
+from tests.support import PATIENCE
 
 
 def test_handle_waits_for_the_countdown(face):

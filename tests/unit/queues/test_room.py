@@ -5,8 +5,8 @@ import pytest
 
 from atasker_like import (AsyncQueue, Checkpoint, ClosedError, ExecutionError, InvalidTypeError,
                           QueueFullError, ThreadQueue, amap)
+from tests.support import PATIENCE
 
-from .conftest import PATIENCE
 from .functions import co_double, co_fail_at, co_same, double
 
 

@@ -11,9 +11,9 @@ import pytest
 from atasker_like import (AsyncQueue, ClosedError, ExecutionError, InvalidArgumentError,
                           InvalidTypeError, ProcessQueue, QueueFullError, QueueStateError,
                           TaskOptions, ThreadQueue, WaitTimeoutError, background_task)
+from tests.support import PATIENCE
 
 from . import functions
-from .conftest import PATIENCE
 
 
 def test_finite_run_ends_with_its_tasks(face):

@@ -16,8 +16,8 @@ from contextlib import closing
 from time import monotonic
 
 from atasker_like import SQLiteBackend, StoredResult, TaskState, TaskSupervisor
+from tests.support import PROGRAM_PATIENCE
 
-PATIENCE = 60
 #: Characters of values: most of a page's part, some of several pages.
 SIZES = [1, 1, 50, 500, 3000, 20_000]
 
@@ -56,7 +56,7 @@ def read_until_killed(pid, source, chance):
     """Read the reports of a process, kill it at a random point, and return all complete lines."""
     received = b""
     wanted = chance.choice([0, 1, 200, 2000])           # bytes
-    patient = monotonic() + PATIENCE
+    patient = monotonic() + PROGRAM_PATIENCE
     while len(received) < wanted:
         if not select.select([source], [], [], max(0, patient - monotonic()))[0]:
             break

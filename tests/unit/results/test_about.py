@@ -12,9 +12,8 @@ from atasker_like.results import writer as module
 from atasker_like.results.serializer import Serializer
 from tests.contract import functions as f
 from tests.contract.kinds import as_coroutine_function
+from tests.support import PATIENCE
 from tests.support.threads import wait_for
-
-PATIENCE = 20
 
 
 def stored_of(backend, task_id):

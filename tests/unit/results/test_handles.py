@@ -11,8 +11,8 @@ from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryB
                           RemoteTraceback, ResultBackendError, ResultNotStoredError, SQLiteBackend,
                           StoredResult, SyncResult, TaskCancelledError, TaskState, background_task,
                           task_supervisor)
+from tests.support import PATIENCE
 
-PATIENCE = 20
 #: Seconds between two looks into the store. A wait that needs the second look hangs.
 NEVER = 10000
 

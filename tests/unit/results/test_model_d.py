@@ -9,8 +9,7 @@ from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryB
                           StoredResult, TaskOptions, TaskState, background_task, current_task,
                           task_supervisor)
 from tests.contract import functions as f
-
-PATIENCE = 20
+from tests.support import PATIENCE
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import pytest
 from atasker_like import (MemoryBackend, ResultBackendError, SyncResult, TaskState, TaskSupervisor,
                           WaitTimeoutError, background_task, wait_completed)
 from atasker_like.results import writer as module
+from tests.support import PATIENCE
 from tests.support.internals import manager
 from tests.support.threads import wait_for
-
-PATIENCE = 20
 
 
 class Store(MemoryBackend):

@@ -14,10 +14,8 @@ from atasker_like import (TT_COROUTINE, TT_MP, AsyncResult, BackendNotConfigured
                           SupervisorStoppedError, SyncResult, TaskNotFoundError, TaskState,
                           background_task, current_task)
 from atasker_like.results.writer import ADDRESS_PREFIX
-from tests.support import ROOT
+from tests.support import PATIENCE, ROOT
 from tests.support.threads import wait_for
-
-PATIENCE = 20
 
 
 def sync_cancel(task_id, backend):

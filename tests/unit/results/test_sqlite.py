@@ -13,9 +13,7 @@ import pytest
 from atasker_like import (MemoryBackend, ResultBackendError, ResultNotStoredError, SQLiteBackend,
                           StoredResult, SyncResult, TaskState, wait_completed)
 from atasker_like.results import sqlite as module
-from tests.support import ROOT
-
-PATIENCE = 30
+from tests.support import PATIENCE, ROOT
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ import pytest
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_MP, TT_THREAD, TaskCollection, TaskSupervisor,
                           TaskTimeoutError, background_task, background_worker, co_mp_apply,
                           current_task, run as run_coroutine, wait_completed)
+from tests.support import PATIENCE
 from tests.support.internals import manager
 from tests.unit import functions
-
-PATIENCE = 10
 
 
 class Recording(TaskSupervisor):

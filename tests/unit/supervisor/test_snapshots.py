@@ -10,9 +10,8 @@ import pytest
 
 from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, TT_THREAD,
                           BackgroundIntervalWorker, background_task, background_worker)
+from tests.support import PATIENCE
 from tests.unit import functions
-
-PATIENCE = 10
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, background_task
+from tests.support import PATIENCE
 from tests.support.internals import manager
 from tests.unit import in_processes
-
-PATIENCE = 30
 
 
 def dumped(supervisor):

@@ -9,8 +9,7 @@ import pytest
 from atasker_like import TT_MP, PoolBrokenError
 from atasker_like.pools.process import pool as pools, spawn, start_errors
 from tests.contract import functions as f
-
-PATIENCE = 30
+from tests.support import PATIENCE
 
 
 def os_error(name):

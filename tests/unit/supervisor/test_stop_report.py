@@ -4,9 +4,8 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, StopReport, background_task
+from tests.support import PATIENCE
 from tests.unit import in_processes
-
-PATIENCE = 30
 
 
 def numbers(report):

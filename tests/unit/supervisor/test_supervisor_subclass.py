@@ -9,9 +9,9 @@ import atasker_like
 from atasker_like import (TT_COROUTINE, TaskSupervisor, background_task, background_worker,
                           wait_completed)
 from atasker_like.supervisor import interpreter_exit
+from tests.support import PATIENCE
 from tests.support.threads import started, wait_for
 
-PATIENCE = 10
 PACKAGE = Path(atasker_like.__file__).parent
 
 

@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from atasker_like.workers.item_queues import make_queue
-
-PATIENCE = 30
+from tests.support import PATIENCE
 
 
 class Narrow(asyncio.Queue):

@@ -1,10 +1,9 @@
 """What programs and monitors read of a worker."""
 from atasker_like import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundWorker,
                           background_worker)
+from tests.support import PATIENCE
 
 from .. import functions
-
-PATIENCE = 10
 
 
 def test_worker_shows_monitors_that_it_is_a_worker(supervisor):

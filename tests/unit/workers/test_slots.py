@@ -4,8 +4,7 @@ import threading
 import pytest
 
 from atasker_like import TASK_HIGH, TASK_LOW, background_task, background_worker
-
-PATIENCE = 10
+from tests.support import PATIENCE
 
 
 class Counted:
