@@ -2,7 +2,9 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from concurrent.futures import (CancelledError, Executor, Future, ProcessPoolExecutor,
                                 ThreadPoolExecutor)
 from concurrent.futures.process import BrokenProcessPool
@@ -607,3 +609,36 @@ def test_task_that_starts_late_in_an_executor_is_reported(supervisor, manual, pu
     assert task.value(PATIENCE) == 1
     wait_for(lambda: late, "the report")
     assert late == ["the late one"]
+
+
+def test_call_that_dask_says_to_have_cancelled_keeps_its_slot(supervisor, put, monkeypatch):
+    """Its executor's futures can be cancelled while their calls run; these go on."""
+    class ClientExecutor(Manual):
+        pass
+
+    module = types.ModuleType("distributed.cfexecutor")
+    module.ClientExecutor = ClientExecutor
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    executor = ClientExecutor(1)
+    supervisor.mp_pool = executor
+    task = put(f.add, 1)
+    executor.wait()
+    task.cancel()                           # its future is still pending
+    waits = put(f.add, 2)
+    assert (task.state, waits.state) == ("running", "pending")
+    assert not executor.calls[0][0].cancelled()
+    executor.run(0)
+    executor.wait()
+    executor.run(1)
+    assert (task.value(PATIENCE), waits.value(PATIENCE)) == (1, 2)
+
+
+def test_size_of_the_executor_of_dask_is_that_of_its_cluster(supervisor, monkeypatch):
+    class ClientExecutor(Manual):
+        _client = types.SimpleNamespace(nthreads=lambda: {"tcp://one": 3, "tcp://other": 4})
+
+    module = types.ModuleType("distributed.cfexecutor")
+    module.ClientExecutor = ClientExecutor
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    supervisor.mp_pool = ClientExecutor(1)
+    assert supervisor.get_info().mp_pool_size == 7

@@ -17,7 +17,7 @@ from .sides import start_method
 
 
 @contextmanager
-def _supervisor(scene, processes=0):
+def supervisor_of(scene, processes=0):
     from atasker_like import TaskSupervisor
 
     scene.open()
@@ -40,7 +40,7 @@ def _supervisor(scene, processes=0):
         made.stop(wait=0, cancel_tasks=True)
 
 
-def _notes(path):
+def notes_in(path):
     """How often each item has been begun with."""
     try:
         with open(path) as file:
@@ -73,7 +73,7 @@ def worker_that_kills(scene):
 
     results, told = [], []
     path = os.path.join(scene.folder, "runs")
-    with _supervisor(scene, processes=2) as supervisor:
+    with supervisor_of(scene, processes=2) as supervisor:
         worker = Worker(interval=0.005, supervisor=supervisor, on_error=lambda e: told.append(e))
         worker.start(path)
         beside = [background_task(work.echo, tt=TT_MP, supervisor=supervisor)(number) for number in range(20)]
@@ -87,7 +87,8 @@ def worker_that_kills(scene):
         ends = len(results) + _errors(scene, told)
         scene.check(stats.runs == ends and stats.failures == len(told), "%s, and %d ends, %d of them bad" % (
             stats, ends, len(told)))
-        scene.check(sum(_notes(path).values()) == stats.runs, "%s, and it ran %s" % (stats, _notes(path)))
+        notes = notes_in(path)
+        scene.check(sum(notes.values()) == stats.runs, "%s, and it ran %s" % (stats, notes))
 
 
 def queue_worker_while_processes_die(scene):
@@ -104,7 +105,7 @@ def queue_worker_while_processes_die(scene):
     results, told = [], []
     path = os.path.join(scene.folder, "items")
     items, kills = scene.count(300, 5000), scene.count(8, 200)
-    with _supervisor(scene, processes=2) as supervisor:
+    with supervisor_of(scene, processes=2) as supervisor:
         worker = Worker(supervisor=supervisor, on_error=lambda e: told.append(e))
         for item in range(items):
             worker.put_threadsafe(item)
@@ -123,7 +124,7 @@ def queue_worker_while_processes_die(scene):
             len(results), len(told)))
         worker.stop()
     bad = _errors(scene, told)
-    notes = _notes(path)
+    notes = notes_in(path)
     scene.check(len(results) + bad == items, "%d items, %d results and %d errors" % (items, len(results), bad))
     scene.check(results == sorted(set(results)), "the results came twice, or in another order")
     twice = [item for item, times in notes.items() if times > 1]
@@ -156,7 +157,7 @@ def workers_that_hang(scene):
         await asyncio.get_running_loop().create_future()
 
     released = threading.Event()
-    with _supervisor(scene, processes=1) as supervisor:
+    with supervisor_of(scene, processes=1) as supervisor:
         workers = [background_worker(function, e=True, supervisor=supervisor)
                    for function in (thread_that_looks, thread_that_does_not, coroutine)]
         workers.append(Hung(supervisor=supervisor))
@@ -185,7 +186,7 @@ def workers_and_a_fork(scene):
 
     got = queue.Queue()
     ticks = []
-    with _supervisor(scene) as supervisor:
+    with supervisor_of(scene) as supervisor:
         collector = background_worker(got.put, q=True, supervisor=supervisor)
         ticker = background_worker(lambda: ticks.append(1), interval=0.001, supervisor=supervisor)
         ceaseless = background_worker(lambda: None, supervisor=supervisor)
@@ -263,7 +264,7 @@ def executor_whose_process_dies(scene):
     def executor():
         return ProcessPoolExecutor(2, mp_context=scene.side.context)
 
-    with _supervisor(scene) as supervisor:
+    with supervisor_of(scene) as supervisor:
         note = background_task(deeds.note_and_give, tt=TT_MP, supervisor=supervisor)
         die = background_task(work.end_by_signal, tt=TT_MP, supervisor=supervisor)
         for number in range(scene.count(1, 20)):
@@ -284,7 +285,7 @@ def executor_whose_process_dies(scene):
                 supervisor.mp_pool = whole
                 values = [note(name, path + "-after").value(scene.patience) for name in names]
                 scene.check(values == names, "with another executor they gave %s" % values)
-                notes = _notes(path)
+                notes = notes_in(path)
                 scene.check(all(notes[name] <= 1 for name in names), "ran twice: %s" % notes)
                 done = [name for name, error in zip(names, errors) if error is None]
                 scene.check(all(notes[name] == 1 for name in done), "succeeded, and never ran: %s" % notes)

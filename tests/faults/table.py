@@ -146,6 +146,7 @@ TABLE = [
     Fault(51, "exceptions that cannot be shown", objects.unshowable_exceptions),
     Fault(52, "supervisors dropped", objects.dropped),
     Fault(53, "waits that cannot end", objects.waits_that_cannot_end, NONE),
+    Fault(54, "an executor whose cancel() lies", worlds.cancel_that_lies),
 ]
 
 

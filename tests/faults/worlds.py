@@ -1,6 +1,17 @@
 """Rows 46, 49 and 54: worlds in which the standard library or an executor is not what it seems."""
+import importlib
+import importlib.util
+import os
+import sys
+import types
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
 from tests.support.patches import libraries
 
+from . import deeds, work
+from .producers import notes_in, supervisor_of
 from .staging import Program
 
 #: Seconds that a stop may take on a machine whose cores are busy: one that starts a process waits
@@ -87,3 +98,78 @@ def _ends(scene, program, title):
     scene.check("Exception ignored" not in said and "Fatal" not in said, "%s: it wrote %s" % (
         title, said[-1500:]))
     return lines
+
+
+# -- 54 ------------------------------------------------------------------------------------------
+
+
+def cancel_that_lies(scene):
+    """Calls that time out or are cancelled go on in the executor: they keep their slots, so that
+    no other task is given to it and times out there."""
+    from atasker_like import TT_MP, TaskTimeoutError, background_task
+
+    path = os.path.join(scene.folder, "items")
+    with lying_executor(scene.side.context) as executor, supervisor_of(scene) as supervisor:
+        supervisor.mp_pool = executor
+        note = background_task(deeds.note_and_give, tt=TT_MP, supervisor=supervisor, timeout=20)
+        for number in range(scene.count(2, 10)):
+            gate = scene.gate()
+            stay = background_task(work.enter, tt=TT_MP, supervisor=supervisor)
+            overrun = stay.options(timeout=0.2)(gate)
+            cancelled = stay(gate)
+            scene.arrived(gate, 2)
+            scene.injected(2)
+            error = overrun.exception(scene.patience)
+            scene.check(type(error) is TaskTimeoutError, "what overran ended with %r" % error)
+            cancelled.cancel()
+            names = ["%d-%d" % (number, item) for item in range(10)]
+            tasks = [note(name, path) for name in names]
+            active = supervisor.stats().process.active
+            scene.check(active == 2, "%d slots are occupied by two calls that go on" % active)
+            scene.check(executor.given == 2 + 12 * number, "%d calls were given to the executor" % (
+                executor.given))
+            gate.open()
+            errors = [task.exception(scene.patience) for task in tasks]
+            scene.check(not any(errors), "innocent tasks ended with %s" % errors)
+            scene.check(cancelled.wait(scene.patience).status == "succeeded",
+                        "the result of a call that went on does not count: %s" % cancelled.state)
+        counts = notes_in(path)
+        scene.check(set(counts.values()) == {1}, "these ran more than once: %s" % counts)
+
+
+@contextmanager
+def lying_executor(context):
+    """An executor like that of Dask: its futures can be cancelled, and their calls go on."""
+    module = importlib.util.find_spec("distributed") and importlib.import_module(
+        "distributed.cfexecutor")
+    if not module:
+        module = types.ModuleType("distributed.cfexecutor")
+        module.ClientExecutor = type("ClientExecutor", (Executor,), {})
+        sys.modules[module.__name__] = module
+
+    class Lying(module.ClientExecutor):
+        _max_workers = 2
+
+        def __init__(self, inner):
+            self.inner, self.given = inner, 0
+
+        def submit(self, function, *arguments):
+            self.given += 1
+            outer = Future()        # pending until the call has ended
+            self.inner.submit(function, *arguments).add_done_callback(partial(_copy, outer))
+            return outer
+
+        def shutdown(self, wait=True, **options):
+            self.inner.shutdown(wait)
+
+    with ProcessPoolExecutor(2, mp_context=context) as inner:
+        yield Lying(inner)
+
+
+def _copy(outer, inner):
+    if outer.set_running_or_notify_cancel():
+        error = inner.exception()
+        if error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())

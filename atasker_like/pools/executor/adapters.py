@@ -79,6 +79,21 @@ class _ScheduleOutlet(Outlet):
         return self.executor.schedule(function, args=arguments)
 
 
+class _DaskOutlet(Outlet):
+    """The executor of a Dask client. A call whose future is cancelled goes on if it runs."""
+
+    def size(self) -> int:
+        """Return the number of threads that the workers of the cluster have."""
+        try:
+            return sum(self.executor._client.nthreads().values()) or super().size()
+        except Exception:           # another version of Dask, or no connection to the cluster
+            return super().size()
+
+    def cancel(self, handle: Any) -> bool:
+        """Return False. The call keeps its slot until it ends, as Dask does not tell if it runs."""
+        return False
+
+
 class _ApplyOutlet(Outlet):
     """A ``multiprocessing.Pool``, which has no futures, and tells nobody of the calls that it has lost."""
 
@@ -110,6 +125,8 @@ def outlet_for(executor: Any) -> Outlet:
     if isinstance(executor, (Pool, ProcessPoolView)):
         raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another supervisor, which runs that "
                                "one's tasks only; have this supervisor make one: create_mp_pool()")
+    if _is_one_of(executor, ("distributed.cfexecutor", "ClientExecutor")):
+        return _DaskOutlet(executor)
     for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet), ("apply_async", _ApplyOutlet)):
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):
             return kind(executor)
