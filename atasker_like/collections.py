@@ -141,15 +141,17 @@ class FunctionCollection:
                 self.error()
 
     def run(self) -> dict[str, Any]:
-        """Run all functions and return their results by ``'module.name'``, in order of priority.
+        """Run all functions in order of priority.
 
+        :return: their results by ``'module.name'``, in that order.
         :raises BaseException: the exception of a function, if there is no ``on_error``.
         """
         return self.execute()[0]
 
     def execute(self) -> tuple[dict[str, Any], bool]:
-        """Run all functions; return the results as :meth:`run` does, and True if none raised.
+        """Run all functions as :meth:`run` does.
 
+        :return: their results, and True if no function raised.
         :raises BaseException: as :meth:`run`.
         """
         results: dict[str, Any] = {}
@@ -187,7 +189,7 @@ class FunctionCollection:
             return self._failed(function, error), False
 
     def _failed(self, function: Function, error: BaseException) -> Any:
-        """Call :meth:`error` for the current exception; return the result of the function."""
+        """Call :meth:`error` for the current exception; return the result."""
         result = None
         if self.include_exceptions:
             result = error, traceback_text(error, error.__traceback__)
@@ -196,7 +198,9 @@ class FunctionCollection:
 
 
 class TaskCollection(FunctionCollection):
-    """A :class:`FunctionCollection` whose functions run as tasks in pool threads, at the same time.
+    """A :class:`FunctionCollection` that runs its functions as tasks.
+
+    The functions run in pool threads, at the same time.
 
     Each task has the priority of its function; a fraction is rounded up. ``on_error`` is called in
     the thread of the function. A run ends when all functions have ended. If it ends with an
@@ -265,7 +269,10 @@ class TaskCollection(FunctionCollection):
         return results, all(ok for _, ok in outcomes.values())
 
     def _call_in_task(self, function: Function, over: Event) -> Outcome:
-        """Return the result, True if the function did not raise, and a fatal exception or None."""
+        """Call a function unless the run is over.
+
+        :return: the result, True if it did not raise, and a fatal exception or None.
+        """
         if over.is_set():
             return None, False, None
         try:
@@ -279,7 +286,7 @@ class TaskCollection(FunctionCollection):
             raise
 
     def _outcome(self, task: Task[Any], function: Function) -> Outcome:
-        """Return the result of :meth:`_call_in_task`, also for a task that did not return one."""
+        """Return the outcome of a task as :meth:`_call_in_task` does."""
         try:
             outcome: Outcome = task.value(0)
             return outcome
@@ -291,7 +298,7 @@ class TaskCollection(FunctionCollection):
 
 
 def _key_of(function: Any) -> str:
-    """Return ``'module.name'`` of a function, or of the class of an object without a name."""
+    """Return ``'module.name'`` of a function, or of its class."""
     module = attribute_of(function, "__module__", str)
     name = attribute_of(function, "__name__", str)
     kind = type(function)

@@ -1,4 +1,4 @@
-"""Async jobs: light periodic coroutines, started by the supervisor's timer in a loop.
+"""Async jobs: light periodic coroutines, started in a loop by the timer.
 
 ::
 
@@ -97,7 +97,9 @@ class AsyncJob:
         return not (self._cancelled or self._exhausted)
 
     def cancel(self) -> bool:
-        """End the job. When this returns, no run begins any more; a run that has begun goes on.
+        """End the job.
+
+        When this returns, no run begins any more. A run that has begun goes on.
 
         If a run executes at this moment, the call waits until it awaits something, 0.05 s at most.
         Any thread may call this.
@@ -195,7 +197,10 @@ class _Start:
 
 
 def _instruction_of(coro: Any) -> int:
-    """Return the offset of the last instruction of a coroutine (sys.maxsize: ended, or unknown)."""
+    """Return the offset of the last instruction of a coroutine.
+
+    Return ``sys.maxsize`` if it has ended or does not show its frame.
+    """
     frame = getattr(coro, "cr_frame", None)
     return sys.maxsize if frame is None else int(frame.f_lasti)
 
@@ -238,7 +243,10 @@ class AsyncJobScheduler:
         return self._started and not self._stopped
 
     def start(self) -> None:
-        """Start jobs from now on. The times of jobs that were created before count from here."""
+        """Start jobs from now on.
+
+        The times of jobs that were created before count from here.
+        """
         if not self._started:
             self._timer.start()
             self._started = True
@@ -247,7 +255,9 @@ class AsyncJobScheduler:
 
     def create_threadsafe(self, target: Callable[..., Coroutine[Any, Any, Any]],
                           **options: Any) -> AsyncJob:
-        """Make a job with the arguments of ``create_async_job``, and start it at its time.
+        """Make a job and start it at its time.
+
+        The arguments are those of ``create_async_job``.
 
         Any thread may call this.
         """

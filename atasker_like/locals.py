@@ -21,7 +21,7 @@ __all__ = ["LocalProxy", "Locker", "g"]
 
 
 class LocalProxy(threading.local):
-    """A namespace of which each thread has its own: only this thread sees ``g.user = 'me'``.
+    """A namespace of each thread: only this thread sees ``g.user = 'me'``.
 
     A pool thread keeps its namespace from one task to the next, so a task should clear the
     attributes that it sets. All coroutines of a loop share the namespace of the loop's thread. A
@@ -78,7 +78,9 @@ g = LocalProxy()
 
 
 class Locker:
-    """A lock with a timeout: a decorator and a context manager. Any thread may use it.
+    """A lock with a timeout: a decorator and a context manager.
+
+    Any thread may use it.
 
     If the time is up, that is logged, and :meth:`critical` is called. A decorated function then
     returns None without running, and a ``with`` statement raises a TimeoutError.
@@ -116,7 +118,9 @@ class Locker:
         self._timeout = seconds_or_none("timeout of a Locker", timeout)
 
     def __call__(self, f: Function) -> Function:
-        """Decorate a function: it runs with the lock held. Without the lock it returns None.
+        """Decorate a function: it runs with the lock held.
+
+        If the lock is not free in time, it does not run and returns None.
 
         :raises InvalidTypeError: (a TypeError) not callable; or a coroutine function, whose body
             would run without the lock.

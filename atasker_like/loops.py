@@ -146,7 +146,9 @@ class ALoop:
         self._starting = None
 
     def is_starting_here(self) -> bool:
-        """Return True in the loop's thread before the loop runs, where nothing may wait for it.
+        """Return True in the loop's thread before the loop runs.
+
+        Code there must not wait for the loop.
 
         A finalizer may run there.
         """
@@ -184,7 +186,9 @@ class ALoop:
         return loop
 
     def background_task(self, coro: Coroutine[Any, Any, T]) -> Task[T]:
-        """Run a coroutine in the loop and return its :class:`Task`. Any thread may call this.
+        """Run a coroutine in the loop and return its :class:`Task`.
+
+        Any thread may call this.
 
         :raises InvalidTypeError: (a TypeError) not a coroutine.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or the supervisor
@@ -212,8 +216,9 @@ class ALoop:
         return asyncio.run_coroutine_threadsafe(coro, loop)
 
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop, block until it ends, and return its result or raise.
+        """Run a coroutine in the loop and block until it ends.
 
+        :return: its result.
         :raises SupervisorStoppedError: (a RuntimeError) the loop is not active, or this is its own
             thread.
         :raises WaitDeadlockError: (a RuntimeError) code that waits for this task blocks the loop.
@@ -268,7 +273,10 @@ class ALoop:
 
 
 async def _cancel_others(grace: float) -> None:
-    """Cancel all other tasks of the running loop and wait for them, at most ``grace`` seconds."""
+    """Cancel all other tasks of the running loop and wait for them.
+
+    :param grace: seconds to wait at most.
+    """
     import asyncio
 
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -376,7 +384,7 @@ class LoopRegistry:
         return [*list(self._aloops.values()), self._own]
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the threads are the parent's, and the loops are not started."""
+        """In a forked process: make all loops ones that are not started."""
         self._lock = threading.RLock()
         for aloop in self._all():
             aloop.reset_after_fork()

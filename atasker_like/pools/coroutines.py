@@ -55,7 +55,7 @@ class _MadeCoroutine:
         return coro
 
     def close(self, _: Task[Any]) -> None:
-        """Close a coroutine that never ran, so that Python does not warn. The task has ended."""
+        """Close a coroutine that never ran, so that Python does not warn."""
         if self._coro is not None:
             self._coro.close()
 

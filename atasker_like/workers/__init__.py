@@ -1,4 +1,4 @@
-"""Workers: objects that run a function again and again, on a trigger or without one."""
+"""Workers: objects that run a function again and again."""
 from .base import BackgroundWorker
 from .kinds import (BackgroundAsyncWorker, BackgroundEventWorker, BackgroundIntervalWorker,
                     BackgroundQueueWorker, background_worker)

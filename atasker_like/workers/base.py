@@ -194,7 +194,10 @@ class BackgroundWorker(ManagedWorker):
         """Called after :meth:`before_stop`, to wake a function that waits."""
 
     def after_stop(self) -> None:
-        """Called in a pool thread after the last run. :meth:`send_stop_events` may still run."""
+        """Called in a pool thread after the last run.
+
+        :meth:`send_stop_events` may still run.
+        """
 
     # -- lifecycle ---------------------------------------------------------------------------------
 
@@ -486,7 +489,7 @@ class BackgroundWorker(ManagedWorker):
     # -- for the runner ----------------------------------------------------------------------------
 
     def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
-        """Return the item for the next run, as a tuple; None if the function need not run."""
+        """Return the item for the next run as a tuple, or None to skip the run."""
         return ()
 
     def _return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:

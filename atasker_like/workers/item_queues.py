@@ -1,4 +1,4 @@
-"""The queues of queue workers: their own queue, or one of a class of the application.
+"""The queues of queue workers: their own queue, and classes of the application.
 
 Each way to put an item, by the worker or by the queue's own methods, notifies the worker. Nothing
 blocks at the other end: the worker takes an item only when it knows that there is one.
@@ -153,7 +153,7 @@ def make_queue(kind: type[Any], notify: Notify, lock: Any = None) -> Any:
 
 
 def has_own(kind: Any, name: str) -> bool:
-    """Return True if a queue class has a method of this name that is not the standard library's."""
+    """Return True if a queue class has a method that is not the standard library's."""
     for base in kind.__mro__:
         if name in vars(base):
             return base.__module__ not in ("queue", "_queue", "asyncio.queues",
@@ -287,7 +287,7 @@ def _resolve(future: Future[None]) -> None:
 
 
 class _ThreadSafeAsyncioQueue:
-    """A base in front of a queue class of asyncio, which makes it safe for any thread.
+    """A base in front of a queue class of asyncio: any thread may use the queue.
 
     A lock guards the queue. Each coroutine that waits for room, for an item or for the end of all
     items is woken in its own loop. So the queue belongs to no loop.
@@ -333,7 +333,7 @@ class _ThreadSafeAsyncioQueue:
                 self._worker_wake_all(self._worker_joiners)
 
     def worker_put_if_room(self, item: Any) -> bool:
-        """Put an item if there is room and no coroutine waits for room. Return False if not."""
+        """Put an item and return True, if there is room and nothing waits for it."""
         with self._worker_lock:
             if self._worker_putters or self.full():     # type: ignore[attr-defined]
                 return False
@@ -383,7 +383,7 @@ class _ThreadSafeAsyncioQueue:
 
 
 class _WaitingMethods:
-    """A base between the application's queue class and that of asyncio: the coroutine functions.
+    """A base in front of ``asyncio.Queue``: its coroutine functions.
 
     Waiters of one kind are served in the order in which they came.
     """

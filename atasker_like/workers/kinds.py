@@ -591,7 +591,9 @@ def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
 
 
 def background_worker(f: Any = None, **options: Any) -> Any:
-    """Make a worker of a function. A decorator, with or without parentheses, or an ordinary call.
+    """Make a worker of a function.
+
+    This is a decorator, with or without parentheses; an ordinary call does as well.
 
     ``q=`` or ``queue=`` makes a :class:`BackgroundQueueWorker`; ``e=True`` or ``event=True`` a
     :class:`BackgroundEventWorker`; ``interval=``, ``delay=``, ``delay_before=`` or ``i=True`` a

@@ -1,4 +1,6 @@
-"""Queue classes whose own ``put()`` or ``get()`` is a coroutine function. It runs in a loop.
+"""Queue classes whose ``put()`` or ``get()`` runs in a loop.
+
+These methods are coroutine functions of the class's own.
 
 ::
 
@@ -33,7 +35,7 @@ __all__ = ["FetchTrigger", "ScheduledPuts"]
 
 
 class ScheduledPuts:
-    """The items that ``put_threadsafe()`` has accepted and that are not in the queue yet.
+    """The items that ``put_threadsafe()`` has accepted and not yet put.
 
     For any thread.
 
@@ -115,7 +117,7 @@ class ScheduledPuts:
 
 
 class FetchTrigger(QueueTrigger):
-    """One run for each item that is fetched from a queue whose ``get()`` is a coroutine function.
+    """One run for each item that a ``get()`` in a loop returns.
 
     :param queue: the queue.
     :param before: called in the loop before an item is requested.
@@ -148,7 +150,7 @@ class FetchTrigger(QueueTrigger):
         """Do nothing: the ``get()`` of the queue notices."""
 
     def hold(self, has_item: bool) -> None:
-        """Note that the ``get()`` has taken an item, or that it holds none. (queue's lock held)"""
+        """Note if the ``get()`` holds an item that it has taken. (queue's lock held)"""
         if has_item:
             self._holding.add(self)
         else:

@@ -1,4 +1,4 @@
-"""Runners: have the function of a worker run in a pool thread, in a loop or in a pool process.
+"""Runners: run the function of a worker in a pool thread, a loop or a process.
 
 ::
 
@@ -226,7 +226,7 @@ class Runner:
             session.stop_worker()
 
     def _may_restart(self, why: str, began: float) -> bool:
-        """Count a restart. Return False, with an error in the log, if there were too many."""
+        """Count a restart. Return False and log an error if there were too many."""
         worker, most = self.worker, self.worker.max_restarts
         if most is not None:
             now = self.session.clock()
@@ -389,7 +389,7 @@ class _ThreadRunner(_PoolRunner):
             session.caller = None
 
     def _run_once(self, item: tuple[Any, ...] | None) -> bool:
-        """Run the function for an item, or for the next one. Return False if there is none."""
+        """Run the function for an item, or for the next one. Return False without one."""
         worker = self.worker
         self.session.caller = threading.get_ident()
         try:
@@ -414,7 +414,7 @@ class _ThreadRunner(_PoolRunner):
 
 
 class _PutTaskRunner(_ThreadRunner):
-    """Submits each run by the ``put_task()`` of a supervisor that an application has derived."""
+    """Submits each run by the ``put_task()`` of a derived supervisor."""
 
     def submit(self) -> bool:
         run = self._run = _Run()
@@ -465,7 +465,10 @@ class _PutTaskRunner(_ThreadRunner):
 
 
 class _LoopRunner(_PoolRunner):
-    """Runs a coroutine function in a loop. Between two runs, other coroutines of the loop run."""
+    """Runs a coroutine function in a loop.
+
+    Between two runs, other coroutines of the loop run.
+    """
 
     def _target(self) -> Callable[..., Any]:
         return self._run_in_loop

@@ -54,7 +54,10 @@ _NOW = float("-inf")
 
 
 class Session:
-    """One start of a worker. Any thread may call the methods that are not marked otherwise."""
+    """One start of a worker.
+
+    Any thread may call the methods that are not marked otherwise.
+    """
 
     def __init__(self, worker: SessionWorker, trigger: Trigger, call: Call) -> None:
         supervisor = worker.supervisor
@@ -236,7 +239,10 @@ class Session:
             self.predecessor.add_done_callback(self._set_done)
 
     def end(self) -> None:
-        """End when the timer calls no more. Only a thread that nothing interrupts may call this."""
+        """End when the timer calls no more.
+
+        Only a thread that nothing interrupts may call this.
+        """
         self.claim_stop()
         self.active = False
         predecessor = self.predecessor
@@ -259,7 +265,10 @@ class Session:
             _call_all(self._done_callbacks)
 
     def wait(self, deadline: float | None) -> bool:
-        """Block until the session is done or the deadline passes. Return True if it is done."""
+        """Block until the session is done or the deadline passes.
+
+        :return: True if it is done.
+        """
         latch = Latch()
         self.add_done_callback(latch)
         return latch.wait(deadline) or self.done
@@ -283,7 +292,7 @@ class Session:
                 return False
 
     def is_inside(self) -> bool:
-        """Return True if the calling code is code of the worker, or runs in the worker's loop."""
+        """Return True in code of the worker, and in its loop."""
         if threading.get_ident() in (self.caller, self.starter):
             return True
         if self.loop is not None:

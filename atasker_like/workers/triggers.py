@@ -85,7 +85,11 @@ class Trigger:
         """A run has ended."""
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
-        """The run of this number has failed after so many seconds, and the worker goes on."""
+        """A run has failed, and the worker goes on.
+
+        :param number: of the run.
+        :param seconds: how long it lasted.
+        """
 
     def schedule(self, session: TriggerSession) -> None:
         """Nothing is due: have the timer call when something is."""
