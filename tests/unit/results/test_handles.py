@@ -3,7 +3,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from atasker_like import (TT_MP, AsyncResult, BackendNotConfiguredError, MemoryB
                           RemoteTraceback, ResultBackendError, ResultNotStoredError, SQLiteBackend,
                           StoredResult, SyncResult, TaskCancelledError, TaskState, background_task,
                           task_supervisor)
-from tests.support import PATIENCE
+from tests.support import PATIENCE, ROOT
 
 #: Seconds between two looks into the store. A wait that needs the second look hangs.
 NEVER = 10000
@@ -376,8 +375,7 @@ def test_another_process_gets_it(supervisor, path, make_backend):
     go = threading.Event()
     task = supervisor.put_task(lambda: go.wait(PATIENCE) and {"a": 1})
     with subprocess.Popen([sys.executable, "-c", PROGRAM, path, task.id], stdout=subprocess.PIPE,
-                          universal_newlines=True,
-                          cwd=Path(__file__).parents[2]) as program:
+                          universal_newlines=True, cwd=ROOT) as program:
         try:
             assert program.stdout.readline() == "ready\n"
             go.set()
