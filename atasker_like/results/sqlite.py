@@ -323,7 +323,7 @@ class SQLiteBackend(Backend):
 _ADVICE = (
     ("locked", "another process holds it; let it end its transaction, or give a longer timeout"),
     ("full", "make room on the disk"),
-    ("disk I/O error", "check that the disk has room, and that it is in order"),
+    ("disk I/O error", "check that there is room on the disk, and that it is in order"),
     ("readonly", "this user may not write to it"),
     ("unable to open", "is there such a folder, and may this user write there?"),
     ("not a database", "something else is in that file; put it away"),
