@@ -9,7 +9,7 @@ from ._checks import count
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
-from .engine.loop_mailbox import FutureWatcher
+from .engine.loop_mailbox import FutureWaiter
 from .engine.spec import Decorated, TaskSpec, undecorated
 from .engine.task import Task
 from .errors import InvalidTypeError, TaskPicklingError
@@ -310,8 +310,8 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
         spec = specs.make(f, TT_MP, TaskOptions(priority=priority, delay=delay))
     task: Task[Any] = specs.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
     if not task.done():
-        waiter = FutureWatcher()
-        if task._watch(waiter):
+        waiter = FutureWaiter()
+        if task._add_waiter(waiter):
             try:
                 await waiter.future
             except BaseException:

@@ -9,7 +9,7 @@ from threading import Lock
 from ._checks import in_seconds
 from ._inspect import has_method
 from .engine.blocking import deadline_of
-from .engine.loop_mailbox import FutureWatcher
+from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
 from .engine.task import CANCELED, COMPLETED, FINAL, Task
 from .engine.wait_graph import LOOKED_AT, await_begins, await_ends, block_on
@@ -153,7 +153,7 @@ class _WaitSet:
             task = thing if type(thing) is Task else thing.task
             if task._status not in FINAL:
                 waiter = partial(ended, self.left)
-                if task._watch(waiter):
+                if task._add_waiter(waiter):
                     self._entries.append((thing, task, waiter))
                     self.left += 1
                     continue
@@ -190,7 +190,7 @@ class _WaitSet:
         """Forget all tasks, and remove the waiters."""
         for entry in self._entries:
             if entry is not None and not entry[1].done():
-                entry[1]._unwatch(entry[2])
+                entry[1]._remove_waiter(entry[2])
         self._entries.clear()
 
 
@@ -391,7 +391,7 @@ async def _co_as_completed(things: list[Any], deadline: float | None,
     from .engine.loop_mailbox import mailbox_of
 
     ended: deque[int] = deque()         # positions
-    next_end = FutureWatcher()
+    next_end = FutureWaiter()
     mailbox = mailbox_of(get_running_loop())
 
     def put(position: int) -> None:
@@ -407,7 +407,7 @@ async def _co_as_completed(things: list[Any], deadline: float | None,
         mailbox.post(lambda _: awaited.warn_if_held_up(), None)
         while awaited.left:
             while not ended:
-                next_end = FutureWatcher()
+                next_end = FutureWaiter()
                 in_time = await _co_wait(awaited.pending(), next_end, deadline, awaited.left == 1)
                 if not in_time and not ended:
                     raise awaited.timeout_error(timeout) from None
@@ -416,7 +416,7 @@ async def _co_as_completed(things: list[Any], deadline: float | None,
         awaited.close()
 
 
-async def _co_wait(tasks: list[Task[Any]], next_end: FutureWatcher, deadline: float | None,
+async def _co_wait(tasks: list[Task[Any]], next_end: FutureWaiter, deadline: float | None,
                    last: bool) -> bool:
     wait = None
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-    class Lender(Protocol):
+    class SlotLender(Protocol):
         """A pool thread, as seen from here."""
 
         task: Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         def lend(self) -> None: ...
         def reclaim(self) -> None: ...
 
-__all__ = ["Latch", "at_once", "block", "deadline_of", "deadline_of_stop", "remaining"]
+__all__ = ["Latch", "without_blocking", "block", "deadline_of", "deadline_of_stop", "remaining"]
 
 
 def deadline_of(timeout: Seconds | None) -> float | None:
@@ -95,7 +95,7 @@ def _warn_of_blocked_loop() -> None:
                 "or another coroutine, such as co_wait_completed(), or make the call in a thread", *place)
 
 
-class _Hurried:
+class _NonBlocking:
     """Stands for the pool thread that a thread is not, which :func:`block` asks to lend its place before it waits."""
 
     task = None
@@ -107,10 +107,10 @@ class _Hurried:
         pass
 
 
-_hurried = _Hurried()
+_hurried = _NonBlocking()
 
 
-def at_once(call: Callable[..., T], *arguments: Any) -> T:
+def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
     """Return ``call(*arguments)``, made in a thread that must not wait, such as a loop's.
 
     :raises QueueFullError: it was about to wait for room in a pool or a lane.

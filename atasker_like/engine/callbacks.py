@@ -27,7 +27,7 @@ def add_callback(task: Task[Any], callback: Callback, first: bool = False) -> bo
     with task._spec.pool.lock:
         if task.done():
             return False
-        extra = task._more()
+        extra = task._extra_fields()
         if extra.callbacks is None:
             extra.callbacks = []
         extra.callbacks.insert(0 if first else len(extra.callbacks), callback)

@@ -11,11 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .blocking import Lender
+    from .blocking import SlotLender
     from .loop_mailbox import LoopMailbox
     from .task import Task
 
-__all__ = ["check_cancelled", "coroutine_inside", "current", "current_coroutine_task", "current_task",
+__all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task", "current_task",
            "report_progress", "running_loop"]
 
 
@@ -23,7 +23,7 @@ def _make_current() -> Any:
     class Current(threading.local):
         """The pool thread that this thread is, and the mailbox of the loop that it ran last."""
 
-        member: Lender | None = None
+        member: SlotLender | None = None
         mailbox: LoopMailbox | None = None
 
     return Current()
@@ -35,7 +35,7 @@ current = made_anew(_make_current)
 current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
 
 #: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
-coroutine_inside: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
+task_of_inner_loop: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
 
 
 def current_task() -> Task[Any] | Any | None:
@@ -47,7 +47,7 @@ def current_task() -> Task[Any] | Any | None:
     member = current.member
     if member is not None:
         # A thread's context may be a copy of one in which a coroutine ran, here or elsewhere, in another task.
-        inside = coroutine_inside.get()
+        inside = task_of_inner_loop.get()
         return member.task if inside is None or inside[0] is not member.task else inside[1]
     task = current_coroutine_task.get()
     if task is None:

@@ -1,17 +1,17 @@
 """Lane: a limit in front of a pool.
 
-The tasks of a lane wait in the lane, most urgent first. In the pool's admission queue they are stood in for by
-*turns*, one for each::
+The tasks of a lane wait in the lane, most urgent first. In the pool's run_queue queue they are stood in for by
+*entries*, one for each::
 
-    lane 'db':  rank 0: T7           admission:   HIGH    A
-                rank 3: T2 T4 T5                  NORMAL  B  turn of 'db' x 3  C  turn of 'db' x 1
+    lane 'db':  rank 0: T7           run_queue:   HIGH    A
+                rank 3: T2 T4 T5                  NORMAL  B  entry of 'db' x 3  C  entry of 'db' x 1
 
-Whose turn it is, is settled when a turn comes to the head of the line: the lane gives the most urgent task that it
+Whose entry it is, is settled when a entry comes to the head of the line: the lane gives the most urgent task that it
 has by then. When the lane may start none, since as many run as may or since it is too early for the next one, its
-turns leave the line and are *parked*; when it may again, they come back to the head. So a lane that is held up holds
+entries leave the line and are *parked*; when it may again, they come back to the head. So a lane that is held up holds
 up nobody else, what came before it starts before it, and a task without a lane pays nothing for those that have one.
 
-Everything here but the settings is used with the lock of the lane's pool held. Pure policy, as admission is; time
+Everything here but the settings is used with the lock of the lane's pool held. Pure policy, as run_queue is; time
 comes in by the clock and the timer of the pool, for a rate.
 """
 from __future__ import annotations
@@ -34,43 +34,43 @@ if TYPE_CHECKING:
     from .task import Task
     from .timer import Timer, TimerEntry
 
-    class Place(Protocol):
+    class LanePool(Protocol):
         """The pool that a lane stands in front of, as far as a lane must know it."""
 
         name: str
         lock: Any
         timer: Timer
-        admission: Any
+        run_queue: Any
         draining: bool
 
         @property
-        def successor(self) -> Place | None: ...
+        def successor(self) -> LanePool | None: ...
 
         def lane_changed(self, lane: Lane) -> None: ...
         def lane_opens(self, lane: Lane) -> None: ...
         def lane_ends(self, lane: Lane) -> None: ...
         def wake_submitters(self, lane: Lane) -> None: ...
 
-__all__ = ["TURN", "Lane", "Turn"]
+__all__ = ["LANE_ENTRY", "Lane", "LaneEntry"]
 
-#: The status of a turn: no task's.
-TURN = 1
+#: The status of a entry: no task's.
+LANE_ENTRY = 1
 
 #: Of a token: less than this is missing by the rounding of floats only.
 _ROUNDING = 1e-9
 
 
-class Turn:
+class LaneEntry:
     """Stands in line for tasks of a lane that came one after another."""
 
     __slots__ = ("lane", "count", "since")
 
-    _status = TURN
+    _status = LANE_ENTRY
     _spec = None        # of no function
 
     def __init__(self, lane: Lane, count: int, since: float) -> None:
         self.lane = lane
-        self.count = count          # for so many, at most: see Lane.turns
+        self.count = count          # for so many, at most: see Lane.entries
         self.since = since          # when the first of them came, by perf_counter
 
 
@@ -97,9 +97,9 @@ class Lane:
     3
     """
 
-    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends", "running", "turns", "parked",
-                 "most", "head", "first", "outside", "_parked_turns", "_levels", "_order", "_dead", "pool", "_tokens", "_filled",
-                 "_alarm", "unknown", "refusal", "advice", "_told", "callbacks", "__weakref__")
+    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot", "running", "entries", "parked",
+                 "fast_limit", "head_entry", "cached_level", "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool", "_tokens", "_refilled_at",
+                 "_rate_timer", "unknown", "refusal", "advice", "_told", "callbacks", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -111,25 +111,25 @@ class Lane:
         self.size: int | None = None
         self.burst, self.on_full = 1, "block"
         self.paused = False
-        self.lends = True       # the place of a task in a thread, while that waits for others
+        self.lends_slot = True       # the place of a task in a thread, while that waits for others
         #: Places in use: its tasks that run; of the process pool, processes that have any.
         self.running = 0
-        #: Each task that waits, those withdrawn not counted, has a turn.
-        self.turns = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
+        #: Each task that waits, those withdrawn not counted, has a entry.
+        self.entries = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
         self.parked = 0
         #: So many may run without a further look at the settings; -1 when each has to be looked at.
-        self.most = maxsize
-        self.head: Turn | None = None          # that stood at the head of the line when one was last taken from it
+        self.fast_limit = maxsize
+        self.head_entry: LaneEntry | None = None          # that stood at the head of the line when one was last taken from it
         #: The level that the most urgent task was last taken from; None when there may be a more urgent one.
-        self.first: deque[Task[Any]] | None = None
-        self.outside: deque[Any] = deque()       # gates of submitters who wait for room
-        self._parked_turns: dict[int, Turn] = {}              # by priority; as one, since they come back together
+        self.cached_level: deque[Task[Any]] | None = None
+        self.blocked_submitters: deque[Any] = deque()       # gates of submitters who wait for room
+        self._parked_entries: dict[int, LaneEntry] = {}              # by priority; as one, since they come back together
         self._levels: dict[int, deque[Task[Any]]] = {}        # by rank, each first in, first out
         self._order: list[int] = []                           # a heap of the ranks that have a level
-        self._dead = 0                                          # withdrawn tasks that still stand in a level
-        self.pool: Place | None = None                     # that it stands in front of
-        self._tokens, self._filled = 0.0, 0.0                   # how many may start, as of then
-        self._alarm: TimerEntry | None = None              # the timer's call when the next one may start
+        self._stale = 0                                          # withdrawn tasks that still stand in a level
+        self.pool: LanePool | None = None                     # that it stands in front of
+        self._tokens, self._refilled_at = 0.0, 0.0                   # how many may start, as of then
+        self._rate_timer: TimerEntry | None = None              # the timer's call when the next one may start
         #: Makes the error for submissions to a lane that was only named; None for a lane that was made.
         self.unknown: Callable[[], Exception] | None = None
         #: Of a queue's lane: returns the error for a submission that finds no room, or None if it may
@@ -154,7 +154,7 @@ class Lane:
         return lane
 
     def make(self, **settings: Any) -> None:
-        """Turn the stand-in into a lane that takes tasks. Errors as the constructor's."""
+        """LaneEntry the stand-in into a lane that takes tasks. Errors as the constructor's."""
         self.configure(**{"size": None, **settings})
         self.unknown = None
 
@@ -169,23 +169,23 @@ class Lane:
         with self._changing():
             for name, value in checked.items():
                 setattr(self, name, value)
-            self._set_most()
+            self._set_fast_limit()
             if "rate" in checked or "burst" in checked:
                 self._tokens = float(self.burst)
-                self._drop_alarm()
+                self._cancel_rate_timer()
 
     def pause(self) -> None:
         """Start none of its tasks until :meth:`resume`. Those that run go on; tasks are accepted, and wait. When the
         supervisor is stopped, those that wait in a paused lane are cancelled, as delayed ones are."""
         with self._changing():
             self.paused = True
-            self._set_most()
+            self._set_fast_limit()
 
     def resume(self) -> None:
         """Start tasks again."""
         with self._changing():
             self.paused = self._told = False
-            self._set_most()
+            self._set_fast_limit()
 
     def warn_of_wait(self, what: str) -> None:
         """Warn, once a pause, of a wait for something that the paused lane holds up. No lock is held."""
@@ -201,9 +201,9 @@ class Lane:
         if self.pool is not None:
             self.pool.wake_submitters(self)
 
-    def _set_most(self) -> None:
+    def _set_fast_limit(self) -> None:
         looked_at = self.paused or self.rate is not None
-        self.most = -1 if looked_at else maxsize if self.limit is None else self.limit
+        self.fast_limit = -1 if looked_at else maxsize if self.limit is None else self.limit
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -215,7 +215,7 @@ class Lane:
             yield
         pool.lane_changed(self)
 
-    def bind(self, pool: Place) -> None:
+    def bind(self, pool: LanePool) -> None:
         """A function with this lane is about to be called: note the pool that the lane stands in front of.
 
         :raises InvalidArgumentError: it stands in front of another one.
@@ -230,9 +230,9 @@ class Lane:
             raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and cannot have tasks of "
                                        f"{pool.name}; use a lane for each")
         with pool.lock:
-            pool.admission.lanes.add(self)
+            pool.run_queue.lanes.add(self)
             self.pool = pool
-            self._filled = pool.timer.clock()
+            self._refilled_at = pool.timer.clock()
             self._tokens = float(self.burst)
 
     def end(self) -> None:
@@ -245,24 +245,24 @@ class Lane:
     @property
     def waiting(self) -> int:
         """Its tasks that wait, those withdrawn not counted."""
-        return self.turns + self.parked
+        return self.entries + self.parked
 
     def has_room(self) -> bool:
         """Say whether another task may wait in it."""
         return self.size is None or self.waiting < self.size
 
     def push(self, task: Task[Any]) -> None:
-        """Add a task behind those of its rank; it needs a turn."""
-        self._level(task._spec.rank).append(task)
+        """Add a task behind those of its rank; it needs a entry."""
+        self._level(task._spec.lane_order).append(task)
 
-    def push_run(self, rank: int, tasks: Sequence[Task[Any]]) -> None:
-        """Add many tasks of one rank, in their order; each needs a turn."""
+    def push_batch(self, rank: int, tasks: Sequence[Task[Any]]) -> None:
+        """Add many tasks of one rank, in their order; each needs a entry."""
         self._level(rank).extend(tasks)
 
-    def push_back(self, task: Task[Any]) -> None:
-        """Put a task that was taken back where it stood, it needs a turn; it may start at once, as far as the rate is
+    def requeue(self, task: Task[Any]) -> None:
+        """Put a task that was taken back where it stood, it needs a entry; it may start at once, as far as the rate is
         concerned."""
-        self._level(task._spec.rank).appendleft(task)
+        self._level(task._spec.lane_order).appendleft(task)
         if self.rate is not None:
             self._tokens = min(float(self.burst), self._tokens + 1)
 
@@ -271,10 +271,10 @@ class Lane:
         if level is None:
             level = self._levels[rank] = deque()
             heappush(self._order, rank)
-            self.first = None
+            self.cached_level = None
         return level
 
-    def closed(self, holder: Container[Lane] | None = None) -> bool:
+    def is_blocked(self, holder: Container[Lane] | None = None) -> bool:
         """Say whether no task of it may start now.
 
         :param holder: the lanes of which a pool process has tasks: another one takes no further place.
@@ -287,24 +287,24 @@ class Lane:
             return True
         return self.rate is not None and not self._has_token(self.rate, pool)
 
-    def _has_token(self, rate: float, pool: Place) -> bool:
+    def _has_token(self, rate: float, pool: LanePool) -> bool:
         now = pool.timer.clock()
-        self._tokens = min(float(self.burst), self._tokens + (now - self._filled) * rate)
-        self._filled = now
+        self._tokens = min(float(self.burst), self._tokens + (now - self._refilled_at) * rate)
+        self._refilled_at = now
         if self._tokens >= 1 - _ROUNDING:
             return True
-        if self._alarm is None:
-            self._alarm = pool.timer.call_at(now + (1 - self._tokens) / rate, pool.lane_opens, self)
+        if self._rate_timer is None:
+            self._rate_timer = pool.timer.call_at(now + (1 - self._tokens) / rate, pool.lane_opens, self)
         return False
 
-    def opened(self) -> None:
+    def rate_timer_fired(self) -> None:
         """The timer's call has come."""
-        self._alarm = None
+        self._rate_timer = None
 
-    def _drop_alarm(self) -> None:
-        if self._alarm is not None and self.pool is not None:
-            self.pool.timer.cancel(self._alarm)
-        self._alarm = None
+    def _cancel_rate_timer(self) -> None:
+        if self._rate_timer is not None and self.pool is not None:
+            self.pool.timer.cancel(self._rate_timer)
+        self._rate_timer = None
 
     def peek(self) -> Task[Any] | None:
         """Return the most urgent task, or None; it stays where it is."""
@@ -316,12 +316,12 @@ class Lane:
                 if task._status == QUEUED:
                     return task
                 level.popleft()
-                self._dead -= 1
+                self._stale -= 1
             del self._levels[heappop(order)]
         return None
 
     def take(self) -> Task[Any]:
-        """Take the most urgent task, there is one, whose turn has been taken."""
+        """Take the most urgent task, there is one, whose entry has been taken."""
         order = self._order
         while True:
             level = self._levels[order[0]]
@@ -330,14 +330,14 @@ class Lane:
                 if task._status == QUEUED:
                     if self.rate is not None:
                         self._tokens -= 1
-                    self.first = level
+                    self.cached_level = level
                     return task
-                self._dead -= 1
+                self._stale -= 1
             del self._levels[heappop(order)]
 
-    def take_run(self, spec: TaskSpec, most: int) -> list[Task[Any]]:
+    def pop_batch(self, spec: TaskSpec, most: int) -> list[Task[Any]]:
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it at its rank,
-        up to a number; none when it is of another function. Their turns are still to be taken."""
+        up to a number; none when it is of another function. Their entries are still to be taken."""
         level = self._levels[self._order[0]]
         taken: list[Task[Any]] = []
         while level and level[0]._spec is spec and len(taken) < most:
@@ -345,31 +345,31 @@ class Lane:
             if task._status == QUEUED:
                 taken.append(task)
             else:
-                self._dead -= 1
+                self._stale -= 1
         if self.rate is not None:
             self._tokens -= len(taken)
         return taken
 
-    def met_dead(self) -> None:
+    def note_stale(self) -> None:
         """A withdrawn task has been taken from a level, and let go."""
-        self._dead -= 1
+        self._stale -= 1
 
-    def withdrawn(self) -> bool:
-        """A task that waits here has just been given another state. Say whether its turn stood in line."""
-        self._dead += 1
-        stood = self.turns > 0
+    def discard(self) -> bool:
+        """A task that waits here has just been given another state. Say whether its entry stood in line."""
+        self._stale += 1
+        stood = self.entries > 0
         if stood:
-            self.turns -= 1
+            self.entries -= 1
         else:
             self.parked -= 1
             if not self.parked:
-                self._parked_turns.clear()
+                self._parked_entries.clear()
         if not self.waiting:
             self._levels.clear()
             self._order.clear()
-            self.first = self.head = None
-            self._dead = 0
-        elif self._dead > 64 and self._dead > self.waiting:
+            self.cached_level = self.head_entry = None
+            self._stale = 0
+        elif self._stale > 64 and self._stale > self.waiting:
             self._sweep()
         return stood
 
@@ -378,26 +378,26 @@ class Lane:
                   for rank, level in self._levels.items()}
         self._levels = {rank: level for rank, level in levels.items() if level}
         self._order = sorted(self._levels)      # a sorted list is a heap
-        self.first = None
-        self._dead = 0
+        self.cached_level = None
+        self._stale = 0
 
-    def park(self, priority: int, turn: Turn) -> int:
-        """A turn has come up, and the lane is closed: keep it. Return how many turns it stood for."""
-        turn.count = count = min(turn.count, self.turns)
+    def park(self, priority: int, entry: LaneEntry) -> int:
+        """A entry has come up, and the lane is closed: keep it. Return how many entries it stood for."""
+        entry.count = count = min(entry.count, self.entries)
         if count:
-            kept = self._parked_turns.get(priority)
+            kept = self._parked_entries.get(priority)
             if kept is None:
-                self._parked_turns[priority] = turn
+                self._parked_entries[priority] = entry
             else:
                 kept.count += count
-            self.turns -= count
+            self.entries -= count
             self.parked += count
         return count
 
-    def unpark(self) -> dict[int, Turn]:
-        """Let all parked turns stand in line again; return them by priority."""
-        back, self._parked_turns = self._parked_turns, {}
-        self.turns += self.parked
+    def unpark(self) -> dict[int, LaneEntry]:
+        """Let all parked entries stand in line again; return them by priority."""
+        back, self._parked_entries = self._parked_entries, {}
+        self.entries += self.parked
         self.parked = 0
         return back
 
@@ -414,19 +414,19 @@ class Lane:
         taken = self.tasks()
         self._levels.clear()
         self._order.clear()
-        self._parked_turns.clear()
-        self.first = self.head = None
-        self.turns = self.parked = self._dead = 0
+        self._parked_entries.clear()
+        self.cached_level = self.head_entry = None
+        self.entries = self.parked = self._stale = 0
         return taken
 
     def clear(self) -> None:
         """In a forked process: what waits, runs and wants to come in is the parent's."""
         self.take_all()
         self.running = 0
-        self._alarm = None
-        self.outside.clear()
+        self._rate_timer = None
+        self.blocked_submitters.clear()
 
-    def recount(self) -> dict[int, int]:
+    def resync(self) -> dict[int, int]:
         """Set its own accounts right after an interrupt that came at any line; return how many tasks wait at each
         of the pool's priorities. All are to stand in line."""
         self._sweep()
@@ -434,9 +434,9 @@ class Lane:
         for level in self._levels.values():
             for task in level:
                 counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1
-        self._parked_turns.clear()
+        self._parked_entries.clear()
         self.parked = self.running = 0
-        self.turns = sum(counts.values())
+        self.entries = sum(counts.values())
         return counts
 
     def __repr__(self) -> str:

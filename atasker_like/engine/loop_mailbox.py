@@ -1,6 +1,6 @@
 """How a thread or a coroutine waits for tasks, and how the end of a task wakes it.
 
-A *watcher* is a callable without arguments. A wait makes its watchers. The thread that
+A *waiter* is a callable without arguments. A wait makes its waiters. The thread that
 finishes the task calls them after all locks are free. They never raise.
 
     task finishes ──> Latch        ──> a thread blocked in wait_completed, task.wait, task.value
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, MutableMapping
 
 
-__all__ = ["FutureWatcher", "LoopMailbox", "mailbox_of"]
+__all__ = ["FutureWaiter", "LoopMailbox", "mailbox_of"]
 
 
 def _after_fork() -> None:
@@ -112,8 +112,8 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class FutureWatcher:
-    """A watcher that resolves a future of a loop, from whatever thread the task ends in."""
+class FutureWaiter:
+    """A waiter that resolves a future of a loop, from whatever thread the task ends in."""
 
     __slots__ = ("mailbox", "future")
 

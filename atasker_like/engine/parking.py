@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
-__all__ = ["GATE_PATIENCE", "Gates"]
+__all__ = ["PARK_TIMEOUT", "ParkingLot"]
 
 
 #: Seconds that a pool thread waits at its gate before it tries again without having been called.
-GATE_PATIENCE = 0.005
+PARK_TIMEOUT = 0.005
 
 
-class Gates:
+class ParkingLot:
     """Where pool threads wait for their pool's lock, without owning it before they run.
 
     A thread that blocks on a lock owns it as soon as it is free, and only then asks for the interpreter's own lock.
@@ -47,7 +47,7 @@ class Gates:
             if acquire(False):
                 self._withdraw(gate)
                 return
-            gate.acquire(True, GATE_PATIENCE)
+            gate.acquire(True, PARK_TIMEOUT)
             self._withdraw(gate)
             if acquire(False):
                 return
@@ -58,7 +58,7 @@ class Gates:
         except ValueError:                  # it was opened
             pass
 
-    def wake(self) -> None:
+    def unpark_one(self) -> None:
         """Open the first gate, after the lock has been released."""
         try:
             gate = self.waiters.popleft()

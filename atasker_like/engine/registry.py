@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "prefix_of"]
 
 #: After so many tasks, the room that they needed is given back when none is alive.
-MANY = 100_000
+COMPACT_AFTER = 100_000
 
 #: How many of the last tasks the percentiles of waiting and running time speak of.
 HISTORY = 2048
@@ -32,7 +32,7 @@ def prefix_of(task_id: str) -> str:
 class Registry:
     """Live tasks by id. An id is the registry's own prefix and the task's number in it; see :mod:`.._ids`."""
 
-    __slots__ = ("tt", "prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped",
+    __slots__ = ("tt", "prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped_when_full",
                  "history", "_shrunk")
 
     def __init__(self, tt: TaskType) -> None:
@@ -42,7 +42,7 @@ class Registry:
         self.named: dict[str, Task[Any]] = {}     # those whose id the caller has chosen, by id
         self.last = 0       # the number given last; the counter that settles ties; how many were submitted
         self.failed = self.cancelled = self.retried = 0
-        self.dropped = 0    # of the cancelled, those that the queue had no room for
+        self.dropped_when_full = 0    # of the cancelled, those that the queue had no room for
         self._shrunk = 0    # the last number when shrink() last did something
         # When the last tasks were queued, started and completed, by perf_counter.
         self.history: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)
@@ -71,7 +71,7 @@ class Registry:
 
     def add(self, task: Task[Any]) -> None:
         """Enter a task and give it its number."""
-        task._seq = number = self.last + 1
+        task._number = number = self.last + 1
         self.live[number] = task
         self.last = number
         extra = task._extra
@@ -80,15 +80,15 @@ class Registry:
 
     def drop(self, task: Task[Any]) -> None:
         """Forget a task that has just become final."""
-        del self.live[task._seq]
+        del self.live[task._number]
         extra = task._extra
         if extra is not None and extra.task_id is not None:
             self.named.pop(extra.task_id, None)
         if not self.live:
-            self.shrink()
+            self.compact()
 
-    def shrink(self) -> None:
+    def compact(self) -> None:
         """A place is free: when nothing is alive any more after many tasks, give back the room that their table keeps."""
-        if self.last - self._shrunk > MANY and not self.live:
+        if self.last - self._shrunk > COMPACT_AFTER and not self.live:
             self._shrunk = self.last
             self.live.clear()       # a dict from which all has been deleted is as large as it ever was

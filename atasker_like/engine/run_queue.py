@@ -9,10 +9,10 @@ Places are counted, not named. Tasks of low priority may occupy the first ``pool
 The more urgent a task, the more places it may use. So if the most urgent waiting task may not start, no
 other may: one look at the head of the queue decides.
 
-The tasks of a lane are stood in for by turns: see :mod:`.lanes`. A turn has a status of its own, so that it is met
+The tasks of a lane are stood in for by entries: see :mod:`.lanes`. A entry has a status of its own, so that it is met
 only where a task that is not QUEUED any more would be.
 
-Whoever uses an Admission holds the lock of the pool that it belongs to.
+Whoever uses an RunQueue holds the lock of the pool that it belongs to.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sys import maxsize
 from weakref import WeakSet
 
 from ..constants import Priority
-from .lanes import TURN, Turn
+from .lanes import LANE_ENTRY, LaneEntry
 from .task import QUEUED
 
 TYPE_CHECKING = False
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from .spec import TaskSpec
     from .task import Task
 
-__all__ = ["Admission"]
+__all__ = ["RunQueue"]
 
 _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Priority.NORMAL)
 
 
-def _rank(priority: int) -> int:
+def _priority_class(priority: int) -> int:
     """Return how many classes there are above a priority's, CRITICAL aside."""
     return 2 if priority > _NORMAL else 1 if priority > _HIGH else 0
 
 
-class Admission:
+class RunQueue:
     """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
 
-    __slots__ = ("active", "waiting", "most", "lanes", "_low", "_normal", "_high", "_levels", "_order", "_dead")
+    __slots__ = ("active", "waiting", "fast_limit", "lanes", "_low", "_normal", "_high", "_levels", "_order", "_stale")
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
         #: Places in use. Lent ones do not count; critical tasks may push it beyond every limit.
@@ -56,11 +56,11 @@ class Admission:
         #: The lanes in front of the pool; one that nobody knows any more, and has no task, is gone.
         self.lanes: WeakSet[Lane] = WeakSet()
         #: A submission that finds fewer waiting needs no further look.
-        self.most = maxsize
-        # By priority, each first in, first out; of tasks, and turns.
+        self.fast_limit = maxsize
+        # By priority, each first in, first out; of tasks, and entries.
         self._levels: dict[int, deque[Any]] = {}
         self._order: list[int] = []                       # a heap of the priorities that have a level
-        self._dead = 0                                      # withdrawn tasks that still stand in a level
+        self._stale = 0                                      # withdrawn tasks that still stand in a level
         self.resize(pool_size, reserve_normal, reserve_high)
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int) -> None:
@@ -69,21 +69,21 @@ class Admission:
         self._normal = self._low + reserve_normal
         self._high = self._normal + reserve_high
 
-    def empty_copy(self) -> Admission:
+    def empty_copy(self) -> RunQueue:
         """Return one with the same places, in which nothing waits or runs."""
-        fresh = Admission()
-        fresh._low, fresh._normal, fresh._high, fresh.most = self._low, self._normal, self._high, self.most
+        fresh = RunQueue()
+        fresh._low, fresh._normal, fresh._high, fresh.fast_limit = self._low, self._normal, self._high, self.fast_limit
         fresh.lanes = self.lanes
         for lane in self.lanes:
             lane.clear()
         return fresh
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """How many places there are in all, critical tasks' aside; sys.maxsize or more when unlimited."""
         return self._high
 
-    def limit(self, priority: int) -> int:
+    def slot_limit(self, priority: int) -> int:
         """Return how many places may be in use, this one included, when a task of the priority runs.
 
         A number between two names has the rights of the less urgent one: 75 is NORMAL.
@@ -102,7 +102,7 @@ class Admission:
         lane = task._spec.lane
         if lane is not None:
             lane.push(task)
-            self._add_turns(lane, 1, priority, task._queued)
+            self._add_entries(lane, 1, priority, task._queued)
             return
         level = self._levels.get(priority)
         if level is None:
@@ -111,14 +111,14 @@ class Admission:
         level.append(task)
         self.waiting += 1
 
-    def push_run(self, priority: int, tasks: Sequence[Task[Any]]) -> None:
+    def push_batch(self, priority: int, tasks: Sequence[Task[Any]]) -> None:
         """Add many tasks of one function, in their order."""
         if not tasks:
             return
         lane = tasks[0]._spec.lane
         if lane is not None:
-            lane.push_run(tasks[0]._spec.rank, tasks)
-            self._add_turns(lane, len(tasks), priority, tasks[0]._queued)
+            lane.push_batch(tasks[0]._spec.lane_order, tasks)
+            self._add_entries(lane, len(tasks), priority, tasks[0]._queued)
             return
         level = self._levels.get(priority)
         if level is None:
@@ -127,14 +127,14 @@ class Admission:
         level.extend(tasks)
         self.waiting += len(tasks)
 
-    def _add_turns(self, lane: Lane, count: int, priority: int, since: float) -> None:
+    def _add_entries(self, lane: Lane, count: int, priority: int, since: float) -> None:
         level = self._level(priority)
         last = level[-1] if level else None
-        if last is not None and last._status == TURN and last.lane is lane:
+        if last is not None and last._status == LANE_ENTRY and last.lane is lane:
             last.count += count
         else:
-            level.append(Turn(lane, count, since))
-        lane.turns += count
+            level.append(LaneEntry(lane, count, since))
+        lane.entries += count
         self.waiting += count
 
     def _level(self, priority: int) -> deque[Any]:
@@ -144,7 +144,7 @@ class Admission:
             heappush(self._order, priority)
         return level
 
-    def push_back(self, tasks: Iterable[Task[Any]]) -> None:
+    def requeue(self, tasks: Iterable[Task[Any]]) -> None:
         """Put tasks that were taken, in the order in which they were taken, back where they stood. The places of
         their lanes are given back apart: see :meth:`free`."""
         for task in reversed(list(tasks)):
@@ -155,72 +155,72 @@ class Admission:
             if lane is None:
                 level.appendleft(task)
                 continue
-            lane.push_back(task)
-            lane.turns += 1
+            lane.requeue(task)
+            lane.entries += 1
             first = level[0] if level else None
-            if first is not None and first._status == TURN and first.lane is lane:
+            if first is not None and first._status == LANE_ENTRY and first.lane is lane:
                 first.count += 1
             else:
-                level.appendleft(Turn(lane, 1, task._queued))
+                level.appendleft(LaneEntry(lane, 1, task._queued))
 
     # -- lanes -------------------------------------------------------------------------------------
 
-    def _turn(self, level: deque[Any], holder: dict[Lane, int] | None = None) -> Task[Any] | None:
-        """A turn stands at the head of the first level: return the task whose turn it is, which stays in its lane. Or
-        take the turn out of the line, since there is none, and return None."""
-        turn: Turn = level[0]
-        lane = turn.lane
-        if lane.turns:
-            if not lane.closed(holder):
+    def _entry_task(self, level: deque[Any], holder: dict[Lane, int] | None = None) -> Task[Any] | None:
+        """A entry stands at the head of the first level: return the task whose entry it is, which stays in its lane. Or
+        take the entry out of the line, since there is none, and return None."""
+        entry: LaneEntry = level[0]
+        lane = entry.lane
+        if lane.entries:
+            if not lane.is_blocked(holder):
                 task = lane.peek()
                 assert task is not None
                 return task
-            self.waiting -= lane.park(self._order[0], turn)
+            self.waiting -= lane.park(self._order[0], entry)
         else:
-            self._dead = max(0, self._dead - turn.count)
+            self._stale = max(0, self._stale - entry.count)
         level.popleft()
         return None
 
-    def _take_turn(self, level: deque[Any], turn: Turn) -> Task[Any] | None:
-        """A turn has just been taken from the head of the first level: take the task whose turn it is, with a place of
-        its lane, or return None, since there is none. The price of a lane is paid here: _turn(), written out."""
-        lane = turn.lane
-        if lane.turns:
-            if lane.running < lane.most or not lane.closed():
-                lane.head = None        # it would be a cycle, for as long as nothing waits
-                if turn.count > 1:
-                    turn.count -= 1
-                    level.appendleft(turn)
-                    lane.head = turn
-                lane.turns -= 1
+    def _pop_lane_entry(self, level: deque[Any], entry: LaneEntry) -> Task[Any] | None:
+        """A entry has just been taken from the head of the first level: take the task whose entry it is, with a place of
+        its lane, or return None, since there is none. The price of a lane is paid here: _entry_task(), written out."""
+        lane = entry.lane
+        if lane.entries:
+            if lane.running < lane.fast_limit or not lane.is_blocked():
+                lane.head_entry = None        # it would be a cycle, for as long as nothing waits
+                if entry.count > 1:
+                    entry.count -= 1
+                    level.appendleft(entry)
+                    lane.head_entry = entry
+                lane.entries -= 1
                 lane.running += 1
                 self.waiting -= 1
                 return lane.take()
-            self.waiting -= lane.park(self._order[0], turn)
+            self.waiting -= lane.park(self._order[0], entry)
         else:
-            self._dead = max(0, self._dead - turn.count)
+            self._stale = max(0, self._stale - entry.count)
         return None
 
-    def free(self, lane: Lane) -> None:
+    def release_lane(self, lane: Lane) -> None:
         """A place of a lane is free again."""
         lane.running -= 1
         if lane.parked:
-            self.reopen(lane)
+            self.unpark_lane(lane)
 
-    def reopen(self, lane: Lane) -> None:
+    def unpark_lane(self, lane: Lane) -> None:
         """A lane may have opened: what was parked stands at the head of the line again."""
         self.waiting += lane.parked
-        for priority, turn in lane.unpark().items():
-            self._level(priority).appendleft(turn)
+        for priority, entry in lane.unpark().items():
+            self._level(priority).appendleft(entry)
 
-    def leave(self, task: Task[Any]) -> None:
+    def release(self, task: Task[Any]) -> None:
         """A task gives its place back."""
         self.active -= 1
         lane = task._spec.lane
         if lane is not None:
-            self.free(lane)
+            self.release_lane(lane)
 
-    def enter(self, task: Task[Any]) -> None:
+    def acquire(self, task: Task[Any]) -> None:
         """A task takes a place, whoever waits for one."""
         self.active += 1
         lane = task._spec.lane
@@ -231,22 +231,22 @@ class Admission:
         """A task lends its place; that in its lane, too, if the lane does."""
         self.active -= 1
         lane = task._spec.lane
-        if lane is not None and lane.lends:
-            self.free(lane)
+        if lane is not None and lane.lends_slot:
+            self.release_lane(lane)
 
     def reclaim(self, task: Task[Any]) -> None:
         """A task takes back what it had lent, whoever has taken it meanwhile."""
         self.active += 1
         lane = task._spec.lane
-        if lane is not None and lane.lends:
+        if lane is not None and lane.lends_slot:
             lane.running += 1
 
-    def walk_in(self, task: Task[Any]) -> bool:
+    def try_acquire(self, task: Task[Any]) -> bool:
         """Occupy a place for a task that has just come, where there are places without end and nothing of its lane comes
         before it; say whether it has one. If not, it has not been added either."""
         lane = task._spec.lane
         if lane is not None:
-            if lane.running >= lane.most or lane.turns or lane.parked:
+            if lane.running >= lane.fast_limit or lane.entries or lane.parked:
                 return False
             lane.running += 1
         self.active += 1
@@ -266,21 +266,21 @@ class Admission:
                 task = level[0]
                 if task._status == QUEUED:
                     return task     # type: ignore[no-any-return]
-                if task._status == TURN:
-                    found = self._turn(level, holder)
+                if task._status == LANE_ENTRY:
+                    found = self._entry_task(level, holder)
                     if found is not None:
                         return found
                     continue
                 level.popleft()
-                self._dead -= 1
+                self._stale -= 1
             del self._levels[heappop(order)]
         return None
 
-    def urgency(self) -> int:
+    def head_priority(self) -> int:
         """Return the priority at which the task that :meth:`peek` has just returned stands: it may have risen."""
         return self._order[0]
 
-    def age(self, now: float, interval: float) -> float | None:
+    def promote_aged(self, now: float, interval: float) -> float | None:
         """Let waiting tasks rise one class per interval, up to HIGH.
 
         :param now: a perf_counter reading, as tasks note when they came.
@@ -288,18 +288,18 @@ class Admission:
         """
         soonest = None
         for priority in sorted(self._levels):       # the most urgent first, so that each rises once at most
-            rank = _rank(priority)
+            rank = _priority_class(priority)
             if not rank:
                 continue
             level = self._levels[priority]
             while level:
                 # Who stands behind came later, or has risen later: one look at the first decides.
                 task = level[0]
-                if task._status == QUEUED or task._status == TURN:
+                if task._status == QUEUED or task._status == LANE_ENTRY:
                     if task._status == QUEUED:
                         extra = task._extra
-                        since = task._queued if extra is None or extra.due is None else extra.due
-                        due = since + interval * (_rank(task._spec.priority) - rank + 1)
+                        since = task._queued if extra is None or extra.scheduled_at is None else extra.scheduled_at
+                        due = since + interval * (_priority_class(task._spec.priority) - rank + 1)
                     else:
                         due = task.since + interval
                     pause = due - now
@@ -307,23 +307,23 @@ class Admission:
                         soonest = pause if soonest is None else min(soonest, pause)
                         break
                     # Turns rise together: those of a lane that came one after another.
-                    if task._status == TURN:
+                    if task._status == LANE_ENTRY:
                         task.since = now
                     self._level(_NORMAL if rank > 1 else _HIGH).append(level.popleft())
                     if rank > 1:
                         soonest = 0.0       # it may have waited for two intervals
                 else:
                     level.popleft()
-                    self._dead -= 1
+                    self._stale -= 1
         return soonest
 
-    def offer(self, task: Task[Any]) -> bool:
+    def acquire_or_enqueue(self, task: Task[Any]) -> bool:
         """Occupy a place for a task that has just come, or let it wait; say whether it has a place.
 
         A task that may start need not look at those that wait: they may not, or they would have started.
         """
         priority = task._spec.priority
-        # limit(), written out, here and in exchange(): these run once for every task
+        # limit(), written out, here and in release_and_pop(): these run once for every task
         if self.active < (self._low if priority > 100 else self._normal if priority > 50
                           else self._high if priority > 0 else maxsize):
             self.active += 1
@@ -336,33 +336,33 @@ class Admission:
         self.waiting += 1
         return False
 
-    def exchange_in(self, lane: Lane) -> Task[Any] | None:
-        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`exchange`.
+    def release_and_pop_lane(self, lane: Lane) -> Task[Any] | None:
+        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`release_and_pop`.
 
-        Most often the turn after it is its lane's own: then the place of the lane, too, passes on.
+        Most often the entry after it is its lane's own: then the place of the lane, too, passes on.
         """
-        if lane.turns and lane.running <= lane.most:
+        if lane.entries and lane.running <= lane.fast_limit:
             priority = self._order[0]
             level = self._levels[priority]
-            turn = lane.head
-            if (level and level[0] is turn and turn.count > 1       # no None stands there
+            entry = lane.head_entry
+            if (level and level[0] is entry and entry.count > 1       # no None stands there
                     and self.active <= (self._low if priority > 100 else self._normal if priority > 50
                                         else self._high if priority > 0 else maxsize)):
-                tasks = lane.first
+                tasks = lane.cached_level
                 if tasks:
                     task = tasks.popleft()
                     if task._status == QUEUED:
-                        turn.count -= 1
-                        lane.turns -= 1
+                        entry.count -= 1
+                        lane.entries -= 1
                         self.waiting -= 1
                         return task
-                    lane.met_dead()
+                    lane.note_stale()
         lane.running -= 1
         if lane.parked:
-            self.reopen(lane)
-        return self.exchange()
+            self.unpark_lane(lane)
+        return self.release_and_pop()
 
-    def exchange(self) -> Task[Any] | None:
+    def release_and_pop(self) -> Task[Any] | None:
         """Give a place back and take the task that is next; the place is its own then. None when none may start."""
         if self.waiting:
             order = self._order
@@ -377,14 +377,14 @@ class Admission:
                     if task._status == QUEUED:
                         self.waiting -= 1
                         return task     # type: ignore[no-any-return]
-                    if task._status == TURN:
-                        found = self._take_turn(level, task)
+                    if task._status == LANE_ENTRY:
+                        found = self._pop_lane_entry(level, task)
                         if found is not None:
                             return found
                         if not self.waiting:
                             break
                     else:
-                        self._dead -= 1
+                        self._stale -= 1
                 else:
                     # Emptied levels are dropped only when they are in the way: most often the next task is of
                     # the same priority.
@@ -392,7 +392,7 @@ class Admission:
         self.active -= 1
         return None
 
-    def take_run(self, spec: TaskSpec, most: int, holder: dict[Lane, int]) -> list[Task[Any]]:
+    def pop_batch(self, spec: TaskSpec, most: int, holder: dict[Lane, int]) -> list[Task[Any]]:
         """Take the task that :meth:`peek` has just returned and those of the same function that follow it in its
         level, up to a number; no place is occupied, but one of their lane.
 
@@ -405,19 +405,19 @@ class Admission:
             if lane not in holder:
                 holder[lane] = 0
                 lane.running += 1
-            while level and level[0]._status == TURN and level[0].lane is lane and len(taken) < most:
-                if self._turn(level, holder) is None:
+            while level and level[0]._status == LANE_ENTRY and level[0].lane is lane and len(taken) < most:
+                if self._entry_task(level, holder) is None:
                     continue
-                turn: Turn = level[0]
+                entry: LaneEntry = level[0]
                 # With a rate, one at a time: the next one may be too early.
-                run = lane.take_run(spec, 1 if lane.rate is not None else min(most - len(taken), turn.count, lane.turns))
+                run = lane.pop_batch(spec, 1 if lane.rate is not None else min(most - len(taken), entry.count, lane.entries))
                 if not run:
                     break
                 taken += run
-                turn.count -= len(run)
-                if not turn.count:
+                entry.count -= len(run)
+                if not entry.count:
                     level.popleft()
-                lane.turns -= len(run)
+                lane.entries -= len(run)
                 self.waiting -= len(run)
             holder[lane] += len(taken)
             return taken
@@ -426,55 +426,55 @@ class Admission:
             if task._status == QUEUED:
                 taken.append(task)
             else:
-                self._dead -= 1
+                self._stale -= 1
         self.waiting -= len(taken)
         return taken
 
     def pop(self) -> Task[Any] | None:
         """Take the task that is next and occupy a place for it; None when none may start."""
         self.active += 1
-        return self.exchange()
+        return self.release_and_pop()
 
-    def withdrawn(self, task: Task[Any]) -> None:
+    def discard(self, task: Task[Any]) -> None:
         """A task that waits here has just been given another state; its entry is skipped when met.
 
         Entries of withdrawn tasks are swept out when they are the larger part, so that a caller who submits
         and cancels for ever does not fill the memory.
         """
         lane = task._spec.lane
-        if lane is not None and not lane.withdrawn():
+        if lane is not None and not lane.discard():
             return
         self.waiting -= 1
-        self._dead += 1
+        self._stale += 1
         if not self.waiting:
             self._levels.clear()
             self._order.clear()
-            self._dead = 0
-        elif self._dead > 64 and self._dead > self.waiting:
+            self._stale = 0
+        elif self._stale > 64 and self._stale > self.waiting:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Keep the tasks that wait, and as many turns of each lane as count."""
-        turns = {lane: lane.turns for lane in self.lanes}
+        """Keep the tasks that wait, and as many entries of each lane as count."""
+        entries = {lane: lane.entries for lane in self.lanes}
         levels: dict[int, deque[Any]] = {}
         for priority in sorted(self._levels):
             kept: deque[Any] = deque()
             for one in self._levels[priority]:
                 if one._status == QUEUED:
                     kept.append(one)
-                elif one._status == TURN:
-                    left = turns.get(one.lane, 0)       # the turns of a lane that was dropped count no more
+                elif one._status == LANE_ENTRY:
+                    left = entries.get(one.lane, 0)       # the entries of a lane that was dropped count no more
                     one.count = min(one.count, left)
                     if one.count:
-                        turns[one.lane] = left - one.count
+                        entries[one.lane] = left - one.count
                         kept.append(one)
             if kept:
                 levels[priority] = kept
         self._levels = levels
         self._order = list(levels)      # a sorted list is a heap
-        self._dead = 0
+        self._stale = 0
 
-    def recount(self, active: int, lanes: Iterable[Lane]) -> None:
+    def resync(self, active: int, lanes: Iterable[Lane]) -> None:
         """Set the accounts right after an interrupt that came at any line, from what stands in the levels.
 
         :param active: the places in use.
@@ -485,17 +485,17 @@ class Admission:
         self._levels = {priority: level for priority, level in levels.items() if level}
         self._order = sorted(self._levels)
         self.waiting = sum(len(level) for level in self._levels.values())
-        self._dead = 0
+        self._stale = 0
         self.active = active
         for lane in self.lanes:
-            counts = lane.recount()
-            lane.turns = 0
+            counts = lane.resync()
+            lane.entries = 0
             for priority in sorted(counts):
-                self._add_turns(lane, counts[priority], priority, lane.since())
+                self._add_entries(lane, counts[priority], priority, lane.since())
         for lane in lanes:
             lane.running += 1
 
-    def standing(self) -> set[Task[Any]]:
+    def waiting_tasks(self) -> set[Task[Any]]:
         """Return the tasks that wait."""
         found = {task for level in self._levels.values() for task in level if task._status == QUEUED}
         for lane in self.lanes:
@@ -509,7 +509,7 @@ class Admission:
             taken += [task for task in self._levels[priority] if task._status == QUEUED]
         self._levels.clear()
         self._order.clear()
-        self.waiting = self._dead = 0
+        self.waiting = self._stale = 0
         for lane in self.lanes:
             taken += lane.take_all()
         return taken
@@ -523,6 +523,6 @@ class Admission:
                 counts[task._spec.priority] = counts.get(task._spec.priority, 0) + 1
         return {priority: counts[priority] for priority in sorted(counts) if counts[priority]}
 
-    def in_all(self) -> int:
+    def total_waiting(self) -> int:
         """Return how many tasks wait, those of closed lanes included."""
         return self.waiting + sum(lane.parked for lane in self.lanes)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ..options import TaskOptions
     from .task import Progress, Task
 
-    class Owner(Protocol):
+    class TaskOwner(Protocol):
         """The pool that a task belongs to, as far as a task must know it."""
 
         lock: Any
-        gates: Any
+        parking: Any
 
         def busy_here(self) -> bool: ...
         def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None: ...
@@ -67,10 +67,10 @@ class TaskSpec:
     """What all calls of one function have in common, worked out once: a task holds one reference to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "rank", "hooks", "plain", "brief", "direct", "shares_context", "terse", "timeout", "cost", "blob", "ends_early",
+                 "lane", "lane_order", "hooks", "fast_submit", "fast_finish", "direct", "shares_context", "compact_entry", "timeout", "expected_runtime", "pickled_target", "ends_early",
                  "keeps_items")
 
-    def __init__(self, pool: Owner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
+    def __init__(self, pool: TaskOwner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
                  callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
                  takes_id: bool = False, lane: Any = None, rank: int | None = None,
                  hooks: Any = None) -> None:
@@ -87,28 +87,28 @@ class TaskSpec:
         self.timeout = options.timeout
         self.lane = lane
         #: The order within the lane, lower first.
-        self.rank = self.priority if rank is None else rank
+        self.lane_order = self.priority if rank is None else rank
         #: Has started(task), retried(task, error) and ended(task), called by a pool thread, in order, one at a time.
         #: It may have before_end(task, outcome), too, which is called with no lock held before a task ends by itself.
         self.hooks = hooks
         #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
-        self.brief = callback is None and hooks is None and not (
+        self.fast_finish = callback is None and hooks is None and not (
             options.timeout or options.retries or options.delay or options.run_at is not None)
         #: True when it can take the short way of submissions, too.
-        self.plain = self.brief and lane is None
+        self.fast_submit = self.fast_finish and lane is None
         #: True when its tasks may start as they are submitted.
         self.direct = not options.delay and options.run_at is None
         #: True when each attempt runs in a copy of the task's context, which it may share with other tasks or attempts.
         self.shares_context = lane is not None or bool(options.retries)
         #: True when a pool process needs to be told the function and its arguments only.
-        self.terse = not (takes_id or options.name is not None or options.retries)
+        self.compact_entry = not (takes_id or options.name is not None or options.retries)
         #: True of a task that the application may complete by itself, with mark_task_completed().
         self.ends_early = False
         #: True if the error of a failed task is to show the arguments of the call: of ``map`` and its kin.
         self.keeps_items = False
         # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
-        self.cost: float | None = None
-        self.blob: bytes | None = None
+        self.expected_runtime: float | None = None
+        self.pickled_target: bytes | None = None
 
     @property
     def function(self) -> Callable[..., Any]:

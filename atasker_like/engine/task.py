@@ -29,7 +29,7 @@ from ..options import TaskOptions
 from .blocking import deadline_of
 from .callbacks import add_callback, call_late
 from .current import current, current_task
-from .loop_mailbox import FutureWatcher
+from .loop_mailbox import FutureWaiter
 from .result import Failure, TaskResult
 from .spec import TaskSpec
 from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, warn_of_idle_loop
@@ -81,27 +81,27 @@ class _Extra:
 
     # returned and marked are set when they come to be: the value or Failure that the task is about to end with, as a
     # tuple of one; and whether a subclass of the supervisor has been told of that, see supervisor/overrides.py.
-    __slots__ = ("attempts", "progress", "task_id", "timer", "due", "callbacks", "on_start", "cancel_requested",
-                 "payload", "running", "told", "returned", "marked")
+    __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks", "on_start", "cancel_requested",
+                 "placement", "running", "starts_reported", "returned", "marked")
 
     def __init__(self) -> None:
         self.attempts = 0
         self.progress: Progress | None = None
         self.task_id: str | None = None
         self.timer: Any = None
-        self.due: float | None = None
+        self.scheduled_at: float | None = None
         self.callbacks: list[Callable[[Task[Any]], Any]] | None = None
         self.on_start: list[Callable[[], None]] | None = None
         self.cancel_requested = False
-        self.payload: Any = None
-        self.told = 0           # attempts whose start its hooks have been told of
+        self.placement: Any = None
+        self.starts_reported = 0           # attempts whose start its hooks have been told of
         self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
         if TYPE_CHECKING:
             self.returned: tuple[Any] | None = None
             self.marked = False
 
 
-class _Milestone:
+class _EventView:
     """``task.started`` and ``task.completed``: things with ``is_set()`` and ``wait(timeout)``."""
 
     __slots__ = ("_task", "_final")
@@ -130,10 +130,10 @@ class Task(_Subscript[T], Attempt):
     ``task_supervisor.put_task``. All methods may be called from any thread.
     """
 
-    # _started, _completed, _outcome and _seq are set when they come to be; until then the state says that they
+    # _started, _completed, _outcome and _number are set when they come to be; until then the state says that they
     # are not there. _index is set for the tasks of a map only: the position among them. A task is made for every call, so what can be left out here is.
-    __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_watchers", "_extra", "_queued", "_started",
-                 "_completed", "_seq", "_index", "__weakref__")
+    __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_waiters", "_extra", "_queued", "_started",
+                 "_completed", "_number", "_index", "__weakref__")
 
     def __init__(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
                  context: Context | None) -> None:
@@ -143,14 +143,14 @@ class Task(_Subscript[T], Attempt):
         #: The context to run in; the pickled arguments, of a task of the process pool.
         self._context: Any = context
         self._status = QUEUED
-        self._watchers: list[Callable[[], None]] | None = None
+        self._waiters: list[Callable[[], None]] | None = None
         self._extra: _Extra | None = None
         self._queued = perf_counter()
         if TYPE_CHECKING:
             self._outcome: Any = None
             self._started = 0.0
             self._completed = 0.0
-            self._seq = 0
+            self._number = 0
             self._index = 0
 
     # -- the state machine ---------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Task(_Subscript[T], Attempt):
             self._args = ()
             self._kwargs = self._context = None
             if extra is not None:
-                extra.payload = None
+                extra.placement = None
                 if outcome is None and status == 200:
                     self._outcome = self._returned()
             self._status = status       # last: who reads without the lock looks at the state first
@@ -197,7 +197,7 @@ class Task(_Subscript[T], Attempt):
                 extra.attempts -= 1
         return True
 
-    def _more(self) -> _Extra:
+    def _extra_fields(self) -> _Extra:
         """Return the rarely needed part, made on demand. The pool's lock is held, or the task is not out yet."""
         extra = self._extra
         if extra is None:
@@ -206,12 +206,12 @@ class Task(_Subscript[T], Attempt):
                 extra.attempts = 1
         return extra
 
-    def _hold(self) -> tuple[Any, ...]:
+    def _references(self) -> tuple[Any, ...]:
         """Return references to the arguments, for a caller who is about to make the task final under a lock."""
         return self._args, self._kwargs, self._context
 
-    def _watch(self, watcher: Callable[[], None]) -> bool:
-        """Have watcher() called when the task is final; False, and no call, when it is already."""
+    def _add_waiter(self, waiter: Callable[[], None]) -> bool:
+        """Have waiter() called when the task is final; False, and no call, when it is already."""
         pool = self._spec.pool
         if pool.busy_here():
             raise _cannot_wait(self)
@@ -219,25 +219,25 @@ class Task(_Subscript[T], Attempt):
             status = self._status
             final = status == COMPLETED or status == CANCELED
             if not final:
-                if self._watchers is None:
-                    self._watchers = [watcher]
+                if self._waiters is None:
+                    self._waiters = [waiter]
                 else:
-                    self._watchers.append(watcher)
-        if pool.gates.waiters:
-            pool.gates.wake()
+                    self._waiters.append(waiter)
+        if pool.parking.waiters:
+            pool.parking.unpark_one()
         return not final
 
-    def _unwatch(self, watcher: Callable[[], None]) -> None:
+    def _remove_waiter(self, waiter: Callable[[], None]) -> None:
         with self._spec.pool.lock:
             # Once the task is final, the list is its finisher's, who goes through it without the lock.
-            if not self.done() and self._watchers is not None and watcher in self._watchers:
-                self._watchers.remove(watcher)
+            if not self.done() and self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def _end(self, deadline: float | None) -> bool:
         """Block until the task is final; say whether it is."""
         gate = Lock()
         gate.acquire()
-        if not self._watch(gate.release):
+        if not self._add_waiter(gate.release):
             return True
         ended = False
         try:
@@ -249,7 +249,7 @@ class Task(_Subscript[T], Attempt):
                 ended = block_on((self,), gate.acquire, deadline, deadline is None)
         finally:
             if not ended:
-                self._unwatch(gate.release)
+                self._remove_waiter(gate.release)
         return ended or self.done()
 
     def _warn_if_held_up(self) -> None:
@@ -273,7 +273,7 @@ class Task(_Subscript[T], Attempt):
         with self._spec.pool.lock:
             if self.is_started():
                 return True
-            extra = self._more()
+            extra = self._extra_fields()
             if extra.on_start is None:
                 extra.on_start = []
             extra.on_start.append(gate.release)
@@ -408,14 +408,14 @@ class Task(_Subscript[T], Attempt):
         return _epoch(self._completed) if self.done() else None
 
     @property
-    def started(self) -> _Milestone:
+    def started(self) -> _EventView:
         """Has ``is_set()`` and ``wait(timeout)``, for the start of the task."""
-        return _Milestone(self, final=False)
+        return _EventView(self, final=False)
 
     @property
-    def completed(self) -> _Milestone:
+    def completed(self) -> _EventView:
         """Has ``is_set()`` and ``wait(timeout)``, for the end of the task."""
-        return _Milestone(self, final=True)
+        return _EventView(self, final=True)
 
     def is_started(self) -> bool:
         """Say whether the task has been started, or has ended."""
@@ -454,7 +454,7 @@ class Task(_Subscript[T], Attempt):
             raise InvalidArgumentError(f"task {self.name} ({self.short_id}) has ended, and its result cannot change; "
                                        "assign it before mark_completed()")
         with self._spec.pool.lock:
-            self._more().returned = (value,)
+            self._extra_fields().returned = (value,)
 
     def _returned(self) -> Any:
         """Return what the task is about to end with, or None."""
@@ -525,7 +525,7 @@ class Task(_Subscript[T], Attempt):
             task_id=self.id, name=self.name, status=self.state, value=None if failure else outcome,
             exception=None if failure is None else failure.error, attempts=self.attempts, priority=self.priority,
             must_complete=options.must_complete, group_id=options.group_id, detached=options.detached,
-            scheduled_for=None if extra is None else extra.due, metadata=options.metadata,
+            scheduled_for=None if extra is None else extra.scheduled_at, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
             message="" if failure is None else described(failure.error), index=getattr(self, "_index", None),
@@ -537,37 +537,37 @@ class Task(_Subscript[T], Attempt):
         Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
         """
         if not self.done():
-            watcher = FutureWatcher()
-            if self._watch(watcher):
+            waiter = FutureWaiter()
+            if self._add_waiter(waiter):
                 wait = None
                 try:
                     if self._spec.lane is not None:     # not at once: a coroutine that is about to may start it
-                        watcher.future.get_loop().call_soon(self._warn_if_held_up)
-                    wait = await_begins((self,), watcher, True)
-                    yield from watcher.future
+                        waiter.future.get_loop().call_soon(self._warn_if_held_up)
+                    wait = await_begins((self,), waiter, True)
+                    yield from waiter.future
                 finally:
                     if wait is not None:
                         await_ends(wait)
                     if not self.done():
-                        self._unwatch(watcher)
+                        self._remove_waiter(waiter)
         return self.value()
 
     async def _co_end(self, deadline: float | None) -> bool:
         """Wait in a coroutine until the task is final; return whether it is."""
-        watcher = FutureWatcher()
-        if not self._watch(watcher):
+        waiter = FutureWaiter()
+        if not self._add_waiter(waiter):
             return True
         wait = None
         try:
             if self._spec.lane is not None:
-                watcher.future.get_loop().call_soon(self._warn_if_held_up)
-            wait = await_begins((self,), watcher, deadline is None)
-            return await watcher.wait(deadline) or self.done()
+                waiter.future.get_loop().call_soon(self._warn_if_held_up)
+            wait = await_begins((self,), waiter, deadline is None)
+            return await waiter.wait(deadline) or self.done()
         finally:
             if wait is not None:
                 await_ends(wait)
             if not self.done():
-                self._unwatch(watcher)
+                self._remove_waiter(waiter)
 
     def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
         """Have ``callback(task)`` called when the task has ended; before this returns if it has ended already.

@@ -110,7 +110,7 @@ class Timer:
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
         self._inbox.append(entry)
         if deadline < self._until or not _ORDERED:
-            self._look_up()
+            self._wake_up()
         return entry
 
     def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
@@ -124,13 +124,13 @@ class Timer:
         entry.call = None
         entry.arguments = ()
         self._cancelled += 1
-        if self._until != AWAKE and self._dead_prevail():
-            self._look_up()
+        if self._until != AWAKE and self._mostly_cancelled():
+            self._wake_up()
 
-    def _dead_prevail(self) -> bool:
+    def _mostly_cancelled(self) -> bool:
         return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._inbox)
 
-    def _look_up(self) -> None:
+    def _wake_up(self) -> None:
         """Wake the thread."""
         try:
             self._wake.release()
@@ -142,7 +142,7 @@ class Timer:
         with self._start_lock:
             thread, self._thread = self._thread, None
             self._generation += 1
-        self._look_up()
+        self._wake_up()
         if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join()
         with self._heap_lock:
@@ -156,12 +156,12 @@ class Timer:
             due = []
             with self._heap_lock:
                 if generation != self._generation:
-                    self._look_up()     # a start that was interrupted may have left another one asleep
+                    self._wake_up()     # a start that was interrupted may have left another one asleep
                     return
                 heap, inbox = self._heap, self._inbox
                 while inbox:
                     heappush(heap, inbox.popleft())
-                if self._dead_prevail():
+                if self._mostly_cancelled():
                     heap = self._heap = [entry for entry in heap if entry.call is not None]
                     heapify(heap)
                     self._cancelled = 0

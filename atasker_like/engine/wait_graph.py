@@ -14,7 +14,7 @@
 
 Only waits that really block are here, each from its beginning to its end. The last wait of a circle
 closes it, so a new wait looks along the waits of the tasks that it waits for, for one that leads
-back. It need not look at all if nothing waits for its own task: the list of the task's watchers
+back. It need not look at all if nothing waits for its own task: the list of the task's waiters
 says so, and whatever waits is entered there first.
 
 A wait is certain if it has no timeout and needs all of its tasks. A task with a timeout of its own,
@@ -38,14 +38,14 @@ from .._patched import made_anew
 from ..constants import TaskStatus
 from ..errors import WaitDeadlockError
 from .blocking import block
-from .current import coroutine_inside, current, current_coroutine_task, running_loop
+from .current import current, current_coroutine_task, running_loop, task_of_inner_loop
 from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Sequence
 
-    from .loop_mailbox import FutureWatcher, LoopMailbox
+    from .loop_mailbox import FutureWaiter, LoopMailbox
     from .task import Task
 
     #: Waits, each with the one of its tasks that the circle goes through.
@@ -124,23 +124,23 @@ class _LoopWait(Wait):
 class _CoroutineWait(_UnconfirmedWait):
     """A wait of a coroutine."""
 
-    __slots__ = ("watcher",)
+    __slots__ = ("waker",)
 
     def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool,
-                 watcher: FutureWatcher) -> None:
+                 waker: FutureWaiter) -> None:
         _UnconfirmedWait.__init__(self, waiter, tasks, certain)
-        self.watcher = watcher      # what wakes it
+        self.waker = waker      # what wakes it
 
     def mailbox(self) -> LoopMailbox:
-        return self.watcher.mailbox
+        return self.waker.mailbox
 
     def is_plain(self) -> bool:
         return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter),
-                              self.watcher.future)
+                              self.waker.future)
 
     def fail(self, error: WaitDeadlockError) -> None:
-        if not self.watcher.future.done():
-            self.watcher.future.set_exception(error)
+        if not self.waker.future.done():
+            self.waker.future.set_exception(error)
 
 
 class _RunWait(_CoroutineWait):
@@ -149,14 +149,14 @@ class _RunWait(_CoroutineWait):
     __slots__ = ("loop", "_runner")
 
     def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], certain: bool,
-                 watcher: FutureWatcher) -> None:
+                 waker: FutureWaiter) -> None:
         waiter: Any = run.waiter
-        _CoroutineWait.__init__(self, waiter, tasks, certain, watcher)
+        _CoroutineWait.__init__(self, waiter, tasks, certain, waker)
         self.loop = run.blocked
         self._runner = runner       # the coroutine's asyncio task
 
     def is_plain(self) -> bool:
-        return _waits_plainly(self._runner, self.watcher.future)
+        return _waits_plainly(self._runner, self.waker.future)
 
 
 class _ExecutorWait(_UnconfirmedWait):
@@ -197,7 +197,7 @@ class _ExecutorWait(_UnconfirmedWait):
     def fail(self, error: WaitDeadlockError) -> None:
         gate = self._acquire.__self__
         for task in self.tasks:
-            task._unwatch(gate.release)
+            task._remove_waiter(gate.release)
         # else the end of a task wakes the thread
         if not any(task.done() for task in self.tasks):
             self.error = error
@@ -247,7 +247,7 @@ def block_on(tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline:
                 with _lock:
                     _threads[waiter] = wait
                     # A circle leads through something that waits for the task.
-                    circle = _circle_of(wait) if waiter._watchers and _may_lead_back(wait) else None
+                    circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
             else:
                 wait = in_loop = _LoopWait(waiter, tasks, certain, loop)
                 with _lock:
@@ -346,7 +346,7 @@ def _enter_executor_wait(wait: _ExecutorWait) -> None:
         if wait.over or not wait.find_waiter():
             return
         _coroutines.setdefault(wait.waiter, []).append(wait)
-        circle = _circle_of(wait) if wait.waiter._watchers and _may_lead_back(wait) else None
+        circle = _circle_of(wait) if wait.waiter._waiters and _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
 
@@ -442,39 +442,39 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 # -- coroutines ------------------------------------------------------------------------------------
 
 
-def await_begins(tasks: Sequence[Task[Any]], watcher: FutureWatcher,
+def await_begins(tasks: Sequence[Task[Any]], waker: FutureWaiter,
                  certain: bool) -> _CoroutineWait | None:
     """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside
     of a task."""
     run = _run_of_coroutine() if _runs else None
     if run is not None:
-        return _await_in_run(*run, tasks, watcher, certain)
+        return _await_in_run(*run, tasks, waker, certain)
     member = current.member
     if member is None:
         waiter = current_coroutine_task.get()
     else:
-        inside = coroutine_inside.get()
+        inside = task_of_inner_loop.get()
         waiter = member.task if inside is None or inside[0] is not member.task else inside[1]
     if waiter is None:
         return None
-    wait = _CoroutineWait(waiter, tasks, certain, watcher)
+    wait = _CoroutineWait(waiter, tasks, certain, waker)
     with _lock:
         _coroutines.setdefault(waiter, []).append(wait)
-        circle = _circle_of(wait) if waiter._watchers and _may_lead_back(wait) else None
+        circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
     if circle is not None:
         _judge(circle)      # returns no error, as this wait is not confirmed yet
     lane = waiter._spec.lane
     if lane is not None and any(task._spec.lane is lane for task in tasks):
-        watcher.future.get_loop().call_soon(_look_for_places, lane)
+        waker.future.get_loop().call_soon(_look_for_places, lane)
     return wait
 
 
-def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], watcher: FutureWatcher,
+def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], waker: FutureWaiter,
                   certain: bool
                   ) -> _CoroutineWait | None:
     if run.waiter is None and run.blocked is None:
         return None
-    wait = _RunWait(run, runner, tasks, certain, watcher)
+    wait = _RunWait(run, runner, tasks, certain, waker)
     with _lock:
         if run.waiter is not None:
             _coroutines.setdefault(run.waiter, []).append(wait)
@@ -520,7 +520,7 @@ def _confirm(wait: _UnconfirmedWait) -> None:
 
 
 def _look_for_places(lane: Any) -> None:
-    """Warn if all places of a lane are held by coroutines that wait for tasks of the lane, which
+    """Warn if all slots of a lane are held by coroutines that wait for tasks of the lane, which
     get none.
 
     Other code may raise the limit, or cancel one of them: so that is no error.
@@ -533,7 +533,7 @@ def _look_for_places(lane: Any) -> None:
             task._spec.lane is lane and task._status == QUEUED for wait in waits
             for task in wait.tasks)]
     if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
-        log.warning("%d coroutine(s) hold all places of a queue or lane, and wait for tasks of it, "
+        log.warning("%d coroutine(s) hold all slots of a queue or lane, and wait for tasks of it, "
                     "which get none; the first "
                     "is %s. Raise workers= of the queue or limit= of the lane, or await these "
                     "tasks elsewhere", len(stuck),

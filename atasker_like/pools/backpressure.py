@@ -2,13 +2,13 @@
 
 ::
 
-    submit ──> room? ──yes──> accepted ──> admission queue ──> rises one class per interval, with aging
+    submit ──> room? ──yes──> accepted ──> run_queue queue ──> rises one class per interval, with aging
                  │ no
                  ├── on_full='block': the submitter waits outside ──> a task has left the queue: tries again
                  ├── on_full='raise': QueueFullError
                  └── on_full='drop':  the task is accepted and cancelled at once
 
-A pool that nobody has limited pays one comparison for all this: ``Admission.most`` is how many tasks may wait
+A pool that nobody has limited pays one comparison for all this: ``RunQueue.fast_limit`` is how many tasks may wait
 before a submission has to be looked at here. Where each has to be, it is -1.
 """
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..engine.lanes import Lane
     from ..engine.registry import Registry
-    from ..engine.run_queue import Admission
+    from ..engine.run_queue import RunQueue
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..engine.timer import TimerEntry
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
         def release(self) -> None: ...
 
     Chores = List[Callable[[], None]]
-    Watchers = List[Callable[[], None]]
+    Waiters = List[Callable[[], None]]
 
 __all__ = ["Intake"]
 
 
 class Intake(Telling):
-    """The part of a pool in front of its admission queue."""
+    """The part of a pool in front of its run_queue queue."""
 
     accepting: bool
-    admission: Admission
+    run_queue: RunQueue
     registry: Registry
     _wake_up: Callable[[], None]
     _drained: list[Callable[[], None]]
@@ -62,7 +62,7 @@ class Intake(Telling):
         self.aging: float | None = None        # seconds after which a waiting task rises one class
         self.successor: Pool | None = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
-        self._outside: deque[Gate] = deque()      # gates of submitters who wait for room
+        self._blocked_submitters: deque[Gate] = deque()      # gates of submitters who wait for room
         self._crowded: set[Lane] = set()          # lanes that submitters wait for
         self._aging_entry: TimerEntry | None = None
 
@@ -72,15 +72,15 @@ class Intake(Telling):
             self.max_queued = max_queued
             self.on_full = on_full
             self.aging = aging
-            self._set_most()
-            if aging is not None and self.admission.waiting:
+            self._set_fast_limit()
+            if aging is not None and self.run_queue.waiting:
                 self._keep_aging()
             self._let_in()
 
-    def _set_most(self) -> None:
+    def _set_fast_limit(self) -> None:
         """Say from how many waiting tasks on a submission has to be looked at; the lock is held."""
         looked_at = self.aging is not None or self._barred() is not None
-        self.admission.most = -1 if looked_at else maxsize if self.max_queued is None else self.max_queued
+        self.run_queue.fast_limit = -1 if looked_at else maxsize if self.max_queued is None else self.max_queued
 
     def _barred(self) -> str | None:
         """Return why no task is taken at all, or None; the lock is held."""
@@ -96,13 +96,13 @@ class Intake(Telling):
             raise TaskTimeoutError(f"task {spec.name} was not accepted: {barred}")
         if self.aging is not None:
             self._keep_aging()
-        admission = self.admission
-        return (self.max_queued is None or admission.waiting < self.max_queued
-                or admission.active < admission.limit(spec.priority))       # it need not wait
+        run_queue = self.run_queue
+        return (self.max_queued is None or run_queue.waiting < self.max_queued
+                or run_queue.active < run_queue.slot_limit(spec.priority))       # it need not wait
 
     def _has_room_for(self, spec: TaskSpec) -> bool:
         """Say whether a task of this kind may come in, into its lane too; the lock is held. Errors as :meth:`_has_room`."""
-        return ((self.admission.waiting < self.admission.most or self._has_room(spec))
+        return ((self.run_queue.waiting < self.run_queue.fast_limit or self._has_room(spec))
                 and (spec.lane is None or spec.lane.has_room()))
 
     def _turned_away(self, task: Task[Any]) -> bool:
@@ -137,15 +137,15 @@ class Intake(Telling):
             raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
                                  f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
         if on_full == "drop":
-            held = task._hold()    # noqa: F841: dropped when the lock is free
+            held = task._references()    # noqa: F841: dropped when the lock is free
             with self.lock:
                 if not self.accepting or self._has_room_for(task._spec):
                     return False
                 self.registry.add(task)
-                self.registry.dropped += 1
-                watchers = self._conclude(task, CANCELED, perf_counter())
+                self.registry.dropped_when_full += 1
+                waiters = self._conclude(task, CANCELED, perf_counter())
             del held
-            self._announce(task, watchers)
+            self._announce(task, waiters)
             return True
         if lane is not None and lane.paused:
             lane.warn_of_wait(f"room for task {task.name}")
@@ -169,46 +169,46 @@ class Intake(Telling):
             if not self.accepting or self._has_room_for(spec):
                 return False
             if lane is None:
-                self._outside.append(gate)
+                self._blocked_submitters.append(gate)
             else:
                 self._crowded.add(lane)
-                lane.outside.append(gate)
+                lane.blocked_submitters.append(gate)
             self._attentive = True
             return True
 
     def leave_outside(self, lane: Lane | None, gate: Gate) -> None:
         """A submitter has stopped waiting, with its gate released or not."""
-        outside = self._outside if lane is None else lane.outside
+        outside = self._blocked_submitters if lane is None else lane.blocked_submitters
         with self.lock:
             if gate in outside:
                 outside.remove(gate)
             else:
                 self._let_in()      # it was this one's turn: the next one's, then
 
-    def _attend(self) -> Watchers:
+    def _attend(self) -> Waiters:
         """A task has ended or left the queue, and someone waits for that; the lock is held. Return whom to tell."""
-        told: Watchers = []
+        told: Waiters = []
         if self._drained and not self.registry.live:
             told, self._drained = self._drained, []
         self._let_in()
-        self._attentive = bool(self._drained or self._outside or self._crowded)
+        self._attentive = bool(self._drained or self._blocked_submitters or self._crowded)
         return told
 
     def _let_in(self) -> None:
         """Have as many submitters as there is room for try again; the lock is held."""
-        outside = self._outside
+        outside = self._blocked_submitters
         if outside:
-            admission = self.admission
+            run_queue = self.run_queue
             most = maxsize if self.max_queued is None else self.max_queued
-            room = max(0, most - admission.waiting) + max(0, admission.places - admission.active)
+            room = max(0, most - run_queue.waiting) + max(0, run_queue.slots - run_queue.active)
             for _ in range(min(room, len(outside)) if self.accepting else len(outside)):
                 outside.popleft().release()
         if self._crowded:
             for lane in list(self._crowded):
                 room = maxsize if lane.size is None or not self.accepting else max(0, lane.size - lane.waiting)
-                for _ in range(min(room, len(lane.outside))):
-                    lane.outside.popleft().release()
-                if not lane.outside:
+                for _ in range(min(room, len(lane.blocked_submitters))):
+                    lane.blocked_submitters.popleft().release()
+                if not lane.blocked_submitters:
                     self._crowded.discard(lane)
 
     def release_submitters(self, lane: Lane) -> None:
@@ -217,7 +217,7 @@ class Intake(Telling):
         Those that wait for room in the pool are not told apart by lane, so all of them try again.
         """
         with self.lock:
-            for gates in lane.outside, self._outside:
+            for gates in lane.blocked_submitters, self._blocked_submitters:
                 while gates:
                     gates.popleft().release()
             self._crowded.discard(lane)
@@ -238,7 +238,7 @@ class Intake(Telling):
             aging = self.aging
             if aging is None or not self.registry.live:
                 return                      # the next submission begins anew
-            pause = self.admission.age(perf_counter(), aging)
+            pause = self.run_queue.promote_aged(perf_counter(), aging)
             self._aging_entry = self.timer.call_later(aging if pause is None else pause, self._grow_older)
             chores = self._risen()
         for chore in chores:
@@ -250,8 +250,8 @@ class Intake(Telling):
 
     # -- of the pool ---------------------------------------------------------------------------------
 
-    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None) -> Watchers | None:
+    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None) -> Waiters | None:
         raise NotImplementedError
 
-    def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
+    def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """The Pool contract: start a task, stop a running task, close by a deadline.
 
-A pool owns its tasks from acceptance to their end: one lock guards its registry, its admission and the state
+A pool owns its tasks from acceptance to their end: one lock guards its registry, its run_queue and the state
 of each of its tasks. What a pool does differently from the others is in five methods, all called with the
 lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
 :meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
@@ -27,10 +27,10 @@ from .._threads import start_thread
 from ..constants import TaskType
 from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
-from ..engine.parking import Gates
+from ..engine.parking import ParkingLot
 from ..engine.registry import Registry
 from ..engine.result import Failure
-from ..engine.run_queue import Admission
+from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import (CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Progress, Task,
                            number_tasks)
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         def on_progress(self, task: Task[Any]) -> None: ...
 
     Chores = List[Callable[[], None]]
-    Watchers = List[Callable[[], None]]
+    Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool", "cancel_many"]
 
@@ -74,15 +74,15 @@ class Pool(Intake):
         return 0
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], admission: Admission) -> None:
+                 beside: Callable[[Callable[[], None]], None], run_queue: RunQueue) -> None:
         super().__init__()
         self.name = name
         self.timer = timer
-        self.lock = threading.RLock()       # guards the pool, its registry, its admission and its tasks
-        self.gates = Gates()                # where pool threads wait for the lock
+        self.lock = threading.RLock()       # guards the pool, its registry, its run_queue and its tasks
+        self.parking = ParkingLot()                # where pool threads wait for the lock
         self.registry = Registry(self.tt)
         self.timeouts = Timeouts(timer, self)
-        self.admission = admission
+        self.run_queue = run_queue
         self.accepting = False
         self.draining = False               # it is being stopped: no lane is paused any more
         self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
@@ -123,7 +123,7 @@ class Pool(Intake):
         start_thread(self._beside, (lambda: call(*arguments),))
 
     def _submit_elsewhere(self, task: Task[Any]) -> None:
-        extra = task._more()
+        extra = task._extra_fields()
         if extra.task_id is None:
             extra.task_id = new_id()        # it has no number yet, and may be asked for its id
         self.elsewhere(self._submit_late, task)
@@ -137,23 +137,23 @@ class Pool(Intake):
             with self.lock:
                 if not task.done():
                     self.registry.add(task)
-                watchers = self._conclude(task, CANCELED, perf_counter())
-            self._announce(task, watchers)
+                waiters = self._conclude(task, CANCELED, perf_counter())
+            self._announce(task, waiters)
 
     def _submit(self, task: Task[Any]) -> None:
         spec = task._spec
-        admission = self.admission
+        run_queue = self.run_queue
         while True:
             with self.lock:
                 if self.accepting:
-                    if not spec.plain:
+                    if not spec.fast_submit:
                         self.timer.start()      # first: when it raises, nothing has been accepted
-                    pause = 0.0 if spec.plain else self._pause(spec)
+                    pause = 0.0 if spec.fast_submit else self._pause(spec)
                     if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                         self.registry.add(task)
                         self._delay(task, pause)
                         return
-                    if ((admission.waiting < admission.most or self._has_room(spec))
+                    if ((run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
                             and (spec.lane is None or spec.lane.has_room())):       # _has_room_for(), written out
                         self.registry.add(task)
                         chores = self._ready(task)
@@ -191,7 +191,7 @@ class Pool(Intake):
     def _undo(self, *tasks: Task[Any]) -> None:
         """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
         an interrupt can come at any line, also of what was to make a task final or to change the pool."""
-        undone: list[tuple[Task[Any], Watchers | None]] = []
+        undone: list[tuple[Task[Any], Waiters | None]] = []
         interrupted = not isinstance(sys.exc_info()[1], SupervisorError)        # a refusal leaves nothing to repair
         self._cut_short()
         chores: Chores = []
@@ -202,7 +202,7 @@ class Pool(Intake):
             for task in tasks:
                 if task._spec.pool is not self:
                     continue                # its successor has undone it
-                number = getattr(task, "_seq", None)
+                number = getattr(task, "_number", None)
                 if number is None or registry.live.get(number) is not task:
                     if number is not None and number == registry.last and not task.done():
                         registry.last -= 1
@@ -212,7 +212,7 @@ class Pool(Intake):
                 if task.done():
                     undone.append((task, self._forget(task, task._status, perf_counter(), task._outcome)))
                     continue
-                task._more().cancel_requested = True
+                task._extra_fields().cancel_requested = True
                 if task._status == STARTED:
                     if self._begun(task):
                         continue            # too late: it runs, and ends as it will
@@ -224,8 +224,8 @@ class Pool(Intake):
                 chores = self._repair({task for task, _ in undone})
         for chore in chores:
             chore()
-        for task, watchers in undone:
-            self._announce(task, watchers)
+        for task, waiters in undone:
+            self._announce(task, waiters)
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
@@ -255,12 +255,12 @@ class Pool(Intake):
             raise
 
     def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
-        plain = all(task._spec.plain for task in tasks)
+        plain = all(task._spec.fast_submit for task in tasks)
         bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None for task in tasks)
         chores: Chores | None = None
         while True:
             with self.lock:
-                if self.admission.most != maxsize or bounded:
+                if self.run_queue.fast_limit != maxsize or bounded:
                     break
                 if self.accepting:
                     if not plain:
@@ -321,7 +321,7 @@ class Pool(Intake):
             if spec.lane is not None:
                 spec.lane.bind(self)
             own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id,
-                           spec.lane, spec.rank, spec.hooks)
+                           spec.lane, spec.lane_order, spec.hooks)
             if len(self._adopted) >= 512:
                 self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
             own.keeps_items = spec.keeps_items
@@ -340,8 +340,8 @@ class Pool(Intake):
     def _delay(self, task: Task[Any], pause: float) -> None:
         now = perf_counter()
         task._advance(DELAYED, now)
-        extra = task._more()
-        extra.due = now + pause
+        extra = task._extra_fields()
+        extra.scheduled_at = now + pause
         extra.timer = self.timer.call_later(pause, self._due, task)
 
     def _due(self, task: Task[Any]) -> None:
@@ -349,7 +349,7 @@ class Pool(Intake):
         with self.lock:
             if task._status != DELAYED:
                 return
-            task._more().timer = None
+            task._extra_fields().timer = None
             task._advance(QUEUED, perf_counter())
             if self.aging is not None:
                 self._keep_aging()
@@ -364,7 +364,7 @@ class Pool(Intake):
         if self.busy_here():
             self.elsewhere(self.lane_changed, lane)
             return
-        if lane.waiting or lane.outside:
+        if lane.waiting or lane.blocked_submitters:
             self._uninterrupted(self._reopen, lane)
         else:
             self._reopen(lane)
@@ -398,7 +398,7 @@ class Pool(Intake):
 
     def _reopen(self, lane: Lane) -> None:
         with self.lock:
-            self.admission.reopen(lane)
+            self.run_queue.unpark_lane(lane)
             self._let_in()
             chores = self._risen()
         for chore in chores:
@@ -407,8 +407,8 @@ class Pool(Intake):
     def lane_opens(self, lane: Lane) -> None:
         """The timer's call: by its rate, a lane may start another task."""
         with self.lock:
-            lane.opened()
-            self.admission.reopen(lane)
+            lane.rate_timer_fired()
+            self.run_queue.unpark_lane(lane)
             chores = self._risen()
         for chore in chores:
             chore()
@@ -420,7 +420,7 @@ class Pool(Intake):
             return
         with self.lock:
             if not lane.waiting and not lane.running:
-                self.admission.lanes.discard(lane)
+                self.run_queue.lanes.discard(lane)
                 lane.pool = None
 
     # -- the start of a task -------------------------------------------------------------------------
@@ -442,14 +442,14 @@ class Pool(Intake):
             self._tell_started(task)
         extra = task._extra
         if extra is not None and extra.on_start:
-            for watcher in extra.on_start:
-                watcher()
+            for waiter in extra.on_start:
+                waiter()
             extra.on_start = None
 
     # -- the end of a task ---------------------------------------------------------------------------
 
     def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
-                  ) -> Watchers | None:
+                  ) -> Waiters | None:
         """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
         if outcome is None and status == COMPLETED:
             outcome = task._returned()
@@ -457,7 +457,7 @@ class Pool(Intake):
             return None
         return self._forget(task, status, now, outcome)
 
-    def _forget(self, task: Task[Any], status: int, now: float, outcome: Any) -> Watchers:
+    def _forget(self, task: Task[Any], status: int, now: float, outcome: Any) -> Waiters:
         """The rest of :meth:`_conclude`: a task that is final leaves the registry."""
         extra = task._extra
         registry = self.registry
@@ -470,34 +470,34 @@ class Pool(Intake):
             registry.history.append((task._queued, task._started, now))
         if self.recorder is not None:
             self.recorder.on_finished(task)
-        watchers = task._watchers or []
+        waiters = task._waiters or []
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.ended, task)
         if task._spec.timeout is not None or extra is not None and extra.timer is not None:
             self._disarm(task)
         if extra is not None:
             if extra.on_start:
-                watchers = watchers + extra.on_start
+                waiters = waiters + extra.on_start
                 extra.on_start = None
         if self._attentive:
-            watchers = watchers + self._attend()
-        if watchers:
-            task._watchers = watchers       # those that are still to be told, should an interrupt come
-        return watchers
+            waiters = waiters + self._attend()
+        if waiters:
+            task._waiters = waiters       # those that are still to be told, should an interrupt come
+        return waiters
 
-    def _announce(self, task: Task[Any], watchers: Watchers | None, inline: bool = True) -> None:
+    def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
         """Tell everyone that a task has ended; no lock is held.
 
         :param inline: the calling thread may run callbacks of others itself; else a pool thread does.
         """
-        if watchers is None:
+        if waiters is None:
             return
         outcome = task._outcome
         if type(outcome) is Failure:
             outcome.describe()
-        while watchers:
-            watchers.pop(0)()       # taken first: after an interrupt, the rest is told
-        task._watchers = None
+        while waiters:
+            waiters.pop(0)()       # taken first: after an interrupt, the rest is told
+        task._waiters = None
         extra = task._extra
         if extra is not None and extra.callbacks:
             if inline:
@@ -545,7 +545,7 @@ class Pool(Intake):
         self.registry.retried += 1
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.retried, task, error)
-        extra = task._more()
+        extra = task._extra_fields()
         self._disarm(task)
         if pause > 0:
             self._delay(task, pause)
@@ -567,11 +567,11 @@ class Pool(Intake):
         # One that asks for another attempt has not come to its end, and gets none.
         return isinstance(error, TaskCancelledError) or type(error) is RetryRequest and error.error is None
 
-    # -- what callers ask of a task (task.Owner) -----------------------------------------------------
+    # -- what callers ask of a task (task.TaskOwner) -----------------------------------------------------
 
     def task_id(self, task: Task[Any]) -> str:
         """Return the id of a task of this pool."""
-        return self.registry.task_id(task._seq)
+        return self.registry.task_id(task._number)
 
     def cancel(self, task: Task[Any]) -> bool:
         """See :meth:`Task.cancel`."""
@@ -580,32 +580,32 @@ class Pool(Intake):
                 self.elsewhere(self.cancel, task)
                 return True
             return False
-        held = task._hold()     # let go when the lock is free
+        held = task._references()     # let go when the lock is free
         chores: Chores = []
-        watchers = None
+        waiters = None
         try:
             with self.lock:
                 status = task._status
                 if status == COMPLETED or status == CANCELED:
                     return False
-                task._more().cancel_requested = True
+                task._extra_fields().cancel_requested = True
                 if status == DELAYED:
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._standing(task):
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                     chores = self._withdrawn([task])
                 else:
                     chores = self._interrupt(task)
             del held
-            self._announce(task, watchers)
+            self._announce(task, waiters)
             for chore in chores:
                 chore()
         except BaseException:
-            self._carry_on(task, watchers)
+            self._carry_on(task, waiters)
             raise
         return True
 
-    def cancel_together(self, tasks: Iterable[Task[Any]], ended: list[tuple[Task[Any], Watchers | None]],
+    def cancel_together(self, tasks: Iterable[Task[Any]], ended: list[tuple[Task[Any], Waiters | None]],
                         chores: Chores) -> int:
         """Make tasks final that have not started, and have the others stop, as far as it takes the lock.
 
@@ -622,8 +622,8 @@ class Pool(Intake):
                 if status == COMPLETED or status == CANCELED:
                     continue
                 count += 1
-                task._more().cancel_requested = True
-                held.append(task._hold())
+                task._extra_fields().cancel_requested = True
+                held.append(task._references())
                 if status == DELAYED:
                     ended.append((task, self._conclude(task, CANCELED, now)))
                 elif status == QUEUED and self._standing(task):
@@ -650,38 +650,38 @@ class Pool(Intake):
                 self.elsewhere(self.complete_early, task)
                 return True
             return False
-        held = task._hold()
+        held = task._references()
         chores: Chores = []
-        watchers = None
+        waiters = None
         try:
             with self.lock:
                 was = task._status
                 if was == COMPLETED or was == CANCELED:
                     return False
-                task._more()        # the pools' short ways are for tasks of which nobody wants anything
+                task._extra_fields()        # the pools' short ways are for tasks of which nobody wants anything
                 standing = was == QUEUED and self._standing(task)
                 if not standing and was != DELAYED:
                     chores = self._done_early(task)
-                watchers = self._conclude(task, COMPLETED, perf_counter())
+                waiters = self._conclude(task, COMPLETED, perf_counter())
                 if standing:
                     chores = self._withdrawn([task])
             del held
-            self._announce(task, watchers)
+            self._announce(task, waiters)
             for chore in chores:
                 chore()
         except BaseException:
             if task.done():
-                self._carry_on(task, watchers)
+                self._carry_on(task, waiters)
             else:
                 self._undo()                # nothing has become of it, but that it may have been taken back
             raise
         return True
 
-    def _carry_on(self, task: Task[Any], watchers: Watchers | None) -> None:
+    def _carry_on(self, task: Task[Any], waiters: Waiters | None) -> None:
         """What was to end a task is interrupted: end it all the same, and tell who has not been told."""
         self._undo(task)
         if task.done():
-            self._announce(task, watchers or task._watchers or [])
+            self._announce(task, waiters or task._waiters or [])
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
@@ -693,7 +693,7 @@ class Pool(Intake):
 
     def _enter_progress(self, task: Task[Any], progress: Progress) -> None:
         """A running task has reported; the lock is held."""
-        task._more().progress = progress
+        task._extra_fields().progress = progress
         if self.recorder is not None:
             self.recorder.on_progress(task)
 
@@ -744,14 +744,14 @@ class Pool(Intake):
         """Return the tasks that wait for their time, or in a paused lane."""
         with self.lock:
             delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-            return delayed + [task for lane in self.admission.lanes if lane.paused for task in lane.tasks()]
+            return delayed + [task for lane in self.run_queue.lanes if lane.paused for task in lane.tasks()]
 
     def start_draining(self) -> None:
         """The pool is being stopped: no lane is paused any more."""
         with self.lock:
             self.draining = True
-            for lane in self.admission.lanes:
-                self.admission.reopen(lane)     # what has come back meanwhile: a failed attempt
+            for lane in self.run_queue.lanes:
+                self.run_queue.unpark_lane(lane)     # what has come back meanwhile: a failed attempt
             chores = self._risen()
         for chore in chores:
             chore()
@@ -772,13 +772,13 @@ class Pool(Intake):
         with self.lock:
             for task in list(self.registry.live.values()):
                 standing = task._status == QUEUED and self._standing(task)
-                held = task._hold()
-                watchers = self._conclude(task, CANCELED, perf_counter())
+                held = task._references()
+                waiters = self._conclude(task, CANCELED, perf_counter())
                 if standing:
                     self._withdrawn([task])
-                ended.append((task, held, watchers))
-        for task, held, watchers in ended:
-            self._announce(task, watchers, inline=False)
+                ended.append((task, held, waiters))
+        for task, held, waiters in ended:
+            self._announce(task, waiters, inline=False)
         return [task.id for task, _, _ in ended]
 
     def drain(self, deadline: float | None) -> bool:
@@ -811,13 +811,13 @@ class Pool(Intake):
         for task in self.registry.live.values():
             task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
         self.lock = threading.RLock()
-        self.gates = Gates()
+        self.parking = ParkingLot()
         self.registry = Registry(self.tt)
         self.timeouts.reset()
-        self.admission = self.admission.empty_copy()
+        self.run_queue = self.run_queue.empty_copy()
         self.accepting = self.draining = False
         self._drained = []
-        self._outside.clear()
+        self._blocked_submitters.clear()
         self._crowded.clear()
         self._attentive = False
         self._aging_entry = None
@@ -855,13 +855,13 @@ class Pool(Intake):
         return chores
 
     def _standing(self, task: Task[Any]) -> bool:
-        """Say whether a QUEUED task stands in the admission queue, after trying to bring it back there."""
+        """Say whether a QUEUED task stands in the run_queue queue, after trying to bring it back there."""
         return True
 
     def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
         """Standing tasks have just become final."""
         for task in tasks:
-            self.admission.withdrawn(task)
+            self.run_queue.discard(task)
         self._let_in()                      # there is room where they stood
         return []
 
@@ -931,7 +931,7 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
     for task in reversed(tasks):            # a cancelled task must not make way for one that is about to be cancelled
         together.setdefault(task._spec.pool, []).append(task)
     count = 0
-    ended: list[tuple[Task[Any], Watchers | None]] = []
+    ended: list[tuple[Task[Any], Waiters | None]] = []
     chores: Chores = []
     try:
         for pool, some in together.items():
@@ -946,8 +946,8 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
             then()
         for chore in chores:
             chore()
-        for task, watchers in ended:
-            task._spec.pool._announce(task, watchers)       # type: ignore[attr-defined]
+        for task, waiters in ended:
+            task._spec.pool._announce(task, waiters)       # type: ignore[attr-defined]
     except BaseException:
         # Interrupted: end them all the same, and tell of all that have ended. What has been told is not told again.
         for pool, some in together.items():
@@ -955,6 +955,6 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
         for pool, some in together.items():
             for task in some:
                 if task.done():
-                    pool._announce(task, task._watchers or [])
+                    pool._announce(task, task._waiters or [])
         raise
     return count

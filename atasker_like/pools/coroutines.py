@@ -12,10 +12,10 @@ from time import perf_counter
 
 from .._inspect import name_of
 from ..constants import TaskType
-from ..engine.current import coroutine_inside, current, current_coroutine_task
+from ..engine.current import current, current_coroutine_task, task_of_inner_loop
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import with_traceback
-from ..engine.run_queue import Admission
+from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, DELAYED, QUEUED, STARTED, Task
 from ..errors import SupervisorStoppedError
@@ -67,7 +67,7 @@ class CoroutinePool(Pool):
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], loops: LoopRegistry) -> None:
-        super().__init__(name, timer, wake_up, beside, Admission(0))
+        super().__init__(name, timer, wake_up, beside, RunQueue(0))
         self._loops = loops
         #: The tasks whose coroutine runs, and those that have left the run queue, with the mailbox
         #: of their loop.
@@ -81,7 +81,7 @@ class CoroutinePool(Pool):
         made = _MadeCoroutine(coro)
         task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None,
                                copy_context())
-        task._more().callbacks = [made.close]
+        task._extra_fields().callbacks = [made.close]
         return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
@@ -97,7 +97,7 @@ class CoroutinePool(Pool):
 
     def admit(self, task: Task[Any]) -> bool:
         """See :meth:`Pool.admit`. The loop of the task runs."""
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
+        task._extra_fields().placement = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
         return Pool.admit(self, task)
 
     def start_inline(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
@@ -105,7 +105,7 @@ class CoroutinePool(Pool):
 
         If other tasks of its lane come first, the task is accepted and waits.
 
-        :param task: a task whose function is :attr:`TaskSpec.brief`.
+        :param task: a task whose function is :attr:`TaskSpec.fast_finish`.
         :param mailbox: of the running loop, which calls this.
         :return: False, without accepting the task, if it belongs to another loop or the pool
             accepts no tasks.
@@ -113,14 +113,14 @@ class CoroutinePool(Pool):
         loop = mailbox.loop
         if loop is None or not self._loops.is_same_loop(task._spec.loop, loop):
             return False
-        extra = task._more()
-        payload = extra.payload = [mailbox, None]
+        extra = task._extra_fields()
+        payload = extra.placement = [mailbox, None]
         with self.lock:
             if not self.accepting:
                 return False
             self.registry.add(task)
-            if not self.admission.walk_in(task):
-                self.admission.push(task)
+            if not self.run_queue.try_acquire(task):
+                self.run_queue.push(task)
                 chores = self._dispatch_chores(loop)
             else:
                 chores = None
@@ -128,7 +128,7 @@ class CoroutinePool(Pool):
                 self._mark_started(task, perf_counter())
                 extra.running = extra.attempts
         if chores is None:
-            self._start_coroutine(task, task._hold(), payload, extra.attempts, True)
+            self._start_coroutine(task, task._references(), payload, extra.attempts, True)
         else:
             for chore in chores:
                 chore()
@@ -138,12 +138,12 @@ class CoroutinePool(Pool):
         if not self.accepting:
             self._wake_up()         # first: no loop is started for a task that is refused
         # The mailbox of its loop, and its asyncio task.
-        task._more().payload = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
+        task._extra_fields().placement = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
 
     def _ready(self, task: Task[Any]) -> Chores:
         if task._spec.lane is None:
             return [lambda: self._post(task)]
-        self.admission.push(task)
+        self.run_queue.push(task)
         return self._dispatch_chores()
 
     def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
@@ -152,7 +152,7 @@ class CoroutinePool(Pool):
             if task._spec.lane is None:
                 chores.append(partial(self._post, task))
             else:
-                self.admission.push(task)
+                self.run_queue.push(task)
         return chores + self._dispatch_chores()
 
     def _dispatch_chores(self, here: asyncio.AbstractEventLoop | None = None) -> Chores:
@@ -161,15 +161,15 @@ class CoroutinePool(Pool):
         :param here: the loop that makes this call. It begins with its own tasks without a message.
         """
         chores: Chores = []
-        while self.admission.waiting:
-            task = self.admission.pop()
+        while self.run_queue.waiting:
+            task = self.run_queue.pop()
             if task is None:
                 break
             # an earlier attempt, which has timed out, has not ended yet
             if task in self._running:
-                self.admission.leave(task)
-                task._more().running = 0
-            self._running[task] = mailbox = task._more().payload[0]
+                self.run_queue.release(task)
+                task._extra_fields().running = 0
+            self._running[task] = mailbox = task._extra_fields().placement[0]
             if here is not None and mailbox.loop is here:
                 chores.append(partial(self._begin, task, False))
             else:
@@ -198,31 +198,31 @@ class CoroutinePool(Pool):
         with self.lock:
             for task in list(self.registry.live.values()):
                 extra = task._extra
-                if extra is None or extra.payload is None or task._status == DELAYED:
+                if extra is None or extra.placement is None or task._status == DELAYED:
                     continue
-                loop = extra.payload[0].loop
+                loop = extra.placement[0].loop
                 if loop is not None and not loop.is_closed() and not all_loops:
                     continue
-                held = task._hold()
+                held = task._references()
                 if task._status == STARTED:
                     self._leave(task)
                     extra.running = 0           # its coroutine has no effect any more
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                 else:
                     error = SupervisorStoppedError(f"the loop of task {task.name} "
                                                    f"({task.short_id}) was closed; the coroutine "
                                                    "never ran")
-                    watchers = self._conclude(task, COMPLETED, perf_counter(),
+                    waiters = self._conclude(task, COMPLETED, perf_counter(),
                                               self._failure(task, error))
                     self._leave_line(task)
-                ended.append((task, held, watchers))
+                ended.append((task, held, waiters))
             for task, mailbox in list(self._running.items()):
                 if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
-                    task._more().running = 0    # its coroutine was cancelled and has not ended
+                    task._extra_fields().running = 0    # its coroutine was cancelled and has not ended
                     self._leave(task)
             chores = self._dispatch_chores()
-        for task, held, watchers in ended:
-            self._announce(task, watchers, inline=False)
+        for task, held, waiters in ended:
+            self._announce(task, waiters, inline=False)
         for chore in chores:
             chore()
         return [task.id for task, _, _ in ended]
@@ -236,13 +236,13 @@ class CoroutinePool(Pool):
         with self.lock:
             if task._status != QUEUED:
                 return
-            extra = task._more()
+            extra = task._extra_fields()
             if task not in self._running:       # else it came through the run queue
-                self.admission.enter(task)
-                self._running[task] = extra.payload[0]
+                self.run_queue.acquire(task)
+                self._running[task] = extra.placement[0]
             self._mark_started(task, perf_counter())
             extra.running = extra.attempts
-            call, payload, attempt = task._hold(), extra.payload, extra.attempts
+            call, payload, attempt = task._references(), extra.placement, extra.attempts
         self._start_coroutine(task, call, payload, attempt, eagerly)
 
     def _start_coroutine(self, task: Task[Any], call: Any, payload: Any, attempt: int,
@@ -277,13 +277,13 @@ class CoroutinePool(Pool):
             return
         with self.lock:
             payload[1] = running
-            too_late = task._status != STARTED or task._more().cancel_requested
+            too_late = task._status != STARTED or task._extra_fields().cancel_requested
         if too_late:
             running.cancel()
 
     def _ended_early(self, task: Task[Any], attempt: int, running: Any) -> None:
         """End a task whose asyncio task was cancelled before its first step."""
-        if task._more().running == attempt:
+        if task._extra_fields().running == attempt:
             self._end_run(task, attempt, None, None, True)
 
     async def _run_coroutine(self, task: Task[Any], call: Any, attempt: int,
@@ -298,7 +298,7 @@ class CoroutinePool(Pool):
         current_coroutine_task.set(task)
         member = current.member
         if member is not None and member.task is not None:      # a loop in a task's thread
-            coroutine_inside.set((member.task, task))
+            task_of_inner_loop.set((member.task, task))
         del member
         value: Any = None
         error: BaseException | None = None
@@ -326,30 +326,30 @@ class CoroutinePool(Pool):
             outcome = self._failure(task, error)
         elif not cancelled and task._spec.callback is not None and not task.done():
             self.run_callback(task, value)
-        watchers = None
+        waiters = None
         chores: Chores = []
         with self.lock:
-            extra = task._more()
+            extra = task._extra_fields()
             first = extra.running == attempt
             here = None
             if first:
                 here = self._running.pop(task).loop     # which makes this call
                 extra.running = 0
-                self.admission.leave(task)
+                self.run_queue.release(task)
             if first and task._status == STARTED:
                 if cancelled:
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
                     chores = self._retry(task, pause, outcome.error)
                 else:
-                    watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
-            if error is not None and (watchers is None or cancelled):
+                    waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+            if error is not None and (waiters is None or cancelled):
                 outcome.seen = True         # another attempt follows, or the task had ended before
             if task._spec.lane is not None:
                 chores = chores + self._dispatch_chores(here)
         for chore in chores:
             chore()
-        self._announce(task, watchers, inline=False)
+        self._announce(task, waiters, inline=False)
 
     def loop_of(self, task: Task[Any]) -> Any:
         payload = _payload_of(task)
@@ -373,22 +373,22 @@ class CoroutinePool(Pool):
             if task in self._running:
                 self._leave(task)
             else:
-                self.admission.withdrawn(task)
+                self.run_queue.discard(task)
 
     def _leave(self, task: Task[Any]) -> None:
         if self._running.pop(task, None) is not None:
-            self.admission.leave(task)
+            self.run_queue.release(task)
 
     def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for task in tasks:
-            if not task._more().running:
+            if not task._extra_fields().running:
                 self._running.pop(task, None)
-        standing = self.admission.standing()
-        self.admission.push_back([task for task in self.registry.live.values()
+        standing = self.run_queue.waiting_tasks()
+        self.run_queue.requeue([task for task in self.registry.live.values()
                                   if task._spec.lane is not None
                                   and task._status == QUEUED and task not in standing
                                   and task not in self._running])
-        self.admission.recount(len(self._running), [task._spec.lane for task in self._running
+        self.run_queue.resync(len(self._running), [task._spec.lane for task in self._running
                                                    if task._spec.lane is not None])
         # These may have been posted; a second post does no harm.
         again: Chores = [partial(self._post, task) for task in self._running
@@ -408,13 +408,13 @@ class CoroutinePool(Pool):
         chores = self._stop(task)
         if pause is not None and self._may_retry(task):
             return chores + self._retry(task, pause, error)
-        held = task._hold()
-        watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+        held = task._references()
+        waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
 
         def announce() -> None:
             nonlocal held
             held = ()
-            self._announce(task, watchers, inline=False)
+            self._announce(task, waiters, inline=False)
 
         return [*chores, announce]
 
@@ -430,7 +430,7 @@ class CoroutinePool(Pool):
 def _payload_of(task: Task[Any]) -> Any:
     """Return a list of the mailbox of a task's loop and its asyncio task, or None."""
     extra = task._extra
-    return None if extra is None else extra.payload
+    return None if extra is None else extra.placement
 
 
 def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:

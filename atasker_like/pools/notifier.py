@@ -45,7 +45,7 @@ class Telling:
         if task._spec.lane is not None:
             return
         extra = task._extra
-        waited = now - (task._queued if extra is None or extra.due is None else extra.due)
+        waited = now - (task._queued if extra is None or extra.scheduled_at is None else extra.scheduled_at)
         if waited > self.late_after:
             self._latecomers.append((task, waited))
             if not self._ask_teller():
@@ -59,9 +59,9 @@ class Telling:
 
     def _tell_started(self, task: Task[Any]) -> None:
         """A task with hooks has been started; once for each attempt, also when it is moved before it has begun."""
-        extra = task._more()
-        if extra.told < extra.attempts:
-            extra.told = extra.attempts
+        extra = task._extra_fields()
+        if extra.starts_reported < extra.attempts:
+            extra.starts_reported = extra.attempts
             self._tell(task._spec.hooks.started, task)
 
     def _ask_teller(self) -> bool:

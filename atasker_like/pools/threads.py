@@ -5,7 +5,7 @@
     submit ──> place free? ──yes──> an idle thread, else a new one ──> runs the task
                     │                                                      │
                     no                                                     │ ends: one critical section
-                    └──> admission queue <── takes the next one ───────────┤ frees the place and takes
+                    └──> run_queue queue <── takes the next one ───────────┤ frees the place and takes
                                                                            │ the next task
                                                  none may start ──> idle ──┘
 
@@ -30,7 +30,7 @@ from ..constants import TaskType
 from ..engine.blocking import remaining
 from ..engine.current import current
 from ..engine.result import with_traceback
-from ..engine.run_queue import Admission
+from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
 from ..engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task
 from ..errors import PoolBrokenError, RetryRequest, TaskCancelledError, TaskTimeoutError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.timer import Timer
-    from .base import Chores, Watchers
+    from .base import Chores, Waiters
 
 __all__ = ["PoolThread", "ThreadPool"]
 
@@ -91,7 +91,7 @@ class ThreadPool(Pool):
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None], pool_size: int,
                  reserve_normal: int, reserve_high: int) -> None:
-        super().__init__(name, timer, wake_up, self.beside, Admission(pool_size, reserve_normal, reserve_high))
+        super().__init__(name, timer, wake_up, self.beside, RunQueue(pool_size, reserve_normal, reserve_high))
         self._idle: list[PoolThread] = []         # last idle, first used: its stack is warm
         self._threads: set[PoolThread] = set()
         self._abandoned: set[PoolThread] = set()
@@ -112,36 +112,36 @@ class ThreadPool(Pool):
         task._kwargs = kwargs
         task._context = copy_context()
         task._status = QUEUED
-        task._watchers = None
+        task._waiters = None
         task._extra = None
         task._queued = perf_counter()
         if not spec.direct or self.lock._is_owned():
             return task if Pool.submit(self, task) is None else task     # type: ignore[func-returns-value]
         registry = self.registry
-        admission = self.admission
-        gates = self.gates
+        run_queue = self.run_queue
+        parking = self.parking
         lane = spec.lane
         try:
             while True:
                 member = None
                 accepted = False
                 with self.lock:
-                    if (self.accepting and (admission.waiting < admission.most or self._has_room(spec))
+                    if (self.accepting and (run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
                             and (lane is None or lane.has_room())):
-                        if not spec.plain:
+                        if not spec.fast_submit:
                             self.timer.start()          # first: when it raises, nothing has been accepted
                         accepted = True
-                        registry.last = task._seq = number = registry.last + 1
+                        registry.last = task._number = number = registry.last + 1
                         registry.live[number] = task
-                        if admission.offer(task) if lane is None else self._offer_through_lane(task):
+                        if run_queue.acquire_or_enqueue(task) if lane is None else self._offer_through_lane(task):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
                             if self.recorder is not None:
                                 self.recorder.on_started(task)
-                            if not spec.brief:
+                            if not spec.fast_finish:
                                 self._has_started(task)
-                if gates.waiters:
-                    gates.wake()
+                if parking.waiters:
+                    parking.unpark_one()
                 if accepted or self._turned_away(task):
                     break
             if member is None or (member.thread is None and not self._start_thread(member)):
@@ -154,15 +154,15 @@ class ThreadPool(Pool):
 
     def _offer_through_lane(self, task: Task[Any]) -> bool:
         """Give a task that has just come a slot, or let it wait in its lane; the lock is held."""
-        admission = self.admission
-        admission.push(task)
+        run_queue = self.run_queue
+        run_queue.push(task)
         # Nothing that waited before may start, so if anything may now, it is this one.
-        return admission.waiting > 0 and admission.pop() is not None
+        return run_queue.waiting > 0 and run_queue.pop() is not None
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
-        if not spec.brief or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
+        if not spec.fast_finish or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
             return Pool.start_many(self, spec, calls, first)
         tasks: list[Task[Any]] = []
         append = tasks.append
@@ -176,7 +176,7 @@ class ThreadPool(Pool):
             task._kwargs = None
             task._context = context if shares else context.copy()       # see _run(): a copy is made there
             task._status = QUEUED
-            task._watchers = None
+            task._waiters = None
             task._extra = None
             task._queued = now
             append(task)
@@ -187,7 +187,7 @@ class ThreadPool(Pool):
         try:
             while True:
                 with self.lock:
-                    if self.admission.most != maxsize:
+                    if self.run_queue.fast_limit != maxsize:
                         members = None
                         break
                     if self.accepting:
@@ -197,10 +197,10 @@ class ThreadPool(Pool):
                         live = registry.live
                         for task in tasks:
                             number += 1
-                            task._seq = number
+                            task._number = number
                             live[number] = task
                         registry.last = number
-                        self.admission.push_run(spec.priority, tasks)
+                        self.run_queue.push_batch(spec.priority, tasks)
                         members = self._dispatch()
                         break
                 self._wake_up()
@@ -212,11 +212,11 @@ class ThreadPool(Pool):
             raise
 
     def _ready(self, task: Task[Any]) -> Chores:
-        self.admission.push(task)
+        self.run_queue.push(task)
         return self._dispatch_chores()
 
     def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
-        push = self.admission.push
+        push = self.run_queue.push
         for task in tasks:
             push(task)
         return self._dispatch_chores()
@@ -231,8 +231,8 @@ class ThreadPool(Pool):
     def _dispatch(self) -> list[PoolThread]:
         """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
         members: list[PoolThread] = []
-        pop = self.admission.pop
-        while self.admission.waiting:
+        pop = self.run_queue.pop
+        while self.run_queue.waiting:
             task = pop()
             if task is None:
                 break
@@ -271,8 +271,8 @@ class ThreadPool(Pool):
                 member.wake.release()       # it finds nothing to do, and gives its place back by itself
         running = [(member, member.task._spec.lane) for member in self._threads
                    if member.task is not None and not member.abandoned]
-        self.admission.recount(sum(not member.lent for member, _ in running),
-                               [lane for member, lane in running if lane is not None and not (member.lent and lane.lends)])
+        self.run_queue.resync(sum(not member.lent for member, _ in running),
+                               [lane for member, lane in running if lane is not None and not (member.lent and lane.lends_slot)])
         return self._dispatch_chores()
 
     def _launch(self, members: Iterable[PoolThread]) -> None:
@@ -323,12 +323,12 @@ class ThreadPool(Pool):
             if task is not None:
                 if member.abandoned:
                     self._abandoned.discard(member)
-                    self._set_most()
+                    self._set_fast_limit()
                 else:
-                    self.admission.leave(task)
+                    self.run_queue.release(task)
                     if task._advance(QUEUED, perf_counter()):
                         self._disarm(task)
-                        self.admission.push_back((task,))
+                        self.run_queue.requeue((task,))
             if self._idle:
                 members = self._dispatch()      # one has come to rest meanwhile
             # Those that do not wait for others come round to look at what waits here.
@@ -353,17 +353,17 @@ class ThreadPool(Pool):
 
     def _break(self, task: Task[Any], error: BaseException | None) -> None:
         """There is no thread, not even for the timer: say so in the task."""
-        watchers = None
+        waiters = None
         broken = self._failure(task, PoolBrokenError(
             f"{self.name} could not start a thread for task {task.name} ({task.short_id}): {error}; "
             "the system's limit on threads or memory is reached"))
-        held = task._hold()
+        held = task._references()
         with self.lock:
             if task._status == QUEUED:
-                watchers = self._conclude(task, COMPLETED, perf_counter(), broken)
-                self.admission.withdrawn(task)
+                waiters = self._conclude(task, COMPLETED, perf_counter(), broken)
+                self.run_queue.discard(task)
         del held
-        self._announce(task, watchers)
+        self._announce(task, waiters)
 
     def _look_again(self) -> None:
         """Have the timer try again, once for all that wait.
@@ -376,7 +376,7 @@ class ThreadPool(Pool):
         """Start threads for what waits, one after another, up to the first that the system refuses."""
         while True:
             with self.lock:
-                task = self.admission.pop()
+                task = self.run_queue.pop()
                 if task is None:
                     self._let_in()
                     return
@@ -391,16 +391,16 @@ class ThreadPool(Pool):
     def _run(self, member: PoolThread) -> None:
         """The life of a pool thread."""
         current.member = member
-        acquire, release, gates = self.lock.acquire, self.lock.release, self.gates
+        acquire, release, parking = self.lock.acquire, self.lock.release, self.parking
         registry = self.registry
         live = registry.live
         history = registry.history
-        exchange, exchange_in = self.admission.exchange, self.admission.exchange_in
+        release_and_pop, release_and_pop_lane = self.run_queue.release_and_pop, self.run_queue.release_and_pop_lane
         task: Task[Any] | None = None
         # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
         spec: Any
         args: Any
-        watcher: Any
+        waiter: Any
         value: Any
         error: Any
         while True:
@@ -416,7 +416,7 @@ class ThreadPool(Pool):
 
             value = error = None
             spec = task._spec
-            brief = spec.brief
+            brief = spec.fast_finish
             try:
                 args = task._args
                 kwargs = task._kwargs
@@ -438,19 +438,19 @@ class ThreadPool(Pool):
                     self._returned(task, value)
                 now = perf_counter()
                 if not acquire(False):
-                    gates.wait(acquire)
+                    parking.wait(acquire)
                 try:
                     extra = task._extra
                     if extra is None or (task._status == STARTED and not extra.callbacks and not member.abandoned):
                         # _conclude(), written out for the task that nobody has a call for when it has ended
-                        member.task = following = exchange() if spec.lane is None else exchange_in(spec.lane)
+                        member.task = following = release_and_pop() if spec.lane is None else release_and_pop_lane(spec.lane)
                         task._advance(COMPLETED, now, value, following)
                         if extra is None:
-                            del live[task._seq]
+                            del live[task._number]
                         else:
                             registry.drop(task)
                         history.append((task._queued, task._started, now))
-                        watchers = task._watchers
+                        waiters = task._waiters
                         if not brief:
                             if spec.timeout is not None:
                                 self.timeouts.clear(task, spec.timeout)
@@ -462,28 +462,28 @@ class ThreadPool(Pool):
                             if following is not None:
                                 recorder.on_started(following)
                         if self._attentive:
-                            watchers = (watchers or []) + self._attend()
+                            waiters = (waiters or []) + self._attend()
                         if following is None:
                             self._rest(member)
                         else:
                             if now - following._queued > self.late_after:
                                 self._started_late(following, now)
-                            if following._extra is not None or not following._spec.brief:
+                            if following._extra is not None or not following._spec.fast_finish:
                                 self._has_started(following)
                         ended = True
                     else:
                         ended = False
                 finally:
                     release()
-                    if gates.waiters:
-                        gates.wake()
+                    if parking.waiters:
+                        parking.unpark_one()
                 # These were the last references to them but the caller's: let go with no lock held.
                 args = kwargs = context = None
                 if ended:
-                    if watchers is not None:
-                        for watcher in watchers:
-                            watcher()
-                        watchers = watcher = None
+                    if waiters is not None:
+                        for waiter in waiters:
+                            waiter()
+                        waiters = waiter = None
                     spec = value = extra = None
                     task = following
                     continue
@@ -511,9 +511,9 @@ class ThreadPool(Pool):
                 before_end = self._before_end(task)
                 if before_end is not None:
                     before_end(task, failure)
-        held = task._hold()
-        watchers: Watchers | None = None
-        told: Watchers = []
+        held = task._references()
+        waiters: Waiters | None = None
+        told: Waiters = []
         following = None
         late = takes_next = False
         chores: Chores = []
@@ -522,7 +522,7 @@ class ThreadPool(Pool):
                 # Its end was told long ago, and its slot is another's.
                 member.abandoned = False
                 self._abandoned.discard(member)
-                self._set_most()
+                self._set_fast_limit()
                 self._let_in()
                 member.task = None
                 late = failure is not None
@@ -530,7 +530,7 @@ class ThreadPool(Pool):
                 assert failure is not None
                 failure.seen = takes_next = True
                 if self._begin_retry(task, pause, failure.error):
-                    self.admission.push(task)
+                    self.run_queue.push(task)
                 following = self._exchange(member, task)
                 if self._attentive:
                     told = self._attend()
@@ -541,12 +541,12 @@ class ThreadPool(Pool):
                     following = self._exchange(member, task)
                 else:
                     member.task = None
-                    self.admission.leave(task)
+                    self.run_queue.release(task)
                 if error is not None and failure is None:
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                 else:
-                    watchers = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
-                    if watchers is None and failure is not None and task._outcome is not failure:
+                    waiters = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
+                    if waiters is None and failure is not None and task._outcome is not failure:
                         failure.seen = True         # the task was declared completed before it failed
                 if not takes_next:
                     chores = self._dispatch_chores()
@@ -563,19 +563,19 @@ class ThreadPool(Pool):
         del held, value, failure
         for chore in [*chores, *told]:
             chore()
-        self._announce(task, watchers)
+        self._announce(task, waiters)
         return following if takes_next else self._next(member)
 
     def _exchange(self, member: PoolThread, task: Task[Any]) -> Task[Any] | None:
         """Give the slot of a task back and take the next task; the lock is held."""
         lane = task._spec.lane
-        member.task = following = self.admission.exchange() if lane is None else self.admission.exchange_in(lane)
+        member.task = following = self.run_queue.release_and_pop() if lane is None else self.run_queue.release_and_pop_lane(lane)
         return following
 
     def _next(self, member: PoolThread) -> Task[Any] | None:
         """Take the next task, or rest."""
         with self.lock:
-            task = self.admission.pop()
+            task = self.run_queue.pop()
             member.task = task
             if task is None:
                 self._rest(member)
@@ -591,7 +591,7 @@ class ThreadPool(Pool):
         else:
             member.awake = False
             self._idle.append(member)
-        self.registry.shrink()
+        self.registry.compact()
 
     def _run_job(self, member: PoolThread) -> Task[Any] | None:
         job, member.job = member.job, None
@@ -610,7 +610,7 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent += 1
             if member.lent == 1 and member.task is not None and not member.abandoned:
-                self.admission.lend(member.task)
+                self.run_queue.lend(member.task)
                 members = self._dispatch()
         self._launch(members)
 
@@ -618,13 +618,13 @@ class ThreadPool(Pool):
         with self.lock:
             member.lent -= 1
             if member.lent == 0 and member.task is not None and not member.abandoned:
-                self.admission.reclaim(member.task)
+                self.run_queue.reclaim(member.task)
 
     def wants_slot(self) -> bool:
         """Return True if a task waits that may start in the slot of the calling thread, if that were free."""
         with self.lock:
-            admission = self.admission
-            return admission.peek() is not None and admission.active <= admission.limit(admission.urgency())
+            run_queue = self.run_queue
+            return run_queue.peek() is not None and run_queue.active <= run_queue.slot_limit(run_queue.head_priority())
 
     def _runner(self, task: Task[Any]) -> PoolThread | None:
         for member in self._threads:
@@ -645,34 +645,34 @@ class ThreadPool(Pool):
         """Set how many threads may be abandoned before no task is taken any more; None is any number."""
         with self.lock:
             self.max_abandoned = most
-            self._set_most()
+            self._set_fast_limit()
 
     def _give_up(self, member: PoolThread) -> None:
         """Nobody waits for what this thread runs any more: its place is filled by another one."""
         member.abandoned = True
         self._abandoned.add(member)
-        self._set_most()
+        self._set_fast_limit()
         if member.task is not None:
-            member.task._more()         # _run() looks closer at a task that has more than its fields
+            member.task._extra_fields()         # _run() looks closer at a task that has more than its fields
             if member.lent:
-                self.admission.reclaim(member.task)
-            self.admission.leave(member.task)
+                self.run_queue.reclaim(member.task)
+            self.run_queue.release(member.task)
 
     def abandon(self, task: Task[Any]) -> None:
         """See :meth:`Pool.abandon`. The thread goes on, and its place is another one's."""
         if self.busy_here():
             self.elsewhere(self.abandon, task)
             return
-        watchers = None
+        waiters = None
         chores: Chores = []
         with self.lock:
             member = self._runner(task) if task._status == STARTED else None
             if member is not None:
                 self._give_up(member)
                 # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
-                watchers = self._conclude(task, CANCELED, perf_counter())
+                waiters = self._conclude(task, CANCELED, perf_counter())
                 chores = self._dispatch_chores()
-        self._announce(task, watchers, inline=False)
+        self._announce(task, waiters, inline=False)
         for chore in chores:
             chore()
 
@@ -692,8 +692,8 @@ class ThreadPool(Pool):
             chores = self._retry(task, pause, error)
             return chores + self._dispatch_chores()
         # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
-        watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
-        return [lambda: self._announce(task, watchers, inline=False)] + self._dispatch_chores()
+        waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+        return [lambda: self._announce(task, waiters, inline=False)] + self._dispatch_chores()
 
     def give_up(self) -> list[str]:
         """See :meth:`Pool.give_up`. The functions themselves go on, in threads that nobody waits for."""
@@ -703,12 +703,12 @@ class ThreadPool(Pool):
                 task = member.task
                 if task is not None and not member.abandoned:
                     self._give_up(member)
-                    task._more().cancel_requested = True
-                    watchers = self._conclude(task, CANCELED, perf_counter())
-                    if watchers is not None:
-                        ended.append((task, watchers))
-        for task, watchers in ended:
-            self._announce(task, watchers, inline=False)
+                    task._extra_fields().cancel_requested = True
+                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    if waiters is not None:
+                        ended.append((task, waiters))
+        for task, waiters in ended:
+            self._announce(task, waiters, inline=False)
         return [task.id for task, _ in ended]
 
     # -- beside the queues ---------------------------------------------------------------------------
@@ -732,10 +732,10 @@ class ThreadPool(Pool):
         """Change the number of places; may be called while tasks run. Running ones are not touched."""
         leaving: list[PoolThread] = []
         with self.lock:
-            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
             self._keeps = self._keep(max_size)
-            more = self.accepting and self.admission.waiting > 0
+            more = self.accepting and self.run_queue.waiting > 0
             while len(self._idle) > max(self._keeps, min_size):
                 member = self._idle.pop(0)
                 member.gone = True
@@ -749,7 +749,7 @@ class ThreadPool(Pool):
             self.warm_up()
 
     def _keep(self, max_size: int | None) -> int:
-        places = self.admission.places
+        places = self.run_queue.slots
         return max_size if max_size is not None else UNLIMITED_KEEPS if places >= maxsize else places
 
     def warm_up(self) -> None:
@@ -791,7 +791,7 @@ class ThreadPool(Pool):
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
         self._look_at = 0.0
-        self._set_most()
+        self._set_fast_limit()
 
     def thread_count(self) -> int:
         """How many threads the pool has, idle and abandoned ones included."""

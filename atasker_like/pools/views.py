@@ -65,7 +65,7 @@ class _Work:
 
     def start(self, task: Task[Any]) -> None:
         """Submit the task."""
-        task._more().callbacks = [self._end]
+        task._extra_fields().callbacks = [self._end]
         task._spec.pool.submit(task)
         # The future keeps its callbacks, and the task's function has the future: no cycle through the task.
         self.future.add_done_callback(partial(_cancel_with, ref(task)))

@@ -9,7 +9,7 @@ from .._inspect import name_of, open_parameters
 from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
-from ..engine.loop_mailbox import FutureWatcher, mailbox_of
+from ..engine.loop_mailbox import FutureWaiter, mailbox_of
 from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
                       WaitTimeoutError)
 from ..pools.base import cancel_many
@@ -46,12 +46,12 @@ else:
 __all__ = ["AsyncQueue"]
 
 
-class _RoomWaiter(FutureWatcher):
+class _RoomWaiter(FutureWaiter):
     """Blocks a coroutine that submits, as a lock blocks a thread."""
 
     __slots__ = ()
 
-    release = FutureWatcher.__call__
+    release = FutureWaiter.__call__
 
 
 class AsyncQueue(TaskQueue):
@@ -301,7 +301,7 @@ class AsyncQueue(TaskQueue):
         while self.initializer is not None and not self._initialized:
             initializing = self._initializing
             if initializing is not None:
-                waiter = FutureWatcher()
+                waiter = FutureWaiter()
                 if initializing.add_waiter(waiter):
                     await waiter.future
                 continue
@@ -332,7 +332,7 @@ class AsyncQueue(TaskQueue):
             return False
         if self._hooks is None or self._pool is None:
             return True
-        waiter = FutureWatcher()
+        waiter = FutureWaiter()
         behind = partial(self._call_hook, "a hook", waiter, self._loop)
         if not call_after_hooks(self._pool, behind):
             # They may be posted to the loop already, which makes its calls in order.
@@ -340,7 +340,7 @@ class AsyncQueue(TaskQueue):
         return await waiter.wait(deadline)
 
     async def _await_end(self, deadline: float | None) -> bool:
-        waiter = FutureWatcher()
+        waiter = FutureWaiter()
         if not self._add_end_waiter(waiter):
             return True
         try:

@@ -115,7 +115,7 @@ class TaskQueue(Submitter):
         """
         for task in tasks:
             if new:
-                task._more().callbacks = [self._task_done, *(task._more().callbacks or ())]
+                task._extra_fields().callbacks = [self._task_done, *(task._extra_fields().callbacks or ())]
                 self._callbacks.add_submitting(task)
             else:
                 _add_first_callback(task, self._task_done)

@@ -31,7 +31,7 @@ def result_of(task: Task[Any]) -> TaskResult:
     """Return the result of a task of a queue, and mark its error as seen."""
     result = task._summary()
     # The priority in the queue, not that in the pool. The result is new, so no other code has it.
-    object.__setattr__(result, "priority", task._spec.rank)
+    object.__setattr__(result, "priority", task._spec.lane_order)
     return result
 
 
@@ -61,7 +61,7 @@ class _Handle(TaskView):
     @property
     def priority(self) -> int:
         """The priority within the queue; lower runs first."""
-        return self.task._spec.rank
+        return self.task._spec.lane_order
 
     @property
     def must_complete(self) -> bool:
@@ -95,7 +95,7 @@ class _Handle(TaskView):
         None if the task need not wait.
         """
         extra = self.task._extra
-        return None if extra is None else extra.due
+        return None if extra is None else extra.scheduled_at
 
     @property
     def attempts(self) -> int:

@@ -304,7 +304,7 @@ class Submitter(QueueConfig):
             from ..pools.process.child import pickle_target
 
             try:
-                spec.blob = pickle_target(target)
+                spec.pickled_target = pickle_target(target)
             except Exception:
                 pass            # each of its tasks fails with the cause
         return spec
@@ -438,7 +438,7 @@ class Submitter(QueueConfig):
         for key, task in zip(keys, tasks):
             if not task.done():
                 # No other thread has the task yet, so no lock is needed.
-                task._more().callbacks = [_SaveOnSuccess(page, key)]
+                task._extra_fields().callbacks = [_SaveOnSuccess(page, key)]
                 self._callbacks.add_submitting(task)
         return tasks, missing
 
@@ -513,7 +513,7 @@ class _SaveOnSuccess:
 def _restored_task(spec: TaskSpec, task_id: str, value: Any) -> Task[Any]:
     """Make a task that has succeeded without having been submitted."""
     task: Task[Any] = Task(spec, (), None, None)
-    task._more().task_id = task_id
+    task._extra_fields().task_id = task_id
     # No other thread has it yet, so no lock is needed.
     task._advance(COMPLETED, perf_counter(), value)
     return task
@@ -545,7 +545,7 @@ def _make_tasks(spec: TaskSpec, calls: list[Call]) -> list[Task[Any]]:
 def _may_block(spec: TaskSpec) -> bool:
     """Return True if a submission may have to wait for room, in the lane or in the pool."""
     pool: Any = spec.pool
-    return spec.lane.size is not None or pool.admission.most != maxsize
+    return spec.lane.size is not None or pool.run_queue.fast_limit != maxsize
 
 
 def _cancel_accepted(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[Task[Any]]]:
@@ -557,7 +557,7 @@ def _cancel_accepted(tasks: Sequence[Task[Any]]) -> tuple[list[Task[Any]], list[
     others: list[Task[Any]] = []
     for task in tasks:
         live = task._spec.pool.registry.live            # type: ignore[attr-defined]
-        (accepted if task.done() or live.get(getattr(task, "_seq", None)) is task
+        (accepted if task.done() or live.get(getattr(task, "_number", None)) is task
          else others).append(task)
     cancel_many(accepted)
     return accepted, others

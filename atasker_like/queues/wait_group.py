@@ -12,7 +12,7 @@ from threading import get_ident
 
 from .._patched import made_anew
 from ..engine.blocking import block
-from ..engine.loop_mailbox import _ORDERED, FutureWatcher
+from ..engine.loop_mailbox import _ORDERED, FutureWaiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class WaitGroup:
     async def co_wait(self, deadline: float | None = None) -> bool:
         """Wait as :meth:`wait` does, in a coroutine, which never makes a call of the group."""
         for call in self.calls.copy():
-            waiter = FutureWatcher()
+            waiter = FutureWaiter()
             try:
                 if (self._add_call_waiter(call, waiter) and not await waiter.wait(deadline)
                         and call in self.calls):

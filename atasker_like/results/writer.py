@@ -492,7 +492,7 @@ class ResultWriter:
                 # task.id, inlined: this runs for every task, and competes with those that run.
                 extra = task._extra
                 if extra is None or extra.task_id is None:
-                    waiting[f"{prefix}{task._seq:012x}"] = task
+                    waiting[f"{prefix}{task._number:012x}"] = task
                 else:
                     waiting[extra.task_id] = task
         return collected

@@ -4,7 +4,7 @@ from __future__ import annotations
 from contextvars import copy_context
 
 from ..constants import TT_COROUTINE, TT_THREAD
-from ..engine.blocking import at_once
+from ..engine.blocking import without_blocking
 from ..engine.task import Task
 from ..errors import QueueFullError, SupervisorStoppedError
 from ..options import TaskOptions
@@ -54,17 +54,17 @@ class Handler:
         spec = self.spec if self.task_class.parallel else self._lane_spec(priority)
         lane = spec.lane
         has_room = lane is None or lane.size is lane.rate is None
-        if has_room and spec.tt == TT_COROUTINE and spec.brief:
+        if has_room and spec.tt == TT_COROUTINE and spec.fast_finish:
             # The short path: no other code runs in between here.
             made = request.task = Task(spec, (task,), None, copy_context())
-            made._watchers = [request]
+            made._waiters = [request]
             if spec.pool.start_inline(made, request.mailbox):        # type: ignore[attr-defined]
                 return
         mailbox = request.mailbox
         mailbox.hold()      # drain() below runs posts to this loop: they need not wake it up
         try:
-            request.task = at_once(spec.pool.start, spec, (task,), None)
-            if not request.task._watch(request):
+            request.task = without_blocking(spec.pool.start, spec, (task,), None)
+            if not request.task._add_waiter(request):
                 request.post()
         finally:
             try:
@@ -122,7 +122,7 @@ class Handler:
         """
         spec = self.spec
         try:
-            return at_once(spec.pool.start, spec, (task,), None)
+            return without_blocking(spec.pool.start, spec, (task,), None)
         except QueueFullError:
             if spec.pool.on_full != "block":        # type: ignore[attr-defined]
                 raise

@@ -89,7 +89,7 @@ class Service:
         While it is paused, they wait in it.
         """
         lane = self.supervisor.lane(f"service {self.name}", limit=1)
-        lane.lends = False      # one at a time, also while that one waits for other tasks
+        lane.lends_slot = False      # one at a time, also while that one waits for other tasks
         return lane
 
     @property

@@ -79,7 +79,7 @@ class Overrides:
         if self._marks is None or spec.tt == TT_COROUTINE or spec.hooks is not None:
             return
         spec.hooks = self._marks
-        spec.brief = spec.plain = False
+        spec.fast_finish = spec.fast_submit = False
         if spec.tt == TT_THREAD:        # for processes, the notifier calls the marks
             spec.target = AnnouncedFunction(spec.target, self._marks.begun)
 
@@ -154,7 +154,7 @@ class Marks:
     def before_end(self, task: Task[Any], outcome: Any) -> None:
         """Mark an end: the task ends with this outcome when the call returns, or before."""
         if self._ends and not task.done():
-            extra = task._more()        # it exists: the start is recorded in it
+            extra = task._extra_fields()        # it exists: the start is recorded in it
             extra.returned = (outcome,)
             extra.marked = True
             try:

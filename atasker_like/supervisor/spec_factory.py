@@ -136,7 +136,7 @@ class SpecFactory:
             if self._pools.find(task_id) is not None:
                 raise InvalidArgumentError(f"task id {task_id!r} belongs to a live task; choose "
                                            "another one")
-            task._more().task_id = task_id
+            task._extra_fields().task_id = task_id
             if wants_id:
                 task._kwargs = dict(keywords or {}, _task_id=task_id)
         return task if spec.pool.submit(task) is None else task  # type: ignore[func-returns-value]

@@ -206,16 +206,16 @@ def _spread(values: Iterable[float]) -> dict[str, float | None]:
 
 def pool_stats(pool: Pool) -> PoolStats:
     """Take the snapshot of a pool. Any thread may call it."""
-    registry, admission = pool.registry, pool.admission
+    registry, run_queue = pool.registry, pool.run_queue
     with pool.lock:
         history: tuple[tuple[float, float, float], ...] = tuple(registry.history)
         fields = {
-            "depth": admission.depths(), "waiting": admission.in_all(),
+            "depth": run_queue.depths(), "waiting": run_queue.total_waiting(),
             "delayed": sum(1 for task in registry.live.values() if task._status == DELAYED),
-            "active": admission.active, "abandoned": pool.abandoned,
+            "active": run_queue.active, "abandoned": pool.abandoned,
             "submitted": registry.last, "succeeded": registry.succeeded, "failed": registry.failed,
             "cancelled": registry.cancelled, "retried": registry.retried,
-            "dropped": registry.dropped,
+            "dropped": registry.dropped_when_full,
         }
     return PoolStats(**fields, wait=_spread(started - queued for queued, started, _ in history),
                      run=_spread(completed - started for _, started, completed in history))

@@ -72,8 +72,8 @@ def _stack(frames: Iterable[tuple[Any, int]]) -> str:
 def _of_coroutines(pool: Pool) -> list[str]:
     with pool.lock:
         started = [task for task in pool.registry.live.values() if task._status == STARTED]
-        running = [(task, task._extra.payload) for task in started
-                   if task._extra is not None and task._extra.payload is not None]
+        running = [(task, task._extra.placement) for task in started
+                   if task._extra is not None and task._extra.placement is not None]
     parts = []
     for task, payload in running:
         frames: list[Any] = []

@@ -254,7 +254,7 @@ class _PoolRunner(Runner):
     def submit(self) -> bool:
         run = self._run = _Run()
         task: Task[Any] = Task(self.spec, (run,), None, self.context.copy())
-        task._watchers = [lambda: self._task_ended(run, task)]
+        task._waiters = [lambda: self._task_ended(run, task)]
         self.session.task = run.task = task
         try:
             if not self.pool.admit(task):
@@ -338,7 +338,7 @@ class _ThreadRunner(_PoolRunner):
 
     def _may_repeat(self, began: float) -> bool:
         """Return True if the next run may follow in the same task."""
-        if self.pool.admission.waiting and perf_counter() - began > SLICE:
+        if self.pool.run_queue.waiting and perf_counter() - began > SLICE:
             self.trigger.note()             # the next run comes behind what waits for the slot
             return False
         return self.trigger.may_repeat()
@@ -351,7 +351,7 @@ class _ThreadRunner(_PoolRunner):
         """
         worker, session, trigger = self.worker, self.session, self.trigger
         function, args, keywords = self.function, self.args, self._keywords()
-        admission, wants_slot = self.pool.admission, self.pool.wants_slot
+        run_queue, wants_slot = self.pool.run_queue, self.pool.wants_slot
         clock = perf_counter
         session.caller = threading.get_ident()
         try:
@@ -371,7 +371,7 @@ class _ThreadRunner(_PoolRunner):
                         # once a millisecond, or after each run that takes longer
                         if now > until:
                             worker._last_duration = now - began
-                            if admission.waiting and wants_slot():
+                            if run_queue.waiting and wants_slot():
                                 worker._runs += 1
                                 return      # behind what waits for the slot
                             until = now + SLICE
@@ -382,7 +382,7 @@ class _ThreadRunner(_PoolRunner):
                     self._returned(False, began)
                 if not session.active or not trigger.may_repeat():
                     return
-                if admission.waiting and wants_slot():
+                if run_queue.waiting and wants_slot():
                     return
                 began = worker.last_executed = clock()
         finally:

@@ -80,8 +80,8 @@ def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor,
     submitted = []
     submitter = threading.Thread(target=lambda: submitted.append(bind()), daemon=True)
     submitter.start()
-    outside = ((lambda: lane.outside) if lane is not None
-               else (lambda: manager(supervisor).threads._outside))
+    outside = ((lambda: lane.blocked_submitters) if lane is not None
+               else (lambda: manager(supervisor).threads._blocked_submitters))
     while not outside():
         pass
     assert cancel(waiting)
@@ -107,7 +107,7 @@ def test_an_interrupt_at_any_line_leaves_all_final_and_told_once(supervisor, mak
         called, waited = [], []
         for number, task in enumerate(tasks):
             task.add_done_callback(lambda task, number=number: called.append(number))
-            task._watch(lambda number=number: waited.append(number))
+            task._add_waiter(lambda number=number: waited.append(number))
         try:
             reached = at_line(line, interrupt, lambda: cancel_many(tasks), "atasker_like/pools/base")
         except KeyboardInterrupt:

@@ -212,7 +212,7 @@ def test_an_executor_is_replaced_while_it_has_tasks(supervisor, manual, put):
     assert first.value(PATIENCE) == 1
 
 
-# -- admission -----------------------------------------------------------------------------------------------
+# -- run_queue -----------------------------------------------------------------------------------------------
 
 
 def test_no_more_calls_than_places_are_given(supervisor, manual, put):

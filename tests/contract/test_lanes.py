@@ -16,7 +16,7 @@ EXECUTOR = ("PPE", "TPE", "Pool")
 
 def settled(lane):
     """Nothing of a lane is left."""
-    return lane.running, lane.waiting, lane.turns, lane.parked
+    return lane.running, lane.waiting, lane.entries, lane.parked
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_stop_tells_who_waits_for_room(kind, lane, gate):
     gate.wait_entered()
     submitter = threading.Thread(target=submit)
     submitter.start()
-    while not lane.outside:
+    while not lane.blocked_submitters:
         submitter.join(0.001)
     kind.supervisor.stop(wait=False)
     submitter.join(20)
@@ -406,10 +406,10 @@ def test_a_lane_that_nobody_knows_is_gone(supervisor):
 
     bound = background_task(f.give, supervisor=supervisor, lane=Lane("of nobody"))
     assert bound(1).value(20) == 1
-    assert len(manager(supervisor).threads.admission.lanes) == 1
+    assert len(manager(supervisor).threads.run_queue.lanes) == 1
     del bound
     gc.collect()
-    assert len(manager(supervisor).threads.admission.lanes) == 0
+    assert len(manager(supervisor).threads.run_queue.lanes) == 0
 
 
 def test_waiting_in_a_lane_is_no_late_start(supervisor, caplog):
@@ -428,7 +428,7 @@ def test_a_lane_may_keep_the_place_of_a_task_that_waits(make_supervisor, lends):
     """That in the pool is lent all the same: it is one of one place, and the other task runs."""
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     lane = supervisor.lane("one at a time", limit=1)
-    lane.lends = lends
+    lane.lends_slot = lends
     order, gate = [], threading.Event()
 
     def other():
@@ -453,7 +453,7 @@ def test_a_lane_may_keep_the_place_of_a_task_that_waits(make_supervisor, lends):
 def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_supervisor, lends):
     supervisor = make_supervisor()
     lane = supervisor.lane("one at a time", limit=1)
-    lane.lends = lends
+    lane.lends_slot = lends
     gate = threading.Event()
     waited = background_task(gate.wait, supervisor=supervisor)(20)
     stuck = background_task(lambda: waited.value(20), supervisor=supervisor, lane=lane, timeout=0.05)()
@@ -468,12 +468,12 @@ def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_sup
 def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_supervisor, lends):
     supervisor = make_supervisor()
     lane = supervisor.lane("one at a time", limit=1)
-    lane.lends = lends
+    lane.lends_slot = lends
     gate, begun = threading.Event(), threading.Event()
     waited = background_task(lambda: (begun.set(), gate.wait(20)), supervisor=supervisor)()
     counted = []
 
-    def recount():
+    def resync():
         assert begun.wait(20)
         pool = manager(supervisor).threads
         with pool.lock:
@@ -483,7 +483,7 @@ def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_sup
             chore()
         gate.set()
 
-    waiting = background_task(lambda: (background_task(recount, supervisor=supervisor)(), waited.value(20)), supervisor=supervisor,
+    waiting = background_task(lambda: (background_task(resync, supervisor=supervisor)(), waited.value(20)), supervisor=supervisor,
                               lane=lane)()
     waiting.value(20)
     assert counted == [0 if lends else 1]

@@ -338,7 +338,7 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
     stay.open(1)
     enter(stay).value(20)
     stay.wait_entered()
-    enter._spec.cost = 1e-6
+    enter._spec.expected_runtime = 1e-6
     tasks = [enter(stay)]
     stay.wait_entered()
     pool = manager(process.supervisor).processes

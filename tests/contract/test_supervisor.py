@@ -16,7 +16,7 @@ from . import functions as f
 
 def test_many_tasks_leave_no_room_behind(kind, monkeypatch):
     """A table from which all has been deleted is as large as it ever was."""
-    monkeypatch.setattr(registry, "MANY", 100)
+    monkeypatch.setattr(registry, "COMPACT_AFTER", 100)
     pool = kind.put(f.nothing)._spec.pool
     live = pool.registry.live
     with pool.lock:

@@ -130,7 +130,7 @@ class Ours(Side):
         pool = manager(self.native).processes
         with pool.lock:
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
-                pool._starting, pool._start_running, pool._pausing, pool.admission.active, pool.admission.waiting,
+                pool._starting, pool._start_running, pool._pausing, pool.run_queue.active, pool.run_queue.waiting,
                 ["%s ready %s, ending %s, closed %s, in flight %s" % (
                     one.pid, one.ready, one.ending is not None, one.closed, len(one.inflight)) for one in pool._processes])
 

@@ -1,5 +1,5 @@
 """Law 1. One final state: all transitions happen in one method of Task; the first finisher wins, later ones return
-False. A task is in exactly one place: timer, lane, admission queue or pool."""
+False. A task is in exactly one place: timer, lane, run_queue queue or pool."""
 import ast
 import os
 import random
@@ -274,7 +274,7 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
     assert pool.drain(None)
     supervisor.stop()
     assert not wrong, wrong[0]
-    assert pool.admission.active == 0 and not pool.registry.live
+    assert pool.run_queue.active == 0 and not pool.registry.live
 
 
 @pytest.mark.slow

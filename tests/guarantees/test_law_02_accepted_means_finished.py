@@ -286,7 +286,7 @@ def test_large_arguments_and_large_results_at_once_do_not_lock_up(make, size):
     bound(b"").wait(PATIENCE)
     tasks = []
     for number in range(24):
-        bound._spec.cost = 1e-6
+        bound._spec.expected_runtime = 1e-6
         tasks.append(bound(bytes([number]) * size))
     for number, task in enumerate(tasks):
         assert task.value(PATIENCE) == bytes([number]) * size
@@ -448,7 +448,7 @@ def look(supervisor):
     if not pool.drain(time.monotonic() + 10):
         return ["a task never ends"]
     supervisor.stop()
-    return ["a place is lost"] if pool.admission.active else []
+    return ["a place is lost"] if pool.run_queue.active else []
 
 def at_any_line(attempt, *more):
     line = 0
@@ -534,7 +534,7 @@ def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_
     pid = tasks[0].value(PATIENCE)
     tasks.append(bound(path, "0"))
     tasks[1].wait(PATIENCE)
-    bound._spec.cost = 1e-6
+    bound._spec.expected_runtime = 1e-6
     stop_process(supervisor, pid)
     sent = [bound(path, str(number)) for number in range(1, 9)]
     manager(supervisor).processes._processes[0].process.kill()

@@ -53,8 +53,8 @@ def test_0_is_now(blocked, way, none):
     outcome = join(waiter)
     assert outcome is False or isinstance(outcome, WaitTimeoutError), outcome
     assert task.state == "pending"
-    if task._watchers is not None:
-        assert not task._watchers, "it is still waited for"
+    if task._waiters is not None:
+        assert not task._waiters, "it is still waited for"
 
 
 @pytest.mark.parametrize("way", WAITS)
@@ -62,7 +62,7 @@ def test_none_is_for_ever(blocked, way):
     """The wait goes on although the clock has passed every number that could stand for ever."""
     task, gate = blocked
     waiter = started(WAITS[way], task, None)
-    wait_for(lambda: task._watchers or (task._extra is not None and task._extra.on_start), "somebody waits")
+    wait_for(lambda: task._waiters or (task._extra is not None and task._extra.on_start), "somebody waits")
     assert waiter.is_alive()
     gate.go()
     outcome = join(waiter)

@@ -123,20 +123,20 @@ def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, 
     wait_for(lambda: len(pool._idle) == 2, "two idle processes")
     for pid in pool.pids():
         stop_process(supervisor, pid)
-    note._spec.cost = 1.0               # so one goes to each, and the others wait
+    note._spec.expected_runtime = 1.0               # so one goes to each, and the others wait
     tasks = [note(path, str(number)) for number in range(14)]
     first, second = pool._processes
     with pool.lock:
-        note._spec.cost = 1e-6
+        note._spec.expected_runtime = 1e-6
         pool._feed(first, 2)
         pool._feed(second)
         assert [len(process.inflight) for process in (first, second)] == [7, 7]
     urgent = note.options(priority=TASK_HIGH)(path, "urgent")
     with pool.lock:                     # all were taken back, and sent again behind the urgent one
-        order = [[task._seq for task in process.inflight if task is not urgent] for process in (first, second)]
-        order.append([task._seq for level in pool.admission._levels.values() for task in level])
+        order = [[task._number for task in process.inflight if task is not urgent] for process in (first, second)]
+        order.append([task._number for level in pool.run_queue._levels.values() for task in level])
     flat = [number for numbers in sorted(filter(None, order)) for number in numbers]
-    assert flat == [task._seq for task in tasks]
+    assert flat == [task._number for task in tasks]
     for process in (first, second):
         process.process.kill()          # what they had not begun comes back once more
     for task in [*tasks, urgent]:
@@ -151,7 +151,7 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     warm(note, path, "first")
     (pid,) = supervisor.mp_pool.pids()
     stop_process(supervisor, pid)
-    note._spec.cost = 1e-6
+    note._spec.expected_runtime = 1e-6
     tasks = [note(path, str(number)) for number in range(20)]
     assert tasks[7].cancel()            # the others come back, and are sent again
     for number in range(20, 40):

@@ -89,7 +89,7 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     assert task.args == () and task.kwargs == {} and task.target is None
     with manager(supervisor).by_kind[tt].lock:          # its end is entered whole
         assert not manager(supervisor).by_kind[tt].registry.live
-        assert task._extra is None or (task._extra.payload, task._extra.timer) == (None, None)
+        assert task._extra is None or (task._extra.placement, task._extra.timer) == (None, None)
     ended = threading.Event()
     ended.task = task
     del task

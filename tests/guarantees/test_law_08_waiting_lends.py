@@ -135,7 +135,7 @@ def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
         with pytest.raises(WaitTimeoutError):
             blocked.value(0)
         with manager(supervisor).threads.lock:
-            active = manager(supervisor).threads.admission.active
+            active = manager(supervisor).threads.run_queue.active
         gate.go()
         return active, blocked.value(PATIENCE)
 

@@ -33,7 +33,7 @@ class Scene:
         self.wait = background_task(functions.note_and_wait, tt=TT_MP, supervisor=self.supervisor)
         self.tasks = [self.note(self.path, "warm")]
         self.tasks[0].wait(PATIENCE)
-        self.note._spec.cost = self.stay._spec.cost = self.wait._spec.cost = 1e-6
+        self.note._spec.expected_runtime = self.stay._spec.expected_runtime = self.wait._spec.expected_runtime = 1e-6
         (self.pid,) = self.pool.pids()
 
     def batch(self, *calls):
@@ -128,7 +128,7 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
     """The process is further than the parent knows: the result of the first is unread, the second has begun."""
     scene = scene()
     finished = scene.note.options(timeout=1000)
-    finished._spec.cost = 1e-6
+    finished._spec.expected_runtime = 1e-6
     held = scene.pool.lock.hold_before(scene.pool._watch._thread)
     first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo), (scene.note, "third"))
     scene.noted("second")
@@ -150,7 +150,7 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
 def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
     scene = scene()
     stay = scene.stay.options(timeout=1000)
-    stay._spec.cost = 1e-6
+    stay._spec.expected_runtime = 1e-6
     victim, *siblings = scene.batch((stay, "victim"), *((scene.note, "after-%d" % number) for number in range(4)))
     scene.noted("victim")
     if way == "cancel":
@@ -208,7 +208,7 @@ def test_a_death_in_the_middle_of_a_result_costs_one_task(scene, size):
     """The process dies when it has written the head of its result and a part of the rest."""
     scene = scene()
     tear = background_task(functions.tear_the_result, tt=TT_MP, supervisor=scene.supervisor)
-    tear._spec.cost = 1e-6
+    tear._spec.expected_runtime = 1e-6
     victim = tear(size)
     siblings = [scene.note(scene.path, "after-%d" % number) for number in range(4)]
     scene.tasks += [victim, *siblings]

@@ -638,7 +638,7 @@ def test_wait_outside_of_tasks_and_loops_is_not_entered(make_supervisor, monkeyp
     task = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
     monkeypatch.setattr(wait_graph, "Wait", None)
     thread = started(task.value)
-    wait_for(lambda: task._watchers, "the wait")
+    wait_for(lambda: task._waiters, "the wait")
     gate.set()
     join(thread)
     assert task.value() is True
@@ -660,7 +660,7 @@ def run_blocking(supervisor, times=1):
 
 
 def open_when_watched(task, gate):
-    wait_for(lambda: task._watchers, "the wait")
+    wait_for(lambda: task._waiters, "the wait")
     gate.set()
 
 
@@ -823,14 +823,14 @@ def test_coroutines_that_hold_all_places_of_their_queue_are_warned_of(make_super
 
         handles = [queue.submit(parent) for _ in range(2)]
         await queue.start()
-        while not told("hold all places"):
+        while not told("hold all slots"):
             await asyncio.sleep(0)
         handles[0].cancel()             # its place is free
         assert (await handles[1]).value.value == 1
         await queue.shutdown()
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
-    assert len(told("hold all places")) == 1 and "workers=" in told("hold all places")[0]
+    assert len(told("hold all slots")) == 1 and "workers=" in told("hold all slots")[0]
 
 
 def test_coroutines_that_leave_a_place_of_their_queue_are_not_warned_of(make_supervisor, told):

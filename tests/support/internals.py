@@ -27,14 +27,14 @@ def check_oracle(supervisor, tasks, drained=True):
         if drained:
             assert pool.drain(deadline), "alive: %r" % list(pool.registry.live.values())[:5]
         with pool.lock:
-            registry, admission = pool.registry, pool.admission
+            registry, run_queue = pool.registry, pool.run_queue
             own = [task for task in tasks if task._spec.pool is pool]
             states = {"succeeded": 0, "failed": 0, "cancelled": 0}
             for task in own:
                 assert task.done(), "%r has not ended" % task
                 states[task.state] += 1
             assert not registry.live and not registry.named
-            assert admission.waiting == 0
+            assert run_queue.waiting == 0
             assert (registry.last, registry.succeeded, registry.failed, registry.cancelled) == (
                 len(own), states["succeeded"], states["failed"], states["cancelled"])
     settle(supervisor)
@@ -47,7 +47,7 @@ def settle(supervisor):
     for pool in pools(supervisor):
         while monotonic() < deadline:
             with pool.lock:
-                active = pool.admission.active
+                active = pool.run_queue.active
             if not active:
                 break
             never.wait(0.001)       # a thread frees its place a moment after it has told of its task
@@ -56,13 +56,13 @@ def settle(supervisor):
 
 def check_accounts(pool):
     """Look at a pool whose lock is held: each live task is in exactly one place, and the places add up."""
-    admission = pool.admission
+    run_queue = pool.run_queue
     standing = {}
-    for level in admission._levels.values():
+    for level in run_queue._levels.values():
         for task in level:
             if task._status == 0:
                 standing[id(task)] = standing.get(id(task), 0) + 1
-    assert admission.waiting == sum(standing.values()), (admission.waiting, len(standing))
+    assert run_queue.waiting == sum(standing.values()), (run_queue.waiting, len(standing))
     inside = {}
     if hasattr(pool, "_threads"):
         holders = [member for member in pool._threads if member.task is not None and not member.abandoned]
@@ -74,7 +74,7 @@ def check_accounts(pool):
             for task in process.inflight:
                 inside[id(task)] = inside.get(id(task), 0) + 1
         occupied = sum(1 for process in pool._processes if process.inflight)
-    assert admission.active == occupied, (admission.active, occupied)
+    assert run_queue.active == occupied, (run_queue.active, occupied)
     for task in pool.registry.live.values():
         in_queue, in_pool = standing.get(id(task), 0), inside.get(id(task), 0)
         waits = task._status == 2 and task._extra.timer is not None
@@ -97,7 +97,7 @@ def pool_thread(supervisor):
 def warm(bound, *args):
     """Have a function of the process pool measured as very short, so that its tasks are sent ahead."""
     bound(*args).value(PATIENCE)
-    bound._spec.cost = 1e-6
+    bound._spec.expected_runtime = 1e-6
 
 
 def parts(supervisor):

@@ -2,7 +2,7 @@
 
 ::
 
-    submit ──> admission queue ──> place free? ──> the giver, one pool thread at a time ──> executor.submit
+    submit ──> run_queue queue ──> place free? ──> the giver, one pool thread at a time ──> executor.submit
                      ^                                                                           │
                      └── retry, next task <── place free <── done callback, in the executor's threads
 
@@ -27,7 +27,7 @@ from ..._inspect import described
 from ..._log import log
 from ...constants import TaskType
 from ...engine.result import Failure
-from ...engine.run_queue import Admission
+from ...engine.run_queue import RunQueue
 from ...engine.spec import TaskSpec
 from ...engine.task import CANCELED, COMPLETED, STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, TaskPicklingError, TaskTimeoutError
@@ -71,7 +71,7 @@ class ExternalPool(Pool):
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], outlet: Outlet, pool_size: int,
                  reserve_normal: int = 0, reserve_high: int = 0) -> None:
-        super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
+        super().__init__(name, timer, wake_up, beside, RunQueue(pool_size, reserve_normal, reserve_high))
         self.outlet = outlet
         self._calls: set[_Call] = set()           # those that occupy a place
         self._to_give: deque[_Call] = deque()     # of these, those that wait for the giver
@@ -134,11 +134,11 @@ class ExternalPool(Pool):
         spec = task._spec
         what = "function"
         try:
-            blob = spec.blob
+            blob = spec.pickled_target
             if blob is None:
                 blob = child.pickle_target(spec.target)
                 if child.is_stateless(spec.target):
-                    spec.blob = blob
+                    spec.pickled_target = blob
             what = "arguments"
             args, kwargs = task._args, task._kwargs
             task._context = blob, pickle.dumps((args, kwargs), 5) if args or kwargs else None
@@ -155,31 +155,31 @@ class ExternalPool(Pool):
     def _ready(self, task: Task[Any]) -> Chores:
         if isinstance(task._context, TaskPicklingError):
             return self._conclude_chores(task, COMPLETED, self._failure(task, task._context))
-        self.admission.push(task)
+        self.run_queue.push(task)
         return self._dispatch_chores()
 
     def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Chores:
         """Make a task final, and let its arguments go when the lock is free."""
-        held = task._hold()
-        watchers = self._conclude(task, status, perf_counter(), outcome)
+        held = task._references()
+        waiters = self._conclude(task, status, perf_counter(), outcome)
 
         def announce() -> None:
             nonlocal held
             held = ()
-            self._announce(task, watchers, inline=False)
+            self._announce(task, waiters, inline=False)
 
         return [announce]
 
     def _dispatch_chores(self) -> Chores:
         """Start what may start, and ask for a giver if there is none."""
         while True:
-            task = self.admission.pop()
+            task = self.run_queue.pop()
             if task is None:
                 break
             call = _Call(task, self.outlet)
             self._calls.add(call)
             self._to_give.append(call)
-            task._more().payload = call
+            task._extra_fields().placement = call
             self._mark_started(task, perf_counter())
         self._let_in()
         chores: Chores = []
@@ -200,7 +200,7 @@ class ExternalPool(Pool):
         """A call occupies its place no longer."""
         if call in self._calls:
             self._calls.discard(call)
-            self.admission.leave(call.task)
+            self.run_queue.release(call.task)
 
     def _withdraw(self, call: _Call) -> bool:
         """Take a call back that the giver has not taken up; say whether it was in time."""
@@ -213,7 +213,7 @@ class ExternalPool(Pool):
 
     def _call_of(self, task: Task[Any]) -> _Call | None:
         extra = task._extra
-        payload = None if extra is None else extra.payload
+        payload = None if extra is None else extra.placement
         return payload if isinstance(payload, _Call) else None
 
     # -- giving: one pool thread ---------------------------------------------------------------------
@@ -228,7 +228,7 @@ class ExternalPool(Pool):
                 call = self._to_give.popleft()
                 call.given = True
                 task = call.task
-                args, kwargs, packed = task._hold()
+                args, kwargs, packed = task._references()
                 spec = task._spec
                 attempt, live = max(1, task.attempts), not task.done()
                 if live and spec.timeout is not None:
@@ -342,9 +342,9 @@ class ExternalPool(Pool):
     def _enter(self, call: _Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
         """Enter what a call has come to into its task."""
         task = call.task
-        watchers = None
+        waiters = None
         chores: Chores = []
-        held = task._hold()
+        held = task._references()
         with self.lock:
             first = not call.over
             call.over = True
@@ -352,18 +352,18 @@ class ExternalPool(Pool):
             self._freed(call)
             if first and not call.abandoned and task._status == STARTED and self._call_of(task) is call:
                 if cancelled:
-                    watchers = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
                     chores = self._retry(task, pause, outcome.error)
                 else:
-                    watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
-            if watchers is None and type(outcome) is Failure and not (task.done() and task._outcome is outcome):
+                    waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+            if waiters is None and type(outcome) is Failure and not (task.done() and task._outcome is outcome):
                 outcome.seen = True         # another attempt follows, or its end was told before
             chores += self._dispatch_chores()
         del held, outcome
         for chore in chores:
             chore()
-        self._announce(task, watchers, inline=False)
+        self._announce(task, waiters, inline=False)
 
     def _desert(self) -> None:
         """The executor has been ended, and will not tell of what it was given."""
@@ -408,7 +408,7 @@ class ExternalPool(Pool):
             if call.handle is not None:
                 chores.append(lambda: self._stop_late(abandoned))
         if pause is not None and self._may_retry(task):
-            task._more().payload = None
+            task._extra_fields().placement = None
             return chores + self._retry(task, pause, error) + self._dispatch_chores()
         name = self.outlet.name if call is None else call.outlet.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout of "
@@ -443,7 +443,7 @@ class ExternalPool(Pool):
             call.over = True
             self._calls.discard(call)
         self._to_give = deque(call for call in self._to_give if not call.over)
-        self.admission.recount(len(self._calls), [call.task._spec.lane for call in self._calls
+        self.run_queue.resync(len(self._calls), [call.task._spec.lane for call in self._calls
                                                   if call.task._spec.lane is not None])
         if not self._giver_runs:
             self._giving = False        # whoever was about to ask for it was interrupted
@@ -459,8 +459,8 @@ class ExternalPool(Pool):
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int = 0) -> None:
         """Change how many calls the executor is given at a time; those that it has are not touched."""
         with self.lock:
-            self.admission.resize(pool_size, reserve_normal, reserve_high)
-            more = self.accepting and self.admission.waiting > 0
+            self.run_queue.resize(pool_size, reserve_normal, reserve_high)
+            more = self.accepting and self.run_queue.waiting > 0
         if more:
             self._uninterrupted(self._start_more)
 

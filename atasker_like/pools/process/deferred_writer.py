@@ -117,7 +117,7 @@ class Composer(Pool):
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.admission.push_back([task for task in back if task._status == QUEUED])
+        self.run_queue.requeue([task for task in back if task._status == QUEUED])
         if process.quota is not None:
             process.quota += len(back)
         process.touched = False

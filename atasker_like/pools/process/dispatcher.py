@@ -51,7 +51,7 @@ class Dispatcher(Composer):
     _departing: bool                    # some are about to end, and others may take their places before they have
 
     def _feed_idle(self) -> None:
-        while self._idle and self.admission.waiting:
+        while self._idle and self.run_queue.waiting:
             process = self._idle[-1]
             self._feed(process, len(self._idle))
             if not process.inflight:
@@ -70,32 +70,32 @@ class Dispatcher(Composer):
         if (not process.ready or process.ending is not None or process.closed or process.retiring
                 or (process.stalled and inflight)):
             return
-        admission = self.admission
+        run_queue = self.run_queue
         count = len(inflight)
-        share = admission.waiting if sharers == 1 else -(-admission.waiting // sharers)
+        share = run_queue.waiting if sharers == 1 else -(-run_queue.waiting // sharers)
         was_idle = not count
         batch: list[Task[Any]] = []
         while share > 0 and process.quota != 0:
-            task = admission.peek(process.lanes)
+            task = run_queue.peek(process.lanes)
             if task is None:
                 break
             spec = task._spec
-            priority = admission.urgency()
-            limit = admission.limit(priority)
+            priority = run_queue.head_priority()
+            limit = run_queue.slot_limit(priority)
             if was_idle and not batch:
-                if admission.active >= limit:
+                if run_queue.active >= limit:
                     break
                 self._idle.remove(process)
-                admission.active += 1
+                run_queue.active += 1
                 process.stalled = False
-            elif admission.active > limit:
+            elif run_queue.active > limit:
                 break
-            most = min(share, max(self._allowed(spec.cost), not (batch or count)) - count - len(batch))
+            most = min(share, max(self._allowed(spec.expected_runtime), not (batch or count)) - count - len(batch))
             if process.quota is not None:
                 most = min(most, process.quota)
             if most <= 0:
                 break
-            run = admission.take_run(spec, most, process.lanes)
+            run = run_queue.pop_batch(spec, most, process.lanes)
             batch += run
             share -= len(run)
             if process.quota is not None:
@@ -134,20 +134,20 @@ class Dispatcher(Composer):
             extra = task._extra
             packed: Any = task._context
             large = type(packed) is tuple
-            if extra is None and spec.terse and not large:
-                entries.append((task._seq, spec.blob, packed))
+            if extra is None and spec.compact_entry and not large:
+                entries.append((task._number, spec.pickled_target, packed))
                 continue
             if large and entries:
                 self._send_frame(process, entries, ())      # what is large goes in a frame of its own
                 entries = []
             sizes = packed[0] if large else None
             if extra is None:
-                entries.append((task._seq, spec.blob, None if large else packed, sizes, None, spec.takes_id, 1,
+                entries.append((task._number, spec.pickled_target, None if large else packed, sizes, None, spec.takes_id, 1,
                                 spec.options.name, spec.options.retries))
             else:
-                entries.append((task._seq, spec.blob or extra.payload, None if large else packed, sizes,
+                entries.append((task._number, spec.pickled_target or extra.placement, None if large else packed, sizes,
                                 extra.task_id, spec.takes_id,
-                                (extra.attempts + (task._status != STARTED)) * (1 if spec.blob else -1),
+                                (extra.attempts + (task._status != STARTED)) * (1 if spec.pickled_target else -1),
                                 spec.options.name, spec.options.retries))
             if large:
                 self._send_frame(process, entries, packed[1])
@@ -265,7 +265,7 @@ class Dispatcher(Composer):
         if left > 0:
             process.lanes[lane] = left
         elif process.lanes.pop(lane, None) is not None:
-            self.admission.free(lane)
+            self.run_queue.release_lane(lane)
 
     def _let_go(self, process: PoolProcess) -> None:
         """End a process of which an interrupt left unknown how much it was sent: it runs what it has got, and what is
@@ -284,8 +284,8 @@ class Dispatcher(Composer):
         for process in self._processes:
             if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
                 back += self._recall(process)
-        back.sort(key=lambda task: (task._spec.priority, task._seq))
-        self.admission.push_back(back)
+        back.sort(key=lambda task: (task._spec.priority, task._number))
+        self.run_queue.requeue(back)
         self._worst = max([process.worst for process in self._processes], default=-1)
         self._feed_idle()
 
@@ -298,21 +298,21 @@ class Dispatcher(Composer):
                 victim = process
         if victim is not None:
             back = self._recall(victim)
-            self.admission.push_back(back)
+            self.run_queue.requeue(back)
             if self._idle:
                 # The victim, too, will be idle soon and want its half.
                 self._feed(self._idle[-1], max(2, len(self._idle)))
                 self._feed_idle()
 
     def _becomes_idle(self, process: PoolProcess) -> None:
-        self.admission.active -= 1
-        self.registry.shrink()
+        self.run_queue.active -= 1
+        self.registry.compact()
         process.stalled = False
         process.worst = -1
         if process.ending is not None or process.closed:
             return
         if process.quota == 0 or process.retiring or (
-                len(self._processes) > self.admission.places < self._alive()):
+                len(self._processes) > self.run_queue.slots < self._alive()):
             self._dismiss(process)
         else:
             self._idle.append(process)

@@ -2,7 +2,7 @@
 
 ::
 
-    submit ──> admission queue ──> feed: frames and tickets into the pipe of a process   (any thread)
+    submit ──> run_queue queue ──> feed: frames and tickets into the pipe of a process   (any thread)
                      ^                                      │
                      └── recall: tickets taken back <───────┤
                                                             v
@@ -37,7 +37,7 @@ from ..._threads import start_thread
 from ...constants import TaskType
 from ...engine.blocking import Latch
 from ...engine.result import Failure
-from ...engine.run_queue import Admission
+from ...engine.run_queue import RunQueue
 from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
 from ...errors import PoolBrokenError, ProcessDiedError, SupervisorError, TaskPicklingError
 from ..base import Pool
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from ...engine.spec import TaskSpec
     from ...engine.timer import Timer
     from ...errors import TaskTimeoutError
-    from ..base import Chores, Watchers
+    from ..base import Chores, Waiters
     from .protocol import Result
     from .template import ForkTemplate
 
@@ -93,7 +93,7 @@ class ProcessPool(Upkeep):
                  reserve_high: int = 0, start_method: str | None = None,
                  initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
                  maxtasksperchild: int | None = None) -> None:
-        super().__init__(name, timer, wake_up, beside, Admission(pool_size, reserve_normal, reserve_high))
+        super().__init__(name, timer, wake_up, beside, RunQueue(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
         self.initializer = initializer
         self.initargs = initargs
@@ -139,11 +139,11 @@ class ProcessPool(Upkeep):
         task._kwargs = kwargs
         task._context = None
         task._status = QUEUED
-        task._watchers = None
+        task._waiters = None
         task._extra = None
         task._queued = perf_counter()
         # Each of these is one line, so that no interrupt comes between having the task run and returning.
-        if args or kwargs or spec.blob is None or not spec.plain:
+        if args or kwargs or spec.pickled_target is None or not spec.fast_submit:
             return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
         return task if self._accept(task) is None else task     # type: ignore[func-returns-value]
 
@@ -151,7 +151,7 @@ class ProcessPool(Upkeep):
         error = self._pack(task)
         if error is not None:
             self._refused(task, error)
-        elif task._spec.plain:
+        elif task._spec.fast_submit:
             self._accept(task)
         else:
             Pool.submit(self, task)
@@ -163,19 +163,19 @@ class ProcessPool(Upkeep):
             return
         try:
             chores = None
-            admission = self.admission
+            run_queue = self.run_queue
             while True:
                 with self.lock:
-                    if self.accepting and (admission.waiting < admission.most or self._has_room(task._spec)):
+                    if self.accepting and (run_queue.waiting < run_queue.fast_limit or self._has_room(task._spec)):
                         if task._extra is None:
                             registry = self.registry
-                            registry.last = task._seq = number = registry.last + 1
+                            registry.last = task._number = number = registry.last + 1
                             registry.live[number] = task
                         else:
                             self.registry.add(task)
                         chores = self._ready(task)
-                if self.gates.waiters:
-                    self.gates.wake()
+                if self.parking.waiters:
+                    self.parking.unpark_one()
                 if chores is not None or self._turned_away(task):
                     break
             if chores:
@@ -210,15 +210,15 @@ class ProcessPool(Upkeep):
         spec = task._spec
         what = "function"
         try:
-            if spec.blob is None:
+            if spec.pickled_target is None:
                 blob = child.pickle_target(spec.target)
                 error = self._not_importable(task, blob)
                 if error is not None:
                     return error
                 if child.is_stateless(spec.target):
-                    spec.blob = blob
+                    spec.pickled_target = blob
                 else:
-                    task._more().payload = blob     # it may be another one at the next call
+                    task._extra_fields().placement = blob     # it may be another one at the next call
             args, kwargs = task._args, task._kwargs
             if not args and not kwargs:
                 task._context = None        # it may have one, as those that run here do
@@ -253,22 +253,22 @@ class ProcessPool(Upkeep):
     def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be sent, and fail it: no other task is affected."""
         if self.busy_here():
-            task._more().task_id = new_id()
+            task._extra_fields().task_id = new_id()
             self.elsewhere(self._refused, task, error)
             return
-        held = task._hold()
+        held = task._references()
         while True:
             with self.lock:
                 if self.accepting:
                     self.registry.add(task)
-                    watchers = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
                     break
             if self.successor is not None:
                 self.successor.adopt(task)      # which may be able to take it
                 return
             self._wake_up()
         del held
-        self._announce(task, watchers)
+        self._announce(task, waiters)
 
     # -- dispatch: all with the lock held ------------------------------------------------------------
 
@@ -281,11 +281,11 @@ class ProcessPool(Upkeep):
         return [*chores, self._commit] if self._held else chores
 
     def _let_run(self, task: Task[Any]) -> Chores:
-        admission = self.admission
-        admission.push(task)
+        run_queue = self.run_queue
+        run_queue.push(task)
         if self._idle:
             self._feed_idle()
-            if not admission.waiting:
+            if not run_queue.waiting:
                 return _NOTHING
         priority = task._spec.priority
         if priority < self._worst:
@@ -296,11 +296,11 @@ class ProcessPool(Upkeep):
             self._unfed += 1
             if self._unfed >= self._feed_every:
                 self._unfed = 0
-                self._feed_every = max(FEED_EVERY, self._allowed(task._spec.cost))
+                self._feed_every = max(FEED_EVERY, self._allowed(task._spec.expected_runtime))
                 for process in self._processes:
                     if process.inflight:
                         self._feed(process)
-        if (len(self._processes) < admission._high or self._departing) and not self._starting:
+        if (len(self._processes) < run_queue._high or self._departing) and not self._starting:
             return self._grow()
         return _NOTHING
 
@@ -309,7 +309,7 @@ class ProcessPool(Upkeep):
             self._composer = get_ident()
         least = None
         for task in tasks:
-            self.admission.push(task)
+            self.run_queue.push(task)
             if least is None or task._spec.priority < least:
                 least = task._spec.priority
         if least is not None and least < self._worst:
@@ -381,11 +381,11 @@ class ProcessPool(Upkeep):
     def _take(self, results: list[Result], process: PoolProcess) -> None:
         """Enter results into their tasks, give the process more, and tell who waits."""
         late: list[tuple[Task[Any], int, Any]] = []
-        told: Watchers = []
+        told: Waiters = []
         held: list[Any] = []
         acquire = self.lock.acquire
         if not acquire(False):
-            self.gates.wait(acquire)
+            self.parking.wait(acquire)
         try:
             self._enter(process, results, late, told, held)
             # Only when it has just ended a task: each process runs one at least, or nothing would ever get done.
@@ -393,17 +393,17 @@ class ProcessPool(Upkeep):
                     and self._outworn(process):
                 self._retire(process)
             if process.inflight:
-                if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.cost):
+                if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.expected_runtime):
                     self._feed(process)
-                if self._idle and self.admission.waiting:
+                if self._idle and self.run_queue.waiting:
                     self._feed_idle()           # a lane has a place again
-            elif process.ready and self.admission.waiting:
+            elif process.ready and self.run_queue.waiting:
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere;
             # one that is dismissed may take its time to end.
-            chores = (self._grow() if self.admission.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
+            chores = (self._grow() if self.run_queue.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
                       or process.closed else [])
             if self._logs:
                 chores = chores + self._relay_chores()
@@ -411,18 +411,18 @@ class ProcessPool(Upkeep):
                 told += self._attend()
         finally:
             self.lock.release()
-            if self.gates.waiters:
-                self.gates.wake()
+            if self.parking.waiters:
+                self.parking.unpark_one()
         del held, results
-        for watcher in told:
-            watcher()
+        for waiter in told:
+            waiter()
         for chore in chores:
             chore()
         for task, kind, outcome in late:
             self._end_late(task, kind, outcome)
 
     def _enter(self, process: PoolProcess, results: list[Result], late: list[tuple[Task[Any], int, Any]],
-               told: Watchers, held: list[Any]) -> None:
+               told: Waiters, held: list[Any]) -> None:
         """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
         registry = self.registry
         inflight = process.inflight
@@ -438,19 +438,19 @@ class ProcessPool(Upkeep):
             spec = task._spec
             if spec is not timed:       # one measurement of a function is enough for each batch of results
                 timed = spec
-                spec.cost = seconds if spec.cost is None else spec.cost + (seconds - spec.cost) * _CHANGE
+                spec.expected_runtime = seconds if spec.expected_runtime is None else spec.expected_runtime + (seconds - spec.expected_runtime) * _CHANGE
             if task._context is not None:
-                held.append(task._hold())
+                held.append(task._references())
             if spec.lane is not None:
                 left = process.lanes[spec.lane] - 1
                 if left:
                     process.lanes[spec.lane] = left
                 else:
                     self._leave_lane(process, spec.lane, 1)
-            if task._extra is None and kind != ERROR and spec.brief:
+            if task._extra is None and kind != ERROR and spec.fast_finish:
                 # _conclude(), written out for the task that needs nothing else
                 if following is not None and (following._extra is not None or following._status != QUEUED
-                                              or not following._spec.brief
+                                              or not following._spec.fast_finish
                                               or now - following._queued > self.late_after):
                     self._begin(following, now)
                     task._advance(COMPLETED, now, outcome)
@@ -462,8 +462,8 @@ class ProcessPool(Upkeep):
                 history.append((task._queued, task._started, now))
                 if recorder is not None:
                     recorder.on_finished(task)
-                if task._watchers is not None:
-                    told += task._watchers
+                if task._waiters is not None:
+                    told += task._waiters
             else:
                 late.append((task, kind, outcome))
                 if following is not None:
@@ -473,7 +473,7 @@ class ProcessPool(Upkeep):
             if following is None:
                 self._becomes_idle(process)
             elif process.retiring:
-                self.admission.push_back(self._recall(process))
+                self.run_queue.requeue(self._recall(process))
 
     def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
         """What a process says beside results."""
@@ -524,21 +524,21 @@ class ProcessPool(Upkeep):
                 self._tell(end)         # behind the call that tells of its start
 
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
-        held = task._hold()
-        watchers = None
+        held = task._references()
+        waiters = None
         chores: Chores = []
         with self.lock:
             if pause is not None and self._may_retry(task):
                 outcome.seen = True
                 chores = self._retry(task, pause, outcome.error)
             else:
-                watchers = self._conclude(task, COMPLETED, perf_counter(), outcome)
-                if watchers is None and type(outcome) is Failure and task._outcome is not outcome:
+                waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                if waiters is None and type(outcome) is Failure and task._outcome is not outcome:
                     outcome.seen = True         # declared completed or cancelled before it failed
         del held
         for chore in chores:
             chore()
-        self._announce(task, watchers, inline=False)
+        self._announce(task, waiters, inline=False)
 
     # -- the end of a process ------------------------------------------------------------------------
 
@@ -614,12 +614,12 @@ class ProcessPool(Upkeep):
             else:
                 # Its tickets cannot be read: only what was never sent is known not to have begun.
                 back = self._take_last(process, process.unsent)
-            self.admission.push_back(back)
+            self.run_queue.requeue(back)
             # One at most, by the protocol of the tickets, if they could be read.
             victims = list(process.inflight)
             undone: list[Task[Any]] = []
             if victims:
-                self.admission.active -= 1
+                self.run_queue.active -= 1
                 process.inflight.clear()
                 for lane in list(process.lanes):
                     self._leave_lane(process, lane, process.lanes[lane])
@@ -664,7 +664,7 @@ class ProcessPool(Upkeep):
                                          f"the last one said: {text_of(last)}")
         with self.lock:
             chores: Chores = []
-            if self.accepting or self.admission.waiting:
+            if self.accepting or self.run_queue.waiting:
                 self._feed_idle()
                 chores = self._grow()
             self._let_in()
@@ -681,7 +681,7 @@ class ProcessPool(Upkeep):
             known = self.start_method in self._unguarded
             if not known:
                 self._unguarded.append(self.start_method)
-            waits = self.admission.waiting > 0
+            waits = self.run_queue.waiting > 0
         if not waits and not known:         # no task will tell of it
             log.error("%s cannot start processes: %s", self.name, error)
         self._fail_waiting(None, str(error))
@@ -694,15 +694,15 @@ class ProcessPool(Upkeep):
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.admission.push_back([task for task in tasks if task._status == QUEUED and task not in undone])
+        self.run_queue.requeue([task for task in tasks if task._status == QUEUED and task not in undone])
         return undone
 
     def _cancelled(self, task: Task[Any]) -> None:
-        held = task._hold()
+        held = task._references()
         with self.lock:
-            watchers = self._conclude(task, CANCELED, perf_counter())
+            waiters = self._conclude(task, CANCELED, perf_counter())
         del held
-        self._announce(task, watchers, inline=False)
+        self._announce(task, waiters, inline=False)
 
     def _served(self) -> bool:
         """Return True if a process takes tasks, now or when it has ended one. (lock held)"""
@@ -718,15 +718,15 @@ class ProcessPool(Upkeep):
         with self.lock:
             self._failures = 0
             self._unfit = True
-            for task in self.admission.take_all():
+            for task in self.run_queue.take_all():
                 error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
                                         f"({task.short_id}): {why}")
                 error.__cause__ = cause
-                held = task._hold()
+                held = task._references()
                 ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
                                                          self._failure(task, error))))
-        for task, held, watchers in ended:
-            self._announce(task, watchers, inline=False)
+        for task, held, waiters in ended:
+            self._announce(task, waiters, inline=False)
 
     def _end_process(self, process: PoolProcess) -> Chores:
         """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
@@ -758,7 +758,7 @@ class ProcessPool(Upkeep):
         process = self._holder(task)
         if process is None:
             return True
-        self.admission.push_back(self._recall(process))
+        self.run_queue.requeue(self._recall(process))
         if task not in process.inflight:
             return True
         self._begin(task, perf_counter())   # the child has just taken its ticket
@@ -770,7 +770,7 @@ class ProcessPool(Upkeep):
             return False
         if process.touched:
             self._let_go(process)
-        self.admission.push_back(self._recall(process))
+        self.run_queue.requeue(self._recall(process))
         return task in process.inflight
 
     def _repair(self, tasks: set[Task[Any]]) -> Chores:
@@ -782,20 +782,20 @@ class ProcessPool(Upkeep):
             moving += process.moving
             process.moving.clear()
             flying.update(process.inflight)
-        standing = self.admission.standing()
+        standing = self.run_queue.waiting_tasks()
         now = perf_counter()
         for task in moving:
             if task._status == STARTED and task not in flying:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.admission.push_back([task for task in self.registry.live.values()
+        self.run_queue.requeue([task for task in self.registry.live.values()
                                   if task._status == QUEUED and task not in standing and task not in flying])
         for process in self._processes:
             process.lanes = {}
             for task in process.inflight:
                 if task._spec.lane is not None:
                     process.lanes[task._spec.lane] = process.lanes.get(task._spec.lane, 0) + 1
-        self.admission.recount(sum(1 for process in self._processes if process.inflight),
+        self.run_queue.resync(sum(1 for process in self._processes if process.inflight),
                                [lane for process in self._processes for lane in process.lanes])
         self._idle = [process for process in self._processes
                       if process.ready and not process.inflight and not process.closed and process.ending is None
@@ -811,8 +811,8 @@ class ProcessPool(Upkeep):
         return chores + self._grow()
 
     def _risen(self) -> Chores:
-        if self.admission.peek() is not None:
-            urgency = self.admission.urgency()
+        if self.run_queue.peek() is not None:
+            urgency = self.run_queue.head_priority()
             if urgency < self._worst:
                 self._recall_less_urgent(urgency)
             self._feed_idle()
@@ -834,12 +834,12 @@ class ProcessPool(Upkeep):
         process = self._holder(task)
         if process is None or process.ending is not None:
             return []                       # its result has arrived, or its process is being ended
-        self.admission.push_back(self._recall(process))
+        self.run_queue.requeue(self._recall(process))
         if task not in process.inflight:
             if error is None:               # it had not begun after all: no process has to end for it
-                watchers = self._conclude(task, CANCELED, perf_counter())
+                waiters = self._conclude(task, CANCELED, perf_counter())
                 self._withdrawn([task])
-                return [lambda: self._announce(task, watchers)]
+                return [lambda: self._announce(task, waiters)]
             # It has not even begun in all that time: the process is stuck, and the task goes to another one.
             task = None     # type: ignore[assignment]
         elif process.inflight[-1] is not task:
@@ -904,7 +904,7 @@ class ProcessPool(Upkeep):
     def _lacking(self) -> bool:
         """Whether another process should be there."""
         alive = self._alive()
-        if alive >= self.admission.places:
+        if alive >= self.run_queue.slots:
             return False
         if self._probing and alive:
             return False
@@ -913,16 +913,16 @@ class ProcessPool(Upkeep):
             return not is_being_imported()
         if self._idle:
             return False
-        task = self.admission.peek()
+        task = self.run_queue.peek()
         if task is None:
             # What was sent ahead of a place may stand behind a task that takes long, or that waits for it: another
             # process will take it back to run it, and there is room for one.
-            return (self.admission.active < self.admission._high
+            return (self.run_queue.active < self.run_queue._high
                     and any(len(process.inflight) > 1 for process in self._processes)
                     and all(process.ready or process.ending is not None for process in self._processes))
         coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
-        return coming < self.admission.waiting and self.admission.active + coming < self.admission.limit(
-            self.admission.urgency())
+        return coming < self.run_queue.waiting and self.run_queue.active + coming < self.run_queue.slot_limit(
+            self.run_queue.head_priority())
 
     def _start_processes(self) -> None:
         """A thread's body: start processes, one after the other, as long as some are lacking."""
@@ -1101,11 +1101,11 @@ class ProcessPool(Upkeep):
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
         """Change the number of processes; may be called while tasks run. Running ones are not touched."""
         with self.lock:
-            self.admission.resize(pool_size, reserve_normal, reserve_high)
+            self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
-            while self._idle and self._alive() > self.admission.places:
+            while self._idle and self._alive() > self.run_queue.slots:
                 self._dismiss(self._idle[0])
-            more = self.admission.waiting > 0 or (self.accepting and self._lacking())
+            more = self.run_queue.waiting > 0 or (self.accepting and self._lacking())
         if more:
             self._uninterrupted(self._start_more)
 

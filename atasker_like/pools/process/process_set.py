@@ -91,7 +91,7 @@ class Upkeep(Dispatcher):
         """Give a process no more tasks, and end it when it has none; the lock is held."""
         if not process.retiring:
             process.retiring = True
-            self.admission.push_back(self._recall(process))
+            self.run_queue.requeue(self._recall(process))
             if process in self._idle:
                 self._dismiss(process)
 

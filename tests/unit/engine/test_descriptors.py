@@ -159,7 +159,7 @@ def test_what_was_sent_ahead_runs_elsewhere_if_the_low_numbers_are_closed(pool):
     tasks = [pool.put(f.give, number) for number in range(5)]
     process = pool.pool._processes[0]
     with pool.pool.lock:                        # as if they were known to be short
-        pool.waiting._spec.cost = tasks[0]._spec.cost = 1e-6
+        pool.waiting._spec.expected_runtime = tasks[0]._spec.expected_runtime = 1e-6
         pool.pool._feed(process)
         assert len(process.inflight) > 1
     close_like_a_daemon(pool.pool, below=descriptors.HIGH)

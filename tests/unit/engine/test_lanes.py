@@ -1,4 +1,4 @@
-"""Lanes: turns in line, parked and taken; against a model, and what a lane says of itself."""
+"""Lanes: entries in line, parked and taken; against a model, and what a lane says of itself."""
 import gc
 import random
 import weakref
@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from atasker_like import InvalidArgumentError, InvalidTypeError, Lane, TaskOptions
-from atasker_like.engine.run_queue import Admission
+from atasker_like.engine.run_queue import RunQueue
 from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import CANCELED, Task
 
@@ -29,7 +29,7 @@ class Timer:
         self.calls.remove(entry)
 
 
-class Place:
+class LanePool:
     """A pool, as far as a lane must know it."""
 
     successor = None
@@ -41,10 +41,10 @@ class Place:
 
         self.lock = threading.RLock()
         self.timer = Timer()
-        self.admission = Admission(*sizes)
+        self.run_queue = RunQueue(*sizes)
 
     def lane_changed(self, lane):
-        self.admission.reopen(lane)
+        self.run_queue.unpark_lane(lane)
 
     lane_opens = lane_changed
 
@@ -55,7 +55,7 @@ class Place:
         while timer.calls and min(timer.calls, key=lambda entry: entry[0])[0] <= timer.now:
             entry = min(timer.calls, key=lambda entry: entry[0])
             timer.calls.remove(entry)
-            entry[2][0].opened()
+            entry[2][0].rate_timer_fired()
             entry[1](*entry[2])
 
 
@@ -72,13 +72,13 @@ class Maker:
             self.specs[key] = TaskSpec(None, print, TaskOptions(priority=priority), lane=lane, rank=rank)
         self.number += 1
         task = Task(self.specs[key], (), None, None)
-        task._seq = self.number
+        task._number = self.number
         return task
 
 
 @pytest.fixture
 def place():
-    return Place(100)
+    return LanePool(100)
 
 
 @pytest.fixture
@@ -92,52 +92,52 @@ def lane_of(place, **settings):
     return lane
 
 
-def pop_all(admission):
+def pop_all(run_queue):
     taken = []
     while True:
-        task = admission.pop()
+        task = run_queue.pop()
         if task is None:
             return taken
         taken.append(task)
 
 
-def check(admission, plain):
+def check(run_queue, plain):
     """The accounts agree."""
-    for lane in admission.lanes:
-        assert lane.turns + lane.parked == len(lane.tasks())
-        assert lane._dead == sum(map(len, lane._levels.values())) - len(lane.tasks())
-        assert lane.turns >= 0 and lane.parked >= 0
-    assert admission.waiting == plain + sum(lane.turns for lane in admission.lanes)
+    for lane in run_queue.lanes:
+        assert lane.entries + lane.parked == len(lane.tasks())
+        assert lane._stale == sum(map(len, lane._levels.values())) - len(lane.tasks())
+        assert lane.entries >= 0 and lane.parked >= 0
+    assert run_queue.waiting == plain + sum(lane.entries for lane in run_queue.lanes)
 
 
 def test_the_most_urgent_of_a_lane_takes_its_first_turn(place, make):
     lane = lane_of(place)
     first, between, urgent = make(lane, rank=5), make(), make(lane, rank=-1)
     for task in (first, between, urgent):
-        place.admission.push(task)
-    assert pop_all(place.admission) == [urgent, between, first]
+        place.run_queue.push(task)
+    assert pop_all(place.run_queue) == [urgent, between, first]
 
 
 def test_the_place_of_a_lane_passes_to_who_is_more_urgent(make):
-    place = Place(1)
+    place = LanePool(1)
     lane = lane_of(place)
     mine, urgent = [make(lane) for _ in range(6)], make(priority=50)
-    place.admission.push_run(100, mine)
-    assert [place.admission.pop(), *[place.admission.exchange_in(lane) for _ in range(2)]] == mine[:3]
-    place.admission.push(urgent)
-    assert place.admission.exchange_in(lane) is urgent
-    assert [place.admission.exchange() for _ in range(3)] == mine[3:]
+    place.run_queue.push_batch(100, mine)
+    assert [place.run_queue.pop(), *[place.run_queue.release_and_pop_lane(lane) for _ in range(2)]] == mine[:3]
+    place.run_queue.push(urgent)
+    assert place.run_queue.release_and_pop_lane(lane) is urgent
+    assert [place.run_queue.release_and_pop() for _ in range(3)] == mine[3:]
 
 
 def test_a_lane_whose_tasks_have_started_is_in_no_cycle(make):
-    place = Place(1)
+    place = LanePool(1)
     lane = lane_of(place)
     seen = weakref.ref(lane)
     gc.disable()
     try:
-        place.admission.push_run(100, [make(lane) for _ in range(5)])
-        place.admission.pop()
-        while place.admission.exchange_in(lane) is not None:
+        place.run_queue.push_batch(100, [make(lane) for _ in range(5)])
+        place.run_queue.pop()
+        while place.run_queue.release_and_pop_lane(lane) is not None:
             pass
         make.specs.clear()
         lane = None
@@ -150,108 +150,108 @@ def test_a_closed_lane_holds_up_nobody_else(place, make):
     lane = lane_of(place, limit=1)
     mine, others = [make(lane) for _ in range(3)], [make() for _ in range(3)]
     for task in (*mine, *others):
-        place.admission.push(task)
-    assert pop_all(place.admission) == [mine[0], *others]
-    check(place.admission, 0)
-    assert (place.admission.waiting, place.admission.in_all(), lane.parked) == (0, 2, 2)
-    place.admission.leave(mine[0])
+        place.run_queue.push(task)
+    assert pop_all(place.run_queue) == [mine[0], *others]
+    check(place.run_queue, 0)
+    assert (place.run_queue.waiting, place.run_queue.total_waiting(), lane.parked) == (0, 2, 2)
+    place.run_queue.release(mine[0])
     late = make()
-    place.admission.push(late)
-    assert pop_all(place.admission) == [mine[1], late], "what came to its turn before stands in front"
+    place.run_queue.push(late)
+    assert pop_all(place.run_queue) == [mine[1], late], "what came to its turn before stands in front"
 
 
 def test_a_lane_may_be_in_front_of_another_priority(place, make):
     lane = lane_of(place, limit=1)
     low, high = make(lane, 200), make(lane, 50)
-    place.admission.push(low)
+    place.run_queue.push(low)
     normal = make()
-    place.admission.push(normal)
-    place.admission.push(high)
-    assert pop_all(place.admission) == [high, normal]
-    place.admission.leave(high)
-    assert pop_all(place.admission) == [low]
+    place.run_queue.push(normal)
+    place.run_queue.push(high)
+    assert pop_all(place.run_queue) == [high, normal]
+    place.run_queue.release(high)
+    assert pop_all(place.run_queue) == [low]
 
 
 def test_a_withdrawn_task_leaves_no_turn(place, make):
     lane = lane_of(place)
     tasks = [make(lane) for _ in range(3)]
     for task in tasks:
-        place.admission.push(task)
+        place.run_queue.push(task)
     tasks[0]._advance(CANCELED, 0.0)
-    place.admission.withdrawn(tasks[0])
-    check(place.admission, 0)
-    assert pop_all(place.admission) == tasks[1:]
-    place.admission.push(make(lane))
-    check(place.admission, 0)
+    place.run_queue.discard(tasks[0])
+    check(place.run_queue, 0)
+    assert pop_all(place.run_queue) == tasks[1:]
+    place.run_queue.push(make(lane))
+    check(place.run_queue, 0)
 
 
 def test_withdrawn_tasks_do_not_fill_the_memory(place, make):
     lane = lane_of(place, limit=1)
     plain = make()
-    place.admission.push(plain)
+    place.run_queue.push(plain)
     kept = make(lane, rank=9)
-    place.admission.push(kept)
+    place.run_queue.push(kept)
     for number in range(2000):
         some = make(lane), make()
         for task in some:
-            place.admission.push(task)
+            place.run_queue.push(task)
         for task in some:
             task._advance(CANCELED, 0.0)
-            place.admission.withdrawn(task)
-    assert sum(map(len, place.admission._levels.values())) < 300
+            place.run_queue.discard(task)
+    assert sum(map(len, place.run_queue._levels.values())) < 300
     assert sum(map(len, lane._levels.values())) < 150
-    assert pop_all(place.admission) == [plain, kept]
+    assert pop_all(place.run_queue) == [plain, kept]
 
 
 def test_turns_of_a_lane_that_was_dropped_do_no_harm(place, make):
     lane = lane_of(place)
-    place.admission.push(make())
+    place.run_queue.push(make())
     task = make(lane)
-    place.admission.push(task)
+    place.run_queue.push(task)
     task._advance(CANCELED, 0.0)
-    place.admission.withdrawn(task)
-    place.admission.lanes.discard(lane)
+    place.run_queue.discard(task)
+    place.run_queue.lanes.discard(lane)
     for _ in range(100):
         task = make()
-        place.admission.push(task)
+        place.run_queue.push(task)
         task._advance(CANCELED, 0.0)
-        place.admission.withdrawn(task)
-    assert len(pop_all(place.admission)) == 1
+        place.run_queue.discard(task)
+    assert len(pop_all(place.run_queue)) == 1
 
 
 def test_a_rate(place, make):
     lane = lane_of(place, rate=10, burst=3)
-    place.admission.push_run(100, [make(lane) for _ in range(100)])
-    assert len(pop_all(place.admission)) == 3
+    place.run_queue.push_batch(100, [make(lane) for _ in range(100)])
+    assert len(pop_all(place.run_queue)) == 3
     started = 3
     for _ in range(50):
         place.go_on(0.05)
-        started += len(pop_all(place.admission))
+        started += len(pop_all(place.run_queue))
     assert started in (3 + 24, 3 + 25), "the last one is due at the very end"
     place.timer.now += 60.0     # nobody was there to start any: no more than a burst is made up for
     place.go_on(0)
-    assert len(pop_all(place.admission)) == 3
-    check(place.admission, 0)
+    assert len(pop_all(place.run_queue)) == 3
+    check(place.run_queue, 0)
 
 
 def test_a_rate_loses_nothing_by_rounding(place, make):
     lane = lane_of(place, rate=3)
-    place.admission.push_run(100, [make(lane) for _ in range(1001)])
-    started = len(pop_all(place.admission))
+    place.run_queue.push_batch(100, [make(lane) for _ in range(1001)])
+    started = len(pop_all(place.run_queue))
     for _ in range(1000):
         place.go_on(min(entry[0] for entry in place.timer.calls) - place.timer.now)
-        taken = pop_all(place.admission)
+        taken = pop_all(place.run_queue)
         assert len(taken) == 1
-        place.admission.leave(taken[0])
+        place.run_queue.release(taken[0])
         started += 1
-    assert (started, place.admission.waiting, place.timer.calls) == (1001, 0, [])
+    assert (started, place.run_queue.waiting, place.timer.calls) == (1001, 0, [])
     assert place.timer.now == pytest.approx(1000 + 1000 / 3, abs=1e-3)
 
 
 def test_an_idle_lane_asks_for_no_call(place, make):
     lane = lane_of(place, rate=1)
-    place.admission.push(make(lane))
-    assert len(pop_all(place.admission)) == 1
+    place.run_queue.push(make(lane))
+    assert len(pop_all(place.run_queue)) == 1
     assert place.timer.calls == []
 
 
@@ -259,71 +259,71 @@ def test_pause_and_resume(place, make):
     lane = lane_of(place)
     lane.pause()
     task = make(lane)
-    place.admission.push(task)
-    assert pop_all(place.admission) == []
+    place.run_queue.push(task)
+    assert pop_all(place.run_queue) == []
     lane.resume()
-    assert pop_all(place.admission) == [task]
+    assert pop_all(place.run_queue) == [task]
 
 
 def test_a_larger_limit_opens_the_lane(place, make):
     lane = lane_of(place, limit=1)
-    place.admission.push_run(100, [make(lane) for _ in range(5)])
-    assert len(pop_all(place.admission)) == 1
+    place.run_queue.push_batch(100, [make(lane) for _ in range(5)])
+    assert len(pop_all(place.run_queue)) == 1
     lane.configure(limit=3)
-    assert len(pop_all(place.admission)) == 2
+    assert len(pop_all(place.run_queue)) == 2
     lane.configure(limit=None)
-    assert len(pop_all(place.admission)) == 2
+    assert len(pop_all(place.run_queue)) == 2
 
 
 def test_who_walks_in_comes_behind_those_that_are_parked(make):
     """Between a lane's new setting and its reopening there is a moment when it has room, and others wait for that."""
-    place = Place(0)
+    place = LanePool(0)
     lane = lane_of(place, limit=1)
     first, second = make(lane), make(lane)
-    assert place.admission.walk_in(make(lane))
-    place.admission.push_run(100, [first, second])
-    assert pop_all(place.admission) == []       # has parked their turns
+    assert place.run_queue.try_acquire(make(lane))
+    place.run_queue.push_batch(100, [first, second])
+    assert pop_all(place.run_queue) == []       # has parked their entries
     place.lane_changed = lambda lane: None      # comes later
     lane.configure(limit=None)
     late = make(lane)
-    assert not place.admission.walk_in(late)
-    place.admission.push(late)
-    place.admission.reopen(lane)
-    assert pop_all(place.admission) == [first, second, late]
+    assert not place.run_queue.try_acquire(late)
+    place.run_queue.push(late)
+    place.run_queue.unpark_lane(lane)
+    assert pop_all(place.run_queue) == [first, second, late]
 
 
 def test_a_process_takes_one_place_of_a_lane(place, make):
     lane = lane_of(place, limit=1)
     tasks = [make(lane) for _ in range(5)]
     for task in tasks:
-        place.admission.push(task)
-    admission = place.admission
+        place.run_queue.push(task)
+    run_queue = place.run_queue
     mine, others = {}, {}
-    assert admission.peek(mine) is tasks[0]
-    assert admission.take_run(tasks[0]._spec, 3, mine) == tasks[:3]
+    assert run_queue.peek(mine) is tasks[0]
+    assert run_queue.pop_batch(tasks[0]._spec, 3, mine) == tasks[:3]
     assert (mine, lane.running) == ({lane: 3}, 1)
-    assert admission.peek(others) is None, "the place is the other process's"
-    check(admission, 0)
-    admission.push_back(tasks[1:3])
-    check(admission, 0)
-    assert admission.peek(mine) is tasks[1]
-    assert admission.peek(others) is None
-    admission.free(lane)
-    assert admission.take_run(admission.peek(others)._spec, 9, others) == tasks[1:]
-    assert admission.waiting == 0
+    assert run_queue.peek(others) is None, "the place is the other process's"
+    check(run_queue, 0)
+    run_queue.requeue(tasks[1:3])
+    check(run_queue, 0)
+    assert run_queue.peek(mine) is tasks[1]
+    assert run_queue.peek(others) is None
+    run_queue.release_lane(lane)
+    assert run_queue.pop_batch(run_queue.peek(others)._spec, 9, others) == tasks[1:]
+    assert run_queue.waiting == 0
 
 
 def test_aging_moves_turns(place, make):
     lane = lane_of(place)
     task = make(lane, 200)
     task._queued = 50.0
-    place.admission.push(task)
-    assert place.admission.age(55.0, 10.0) == 5.0
-    assert place.admission.age(60.0, 10.0) == 0.0, "it may have waited for two intervals"
-    assert place.admission.age(60.0, 10.0) == 10.0
-    assert list(place.admission._levels[100])[0].lane is lane
-    assert place.admission.age(70.0, 10.0) is None
-    assert pop_all(place.admission) == [task]
+    place.run_queue.push(task)
+    assert place.run_queue.promote_aged(55.0, 10.0) == 5.0
+    assert place.run_queue.promote_aged(60.0, 10.0) == 0.0, "it may have waited for two intervals"
+    assert place.run_queue.promote_aged(60.0, 10.0) == 10.0
+    assert list(place.run_queue._levels[100])[0].lane is lane
+    assert place.run_queue.promote_aged(70.0, 10.0) is None
+    assert pop_all(place.run_queue) == [task]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -333,8 +333,8 @@ def test_against_a_model(seed, sizes, make):
     without a lane come in their order, and nothing that may start is left standing. Where there are places without end,
     who comes may walk in, past nobody of its lane."""
     chance = random.Random(seed)
-    place = Place(*sizes)
-    admission = place.admission
+    place = LanePool(*sizes)
+    run_queue = place.run_queue
     lanes = [lane_of(place, limit=limit) for limit in (1, 3, None)]
     waiting, running = set(), set()
 
@@ -349,57 +349,57 @@ def test_against_a_model(seed, sizes, make):
             priority = chance.choice((0, 50, 100, 200)) if lane is None else (0, 100, 200)[lanes.index(lane)]
             task = make(lane, priority, chance.randrange(3))
             if chance.random() < 0.2:
-                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.rank) for _ in range(3)]
-                admission.push_run(task._spec.priority, run)
+                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.lane_order) for _ in range(3)]
+                run_queue.push_batch(task._spec.priority, run)
                 waiting.update(run)
-            elif sizes == (0,) and chance.random() < 0.5 and admission.walk_in(task):
+            elif sizes == (0,) and chance.random() < 0.5 and run_queue.try_acquire(task):
                 assert lane is None or not lane.paused and not [one for one in waiting if one._spec.lane is lane]
                 running.add(task)
             else:
-                admission.push(task)
+                run_queue.push(task)
                 waiting.add(task)
         elif action < 0.53 and waiting:
-            task = chance.choice(sorted(waiting, key=lambda task: task._seq))
+            task = chance.choice(sorted(waiting, key=lambda task: task._number))
             task._advance(CANCELED, 0.0)
-            admission.withdrawn(task)
+            run_queue.discard(task)
             waiting.discard(task)
         elif action < 0.65 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            task = chance.choice(sorted(running, key=lambda task: task._number))
             running.discard(task)
             lane = task._spec.lane
-            following = admission.exchange() if lane is None else admission.exchange_in(lane)
+            following = run_queue.release_and_pop() if lane is None else run_queue.release_and_pop_lane(lane)
             if following is not None:
                 assert not [one for one in waiting if one._spec.lane is None
                             and one._spec.priority < following._spec.priority]
                 lane = following._spec.lane
                 if lane is not None:
                     assert not [one for one in waiting if one._spec.lane is lane
-                                and one._spec.rank < following._spec.rank]
+                                and one._spec.lane_order < following._spec.lane_order]
                 waiting.discard(following)
                 running.add(following)
         elif action < 0.75 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            task = chance.choice(sorted(running, key=lambda task: task._number))
             running.discard(task)
-            admission.leave(task)
+            run_queue.release(task)
         elif action < 0.8 and running:
-            task = chance.choice(sorted(running, key=lambda task: task._seq))
+            task = chance.choice(sorted(running, key=lambda task: task._number))
             running.discard(task)
-            admission.leave(task)
-            admission.push_back((task,))
+            run_queue.release(task)
+            run_queue.requeue((task,))
             waiting.add(task)
         elif action < 0.82:
             chance.choice(lanes).pause()
         elif action < 0.86:
             chance.choice(lanes).resume()
         elif action < 0.87:
-            admission.recount(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
+            run_queue.resync(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
         else:
-            task = admission.pop()
+            task = run_queue.pop()
             if task is None:
-                free = [one for one in waiting if admission.active < admission.limit(one._spec.priority)
-                        and (one._spec.lane is None or not one._spec.lane.closed())]
+                free = [one for one in waiting if run_queue.active < run_queue.slot_limit(one._spec.priority)
+                        and (one._spec.lane is None or not one._spec.lane.is_blocked())]
                 assert not free or min(one._spec.priority for one in waiting if one._spec.lane is None
-                                       or not one._spec.lane.closed()) not in {one._spec.priority for one in free}
+                                       or not one._spec.lane.is_blocked()) not in {one._spec.priority for one in free}
             else:
                 waiting.discard(task)
                 running.add(task)
@@ -408,17 +408,17 @@ def test_against_a_model(seed, sizes, make):
                     assert not [one for one in waiting if one._spec.lane is None
                                 and one._spec.priority < task._spec.priority]
                 else:
-                    assert not [one for one in waiting if one._spec.lane is lane and one._spec.rank < task._spec.rank]
-        check(admission, plain())
+                    assert not [one for one in waiting if one._spec.lane is lane and one._spec.lane_order < task._spec.lane_order]
+        check(run_queue, plain())
         for lane in lanes:
             count = sum(1 for task in running if task._spec.lane is lane)
             assert lane.running == count and (lane.limit is None or count <= lane.limit)
-        assert admission.active == len(running)
-    admission.resize(10000, 0, 0)
+        assert run_queue.active == len(running)
+    run_queue.resize(10000, 0, 0)
     for lane in lanes:
         lane.configure(limit=None)
         lane.resume()
-    assert set(pop_all(admission)) == waiting
+    assert set(pop_all(run_queue)) == waiting
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -458,10 +458,10 @@ def test_a_name_is_a_string():
 
 def test_a_lane_stands_in_front_of_one_pool(place):
     lane = lane_of(place)
-    other = Place(1)
+    other = LanePool(1)
     other.name = "other"
     with pytest.raises(InvalidArgumentError, match="lane 'tested' stands in front of place and cannot have tasks of other"):
         lane.bind(other)
-    third = Place(1)
+    third = LanePool(1)
     other.successor, place.successor = third, other
     lane.bind(third)        # has taken the place of who has taken its place

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from atasker_like import QueueFullError
-from atasker_like.engine.blocking import at_once, block
+from atasker_like.engine.blocking import block, without_blocking
 from atasker_like.engine.loop_mailbox import mailbox_of
 
 
@@ -49,6 +49,6 @@ def test_a_call_made_at_once_raises_where_it_would_wait():
     gate = threading.Lock()
     gate.acquire()
     with pytest.raises(QueueFullError):
-        at_once(block, gate.acquire, None)
+        without_blocking(block, gate.acquire, None)
     gate.release()
     assert block(gate.acquire, None)

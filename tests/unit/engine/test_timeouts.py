@@ -25,7 +25,7 @@ class Clock:
             call(*arguments)
 
 
-class Owner:
+class TaskOwner:
     """A pool that notes which attempts have expired, if they have."""
 
     def __init__(self):
@@ -57,7 +57,7 @@ def armed(owner, *attempts):
 
 
 def test_attempts_expire_in_the_order_in_which_they_start():
-    owner = Owner()
+    owner = TaskOwner()
     armed(owner, Attempt("a", 5))
     owner.timer.forward(1)
     armed(owner, Attempt("b", 5), Attempt("short", 2))
@@ -70,13 +70,13 @@ def test_attempts_expire_in_the_order_in_which_they_start():
 
 
 def test_attempts_with_one_timeout_share_a_timer_entry():
-    owner = Owner()
+    owner = TaskOwner()
     armed(owner, *[Attempt(str(number), 5) for number in range(100)])
     assert len(owner.timer.calls) == 1
 
 
 def test_attempt_that_is_cleared_does_not_expire_and_is_not_kept():
-    owner = Owner()
+    owner = TaskOwner()
     first, second = armed(owner, Attempt("a", 5), Attempt("b", 5))
     owner.timeouts.clear(first, 5)
     assert owner.timeouts.deadline_of(first) is None and owner.timeouts.deadline_of(second) == 105.0
@@ -85,7 +85,7 @@ def test_attempt_that_is_cleared_does_not_expire_and_is_not_kept():
 
 
 def test_timer_entry_is_made_again_after_all_attempts_have_ended():
-    owner = Owner()
+    owner = TaskOwner()
     first, = armed(owner, Attempt("a", 5))
     owner.timeouts.clear(first, 5)
     owner.timer.forward(10)
@@ -96,7 +96,7 @@ def test_timer_entry_is_made_again_after_all_attempts_have_ended():
 
 
 def test_timer_entry_is_made_again_after_the_last_attempt_has_expired():
-    owner = Owner()
+    owner = TaskOwner()
     armed(owner, Attempt("a", 5))
     owner.timer.forward(5)
     armed(owner, Attempt("b", 5))
@@ -105,7 +105,7 @@ def test_timer_entry_is_made_again_after_the_last_attempt_has_expired():
 
 
 def test_timeout_of_an_attempt_does_not_end_the_next_attempt_of_the_task():
-    owner = Owner()
+    owner = TaskOwner()
     task, = armed(owner, Attempt("a", 5))
     deadline = owner.timeouts.deadline_of(task)
     owner.timeouts.clear(task, 5)
@@ -119,7 +119,7 @@ def test_timeout_of_an_attempt_does_not_end_the_next_attempt_of_the_task():
 
 
 def test_attempts_that_start_while_others_expire_are_not_forgotten():
-    owner = Owner()
+    owner = TaskOwner()
     take = owner._expired
 
     def expired(task, deadline):
@@ -135,7 +135,7 @@ def test_attempts_that_start_while_others_expire_are_not_forgotten():
 
 
 def test_reset_forgets_all_attempts():
-    owner = Owner()
+    owner = TaskOwner()
     task, = armed(owner, Attempt("a", 5))
     owner.timeouts.reset()
     assert owner.timeouts.deadline_of(task) is None

@@ -7,7 +7,7 @@ import pytest
 from atasker_like import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP, TT_THREAD,
                           InvalidArgumentError, InvalidTypeError, QueueFullError,
                           SupervisorStoppedError, TaskTimeoutError, background_task)
-from atasker_like.engine.run_queue import Admission
+from atasker_like.engine.run_queue import RunQueue
 from atasker_like.engine.spec import TaskSpec
 from atasker_like.engine.task import Task
 from atasker_like.options import TaskOptions
@@ -106,7 +106,7 @@ def test_block(make_supervisor):
     first = call(0)
     submitters = [aside(lambda number=number: call(number)) for number in range(1, 6)]
     pool = supervisor.pool_for(TT_THREAD)
-    wait_for(lambda: len(pool._outside) == 5)
+    wait_for(lambda: len(pool._blocked_submitters) == 5)
     assert supervisor.stats().thread.waiting == 1
     blocker.go()
     first.value(PATIENCE)
@@ -114,7 +114,7 @@ def test_block(make_supervisor):
         thread.join(PATIENCE)
         told[0].value(PATIENCE)
     assert sorted(ran) == [0, 1, 2, 3, 4, 5]
-    assert not pool._outside and not pool._attentive
+    assert not pool._blocked_submitters and not pool._attentive
 
 
 def test_a_task_that_fills_its_own_pools_queue_is_not_stuck(make_supervisor):
@@ -144,7 +144,7 @@ def test_who_waits_outside_is_told_of_the_stop(make_supervisor):
     call = background_task(len, supervisor=supervisor)
     inside = call("abc")
     thread, told = aside(lambda: call("abcd"))
-    wait_for(lambda: supervisor.pool_for(TT_THREAD)._outside)
+    wait_for(lambda: supervisor.pool_for(TT_THREAD)._blocked_submitters)
     stop, _ = aside(supervisor.stop)
     thread.join(PATIENCE)
     assert isinstance(told[0], SupervisorStoppedError)
@@ -159,7 +159,7 @@ def test_more_room_lets_them_in(make_supervisor):
     call = background_task(len, supervisor=supervisor)
     call("")
     thread, told = aside(lambda: call("abcd"))
-    wait_for(lambda: supervisor.pool_for(TT_THREAD)._outside)
+    wait_for(lambda: supervisor.pool_for(TT_THREAD)._blocked_submitters)
     supervisor.set_thread_pool(max_queued=0)
     thread.join(PATIENCE)
     blocker.go()
@@ -199,7 +199,7 @@ def test_processes(make_supervisor, tmp_path, on_full):
     pool = supervisor.pool_for(TT_MP)
     with pool.lock:
         process = pool._idle.pop()          # it is given nothing meanwhile
-        pool.admission.active += 1
+        pool.run_queue.active += 1
     tasks = [call(1, 1), call(2, 2)]
     if on_full == "raise":
         with pytest.raises(QueueFullError):
@@ -208,10 +208,10 @@ def test_processes(make_supervisor, tmp_path, on_full):
         assert call(3, 3).state == "cancelled"
     else:
         thread, told = aside(lambda: call(3, 3))
-        wait_for(lambda: pool._outside)
+        wait_for(lambda: pool._blocked_submitters)
     with pool.lock:
         pool._idle.append(process)
-        pool.admission.active -= 1
+        pool.run_queue.active -= 1
         pool._feed_idle()
     assert [task.value(PATIENCE) for task in tasks] == [2, 4]
     if on_full == "block":
@@ -240,48 +240,48 @@ def test_too_many_abandoned_threads(make_supervisor):
 
 # -- aging -------------------------------------------------------------------------------------------
 
-def waiting_task(admission, priority, queued):
+def waiting_task(run_queue, priority, queued):
     task = Task(TaskSpec(None, len, TaskOptions(priority=priority)), (), None, None)
     task._queued = queued
-    admission.push(task)
+    run_queue.push(task)
     return task
 
 
 def test_a_class_per_interval():
-    admission = Admission(1)
-    admission.active = 1
-    low, odd, normal, high = [waiting_task(admission, priority, 100.0) for priority in (200, 150, 75, 20)]
-    depths = admission.depths
-    assert admission.age(104.0, 5.0) == pytest.approx(1.0)
+    run_queue = RunQueue(1)
+    run_queue.active = 1
+    low, odd, normal, high = [waiting_task(run_queue, priority, 100.0) for priority in (200, 150, 75, 20)]
+    depths = run_queue.depths
+    assert run_queue.promote_aged(104.0, 5.0) == pytest.approx(1.0)
     assert depths() == {20: 1, 75: 1, 150: 1, 200: 1}
-    while admission.age(105.0, 5.0) == 0.0:
+    while run_queue.promote_aged(105.0, 5.0) == 0.0:
         pass
     assert depths() == {20: 1, 50: 1, 100: 2}
-    assert admission.age(105.0, 5.0) == pytest.approx(5.0)
-    while admission.age(111.0, 5.0) == 0.0:
+    assert run_queue.promote_aged(105.0, 5.0) == pytest.approx(5.0)
+    while run_queue.promote_aged(111.0, 5.0) == 0.0:
         pass
     assert depths() == {20: 1, 50: 3}
-    assert admission.age(1000.0, 5.0) is None
-    assert admission.waiting == 4
+    assert run_queue.promote_aged(1000.0, 5.0) is None
+    assert run_queue.waiting == 4
     order = []
     for _ in range(4):
-        order.append(admission.exchange())
+        order.append(run_queue.release_and_pop())
     assert order[0] is high and order[1] is normal and set(order[2:]) == {low, odd}
 
 
 def test_several_intervals_at_once_and_withdrawn_tasks():
-    admission = Admission(1)
-    admission.active = 1
-    gone = waiting_task(admission, TASK_LOW, 100.0)
-    low = waiting_task(admission, TASK_LOW, 101.0)
-    waiting_task(admission, TASK_LOW, 895.0)
+    run_queue = RunQueue(1)
+    run_queue.active = 1
+    gone = waiting_task(run_queue, TASK_LOW, 100.0)
+    low = waiting_task(run_queue, TASK_LOW, 101.0)
+    waiting_task(run_queue, TASK_LOW, 895.0)
     gone._advance(-1, 0.0)
-    admission.withdrawn(gone)
+    run_queue.discard(gone)
     pauses = []
     while not pauses or pauses[-1] == 0.0 or pauses[-1] is not None and pauses[-1] < 0:
-        pauses.append(admission.age(902.0, 10.0))
-    assert admission.depths() == {50: 1, 200: 1}
-    assert admission.exchange() is low
+        pauses.append(run_queue.promote_aged(902.0, 10.0))
+    assert run_queue.depths() == {50: 1, 200: 1}
+    assert run_queue.release_and_pop() is low
 
 
 @pytest.mark.parametrize("priority", [TASK_LOW, TASK_NORMAL])

@@ -119,7 +119,7 @@ class Failing:
         self.run = Aside(queue.run) if running else None
         wait_until(lambda: queue._running or not running)
         self.mapped = Aside(queue.map, self.ran.append, [1, 2])
-        wait_until(lambda: queue._lane.outside or queue._lane.pool._outside)
+        wait_until(lambda: queue._lane.outside or queue._lane.pool._blocked_submitters)
 
     def close(self):
         Aside(self.queue.shutdown).result()
@@ -202,7 +202,7 @@ def test_submission_blocked_for_room_in_a_full_pool_is_refused_when_the_queue_is
         queue = ThreadQueue(supervisor=small)
         queue.start()
         blocked = Aside(queue.submit, abs, -1)
-        wait_until(lambda: queue._lane.pool._outside)
+        wait_until(lambda: queue._lane.pool._blocked_submitters)
         Aside(ENDS[end], queue).result()
         with pytest.raises(ClosedError, match="closed"):
             blocked.result()

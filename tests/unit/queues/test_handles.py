@@ -273,7 +273,7 @@ def test_as_completed_that_is_closed_forgets_the_tasks(threads):
     order = as_completed([done, waiting])
     assert next(order) is done
     order.close()
-    assert not waiting.task._watchers
+    assert not waiting.task._waiters
     waiting.cancel()
 
 

@@ -291,7 +291,7 @@ def test_supervisor_that_overrides_nothing_pays_nothing(make_supervisor):
     for supervisor in (make_supervisor(), make_supervisor(kind=Other)):
         bound = background_task(functions.plain, supervisor=supervisor)
         assert bound._start == manager(supervisor).threads.start
-        assert bound._spec.plain and bound._spec.target is functions.plain
+        assert bound._spec.fast_submit and bound._spec.target is functions.plain
 
 
 # -- task.result, assigned --------------------------------------------------------------------------------------------
