@@ -115,7 +115,8 @@ class TaskQueue(Submitter):
         """
         for task in tasks:
             if new:
-                task._extra_fields().callbacks = [self._task_done, *(task._extra_fields().callbacks or ())]
+                extra = task._extra_fields()
+                extra.callbacks = [self._task_done, *(extra.callbacks or ())]
                 self._callbacks.add_submitting(task)
             else:
                 _add_first_callback(task, self._task_done)
