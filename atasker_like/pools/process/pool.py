@@ -938,6 +938,12 @@ class ProcessPool(Upkeep):
                 self._start_watch()
                 started = self._launch()
                 with self.lock:
+                    try:
+                        self._start_watch()     # again, since it may have ended meanwhile
+                    except BaseException:
+                        kill(started.process)
+                        self._close_pipes(started)
+                        raise
                     watch = self._watch
                     assert watch is not None
                     self._processes.append(started)

@@ -155,6 +155,29 @@ def test_what_ran_fails_with_the_cause_when_the_descriptors_are_closed(pool, cap
     assert any("its I/O thread ended" in message for message in caplog.messages)
 
 
+def test_process_that_starts_while_the_io_thread_ends_is_served_by_another(pool, monkeypatch):
+    """The thread ends between the look for it and the start of the process."""
+    process_pool = pool.pool
+    launch, ended = process_pool._launch, []
+
+    def launch_and_end(*arguments):
+        started = launch(*arguments)
+        if not ended:
+            watch = process_pool._watch
+            ended.append(watch)
+            watch._requests.append(())          # it cannot read that, and ends
+            watch._wake()
+            watch._thread.join(PATIENCE)
+        return started
+
+    monkeypatch.setattr(process_pool, "_launch", launch_and_end)
+    pool.supervisor.set_mp_pool(pool_size=2, reserve_normal=0, reserve_high=0)
+    assert pool.waiting.value(PATIENCE) == 7
+    assert pool.put(f.give, 8).value(PATIENCE) == 8
+    assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
+    assert ended and not ended[0]._thread.is_alive()
+
+
 def test_what_was_sent_ahead_runs_elsewhere_if_the_low_numbers_are_closed(pool):
     tasks = [pool.put(f.give, number) for number in range(5)]
     process = pool.pool._processes[0]
