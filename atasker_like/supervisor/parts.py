@@ -17,6 +17,7 @@ leads to the supervisor: see ``ownership.py``.
 """
 from __future__ import annotations
 
+from ..errors import SupervisorError
 from .ownership import BackReference
 from .pool_manager import PoolManager
 from .run_state import NEW, RunState
@@ -26,12 +27,26 @@ from .spec_factory import SpecFactory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .interpreter_exit import Supervisor
     from .job_schedulers import JobSchedulerRegistry
     from .overrides import Overrides
     from .process_pools import ProcessPools
 
-__all__ = ["Parts"]
+__all__ = ["NOT_MADE", "Parts"]
+
+
+class _NotMade:
+    """In the position of the parts of a supervisor whose constructor has not run."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise SupervisorError("the supervisor is not made yet: its class has an __init__() of its "
+                              "own, which must call super().__init__() before it uses the "
+                              "supervisor")
+
+
+NOT_MADE: Any = _NotMade()
 
 
 class Parts:

@@ -173,10 +173,11 @@ class ProcessPools:
             if sizes.get("pool_size") == 0:
                 checked["pool_size"] = os.cpu_count() or 1
             checked = with_min_size("process", checked, min_size)
-            self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
             pool = self._own_pool()
-            pool.limit(*checked_limits(pool, "process", max_queued, on_full, aging))
+            limits = checked_limits(pool, "process", max_queued, on_full, aging)
             _configure(pool, **options)
+            pool.limit(*limits)
+            self._size_is_set = self._size_is_set or bool(sizes.get("pool_size"))
             if pool.forks_from_template:
                 checked["min_size"] = total_slots(checked)
                 pool.ensure_template()      # in this thread, before another one needs it

@@ -16,7 +16,7 @@ from .interpreter_exit import follow_threads, supervisors
 from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
 from .ownership import hand_over
-from .parts import Parts
+from .parts import NOT_MADE, Parts
 from .pool_manager import size_of
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
@@ -67,8 +67,7 @@ class TaskSupervisor:
     #: The same for ``timeout_critical``.
     timeout_critical_func: Callable[[Task[Any]], Any] | None = None
 
-    # None as long as __init__() has not come to its end.
-    _supervisor_parts: Parts = None             # type: ignore[assignment]
+    _supervisor_parts: Parts = NOT_MADE     # until __init__() has come to its end
 
     def __init__(self, supervisor_id: str | None = None, pool_size: int | None = None,
                  reserve_normal: int | None = None, reserve_high: int | None = None) -> None:
@@ -81,7 +80,7 @@ class TaskSupervisor:
         supervisors.add(self)
 
     def __del__(self) -> None:
-        if self._supervisor_parts is not None:
+        if self._supervisor_parts is not NOT_MADE:
             hand_over(self)
 
     # -- lifecycle -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Subclasses of the supervisor: their own names replace none of the package's, and their methods are called."""
+"""Subclasses of the supervisor: names of their own, and overridden methods."""
 import ast
 import threading
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import atasker_like
-from atasker_like import (TT_COROUTINE, TaskSupervisor, background_task, background_worker,
-                          wait_completed)
+from atasker_like import (TT_COROUTINE, SupervisorError, TaskSupervisor, background_task,
+                          background_worker, wait_completed)
 from atasker_like.supervisor import interpreter_exit
 from tests.support import PATIENCE
 from tests.support.threads import started, wait_for
@@ -80,6 +80,16 @@ def test_supervisor_has_one_private_attribute():
     assert [name for name in vars(supervisor) if name.startswith("_")] == ["_supervisor_parts"]
     names = [name for name in vars(TaskSupervisor) if name.startswith("_") and not name.startswith("__")]
     assert names == ["_supervisor_parts"]
+
+
+def test_use_before_the_constructor_is_refused_with_the_way_out():
+    class Early(TaskSupervisor):
+        def __init__(self):
+            self.put_task(abs, (-1,))
+            super().__init__()
+
+    with pytest.raises(SupervisorError, match=r"must call super\(\).__init__\(\) before"):
+        Early()
 
 
 class StopsAsAtasker(TaskSupervisor):
