@@ -41,6 +41,8 @@ class _NotMade:
     """In the position of the parts of a supervisor whose constructor has not run."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):       # asked for by inspect and its like
+            raise AttributeError(name)
         raise SupervisorError("the supervisor is not made yet: its class has an __init__() of its "
                               "own, which must call super().__init__() before it uses the "
                               "supervisor")
