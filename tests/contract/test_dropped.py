@@ -7,14 +7,13 @@ import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
 
 import pytest
 
 from atasker_like import (TT_MP, InvalidArgumentError, MemoryBackend, SupervisorStoppedError,
                           TaskSupervisor, ThreadQueue, background_task, background_worker)
 from tests.plugins.leaks import children
-from tests.support import PATIENCE
+from tests.support import PATIENCE, ROOT
 from tests.support.gates import Hold
 from tests.support.threads import FREE_THREADED, wait_for
 
@@ -345,7 +344,7 @@ del supervisor
 @pytest.mark.gate
 @pytest.mark.slow
 def test_exit_waits_for_the_tasks_of_a_dropped_supervisor():
-    root = str(Path(__file__).parents[2])
+    root = ROOT
     done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                           env=dict(os.environ, PYTHONPATH=root))
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"ended"], b"")

@@ -4,14 +4,13 @@ import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from atasker_like import TT_MP, background_task
 from atasker_like.pools.process import environment
 from atasker_like.pools.process.environment import ProcessName
-from tests.support import PATIENCE
+from tests.support import PATIENCE, ROOT
 
 METHODS = ["forkserver", "spawn", "fork"]
 
@@ -132,7 +131,7 @@ if __name__ == "__main__":
 
 def run(program, folder):
     (folder / "program.py").write_text(program)
-    root = str(Path(__file__).parents[2])
+    root = ROOT
     done = subprocess.run([sys.executable, "program.py"], cwd=str(folder), stdout=subprocess.PIPE, timeout=60, check=True,
                           env=dict(os.environ, PYTHONPATH=root))
     return done.stdout.decode().splitlines()

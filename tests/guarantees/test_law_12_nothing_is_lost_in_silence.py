@@ -16,7 +16,7 @@ from atasker_like import (TT_COROUTINE, AsyncQueue, ProcessQueue, TaskCancelledE
                           WaitDeadlockError, WaitTimeoutError, as_completed, background_task,
                           co_as_completed, co_wait_completed, current_task, loops, wait_completed)
 from atasker_like.engine import blocking, result, wait_graph
-from tests.support import PATIENCE
+from tests.support import PATIENCE, ROOT
 from tests.support.threads import join, started, wait_for
 
 
@@ -950,7 +950,7 @@ def test_errors_that_a_program_did_not_look_at_are_logged_when_it_ends(tmp_path,
                                                                        through_a_listener):
     program, log = tmp_path / "program.py", tmp_path / "log"
     program.write_text(textwrap.dedent(PROGRAM))
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = ROOT
     ended = subprocess.run([sys.executable, str(program), str(log),
                             *["listener"] * through_a_listener], timeout=60,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -984,7 +984,7 @@ def test_error_of_a_task_in_a_pool_process_is_logged_when_the_process_ends(tmp_p
             logging.basicConfig(format="log: %(message)s")
             outer().value()
     """))
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = ROOT
     ended = subprocess.run([sys.executable, str(program)], timeout=60, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT,
                            env=dict(os.environ, PYTHONPATH=root))
