@@ -25,6 +25,8 @@ def _make_current() -> Any:
 
         member: SlotLender | None = None
         mailbox: LoopMailbox | None = None
+        #: True in a thread of a ``concurrent.futures`` executor; None if that is not known yet.
+        in_executor: bool | None = None
 
     return Current()
 

@@ -30,7 +30,7 @@ from collections import deque
 from contextvars import ContextVar
 from functools import partial
 from sys import _getframe, modules
-from threading import RLock, current_thread, get_ident, main_thread
+from threading import RLock, current_thread
 from time import monotonic
 
 from .._log import log
@@ -285,18 +285,22 @@ def _may_lead_back(wait: Wait) -> bool:
 
 
 def is_plain_thread() -> bool:
-    """Return True if no wait of this thread, which is no pool thread, belongs to a task or blocks a
-    loop."""
-    events = modules.get("asyncio.events")
-    return events is None or running_loop() is None and not _is_executor_thread()
+    """Return True if no wait of this thread, which is no pool thread, belongs to a task or a loop."""
+    if "asyncio.events" not in modules:
+        return True
+    if running_loop() is not None:
+        return False
+    found = current.in_executor
+    return not (_is_executor_thread() if found is None else found)
 
 
 def _is_executor_thread() -> bool:
-    executors = modules.get("concurrent.futures.thread")
-    if executors is None or get_ident() == main_thread().ident:
-        return False
-    body = getattr(current_thread(), "_target", None)
-    return body is not None and body is getattr(executors, "_worker", None)
+    found: bool | None = current.in_executor
+    if found is None:
+        body = getattr(current_thread(), "_target", None)
+        worker = getattr(modules.get("concurrent.futures.thread"), "_worker", None)
+        found = current.in_executor = body is not None and body is worker
+    return found
 
 
 def _call_of_thread() -> Any:
