@@ -285,7 +285,7 @@ def _may_lead_back(wait: Wait) -> bool:
 
 
 def is_plain_thread() -> bool:
-    """Return True if no wait of this thread, which is no pool thread, belongs to a task or a loop."""
+    """Return True if no wait of this thread belongs to a task or a loop. It is no pool thread."""
     if "asyncio.events" not in modules:
         return True
     if running_loop() is not None:

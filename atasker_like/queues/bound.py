@@ -9,10 +9,24 @@ from .calls import check_names, merge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable, Iterable
+    from typing import Any, Awaitable, Callable, Iterable, Protocol
 
     from .handles import TaskHandle
-    from .submission import Submitter
+
+    class Submits(Protocol):
+        """A queue, as far as its bound tasks must know it."""
+
+        @property
+        def map(self) -> Callable[..., list[Any]]: ...
+
+        @property
+        def group(self) -> Callable[..., Any]: ...
+
+        def _option_owner(self) -> str: ...
+        def _submit_call(self, function: Callable[..., Any], options: TaskOptions,
+                         args: tuple[Any, ...], keywords: dict[str, Any] | None) -> Any: ...
+        def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
+                          args: tuple[Any, ...], keywords: dict[str, Any] | None) -> Any: ...
 
 __all__ = ["QueueTask"]
 
@@ -39,7 +53,7 @@ class QueueTask(Decorated):
 
     __slots__ = ("queue", "opts", "_untouched")
 
-    def __init__(self, queue: Submitter, function: Callable[..., Any], options: TaskOptions,
+    def __init__(self, queue: Submits, function: Callable[..., Any], options: TaskOptions,
                  untouched: bool = False) -> None:
         super().__init__(function)
         self.queue = queue

@@ -6,10 +6,21 @@ from .handles import result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol
 
+    from ..engine.result import TaskResult
     from ..engine.task import Task
-    from .base import TaskQueue
+
+    class HookedQueue(Protocol):
+        """A queue, as far as its hooks must know it."""
+
+        on_start: Callable[[Any], Any] | None
+        on_complete: Callable[[TaskResult], Any] | None
+        on_retry: Callable[[Any, BaseException], Any] | None
+
+        @property
+        def _handle(self) -> Any: ...
+        def _call_hook(self, name: str, call: Callable[[], Any], loop: Any) -> None: ...
 
 __all__ = ["Hooks", "call_after_hooks", "log_hook"]
 
@@ -22,7 +33,7 @@ class Hooks:
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: TaskQueue) -> None:
+    def __init__(self, queue: HookedQueue) -> None:
         self._queue = queue
 
     def started(self, task: Task[Any]) -> None:
