@@ -119,7 +119,7 @@ class Failing:
         self.run = Aside(queue.run) if running else None
         wait_until(lambda: queue._running or not running)
         self.mapped = Aside(queue.map, self.ran.append, [1, 2])
-        wait_until(lambda: queue._lane.outside or queue._lane.pool._blocked_submitters)
+        wait_until(lambda: queue._lane.blocked_submitters or queue._lane.pool._blocked_submitters)
 
     def close(self):
         Aside(self.queue.shutdown).result()

@@ -302,7 +302,7 @@ threads = [threading.Thread(target=full.map, args=(abs, range(5))),
 running.submit(gate.wait)
 for thread in threads:
     thread.start()
-while not full._lane.outside or not running.active_count:
+while not full._lane.blocked_submitters or not running.active_count:
     pass
 with full._lock:
     started = threading.Event()

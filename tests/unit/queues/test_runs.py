@@ -458,7 +458,7 @@ def test_a_closed_queue_does_not_run(face):
 def wait_until_outside(queue, thread):
     """Poll until a thread waits for room, as no event tells of that."""
     deadline = monotonic() + PATIENCE
-    while not queue._lane.outside:
+    while not queue._lane.blocked_submitters:
         assert monotonic() < deadline and thread.is_alive()
         thread.join(0.001)
 
