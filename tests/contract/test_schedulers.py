@@ -1,4 +1,4 @@
-"""Async jobs, schedulers of the application's own, and the warnings of tasks that start late."""
+"""Async jobs, own schedulers, and the warnings of tasks that start late."""
 import asyncio
 import functools
 import queue
@@ -576,7 +576,7 @@ def test_late_start_limits_have_defaults():
 
 
 class Late:
-    """A supervisor in which a task waits behind another one, as long as the limits want."""
+    """A supervisor in which a task waits behind another one for so many seconds."""
 
     def __init__(self, supervisor, tt):
         self.supervisor = supervisor
@@ -679,7 +679,7 @@ def test_many_late_starts_are_summed_up(supervisor, caplog):
     supervisor.timeout_warning = 0
     tasks = [supervisor.put_task(len, ("abc",)) for _ in range(30)]
     held.go()
-    # the first is being told of, and the others come meanwhile
+    # the hook runs for the first task; the rest start late meanwhile
     first.next()
     for task in tasks:
         task.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""Async jobs that are cancelled: no run begins after that, wherever the start is by then."""
+"""Async jobs that are cancelled at any point of a start: no run begins after that."""
 import asyncio
 import sys
 import threading
@@ -31,7 +31,7 @@ def settle(supervisor, aloop):
 
 
 class Stop:
-    """Stops a thread at one line of jobs.py, or where it enters the function of the job."""
+    """Stops a thread at one line of jobs.py, or at the start of the job's function."""
 
     def __init__(self, number):
         self._left = number
@@ -159,7 +159,7 @@ def test_cancel_in_the_loop_prevents_a_start_that_the_loop_has_been_told_of(supe
 
     async def cancel(after_turns):
         created = supervisor.create_async_job(scheduler, target=job, interval=10)
-        clock.settle()                      # the timer has told the loop, in whose thread this is
+        clock.settle()                      # the timer has posted to the loop, whose thread this is
         for _ in range(after_turns):
             await asyncio.sleep(0)
             if runs:

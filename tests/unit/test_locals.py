@@ -109,7 +109,7 @@ class Mine(Locker):
 
 @pytest.fixture(params=[True, False])
 def taken(request):
-    """A lock that another thread holds, and of which nobody waits for long."""
+    """A lock that another thread holds, with a short timeout."""
     locker, hold = Mine("orders", timeout=0.01, relative=request.param), Hold()
 
     def take():

@@ -50,13 +50,13 @@ def any_kind(request, supervisor):
 
 @pytest.fixture
 def small(make_supervisor):
-    """A supervisor with one place."""
+    """A supervisor with one slot."""
     return make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
 
 
 @pytest.fixture
 def outside(supervisor):
-    """A supervisor whose process tasks run in threads: static runs go there, and are quick."""
+    """A supervisor whose process tasks run in threads."""
     with ThreadPoolExecutor(2) as executor:
         supervisor.mp_pool = executor
         yield supervisor

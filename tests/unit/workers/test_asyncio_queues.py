@@ -1,4 +1,4 @@
-"""Queues of asyncio in front of a worker: threads and coroutines of several loops use them."""
+"""Queues of asyncio that threads and coroutines of several loops use."""
 import asyncio
 import gc
 import sys
@@ -29,7 +29,7 @@ def made():
 
 @pytest.fixture
 def in_loops():
-    """Runs coroutines, each in a thread and a loop of its own; waits for all of them at the end."""
+    """Runs coroutines, each in its own thread and loop; waits for all at the end."""
     threads, errors = [], []
 
     def run(coroutine):
@@ -53,7 +53,7 @@ def in_loops():
 
 
 class Telling:
-    """In front of the queue's lock: says that another thread than the first is about to take it."""
+    """In front of the queue's lock: notes that a second thread is about to take it."""
 
     def __init__(self, lock):
         self._lock = lock
@@ -253,7 +253,7 @@ def test_cancelled_join_leaves_no_waiter(made):
 
 
 def test_queue_class_with_own_put_notifies_once(made):
-    """It comes first, and what it puts is waited for, and told once, all the same."""
+    """The own put() comes first; each item that it puts notifies once."""
     class Doubling(Narrow):
         async def put(self, item):
             await super().put(2 * item)

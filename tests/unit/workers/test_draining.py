@@ -19,7 +19,7 @@ def name_of(kind):
 
 
 class Held:
-    """Handles items; the first one is held until it is let go."""
+    """Handles items; the first one is held until ``go`` is set."""
 
     def __init__(self):
         self.got = []

@@ -1,4 +1,4 @@
-"""Interval workers: deadlines, and policies for late runs, by a clock that is moved."""
+"""Interval workers: deadlines, and policies for late runs."""
 import queue
 import threading
 import time
@@ -44,7 +44,7 @@ def test_delay_is_from_end_to_start(supervisor, clock, held):
 def test_delay_before_delays_each_run(supervisor, clock, runs):
     worker = background_worker(runs, delay_before=10, supervisor=supervisor)
     worker.start()
-    for pause in (10, 11, 11):              # beside it there is the default delay
+    for pause in (10, 11, 11):              # the default delay comes on top
         clock.settle()
         settled(worker)
         clock.settle()
@@ -217,7 +217,7 @@ def test_last_executed_is_a_perf_counter_reading(supervisor, runs):
 
 
 class Timed:
-    """A function that notes when it is called, and lasts as long as the moved clock says."""
+    """A function that notes its starts, and lasts as long as the moved clock says."""
 
     def __init__(self, clock):
         self._clock = clock

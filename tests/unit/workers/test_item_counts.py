@@ -70,7 +70,7 @@ def meeting():
 
 @pytest.fixture
 def crowded(supervisor, held, meeting):
-    """A worker that handles item 0: item 1 is in the queue, item 2 enters it, seven more wait."""
+    """A worker that handles item 0: 1 is in the queue, 2 enters it, seven more wait."""
     worker = background_worker(held, q=meeting.queue_class(), supervisor=supervisor)
     worker.start()
     worker.get_queue_obj()._worker_lock = Observed(worker._items_lock, meeting.moved.set)

@@ -174,7 +174,7 @@ def test_worker_restarts_itself(any_kind):
     worker = any_kind(work)
     worker.start()
     ask(worker)
-    # else what is waited for below may be the end of the first start
+    # else the wait below may be for the end of the first start
     assert restarted.wait(PATIENCE)
     wait_for(lambda: worker.is_started() or worker.is_stopped(), "the second start")
     ask(worker)

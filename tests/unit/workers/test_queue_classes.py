@@ -1,4 +1,4 @@
-"""Queue classes of the application: their own put() and get(), bounds, and errors."""
+"""Queue classes of the application: own put() and get(), bounds, and errors."""
 import asyncio
 import queue
 
@@ -17,7 +17,7 @@ class Calls:
 
 
 def noting(calls, base=asyncio.Queue):
-    """A queue class of asyncio's kind that notes the calls of each of its methods."""
+    """A queue class with nothing but put() and get(), both coroutine functions."""
     class Noting(base):
         async def put(self, item):
             calls.append("put")
@@ -68,7 +68,7 @@ class PairWithBoth(PairWithOwnPut, PairWithOwnGet):
 
 
 class Bare:
-    """A queue class with nothing but put() and get(), both of them coroutine functions."""
+    """A queue class with nothing but put() and get(), both coroutine functions."""
 
     def __init__(self):
         self._items = []
@@ -257,7 +257,7 @@ class OwnGetOfAQueue(queue.Queue):
 
 
 class OnlyGet:
-    """A queue class for threads without get_nowait() and without qsize()."""
+    """A queue class with nothing but put() and get(), both coroutine functions."""
     called = 0
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""The slot of a plain worker: kept between runs, until a task waits that may have it."""
+"""The slot of a plain worker, which keeps it until a task waits that may have it."""
 import threading
 
 import pytest
@@ -8,7 +8,7 @@ from tests.support import PATIENCE
 
 
 class Counted:
-    """A function that tells when it has run so many times more."""
+    """A function that counts its runs, for a test to wait for."""
 
     def __init__(self):
         self.runs = 0

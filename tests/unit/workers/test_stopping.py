@@ -16,7 +16,7 @@ def test_stop_withdraws_a_run_that_waits_for_a_slot(small, held, runs):
     worker.start()
     worker.trigger_threadsafe()
     task = task_of(worker)
-    assert join(started(worker.stop)) is True       # the place is not free
+    assert join(started(worker.stop)) is True       # the slot is not free
     assert task.state == "cancelled" and not blocker.done()
     held.go()
     blocker.wait(PATIENCE)
@@ -47,7 +47,7 @@ def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, 
     assert worker.wait_until_stop(PATIENCE)
     assert held.none() and worker.stats().runs == 1
     counts = supervisor.stats().thread
-    ended = counts.succeeded + counts.cancelled     # either, depending on whether there was a place
+    ended = counts.succeeded + counts.cancelled     # either, as there was a slot or not
     assert (counts.submitted, ended, counts.active, counts.waiting) == (2, 2, 0, 0)
 
 
@@ -61,4 +61,4 @@ def test_cancel_does_not_end_a_run_that_has_begun(supervisor, held):
     wait_for(lambda: not worker.is_active(), "it is told to stop")
     held.go()
     assert join(stopper) is True
-    assert worker.stats().failures == 0      # nobody asked it to end
+    assert worker.stats().failures == 0      # it was not asked to end

@@ -238,7 +238,7 @@ def test_start_that_interrupts_a_start_is_refused(supervisor, runs):
 def test_stop_of_the_supervisor_ends_the_predecessor_session_too(supervisor, clock):
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
-    clock.settle()                      # the timer has come to the shift, and found nothing to do
+    clock.settle()                      # the timer has called the session, which had nothing to do
     first = worker._session
     step, first.step = first.step, lambda: None        # the timer does not come to it any more
     worker.restart(wait=False)

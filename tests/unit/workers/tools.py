@@ -30,7 +30,7 @@ async def coroutine_function(*args):
 
 
 class Runs:
-    """A function that says when it runs, and with what, and is held until it is let go."""
+    """A function that records its calls, and can be held in each of them."""
 
     def __init__(self, held=False):
         self.calls = queue.Queue()
