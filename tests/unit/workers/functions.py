@@ -13,7 +13,7 @@ class Keeping:
 
     def process_result(self, result):
         self.results = getattr(self, "results", []) + [result]
-        return len(self.results) < self.fast_limit
+        return len(self.results) < self.most
 
 
 class InProcess(Keeping, BackgroundWorker):
