@@ -9,17 +9,34 @@ from .._log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol
 
-    from .spec import Callbacks
-    from .task import Task
+    from .spec import Callbacks, TaskSpec
 
-    Callback = Callable[[Task[Any]], Any]
+    Callback = Callable[[Any], Any]
+
+    class CallbackTask(Protocol):
+        """The task whose callbacks are called."""
+
+        _spec: TaskSpec
+        _extra: Any
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def short_id(self) -> str: ...
+
+        @property
+        def state(self) -> str: ...
+
+        def done(self) -> bool: ...
+        def _more(self) -> Any: ...
 
 __all__ = ["add_callback", "call_back", "call_callbacks", "call_late"]
 
 
-def add_callback(task: Task[Any], callback: Callback, first: bool = False) -> bool:
+def add_callback(task: CallbackTask, callback: Callback, first: bool = False) -> bool:
     """Note a done callback. Return False if the task has ended: nothing is noted then.
 
     :param first: call it before the others.
@@ -37,7 +54,7 @@ def add_callback(task: Task[Any], callback: Callback, first: bool = False) -> bo
         return True
 
 
-def call_callbacks(task: Task[Any]) -> None:
+def call_callbacks(task: CallbackTask) -> None:
     """Call the done callbacks; the task is final, and no lock is held."""
     extra = task._extra
     if extra is not None and extra.callbacks:
@@ -48,7 +65,7 @@ def call_callbacks(task: Task[Any]) -> None:
             group.make(task, _call_each, task, extra.callbacks)
 
 
-def call_late(task: Task[Any], callback: Callback) -> None:
+def call_late(task: CallbackTask, callback: Callback) -> None:
     """Call a done callback that came when the task had ended."""
     group = _waited_by(task)
     if group is None:
@@ -57,7 +74,7 @@ def call_late(task: Task[Any], callback: Callback) -> None:
         group.make(object(), call_back, task, callback)
 
 
-def call_back(task: Task[Any], callback: Callback) -> None:
+def call_back(task: CallbackTask, callback: Callback) -> None:
     """Call one callback; what it raises is logged."""
     try:
         callback(task)
@@ -65,14 +82,14 @@ def call_back(task: Task[Any], callback: Callback) -> None:
         log.exception("a done callback of task %s (%s) raised; the task itself is %s", task.name, task.short_id, task.state)
 
 
-def _waited_by(task: Task[Any]) -> Callbacks | None:
+def _waited_by(task: CallbackTask) -> Callbacks | None:
     """Return what waits for the callbacks of a task, if anything does."""
     lane = task._spec.lane
     group: Callbacks | None = None if lane is None else lane.callbacks
     return group
 
 
-def _call_each(task: Task[Any], callbacks: list[Callback]) -> None:
+def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:
     while callbacks:
         try:
             callback = callbacks.pop(0)

@@ -27,13 +27,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
-    from ..engine.lanes import Lane
+    from ..engine.lanes import Lane, Place
     from ..engine.registry import Registry
     from ..engine.run_queue import RunQueue
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..engine.timer import TimerEntry
-    from .base import Pool
+
+    class Successor(Place, Protocol):
+        """The pool that has taken the place of another one."""
+
+        def adopt(self, task: Task[Any]) -> None: ...
 
     class Gate(Protocol):
         """Holds up a submitter: a lock, or what a coroutine waits for."""
@@ -60,7 +64,7 @@ class Intake(Telling):
         self.max_queued: int | None = None     # tasks that may wait; None is any number
         self.on_full = "block"
         self.aging: float | None = None        # seconds after which a waiting task rises one class
-        self.successor: Pool | None = None     # has taken this one's place, and takes what comes here
+        self.successor: Successor | None = None     # has taken this one's place, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
         self._blocked_submitters: deque[Gate] = deque()      # gates of submitters who wait for room
         self._crowded: set[Lane] = set()          # lanes that submitters wait for

@@ -120,7 +120,9 @@ class QueueTask(Decorated):
 
         See :meth:`ThreadQueue.map`.
         """
-        return self.queue.map(self._function, items, **{"opts": self.opts, **options})
+        handles: list[Any] = self.queue.map(self._function, items,
+                                            **{"opts": self.opts, **options})
+        return handles
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
         """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""

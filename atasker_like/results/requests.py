@@ -22,11 +22,21 @@ from ..service.wire import MAX_MESSAGE, decode, encode_request, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from .._checks import Seconds
+    from ..engine.task import Task as LiveTask
     from ..supervisor.supervisor import TaskSupervisor
-    from .backend import Backend
+    from .stored import StoredResult
+
+    class TaskStore(Protocol):
+        """The backend, as far as requests need it."""
+
+        address: str | None
+
+        def find(self, task_id: str) -> StoredResult: ...
+        def _find_task(self, task_id: str) -> LiveTask[Any] | None: ...
+        def _publish_address(self, address: str | None) -> None: ...
 
 __all__ = ["RequestServer", "ask_to_cancel"]
 
@@ -48,7 +58,7 @@ class RequestServer(Server):
     It does not keep the program alive.
     """
 
-    def __init__(self, backend: Backend, supervisor: TaskSupervisor, address: Any) -> None:
+    def __init__(self, backend: TaskStore, supervisor: TaskSupervisor, address: Any) -> None:
         if Address(address).path is None:
             raise InvalidArgumentError(f"{Address(address)} is an address of TCP; requests about "
                                        "results come over a Unix domain socket only, such as "

@@ -28,13 +28,26 @@ from ..errors import ResultBackendError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol, Sequence
 
     from .._checks import Seconds
     from ..pools.base import Pool
     from ..supervisor.supervisor import TaskSupervisor
-    from .backend import Backend
-    from .serializer import Call
+    from .serializer import Call, Serializer
+
+    class WritableBackend(Protocol):
+        """The backend, as far as the writer needs it."""
+
+        coder: Serializer
+        arguments: bool
+        ttl: float | None
+        address: str | None
+
+        @property
+        def clock(self) -> Callable[[], float]: ...
+
+        def write(self, entries: Sequence[tuple[str, str]]) -> None: ...
+        def delete(self, task_id: str) -> bool: ...
 
 __all__ = ["ADDRESS_PREFIX", "ResultWriter", "is_id"]
 
@@ -88,7 +101,7 @@ class ResultWriter:
     These append the task and return. The thread looks at the task later.
     """
 
-    def __init__(self, supervisor: TaskSupervisor, backend: Backend) -> None:
+    def __init__(self, supervisor: TaskSupervisor, backend: WritableBackend) -> None:
         self.supervisor_id = supervisor.id
         self._back = supervisor._supervisor_parts.back   # a weak reference, in effect
         self.backend = backend

@@ -30,11 +30,39 @@ from .wire import (check_request, decode, encode, encode_error, encode_refusal, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from contextvars import Context
+    from typing import Any, Callable, Protocol
 
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.task import Task
-    from .server import Server
+
+    class RequestService(Protocol):
+        """The service that takes the requests of a connection."""
+
+        name: str
+
+        def _accept(self, message: dict[str, Any], request: PendingRequest) -> None: ...
+        def _task_done(self) -> None: ...
+
+    class ConnectionServer(Protocol):
+        """The server of a connection, and its limits."""
+
+        max_message: int
+        max_in_flight: int
+        message_timeout: float
+        context: Context
+        _is_closing: bool
+
+        @property
+        def service(self) -> RequestService: ...
+
+        @property
+        def _requires_token(self) -> bool: ...
+
+        def _accepts_token(self, message: dict[str, Any]) -> bool: ...
+        def _connection_opened(self, connection: Connection) -> str | None: ...
+        def _connection_half_closed(self, connection: Connection) -> None: ...
+        def _connection_closed(self, connection: Connection) -> None: ...
 
 __all__ = ["Connection"]
 
@@ -54,7 +82,7 @@ _CLOSE_TIMEOUT = 2.0
 class Connection(LineProtocol):
     """A client of a server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ConnectionServer) -> None:
         super().__init__()
         self._server = server
         self._service = server.service

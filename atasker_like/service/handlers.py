@@ -13,12 +13,37 @@ from .task import Task as TypedTask
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol
 
     from ..constants import TaskType
+    from ..engine.lanes import Lane
+    from ..engine.loop_mailbox import LoopMailbox
     from ..engine.spec import TaskSpec
-    from .connection import PendingRequest
-    from .service import Service
+    from ..supervisor.supervisor import TaskSupervisor
+
+    class HandlingService(Protocol):
+        """The service of a handler."""
+
+        name: str
+
+        @property
+        def supervisor(self) -> TaskSupervisor: ...
+
+        @property
+        def lane(self) -> Lane: ...
+
+        def _lane_tt(self) -> TaskType: ...
+
+    class TaskRequest(Protocol):
+        """The request that a task comes from. It is called at the end of the task."""
+
+        task: Task[Any]
+
+        @property
+        def mailbox(self) -> LoopMailbox: ...
+
+        def __call__(self) -> None: ...
+        def post(self) -> None: ...
 
 __all__ = ["OPTIONS", "Handler"]
 
@@ -33,7 +58,7 @@ _MAX_LANE_SPECS = 256
 class Handler:
     """The function that handles the tasks of one class, and its options."""
 
-    def __init__(self, service: Service, task_class: type[TypedTask],
+    def __init__(self, service: HandlingService, task_class: type[TypedTask],
                  function: Callable[[Any], Any], tt: TaskType | None, options: TaskOptions) -> None:
         self.service = service
         self.task_class = task_class
@@ -44,7 +69,7 @@ class Handler:
         # that is lost in a race is made again.
         self._lane_specs: dict[int, TaskSpec] = {}
 
-    def start(self, task: TypedTask, priority: int, request: PendingRequest) -> None:
+    def start(self, task: TypedTask, priority: int, request: TaskRequest) -> None:
         """Accept a task, and call ``request`` at its end.
 
         In a loop, without blocking it.

@@ -27,10 +27,19 @@ from .wire import MAX_MESSAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
+    from typing import Any, Protocol
 
     from .._checks import Seconds
-    from .service import Service
+    from ..supervisor.supervisor import TaskSupervisor
+    from .connection import RequestService
+
+    class ServedService(RequestService, Protocol):
+        """The service whose requests a server takes."""
+
+        @property
+        def supervisor(self) -> TaskSupervisor: ...
+
+        def _is_running_here(self) -> bool: ...
 
 __all__ = ["Server"]
 
@@ -46,7 +55,8 @@ class Server(ManagedWorker):
     As a context manager it closes at the end of the block. A stop of the supervisor closes it, too.
     """
 
-    def __init__(self, service: Service, address: Any, token: str | None, **options: Any) -> None:
+    def __init__(self, service: ServedService, address: Any, token: str | None,
+                 **options: Any) -> None:
         for option in options:
             if option not in _DEFAULTS:
                 raise unknown_option(option, (*_DEFAULTS, "token"), "serve")
