@@ -64,7 +64,7 @@ class Intake(Telling):
         self.max_queued: int | None = None     # tasks that may wait; None is any number
         self.on_full = "block"
         self.aging: float | None = None        # seconds after which a waiting task rises one class
-        self.successor: Successor | None = None     # has taken this one's place, and takes what comes here
+        self.successor: Successor | None = None     # replaces this one, and takes what comes here
         self._attentive = False             # someone waits for something rare: see _attend()
         self._blocked_submitters: deque[Gate] = deque()      # gates of submitters who wait for room
         self._crowded: set[Lane] = set()          # lanes that submitters wait for
