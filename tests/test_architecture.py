@@ -197,11 +197,11 @@ MOST_COLUMNS = 100
 #: Lines that are still too long, by part of the package. The numbers only fall, and a part without a number has none;
 #: once all are 0, flake8 takes over: E127 to E129 and E501 leave setup.cfg, and this table and its test go.
 TOO_LONG = {
-    "engine": 240,
-    "pools": 640,
+    "engine": 233,
+    "pools": 572,
     "files": 4,       # those that are in no part
     "docs": 12,
-    "tests": 1650,
+    "tests": 1582,
 }
 
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}

@@ -27,14 +27,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
-    from ..engine.lanes import Lane, Place
+    from ..engine.lanes import Lane, LanePool
     from ..engine.registry import Registry
     from ..engine.run_queue import RunQueue
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..engine.timer import TimerEntry
 
-    class Successor(Place, Protocol):
+    class Successor(LanePool, Protocol):
         """The pool that has taken the place of another one."""
 
         def adopt(self, task: Task[Any]) -> None: ...
