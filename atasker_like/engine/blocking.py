@@ -14,19 +14,11 @@ from .current import current, current_coroutine_task, running_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol, TypeVar
+    from typing import Any, Callable, TypeVar
 
     from .._checks import Seconds
 
     T = TypeVar("T")
-
-    class SlotLender(Protocol):
-        """A pool thread, as seen from here."""
-
-        task: Any
-
-        def lend(self) -> None: ...
-        def reclaim(self) -> None: ...
 
 __all__ = ["Latch", "without_blocking", "block", "deadline_of", "deadline_of_stop", "remaining"]
 

@@ -9,11 +9,17 @@ from .._patched import made_anew, threads_are_replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
-    from .blocking import SlotLender
-    from .loop_mailbox import LoopMailbox
     from .task import Task
+
+    class SlotLender(Protocol):
+        """A pool thread, as the engine sees it."""
+
+        task: Any
+
+        def lend(self) -> None: ...
+        def reclaim(self) -> None: ...
 
 __all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task", "current_task",
            "report_progress", "running_loop"]
@@ -24,7 +30,7 @@ def _make_current() -> Any:
         """The pool thread that this thread is, and the mailbox of the loop that it ran last."""
 
         member: SlotLender | None = None
-        mailbox: LoopMailbox | None = None
+        mailbox: Any = None             # a LoopMailbox, or None
         #: True in a thread of a ``concurrent.futures`` executor; None if that is not known yet.
         in_executor: bool | None = None
 

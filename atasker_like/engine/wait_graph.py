@@ -43,13 +43,31 @@ from .loop_mailbox import mailbox_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Coroutine, Sequence
+    from typing import Any, Callable, Coroutine, Protocol, Sequence
 
     from .loop_mailbox import FutureWaiter, LoopMailbox
-    from .task import Task
+    from .spec import TaskSpec
+
+    class WaitedTask(Protocol):
+        """A task that waits, or that a wait is for."""
+
+        _spec: TaskSpec
+        _status: int
+        _waiters: Any
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def short_id(self) -> str: ...
+
+        def __hash__(self) -> int: ...
+        def done(self) -> bool: ...
+        def _add_waiter(self, waiter: Callable[[], None]) -> bool: ...
+        def _remove_waiter(self, waiter: Callable[[], None]) -> None: ...
 
     #: Waits, each with the one of its tasks that the circle goes through.
-    Circle = list["tuple[Wait, Task[Any]]"]
+    Circle = list["tuple[Wait, WaitedTask]"]
 
 __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_on",
            "is_plain_thread", "warn_of_idle_loop"]
@@ -69,7 +87,8 @@ class Wait:
 
     loop: Any = None                            # the event loop that it blocks, if it blocks one
 
-    def __init__(self, waiter: Task[Any] | None, tasks: Sequence[Task[Any]], certain: bool) -> None:
+    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
+                 certain: bool) -> None:
         self.waiter = waiter        # the task that waits, if a task does
         self.tasks = tasks          # those that it waits for
         self.certain = certain      # it has no timeout, and needs all of them
@@ -84,9 +103,9 @@ class _UnconfirmedWait(Wait):
 
     __slots__ = ("confirmed",)
 
-    waiter: Task[Any]
+    waiter: WaitedTask
 
-    def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool) -> None:
+    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.confirmed = False
 
@@ -108,7 +127,7 @@ class _LoopWait(Wait):
 
     __slots__ = ("loop", "_speaker")
 
-    def __init__(self, waiter: Task[Any] | None, tasks: Sequence[Task[Any]], certain: bool,
+    def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask], certain: bool,
                  loop: Any) -> None:
         Wait.__init__(self, waiter, tasks, certain)
         self.loop = loop
@@ -126,7 +145,7 @@ class _CoroutineWait(_UnconfirmedWait):
 
     __slots__ = ("waker",)
 
-    def __init__(self, waiter: Task[Any], tasks: Sequence[Task[Any]], certain: bool,
+    def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
                  waker: FutureWaiter) -> None:
         _UnconfirmedWait.__init__(self, waiter, tasks, certain)
         self.waker = waker      # what wakes it
@@ -148,7 +167,7 @@ class _RunWait(_CoroutineWait):
 
     __slots__ = ("loop", "_runner")
 
-    def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], certain: bool,
+    def __init__(self, run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], certain: bool,
                  waker: FutureWaiter) -> None:
         waiter: Any = run.waiter
         _CoroutineWait.__init__(self, waiter, tasks, certain, waker)
@@ -164,7 +183,7 @@ class _ExecutorWait(_UnconfirmedWait):
 
     __slots__ = ("error", "over", "_call", "_future", "_acquire")
 
-    def __init__(self, tasks: Sequence[Task[Any]], certain: bool, call: Any, acquire: Any) -> None:
+    def __init__(self, tasks: Sequence[WaitedTask], certain: bool, call: Any, acquire: Any) -> None:
         _UnconfirmedWait.__init__(self, None, tasks, certain)       # type: ignore[arg-type]
         self.error: WaitDeadlockError | None = None
         self.over = False
@@ -212,9 +231,9 @@ class _ExecutorWait(_UnconfirmedWait):
 # that still finds the entry sees that the task of that wait has ended.
 #: Guards the waits: entering one, and looking for circles.
 _lock = made_anew(lambda: RLock())
-_threads: dict[Task[Any], Wait] = {}                # by the task that waits
+_threads: dict[WaitedTask, Wait] = {}                # by the task that waits
 _loops: dict[Any, Wait] = {}                        # by the loop that is blocked
-_coroutines: dict[Task[Any] | None, list[Wait]] = {}        # by the task that waits; None is none
+_coroutines: dict[WaitedTask | None, list[Wait]] = {}        # by the task that waits; None is none
 _runs: dict[Any, LoopRun] = {}                      # by the task that blocks for it, or by itself
 _warned: set[frozenset[str]] = set()
 
@@ -222,7 +241,7 @@ _warned: set[frozenset[str]] = set()
 # -- threads ---------------------------------------------------------------------------------------
 
 
-def block_on(tasks: Sequence[Task[Any]], acquire: Callable[..., bool], deadline: float | None,
+def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline: float | None,
              certain: bool) -> bool:
     """Do what :func:`block` does, in a thread that waits for tasks.
 
@@ -313,7 +332,7 @@ def _call_of_thread() -> Any:
     return None if frame is None else getattr(frame.f_locals.get("self"), "future", None)
 
 
-def _block_in_executor(call: Any, tasks: Sequence[Task[Any]], acquire: Callable[..., bool],
+def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable[..., bool],
                        deadline: float | None,
                        certain: bool) -> bool:
     wait = _ExecutorWait(tasks, certain, call, acquire)
@@ -371,7 +390,7 @@ class LoopRun:
         member = current.member
         self.blocked = running_loop()       # the loop that the caller blocks, or None
         outer = _run_of_coroutine() if _runs and self.blocked is not None else None
-        self.waiter: Task[Any] | None       # the task that calls, or None
+        self.waiter: WaitedTask | None       # the task that calls, or None
         if outer is not None:
             self.waiter = outer[0].waiter
         elif member is not None:
@@ -446,7 +465,7 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 # -- coroutines ------------------------------------------------------------------------------------
 
 
-def await_begins(tasks: Sequence[Task[Any]], waker: FutureWaiter,
+def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
                  certain: bool) -> _CoroutineWait | None:
     """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside
     of a task."""
@@ -473,7 +492,7 @@ def await_begins(tasks: Sequence[Task[Any]], waker: FutureWaiter,
     return wait
 
 
-def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], waker: FutureWaiter,
+def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker: FutureWaiter,
                   certain: bool
                   ) -> _CoroutineWait | None:
     if run.waiter is None and run.blocked is None:
@@ -490,7 +509,7 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[Task[Any]], waker: 
     return wait
 
 
-def warn_of_idle_loop(task: Task[Any], loop: Any) -> None:
+def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
     """A thread waits for a task whose event loop does not run. No lock is held."""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
@@ -584,7 +603,7 @@ def _waits_plainly(running: Any, future: Any) -> bool:
 
 def _circle_of(wait: Wait) -> Circle | None:
     """Return the shortest circle that a wait belongs to, from this wait on, or None. (lock held)"""
-    origins: dict[Wait, tuple[Wait, Task[Any]] | None] = {wait: None}
+    origins: dict[Wait, tuple[Wait, WaitedTask] | None] = {wait: None}
     waits = deque([wait])
     while waits:
         here = waits.popleft()
@@ -607,7 +626,7 @@ def _circle_of(wait: Wait) -> Circle | None:
     return None
 
 
-def _loops_needed_by(task: Task[Any]) -> list[Any]:
+def _loops_needed_by(task: WaitedTask) -> list[Any]:
     """Return the loop that a task runs in, and the loop of the coroutine that it blocks for."""
     run = _runs.get(task)
     loops = [task._spec.pool.loop_of(task), None if run is None or not run.needs_loop()
@@ -639,7 +658,7 @@ def _judge(circle: Circle) -> WaitDeadlockError | None:
     return None
 
 
-def _named(task: Task[Any]) -> str:
+def _named(task: WaitedTask) -> str:
     return f"task {task.name} ({task.short_id})"
 
 

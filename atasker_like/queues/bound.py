@@ -120,9 +120,7 @@ class QueueTask(Decorated):
 
         See :meth:`ThreadQueue.map`.
         """
-        handles: list[Any] = self.queue.map(self._function, items,
-                                            **{"opts": self.opts, **options})
-        return handles
+        return self.queue.map(self._function, items, **{"opts": self.opts, **options})
 
     def group(self, items: Iterable[Any], **options: Any) -> Any:
         """Submit a call for each item and return them as a group. See :meth:`ThreadQueue.group`."""
