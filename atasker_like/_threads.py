@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-__all__ = ["PackageThread", "start_thread"]
+__all__ = ["PackageThread", "follow_thread_class", "start_thread"]
 
 #: Whether this interpreter allows daemon threads. Before Python 3.12 each one does.
 DAEMON: bool = getattr(_thread, "daemon_threads_allowed", lambda: True)()
@@ -41,6 +41,12 @@ class PackageThread(threading.Thread):
                 raise
             raise SupervisorError("this sub-interpreter allows no threads, and tasks run in threads; "
                                   "create it with a configuration that allows them") from error
+
+
+def follow_thread_class() -> None:
+    """Derive from the present class of threads, which gevent replaces on Python 3.8."""
+    if threading.Thread not in PackageThread.__bases__:
+        PackageThread.__bases__ = (threading.Thread,)
 
 
 def start_thread(target: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -26,7 +26,7 @@ from functools import partial
 from .. import _modes
 from .._log import log
 from .._patched import follow, has_changed
-from .._threads import PackageThread
+from .._threads import PackageThread, follow_thread_class
 from ..engine.result import log_unseen
 from ..errors import SupervisorStoppedError
 
@@ -208,6 +208,7 @@ def follow_threads() -> None:
     if not has_changed():
         return
     follow()
+    follow_thread_class()
     for supervisor in list(supervisors):
         parts = supervisor._supervisor_parts
         if parts.state.has_stopped() or not parts.in_use():

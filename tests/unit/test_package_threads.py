@@ -6,6 +6,7 @@ import pytest
 from atasker_like import SupervisorError, _threads, background_task
 from atasker_like.supervisor import interpreter_exit
 from tests.support import PATIENCE
+from tests.support import patches
 
 
 def test_thread_where_daemon_threads_are_forbidden_is_none_and_holds_no_exit(make_supervisor,
@@ -37,3 +38,16 @@ def test_task_where_threads_are_forbidden_is_refused_at_once(make_supervisor, mo
                 background_task(ran.append, supervisor=supervisor, **options)(1)
         assert supervisor.stop(wait=PATIENCE).complete
     assert not ran
+
+
+def test_threads_derive_from_the_class_that_replaces_theirs(make_supervisor):
+    class ForeignThread(threading.Thread):
+        pass
+
+    supervisor = make_supervisor()
+    with patches.replaced(*patches.locks(), (threading, "Thread", ForeignThread)):
+        thread = background_task(threading.current_thread, supervisor=supervisor)().value(PATIENCE)
+        assert isinstance(thread, ForeignThread)
+        supervisor.stop(wait=PATIENCE)
+    _threads.follow_thread_class()
+    assert _threads.PackageThread.__bases__ == (threading.Thread,)
