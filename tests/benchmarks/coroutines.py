@@ -15,9 +15,9 @@ from tests.benchmarks.threads import Rounds
 def gathered(side: Side, params: Dict[str, Any]) -> Rounds:
     """Tasks a second: one ``gather`` over all of them.
 
-    With ``together``, our side awaits them with ``co_wait_completed`` instead, which needs no asyncio task for
-    each of ours. A ``gather`` over what is no asyncio future makes one, at about 8 us apiece: that is most of
-    what there is to measure, and no library can take it away.
+    With ``together``, our side awaits them with ``co_wait_completed`` instead, which needs no
+    asyncio task for each of ours. A ``gather`` over what is no asyncio future makes one, at about 8
+    us apiece: that is most of what there is to measure, and no library can take it away.
     """
     count = params['count']
     loop = asyncio.new_event_loop()

@@ -1,4 +1,5 @@
-"""Subprocesses of the sides, with a time limit on everything, and the rounds that alternate between them."""
+"""Subprocesses of the sides, with a time limit on everything, and the rounds that alternate between
+them."""
 
 import json
 import os
@@ -40,15 +41,21 @@ class SideFailed(Exception):
 
 
 class Session:
-    """A side in a subprocess and a process group of its own. Each answer is awaited ``limit`` seconds."""
+    """A side in a subprocess and a process group of its own. Each answer is awaited ``limit``
+    seconds."""
 
     def __init__(self, measure: str, side: str, params: Dict[str, Any], limit: float) -> None:
         self._limit = limit
         self._errors = tempfile.TemporaryFile()
         request = json.dumps({'measure': measure, 'side': side, 'params': params})
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'tests.benchmarks.session', request], cwd=str(ROOT),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True)
+            [sys.executable, '-m', 'tests.benchmarks.session', request],
+            cwd=str(ROOT),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
         self._lines: 'queue.Queue[Optional[bytes]]' = queue.Queue()
         # a thread, since a pipe cannot be read with a timeout on every platform
         threading.Thread(target=self._read, daemon=True).start()
@@ -161,12 +168,17 @@ class Outcome:
         return [found[key] for found in self.rounds if found.get(key) is not None]
 
 
-def run_contest(settings: Settings, contest: Contest, sides: Sequence[str], rounds: Optional[int] = None,
-                shown: Sequence[str] = ()) -> Dict[str, Outcome]:
+def run_contest(
+    settings: Settings,
+    contest: Contest,
+    sides: Sequence[str],
+    rounds: Optional[int] = None,
+    shown: Sequence[str] = (),
+) -> Dict[str, Outcome]:
     """Opens the sides, runs the rounds A B C, A B C, ... and closes the sides.
 
-    A side that fails leaves the contest; the others go on. ``shown`` are further ones, which no budget speaks of: they
-    play the first rounds only, and none when there is little time.
+    A side that fails leaves the contest; the others go on. ``shown`` are further ones, which no
+    budget speaks of: they play the first rounds only, and none when there is little time.
     """
     if not settings.quick:
         sides = [*sides, *shown]

@@ -1,7 +1,7 @@
 """Row 14: how often the threads of an idle side, and of its children, give up the processor.
 
-Counted from outside, in /proc, for all sides in the same seconds: a subprocess that counted itself would wake
-up for it.
+Counted from outside, in /proc, for all sides in the same seconds: a subprocess that counted itself
+would wake up for it.
 """
 
 import os
@@ -79,8 +79,16 @@ def row_14(settings: Settings) -> List[Line]:
     budget = absolute(0, 'switches')
     if not os.path.isdir('/proc/self/task'):
         return [Line(14, what, '', (), budget=budget, blocked='there is no /proc/self/task')]
-    kinds = {OURS: 'process', 'TPE': 'thread', 'ThreadPool': 'thread', 'Pool': 'process', 'PPE': 'process',
-             'pebble': 'process', 'loky': 'process', 'atasker': 'process'}
+    kinds = {
+        OURS: 'process',
+        'TPE': 'thread',
+        'ThreadPool': 'thread',
+        'Pool': 'process',
+        'PPE': 'process',
+        'pebble': 'process',
+        'loky': 'process',
+        'atasker': 'process',
+    }
     outcomes = {side: Outcome() for side in kinds}
     sessions: Dict[str, Session] = {}
     try:
@@ -101,13 +109,27 @@ def row_14(settings: Settings) -> List[Line]:
         time.sleep(seconds)
         for side, session in sessions.items():
             after = _count(session.pid)
-            outcomes[side].rounds.append({
-                whose: _difference(before[side][whose], after[whose]) for whose in ('parent', 'children')})
+            outcomes[side].rounds.append(
+                {
+                    whose: _difference(before[side][whose], after[whose])
+                    for whose in ('parent', 'children')
+                }
+            )
     finally:
         for session in sessions.values():
             session.close()
-    lines = [alone(14, what + ', ' + whose, 'switches', outcomes[OURS], whose, budget,
-                   'thread pool and process pool both used once') for whose in ('parent', 'children')]
+    lines = [
+        alone(
+            14,
+            what + ', ' + whose,
+            'switches',
+            outcomes[OURS],
+            whose,
+            budget,
+            'thread pool and process pool both used once',
+        )
+        for whose in ('parent', 'children')
+    ]
     for whose in ('parent', 'children'):
         lines += compare(14, what + ', ' + whose, 'switches', outcomes, whose, {})
     return lines

@@ -63,11 +63,23 @@ def row_15(settings: Settings) -> List[Line]:
             _once(statement, outcomes[statement])
 
     lines = []
-    for title, statement in (('import atasker_like', PACKAGE), ('import, the names of a script', NAMES)):
+    for title, statement in (
+        ('import atasker_like', PACKAGE),
+        ('import, the names of a script', NAMES),
+    ):
         ours = outcomes[statement]
         contest = {OURS: ours, 'c.f.thread': outcomes[PEER], 'atasker': outcomes[ATASKER]}
         lines += compare(15, title, 'ms', contest, 'ms', {'c.f.thread': at_most(1.5)})
         names = ours.rounds[0]['names'] if ours.rounds else []
-        lines.append(alone(15, title + ', drags in', 'modules', ours, 'dragged', absolute(0, 'modules'),
-                           'drags in ' + ', '.join(names) if names else ''))
+        lines.append(
+            alone(
+                15,
+                title + ', drags in',
+                'modules',
+                ours,
+                'dragged',
+                absolute(0, 'modules'),
+                'drags in ' + ', '.join(names) if names else '',
+            )
+        )
     return lines

@@ -1,4 +1,5 @@
-"""Row 18: against atasker itself, where it is installed: 100 times as fast on bursts, never slower."""
+"""Row 18: against atasker itself, where it is installed: 100 times as fast on bursts, never slower.
+"""
 
 import importlib
 import threading
@@ -64,8 +65,8 @@ def event_round_trip(side: Side, params: Dict[str, Any]) -> Rounds:
 
 
 def interval_drift(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Milliseconds from one run of an interval worker to the next, as a mean of many: what is above the interval
-    adds up."""
+    """Milliseconds from one run of an interval worker to the next, as a mean of many: what is above
+    the interval adds up."""
     count = params['count']
     starts: List[float] = []
     enough = threading.Event()
@@ -89,16 +90,42 @@ def interval_drift(side: Side, params: Dict[str, Any]) -> Rounds:
 def _workers(settings: Settings) -> List[Line]:
     pool = {'kind': 'thread', 'size': 4}
     few = {'atasker': {'count': 10, 'abandon': True}}
-    burst = Contest('legacy:queue_burst', dict(pool, count=settings.pick(20000, 10000)), special=few)
-    lines = compare(18, 'atasker, queue worker, burst', 'items/s', run_contest(settings, burst, SIDES), 'rate',
-                    {'atasker': faster(100)}, 'atasker with few tasks, at its default poll delay')
-    trip = Contest('legacy:event_round_trip', dict(pool, count=settings.pick(500, 200)), special=few)
-    lines += compare(18, 'atasker, event worker, round trip', 'us p50', run_contest(settings, trip, SIDES), 'us',
-                     {'atasker': at_most(1)})
-    drift = Contest('legacy:interval_drift', dict(pool, count=settings.pick(100, 50), interval=0.01),
-                    special={'atasker': {'abandon': True}})
-    lines += compare(18, 'atasker, interval worker of 10 ms, period', 'ms', run_contest(settings, drift, SIDES), 'ms',
-                     {'atasker': at_most(1)})
+    burst = Contest(
+        'legacy:queue_burst', dict(pool, count=settings.pick(20000, 10000)), special=few
+    )
+    lines = compare(
+        18,
+        'atasker, queue worker, burst',
+        'items/s',
+        run_contest(settings, burst, SIDES),
+        'rate',
+        {'atasker': faster(100)},
+        'atasker with few tasks, at its default poll delay',
+    )
+    trip = Contest(
+        'legacy:event_round_trip', dict(pool, count=settings.pick(500, 200)), special=few
+    )
+    lines += compare(
+        18,
+        'atasker, event worker, round trip',
+        'us p50',
+        run_contest(settings, trip, SIDES),
+        'us',
+        {'atasker': at_most(1)},
+    )
+    drift = Contest(
+        'legacy:interval_drift',
+        dict(pool, count=settings.pick(100, 50), interval=0.01),
+        special={'atasker': {'abandon': True}},
+    )
+    lines += compare(
+        18,
+        'atasker, interval worker of 10 ms, period',
+        'ms',
+        run_contest(settings, drift, SIDES),
+        'ms',
+        {'atasker': at_most(1)},
+    )
     return lines
 
 
@@ -110,7 +137,8 @@ def row_18(settings: Settings) -> List[Line]:
     # atasker is abandoned, not closed: its stop() may take seconds or fail
     for kind, size in (('thread', 4), ('process', 2)):
         pool = {'kind': kind, 'size': size}
-        # A full pool of atasker's starts its next tasks at its next poll, a tenth of a second later.
+        # A full pool of atasker's starts its next tasks at its next poll, a tenth of a second
+        # later.
         few = settings.pick(10, 4) * size
         burst = Contest('threads:burst', dict(pool, count=settings.pick(20000, 10000)),
                         special={'atasker': {'count': few, 'abandon': True}})

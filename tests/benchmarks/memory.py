@@ -1,7 +1,7 @@
 """Rows 9 and 10: what a queued task weighs; whether the millionth costs more than the thousandth.
 
-All places are held by tasks that wait for a gate, so that everything submitted stays queued. The subprocess
-ends without draining the queue.
+All places are held by tasks that wait for a gate, so that everything submitted stays queued. The
+subprocess ends without draining the queue.
 """
 
 import gc
@@ -50,7 +50,8 @@ def queued(side: Side, params: Dict[str, Any]) -> Rounds:
 
 
 def growth(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Microseconds for one submission, as the median over ten windows of a thousand, early and late."""
+    """Microseconds for one submission, as the median over ten windows of a thousand, early and
+    late."""
     side.warm_up()
     _hold_all_places(side)
     submit = side.bind(work.noop)
@@ -63,7 +64,8 @@ def growth(side: Side, params: Dict[str, Any]) -> Rounds:
         for _ in range(WINDOW):
             handles.append(submit())
         windows.append((perf_counter() - began) / WINDOW)
-    # The first window fills the queue up to the thousandth; the ten after it stand for "the thousandth".
+    # The first window fills the queue up to the thousandth; the ten after it stand for "the
+    # thousandth".
     early, late = median(windows[1:11]), median(windows[-10:])
     yield {'early_us': 1e6 * early, 'late_us': 1e6 * late, 'growth': late / early}
 
@@ -76,7 +78,8 @@ def row_9(settings: Settings) -> List[Line]:
     if not os.path.exists(STATM):
         return [Line(9, what, '', (), budget=at_most(0.35), blocked='there is no ' + STATM)]
     contest = Contest('memory:queued', dict(POOL, count=settings.pick(200000, 50000)), fresh=True)
-    outcomes = run_contest(settings, contest, (OURS, 'TPE'), 2)      # bytes do not depend on what else the machine does
+    # bytes do not depend on what else the machine does
+    outcomes = run_contest(settings, contest, (OURS, 'TPE'), 2)
     return compare(9, what, 'bytes', outcomes, 'bytes', {'TPE': at_most(0.35)})
 
 

@@ -1,4 +1,5 @@
-"""Row 28: thread tasks with options, against plain ones, side by side in one process. Row 29: the first process task."""
+"""Row 28: thread tasks with options, against plain ones, side by side in one process. Row 29: the
+first process task."""
 
 import gc
 import os
@@ -51,7 +52,8 @@ def row_28(settings: Settings) -> List[Line]:
             for what, (_, share) in OPTIONS.items()]
 
 
-#: As a user writes it: a file with the function in it, which the pool processes import when they start.
+#: As a user writes it: a file with the function in it, which the pool processes import when they
+#: start.
 _FIRST = '''
 import sys, time
 from atasker_like import TT_MP, background_task, task_supervisor
@@ -71,7 +73,9 @@ if __name__ == '__main__':
 
 def row_29(settings: Settings) -> List[Line]:
     # The modules are compiled, as those of an installed package are.
-    environ = {name: value for name, value in os.environ.items() if name != 'PYTHONDONTWRITEBYTECODE'}
+    environ = {
+        name: value for name, value in os.environ.items() if name != 'PYTHONDONTWRITEBYTECODE'
+    }
     environ['PYTHONPATH'] = str(ROOT)
     figures: List[float] = []
     with tempfile.TemporaryDirectory() as folder:

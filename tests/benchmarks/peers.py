@@ -1,4 +1,5 @@
-"""The sides: this library and its peers behind one small interface, each used as its documentation shows.
+"""The sides: this library and its peers behind one small interface, each used as its documentation
+shows.
 
 Nothing here is imported before the side is opened: a side must not pay for the imports of another.
 """
@@ -36,8 +37,8 @@ def missing(side: str) -> Optional[str]:
 class Side:
     """One contender with its pool open.
 
-    ``value`` is a plain attribute and ``bind`` gives what a caller would hold, so that the timed loops pay
-    for the library and not for this class.
+    ``value`` is a plain attribute and ``bind`` gives what a caller would hold, so that the timed
+    loops pay for the library and not for this class.
     """
 
     value: Callable[[Any], Any]
@@ -71,7 +72,8 @@ class Side:
         """Ends the pool. May hang for all the harness cares; it has a time limit."""
 
     def warm_up(self) -> None:
-        """Runs tasks until every pool process has run one; then some more for caches and estimates."""
+        """Runs tasks until every pool process has run one; then some more for caches and estimates.
+        """
         from tests.benchmarks import work
         if self.kind == 'process':
             seen: Set[int] = set()
@@ -140,7 +142,9 @@ class Queued(Ours):
 
     def map(self, function: Function, items: Iterable[Any]) -> List[Any]:
         from atasker_like import ProcessQueue, ThreadQueue
-        queue: Any = (ProcessQueue if self.kind == 'process' else ThreadQueue)(supervisor=self.supervisor)
+        queue: Any = (ProcessQueue if self.kind == 'process' else ThreadQueue)(
+            supervisor=self.supervisor
+        )
         queue.map(function, items)
         return list(queue.run().values)
 
@@ -184,7 +188,9 @@ class _ConcurrentFutures(Side):
 
     def bind(self, function: Function, **options: Any) -> Function:
         from functools import partial
-        return partial(self.executor.submit, function)  # partial: no Python frame of ours in between
+
+        # partial: no Python frame of ours in between
+        return partial(self.executor.submit, function)
 
     def map(self, function: Function, items: Iterable[Any]) -> List[Any]:
         return list(self.executor.map(function, items))
@@ -220,7 +226,8 @@ class Loky(_ConcurrentFutures):
         self.renew()
 
     def renew(self) -> None:
-        # its own start method, which resembles spawn; the timeout keeps idle processes between two rounds
+        # its own start method, which resembles spawn; the timeout keeps idle processes between two
+        # rounds
         loky: Any = importlib.import_module('loky')
         self.executor = loky.get_reusable_executor(max_workers=self.size, timeout=300)
 
@@ -298,7 +305,8 @@ class PebbleProcesses(_Pebble):
 
 
 class _Joblib(Side):
-    """Has no handle of a single task: only whole bursts, which it cuts into batches as it sees fit."""
+    """Has no handle of a single task: only whole bursts, which it cuts into batches as it sees fit.
+    """
 
     prefer = ''
 

@@ -1,4 +1,5 @@
-"""Rows 4 to 6 and 16: the same in a pool of two processes, then tasks that work, then tasks that carry."""
+"""Rows 4 to 6 and 16: the same in a pool of two processes, then tasks that work, then tasks that
+carry."""
 
 from time import perf_counter
 from typing import Any, Dict, List
@@ -13,49 +14,78 @@ POOL = {'kind': 'process', 'size': 2}
 
 
 def row_4(settings: Settings) -> List[Line]:
-    # Peers at some thousands a second get fewer tasks: their rate does not depend on how many there are.
+    # Peers at some thousands a second get fewer tasks: their rate does not depend on how many there
+    # are.
     few = {'count': settings.pick(3000, 1500)}
     judged, shown = (OURS, 'Pool', 'PPE', 'pebble'), ('loky', 'joblib')
     contest = Contest('threads:burst', dict(POOL, count=settings.pick(20000, 10000)),
                       special={peer: few for peer in judged + shown if peer != OURS})
-    return compare(4, 'processes, burst', 'tasks/s', run_contest(settings, contest, judged, shown=shown), 'rate',
-                   {'Pool': faster(8), 'PPE': faster(15), 'pebble': faster(10)},
-                   'peers with {count} tasks a round'.format(**few))
+    return compare(
+        4,
+        'processes, burst',
+        'tasks/s',
+        run_contest(settings, contest, judged, shown=shown),
+        'rate',
+        {'Pool': faster(8), 'PPE': faster(15), 'pebble': faster(10)},
+        'peers with {count} tasks a round'.format(**few),
+    )
 
 
 def row_5(settings: Settings) -> List[Line]:
     # a new subprocess for each round, for the same reason as with threads
     contest = Contest('threads:round_trip', dict(POOL, count=settings.pick(1000, 300)), fresh=True)
-    outcomes = run_contest(settings, contest, (OURS, 'Pool', 'PPE'), settings.rounds + settings.pick(4, 0),
-                           shown=('pebble',))
+    outcomes = run_contest(
+        settings,
+        contest,
+        (OURS, 'Pool', 'PPE'),
+        settings.rounds + settings.pick(4, 0),
+        shown=('pebble',),
+    )
     return compare(5, 'processes, one round trip', 'us p50', outcomes, 'us',
                    {'Pool': at_most(0.35), 'PPE': at_most(0.35)})
 
 
 def row_6(settings: Settings) -> List[Line]:
-    # Sleeping tasks are the ones judged: two busy children beside a busy parent, on two cores, measure how
-    # the kernel shares them out. Busy ones are shown, with a quarter of the tasks.
+    # Sleeping tasks are the ones judged: two busy children beside a busy parent, on two cores,
+    # measure how the kernel shares them out. Busy ones are shown, with a quarter of the tasks.
     lines: List[Line] = []
-    variants = [('sleep_for', 0.001, settings.pick(2000, 200)), ('sleep_for', 0.01, settings.pick(200, 20))]
+    variants = [
+        ('sleep_for', 0.001, settings.pick(2000, 200)),
+        ('sleep_for', 0.01, settings.pick(200, 20)),
+    ]
     if not settings.quick:
         variants += [('busy_for', 0.001, 500), ('busy_for', 0.01, 50)]
     for function, seconds, count in variants:
         contest = Contest('threads:burst',
                           dict(POOL, count=count, function=function, args=(seconds,)))
         judged = function == 'sleep_for'
-        outcomes = run_contest(settings, contest, (OURS, 'Pool', 'PPE'), None if judged else ROUNDS_SHOWN, shown=('pebble',))
+        outcomes = run_contest(
+            settings,
+            contest,
+            (OURS, 'Pool', 'PPE'),
+            None if judged else ROUNDS_SHOWN,
+            shown=('pebble',),
+        )
         fastest = _fastest(outcomes)
         # Against equals, who is first is chance: two per cent are taken for a draw.
         budgets: Dict[str, Budget] = {}
         if judged and fastest:
             budgets[fastest] = faster(1, noise=0.02)
-        lines += compare(6, 'processes, {} of {:g} ms'.format(function[:5].rstrip('_'), 1000 * seconds),
-                         'tasks/s', outcomes, 'rate', budgets)
+        lines += compare(
+            6,
+            'processes, {} of {:g} ms'.format(function[:5].rstrip('_'), 1000 * seconds),
+            'tasks/s',
+            outcomes,
+            'rate',
+            budgets,
+        )
     return lines
 
 
 def _fastest(outcomes: Dict[str, Outcome]) -> str:
-    rates = {peer: sorted(outcome.series('rate')) for peer, outcome in outcomes.items() if peer != OURS}
+    rates = {
+        peer: sorted(outcome.series('rate')) for peer, outcome in outcomes.items() if peer != OURS
+    }
     medians = {peer: series[len(series) // 2] for peer, series in rates.items() if series}
     return max(medians, key=lambda peer: medians[peer]) if medians else ''
 
@@ -80,6 +110,14 @@ def carrying(side: Side, params: Dict[str, Any]) -> Rounds:
 
 def row_16(settings: Settings) -> List[Line]:
     # two for ours, which is expected to be twice as fast: a round of either side takes as long
-    contest = Contest('processes:carrying', dict(POOL, megabytes=64, count=1), special={OURS: {'count': 2}})
-    return compare(16, '64 MB bytes there and back', 'round trips/s',
-                   run_contest(settings, contest, (OURS, 'PPE'), shown=('Pool',)), 'rate', {'PPE': faster(2)})
+    contest = Contest(
+        'processes:carrying', dict(POOL, megabytes=64, count=1), special={OURS: {'count': 2}}
+    )
+    return compare(
+        16,
+        '64 MB bytes there and back',
+        'round trips/s',
+        run_contest(settings, contest, (OURS, 'PPE'), shown=('Pool',)),
+        'rate',
+        {'PPE': faster(2)},
+    )

@@ -1,4 +1,5 @@
-"""Rows 22 to 25: what a queue costs above the tasks that it is made of, coroutines above bare asyncio, and a rate."""
+"""Rows 22 to 25: what a queue costs above the tasks that it is made of, coroutines above bare
+asyncio, and a rate."""
 
 import asyncio
 import gc
@@ -13,11 +14,19 @@ from tests.benchmarks.report import Line, absolute, alone, at_most, compare, fas
 from tests.benchmarks.threads import Rounds
 
 
-def _row(settings: Settings, row: int, what: str, pool: Dict[str, Any], budget: float) -> List[Line]:
+def _row(
+    settings: Settings, row: int, what: str, pool: Dict[str, Any], budget: float
+) -> List[Line]:
     contest = Contest('threads:mapped', dict(pool, count=settings.pick(100000, 10000)), limit=120)
     found = run_contest(settings, contest, (OURS, QUEUED), settings.rounds)
-    return compare(row, what, 'tasks/s', {OURS: found[QUEUED], 'background_task.map': found[OURS]}, 'rate',
-                   {'background_task.map': faster(1 / budget)})
+    return compare(
+        row,
+        what,
+        'tasks/s',
+        {OURS: found[QUEUED], 'background_task.map': found[OURS]},
+        'rate',
+        {'background_task.map': faster(1 / budget)},
+    )
 
 
 def row_22(settings: Settings) -> List[Line]:
@@ -48,7 +57,8 @@ async def _with_a_queue(queue: Any) -> int:
 
 
 def coroutines(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Coroutines a second, a hundred at a time: through a queue, or with a semaphore and ``gather``."""
+    """Coroutines a second, a hundred at a time: through a queue, or with a semaphore and
+    ``gather``."""
     count = params['count']
 
     async def with_a_queue() -> int:
@@ -61,7 +71,9 @@ def coroutines(side: Side, params: Dict[str, Any]) -> Rounds:
     while True:
         gc.collect()
         began = perf_counter()
-        ended = asyncio.run(with_a_queue() if isinstance(side, Queued) else _with_a_semaphore(count))
+        ended = asyncio.run(
+            with_a_queue() if isinstance(side, Queued) else _with_a_semaphore(count)
+        )
         seconds = perf_counter() - began
         if ended != count:
             raise RuntimeError('{} of {} coroutines succeeded'.format(ended, count))
@@ -69,7 +81,8 @@ def coroutines(side: Side, params: Dict[str, Any]) -> Rounds:
 
 
 def growth(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Bytes for each coroutine that a run has allocated at its peak, beyond what was submitted before it began."""
+    """Bytes for each coroutine that a run has allocated at its peak, beyond what was submitted
+    before it began."""
     count = params['count']
 
     async def traced() -> int:
@@ -93,15 +106,35 @@ def growth(side: Side, params: Dict[str, Any]) -> Rounds:
 
 
 def row_24(settings: Settings) -> List[Line]:
-    contest = Contest('queues:coroutines', {'kind': 'thread', 'size': 4, 'count': settings.pick(100000, 10000)},
-                      limit=240)
+    contest = Contest(
+        'queues:coroutines',
+        {'kind': 'thread', 'size': 4, 'count': settings.pick(100000, 10000)},
+        limit=240,
+    )
     found = run_contest(settings, contest, (OURS, QUEUED), min(settings.rounds, 3))
-    lines = compare(24, 'AsyncQueue, 100 at a time', 'tasks/s', {OURS: found[QUEUED], 'asyncio': found[OURS]}, 'rate',
-                    {'asyncio': faster(0.5)})
-    contest = Contest('queues:growth', {'kind': 'thread', 'size': 4, 'count': settings.pick(50000, 10000)}, limit=240)
-    found = run_contest(settings, contest, (OURS, QUEUED), 1)       # bytes do not depend on what else the machine does
-    return lines + compare(24, 'the same: memory of running', 'bytes each', {OURS: found[QUEUED], 'asyncio': found[OURS]},
-                           'bytes', {'asyncio': at_most(0.05)})
+    lines = compare(
+        24,
+        'AsyncQueue, 100 at a time',
+        'tasks/s',
+        {OURS: found[QUEUED], 'asyncio': found[OURS]},
+        'rate',
+        {'asyncio': faster(0.5)},
+    )
+    contest = Contest(
+        'queues:growth',
+        {'kind': 'thread', 'size': 4, 'count': settings.pick(50000, 10000)},
+        limit=240,
+    )
+    # bytes do not depend on what else the machine does
+    found = run_contest(settings, contest, (OURS, QUEUED), 1)
+    return lines + compare(
+        24,
+        'the same: memory of running',
+        'bytes each',
+        {OURS: found[QUEUED], 'asyncio': found[OURS]},
+        'bytes',
+        {'asyncio': at_most(0.05)},
+    )
 
 
 def rated(side: Side, params: Dict[str, Any]) -> Rounds:
@@ -117,6 +150,12 @@ def rated(side: Side, params: Dict[str, Any]) -> Rounds:
 
 
 def row_25(settings: Settings) -> List[Line]:
-    contest = Contest('queues:rated', {'kind': 'thread', 'size': 4, 'seconds': settings.pick(10, 2)}, limit=60)
+    contest = Contest(
+        'queues:rated', {'kind': 'thread', 'size': 4, 'seconds': settings.pick(10, 2)}, limit=60
+    )
     found = run_contest(settings, contest, (QUEUED,), 1)
-    return [alone(25, 'a queue with rate=50, burst=5', '% off', found[QUEUED], 'percent', absolute(2, '%'))]
+    return [
+        alone(
+            25, 'a queue with rate=50, burst=5', '% off', found[QUEUED], 'percent', absolute(2, '%')
+        )
+    ]

@@ -1,5 +1,5 @@
-"""Row 17: a pool process is killed while it runs a task. When does the task's caller know, and when does the
-pool work again? In a pool of one, so that the next task needs a new process."""
+"""Row 17: a pool process is killed while it runs a task. When does the task's caller know, and when
+does the pool work again? In a pool of one, so that the next task needs a new process."""
 
 import os
 import signal
@@ -15,7 +15,8 @@ from tests.benchmarks.threads import Rounds
 
 
 def killed(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Milliseconds from SIGKILL to the error of the running task, and to the result of the one behind it."""
+    """Milliseconds from SIGKILL to the error of the running task, and to the result of the one
+    behind it."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, 'pid')
         os.mkfifo(path)
@@ -63,7 +64,9 @@ def row_17(settings: Settings) -> List[Line]:
         lines.append(alone(17, title, 'ms', outcomes[OURS], key, budget))
         for line in compare(17, title, 'ms', outcomes, key, {}):
             if not line.blocked and not line.peer_rounds:
-                line.note = 'never: the pool is broken, and the tasks that were queued are lost with it'
+                line.note = (
+                    'never: the pool is broken, and the tasks that were queued are lost with it'
+                )
             lines.append(line)
     lines.append(not_measured(17, 'recovery, Pool', 'Pool never reports a killed task'))
     return lines

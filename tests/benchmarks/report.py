@@ -101,10 +101,25 @@ def compare(row: int, what: str, unit: str, outcomes: Dict[str, Outcome], key: s
     for peer, theirs in outcomes.items():
         if peer == OURS:
             continue
-        reasons = ['{}: {}'.format(side, outcome.failure)
-                   for side, outcome in ((OURS, ours), (peer, theirs)) if outcome.failure is not None]
-        lines.append(Line(row, what, unit, ours.series(key), peer, theirs.series(key), budgets.get(peer),
-                          note, '; '.join(reasons), _broken(ours)))
+        reasons = [
+            '{}: {}'.format(side, outcome.failure)
+            for side, outcome in ((OURS, ours), (peer, theirs))
+            if outcome.failure is not None
+        ]
+        lines.append(
+            Line(
+                row,
+                what,
+                unit,
+                ours.series(key),
+                peer,
+                theirs.series(key),
+                budgets.get(peer),
+                note,
+                '; '.join(reasons),
+                _broken(ours),
+            )
+        )
     return lines
 
 
@@ -150,9 +165,19 @@ def table(lines: Sequence[Line]) -> str:
                     notes.append(remark)
                 verdict += ' [{}]'.format(notes.index(remark) + 1)
         head = (str(line.row), line.what)
-        rows.append((head if head != before else ('', '')) + (
-            line.unit, number(line.ours), line.peer, number(line.theirs), number(line.ratio), spread,
-            str(line.budget) if line.budget else '', verdict))
+        rows.append(
+            (head if head != before else ('', ''))
+            + (
+                line.unit,
+                number(line.ours),
+                line.peer,
+                number(line.theirs),
+                number(line.ratio),
+                spread,
+                str(line.budget) if line.budget else '',
+                verdict,
+            )
+        )
         before = head
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     right = {'row', 'ours', "peer's", 'ratio'}

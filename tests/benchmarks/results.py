@@ -1,4 +1,5 @@
-"""Rows 19 to 21: what it costs to keep results in a file, against ourselves without, and when they are there."""
+"""Rows 19 to 21: what it costs to keep results in a file, against ourselves without, and when they
+are there."""
 
 import sqlite3
 from contextlib import closing
@@ -15,7 +16,14 @@ from tests.benchmarks.threads import Rounds
 def _row(settings: Settings, row: int, what: str, pool: Dict[str, Any]) -> List[Line]:
     contest = Contest('threads:burst', dict(pool, count=settings.pick(20000, 10000)))
     found = run_contest(settings, contest, (OURS, STORED), settings.rounds + settings.pick(4, 0))
-    return compare(row, what, 'tasks/s', {OURS: found[STORED], 'without': found[OURS]}, 'rate', {'without': faster(0.85)})
+    return compare(
+        row,
+        what,
+        'tasks/s',
+        {OURS: found[STORED], 'without': found[OURS]},
+        'rate',
+        {'without': faster(0.85)},
+    )
 
 
 def row_19(settings: Settings) -> List[Line]:
@@ -27,7 +35,8 @@ def row_20(settings: Settings) -> List[Line]:
 
 
 def until_stored(side: Side, params: Dict[str, Any]) -> Rounds:
-    """Seconds from the end of the last task until the last result is in the file, seen from another connection."""
+    """Seconds from the end of the last task until the last result is in the file, seen from another
+    connection."""
     side.warm_up()
     yield {}
     while True:
@@ -40,15 +49,30 @@ def until_stored(side: Side, params: Dict[str, Any]) -> Rounds:
             missing = True
             while missing:
                 sleep(0.02)
-                stored = {task_id for task_id, in database.execute(
-                    "SELECT task_id FROM results WHERE task_id BETWEEN ? AND ? AND data LIKE '%SUCCESS%'", (min(ids), max(ids)))}
+                stored = {
+                    task_id
+                    for task_id, in database.execute(
+                        "SELECT task_id FROM results WHERE task_id BETWEEN ? AND ? AND data LIKE '%SUCCESS%'",
+                        (min(ids), max(ids)),
+                    )
+                }
                 missing = not ids <= stored
         yield {'seconds': perf_counter() - began}
 
 
 def row_21(settings: Settings) -> List[Line]:
     count = settings.pick(100000, 20000)
-    contest = Contest('results:until_stored', {'kind': 'thread', 'size': 4, 'count': count}, limit=60)
+    contest = Contest(
+        'results:until_stored', {'kind': 'thread', 'size': 4, 'count': count}, limit=60
+    )
     found = run_contest(settings, contest, (STORED,), min(settings.rounds, 3))
-    return [alone(21, '{:,} results in the file'.format(count).replace(',', ' '), 's after the last', found[STORED], 'seconds',
-                  absolute(3, 's'))]
+    return [
+        alone(
+            21,
+            '{:,} results in the file'.format(count).replace(',', ' '),
+            's after the last',
+            found[STORED],
+            'seconds',
+            absolute(3, 's'),
+        )
+    ]

@@ -1,13 +1,16 @@
-"""Rows 26 and 27, and ``python3 -m tests.benchmarks.service``, which tells more of them: a service over a Unix domain socket, beside bare asyncio echoes over the same.
+"""Rows 26 and 27, and ``python3 -m tests.benchmarks.service``, which tells more of them: a service
+over a Unix domain socket, beside bare asyncio echoes over the same.
 
-Its peers are an echo that is an ``asyncio.Protocol`` at both ends, the least that asyncio can do, and the echo server of
-asyncio's documentation, of streams, which reads and writes lines as a service has to. Every pair of a server and a client is
-two fresh processes; they take turns, and only one pair is there at a time.
+Its peers are an echo that is an ``asyncio.Protocol`` at both ends, the least that asyncio can do,
+and the echo server of asyncio's documentation, of streams, which reads and writes lines as a
+service has to. Every pair of a server and a client is two fresh processes; they take turns, and
+only one pair is there at a time.
 
-Most of an echo is the hand-over between its two processes, and that costs up to four times as much when each of them has a
-core of its own, which sleeps meanwhile, as when they share one. Where the system places a pair is its own affair. So it is
-measured thrice: as the system places them, which is what the budget is of, on two cores, and all on one, where what is left
-beside the cost of the languages is smallest.
+Most of an echo is the hand-over between its two processes, and that costs up to four times as much
+when each of them has a core of its own, which sleeps meanwhile, as when they share one. Where the
+system places a pair is its own affair. So it is measured thrice: as the system places them, which
+is what the budget is of, on two cores, and all on one, where what is left beside the cost of the
+languages is smallest.
 """
 import argparse
 import asyncio
@@ -67,7 +70,7 @@ TASKS = {"lane, coroutine": Add, "parallel, coroutine": AddAtOnce, "lane, thread
 LANES = "lane, coroutine", "lane, thread"
 
 
-# -- servers ---------------------------------------------------------------------------------------------------------
+# -- servers -------------------------------------------------------------------------------------
 
 
 class Echo(asyncio.Protocol):
@@ -100,7 +103,8 @@ async def serve_echo(kind: str, path: str) -> None:
 
 
 def serve_tasks(name: str, path: str) -> None:
-    """A service with one handler: where they are of several kinds, those in threads wait for their turns in a coroutine."""
+    """A service with one handler: where they are of several kinds, those in threads wait for their
+    turns in a coroutine."""
     made = service.Service("adding")
 
     async def co_add(task: Any) -> int:
@@ -118,7 +122,7 @@ def serve_tasks(name: str, path: str) -> None:
     task_supervisor.stop()
 
 
-# -- the client ------------------------------------------------------------------------------------------------------
+# -- the client ----------------------------------------------------------------------------------
 
 
 class Asking(asyncio.Protocol):
@@ -166,7 +170,11 @@ async def asking_service(path: str, kind: Any) -> "AsyncIterator[Ask]":
 async def ask(name: str, folder: str, count: int) -> float:
     """The p50 of a round trip, in microseconds."""
     path = os.path.join(folder, "socket")
-    asking = asking_protocol(path) if name == ECHOES[0] else asking_streams(path) if name == ECHOES[1] else asking_service(path, TASKS[name])
+    asking = (
+        asking_protocol(path)
+        if name == ECHOES[0]
+        else asking_streams(path) if name == ECHOES[1] else asking_service(path, TASKS[name])
+    )
     times: "List[float]" = []
     async with asking as ask_once:
         for _ in range(WARM_UP):
@@ -192,7 +200,7 @@ async def ask_many(name: str, folder: str, count: int) -> float:
         return count / (perf_counter() - began)
 
 
-# -- both ------------------------------------------------------------------------------------------------------------
+# -- both ----------------------------------------------------------------------------------------
 
 
 def measured(name: str, count: int, client: "Set[int]", server: "Set[int]", *options: str) -> float:
@@ -218,8 +226,12 @@ def measured(name: str, count: int, client: "Set[int]", server: "Set[int]", *opt
 
 
 def started(cores: "Set[int]", *words: str) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.service", *words], cwd=str(ROOT),
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.service", *words],
+        cwd=str(ROOT),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     if cores:
         os.sched_setaffinity(process.pid, cores)    # before it has threads, which inherit them
     return process
@@ -236,10 +248,12 @@ def placements() -> "Dict[str, Tuple[Set[int], Set[int]]]":
     return found
 
 
-# -- the rows of the table -------------------------------------------------------------------------------------------
+# -- the rows of the table -----------------------------------------------------------------------
 
 
-def _rows(settings: Settings, names: "Iterable[str]", count: int, *options: str) -> "Tuple[Dict[str, List[float]], str]":
+def _rows(
+    settings: Settings, names: "Iterable[str]", count: int, *options: str
+) -> "Tuple[Dict[str, List[float]], str]":
     """What was found of each in all rounds; and of what there is none, why."""
     found: "Dict[str, List[float]]" = {name: [] for name in names}
     try:
@@ -253,23 +267,53 @@ def _rows(settings: Settings, names: "Iterable[str]", count: int, *options: str)
 
 def row_26(settings: Settings) -> "List[Line]":
     found, failed = _rows(settings, (*ECHOES, *LANES), settings.pick(1000, 300))
-    return [Line(26, f"a request: {name}", "us, p50", found[name], echo, found[echo], at_most(BUDGET_RATIO) if echo == ECHOES[0] else None,
-                 blocked=failed, broken=failed) for name in LANES for echo in ECHOES]
+    return [
+        Line(
+            26,
+            f"a request: {name}",
+            "us, p50",
+            found[name],
+            echo,
+            found[echo],
+            at_most(BUDGET_RATIO) if echo == ECHOES[0] else None,
+            blocked=failed,
+            broken=failed,
+        )
+        for name in LANES
+        for echo in ECHOES
+    ]
 
 
 def row_27(settings: Settings) -> "List[Line]":
     found, failed = _rows(settings, LANES, settings.pick(5000, 2000), "--many")
-    return [Line(27, f"100 requests at a time: {name}", "requests/s", rates, budget=Budget(BUDGET_RATE, True, False, "/s"),
-                 blocked=failed, broken=failed) for name, rates in found.items()]
+    return [
+        Line(
+            27,
+            f"100 requests at a time: {name}",
+            "requests/s",
+            rates,
+            budget=Budget(BUDGET_RATE, True, False, "/s"),
+            blocked=failed,
+            broken=failed,
+        )
+        for name, rates in found.items()
+    ]
 
 
-# -- all of it -------------------------------------------------------------------------------------------------------
+# -- all of it -----------------------------------------------------------------------------------
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.benchmarks.service", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.benchmarks.service", description=__doc__
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=1000, help="round trips of a round; five times as many for a rate")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=1000,
+        help="round trips of a round; five times as many for a rate",
+    )
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--ask", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--many", action="store_true", help=argparse.SUPPRESS)
@@ -291,19 +335,27 @@ def measure(rounds: int, count: int) -> None:
     rates: "Dict[str, List[float]]" = {}
     for _ in range(rounds):
         for placement, cores in placements().items():
-            trips.setdefault(placement, []).append({name: measured(name, count, *cores) for name in (*ECHOES, *TASKS)})
+            trips.setdefault(placement, []).append(
+                {name: measured(name, count, *cores) for name in (*ECHOES, *TASKS)}
+            )
         for name in TASKS:
             rates.setdefault(name, []).append(measured(name, 5 * count, set(), set(), "--many"))
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds, with "
-          "the least and the most")
+    print(
+        f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds, with "
+        "the least and the most"
+    )
     for placement, found in trips.items():
-        print(f"\np50 of a round trip, {placement:<12}{'us':>22}{'x protocol':>22}{'x streams':>22}")
+        print(
+            f"\np50 of a round trip, {placement:<12}{'us':>22}{'x protocol':>22}{'x streams':>22}"
+        )
         for name in found[0]:
             columns = [[trip[name] for trip in found]]
             if name in TASKS:
                 columns += [[trip[name] / trip[echo] for trip in found] for echo in ECHOES]
             print(f"    {name:<30}" + "".join(map(spread, columns)))
-    print(f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of a round trip as placed: {BUDGET_RATIO:g} x an echo at most)")
+    print(
+        f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of a round trip as placed: {BUDGET_RATIO:g} x an echo at most)"
+    )
     for name, values in rates.items():
         print(f"    {name:<30}{spread(values)}")
 

@@ -1,6 +1,8 @@
-"""The subprocess of one side: opens it, says that it is ready, then runs a round for every line on stdin.
+"""The subprocess of one side: opens it, says that it is ready, then runs a round for every line on
+stdin.
 
-Pool processes import this module again as their ``__main__``, so it imports next to nothing at the top.
+Pool processes import this module again as their ``__main__``, so it imports next to nothing at the
+top.
 """
 
 import importlib

@@ -76,14 +76,20 @@ def row_1(settings: Settings) -> List[Line]:
 
 def row_2(settings: Settings) -> List[Line]:
     contest = Contest('threads:mapped', dict(POOL, count=settings.pick(20000, 10000)))
-    outcomes = run_contest(settings, contest, (OURS, 'TPE'), settings.rounds + 2, shown=('ThreadPool', 'pebble threads'))
+    outcomes = run_contest(
+        settings,
+        contest,
+        (OURS, 'TPE'),
+        settings.rounds + 2,
+        shown=('ThreadPool', 'pebble threads'),
+    )
     return compare(2, 'threads, map', 'tasks/s', outcomes, 'rate', {'TPE': faster(6)},
                    'ThreadPool and pebble with chunksize=1')
 
 
 def row_3(settings: Settings) -> List[Line]:
-    # Many rounds, and a new subprocess for each: whether the kernel keeps two threads on one core or on two
-    # decides whether a hand-over takes 5 or 40 us, and it sticks to its choice.
+    # Many rounds, and a new subprocess for each: whether the kernel keeps two threads on one core
+    # or on two decides whether a hand-over takes 5 or 40 us, and it sticks to its choice.
     contest = Contest('threads:round_trip', dict(POOL, count=settings.pick(1000, 500)), fresh=True)
     outcomes = run_contest(settings, contest, (OURS, 'TPE'), settings.rounds + settings.pick(10, 2),
                            shown=('ThreadPool', 'pebble threads'))

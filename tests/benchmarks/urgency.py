@@ -1,4 +1,5 @@
-"""Row 11: how long an urgent task waits when a long queue of tasks that nobody hurries for is ahead of it."""
+"""Row 11: how long an urgent task waits when a long queue of tasks that nobody hurries for is ahead
+of it."""
 
 from statistics import median
 from time import perf_counter
@@ -28,7 +29,9 @@ def urgent(side: Side, params: Dict[str, Any]) -> Rounds:
             began = perf_counter()
             waits.append(value(submit()) - began)
         if last.is_completed():
-            raise RuntimeError('the queue of LOW tasks ran dry: HIGH ones waited for it, or were too many')
+            raise RuntimeError(
+                'the queue of LOW tasks ran dry: HIGH ones waited for it, or were too many'
+            )
         yield {'ms': 1000 * median(waits), 'worst_ms': 1000 * max(waits)}
 
 
@@ -59,8 +62,11 @@ def row_11(settings: Settings) -> List[Line]:
     contrast = Contest('urgency:last_in_line', {'kind': 'thread', 'size': 4, 'queued': few})
     peer = run_contest(settings, contrast, ('TPE',), rounds=3)['TPE']
     scale = many / few
-    note = 'HIGH among {} LOW; TPE has no priorities: its wait for {} queued tasks, times {:g}'.format(
-        many, few, scale)
+    note = (
+        'HIGH among {} LOW; TPE has no priorities: its wait for {} queued tasks, times {:g}'.format(
+            many, few, scale
+        )
+    )
     threads = lines[0]
     lines[0] = Line(11, threads.what, threads.unit, threads.ours_rounds, 'TPE',
                     [scale * found for found in peer.series('ms')], budget, note,

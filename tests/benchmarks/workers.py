@@ -1,7 +1,7 @@
 """Rows 12 and 13: delays and intervals. How late they are, whether they drift, and what they cost.
 
-Beside the rows that have a budget: a thousand workers at 1 Hz, items a second of a queue worker, and how long after a
-trigger the function runs.
+Beside the rows that have a budget: a thousand workers at 1 Hz, items a second of a queue worker,
+and how long after a trigger the function runs.
 """
 
 import gc
@@ -26,8 +26,8 @@ def _percentile(values: List[float], share: float) -> float:
 def delays(side: Side, params: Dict[str, Any]) -> Rounds:
     """Tasks with a delay each, spread over some seconds: how late they start.
 
-    All are submitted before the first is due: a thread that does nothing but submit keeps the interpreter for 5 ms at a
-    time, and makes every other one late by as much, whatever the timer.
+    All are submitted before the first is due: a thread that does nothing but submit keeps the
+    interpreter for 5 ms at a time, and makes every other one late by as much, whatever the timer.
     """
     count, seconds = params['count'], params['seconds']
     side.warm_up()
@@ -38,7 +38,9 @@ def delays(side: Side, params: Dict[str, Any]) -> Rounds:
         def due(at: float) -> None:
             late.append(time.perf_counter() - at)
 
-        submitted = [side.bind(due, delay=LEAD + seconds * (number + 1) / count) for number in range(count)]
+        submitted = [
+            side.bind(due, delay=LEAD + seconds * (number + 1) / count) for number in range(count)
+        ]
         gc.collect()
         tasks = []
         for number, submit in enumerate(submitted):
@@ -46,7 +48,11 @@ def delays(side: Side, params: Dict[str, Any]) -> Rounds:
         side.wait_all(tasks)
         if len(late) != count:
             raise RuntimeError('{} calls of {} delays'.format(len(late), count))
-        yield {'p50': 1000 * _percentile(late, 0.5), 'p99': 1000 * _percentile(late, 0.99), 'max': 1000 * max(late)}
+        yield {
+            'p50': 1000 * _percentile(late, 0.5),
+            'p99': 1000 * _percentile(late, 0.99),
+            'max': 1000 * max(late),
+        }
 
 
 def _worker(side: Side, function: Callable[..., Any], **options: Any) -> Any:
@@ -58,7 +64,9 @@ def intervals(side: Side, params: Dict[str, Any]) -> Rounds:
     """Interval workers for some seconds: how often they ran, and the processor time that took."""
     workers, hertz, seconds = params['workers'], params['hertz'], params['seconds']
     if not isinstance(side, Ours):
-        side.supervisor.set_thread_pool(pool_size=params.get('places', 30), reserve_normal=0, reserve_high=0)
+        side.supervisor.set_thread_pool(
+            pool_size=params.get('places', 30), reserve_normal=0, reserve_high=0
+        )
     side.warm_up()
     yield {}
     while True:
@@ -166,18 +174,33 @@ def row_13(settings: Settings) -> List[Line]:
     lines = [alone(13, what + ', runs off', '%', outcomes[OURS], 'missing', absolute(1, '%'))]
     lines += compare(13, what + ', runs', '% of due', outcomes, 'share', {})
     lines += compare(13, what + ', processor', '%', outcomes, 'cpu', {})
-    lines += compare(13, what + ', processor', 'us a run', outcomes, 'cpu_per_run', {'atasker': at_most(0.5)},
-                     'a run, since atasker makes fewer')
+    lines += compare(
+        13,
+        what + ', processor',
+        'us a run',
+        outcomes,
+        'cpu_per_run',
+        {'atasker': at_most(0.5)},
+        'a run, since atasker makes fewer',
+    )
     lines.append(alone(13, what + ', drift', 'ms', outcomes[OURS], 'drift'))
     if settings.quick:
         return lines
-    many = run_contest(settings, Contest('workers:intervals', dict(POOL, workers=1000, hertz=1, seconds=5), limit=90),
-                       (OURS,), 1)
+    many = run_contest(
+        settings,
+        Contest('workers:intervals', dict(POOL, workers=1000, hertz=1, seconds=5), limit=90),
+        (OURS,),
+        1,
+    )
     lines.append(alone(13, '1000 interval workers at 1 Hz', '% processor', many[OURS], 'cpu'))
     lines.append(alone(13, '1000 interval workers at 1 Hz', '% of due', many[OURS], 'share'))
     queue = run_contest(settings, Contest('workers:items', dict(POOL, count=50000)), (OURS,))
     lines.append(alone(13, 'queue worker', 'items/s', queue[OURS], 'rate'))
     trigger = run_contest(settings, Contest('workers:triggers', dict(POOL, count=500)), (OURS,))
-    lines.append(alone(13, 'event worker, trigger to run', 'us p50', trigger[OURS], 'us', absolute(1000, 'us')))
+    lines.append(
+        alone(
+            13, 'event worker, trigger to run', 'us p50', trigger[OURS], 'us', absolute(1000, 'us')
+        )
+    )
     lines.append(alone(13, 'event worker, trigger to run', 'us p99', trigger[OURS], 'p99'))
     return lines

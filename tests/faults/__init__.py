@@ -15,7 +15,8 @@ Each case is one row by one start method, in a process and a session of its own:
 
 To add a fault
 
-1. write a scenario, a function of one argument, in the module of its theme (or a new one). The argument is a
+1. write a scenario, a function of one argument, in the module of its theme (or a new one). The
+argument is a
    :class:`~tests.faults.scene.Scene`; its docstrings are the reference. ``deaths.py`` has short examples::
 
        def killed_in_a_task(scene):
@@ -25,18 +26,21 @@ To add a fault
            scene.good(10)
            scene.died(victim, number=signal.SIGKILL)                 # what this row expects of it: X
 
-2. put what its tasks run into ``work.py``, which pool processes import (by spawn, too);
-3. add a row to ``table.TABLE``: number, a short name, the scenario, the start methods (``NONE`` if no pool process has
+2. put what its tasks run into ``work.py``, which pool processes import (by spawn, too); 3. add a
+row to ``table.TABLE``: number, a short name, the scenario, the start methods (``NONE`` if no pool
+process has
    a part in it), ``slow``, the limit, and the peers that can express it.
 
-``python -m tests.faults --rows N`` runs it. Nothing else is to be done: after every scenario the oracle judges A to F
-over all that was submitted with ``scene.submit``, ``inject`` and ``good`` (a task that was submitted otherwise is
-handed over with ``scene.adopt``). Each task is one line in the journal when it runs, so that what ran, and how often,
-is known whatever became of the process.
+``python -m tests.faults --rows N`` runs it. Nothing else is to be done: after every scenario the
+oracle judges A to F over all that was submitted with ``scene.submit``, ``inject`` and ``good`` (a
+task that was submitted otherwise is handed over with ``scene.adopt``). Each task is one line in the
+journal when it runs, so that what ran, and how often, is known whatever became of the process.
 
-Rules: a scenario waits for events, pipes and files with a deadline (``scene.gate``, ``scene.until``), it never sleeps
-and hopes; it has a quick form well below a second, and a long one (``scene.count(20, 1000)``); what is ours alone
-(types of errors, insides) is asserted under ``if scene.strict``, or by the helpers that know.
+Rules: a scenario waits for events, pipes and files with a deadline (``scene.gate``,
+``scene.until``), it never sleeps and hopes; it has a quick form well below a second, and a long one
+(``scene.count(20, 1000)``); what is ours alone (types of errors, insides) is asserted under ``if
+scene.strict``, or by the helpers that know.
 
-``lies.py`` has scenarios in which something does not hold, one for each thing that the oracle must find.
+``lies.py`` has scenarios in which something does not hold, one for each thing that the oracle must
+find.
 """

@@ -1,4 +1,5 @@
-"""``python -m tests.faults``: run the table, print what was injected, lost, duplicated and leaked."""
+"""``python -m tests.faults``: run the table, print what was injected, lost, duplicated and leaked.
+"""
 import argparse
 import json
 import os
@@ -19,7 +20,9 @@ _COUNTS = ("injected", "lost", "duplicated", "leaked")
 _NUMBERS = re.compile(r"\d+")
 
 #: Keeps a core busy until whoever started it has ended.
-_BURNER = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))\n"
+_BURNER = (
+    "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))\n"
+)
 
 
 def main(arguments=None):
@@ -42,9 +45,22 @@ def main(arguments=None):
         try:
             waiting = []
             for fault, methods in cases:
-                turns = [(method, side, options.seed + turn) for turn in range(options.repeat) for method in methods]
-                waiting.append((fault, [executor.submit(runner.run_case, fault, *turn, options.slow, options.minutes)
-                                        for turn in turns]))
+                turns = [
+                    (method, side, options.seed + turn)
+                    for turn in range(options.repeat)
+                    for method in methods
+                ]
+                waiting.append(
+                    (
+                        fault,
+                        [
+                            executor.submit(
+                                runner.run_case, fault, *turn, options.slow, options.minutes
+                            )
+                            for turn in turns
+                        ],
+                    )
+                )
             for fault, futures in waiting:
                 found = [future.result() for future in futures]
                 verdicts += found
@@ -61,21 +77,45 @@ def main(arguments=None):
     print("%d case(s), %d of them with something that does not hold" % (len(verdicts), len(wrong)))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"side": side, "python": platform.python_version(), "seed": options.seed, "slow": options.slow,
-                       "busy": options.busy, "verdicts": verdicts}, file, indent=1)
+            json.dump(
+                {
+                    "side": side,
+                    "python": platform.python_version(),
+                    "seed": options.seed,
+                    "slow": options.slow,
+                    "busy": options.busy,
+                    "verdicts": verdicts,
+                },
+                file,
+                indent=1,
+            )
     return 1 if wrong else 0
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rows", default="", help="numbers of rows: 1,5-9")
-    parser.add_argument("--start-method", choices=table.ALL, help="only this one (peers: forkserver unless told)")
-    parser.add_argument("--peer", choices=PEERS, help="run against a peer what its interface can express")
-    parser.add_argument("--slow", action="store_true", help="the long forms, and the rows that are slow in any form")
-    parser.add_argument("--busy", action="store_true", help="with as many busy processes beside it as there are cores")
+    parser.add_argument(
+        "--start-method", choices=table.ALL, help="only this one (peers: forkserver unless told)"
+    )
+    parser.add_argument(
+        "--peer", choices=PEERS, help="run against a peer what its interface can express"
+    )
+    parser.add_argument(
+        "--slow", action="store_true", help="the long forms, and the rows that are slow in any form"
+    )
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="with as many busy processes beside it as there are cores",
+    )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long the row of everything at once goes on")
-    parser.add_argument("--repeat", type=int, default=1, help="run each case so many times, with successive seeds")
+    parser.add_argument(
+        "--minutes", type=float, default=1.0, help="how long the row of everything at once goes on"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="run each case so many times, with successive seeds"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="cases that run at the same time")
     parser.add_argument("--json", metavar="FILE", help="write the verdicts there")
     return parser
@@ -85,7 +125,12 @@ def _cases(options):
     """The rows that are wanted, with the start methods of each."""
     cases = []
     for fault in table.select(options.rows):
-        if options.peer and options.peer not in fault.peers or fault.slow and not (options.slow or options.rows):
+        if (
+            options.peer
+            and options.peer not in fault.peers
+            or fault.slow
+            and not (options.slow or options.rows)
+        ):
             continue
         methods = fault.methods
         wanted = options.start_method or ("forkserver" if options.peer else None)
@@ -111,13 +156,19 @@ def _show(fault, verdicts):
             said.setdefault(_NUMBERS.sub("#", violation), []).append((verdict["method"], violation))
     for same in said.values():
         methods = ", ".join(sorted({method for method, _ in same}))
-        print("      %-10s  %s%s" % (methods, same[0][1], " [%d times]" % len(same) if len(same) > 1 else ""))
+        print(
+            "      %-10s  %s%s"
+            % (methods, same[0][1], " [%d times]" % len(same) if len(same) > 1 else "")
+        )
     sys.stdout.flush()
 
 
 @contextmanager
 def _burning(busy):
-    burners = [subprocess.Popen([sys.executable, "-c", _BURNER]) for _ in range((os.cpu_count() or 1) if busy else 0)]
+    burners = [
+        subprocess.Popen([sys.executable, "-c", _BURNER])
+        for _ in range((os.cpu_count() or 1) if busy else 0)
+    ]
     try:
         yield
     finally:

@@ -1,7 +1,9 @@
-"""One fault, in a process of its own: ``python -m tests.faults.case KEY METHOD``. The verdict is JSON on stdout.
+"""One fault, in a process of its own: ``python -m tests.faults.case KEY METHOD``. The verdict is
+JSON on stdout.
 
-It is written twice, before and after the pool is closed, since closing may hang; the last line counts. Pool processes
-import this module as their main one, so it imports nothing before it is asked to run.
+It is written twice, before and after the pool is closed, since closing may hang; the last line
+counts. Pool processes import this module as their main one, so it imports nothing before it is
+asked to run.
 """
 import sys
 
@@ -29,13 +31,14 @@ def main():
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     with suppress(OSError):
-        os.setsid()                 # so that its processes can be told from all others; it may lead one already
+        # so that its processes can be told from all others; it may lead one already
+        os.setsid()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     from . import table
 
-    # Up to Python 3.8 a thread ends by pthread_exit(), for which the C library opens a file, once. Without any to be had
-    # it aborts the program, whoever made the thread.
+    # Up to Python 3.8 a thread ends by pthread_exit(), for which the C library opens a file, once.
+    # Without any to be had it aborts the program, whoever made the thread.
     first = threading.Thread(target=int)
     first.start()
     first.join()
@@ -46,7 +49,8 @@ def main():
     judged.run(out)
     out.flush()
     if arguments.side != "ours":
-        os._exit(0)                 # how it ends the interpreter is not asked of a peer: some hang there, too
+        # how it ends the interpreter is not asked of a peer: some hang there, too
+        os._exit(0)
     faulthandler.cancel_dump_traceback_later()
     faulthandler.dump_traceback_later(30, exit=True)
 
@@ -64,12 +68,19 @@ class Case:
         self.fault, self.arguments = fault, arguments
         start_helpers(arguments.method)
         self.side = SIDES[arguments.side](arguments.method)
-        # Of a peer, twice what pebble takes to end a frozen process; a case that hangs in several places must still get
-        # to its verdict.
+        # Of a peer, twice what pebble takes to end a frozen process; a case that hangs in several
+        # places must still get to its verdict.
         patience = 20.0 if self.side.strict else 6.0
         self.oracle = Oracle(os.path.join(arguments.folder, "journal"))
-        self.scene = Scene(self.side, self.oracle, arguments.folder, arguments.method, arguments.slow, arguments.seed,
-                           patience)
+        self.scene = Scene(
+            self.side,
+            self.oracle,
+            arguments.folder,
+            arguments.method,
+            arguments.slow,
+            arguments.seed,
+            patience,
+        )
         self.scene.minutes = arguments.minutes
         self.before, before = Surroundings(), shared_memory()
         self.look_at_memory = lambda: self.oracle.shared.update(shared_memory() - before)
@@ -99,7 +110,9 @@ class Case:
             try:
                 scene.afterwards()
             except Exception as error:
-                oracle.violate("D", "nothing can be submitted any more: %s: %s" % (type(error).__name__, error))
+                oracle.violate(
+                    "D", "nothing can be submitted any more: %s: %s" % (type(error).__name__, error)
+                )
             if self.side.counters("process") is not None:
                 oracle.judge_counters(self.side.counters, scene.patience)
             self.look_at_memory()
@@ -109,7 +122,8 @@ class Case:
         scene.close()
         self.duplicated = oracle.judge_journal()
         if not self.side.strict:
-            self.side.native = None         # of a peer, what it keeps as long as its objects live is not leaked
+            # of a peer, what it keeps as long as its objects live is not leaked
+            self.side.native = None
             for handle in oracle.handles:
                 handle.native = None
         oracle.judge_surroundings(self.before, scene.grace)
@@ -142,11 +156,22 @@ class Case:
 
         oracle = self.oracle
         refused = sum(1 for handle in oracle.handles if handle.refused is not None)
-        verdict = {"key": self.fault.key, "number": self.fault.number, "method": self.arguments.method,
-                   "side": self.arguments.side, "final": final, "injected": oracle.injected,
-                   "accepted": len(oracle.handles) - refused, "refused": refused, "lost": len(oracle.lost),
-                   "hung": oracle.hung, "duplicated": self.duplicated, "leaked": len(oracle.leaked),
-                   "skipped": self.skipped, "violations": oracle.summary()}
+        verdict = {
+            "key": self.fault.key,
+            "number": self.fault.number,
+            "method": self.arguments.method,
+            "side": self.arguments.side,
+            "final": final,
+            "injected": oracle.injected,
+            "accepted": len(oracle.handles) - refused,
+            "refused": refused,
+            "lost": len(oracle.lost),
+            "hung": oracle.hung,
+            "duplicated": self.duplicated,
+            "leaked": len(oracle.leaked),
+            "skipped": self.skipped,
+            "violations": oracle.summary(),
+        }
         out.write(json.dumps(verdict) + "\n")
         out.flush()
 

@@ -25,7 +25,8 @@ SUBMITTERS = 3
 
 
 class Chaos:
-    """Everything that can live in one process, for some seconds. Each task knows what may become of it."""
+    """Everything that can live in one process, for some seconds. Each task knows what may become of
+    it."""
 
     def __init__(self, scene, seconds):
         self.scene = scene
@@ -35,7 +36,8 @@ class Chaos:
         self.allowed = {}           # by handle: what says whether an outcome is possible
         self.cancelled = set()      # handles that someone has cancelled
         self.marked = set()         # handles that someone has declared done
-        self.late = set()           # handles that nothing but their timeout ends: declared done, they would go on
+        # handles that nothing but their timeout ends: declared done, they would go on
+        self.late = set()
         self.done = []              # handles that have been looked at by their submitter
 
     def run(self):
@@ -43,9 +45,15 @@ class Chaos:
         scene.open(size=3, threads=4)
         for name in LANES:
             scene.native.lane(name, limit=2)
-        threads = [threading.Thread(target=self._guarded, args=(act, scene.seed * 1000 + number), daemon=True)
-                   for number, act in enumerate([self._submitter] * SUBMITTERS + [
-                       self._killer, self._freezer, self._resizer, self._loop])]
+        threads = [
+            threading.Thread(
+                target=self._guarded, args=(act, scene.seed * 1000 + number), daemon=True
+            )
+            for number, act in enumerate(
+                [self._submitter] * SUBMITTERS
+                + [self._killer, self._freezer, self._resizer, self._loop]
+            )
+        ]
         handler = Handler(scene, ("thread", "coroutine"))
         before = signal.signal(signal.SIGALRM, handler)
         for thread in threads:
@@ -67,7 +75,10 @@ class Chaos:
         self._judge()
         for name in LANES:
             lane = scene.native.lane(name)
-            scene.check(not (lane.running or lane.waiting or lane.turns or lane.parked), "the lane is left as %r" % lane)
+            scene.check(
+                not (lane.running or lane.waiting or lane.turns or lane.parked),
+                "the lane is left as %r" % lane,
+            )
         scene.replaced()
 
     def _guarded(self, act, seed):
@@ -83,7 +94,7 @@ class Chaos:
     def _goes_on(self):
         return not self.over.is_set() and monotonic() < self.deadline
 
-    # -- those who submit ----------------------------------------------------------------------------
+    # -- those who submit ------------------------------------------------------------------------
 
     def _submitter(self, chance):
         from atasker_like import as_completed, wait_completed
@@ -109,16 +120,27 @@ class Chaos:
             if len(mine) >= OUTSTANDING:
                 some, mine = mine[:OUTSTANDING // 2], mine[OUTSTANDING // 2:]
                 tasks = [handle.native for handle in some]
-                with suppress(TimeoutError):        # whoever has not ended by the end is judged then
+                # whoever has not ended by the end is judged then
+                with suppress(TimeoutError):
                     if chance.random() < 0.5:
                         wait_completed(tasks, timeout=self.scene.patience)
                     else:
                         list(as_completed(tasks, timeout=self.scene.patience))
 
     def _weights(self):
-        return [(self._good, 20), (self._large, 3), (self._crash, 3), (self._late, 4), (self._retried, 4),
-                (self._fails, 4), (self._unsendable, 3), (self._called_back, 4), (self._nested, 3), (self._delayed, 4),
-                (self._forks, 1)]
+        return [
+            (self._good, 20),
+            (self._large, 3),
+            (self._crash, 3),
+            (self._late, 4),
+            (self._retried, 4),
+            (self._fails, 4),
+            (self._unsendable, 3),
+            (self._called_back, 4),
+            (self._nested, 3),
+            (self._delayed, 4),
+            (self._forks, 1),
+        ]
 
     def _submit(self, allowed, function, *args, **options):
         options.setdefault("kind", "process")
@@ -137,8 +159,14 @@ class Chaos:
         value = chance.randrange(1000)
         kind = self._kind(chance)
         options = {"lane": kind} if chance.random() < 0.3 else {}
-        return self._submit(gives(value), work.echo, value, kind=kind, priority=chance.choice((0, 50, 75, 100, 200)),
-                            **options)
+        return self._submit(
+            gives(value),
+            work.echo,
+            value,
+            kind=kind,
+            priority=chance.choice((0, 50, 75, 100, 200)),
+            **options,
+        )
 
     def _large(self, chance):
         size = chance.randrange(1 << 21)
@@ -147,7 +175,11 @@ class Chaos:
     def _crash(self, chance):
         kind = chance.randrange(4)
         if kind == 0:
-            return self._inject(dies(9), work.end_by_signal, **({"lane": "process"} if chance.random() < 0.5 else {}))
+            return self._inject(
+                dies(9),
+                work.end_by_signal,
+                **({"lane": "process"} if chance.random() < 0.5 else {}),
+            )
         if kind == 1:
             return self._inject(dies(signal.SIGSEGV), deeds.segfault)
         if kind == 2:
@@ -158,20 +190,41 @@ class Chaos:
         from atasker_like import TaskTimeoutError
 
         kind = self._kind(chance)
-        function = {"thread": _until_cancelled, "process": deeds.pause, "coroutine": asyncio.sleep}[kind]
+        function = {"thread": _until_cancelled, "process": deeds.pause, "coroutine": asyncio.sleep}[
+            kind
+        ]
         options = {"lane": kind} if chance.random() < 0.3 else {}
-        handle = self._inject(fails(TaskTimeoutError), function, 60, kind=kind, timeout=chance.choice((0.01, 0.05, 0.1)),
-                              **options)
+        handle = self._inject(
+            fails(TaskTimeoutError),
+            function,
+            60,
+            kind=kind,
+            timeout=chance.choice((0.01, 0.05, 0.1)),
+            **options,
+        )
         self.late.add(handle)
         return handle
 
     def _retried(self, chance):
         kind, times = self._kind(chance), chance.randrange(1, 4)
-        path = os.path.join(self.scene.folder, "retried-%d-%d" % (threading.get_ident(), chance.getrandbits(60)))
+        path = os.path.join(
+            self.scene.folder, "retried-%d-%d" % (threading.get_ident(), chance.getrandbits(60))
+        )
         # Each death from outside takes an attempt, and then the task may fail.
-        allowed = either(gives(times), fails(ConnectionError)) if kind == "process" else gives(times)
-        return self._inject(allowed, deeds.fail_until, path, times, times, kind=kind, retries=times, at_most=times + 1,
-                            retry_delay=chance.choice((0, 0.01)))
+        allowed = (
+            either(gives(times), fails(ConnectionError)) if kind == "process" else gives(times)
+        )
+        return self._inject(
+            allowed,
+            deeds.fail_until,
+            path,
+            times,
+            times,
+            kind=kind,
+            retries=times,
+            at_most=times + 1,
+            retry_delay=chance.choice((0, 0.01)),
+        )
 
     def _fails(self, chance):
         return self._inject(fails(ValueError), work.fail, kind=self._kind(chance))
@@ -181,7 +234,9 @@ class Chaos:
 
         if chance.random() < 0.5:
             return self._inject(fails(TaskPicklingError), work.take, lambda: None)
-        return self._inject(fails(TaskPicklingError), work.give_trap, chance.choice(("in", "out")), "raise")
+        return self._inject(
+            fails(TaskPicklingError), work.give_trap, chance.choice(("in", "out")), "raise"
+        )
 
     def _called_back(self, chance):
         handle = self._inject(gives(3), work.echo, 3, kind=self._kind(chance), callback=_refuse)
@@ -193,7 +248,11 @@ class Chaos:
         depth = chance.randrange(1, 6)
 
         def nest(depth):
-            handle = self._submit(gives(depth), nest, depth - 1, kind="thread") if depth else self._good(random)
+            handle = (
+                self._submit(gives(depth), nest, depth - 1, kind="thread")
+                if depth
+                else self._good(random)
+            )
             if handle.refused is None:
                 with suppress(TimeoutError):
                     handle.native.wait(self.scene.patience)
@@ -202,12 +261,14 @@ class Chaos:
         return self._submit(gives(depth + 1), nest, depth, kind="thread")
 
     def _delayed(self, chance):
-        return self._submit(gives(4), work.echo, 4, kind=self._kind(chance), delay=chance.random() / 20)
+        return self._submit(
+            gives(4), work.echo, 4, kind=self._kind(chance), delay=chance.random() / 20
+        )
 
     def _forks(self, chance):
         return self._submit(gives(0), deeds.fork_and_leave)
 
-    # -- those who disturb ---------------------------------------------------------------------------
+    # -- those who disturb -----------------------------------------------------------------------
 
     def _pause(self, chance, seconds):
         self.over.wait(chance.uniform(0.5, 1.5) * seconds)
@@ -240,7 +301,9 @@ class Chaos:
             self.scene.native.set_mp_pool(pool_size=chance.randrange(1, 5))
             lane = self.scene.native.lane(chance.choice(LANES))
             lane.pause()
-            lane.configure(limit=chance.choice((1, 2, None)), rate=chance.choice((None, None, 200)), burst=3)
+            lane.configure(
+                limit=chance.choice((1, 2, None)), rate=chance.choice((None, None, 200)), burst=3
+            )
             self._pause(chance, 0.02)
             lane.resume()
             self.scene.injected()
@@ -249,9 +312,16 @@ class Chaos:
         """Coroutines of the application: they wait for tasks, and some are cancelled."""
         async def turn():
             handles = [self._good(chance) for _ in range(5)]
-            awaiters = [asyncio.ensure_future(_quietly(handle.native)) for handle in handles if handle.refused is None]
-            await asyncio.wait(awaiters, timeout=chance.choice((0.001, self.scene.patience)),
-                               return_when=chance.choice((asyncio.FIRST_COMPLETED, asyncio.ALL_COMPLETED)))
+            awaiters = [
+                asyncio.ensure_future(_quietly(handle.native))
+                for handle in handles
+                if handle.refused is None
+            ]
+            await asyncio.wait(
+                awaiters,
+                timeout=chance.choice((0.001, self.scene.patience)),
+                return_when=chance.choice((asyncio.FIRST_COMPLETED, asyncio.ALL_COMPLETED)),
+            )
             for awaiter in awaiters:
                 awaiter.cancel()
             await asyncio.gather(*awaiters, return_exceptions=True)
@@ -264,7 +334,7 @@ class Chaos:
         while self._goes_on():
             asyncio.run(main())
 
-    # -- the end -------------------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------------
 
     def _judge(self):
         scene = self.scene
@@ -281,7 +351,9 @@ class Chaos:
             if handle.outcome is None or allowed(*handle.outcome):
                 continue
             state, value = handle.outcome
-            if handle in self.cancelled and (state == "cancelled" or type(value) is ConnectionError):
+            if handle in self.cancelled and (
+                state == "cancelled" or type(value) is ConnectionError
+            ):
                 continue                    # the latter: it got no further attempt
             if handle in self.marked and (state, value) == (SUCCEEDED, None):
                 continue
@@ -290,7 +362,10 @@ class Chaos:
                 victims += 1
                 continue
             scene.oracle.lose(handle, "A", "ended as it could not: %s %s" % (state, shorten(value)))
-        scene.check(victims <= self.killed, "%d tasks that were not at fault died of %d kills" % (victims, self.killed))
+        scene.check(
+            victims <= self.killed,
+            "%d tasks that were not at fault died of %d kills" % (victims, self.killed),
+        )
 
 
 async def _quietly(native):
@@ -312,7 +387,7 @@ def _until_cancelled(seconds):
         deeds.pause(0.002)
 
 
-# -- what may become of a task -----------------------------------------------------------------------------------------
+# -- what may become of a task -------------------------------------------------------------------
 
 
 def gives(expected):
@@ -326,8 +401,12 @@ def fails(kind):
 def dies(number, exitcode=None):
     from atasker_like import ProcessDiedError
 
-    return lambda state, value: (state == FAILED and type(value) is ProcessDiedError and value.signal == number
-                                 and (exitcode is None or value.exitcode == exitcode))
+    return lambda state, value: (
+        state == FAILED
+        and type(value) is ProcessDiedError
+        and value.signal == number
+        and (exitcode is None or value.exitcode == exitcode)
+    )
 
 
 def either(*some):
@@ -335,8 +414,9 @@ def either(*some):
 
 
 def everything_at_once(scene):
-    """Crashes, kills, timeouts, cancels, retries, pickling errors, resizes, callbacks, nested submissions, coroutines
-    and a handler of signals, from several threads. What the seed does not settle is who comes first."""
+    """Crashes, kills, timeouts, cancels, retries, pickling errors, resizes, callbacks, nested
+    submissions, coroutines and a handler of signals, from several threads. What the seed does not
+    settle is who comes first."""
     seconds = scene.minutes * 60 if scene.slow else QUICK
     sys.stderr.write("seed %d, %g seconds\n" % (scene.seed, seconds))
     logger = logging.getLogger("atasker_like")

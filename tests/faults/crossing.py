@@ -1,7 +1,8 @@
 """Rows 13 to 15: what goes wrong when something is pickled, or rebuilt.
 
-{argument, result} x {out, in} x {raise, sys.exit, os._exit, segmentation fault}. An argument goes out in the parent,
-and a result comes in there: what ends the process would end the application itself, so it is left out.
+{argument, result} x {out, in} x {raise, sys.exit, os._exit, segmentation fault}. An argument goes
+out in the parent, and a result comes in there: what ends the process would end the application
+itself, so it is left out.
 """
 import signal
 
@@ -37,8 +38,10 @@ def _only_the_task_fails(scene, cells, how, sizes):
             victim = _set_a_trap(scene, what, where, how, size)
             error = scene.failed(victim, from_us)
             if error is not None and scene.strict:
-                scene.check("the trap has sprung" in str(error), "%s %s, %s: the message does not say why: %s" % (
-                    what, where, how, error))
+                scene.check(
+                    "the trap has sprung" in str(error),
+                    "%s %s, %s: the message does not say why: %s" % (what, where, how, error),
+                )
             if what == "argument":
                 scene.never_ran(victim)
     scene.survived(pid)
@@ -55,7 +58,10 @@ def pickling_exits(scene):
 def pickling_ends_the_process(scene):
     scene.open(size=scene.count(1, 2))
     for what, where in ENDING:
-        for how, end in (("os._exit", {"exitcode": 3}), ("segmentation fault", {"number": signal.SIGSEGV})):
+        for how, end in (
+            ("os._exit", {"exitcode": 3}),
+            ("segmentation fault", {"number": signal.SIGSEGV}),
+        ):
             for size in (SMALL, LARGE):
                 victim = _set_a_trap(scene, what, where, how, size)
                 scene.died(victim, **end)
@@ -70,9 +76,11 @@ def error_not_rebuilt(scene):
         from atasker_like import RemoteError as from_us
     scene.open(size=1)
     (pid,) = scene.census()
-    for function, name, message in ((work.raise_unbuildable, "Unbuildable", "half of it"),
-                                    (work.raise_unsendable, "Unsendable", "stays there"),
-                                    (work.raise_local, "raise_local.<locals>.Local", "nobody can import me")):
+    for function, name, message in (
+        (work.raise_unbuildable, "Unbuildable", "half of it"),
+        (work.raise_unsendable, "Unsendable", "stays there"),
+        (work.raise_local, "raise_local.<locals>.Local", "nobody can import me"),
+    ):
         _described(scene, scene.inject(function), from_us, name, message)
     for where in ("out", "in"):
         for how in ("raise", "sys.exit"):
@@ -88,5 +96,9 @@ def _described(scene, victim, kind, name, message):
     error = scene.failed(victim, kind)
     if error is not None and scene.strict:
         said = (error.type_name, error.message)
-        scene.check(said == ("tests.faults.work." + name, message), "%r is described as %s" % (victim, said))
-        scene.check(name.rpartition(".")[2] in error.traceback, "the traceback does not name the error")
+        scene.check(
+            said == ("tests.faults.work." + name, message), "%r is described as %s" % (victim, said)
+        )
+        scene.check(
+            name.rpartition(".")[2] in error.traceback, "the traceback does not name the error"
+        )

@@ -1,4 +1,5 @@
-"""Rows 43 to 45, 47 and 48: what daemons, service managers and read-only systems do to a program."""
+"""Rows 43 to 45, 47 and 48: what daemons, service managers and read-only systems do to a program.
+"""
 import os
 import signal
 import tempfile
@@ -14,12 +15,13 @@ from .staging import Log, Program, Refusing, attempt, within
 STOP_TIME = 3.0
 
 
-# -- 43: the temporary folder, and the interpreter ---------------------------------------------------------------------
+# -- 43: the temporary folder, and the interpreter -----------------------------------------------
 
 
 @contextmanager
 def _new_fork_server():
-    """The next process has multiprocessing start a fork server anew, with a temporary folder of its own."""
+    """The next process has multiprocessing start a fork server anew, with a temporary folder of its
+    own."""
     from multiprocessing import forkserver, process
 
     forkserver._forkserver._stop()
@@ -54,7 +56,8 @@ REFUSALS = ("EROFS", "ENOSPC", "EACCES", "EAFNOSUPPORT")
 
 
 def no_temporary_folder(scene):
-    """The temporary folder cannot hold the socket of the fork server: processes are started all the same."""
+    """The temporary folder cannot hold the socket of the fork server: processes are started all the
+    same."""
     for title, make in FOLDERS.items():
         with _new_fork_server(), attempt(scene, title, ("process",)) as inner:
             tempfile.tempdir = make(inner)
@@ -79,14 +82,17 @@ def _started_all_the_same(inner, title):
 
 
 def no_socket(scene):
-    """The file system takes no socket: it is read-only, full, or there are no local sockets at all."""
+    """The file system takes no socket: it is read-only, full, or there are no local sockets at all.
+    """
     import errno
     import socket
 
     for name in REFUSALS:
         number = getattr(errno, name)
         with _new_fork_server(), attempt(scene, name, ("process",)) as inner:
-            with Refusing(socket.socket, "bind", lambda number=number: OSError(number, os.strerror(number))):
+            with Refusing(
+                socket.socket, "bind", lambda number=number: OSError(number, os.strerror(number))
+            ):
                 _started_all_the_same(inner, name)
 
 
@@ -107,7 +113,8 @@ def socket_removed(scene):
 
 
 def no_interpreter(scene):
-    """The interpreter is gone, as after an update: what waits fails at once, or runs in the processes that are there."""
+    """The interpreter is gone, as after an update: what waits fails at once, or runs in the
+    processes that are there."""
     import multiprocessing
     from multiprocessing import spawn
 
@@ -140,13 +147,17 @@ def no_interpreter(scene):
 def _broken(scene, handle):
     from atasker_like import PoolBrokenError
 
-    error = scene.failed(handle, PoolBrokenError, "interpreter", handle.native.name, handle.native.short_id)
+    error = scene.failed(
+        handle, PoolBrokenError, "interpreter", handle.native.name, handle.native.short_id
+    )
     if error is not None:
-        scene.check(isinstance(error.__cause__, OSError), "the cause is %r" % error.__cause__, handle)
+        scene.check(
+            isinstance(error.__cause__, OSError), "the cause is %r" % error.__cause__, handle
+        )
     scene.never_ran(handle)
 
 
-# -- 44: children of the application's ---------------------------------------------------------------------------------
+# -- 44: children of the application's -----------------------------------------------------------
 
 
 @contextmanager
@@ -204,12 +215,16 @@ def _deaths_are_seen(scene, condition):
         victims = [scene.inject(work.end_by_signal), scene.inject(work.leave, 3)]
         scene.good(10)
         for victim in victims:
-            error = scene.failed(victim, ProcessDiedError, victim.native.name, victim.native.short_id)
+            error = scene.failed(
+                victim, ProcessDiedError, victim.native.name, victim.native.short_id
+            )
             if error is not None:
                 known = error.exitcode in (-9, 3)
                 scene.check(known or error.exitcode is None and "SIGCHLD" in str(error),
                             "the error says: %s" % error, victim)
-                scene.check(str(error.pid) in str(error), "the error names no pid: %s" % error, victim)
+                scene.check(
+                    str(error.pid) in str(error), "the error names no pid: %s" % error, victim
+                )
         pids = scene.census()
         scene.kill(pids[0])
         scene.replaced(pids[0])
@@ -219,8 +234,13 @@ def _deaths_are_seen(scene, condition):
         scene.kill(pids[1])
         scene.replaced(pids[1])
         began = monotonic()
-        scene.check(within(STOP_TIME, scene.native.stop, 1), "stop(wait=1) did not return in %g s" % STOP_TIME)
-        scene.check(monotonic() - began < STOP_TIME, "stop(wait=1) took %.1f s" % (monotonic() - began))
+        scene.check(
+            within(STOP_TIME, scene.native.stop, 1),
+            "stop(wait=1) did not return in %g s" % STOP_TIME,
+        )
+        scene.check(
+            monotonic() - began < STOP_TIME, "stop(wait=1) took %.1f s" % (monotonic() - began)
+        )
         scene.native.start()
         scene.succeeded(*scene.good(10))
         scene.native.stop()
@@ -251,7 +271,7 @@ def children_reaped_by_a_thread(scene):
     _deaths_are_seen(scene, _reaped_by_a_thread())
 
 
-# -- 45: closed descriptors --------------------------------------------------------------------------------------------
+# -- 45: closed descriptors ----------------------------------------------------------------------
 
 
 def _open_numbers():
@@ -273,8 +293,8 @@ def _numbers_of_multiprocessing():
 
 
 def descriptors_closed(scene):
-    """All descriptors are closed that the pool has opened, and those of multiprocessing. What ran fails with that cause,
-    what waits runs; so twice."""
+    """All descriptors are closed that the pool has opened, and those of multiprocessing. What ran
+    fails with that cause, what waits runs; so twice."""
     from atasker_like import ProcessDiedError
 
     gates = [scene.gate(), scene.gate()]
@@ -291,8 +311,13 @@ def descriptors_closed(scene):
             waiting = scene.good(10)
         scene.injected()
         for victim in victims:
-            error = scene.failed(victim, ProcessDiedError, "closed the descriptors", victim.native.name,
-                                 victim.native.short_id)
+            error = scene.failed(
+                victim,
+                ProcessDiedError,
+                "closed the descriptors",
+                victim.native.name,
+                victim.native.short_id,
+            )
             if error is not None:
                 scene.check(scene.gone(error.pid), "process %d is still there" % error.pid)
         scene.succeeded(*waiting)
@@ -306,24 +331,37 @@ def descriptors_closed_by_a_daemon(scene):
             scene.injected()
             lines = [line.split() for line in program.wait()]
             said = program.said()[-1500:]
-            scene.check(program.status == 0, "%s: ended with status %s: %s" % (when, program.status, said))
+            scene.check(
+                program.status == 0, "%s: ended with status %s: %s" % (when, program.status, said)
+            )
             found = {words[0]: words[1:] for words in lines}
             if when == "busy":
-                scene.check(found.get("ran") == ["ProcessDiedError"] * 2, "%s: what ran: %s: %s" % (when, found, said))
-            scene.check(found.get("after") == ["succeeded"] * 20, "%s: afterwards: %s: %s" % (when, found, said))
-            scene.check(float(found.get("stopped", ["99"])[0]) < STOP_TIME, "%s: the stop took %s s: %s" % (
-                when, found.get("stopped"), said))
-            scene.check(found.get("files") == ["untouched"], "%s: files of the application's: %s" % (when, found))
+                scene.check(
+                    found.get("ran") == ["ProcessDiedError"] * 2,
+                    "%s: what ran: %s: %s" % (when, found, said),
+                )
+            scene.check(
+                found.get("after") == ["succeeded"] * 20,
+                "%s: afterwards: %s: %s" % (when, found, said),
+            )
+            scene.check(
+                float(found.get("stopped", ["99"])[0]) < STOP_TIME,
+                "%s: the stop took %s s: %s" % (when, found.get("stopped"), said),
+            )
+            scene.check(
+                found.get("files") == ["untouched"],
+                "%s: files of the application's: %s" % (when, found),
+            )
             ran = program.ran()
             scene.check(set(ran.values()) <= {1}, "%s: tasks ran more than once: %s" % (when, ran))
 
 
-# -- 47: the whole process group ---------------------------------------------------------------------------------------
+# -- 47: the whole process group -----------------------------------------------------------------
 
 
 def group_terminated(scene):
-    """SIGTERM for all processes of the program, which stops its supervisor in the handler: what ran in processes fails
-    with this signal, what waits runs."""
+    """SIGTERM for all processes of the program, which stops its supervisor in the handler: what ran
+    in processes fails with this signal, what waits runs."""
     _group_signalled(scene, signal.SIGTERM, lambda *ignored: scene.native.stop())
 
 
@@ -359,12 +397,13 @@ def _group_signalled(scene, number, handler):
         signal.signal(number, before)
 
 
-# -- 48: the end by a signal -------------------------------------------------------------------------------------------
+# -- 48: the end by a signal ---------------------------------------------------------------------
 
 
 def signal_raised_again(scene):
-    """A server ends in order at SIGTERM and then dies of it, as is the custom. With the line that stops the supervisor
-    first, all that was accepted is done; without it, what was accepted is lost, and no process is left."""
+    """A server ends in order at SIGTERM and then dies of it, as is the custom. With the line that
+    stops the supervisor first, all that was accepted is done; without it, what was accepted is
+    lost, and no process is left."""
     for stops in ("stops", "does not stop"):
         with Program(scene, "server", stops) as program:
             accepted = program.read()

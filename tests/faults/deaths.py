@@ -12,8 +12,8 @@ MEGABYTES_64 = 64 << 20
 
 
 def _among_others(scene, function, *args):
-    """Submit a fault and wait for its end. Beside it one sibling runs all the time, and others come before it and
-    behind it; none of them may notice. Return the handle of the fault."""
+    """Submit a fault and wait for its end. Beside it one sibling runs all the time, and others come
+    before it and behind it; none of them may notice. Return the handle of the fault."""
     gate, _ = scene.occupy(1)
     scene.good(5)
     victim = scene.inject(function, *args)
@@ -44,8 +44,8 @@ def killed_while_idle(scene):
 
 
 def killed_before_it_starts(scene):
-    """A process is killed when its tasks have been sent, and it has not read them. Then one that has read them, and has
-    not begun."""
+    """A process is killed when its tasks have been sent, and it has not read them. Then one that
+    has read them, and has not begun."""
     scene.open(size=1)
     for _ in range(scene.count(1, 10)):
         pid = scene.census()[0]
@@ -65,12 +65,15 @@ def _run_elsewhere(scene, handles, pid):
     scene.succeeded(*handles)
     if scene.strict:
         attempts = {handle.native.attempts for handle in handles}
-        scene.check(attempts == {1}, "what had not started was counted as an attempt: %s" % attempts)
+        scene.check(
+            attempts == {1}, "what had not started was counted as an attempt: %s" % attempts
+        )
     scene.replaced(pid)
 
 
 class HeldReader:
-    """Stands between a pool and its results, and holds the thread that reads them until it is told to go on."""
+    """Stands between a pool and its results, and holds the thread that reads them until it is told
+    to go on."""
 
     def __init__(self, pool):
         self._read = pool.readable
@@ -85,7 +88,8 @@ class HeldReader:
 
 
 def killed_after_the_result(scene):
-    """A process is killed when it has written the result of a task, and the parent has not read it."""
+    """A process is killed when it has written the result of a task, and the parent has not read it.
+    """
     from atasker_like.pools.process import child
 
     scene.open(size=1)
@@ -95,7 +99,9 @@ def killed_after_the_result(scene):
         (pid,) = scene.census()
         fd = pool._processes[0].result_fd
         value = bytes(min(size, fcntl.fcntl(fd, getattr(fcntl, "F_GETPIPE_SZ", 1032)) // 2))
-        length = child.RESULT.size + sum(len(part) for part in child.pickle_parts(value, (value,))[0])
+        length = child.RESULT.size + sum(
+            len(part) for part in child.pickle_parts(value, (value,))[0]
+        )
         reader.hold()
         try:
             task = scene.inject(work.give_bytes, len(value), expected=(value,))
@@ -126,7 +132,8 @@ def left_in_a_task(scene):
 
 
 def system_exit_in_a_task(scene):
-    """A task calls sys.exit(), as a program would that was made a function. That ends the task, and no more."""
+    """A task calls sys.exit(), as a program would that was made a function. That ends the task, and
+    no more."""
     pids = scene.census()
     for status in (None, 0, 3, "a message"):
         scene.failed(_among_others(scene, work.system_exit, status), SystemExit)
@@ -143,10 +150,12 @@ def ended_by_c(scene):
 
 
 def killed_in_the_middle_of_a_result(scene):
-    """A process is killed in the middle of writing a result: early in it, late in it, in the head of it, and when it is
-    so small that nothing but bad luck can tear it."""
+    """A process is killed in the middle of writing a result: early in it, late in it, in the head
+    of it, and when it is so small that nothing but bad luck can tear it."""
     moments = [(MEGABYTES_64, MEGABYTES_64 // 2)]
     if scene.strict:
         moments += [(MEGABYTES_64, 3), (MEGABYTES_64, 100), (100, 30)]
     for size, after in moments:
-        scene.died(_among_others(scene, work.give_and_die_midway, size, after), number=signal.SIGKILL)
+        scene.died(
+            _among_others(scene, work.give_and_die_midway, size, after), number=signal.SIGKILL
+        )

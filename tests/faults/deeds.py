@@ -1,4 +1,5 @@
-"""What the tasks of rows 25 to 40 run. Pool processes import it by name, so it is quick to import."""
+"""What the tasks of rows 25 to 40 run. Pool processes import it by name, so it is quick to import.
+"""
 import ctypes
 import os
 import signal

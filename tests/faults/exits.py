@@ -14,12 +14,12 @@ OUTLIVE = 2.0
 ENDS = ("SIGKILL", "SIGTERM", "SIGHUP", "os._exit")
 
 
-# -- 25 ----------------------------------------------------------------------------------------------------------------
+# -- 25 ------------------------------------------------------------------------------------------
 
 
 def parent_ends(scene):
-    """The parent is killed, terminated, hung up, or leaves, while its processes are idle, run Python, or are in C code
-    that holds the interpreter."""
+    """The parent is killed, terminated, hung up, or leaves, while its processes are idle, run
+    Python, or are in C code that holds the interpreter."""
     programs = [(end, Program(scene, "parent", end)) for end in ENDS]
     try:
         for end, program in programs:
@@ -39,7 +39,8 @@ def parent_ends(scene):
 
 
 def parent_ends_while_it_starts(scene):
-    """The parent is killed in the moment in which it has so many processes, helpers included, and starts more."""
+    """The parent is killed in the moment in which it has so many processes, helpers included, and
+    starts more."""
     for turn in range(scene.count(3, 99)):
         wanted = turn % 3 + 1
         with Program(scene, "starting_parent", start_new_session=True) as program:
@@ -48,13 +49,18 @@ def parent_ends_while_it_starts(scene):
             os.kill(program.pid, signal.SIGKILL)
             scene.injected()
             program.process.wait()
-            left = _outlived(scene, "killed when there were %d processes" % wanted, lambda: session_of(program.pid))
+            left = _outlived(
+                scene,
+                "killed when there were %d processes" % wanted,
+                lambda: session_of(program.pid),
+            )
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
 
 
 def _outlived(scene, end, find):
-    """Enter who is alive when the time is over; the patience of a busy machine is in the number itself."""
+    """Enter who is alive when the time is over; the patience of a busy machine is in the number
+    itself."""
     ended = monotonic()
     settled(lambda: not find(), OUTLIVE)
     left = find()
@@ -71,11 +77,12 @@ def _alive(pid):
         return False
 
 
-# -- 28 ----------------------------------------------------------------------------------------------------------------
+# -- 28 ------------------------------------------------------------------------------------------
 
 
 def _use_in_child(scene, pipe):
-    """In a forked child: what the parent had is not there, and everything works. The exit status says what does not."""
+    """In a forked child: what the parent had is not there, and everything works. The exit status
+    says what does not."""
     status = 1
     try:
         stats = scene.native.stats()
@@ -87,7 +94,11 @@ def _use_in_child(scene, pipe):
                                    (journal, "c%d" % number, work.echo, number),
                                    {"lane": kind} if number % 2 else {})
                        for kind in side.kinds for number in range(5)]
-            status = 3 if [native.value(20) for native in natives] != list(range(5)) * len(side.kinds) else 4
+            status = (
+                3
+                if [native.value(20) for native in natives] != list(range(5)) * len(side.kinds)
+                else 4
+            )
             scene.native.stop()
             status = 0 if status == 4 else status
     except BaseException:
@@ -100,10 +111,12 @@ def _use_in_child(scene, pipe):
 
 
 def _fork(scene):
-    """Fork, and return the pid of a child that uses the supervisor, and the end of a pipe that says when it is done."""
+    """Fork, and return the pid of a child that uses the supervisor, and the end of a pipe that says
+    when it is done."""
     import faulthandler
 
-    faulthandler.enable()           # in the child a watchdog cannot be had: the thread of the parent's is waited for
+    # in the child a watchdog cannot be had: the thread of the parent's is waited for
+    faulthandler.enable()
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
@@ -122,13 +135,16 @@ def _forked(scene, child, which):
             os.kill(pid, signal.SIGABRT)        # it says where it hangs
             scene.check(False, "the child forked %s hangs" % which)
         status = os.waitpid(pid, 0)[1]
-        scene.check(not status, "the child forked %s ended with status %s" % (which, status >> 8 or -status))
+        scene.check(
+            not status, "the child forked %s ended with status %s" % (which, status >> 8 or -status)
+        )
     finally:
         os.close(reader)
 
 
 def fork_with_busy_pools(scene):
-    """The application forks, in its main thread and in a task, while tasks run and wait everywhere."""
+    """The application forks, in its main thread and in a task, while tasks run and wait everywhere.
+    """
     scene.open(size=2, threads=2)
     scene.succeeded(*scene.good(1, "coroutine"))
     gates = [scene.occupy(2)[0], scene.occupy(1, kind="thread")[0]]
@@ -138,8 +154,9 @@ def fork_with_busy_pools(scene):
     in_task = scene.submit(_fork, scene, kind="thread")
     scene.injected()
     scene.wait(in_task)
-    if in_task.outcome is not None and scene.check(in_task.outcome[0] == "succeeded", "forking in a task: %s" % (
-            in_task.outcome,)):
+    if in_task.outcome is not None and scene.check(
+        in_task.outcome[0] == "succeeded", "forking in a task: %s" % (in_task.outcome,)
+    ):
         _forked(scene, in_task.outcome[1], "in a task")
     scene.submit(deeds.fork_and_leave, expected=(0,))
     for gate in gates:
@@ -152,12 +169,17 @@ def fork_in_a_storm(scene):
     scene.open(size=2, threads=4)
     for kind in ("thread", "process", "coroutine"):
         scene.native.lane(kind, limit=1)
-        scene.wait(*scene.good(1, kind))        # whatever is imported on first use is: a fork copies locks of imports
+        # whatever is imported on first use is: a fork copies locks of imports
+        scene.wait(*scene.good(1, kind))
     over = threading.Event()
 
     def submit(kind):
         while not over.is_set():
-            handles = scene.good(3, kind) + scene.good(2, kind, lane=kind) + [scene.submit(work.echo, kind=kind, delay=0.001, expected=(None,))]
+            handles = (
+                scene.good(3, kind)
+                + scene.good(2, kind, lane=kind)
+                + [scene.submit(work.echo, kind=kind, delay=0.001, expected=(None,))]
+            )
             handles[-1].native.wait(scene.patience)
 
     threads = [threading.Thread(target=submit, args=(kind,), daemon=True)
@@ -176,7 +198,8 @@ def fork_in_a_storm(scene):
 
 
 def forked_programs(scene):
-    """A program forks by hand, or with multiprocessing; both sides use the supervisor and end as programs end."""
+    """A program forks by hand, or with multiprocessing; both sides use the supervisor and end as
+    programs end."""
     for way in ("os.fork", "multiprocessing"):
         with Program(scene, "forking", way) as program:
             scene.injected()
@@ -184,43 +207,66 @@ def forked_programs(scene):
             for line in program.wait():
                 lines[line.split()[0]] = line.split()[1:]
             said = program.said()[-1500:]
-            scene.check(program.status == 0, "%s: the parent ended with status %s: %s" % (way, program.status, said))
+            scene.check(
+                program.status == 0,
+                "%s: the parent ended with status %s: %s" % (way, program.status, said),
+            )
             scene.check(lines.get("status") == ["0"], "%s: the child ended with status %s: %s" % (
                 way, lines.get("status"), said))
-            scene.check(lines.get("fresh") == ["0", "0", "0"], "%s: in the child there were tasks: %s" % (
-                way, lines.get("fresh")))
+            scene.check(
+                lines.get("fresh") == ["0", "0", "0"],
+                "%s: in the child there were tasks: %s" % (way, lines.get("fresh")),
+            )
             for who, count in (("forked", 45), ("parent", 22)):
-                scene.check(lines.get(who) == ["succeeded"] * count, "%s: tasks of the %s: %s, %s" % (
-                    way, who, lines.get(who), said))
+                scene.check(
+                    lines.get(who) == ["succeeded"] * count,
+                    "%s: tasks of the %s: %s, %s" % (way, who, lines.get(who), said),
+                )
             ran = program.ran()
             scene.check(set(ran.values()) <= {1}, "%s: tasks ran more than once: %s" % (
                 way, [token for token in ran if ran[token] > 1]))
 
 
-# -- 33 ----------------------------------------------------------------------------------------------------------------
+# -- 33 ------------------------------------------------------------------------------------------
 
 
 def submitted_at_exit(scene):
-    """A program submits from atexit, from finalizers and from other threads until it is gone: what is refused does not
-    run, what is accepted does, and the program ends as it would have."""
-    programs = [(used, Program(scene, "leaving", used)) for used in ("used", "unused", "early", "stopped", "raises")]
+    """A program submits from atexit, from finalizers and from other threads until it is gone: what
+    is refused does not run, what is accepted does, and the program ends as it would have."""
+    programs = [
+        (used, Program(scene, "leaving", used))
+        for used in ("used", "unused", "early", "stopped", "raises")
+    ]
     try:
         for used, program in programs:
             lines = program.wait()
             said = program.said()
             wanted = 1 if used == "raises" else 0
-            scene.check(program.status == wanted, "%s: exit status %s: %s" % (used, program.status, said[-1500:]))
-            scene.check("Traceback" not in said and "Exception ignored" not in said and "Fatal" not in said,
-                        "%s: it wrote %s" % (used, said[-1500:]))
+            scene.check(
+                program.status == wanted,
+                "%s: exit status %s: %s" % (used, program.status, said[-1500:]),
+            )
+            scene.check(
+                "Traceback" not in said and "Exception ignored" not in said and "Fatal" not in said,
+                "%s: it wrote %s" % (used, said[-1500:]),
+            )
             ran = program.ran()
-            outcomes = dict(line.split(" ", 1) for line in lines if line.split(" ", 1)[0] != "begun")
+            outcomes = dict(
+                line.split(" ", 1) for line in lines if line.split(" ", 1)[0] != "begun"
+            )
             for token, outcome in outcomes.items():
                 scene.injected()
                 if outcome == "accepted":
-                    scene.check(ran[token] == 1, "%s: %s was accepted and ran %d times" % (used, token, ran[token]))
+                    scene.check(
+                        ran[token] == 1,
+                        "%s: %s was accepted and ran %d times" % (used, token, ran[token]),
+                    )
                 else:
                     scene.check(not ran[token], "%s: %s was %s, and ran" % (used, token, outcome))
-            scene.check(any(token.startswith("atexit") for token in outcomes), "%s: nothing was submitted" % used)
+            scene.check(
+                any(token.startswith("atexit") for token in outcomes),
+                "%s: nothing was submitted" % used,
+            )
     finally:
         for _, program in programs:
             program.__exit__()
@@ -243,7 +289,11 @@ def finalizers_of_the_collector(scene):
                 finalizers.make()
             gc.set_threshold(1)
             gc.enable()
-            handles = [handle for kind in kinds for handle in scene.good(3, kind) + scene.good(1, kind, retries=1)]
+            handles = [
+                handle
+                for kind in kinds
+                for handle in scene.good(3, kind) + scene.good(1, kind, retries=1)
+            ]
             scene.native.stats()
             handles[0].native.cancel()
             handles[0].expected = None
@@ -259,7 +309,8 @@ def finalizers_of_the_collector(scene):
 
 
 def finalizers_everywhere(scene):
-    """The same at lines of the package drawn by lot, in all threads: the collector may come in at any of them."""
+    """The same at lines of the package drawn by lot, in all threads: the collector may come in at
+    any of them."""
     import sys
 
     import atasker_like
@@ -271,7 +322,8 @@ def finalizers_everywhere(scene):
     mine = os.getpid()
 
     def call(frame, event, argument):
-        if os.getpid() != mine:         # forked by a thread that is looked at: leave the pool process alone
+        # forked by a thread that is looked at: leave the pool process alone
+        if os.getpid() != mine:
             sys.settrace(None)
             return None
         return line if frame.f_code.co_filename.startswith(package) else None
@@ -310,7 +362,8 @@ def finalizers_everywhere(scene):
 
 
 class _Finalizers:
-    """Makes objects in cycles, each of which submits a task when it is finalized; so many in all."""
+    """Makes objects in cycles, each of which submits a task when it is finalized; so many in all.
+    """
 
     def __init__(self, scene, kinds, count):
         from .staging import enter

@@ -7,8 +7,9 @@ from . import work
 
 
 class Clock:
-    """The clock of a supervisor's timer, which can be put forward: no timeout is then too short for a busy machine, nor
-    too long to be waited for. A process that is starting has 120 seconds to get ready, by this clock too."""
+    """The clock of a supervisor's timer, which can be put forward: no timeout is then too short for
+    a busy machine, nor too long to be waited for. A process that is starting has 120 seconds to get
+    ready, by this clock too."""
 
     def __init__(self, timer):
         self._timer = timer
@@ -32,8 +33,8 @@ class Clock:
 
 
 def _ended_by_its_timeout(scene, function, *args):
-    """The task must be ended by its timeout, with its process; tasks that do no harm run meanwhile. The quick form puts
-    the clock forward, the long one lets time pass."""
+    """The task must be ended by its timeout, with its process; tasks that do no harm run meanwhile.
+    The quick form puts the clock forward, the long one lets time pass."""
     timeout = 1.0
     if scene.strict and not scene.slow:
         from atasker_like.pools.process import pool as processes
@@ -74,13 +75,15 @@ def termination_ignored(scene):
 
 
 def interpreter_held(scene):
-    """C code does not let go of the interpreter: no thread of the process runs, and no handler is called."""
+    """C code does not let go of the interpreter: no thread of the process runs, and no handler is
+    called."""
     _ended_by_its_timeout(scene, work.hold_the_interpreter, 1000)
     _ended_by_its_timeout(scene, work.hold_the_interpreter_and_catch, 1000)
 
 
 def pipe_full(scene):
-    """A process reads nothing while it is sent more than any pipe holds. Whoever submits does not wait for it."""
+    """A process reads nothing while it is sent more than any pipe holds. Whoever submits does not
+    wait for it."""
     scene.open(size=1)
     data = bytes(1 << 20)
     for way in ("goes on", "is killed"):
@@ -88,8 +91,13 @@ def pipe_full(scene):
         scene.freeze(pid)
         scene.injected()
         handles = []
-        submitter = threading.Thread(daemon=True, target=lambda: handles.extend(
-            scene.submit(work.size_of, data, expected=(len(data),)) for _ in range(scene.count(20, 200))))
+        submitter = threading.Thread(
+            daemon=True,
+            target=lambda: handles.extend(
+                scene.submit(work.size_of, data, expected=(len(data),))
+                for _ in range(scene.count(20, 200))
+            ),
+        )
         submitter.start()
         submitter.join(scene.patience)
         if submitter.is_alive():

@@ -1,4 +1,5 @@
-"""Rows 26 and 27: the main thread is interrupted, by an exception or by a handler, at the worst lines."""
+"""Rows 26 and 27: the main thread is interrupted, by an exception or by a handler, at the worst
+lines."""
 import os
 import signal
 import threading
@@ -12,18 +13,20 @@ from .staging import AtLine, attempt, bind, conclude, enter, within
 STRIDE = 7
 
 
-# -- what is interrupted -----------------------------------------------------------------------------------------------
+# -- what is interrupted -------------------------------------------------------------------------
 #
-# Each operation is called with the scene of an attempt and with ``interrupted(call, standstill)``, which makes a call
-# that is interrupted somewhere; it returns the exception, if one came out, and the value. ``standstill`` is called when
-# the call waits for something.
+# Each operation is called with the scene of an attempt and with ``interrupted(call, standstill)``,
+# which makes a call that is interrupted somewhere; it returns the exception, if one came out, and
+# the value. ``standstill`` is called when the call waits for something.
 
 
 def _submit(inner, interrupted, kind, **options):
     """Submit one task. If that raises, its function must not run; if not, it must succeed."""
     bound = bind(inner, kind, **options)
     handle = enter(inner, kind)
-    handle.refused, handle.native = interrupted(lambda: bound(inner.journal, handle.token, work.echo, 7))
+    handle.refused, handle.native = interrupted(
+        lambda: bound(inner.journal, handle.token, work.echo, 7)
+    )
     if handle.refused is None:
         handle.expected = (7,)
 
@@ -66,8 +69,11 @@ def _submission_of_many(kind, **options):
         inner.open(size=1, threads=2)
         bound = bind(inner, kind, **options)
         handles = [enter(inner, kind) for _ in range(5)]
-        error, values = interrupted(lambda: bound.starmap([(inner.journal, handle.token, work.echo, 7)
-                                                           for handle in handles]))
+        error, values = interrupted(
+            lambda: bound.starmap(
+                [(inner.journal, handle.token, work.echo, 7) for handle in handles]
+            )
+        )
         for handle in handles:
             if error is not None:
                 handle.refused = error
@@ -160,7 +166,8 @@ PROCESS_WAITS = {"wait_completed": _waiting(_wait_completed, "process")}
 
 
 def _stop(kind="thread", **how):
-    """Stop with tasks that run, that wait and that are delayed. Whatever came in between, the next stop must return."""
+    """Stop with tasks that run, that wait and that are delayed. Whatever came in between, the next
+    stop must return."""
     def operation(inner, interrupted):
         inner.open(size=1, threads=2)
         gate, _ = inner.occupy(1, kind=kind)
@@ -174,7 +181,10 @@ def _stop(kind="thread", **how):
             inner.wait(*inner.good(1, kind))
         error, _ = interrupted(lambda: inner.native.stop(**how), gate.open)
         gate.open()
-        inner.check(within(inner.patience, inner.native.stop), "the stop after the interrupted one did not return")
+        inner.check(
+            within(inner.patience, inner.native.stop),
+            "the stop after the interrupted one did not return",
+        )
     return operation
 
 
@@ -185,14 +195,18 @@ STOPS = {
     "stop(wait=False)": _stop(wait=False),
 }
 
-PROCESS_STOPS = {"stop": _stop("process"), "stop(cancel_tasks=True)": _stop("process", cancel_tasks=True)}
+PROCESS_STOPS = {
+    "stop": _stop("process"),
+    "stop(cancel_tasks=True)": _stop("process", cancel_tasks=True),
+}
 
 
-# -- 26: an exception at every line ------------------------------------------------------------------------------------
+# -- 26: an exception at every line --------------------------------------------------------------
 
 
 def _at_every_line(scene, operations, kinds, make_action, stride=STRIDE):
-    """Repeat each operation, interrupted one line later each time, until it comes to its end uninterrupted.
+    """Repeat each operation, interrupted one line later each time, until it comes to its end
+    uninterrupted.
 
     ``make_action(inner)`` gives the action at the line, see AtLine.
     """
@@ -248,14 +262,16 @@ def interrupted_with_processes(scene):
     _at_every_line(scene, operations, ("process",), lambda inner: None, STRIDE * 3)
 
 
-# -- 27: a handler -----------------------------------------------------------------------------------------------------
+# -- 27: a handler -------------------------------------------------------------------------------
 
 
 class Handler:
-    """What a signal handler of an application may do: it submits, asks what is going on, and cancels.
+    """What a signal handler of an application may do: it submits, asks what is going on, and
+    cancels.
 
-    Where the interrupted thread cannot go on before the handler returns, it must not wait for it. What it submits must
-    succeed. In the middle of a stop it may be refused, or be cancelled, and must not run then.
+    Where the interrupted thread cannot go on before the handler returns, it must not wait for it.
+    What it submits must succeed. In the middle of a stop it may be refused, or be cancelled, and
+    must not run then.
     """
 
     def __init__(self, scene, kinds=("thread",), victims=(), stopping=False):
@@ -274,7 +290,9 @@ class Handler:
         try:
             self._act()
         except BaseException as error:
-            self._scene.oracle.violate("X", "in the handler: %s: %s" % (type(error).__name__, error))
+            self._scene.oracle.violate(
+                "X", "in the handler: %s: %s" % (type(error).__name__, error)
+            )
         finally:
             self._inside = False
 
@@ -287,7 +305,9 @@ class Handler:
         kind = kinds[self._turn % len(kinds)]
         handle = enter(self._scene, kind)
         try:
-            handle.native = self._bound[kind](self._scene.journal, handle.token, work.echo, self._turn)
+            handle.native = self._bound[kind](
+                self._scene.journal, handle.token, work.echo, self._turn
+            )
         except SupervisorStoppedError as error:
             handle.refused = error
             self._scene.check(self._stopping, "a submission of the handler was refused: %s" % error)
@@ -300,7 +320,10 @@ class Handler:
 
             handle.native.add_done_callback(tell)
         info = self._scene.native.get_info()
-        self._scene.check(info.thread_tasks_count == len(info.thread_tasks), "get_info() contradicts itself: %r" % info)
+        self._scene.check(
+            info.thread_tasks_count == len(info.thread_tasks),
+            "get_info() contradicts itself: %r" % info,
+        )
         self._scene.native.stats()
         if self.victims:
             self.victims.pop().cancel()
@@ -313,7 +336,9 @@ class Handler:
 
 def _handled_at_every_line(scene, operations, **options):
     def handler(inner):
-        inner.handler = Handler(inner, victims=[inner.submit(work.echo, kind="thread", delay=1000).native], **options)
+        inner.handler = Handler(
+            inner, victims=[inner.submit(work.echo, kind="thread", delay=1000).native], **options
+        )
         return inner.handler
 
     def finished(operation):
@@ -342,7 +367,8 @@ def handled_in_stops(scene):
 
 
 def timer_signal(scene):
-    """A signal a thousand times a second, whose handler uses the supervisor, while the main thread does."""
+    """A signal a thousand times a second, whose handler uses the supervisor, while the main thread
+    does."""
     from atasker_like import wait_completed
 
     scene.open(size=2, threads=2)
@@ -357,7 +383,11 @@ def timer_signal(scene):
     try:
         while handler.calls < least and monotonic() < deadline:
             for kind in kinds:
-                handles = scene.good(5, kind) + scene.good(2, kind, retries=1) + scene.good(2, kind, timeout=1000)
+                handles = (
+                    scene.good(5, kind)
+                    + scene.good(2, kind, retries=1)
+                    + scene.good(2, kind, timeout=1000)
+                )
                 handler.victims += [scene.submit(work.echo, kind=kind, delay=1000).native,
                                     scene.submit(work.echo, kind=kind).native]
                 wait_completed([handle.native for handle in handles])
@@ -371,14 +401,14 @@ def timer_signal(scene):
     scene.check(handler.calls >= least, "only %d signals were handled" % handler.calls)
 
 
-# -- 27: a storm -------------------------------------------------------------------------------------------------------
+# -- 27: a storm ---------------------------------------------------------------------------------
 
 
 class Storm:
     """SIGINT, about two thousand times a second, sent by another thread.
 
-    It becomes a KeyboardInterrupt, once for each call of ``expose``, when it finds the main thread inside the package;
-    elsewhere it would break the harness, and say nothing of the package.
+    It becomes a KeyboardInterrupt, once for each call of ``expose``, when it finds the main thread
+    inside the package; elsewhere it would break the harness, and say nothing of the package.
     """
 
     def __init__(self):
@@ -435,14 +465,17 @@ def _stormy(scene, kinds):
                 error, _ = storm.expose(inner.native.stop)
                 if error is None:
                     break
-        inner.check(within(inner.patience, inner.native.stop), "the stop after the storm did not return")
+        inner.check(
+            within(inner.patience, inner.native.stop), "the stop after the storm did not return"
+        )
         inner.injected(storm.raised)
         _overtaken(inner)
 
 
 def _overtaken(inner):
-    """A real interrupt can come out of a submission that has been carried out, in its last instruction, where Python
-    looks for signals again; for the caller, that is the same as one just after it. Such a task counts as submitted."""
+    """A real interrupt can come out of a submission that has been carried out, in its last
+    instruction, where Python looks for signals again; for the caller, that is the same as one just
+    after it. Such a task counts as submitted."""
     ran = inner.oracle.ran()
     for handle in inner.oracle.handles:
         if isinstance(handle.refused, KeyboardInterrupt) and ran[handle.token]:
@@ -470,8 +503,14 @@ def storm_of_interrupts(scene):
                 if handle.refused is None:
                     accepted.append(handle)
             some = accepted[-5:]
-            wait = scene.random.choice([_wait_completed, lambda tasks: list(as_completed(tasks)), _milestones,
-                                        lambda tasks: [task.wait(1000) for task in tasks]])
+            wait = scene.random.choice(
+                [
+                    _wait_completed,
+                    lambda tasks: list(as_completed(tasks)),
+                    _milestones,
+                    lambda tasks: [task.wait(1000) for task in tasks],
+                ]
+            )
             storm.expose(lambda: wait([handle.native for handle in some]))
             storm.expose(inner.native.stats)
             storm.expose(inner.native.get_info)

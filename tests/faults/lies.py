@@ -1,4 +1,5 @@
-"""Scenarios in which something does not hold, so that it can be seen that the oracle finds it. They are in no table."""
+"""Scenarios in which something does not hold, so that it can be seen that the oracle finds it. They
+are in no table."""
 import os
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def refused_and_ran(scene):
 
 def counted_wrong(scene):
     judge = scene.oracle.judge_counters
-    scene.oracle.judge_counters = lambda counters, patience: judge(counters, 0.3)      # they never come right
+    # they never come right
+    scene.oracle.judge_counters = lambda counters, patience: judge(counters, 0.3)
     scene.open()
     scene.good(3, "thread")
     scene.native.put_task(work.echo)
@@ -124,9 +126,29 @@ def crashes(scene):
 
 
 #: Each with the letters that must be found.
-LIES = [Fault(number, "%s: %s" % (letters, lie.__name__), lie, NONE, limit=2.0 if lie is hangs else 60.0)
-        for number, (letters, lie) in enumerate([
-            ("A", lost), ("A", not_done), ("A", told_twice), ("A", changed_its_mind), ("B", refused_and_ran),
-            ("C", counted_wrong), ("D", no_afterwards), ("E", thread_left), ("E", child_left), ("E", file_left),
-            ("E", memory_left), ("F", ran_twice), ("A", never_ran), ("X", not_as_expected), ("A", hangs),
-            ("A", crashes)], 1001)]
+LIES = [
+    Fault(
+        number, "%s: %s" % (letters, lie.__name__), lie, NONE, limit=2.0 if lie is hangs else 60.0
+    )
+    for number, (letters, lie) in enumerate(
+        [
+            ("A", lost),
+            ("A", not_done),
+            ("A", told_twice),
+            ("A", changed_its_mind),
+            ("B", refused_and_ran),
+            ("C", counted_wrong),
+            ("D", no_afterwards),
+            ("E", thread_left),
+            ("E", child_left),
+            ("E", file_left),
+            ("E", memory_left),
+            ("F", ran_twice),
+            ("A", never_ran),
+            ("X", not_as_expected),
+            ("A", hangs),
+            ("A", crashes),
+        ],
+        1001,
+    )
+]

@@ -1,4 +1,5 @@
-"""Rows 17 to 20: the system has no thread, no process, no file descriptor and no disk space to give."""
+"""Rows 17 to 20: the system has no thread, no process, no file descriptor and no disk space to
+give."""
 import faulthandler
 import logging
 import os
@@ -9,25 +10,31 @@ from contextlib import contextmanager, suppress
 from . import work
 from .staging import Log, Refusing, conclude, no_processes, no_threads
 
-#: How often a second something that fails may be tried again, at most: whoever tries more often spins.
+#: How often a second something that fails may be tried again, at most: whoever tries more often
+#: spins.
 TRIES_A_SECOND = 50
 #: Bytes of address space that are left when no thread may have its stack.
 ROOM = 64 << 20
 
 
 def _tried_calmly(scene, refusing, submissions, what, first=0):
-    """Every submission may try once, and beside that the tries, from the first that counts, must be spaced out."""
+    """Every submission may try once, and beside that the tries, from the first that counts, must be
+    spaced out."""
     times = refusing.times[first:]
     seconds = times[-1] - times[0] if times else 0.0
-    scene.check(len(times) <= 2 * submissions + TRIES_A_SECOND * (seconds + 0.1),
-                "%s was tried %d times in %.2f s, for %d submissions" % (what, len(times), seconds, submissions))
+    scene.check(
+        len(times) <= 2 * submissions + TRIES_A_SECOND * (seconds + 0.1),
+        "%s was tried %d times in %.2f s, for %d submissions"
+        % (what, len(times), seconds, submissions),
+    )
 
 
-# -- 17: threads -------------------------------------------------------------------------------------------------------
+# -- 17: threads ---------------------------------------------------------------------------------
 
 
 def no_second_thread(scene):
-    """One thread of the pool is there, and busy. What comes waits for it, and need not wait for anything else."""
+    """One thread of the pool is there, and busy. What comes waits for it, and need not wait for
+    anything else."""
     scene.open(threads=3)
     gate, _ = scene.occupy(1, kind="thread")
     with no_threads() as refusing:
@@ -42,34 +49,48 @@ def no_second_thread(scene):
 
 
 def no_first_thread(scene):
-    """The pool has no thread yet, and only the timer runs. What was accepted goes on as soon as there is one."""
+    """The pool has no thread yet, and only the timer runs. What was accepted goes on as soon as
+    there is one."""
     scene.open(threads=2)
     scene.native.start()
-    later = scene.submit(work.echo, "later", kind="thread", expected=("later",), delay=0.05)     # so there is the timer
+    # so there is the timer
+    later = scene.submit(work.echo, "later", kind="thread", expected=("later",), delay=0.05)
     with no_threads() as refusing:
         waiting = [scene.submit(work.echo, number, kind="thread") for number in range(10)]
         scene.injected(len(waiting))
         before = refusing.tries
-        refusing.wait(before + scene.count(12, 100), scene.patience)        # it is tried again and again
+        # it is tried again and again
+        refusing.wait(before + scene.count(12, 100), scene.patience)
         scene.check(refusing.tries > before, "starting a thread is not tried again")
         _tried_calmly(scene, refusing, 0, "starting a thread", before)
         for handle in waiting:
             scene.never_ran(handle)
             if handle.refused is None and scene.strict:
-                scene.check(not handle.native.done(), "%r did not wait: %s" % (handle, handle.native))
+                scene.check(
+                    not handle.native.done(), "%r did not wait: %s" % (handle, handle.native)
+                )
     scene.succeeded(later, *waiting)
 
 
 def no_thread_at_all(scene):
-    """Not even the timer can be started, in which case nobody would look again. Either submitting raises, or the task
-    says why it cannot be run, or it is run when there are threads again."""
+    """Not even the timer can be started, in which case nobody would look again. Either submitting
+    raises, or the task says why it cannot be run, or it is run when there are threads again."""
     from atasker_like import PoolBrokenError, SupervisorError
 
     scene.open(threads=2)
     with no_threads() as refusing:
-        handles = [scene.submit(work.echo, number, kind=kind, **options) for number in range(scene.count(3, 30))
-                   for kind, options in (("thread", {}), ("thread", {"retries": 1}), ("thread", {"delay": 0.001}),
-                                         ("thread", {"timeout": 100}), ("process", {}), ("coroutine", {}))]
+        handles = [
+            scene.submit(work.echo, number, kind=kind, **options)
+            for number in range(scene.count(3, 30))
+            for kind, options in (
+                ("thread", {}),
+                ("thread", {"retries": 1}),
+                ("thread", {"delay": 0.001}),
+                ("thread", {"timeout": 100}),
+                ("process", {}),
+                ("coroutine", {}),
+            )
+        ]
         scene.injected(len(handles))
         _tried_calmly(scene, refusing, 2 * len(handles), "starting a thread")
     scene.good(10, "thread")
@@ -83,7 +104,10 @@ def no_thread_at_all(scene):
         if handle.outcome is not None and handle.outcome[0] == "failed":
             error = handle.outcome[1]
             if scene.check(type(error) is PoolBrokenError, "%r failed with %r" % (handle, error)):
-                scene.check("thread" in str(error), "the message does not say that threads are missing: %s" % error)
+                scene.check(
+                    "thread" in str(error),
+                    "the message does not say that threads are missing: %s" % error,
+                )
             scene.never_ran(handle)
 
 
@@ -96,18 +120,25 @@ def threads_now_and_then(scene):
         tries.append(thread)
         return len(tries) % 2 == 1
 
-    with Refusing(threading.Thread, "start", lambda: RuntimeError("can't start new thread"), refuses) as refusing:
+    with Refusing(
+        threading.Thread, "start", lambda: RuntimeError("can't start new thread"), refuses
+    ) as refusing:
         for number in range(scene.count(4, 40)):
-            handles = [scene.submit(work.echo, number, kind=kind, **options)
-                       for kind in ("thread", "process", "coroutine") for options in ({}, {"retries": 1})]
+            handles = [
+                scene.submit(work.echo, number, kind=kind, **options)
+                for kind in ("thread", "process", "coroutine")
+                for options in ({}, {"retries": 1})
+            ]
             gate = scene.gate()
             handles += [scene.submit(work.enter, gate, kind="thread") for _ in range(8)]
             gate.open()
             scene.wait(*handles)
             for handle in handles:
                 if handle.refused is None and handle.outcome is not None:
-                    scene.check(handle.outcome[0] == "succeeded" or "thread" in str(handle.outcome[1]),
-                                "%r: %s" % (handle, handle.outcome))
+                    scene.check(
+                        handle.outcome[0] == "succeeded" or "thread" in str(handle.outcome[1]),
+                        "%r: %s" % (handle, handle.outcome),
+                    )
         scene.injected(refusing.tries)
         scene.check(refusing.tries, "no thread was tried to be started: nothing was injected")
 
@@ -137,11 +168,15 @@ def no_memory_for_threads(scene):
             scene.injected(len(waiting))
             gate.open()
             scene.succeeded(*waiting)
-        scene.check(log.said("could not start a thread"), "all threads could be started: nothing was injected")
+        scene.check(
+            log.said("could not start a thread"),
+            "all threads could be started: nothing was injected",
+        )
 
 
 def no_thread_for_processes(scene):
-    """The pool of processes cannot have the thread that it needs. Nothing that was refused may run."""
+    """The pool of processes cannot have the thread that it needs. Nothing that was refused may run.
+    """
     scene.open(size=2)
     with no_threads() as refusing:
         handles = []
@@ -153,11 +188,12 @@ def no_thread_for_processes(scene):
     scene.wait(*handles)
 
 
-# -- 18: processes -----------------------------------------------------------------------------------------------------
+# -- 18: processes -------------------------------------------------------------------------------
 
 
 def no_process(scene):
-    """Processes cannot be started for a while. What waits stays, is tried less and less often, and runs at last."""
+    """Processes cannot be started for a while. What waits stays, is tried less and less often, and
+    runs at last."""
     scene.open(size=2)
     with no_processes() as refusing:
         waiting = [scene.submit(work.echo, number, expected=(number,) if scene.strict else None)
@@ -165,17 +201,31 @@ def no_process(scene):
         scene.injected()
         if scene.strict:
             tries = scene.count(4, 8)
-            scene.check(refusing.wait(tries, scene.patience), "starting was tried only %d times: %s" % (
-                refusing.tries, waiting[0].native))
+            scene.check(
+                refusing.wait(tries, scene.patience),
+                "starting was tried only %d times: %s" % (refusing.tries, waiting[0].native),
+            )
             # Submissions must not make up for the pauses.
-            waiting += [scene.submit(work.echo, number, expected=(number,)) for number in range(scene.count(100, 1000))]
+            waiting += [
+                scene.submit(work.echo, number, expected=(number,))
+                for number in range(scene.count(100, 1000))
+            ]
             _tried_calmly(scene, refusing, 0, "starting a process")
             pauses = refusing.pauses()
-            scene.check(pauses == sorted(pauses) or pauses[-1] > 1.5 * pauses[0],
-                        "the tries do not back off: pauses of %s s" % ", ".join("%.3f" % pause for pause in pauses))
+            scene.check(
+                pauses == sorted(pauses) or pauses[-1] > 1.5 * pauses[0],
+                "the tries do not back off: pauses of %s s"
+                % ", ".join("%.3f" % pause for pause in pauses),
+            )
             for handle in waiting:
-                scene.check(not handle.native.done(), "a task did not wait for a process, but %s: %r" % (
-                    handle.native.state, handle.native.done() and handle.native.wait().exception))
+                scene.check(
+                    not handle.native.done(),
+                    "a task did not wait for a process, but %s: %r"
+                    % (
+                        handle.native.state,
+                        handle.native.done() and handle.native.wait().exception,
+                    ),
+                )
     if not scene.strict:
         waiting += scene.good(10)
     scene.wait(*waiting)
@@ -198,7 +248,8 @@ def processes_now_and_then(scene):
 
 
 def no_replacement(scene):
-    """One of two processes is killed while none can be started. The other one serves all, and later there are two."""
+    """One of two processes is killed while none can be started. The other one serves all, and later
+    there are two."""
     scene.open(size=2)
     pids = scene.census()
     gate = scene.gate()
@@ -215,13 +266,14 @@ def no_replacement(scene):
 
 
 def _want_another(scene, gate):
-    """Occupy the process that is left, and have tasks wait behind: another process could run them."""
+    """Occupy the process that is left, and have tasks wait behind: another process could run them.
+    """
     scene.submit(work.enter, gate, expected=(None,))
     scene.arrived(gate)
     scene.good(5)
 
 
-# -- 19: file descriptors ----------------------------------------------------------------------------------------------
+# -- 19: file descriptors ------------------------------------------------------------------------
 
 
 @contextmanager
@@ -245,26 +297,33 @@ def no_pipe(scene):
             handles = [scene.submit(work.echo, number) for number in range(10)]
             scene.injected()
             if scene.strict:
-                scene.until(lambda: len(log.said("could not start a process")) >= 2
-                            or any(handle.native is None or handle.native.done() for handle in handles),
-                            "a process that could not be started")
+                scene.until(
+                    lambda: len(log.said("could not start a process")) >= 2
+                    or any(handle.native is None or handle.native.done() for handle in handles),
+                    "a process that could not be started",
+                )
         scene.good(10)
         scene.wait(*handles)
     if scene.strict:
         from atasker_like import PoolBrokenError
 
         for handle in handles:
-            error = handle.refused or (handle.outcome and handle.outcome[0] == "failed" and handle.outcome[1])
+            error = handle.refused or (
+                handle.outcome and handle.outcome[0] == "failed" and handle.outcome[1]
+            )
             if error:
                 scene.check(type(error) is PoolBrokenError, "%r: %r" % (handle, error))
-                scene.check("Too many open files" in "%s %s" % (error, error.__cause__),
-                            "%r does not say that there are too many open files: %s" % (handle, error))
+                scene.check(
+                    "Too many open files" in "%s %s" % (error, error.__cause__),
+                    "%r does not say that there are too many open files: %s" % (handle, error),
+                )
                 scene.never_ran(handle)
     scene.replaced()
 
 
 def no_pipe_for_another(scene):
-    """No file can be opened while the processes are there and one is killed: the other one serves all."""
+    """No file can be opened while the processes are there and one is killed: the other one serves
+    all."""
     scene.open(size=2)
     pids = scene.census()
     gate = scene.gate()
@@ -274,7 +333,9 @@ def no_pipe_for_another(scene):
         scene.succeeded(*scene.good(20))
         if scene.strict:
             _want_another(scene, gate)
-            scene.until(lambda: log.said("could not start a process"), "a process that could not be started")
+            scene.until(
+                lambda: log.said("could not start a process"), "a process that could not be started"
+            )
             gate.open()
             scene.succeeded(*scene.good(20))
     scene.replaced(pids[0])
@@ -288,12 +349,18 @@ def no_loop(scene):
         scene.injected(len(handles))
     for handle in handles:
         if handle.refused is not None:
-            scene.check(isinstance(handle.refused, OSError), "%r was refused with %r" % (handle, handle.refused))
-    scene.check(any(handle.refused is not None for handle in handles), "a loop could be made: nothing was injected")
+            scene.check(
+                isinstance(handle.refused, OSError),
+                "%r was refused with %r" % (handle, handle.refused),
+            )
+    scene.check(
+        any(handle.refused is not None for handle in handles),
+        "a loop could be made: nothing was injected",
+    )
     scene.succeeded(*scene.good(10, "coroutine"))
 
 
-# -- 20: the disk under the log ----------------------------------------------------------------------------------------
+# -- 20: the disk under the log ------------------------------------------------------------------
 
 
 class _Strict(logging.FileHandler):
@@ -312,13 +379,18 @@ def _log_lost(scene, handler):
             for _ in range(scene.count(2, 50)):
                 scene.good(5, kind)
                 scene.submit(work.echo, 1, kind=kind, expected=(1,), callback=_refuse)
-                scene.submit(work.echo, 2, kind=kind, expected=(2,)).native.add_done_callback(_refuse)
+                scene.submit(work.echo, 2, kind=kind, expected=(2,)).native.add_done_callback(
+                    _refuse
+                )
                 failed = scene.inject(work.fail, kind=kind)
                 failed.native.add_done_callback(_refuse)
                 scene.good(5, kind)
                 forgotten = _forgotten(scene, kind)
                 scene.wait(failed)
-                scene.until(lambda forgotten=forgotten: scene.oracle.ran()[forgotten], "a failure that nobody looks at")
+                scene.until(
+                    lambda forgotten=forgotten: scene.oracle.ran()[forgotten],
+                    "a failure that nobody looks at",
+                )
         scene.died(scene.inject(work.end_by_signal), number=9)
         scene.census()
         gate, pids = scene.occupy(1)
@@ -354,7 +426,8 @@ def _refuse(*arguments):
 
 
 def _forgotten(scene, kind):
-    """Submit a task that fails, and that nobody looks at: it is logged when it is forgotten. Return its token."""
+    """Submit a task that fails, and that nobody looks at: it is logged when it is forgotten. Return
+    its token."""
     handle = scene.submit(work.fail, kind=kind)
     conclude(handle, "failed")
     return handle.token

@@ -1,4 +1,5 @@
-"""Rows 37 to 39: under load, processes are recycled, tasks overtake others, and pools change their size."""
+"""Rows 37 to 39: under load, processes are recycled, tasks overtake others, and pools change their
+size."""
 import os
 import threading
 from collections import Counter, deque
@@ -6,7 +7,7 @@ from time import monotonic
 
 from . import deeds, work
 
-# -- 37 ----------------------------------------------------------------------------------------------------------------
+# -- 37 ------------------------------------------------------------------------------------------
 
 
 def recycling(scene):
@@ -15,7 +16,9 @@ def recycling(scene):
     count = scene.count(40, 1000)
     handles = []
     for number in range(count):
-        handles.append(scene.submit(work.pid, name="recycled") if scene.strict else scene.submit(work.pid))
+        handles.append(
+            scene.submit(work.pid, name="recycled") if scene.strict else scene.submit(work.pid)
+        )
     scene.injected(count // 2)
     deadline = monotonic() + scene.patience * scene.count(1, 10)
     for handle in handles:
@@ -33,7 +36,7 @@ def recycling(scene):
         scene.patience *= 4
 
 
-# -- 38 ----------------------------------------------------------------------------------------------------------------
+# -- 38 ------------------------------------------------------------------------------------------
 
 #: Seconds after which a waiting task rises by one class.
 AGING = 0.15
@@ -65,7 +68,9 @@ class _EndlessHigh:
             self.ended += task is not None
             if self._over:
                 return
-        handle = self._scene.submit(deeds.pause, 0.001, 1, kind=self._kind, priority=TASK_HIGH, expected=(1,))
+        handle = self._scene.submit(
+            deeds.pause, 0.001, 1, kind=self._kind, priority=TASK_HIGH, expected=(1,)
+        )
         handle.native.add_done_callback(self._next)
 
     def wait(self, count):
@@ -75,40 +80,58 @@ class _EndlessHigh:
 
 
 def endless_high(scene):
-    """HIGH tasks never stop coming. With aging, a LOW one rises by one class an interval, and then has its turn."""
+    """HIGH tasks never stop coming. With aging, a LOW one rises by one class an interval, and then
+    has its turn."""
     from atasker_like import TASK_LOW, TASK_NORMAL
 
     scene.open(size=1, threads=1)
-    for kind, change in (("thread", scene.native.set_thread_pool), ("process", scene.native.set_mp_pool)):
+    for kind, change in (
+        ("thread", scene.native.set_thread_pool),
+        ("process", scene.native.set_mp_pool),
+    ):
         scene.wait(*scene.good(1, kind))
         with _EndlessHigh(scene, kind) as high:
             starved = scene.submit(work.echo, 1, kind=kind, priority=TASK_LOW, expected=(1,))
             high.wait(scene.count(50, 1000))
-            scene.check(not starved.native.is_started(), "without aging, a LOW %s task ran beside HIGH ones" % kind)
+            scene.check(
+                not starved.native.is_started(),
+                "without aging, a LOW %s task ran beside HIGH ones" % kind,
+            )
             change(aging=AGING)
             for _ in range(scene.count(2, 20)):
-                handles = {priority: scene.submit(work.echo, 1, kind=kind, priority=priority, expected=(1,))
-                           for priority in (TASK_LOW, TASK_NORMAL)}
+                handles = {
+                    priority: scene.submit(
+                        work.echo, 1, kind=kind, priority=priority, expected=(1,)
+                    )
+                    for priority in (TASK_LOW, TASK_NORMAL)
+                }
                 scene.injected(2)
                 scene.succeeded(*handles.values())
                 for priority, intervals in ((TASK_NORMAL, 1), (TASK_LOW, 2)):
                     result = handles[priority].native.wait()
                     waited = result.started_at - result.created_at
-                    # The HIGH tasks that are there when it has risen come first, and the machine may be busy.
+                    # The HIGH tasks that are there when it has risen come first, and the machine
+                    # may be busy.
                     scene.check((intervals - 1) * AGING < waited < intervals * AGING + 1.0,
                                 "a %s task of priority %d waited %.3f s, with aging each %g s" % (
                                     kind, priority, waited, AGING))
-                scene.check(handles[TASK_NORMAL].native.wait().started_at <= handles[TASK_LOW].native.wait().started_at,
-                            "a LOW %s task has overtaken a NORMAL one" % kind)
+                scene.check(
+                    handles[TASK_NORMAL].native.wait().started_at
+                    <= handles[TASK_LOW].native.wait().started_at,
+                    "a LOW %s task has overtaken a NORMAL one" % kind,
+                )
             scene.succeeded(starved)
             change(aging=0)
             again = scene.submit(work.echo, 1, kind=kind, priority=TASK_LOW, expected=(1,))
             high.wait(scene.count(50, 1000))
-            scene.check(not again.native.is_started(), "a LOW %s task ran after aging had been switched off" % kind)
+            scene.check(
+                not again.native.is_started(),
+                "a LOW %s task ran after aging had been switched off" % kind,
+            )
         scene.succeeded(again)
 
 
-# -- 39 ----------------------------------------------------------------------------------------------------------------
+# -- 39 ------------------------------------------------------------------------------------------
 
 
 class _Crowd:
@@ -136,9 +159,18 @@ def resized(scene):
 
     def submit(kind):
         while not over.is_set():
-            handles = [scene.submit(crowd.enter, kind=kind, expected=(None,)) if kind == "thread" else
-                       scene.submit(deeds.pause, 0.0005, 1, expected=(1,)) for _ in range(12)]
-            if any((handle.refused is not None) or handle.wait(scene.patience) is None for handle in handles):
+            handles = [
+                (
+                    scene.submit(crowd.enter, kind=kind, expected=(None,))
+                    if kind == "thread"
+                    else scene.submit(deeds.pause, 0.0005, 1, expected=(1,))
+                )
+                for _ in range(12)
+            ]
+            if any(
+                (handle.refused is not None) or handle.wait(scene.patience) is None
+                for handle in handles
+            ):
                 return
 
     submitters = [threading.Thread(target=submit, args=(kind,), daemon=True)
@@ -173,10 +205,14 @@ def _has_places(scene, kind, size):
     handles = [scene.submit(work.enter, gate, kind=kind, expected=(None,)) for _ in range(size + 2)]
     pids = scene.arrived(gate, size)
     more = [handle for handle in handles if handle.native.is_started()]
-    scene.check(len(more) == size and not gate.wait(1, 0.02), "%d %s tasks run at once in %d places" % (
-        len(more), kind, size))
+    scene.check(
+        len(more) == size and not gate.wait(1, 0.02),
+        "%d %s tasks run at once in %d places" % (len(more), kind, size),
+    )
     if kind == "process":
-        scene.check(len(set(pids)) == size and os.getpid() not in pids, "%d tasks run in %d processes" % (
-            size, len(set(pids))))
+        scene.check(
+            len(set(pids)) == size and os.getpid() not in pids,
+            "%d tasks run in %d processes" % (size, len(set(pids))),
+        )
     gate.open()
     scene.succeeded(*handles)

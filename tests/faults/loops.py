@@ -7,12 +7,12 @@ from time import monotonic
 from . import deeds, work
 from .staging import Log, Uncaught, enter, within
 
-# -- 34 ----------------------------------------------------------------------------------------------------------------
+# -- 34 ------------------------------------------------------------------------------------------
 
 
 def loop_closed(scene):
-    """A loop of the application is closed while its coroutines wait for tasks, in every way. The tasks go on and are
-    recorded; that nobody is left to be told is no error, in no thread."""
+    """A loop of the application is closed while its coroutines wait for tasks, in every way. The
+    tasks go on and are recorded; that nobody is left to be told is no error, in no thread."""
     from atasker_like import co_as_completed, co_mp_apply, co_wait_completed
 
     async def wait_one(handles):
@@ -29,7 +29,8 @@ def loop_closed(scene):
         await co_mp_apply(work.echo, (1,), supervisor=scene.native)
 
     scene.open(size=1, threads=1)
-    kept = []       # coroutines that are destroyed tell their closed loop, which is no business of the supervisor
+    # coroutines that are destroyed tell their closed loop, which is no business of the supervisor
+    kept = []
     with Uncaught() as uncaught, Log() as log, Log("asyncio") as loops_log:
         for _ in range(scene.count(3, 100)):
             for kind in ("thread", "process"):
@@ -37,16 +38,24 @@ def loop_closed(scene):
                 handles = scene.good(3, kind)
                 loop = asyncio.new_event_loop()
                 before = set(scene.native.get_tasks())
-                waiting = [loop.create_task(wait(handles)) for wait in (wait_one, wait_all, wait_each, apply)]
+                waiting = [
+                    loop.create_task(wait(handles))
+                    for wait in (wait_one, wait_all, wait_each, apply)
+                ]
                 loop.run_until_complete(_turns(3))
-                applied = [task for name, task in scene.native.get_tasks().items() if name not in before]
+                applied = [
+                    task for name, task in scene.native.get_tasks().items() if name not in before
+                ]
                 handles += [scene.adopt(task, "process", expected=(1,)) for task in applied]
                 loop.close()
                 scene.injected(len(waiting))
                 for gate in gates:
                     gate.open()
                 scene.succeeded(*handles)
-                scene.check(not any(task.done() for task in waiting), "a coroutine of a closed loop came to an end")
+                scene.check(
+                    not any(task.done() for task in waiting),
+                    "a coroutine of a closed loop came to an end",
+                )
                 kept += waiting
         scene.succeeded(*scene.good(5, "coroutine"))
         scene.check(not uncaught.errors, "errors in threads: %s" % uncaught.errors)
@@ -56,7 +65,8 @@ def loop_closed(scene):
 
 
 def _forget(tasks):
-    """Let go of tasks of a closed loop, without what asyncio says of such: the scenario itself has closed the loop."""
+    """Let go of tasks of a closed loop, without what asyncio says of such: the scenario itself has
+    closed the loop."""
     for task in tasks:
         task._log_destroy_pending = False
 
@@ -67,7 +77,8 @@ async def _turns(count):
 
 
 def loop_of_a_task_closed(scene):
-    """The loop in which coroutine tasks run is closed under them: they are given an end, and others go on."""
+    """The loop in which coroutine tasks run is closed under them: they are given an end, and others
+    go on."""
     from atasker_like import background_task
 
     async def stay():
@@ -81,7 +92,9 @@ def loop_of_a_task_closed(scene):
             running = [scene.adopt(bound(), "coroutine") for _ in range(3)]
             loop.run_until_complete(_turns(3))
             for handle in running:
-                scene.check(handle.native.state == "running", "the coroutine is %s" % handle.native.state)
+                scene.check(
+                    handle.native.state == "running", "the coroutine is %s" % handle.native.state
+                )
             unbegun = [scene.adopt(bound(), "coroutine") for _ in range(3)]
             pending = asyncio.all_tasks(loop)
             loop.close()
@@ -91,13 +104,17 @@ def loop_of_a_task_closed(scene):
             scene.wait(*running, *unbegun)
             for handle in running + unbegun:
                 if handle.outcome is not None:
-                    scene.check(handle.outcome[0] in ("cancelled", "failed"), "%r: %s" % (handle, handle.outcome))
+                    scene.check(
+                        handle.outcome[0] in ("cancelled", "failed"),
+                        "%r: %s" % (handle, handle.outcome),
+                    )
         scene.succeeded(*scene.good(5, "coroutine"))
         scene.check(not uncaught.errors, "errors in threads: %s" % uncaught.errors)
 
 
 def loop_ends_while_tasks_end(scene):
-    """Loops end, one after the other, at the very time at which what their coroutines wait for ends."""
+    """Loops end, one after the other, at the very time at which what their coroutines wait for
+    ends."""
     scene.open(size=2, threads=2)
 
     async def wait(natives):
@@ -122,23 +139,29 @@ async def _awaited(native):
     return await native
 
 
-# -- 35 ----------------------------------------------------------------------------------------------------------------
+# -- 35 ------------------------------------------------------------------------------------------
 
 
 def _apply(scene, function, *args):
-    """Start ``co_mp_apply`` in the running loop; return its asyncio task, and the handle of its task."""
+    """Start ``co_mp_apply`` in the running loop; return its asyncio task, and the handle of its
+    task."""
     from atasker_like import co_mp_apply
 
     handle = enter(scene, "process", function.__name__)
     before = set(scene.native.get_tasks())
-    awaiter = asyncio.ensure_future(co_mp_apply(work.noted, (scene.journal, handle.token, function, *args),
-                                                supervisor=scene.native))
+    awaiter = asyncio.ensure_future(
+        co_mp_apply(
+            work.noted, (scene.journal, handle.token, function, *args), supervisor=scene.native
+        )
+    )
     return awaiter, handle, before
 
 
 async def _applied(scene, handle, before):
     await _turns(2)
-    (handle.native,) = [task for name, task in scene.native.get_tasks().items() if name not in before]
+    (handle.native,) = [
+        task for name, task in scene.native.get_tasks().items() if name not in before
+    ]
 
 
 async def _cancelled(awaiter, way):
@@ -156,7 +179,8 @@ async def _cancelled(awaiter, way):
 
 
 def awaiter_cancelled(scene):
-    """Cancelling what awaits ``co_mp_apply`` cancels the task: queued, it never runs; running, its process is ended."""
+    """Cancelling what awaits ``co_mp_apply`` cancels the task: queued, it never runs; running, its
+    process is ended."""
     scene.open(size=1)
 
     async def main():
@@ -169,7 +193,10 @@ def awaiter_cancelled(scene):
             scene.injected()
             gate.open()
             scene.wait(handle, *scene.good(3))
-            scene.check(handle.outcome == ("cancelled", None), "queued, cancelled by %s: %s" % (way, handle.outcome))
+            scene.check(
+                handle.outcome == ("cancelled", None),
+                "queued, cancelled by %s: %s" % (way, handle.outcome),
+            )
             scene.never_ran(handle)
             scene.survived(pids[0])
 
@@ -180,7 +207,10 @@ def awaiter_cancelled(scene):
             await _cancelled(awaiter, way)
             scene.injected()
             scene.wait(handle, *scene.good(3))
-            scene.check(handle.outcome == ("cancelled", None), "running, cancelled by %s: %s" % (way, handle.outcome))
+            scene.check(
+                handle.outcome == ("cancelled", None),
+                "running, cancelled by %s: %s" % (way, handle.outcome),
+            )
             scene.replaced(pid)
 
     asyncio.run(main())
@@ -214,7 +244,7 @@ def waiter_cancelled(scene):
     asyncio.run(main())
 
 
-# -- 36 ----------------------------------------------------------------------------------------------------------------
+# -- 36 ------------------------------------------------------------------------------------------
 
 DAY = 86400.0
 #: Seconds of the delays that are looked at.
@@ -251,7 +281,8 @@ class _WallClock:
 
 
 def wall_clock_jumps(scene):
-    """The wall clock jumps by a day, forward or back, while tasks wait for their time: they do not notice."""
+    """The wall clock jumps by a day, forward or back, while tasks wait for their time: they do not
+    notice."""
     from atasker_like import TaskTimeoutError, WaitTimeoutError
 
     scene.open(size=2, threads=2)
@@ -266,9 +297,23 @@ def wall_clock_jumps(scene):
             retried = []
             for kind in kinds:
                 path = "%s/retried-%s-%d" % (scene.folder, kind, turn)
-                retried.append(scene.submit(deeds.fail_until, path, 1, 4, kind=kind, expected=(4,), at_most=2,
-                                            retries=1, retry_delay=DELAY))
-            at = [scene.submit(work.echo, 5, kind=kind, expected=(5,), run_at=clock() + 4 * DELAY) for kind in kinds]
+                retried.append(
+                    scene.submit(
+                        deeds.fail_until,
+                        path,
+                        1,
+                        4,
+                        kind=kind,
+                        expected=(4,),
+                        at_most=2,
+                        retries=1,
+                        retry_delay=DELAY,
+                    )
+                )
+            at = [
+                scene.submit(work.echo, 5, kind=kind, expected=(5,), run_at=clock() + 4 * DELAY)
+                for kind in kinds
+            ]
             gate = scene.gate()
             late = [scene.submit(work.enter, gate, kind=kind, timeout=DELAY) for kind in kinds[:2]]
             ages = scene.submit(work.echo, 6, kind="thread", delay=1000 * DAY)
@@ -291,16 +336,27 @@ def wall_clock_jumps(scene):
                     if handle.outcome is not None:
                         # Measured by the steady clock, and by the task's own record.
                         lasted = handle.native.wait().finished_at - handle.native.wait().created_at
-                        scene.check(lasted >= least - 0.001, "a jump of %g s: %r ended after %.3f s" % (
-                            jump, handle, lasted))
-                        scene.check(lasted < scene.patience, "a jump of %g s: %r ended after %.3f s" % (
-                            jump, handle, lasted))
+                        scene.check(
+                            lasted >= least - 0.001,
+                            "a jump of %g s: %r ended after %.3f s" % (jump, handle, lasted),
+                        )
+                        scene.check(
+                            lasted < scene.patience,
+                            "a jump of %g s: %r ended after %.3f s" % (jump, handle, lasted),
+                        )
             for handle in late:
                 scene.failed(handle, TaskTimeoutError)
             waiter.join(scene.patience)
-            scene.check(waited and waited[0] >= DELAY - 0.001, "a jump of %g s: waiting %g s took %s" % (
-                jump, DELAY, waited))
-            scene.check(not ages.native.done(), "a jump of %g s ended what had a thousand days to wait" % jump)
+            scene.check(
+                waited and waited[0] >= DELAY - 0.001,
+                "a jump of %g s: waiting %g s took %s" % (jump, DELAY, waited),
+            )
+            scene.check(
+                not ages.native.done(),
+                "a jump of %g s ended what had a thousand days to wait" % jump,
+            )
             ages.native.cancel()
             gate.open()
-            scene.check(monotonic() - begin < scene.patience, "a jump of %g s held everything up" % jump)
+            scene.check(
+                monotonic() - begin < scene.patience, "a jump of %g s held everything up" % jump
+            )

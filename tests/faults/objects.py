@@ -1,4 +1,5 @@
-"""Rows 50 to 53: callables and exceptions that mislead, supervisors that are dropped, waits that cannot end."""
+"""Rows 50 to 53: callables and exceptions that mislead, supervisors that are dropped, waits that
+cannot end."""
 import gc
 import weakref
 from unittest import mock
@@ -29,15 +30,18 @@ for _name in ("is_bound_task", "_spec", "options", "spec", "task", "supervisor",
     setattr(named_like_ours, _name, True)
 
 
-# -- 50 ------------------------------------------------------------------------------------------------
+# -- 50 ------------------------------------------------------------------------------------------
 
 
 def misleading_callables(scene):
-    """A callable that answers to every attribute, a mock, and one with our names run like any function."""
+    """A callable that answers to every attribute, a mock, and one with our names run like any
+    function."""
     scene.open()
     native = scene.native
     calls = [("thread", mock.Mock(return_value=7)), ("thread", mock.MagicMock(return_value=7))]
-    calls += [(kind, call) for kind in ("thread", "process") for call in (Answers(), named_like_ours)]
+    calls += [
+        (kind, call) for kind in ("thread", "process") for call in (Answers(), named_like_ours)
+    ]
     from atasker_like import TT_MP, TT_THREAD
 
     for kind, call in calls:
@@ -49,7 +53,7 @@ def misleading_callables(scene):
             scene.adopt(task[0], kind, expected=(7,))
 
 
-# -- 51 ------------------------------------------------------------------------------------------------
+# -- 51 ------------------------------------------------------------------------------------------
 
 
 class Unshowable(Exception):
@@ -94,7 +98,7 @@ def unshowable_exceptions(scene):
                         "its hook was called %d times" % len(told), victim)
 
 
-# -- 52 ------------------------------------------------------------------------------------------------
+# -- 52 ------------------------------------------------------------------------------------------
 
 
 def dropped(scene):
@@ -108,7 +112,9 @@ def dropped(scene):
         side.open(1, threads=1)
         for kind in ("thread", "process") if number < 4 else ("thread",):
             task = side.submit(kind, work.echo, (number,), {})
-            scene.check(task.value(scene.patience) == number, "supervisor %d gave no value" % number)
+            scene.check(
+                task.value(scene.patience) == number, "supervisor %d gave no value" % number
+            )
             del task
         pids += side.pids()
         refs.append(weakref.ref(side.native))
@@ -124,11 +130,12 @@ def dropped(scene):
         scene.check(scene.gone(pid), "process %d is left" % pid)
 
 
-# -- 53 ------------------------------------------------------------------------------------------------
+# -- 53 ------------------------------------------------------------------------------------------
 
 
 def waits_that_cannot_end(scene):
-    """For itself and in a circle in threads; for the own loop in a coroutine: each says so at once."""
+    """For itself and in a circle in threads; for the own loop in a coroutine: each says so at once.
+    """
     import threading
 
     from atasker_like import WaitDeadlockError, background_task
@@ -150,7 +157,8 @@ def waits_that_cannot_end(scene):
         return handle.native.value()
 
     inner = background_task(_one, supervisor=native)
-    # put_task() does not fit: mark_task_completed() may end such a task, so no wait of it is certain.
+    # put_task() does not fit: mark_task_completed() may end such a task, so no wait of it is
+    # certain.
     tasks["itself"] = background_task(for_itself, supervisor=native)()
     other = background_task(for_other, supervisor=native)
     tasks["first"], tasks["second"] = other("second"), other("first")

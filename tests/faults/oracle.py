@@ -8,8 +8,8 @@ E. Threads, children, open files and shared memory are back to what they were.
 F. No effect happened twice.
 X. What the row of the table expects of this fault in particular.
 
-It believes only what it can see from outside: the handles that submitting returned, and the journal, a file to which
-every task appends its token when it runs.
+It believes only what it can see from outside: the handles that submitting returned, and the
+journal, a file to which every task appends its token when it runs.
 """
 import gc
 import os
@@ -37,7 +37,8 @@ class Handle:
         self.told = 0                   # how often its callback was called
         self.watched = False            # whether it has one
         self.expected = expected        # the value it must give, in a tuple; None: any end will do
-        self.at_most = at_most          # how often it may run; more than once for those that are retried on purpose
+        # how often it may run; more than once for those that are retried on purpose
+        self.at_most = at_most
         self._side = side
 
     def wait(self, timeout):
@@ -57,7 +58,8 @@ class Oracle:
         self.journal = journal
         self.handles = []
         self.injected = 0
-        self.lost = set()           # tokens: not final in time, or not done though the fault was not theirs
+        # tokens: not final in time, or not done though the fault was not theirs
+        self.lost = set()
         self.hung = 0               # of these, those that nobody was told about
         self.leaked = []
         self.shared = set()         # paths of shared memory that was seen in use
@@ -73,11 +75,17 @@ class Oracle:
         for letter, text, handle in self.violations:
             grouped.setdefault((letter, text), []).append(handle)
         lines = []
-        for (letter, text), handles in sorted(grouped.items(), key=lambda item: "XABCDEF".index(item[0][0])):
+        for (letter, text), handles in sorted(
+            grouped.items(), key=lambda item: "XABCDEF".index(item[0][0])
+        ):
             who = "" if handles[0] is None else "%r " % handles[0]
             others = "" if len(handles) == 1 else " (and %d more)" % (len(handles) - 1)
             lines.append("%s: %s%s%s" % (letter, who, text, others))
-        return lines if len(lines) <= most else lines[:most] + ["X: ... and %d more lines" % (len(lines) - most)]
+        return (
+            lines
+            if len(lines) <= most
+            else lines[:most] + ["X: ... and %d more lines" % (len(lines) - most)]
+        )
 
     def ran(self):
         """How often each token is in the journal."""
@@ -93,10 +101,11 @@ class Oracle:
             self.lost.add(handle.token)
             self.violate(letter, text, handle)
 
-    # -- A -------------------------------------------------------------------------------------------
+    # -- A ---------------------------------------------------------------------------------------
 
     def judge_tasks(self, handles, patience, letter="A"):
-        """Every accepted task has ended, and as it had to; refusals are for those that may be refused."""
+        """Every accepted task has ended, and as it had to; refusals are for those that may be
+        refused."""
         deadline = monotonic() + patience
         for handle in handles:
             if handle.judged:
@@ -122,15 +131,19 @@ class Oracle:
                 continue
             now = handle._side.outcome(handle.native, 0)
             if now is None or now[0] != handle.outcome[0]:
-                self.violate("A", "was %s, and then %s" % (handle.outcome[0], now and now[0]), handle)
-            # Callbacks come after the waiters, and one that a signal handler adds may be added by another thread.
+                self.violate(
+                    "A", "was %s, and then %s" % (handle.outcome[0], now and now[0]), handle
+                )
+            # Callbacks come after the waiters, and one that a signal handler adds may be added by
+            # another thread.
             if handle.watched and not settled(lambda: handle.told, 1.0) or handle.told > 1:
                 self.violate("A", "had its callback called %d times" % handle.told, handle)
 
-    # -- B, F ----------------------------------------------------------------------------------------
+    # -- B, F ------------------------------------------------------------------------------------
 
     def judge_journal(self):
-        """What was refused did not run, what succeeded did, and nothing ran more often than it may."""
+        """What was refused did not run, what succeeded did, and nothing ran more often than it may.
+        """
         ran = self.ran()
         duplicated = 0
         for handle in self.handles:
@@ -140,19 +153,33 @@ class Oracle:
             if times > handle.at_most:
                 duplicated += times - handle.at_most
                 self.violate("F", "ran %d times" % times, handle)
-            if handle.outcome is not None and handle.outcome[0] == SUCCEEDED and not times and handle.at_most:
+            if (
+                handle.outcome is not None
+                and handle.outcome[0] == SUCCEEDED
+                and not times
+                and handle.at_most
+            ):
                 self.lose(handle, "A", "succeeded, and never ran")
         return duplicated
 
-    # -- C -------------------------------------------------------------------------------------------
+    # -- C ---------------------------------------------------------------------------------------
 
     def judge_counters(self, counters, patience):
-        """``counters`` gives a mapping for each kind of task, as the side counts; compare it with the handles."""
+        """``counters`` gives a mapping for each kind of task, as the side counts; compare it with
+        the handles."""
         for kind in sorted({handle.kind for handle in self.handles}):
-            mine = [handle for handle in self.handles if handle.kind == kind and handle.refused is None]
+            mine = [
+                handle for handle in self.handles if handle.kind == kind and handle.refused is None
+            ]
             states = Counter(handle.outcome[0] for handle in mine if handle.outcome is not None)
-            right = dict({state: states[state] for state in (SUCCEEDED, FAILED, CANCELLED)}, submitted=len(mine),
-                         waiting=0, active=0, delayed=0, abandoned=0)
+            right = dict(
+                {state: states[state] for state in (SUCCEEDED, FAILED, CANCELLED)},
+                submitted=len(mine),
+                waiting=0,
+                active=0,
+                delayed=0,
+                abandoned=0,
+            )
 
             def differences():
                 found = counters(kind)
@@ -162,13 +189,15 @@ class Oracle:
             if not settled(lambda: not differences(), patience):
                 self.violate("C", "%s tasks: %s" % (kind, ", ".join(differences())))
 
-    # -- E -------------------------------------------------------------------------------------------
+    # -- E ---------------------------------------------------------------------------------------
 
     def judge_surroundings(self, before, patience):
         """What the process has around it is what it had before."""
         def leaked():
             self.leaked = before.compare(Surroundings())
-            self.leaked += ["shared memory " + path for path in sorted(self.shared) if os.path.exists(path)]
+            self.leaked += [
+                "shared memory " + path for path in sorted(self.shared) if os.path.exists(path)
+            ]
             return self.leaked
 
         if not settled(lambda: not leaked(), min(patience, 1.0)):
@@ -196,21 +225,27 @@ def shorten(value):
     return text if len(text) <= 200 else text[:195] + "..."
 
 
-# -- what a process has around it --------------------------------------------------------------------------------------
+# -- what a process has around it ----------------------------------------------------------------
 
 
 class Surroundings:
     """Threads, children and open files, now."""
 
     def __init__(self):
-        self.threads = {thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)}
+        self.threads = {
+            thread
+            for thread in threading.enumerate()
+            if not isinstance(thread, threading._DummyThread)
+        }
         self.children = descendants()
         self.files = open_files()
 
     def compare(self, now):
         """Say what there is now that was not there then."""
         found = ["thread " + thread.name for thread in now.threads - self.threads]
-        found += ["process %d (%s)" % (pid, command(pid)) for pid in sorted(now.children - self.children)]
+        found += [
+            "process %d (%s)" % (pid, command(pid)) for pid in sorted(now.children - self.children)
+        ]
         for kind, count in sorted((now.files - self.files).items()):
             found.append("%d open file(s): %s" % (count, kind))
         return found
@@ -244,7 +279,8 @@ def start_helpers(method):
 
 
 def session_of(session):
-    """The processes of a session that live, and the ended ones that this process has not waited for."""
+    """The processes of a session that live, and the ended ones that this process has not waited
+    for."""
     found = set()
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != session:
@@ -259,7 +295,8 @@ def session_of(session):
 
 
 def descendants():
-    """All processes of this case. It leads a session of its own, so that those whose parent has ended count too."""
+    """All processes of this case. It leads a session of its own, so that those whose parent has
+    ended count too."""
     return session_of(os.getpid()) - helpers()
 
 
@@ -272,7 +309,8 @@ def command(pid):
 
 
 def open_files():
-    """How many of each kind. Not which: a helper that was started anew has new ones, and as many."""
+    """How many of each kind. Not which: a helper that was started anew has new ones, and as many.
+    """
     found = Counter()
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -285,13 +323,17 @@ def open_files():
 
 
 def shared_memory():
-    """The pieces of shared memory, semaphores included, that the processes of this case use. Names do not say whose
-    they are, and other programs have some too."""
+    """The pieces of shared memory, semaphores included, that the processes of this case use. Names
+    do not say whose they are, and other programs have some too."""
     found = set()
     for pid in session_of(os.getpid()) | {os.getpid()}:
         try:
             with open("/proc/%d/maps" % pid) as file:
-                found.update(line.split()[-1] for line in file if "/dev/shm/" in line and "(deleted)" not in line)
+                found.update(
+                    line.split()[-1]
+                    for line in file
+                    if "/dev/shm/" in line and "(deleted)" not in line
+                )
         except OSError:         # it has just ended
             continue
     return found

@@ -1,4 +1,5 @@
-"""Rows 16 and 22 to 24: processes that cannot be started, must not be used again, or fail all the time."""
+"""Rows 16 and 22 to 24: processes that cannot be started, must not be used again, or fail all the
+time."""
 import os
 import threading
 from time import monotonic
@@ -6,14 +7,14 @@ from time import monotonic
 from . import work
 from .freezing import Clock
 
-#: How often an initializer may be tried in vain before what waits is failed; twice the pool's own number of tries,
-#: since several processes may be starting at the same time.
+#: How often an initializer may be tried in vain before what waits is failed; twice the pool's own
+#: number of tries, since several processes may be starting at the same time.
 TRIES = 6
 
 
 def memory_exhausted(scene):
-    """A task wants more memory than there is: it fails, and its process, of which nobody knows what is missing in it
-    now, is not used again."""
+    """A task wants more memory than there is: it fails, and its process, of which nobody knows what
+    is missing in it now, is not used again."""
     for function in (work.ask_for_too_much, work.use_all_memory):
         pids = set(scene.census())
         scene.good(5)
@@ -22,14 +23,21 @@ def memory_exhausted(scene):
         scene.failed(victim, MemoryError)
         if scene.strict:
             now = set(scene.census())
-            scene.check(len(now) == scene.size, "%d of %d processes run tasks%s" % (len(now), scene.size, scene._missed))
-            scene.check(len(now & pids) == scene.size - 1, "not the one process was replaced: %s were there, %s are" % (
-                sorted(pids), sorted(now)), victim)
+            scene.check(
+                len(now) == scene.size,
+                "%d of %d processes run tasks%s" % (len(now), scene.size, scene._missed),
+            )
+            scene.check(
+                len(now & pids) == scene.size - 1,
+                "not the one process was replaced: %s were there, %s are"
+                % (sorted(pids), sorted(now)),
+                victim,
+            )
 
 
 def _initializer(scene, how, word, hurry=None, **options):
-    """Tasks that wait for a process whose initializer fails, again and again, fail with its error after some tries.
-    When the initializer works again, so does the pool."""
+    """Tasks that wait for a process whose initializer fails, again and again, fail with its error
+    after some tries. When the initializer works again, so does the pool."""
     tries, flag = os.path.join(scene.folder, "tries"), os.path.join(scene.folder, "flag")
     scene.open(size=2, initializer=work.begin, initargs=(tries, flag, how), **options)
     scene.injected()
@@ -40,11 +48,15 @@ def _initializer(scene, how, word, hurry=None, **options):
         from atasker_like import PoolBrokenError
 
         for handle in waiting:
-            error = scene.failed(handle, PoolBrokenError, word, handle.native.name, handle.native.short_id)
+            error = scene.failed(
+                handle, PoolBrokenError, word, handle.native.name, handle.native.short_id
+            )
             if error is not None:
                 scene.check(error.__cause__ is not None and word in str(error.__cause__),
                             "the cause is not the initializer's: %r" % error.__cause__)
-        scene.check(0 < _lines(tries) <= TRIES, "the initializer was tried %d times" % _lines(tries))
+        scene.check(
+            0 < _lines(tries) <= TRIES, "the initializer was tried %d times" % _lines(tries)
+        )
     else:
         scene.wait(*waiting)
     for handle in waiting:
@@ -54,7 +66,9 @@ def _initializer(scene, how, word, hurry=None, **options):
         before = _lines(tries)
         scene.replaced()
         started = _lines(tries) - before
-        scene.check(started <= scene.size, "%d processes were started for %d places" % (started, scene.size))
+        scene.check(
+            started <= scene.size, "%d processes were started for %d places" % (started, scene.size)
+        )
 
 
 def _lines(path):
@@ -97,7 +111,8 @@ def _ended(handles):
 
 
 def always_crashes(scene):
-    """One task after the other crashes its process, all the time; others go on beside it, however long that lasts."""
+    """One task after the other crashes its process, all the time; others go on beside it, however
+    long that lasts."""
     scene.open(size=2)
     scene.census()
     ends = []
@@ -119,8 +134,10 @@ def always_crashes(scene):
     calm.set()
     deadline = monotonic() + scene.patience * scene.count(1, 10)
     stormer.join(max(0.0, deadline - monotonic()))
-    scene.check(not stormer.is_alive() and len(ends) >= least, "only %d of %d crashes came to their end" % (
-        len(ends), least))
+    scene.check(
+        not stormer.is_alive() and len(ends) >= least,
+        "only %d of %d crashes came to their end" % (len(ends), least),
+    )
     dead = {scene.died(victim, number=9, replaced=False) for victim in ends}
     if scene.strict:
         scene.check(len(dead) == len(ends), "%d deaths of %d processes" % (len(ends), len(dead)))
@@ -128,7 +145,8 @@ def always_crashes(scene):
 
 
 def fork_server_killed(scene):
-    """The server that starts processes is killed: when they are busy, when one of them dies, and when all are gone."""
+    """The server that starts processes is killed: when they are busy, when one of them dies, and
+    when all are gone."""
     from multiprocessing import forkserver
 
     def kill_server():
@@ -153,7 +171,12 @@ def fork_server_killed(scene):
         error = scene.failed(victim, ProcessDiedError)
         if error is not None:
             scene.check(error.exitcode is None, "the error has an exit code: %s" % error, victim)
-            for word in (str(error.pid), victim.native.name, victim.native.short_id, "the fork server"):
+            for word in (
+                str(error.pid),
+                victim.native.name,
+                victim.native.short_id,
+                "the fork server",
+            ):
                 scene.check(word in str(error), "the message does not say %r: %s" % (word, error))
             scene.replaced(error.pid)
     else:

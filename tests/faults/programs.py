@@ -1,7 +1,8 @@
-"""Programs that scenarios run in processes of their own: ``python -m tests.faults.programs NAME SIDE METHOD FOLDER``
+"""Programs that scenarios run in processes of their own: ``python -m tests.faults.programs NAME
+SIDE METHOD FOLDER``
 
-What such a program submits leaves its lines in the journal in its folder. Pool processes import this module as their
-main one, so it imports nothing before it is asked to run.
+What such a program submits leaves its lines in the journal in its folder. Pool processes import
+this module as their main one, so it imports nothing before it is asked to run.
 """
 import sys
 
@@ -15,7 +16,9 @@ def _scene(side, method, folder):
     from .scene import Scene
     from .sides import SIDES
 
-    scene = Scene(SIDES[side](method), Oracle(os.path.join(folder, "journal")), folder, method, False, 0, 20.0)
+    scene = Scene(
+        SIDES[side](method), Oracle(os.path.join(folder, "journal")), folder, method, False, 0, 20.0
+    )
     scene.random = random.Random(0)
     return scene
 
@@ -25,11 +28,12 @@ def _say(*words):
     sys.stdout.flush()
 
 
-# -- 25 ----------------------------------------------------------------------------------------------------------------
+# -- 25 ------------------------------------------------------------------------------------------
 
 
 def parent(scene, end):
-    """Three processes: one is idle, one runs Python, one is in C code that holds the interpreter. Then wait."""
+    """Three processes: one is idle, one runs Python, one is in C code that holds the interpreter.
+    Then wait."""
     import os
     import signal
 
@@ -60,11 +64,12 @@ def starting_parent(scene):
         signal.pause()
 
 
-# -- 28 ----------------------------------------------------------------------------------------------------------------
+# -- 28 ------------------------------------------------------------------------------------------
 
 
 def forking(scene, way):
-    """Fork with busy pools. The child uses the supervisor, and ends as programs end; so does the parent."""
+    """Fork with busy pools. The child uses the supervisor, and ends as programs end; so does the
+    parent."""
     import os
 
     scene.open(size=2, threads=2)
@@ -101,7 +106,7 @@ def _forked(scene):
     _say("forked", *[(handle.wait(20) or ("hung",))[0] for handle in handles])
 
 
-# -- 33 ----------------------------------------------------------------------------------------------------------------
+# -- 33 ------------------------------------------------------------------------------------------
 
 
 class Submitter:
@@ -112,7 +117,8 @@ class Submitter:
 
         from . import work
 
-        # All that is needed, since late in the exit nothing can be imported, and print() cannot be relied on.
+        # All that is needed, since late in the exit nothing can be imported, and print() cannot be
+        # relied on.
         self._work, self._write = work, os.write
         self._scene, self._name = scene, name
         self._count = 0
@@ -124,7 +130,9 @@ class Submitter:
             token = "%s-%s-%d" % (self._name, kind, self._count)
             wrapped = work.co_noted if kind == "coroutine" else work.noted
             try:
-                self._scene.side.submit(kind, wrapped, (self._scene.journal, token, work.echo, 7), {})
+                self._scene.side.submit(
+                    kind, wrapped, (self._scene.journal, token, work.echo, 7), {}
+                )
                 outcome = "accepted"
             except RuntimeError as error:
                 outcome = "refused: %s: %s" % (type(error).__name__, error)
@@ -158,7 +166,8 @@ def leaving(scene, used):
         _say("begun", len(handles))
     atexit.register(Submitter(scene, "atexit"))
     left_behind = [Finalized(Submitter(scene, "global"))]           # finalized with the modules
-    cycle = [Finalized(Submitter(scene, "cycle"))]                  # by the last collection, if at all
+    # by the last collection, if at all
+    cycle = [Finalized(Submitter(scene, "cycle"))]
     cycle.append(cycle)
     scene.finalize = weakref.finalize(Submitter, Submitter(scene, "weakref"))
     scene.cycle = cycle
@@ -183,11 +192,12 @@ def leaving(scene, used):
         raise ValueError("a program that ends with an error")
 
 
-# -- 41 ----------------------------------------------------------------------------------------------------------------
+# -- 41 ------------------------------------------------------------------------------------------
 
 
 def storing(scene, path):
-    """Store results of threads and of a process for ever; a line has the ids and values of those that are stored."""
+    """Store results of threads and of a process for ever; a line has the ids and values of those
+    that are stored."""
     from atasker_like import SQLiteBackend
 
     scene.open(size=1, threads=2)
@@ -201,7 +211,7 @@ def storing(scene, path):
         _say(*[word for handle in handles for word in (handle.native.id, handle.expected[0])])
 
 
-# -- 45, 48 --------------------------------------------------------------------------------------------
+# -- 45, 48 --------------------------------------------------------------------------------------
 
 
 def daemon(scene, when):
@@ -291,8 +301,15 @@ def patched(scene, library, when):
         scene.side.method = "spawn"         # with eventlet there is no forkserver
     scene.open(size=2, threads=4)
     scene.native.lane("narrow", limit=1)
-    options = [{}, {"priority": 0}, {"delay": 0.01}, {"timeout": 30}, {"retries": 2}, {"callback": len},
-               {"lane": "narrow"}]
+    options = [
+        {},
+        {"priority": 0},
+        {"delay": 0.01},
+        {"timeout": 30},
+        {"retries": 2},
+        {"callback": len},
+        {"lane": "narrow"},
+    ]
     handles = {"thread": [scene.submit(work.echo, "v", kind="thread", **each) for each in options],
                "process": scene.good(3)}
     if any(type(handle.native) is not Task for handle in handles["thread"]):
@@ -361,7 +378,7 @@ def ending(scene, what):
     threading.Thread(target=go_on, daemon=what == "daemon").start()
 
 
-# -- the beginning -----------------------------------------------------------------------------------------------------
+# -- the beginning -------------------------------------------------------------------------------
 
 
 def main():

@@ -1,4 +1,5 @@
-"""Rows 29 to 32: ends that come at once, callbacks, tasks within tasks, and submissions against a stop."""
+"""Rows 29 to 32: ends that come at once, callbacks, tasks within tasks, and submissions against a
+stop."""
 import itertools
 import sys
 import threading
@@ -8,7 +9,7 @@ from ..support.internals import manager
 from . import work
 from .staging import Log, bind, enter, rounds, within
 
-# -- 29 ----------------------------------------------------------------------------------------------------------------
+# -- 29 ------------------------------------------------------------------------------------------
 
 
 class _Waiters:
@@ -40,7 +41,9 @@ class _Waiters:
     def _arrive(self):
         from atasker_like import as_completed
 
-        self._told += [task.state for task in as_completed([self._handle.native], timeout=self._scene.patience)]
+        self._told += [
+            task.state for task in as_completed([self._handle.native], timeout=self._scene.patience)
+        ]
 
     def judge(self, allowed):
         scene, handle = self._scene, self._handle
@@ -50,24 +53,32 @@ class _Waiters:
         if handle.outcome is None:
             return
         state = handle.outcome[0]
-        scene.check(state in allowed, "the task %s, which was not possible: %s" % (state, ", ".join(sorted(allowed))))
+        scene.check(
+            state in allowed,
+            "the task %s, which was not possible: %s" % (state, ", ".join(sorted(allowed))),
+        )
         # The callback is called by another thread, perhaps a moment later.
         scene.until(lambda: len(self._told) >= 4, "those who wait to be told")
-        scene.check(sorted(self._told) == sorted(["callback"] + 3 * [state]), "%r: it %s, and told %s" % (
-            handle, state, self._told))
+        scene.check(
+            sorted(self._told) == sorted(["callback"] + 3 * [state]),
+            "%r: it %s, and told %s" % (handle, state, self._told),
+        )
 
 
 def _finishers(scene, handle, gate):
-    """The ends of a running task, as calls: it returns, it is cancelled, its timeout comes, it is declared done."""
+    """The ends of a running task, as calls: it returns, it is cancelled, its timeout comes, it is
+    declared done."""
     supervisor = scene.native
     return {"return": gate.open, "cancel": handle.native.cancel,
             "timeout": lambda: supervisor.clock.forward(manager(supervisor).timer, 2 * TIMEOUT),
             "complete": handle.native.mark_completed}
 
 
-#: Seconds that a task may run, by a clock that is put forward. A process that starts meanwhile has ten times as long.
+#: Seconds that a task may run, by a clock that is put forward. A process that starts meanwhile has
+#: ten times as long.
 TIMEOUT = 5
-#: What a task that runs comes to, by the end that came first. Cancelling one of a thread is a request, and no end.
+#: What a task that runs comes to, by the end that came first. Cancelling one of a thread is a
+#: request, and no end.
 AFTER = {"return": {"succeeded"}, "timeout": {"failed"}, "complete": {"succeeded"}}
 ANY = {"succeeded", "failed", "cancelled"}
 
@@ -81,8 +92,9 @@ def _with_clock(scene, **options):
 
 
 def ends_in_every_order(scene):
-    """A task of a thread returns, is cancelled, and comes to its timeout. All three are held back just before they take
-    the lock, and let in in every order. The first one that can end it does."""
+    """A task of a thread returns, is cancelled, and comes to its timeout. All three are held back
+    just before they take the lock, and let in in every order. The first one that can end it does.
+    """
     from tests.support.threads import join, later
 
     _with_clock(scene, threads=1)
@@ -96,7 +108,8 @@ def ends_in_every_order(scene):
         def run():
             gate.enter()
             threads["return"] = threading.current_thread()
-            holds["return"] = lock.hold_before()        # this very thread takes it next when the function has returned
+            # this very thread takes it next when the function has returned
+            holds["return"] = lock.hold_before()
             return 7
 
         handle.native = function(scene.journal, handle.token, run)
@@ -125,8 +138,9 @@ def ends_in_every_order(scene):
 
 
 def ends_of_processes_in_every_order(scene):
-    """The same with a process: its result has been read, and the thread that read it is held back before it enters it.
-    Who comes first need not win, since a result that is there counts; but there is one end, and a process afterwards."""
+    """The same with a process: its result has been read, and the thread that read it is held back
+    before it enters it. Who comes first need not win, since a result that is there counts; but
+    there is one end, and a process afterwards."""
     from tests.support.threads import join, later
 
     _with_clock(scene, size=1)
@@ -139,7 +153,11 @@ def ends_of_processes_in_every_order(scene):
         handle.native = function(scene.journal, handle.token, work.enter, gate, 7)
         waiters = _Waiters(scene, handle)
         scene.arrived(gate)
-        threads = {"return": pool._watch._thread, "cancel": later(handle.native.cancel), "timeout": timer._thread}
+        threads = {
+            "return": pool._watch._thread,
+            "cancel": later(handle.native.cancel),
+            "timeout": timer._thread,
+        }
         holds = {end: pool.lock.hold_before(thread) for end, thread in threads.items()}
         threads["cancel"].begin()
         scene.native.clock.forward(timer, 2 * TIMEOUT)
@@ -158,7 +176,8 @@ def ends_of_processes_in_every_order(scene):
 
 
 def _at_once(scene, kind, ends):
-    """One round: make the ends of a running task come at once, from threads that a barrier lets go."""
+    """One round: make the ends of a running task come at once, from threads that a barrier lets go.
+    """
     gate = scene.gate()
     handle = scene.submit(work.enter, gate, 7, kind=kind, timeout=TIMEOUT)
     waiters = _Waiters(scene, handle)
@@ -204,8 +223,8 @@ def ends_of_processes_at_once(scene):
 
 
 def ends_of_waiting_tasks_at_once(scene):
-    """Tasks that wait are cancelled, and declared done, in the moment in which their turn comes. A cancelled one may
-    not have run, unless it was too late."""
+    """Tasks that wait are cancelled, and declared done, in the moment in which their turn comes. A
+    cancelled one may not have run, unless it was too late."""
     scene.open(size=1, threads=1)
     for kind in ("thread", "process"):
         for _ in rounds(scene, scene.count(20, 1000)):
@@ -217,8 +236,12 @@ def ends_of_waiting_tasks_at_once(scene):
                 barrier.wait(scene.patience)
                 call()
 
-            calls = [gate.open, waiting[0].native.cancel, lambda: [handle.native.cancel() for handle in waiting[1:4]],
-                     waiting[4].native.mark_completed]
+            calls = [
+                gate.open,
+                waiting[0].native.cancel,
+                lambda: [handle.native.cancel() for handle in waiting[1:4]],
+                waiting[4].native.mark_completed,
+            ]
             threads = [threading.Thread(target=finish, args=(call,), daemon=True) for call in calls]
             for thread in threads:
                 thread.start()
@@ -228,14 +251,21 @@ def ends_of_waiting_tasks_at_once(scene):
             scene.wait(*waiting)
             ran = scene.oracle.ran()
             for handle in waiting[:4]:
-                if handle.outcome is not None and handle.outcome[0] == "cancelled" and kind == "thread":
-                    scene.check(not ran[handle.token], "%r was cancelled while it waited, and ran" % handle)
+                if (
+                    handle.outcome is not None
+                    and handle.outcome[0] == "cancelled"
+                    and kind == "thread"
+                ):
+                    scene.check(
+                        not ran[handle.token], "%r was cancelled while it waited, and ran" % handle
+                    )
             scene.succeeded(waiting[5])
-            waiting[4].at_most = scene.oracle.ran()[waiting[4].token]       # declared done before it began, or after
+            # declared done before it began, or after
+            waiting[4].at_most = scene.oracle.ran()[waiting[4].token]
             gate.close()
 
 
-# -- 30 ----------------------------------------------------------------------------------------------------------------
+# -- 30 ------------------------------------------------------------------------------------------
 
 ERRORS = (ValueError("this callback does not like it here"), SystemExit(3), KeyboardInterrupt())
 
@@ -247,13 +277,16 @@ def _raise(error):
 
 
 def callbacks_that_raise(scene):
-    """What a callback raises is logged, whatever it is, and nothing else happens: the other callbacks are called."""
+    """What a callback raises is logged, whatever it is, and nothing else happens: the other
+    callbacks are called."""
     for kind in scene.side.kinds:
         with Log() as log:
             handles = []
             called = []
             for error in ERRORS:
-                handles.append(scene.submit(work.echo, 1, kind=kind, expected=(1,), callback=_raise(error)))
+                handles.append(
+                    scene.submit(work.echo, 1, kind=kind, expected=(1,), callback=_raise(error))
+                )
                 handle = scene.submit(work.echo, 2, kind=kind, expected=(2,))
                 handle.native.add_done_callback(_raise(error))
                 handle.native.add_done_callback(lambda task: called.append(task.result))
@@ -264,7 +297,10 @@ def callbacks_that_raise(scene):
             scene.wait(*handles)
             scene.until(lambda: len(called) >= len(ERRORS), "the callbacks behind those that raise")
             count = 3 * len(ERRORS)
-            scene.until(lambda: len(log.said("callback")) >= count, "%d errors of callbacks in the log" % count)
+            scene.until(
+                lambda: len(log.said("callback")) >= count,
+                "%d errors of callbacks in the log" % count,
+            )
             scene.check(len(log.said("callback")) == count, "%d errors were logged, not %d: %s" % (
                 len(log.said("callback")), count, log.said("callback")))
             for text in log.said("callback"):
@@ -285,20 +321,26 @@ def callbacks_that_block(scene):
     try:
         handles = []
         for kind in scene.side.kinds:
-            # None has ended before it has its callback: that would be called here and now, and hold up this thread.
+            # None has ended before it has its callback: that would be called here and now, and hold
+            # up this thread.
             lane = scene.native.lane(kind)
             lane.pause()
             for number in range(count):
-                handles.append(scene.submit(work.echo, number, kind=kind, expected=(number,), lane=kind))
+                handles.append(
+                    scene.submit(work.echo, number, kind=kind, expected=(number,), lane=kind)
+                )
                 handles[-1].native.add_done_callback(block)
             lane.resume()
             scene.injected(count)
             for _ in range(count):
                 if not blocked.acquire(timeout=scene.patience):
-                    scene.give_up("not all callbacks of %s tasks are called while some block" % kind)
+                    scene.give_up(
+                        "not all callbacks of %s tasks are called while some block" % kind
+                    )
             scene.succeeded(*scene.good(20, kind), *scene.good(5, kind, priority=200),
                             *scene.good(5, kind, delay=0.001))
-        # callback= comes before the end is announced. It may hold the place of its task, and no other.
+        # callback= comes before the end is announced. It may hold the place of its task, and no
+        # other.
         held = []
         for kind in ("thread", "process"):
             held.append(scene.submit(work.echo, 3, kind=kind, expected=(3,), callback=block))
@@ -306,7 +348,10 @@ def callbacks_that_block(scene):
             if not blocked.acquire(timeout=scene.patience):
                 scene.give_up("callback= of a %s task is not called" % kind)
             scene.succeeded(*scene.good(20, kind))
-            scene.check(not held[-1].native.done(), "a %s task ended before its callback= had come back" % kind)
+            scene.check(
+                not held[-1].native.done(),
+                "a %s task ended before its callback= had come back" % kind,
+            )
         release.set()
         scene.succeeded(*handles, *held)
     finally:
@@ -314,7 +359,8 @@ def callbacks_that_block(scene):
 
 
 def callbacks_that_submit(scene):
-    """Callbacks submit, wait for what they have submitted, and cancel: others, and their own task."""
+    """Callbacks submit, wait for what they have submitted, and cancel: others, and their own task.
+    """
     scene.open(size=1, threads=1)
     values = []
     lock = threading.Lock()     # guards values
@@ -329,13 +375,17 @@ def callbacks_that_submit(scene):
     expected = 0
     for number in range(scene.count(3, 100)):
         for kind in scene.side.kinds:
-            # Coroutines need no place, so the first one may be done already: then the callback is called here and now.
+            # Coroutines need no place, so the first one may be done already: then the callback is
+            # called here and now.
             gate = scene.gate() if kind == "coroutine" else scene.occupy(1, kind=kind)[0]
             first = scene.submit(work.echo, 1, kind=kind, expected=(1,))
             victim = scene.submit(work.echo, 2, kind=kind, delay=1000)
             handles = [first]
-            if kind != "coroutine":         # in a loop, callback= would wait for what runs in the same loop
-                handles.append(scene.submit(work.echo, 3, kind=kind, expected=(3,), callback=submit_and_wait))
+            # in a loop, callback= would wait for what runs in the same loop
+            if kind != "coroutine":
+                handles.append(
+                    scene.submit(work.echo, 3, kind=kind, expected=(3,), callback=submit_and_wait)
+                )
             first.native.add_done_callback(submit_and_wait)
             first.native.add_done_callback(lambda task, victim=victim: victim.native.cancel())
             first.native.add_done_callback(lambda task: task.cancel())
@@ -362,13 +412,14 @@ def callbacks_of_peers(scene):
         scene.succeeded(*scene.good(10), handle)
 
 
-# -- 31 ----------------------------------------------------------------------------------------------------------------
+# -- 31 ------------------------------------------------------------------------------------------
 
 DEPTH = 50
 
 
 def nested_submissions(scene):
-    """Each task submits one that does the same and waits for it, in a pool of one, in all ways that there are."""
+    """Each task submits one that does the same and waits for it, in a pool of one, in all ways that
+    there are."""
     from atasker_like import as_completed, background_task, current_task, wait_completed
 
     scene.open(size=1, threads=1)
@@ -411,11 +462,15 @@ def nested_submissions(scene):
             if not within(scene.patience, lambda: values.append(task.value())):
                 scene.give_up("%s: stuck in depth %d" % (name, len(runs)))
             scene.check(values == [0], "%s: the outermost task gave %s" % (name, values))
-            scene.check(sorted(runs) == list(range(DEPTH + 1)), "%s: these depths ran: %s" % (name, sorted(runs)))
+            scene.check(
+                sorted(runs) == list(range(DEPTH + 1)),
+                "%s: these depths ran: %s" % (name, sorted(runs)),
+            )
 
 
 def nested_coroutines(scene):
-    """The same in one loop, and by turns in threads and in the loop, with processes at the bottom."""
+    """The same in one loop, and by turns in threads and in the loop, with processes at the bottom.
+    """
     from atasker_like import background_task, current_task
 
     scene.open(size=1, threads=1)
@@ -448,7 +503,7 @@ def nested_coroutines(scene):
         scene.check(values == [0], "the outermost task gave %s" % values)
 
 
-# -- 32 ----------------------------------------------------------------------------------------------------------------
+# -- 32 ------------------------------------------------------------------------------------------
 
 
 def _submit_until_refused(scene, kind, barrier, handles, most):
@@ -461,7 +516,8 @@ def _submit_until_refused(scene, kind, barrier, handles, most):
 
 
 def submissions_against_a_stop(scene):
-    """Many threads submit while another one stops. Accepted means finished; others get an error, and nothing ran."""
+    """Many threads submit while another one stops. Accepted means finished; others get an error,
+    and nothing ran."""
     from atasker_like import SupervisorStoppedError
 
     scene.open(size=2, threads=3)
@@ -470,12 +526,20 @@ def submissions_against_a_stop(scene):
     try:
         for number in rounds(scene, scene.count(6, 200)):
             scene.native.start()
-            how = ({}, {}, {"cancel_tasks": True}, {"wait": False}, {"wait": scene.patience}, {})[number % 6]
+            how = ({}, {}, {"cancel_tasks": True}, {"wait": False}, {"wait": scene.patience}, {})[
+                number % 6
+            ]
             kinds = scene.side.kinds[:2] * 2 + scene.side.kinds[2:]
             barrier = threading.Barrier(len(kinds) + 1)
             handles = []
-            threads = [threading.Thread(target=_submit_until_refused, daemon=True,
-                                        args=(scene, kind, barrier, handles, scene.count(100, 200))) for kind in kinds]
+            threads = [
+                threading.Thread(
+                    target=_submit_until_refused,
+                    daemon=True,
+                    args=(scene, kind, barrier, handles, scene.count(100, 200)),
+                )
+                for kind in kinds
+            ]
             for thread in threads:
                 thread.start()
             barrier.wait(scene.patience)
@@ -495,10 +559,15 @@ def submissions_against_a_stop(scene):
             scene.wait(*handles)
             for handle in handles:
                 if handle.refused is not None:
-                    scene.check(type(handle.refused) is SupervisorStoppedError, "refused with %r" % handle.refused)
+                    scene.check(
+                        type(handle.refused) is SupervisorStoppedError,
+                        "refused with %r" % handle.refused,
+                    )
                 elif handle.outcome is not None and not how.get("cancel_tasks"):
-                    scene.check(handle.outcome == ("succeeded", handle.outcome[1]),
-                                "stop(%s): %r was accepted, and %s: %s" % (how, handle, *handle.outcome))
+                    scene.check(
+                        handle.outcome == ("succeeded", handle.outcome[1]),
+                        "stop(%s): %r was accepted, and %s: %s" % (how, handle, *handle.outcome),
+                    )
     finally:
         sys.setswitchinterval(interval)
 

@@ -16,8 +16,9 @@ from .oracle import session_of, settled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Several threads start cases at once. With vfork() the system said "bad address" to one of some thousand of them; Python's
-# documentation names this switch for such a case. Before 3.10 there is none, and no vfork().
+# Several threads start cases at once. With vfork() the system said "bad address" to one of some
+# thousand of them; Python's documentation names this switch for such a case. Before 3.10 there is
+# none, and no vfork().
 subprocess._USE_VFORK = False
 
 #: Seconds that the processes of a case may outlive it.
@@ -30,22 +31,44 @@ _ending = threading.Event()
 
 
 def run_case(fault, method, side="ours", seed=0, slow=False, minutes=1.0):
-    """Run one case; return its verdict, a dict. A case that did not get to one counts as one lost task that hung."""
+    """Run one case; return its verdict, a dict. A case that did not get to one counts as one lost
+    task that hung."""
     folder = tempfile.mkdtemp(prefix="faults-")
     begin = monotonic()
     limit = fault.limit if side == "ours" else PEER_LIMIT
     if slow:
         limit = max(limit * 5, minutes * 60 + limit)
-    command = [sys.executable, "-m", "tests.faults.case", fault.key, method, "--side", side, "--seed", str(seed),
-               "--minutes", str(minutes), "--limit", str(limit), "--folder", folder]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.case",
+        fault.key,
+        method,
+        "--side",
+        side,
+        "--seed",
+        str(seed),
+        "--minutes",
+        str(minutes),
+        "--limit",
+        str(limit),
+        "--folder",
+        folder,
+    ]
     if slow:
         command.append("--slow")
     out, err = os.path.join(folder, "out"), os.path.join(folder, "err")
     try:
         # Files, not pipes: a process that outlives the case would keep a pipe open.
         with open(out, "wb") as stdout, open(err, "wb") as stderr:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=ROOT,
-                                       start_new_session=True)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=ROOT,
+                start_new_session=True,
+            )
         _running.add(process)
         try:
             if _ending.is_set():
@@ -58,15 +81,30 @@ def run_case(fault, method, side="ours", seed=0, slow=False, minutes=1.0):
         finally:
             _running.discard(process)
         orphans = _end_session(process.pid)
-        return _verdict(fault, method, side, process.returncode, out, err, orphans, monotonic() - begin)
+        return _verdict(
+            fault, method, side, process.returncode, out, err, orphans, monotonic() - begin
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _verdict(fault, method, side, status, out, err, orphans, seconds):
-    verdict = {"key": fault.key, "number": fault.number, "method": method, "side": side, "final": False, "injected": 0,
-               "accepted": 0, "refused": 0, "lost": 0, "hung": 0, "duplicated": 0, "leaked": 0, "skipped": None,
-               "violations": []}
+    verdict = {
+        "key": fault.key,
+        "number": fault.number,
+        "method": method,
+        "side": side,
+        "final": False,
+        "injected": 0,
+        "accepted": 0,
+        "refused": 0,
+        "lost": 0,
+        "hung": 0,
+        "duplicated": 0,
+        "leaked": 0,
+        "skipped": None,
+        "violations": [],
+    }
     with open(out) as file:
         for line in file:
             verdict = json.loads(line)
@@ -100,7 +138,8 @@ def _end_session(session):
 
 
 def end_all():
-    """End the cases that run, or are just being started, with their processes: the harness itself is being ended."""
+    """End the cases that run, or are just being started, with their processes: the harness itself
+    is being ended."""
     _ending.set()
     for process in list(_running):
         with suppress(OSError):

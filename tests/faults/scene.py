@@ -16,9 +16,9 @@ class Abandoned(Exception):
 class Scene:
     """One fault, about to be injected.
 
-    ``number``, ``method``, ``slow`` and ``seed`` are those of the case; ``random`` is seeded. ``side`` is whose pool it
-    is, ``native`` what that side calls it (a TaskSupervisor, of ours). ``folder`` is empty, and the scenario's own.
-    Every wait takes ``patience`` seconds at most.
+    ``number``, ``method``, ``slow`` and ``seed`` are those of the case; ``random`` is seeded.
+    ``side`` is whose pool it is, ``native`` what that side calls it (a TaskSupervisor, of ours).
+    ``folder`` is empty, and the scenario's own. Every wait takes ``patience`` seconds at most.
     """
 
     def __init__(self, side, oracle, folder, method, slow, seed, patience):
@@ -31,8 +31,10 @@ class Scene:
         self.random = random.Random(seed)
         self.patience = patience
         self._missed = ""       # how the pool was when a census did not come to its end
-        self.grace = 20.0 if side.strict else 3.0       # seconds that closing may take, and what is left behind to go
-        self.minutes = 1.0                              # how long to go on, where that is a matter of taste
+        # seconds that closing may take, and what is left behind to go
+        self.grace = 20.0 if side.strict else 3.0
+        # how long to go on, where that is a matter of taste
+        self.minutes = 1.0
         self.journal = oracle.journal
         self.size = 2
         self._opened = False
@@ -40,10 +42,11 @@ class Scene:
         self._frozen = set()
         self._numbers = count(1)
 
-    # -- the pool ------------------------------------------------------------------------------------
+    # -- the pool --------------------------------------------------------------------------------
 
     def open(self, size=2, **options):
-        """Make the pool of processes, and of threads; without this call, the first submission makes one of two."""
+        """Make the pool of processes, and of threads; without this call, the first submission makes
+        one of two."""
         self.size = size
         self.side.open(size, **options)
         self._opened = True
@@ -63,18 +66,19 @@ class Scene:
 
     @property
     def strict(self):
-        """Whether the row may assert what is ours alone: types of errors, their words, what is inside."""
+        """Whether the row may assert what is ours alone: types of errors, their words, what is
+        inside."""
         return self.side.strict
 
     def count(self, quick, slow):
         """A number for the quick form of the row, or the one for its long form."""
         return slow if self.slow else quick
 
-    # -- submissions ---------------------------------------------------------------------------------
+    # -- submissions -----------------------------------------------------------------------------
 
     def submit(self, function, *args, kind="process", expected=None, at_most=1, **options):
-        """Submit a call, with a line in the journal when it runs; return its Handle. What submitting raises is kept in
-        ``handle.refused``.
+        """Submit a call, with a line in the journal when it runs; return its Handle. What
+        submitting raises is kept in ``handle.refused``.
 
         :param kind: ``process``, ``thread`` or ``coroutine``.
         :param expected: the value that it must give, in a tuple; without it any end will do.
@@ -83,11 +87,15 @@ class Scene:
         native = self.native                # opens the pool
         number = next(self._numbers)        # any thread may submit
         token = "t%d" % number
-        handle = Handle(token, options.get("name", function.__name__), kind, self.side, expected, at_most)
+        handle = Handle(
+            token, options.get("name", function.__name__), kind, self.side, expected, at_most
+        )
         self.oracle.handles.append(handle)
         wrapped = work.co_noted if kind == "coroutine" else work.noted
         try:
-            handle.native = self.side.submit(kind, wrapped, (self.journal, token, function, *args), options)
+            handle.native = self.side.submit(
+                kind, wrapped, (self.journal, token, function, *args), options
+            )
         except BaseException as error:
             handle.refused = error
             return handle
@@ -110,18 +118,25 @@ class Scene:
         self.oracle.injected += count
 
     def adopt(self, native, kind, expected=None):
-        """Have a task judged that was submitted without :meth:`submit`; it leaves no line in the journal."""
-        handle = Handle("t%d" % next(self._numbers), getattr(native, "name", "?"), kind, self.side, expected, 0)
+        """Have a task judged that was submitted without :meth:`submit`; it leaves no line in the
+        journal."""
+        handle = Handle(
+            "t%d" % next(self._numbers), getattr(native, "name", "?"), kind, self.side, expected, 0
+        )
         handle.native = native
         self.oracle.handles.append(handle)
         return handle
 
     def good(self, count, kind="process", **options):
         """Submit tasks that do no harm and must succeed."""
-        return [self.submit(work.echo, number, kind=kind, expected=(number,), **options) for number in range(count)]
+        return [
+            self.submit(work.echo, number, kind=kind, expected=(number,), **options)
+            for number in range(count)
+        ]
 
     def gate(self):
-        """Make a gate, at which tasks wait until it is opened; it is opened at the end in any case."""
+        """Make a gate, at which tasks wait until it is opened; it is opened at the end in any case.
+        """
         self._gates.append(work.Gate(os.path.join(self.folder, "gate%d" % len(self._gates))).make())
         return self._gates[-1]
 
@@ -140,10 +155,11 @@ class Scene:
             self.give_up("only %d of %d tasks began" % (len(pids), count))
         return pids
 
-    # -- what is expected ----------------------------------------------------------------------------
+    # -- what is expected ------------------------------------------------------------------------
 
     def check(self, condition, text, handle=None):
-        """Enter a violation of what the row expects, of a task if one is given, unless the condition holds."""
+        """Enter a violation of what the row expects, of a task if one is given, unless the
+        condition holds."""
         if not condition:
             self.oracle.violate("X", text, handle)
         return bool(condition)
@@ -163,10 +179,12 @@ class Scene:
         hung = self.oracle.hung
         self.oracle.judge_tasks(handles, self.patience)
         if self.oracle.hung > hung and not self.strict:
-            self.patience = max(0.2, self.patience / 4)     # a peer that hangs is not waited for again and again
+            # a peer that hangs is not waited for again and again
+            self.patience = max(0.2, self.patience / 4)
 
     def failed(self, handle, kind=None, *words):
-        """The task must fail, with an error of this very class that says these words; return the error or None."""
+        """The task must fail, with an error of this very class that says these words; return the
+        error or None."""
         self.wait(handle)
         if handle.refused is not None:
             self.check(False, "was refused: " + shorten(handle.refused), handle)
@@ -176,16 +194,23 @@ class Scene:
         if not self.check(state == FAILED, "did not fail: %s %s" % (state, shorten(error)), handle):
             return None
         if self.strict:
-            if kind is not None and not self.check(type(error) is kind, "failed with %s, not with %s" % (
-                    shorten(error), kind.__name__), handle):
+            if kind is not None and not self.check(
+                type(error) is kind,
+                "failed with %s, not with %s" % (shorten(error), kind.__name__),
+                handle,
+            ):
                 return None
             for word in words:
-                self.check(str(word) in str(error), "has a message that does not say %r: %s" % (word, error), handle)
+                self.check(
+                    str(word) in str(error),
+                    "has a message that does not say %r: %s" % (word, error),
+                    handle,
+                )
         return error
 
     def died(self, handle, number=None, exitcode=None, replaced=True):
-        """The task must fail because its process died, by a signal of this number or with this exit code, and the error
-        must say so. Return the pid."""
+        """The task must fail because its process died, by a signal of this number or with this exit
+        code, and the error must say so. Return the pid."""
         if not self.strict or handle.refused is not None:
             self.failed(handle)
             return None
@@ -194,10 +219,16 @@ class Scene:
         if number is not None:
             exitcode = -number
         word = "exit code %s" % exitcode if number is None else signal.Signals(number).name
-        error = self.failed(handle, ProcessDiedError, word, handle.native.name, handle.native.short_id)
+        error = self.failed(
+            handle, ProcessDiedError, word, handle.native.name, handle.native.short_id
+        )
         if error is None:
             return None
-        self.check(str(error.pid) in str(error), "has a message that does not say %s: %s" % (error.pid, error), handle)
+        self.check(
+            str(error.pid) in str(error),
+            "has a message that does not say %s: %s" % (error.pid, error),
+            handle,
+        )
         said = error.signal, error.exitcode
         self.check(said == (number, exitcode), "died with signal and exit code %s, not %s" % (
             said, (number, exitcode)), handle)
@@ -211,7 +242,9 @@ class Scene:
         for handle in handles:
             if handle.expected is None:         # otherwise it has been judged
                 state, value = handle.outcome or (None, handle.refused)
-                self.check(state == SUCCEEDED, "did not succeed: %s %s" % (state, shorten(value)), handle)
+                self.check(
+                    state == SUCCEEDED, "did not succeed: %s %s" % (state, shorten(value)), handle
+                )
         return [handle.outcome and handle.outcome[1] for handle in handles]
 
     def never_ran(self, handle):
@@ -219,21 +252,28 @@ class Scene:
         self.check(not self.oracle.ran()[handle.token], "ran", handle)
 
     def census(self):
-        """The pids of all pool processes, each of which is seen to run a task: as many at once as there are places."""
+        """The pids of all pool processes, each of which is seen to run a task: as many at once as
+        there are places."""
         gate = self.gate()
         handles = [self.submit(work.enter_and_give_pid, gate) for _ in range(self.size)]
         expected = sum(1 for handle in handles if handle.refused is None)
         entered = gate.wait(expected, self.patience)
-        self._missed = "" if len(entered) == expected else ", of a pool that was %s" % self.side.state()
+        self._missed = (
+            "" if len(entered) == expected else ", of a pool that was %s" % self.side.state()
+        )
         gate.open()
         self.wait(*handles)
         outcomes = [handle.outcome for handle in handles if handle.outcome is not None]
         return [value for state, value in outcomes if state == SUCCEEDED]
 
     def replaced(self, *dead):
-        """Others must have taken the place of these processes, and all places must be taken again."""
+        """Others must have taken the place of these processes, and all places must be taken again.
+        """
         pids = self.census()
-        self.check(len(set(pids)) == self.size, "%d of %d processes run tasks%s" % (len(set(pids)), self.size, self._missed))
+        self.check(
+            len(set(pids)) == self.size,
+            "%d of %d processes run tasks%s" % (len(set(pids)), self.size, self._missed),
+        )
         for pid in dead:
             if pid is not None:
                 self.check(pid not in pids, "process %d is still used" % pid)
@@ -244,7 +284,7 @@ class Scene:
         pids = self.census()
         self.check(pid in pids, "process %s is not used any more: now there are %s" % (pid, pids))
 
-    # -- what is done to processes -------------------------------------------------------------------
+    # -- what is done to processes ---------------------------------------------------------------
 
     def kill(self, pid, number=signal.SIGKILL):
         """Send a signal to a process of this case, and count it as a fault."""
@@ -252,7 +292,8 @@ class Scene:
         os.kill(pid, number)
 
     def freeze(self, pid):
-        """Stop a process; return when it has stopped. It is continued at the end of the scenario."""
+        """Stop a process; return when it has stopped. It is continued at the end of the scenario.
+        """
         self._frozen.add(pid)
         os.kill(pid, signal.SIGSTOP)
         self.until(lambda: state_of(pid) in "TtZX", "process %d to stop" % pid)
@@ -267,7 +308,7 @@ class Scene:
         """Say whether a process has ended, waiting for it."""
         return settled(lambda: state_of(pid) in "ZX", self.patience)
 
-    # -- the end, by the harness ---------------------------------------------------------------------
+    # -- the end, by the harness -----------------------------------------------------------------
 
     def release(self):
         """Let everything go on that the scenario has stopped."""

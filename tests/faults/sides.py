@@ -1,6 +1,8 @@
-"""The sides: this library and its peers behind one small interface, each used as its documentation shows.
+"""The sides: this library and its peers behind one small interface, each used as its documentation
+shows.
 
-Nothing here is imported before the side is opened: a side must not be blamed for the threads and files of another.
+Nothing here is imported before the side is opened: a side must not be blamed for the threads and
+files of another.
 """
 import importlib
 import importlib.util
@@ -18,9 +20,11 @@ class Inexpressible(Exception):
 
 
 class Side:
-    """One contender. Only what all of them can express is here; scenarios of one side use ``native`` too."""
+    """One contender. Only what all of them can express is here; scenarios of one side use
+    ``native`` too."""
 
-    #: whether rows assert exactly what they expect: error types and their words. Of a peer only the oracle is asked.
+    #: whether rows assert exactly what they expect: error types and their words. Of a peer only the
+    #: oracle is asked.
     strict = False
     #: kinds of tasks that it has
     kinds = ("process",)
@@ -36,7 +40,9 @@ class Side:
         """The multiprocessing context of the start method."""
         import multiprocessing
 
-        return multiprocessing.get_context({"-": None, "template": "fork"}.get(self.method, self.method))
+        return multiprocessing.get_context(
+            {"-": None, "template": "fork"}.get(self.method, self.method)
+        )
 
     def open(self, size, **options):
         """Make the pool. Options are initializer, initargs and maxtasksperchild, by these names.
@@ -46,11 +52,13 @@ class Side:
         raise NotImplementedError
 
     def submit(self, kind, function, args, options):
-        """Submit a call and return what the side calls its handle. The options are those of a task: timeout."""
+        """Submit a call and return what the side calls its handle. The options are those of a task:
+        timeout."""
         raise NotImplementedError
 
     def outcome(self, native, timeout):
-        """Wait for the end of a task; return (state, value or error), or None if it has not come in time."""
+        """Wait for the end of a task; return (state, value or error), or None if it has not come in
+        time."""
         raise NotImplementedError
 
     def state(self):
@@ -116,13 +124,18 @@ class Ours(Side):
         del processes
 
     def open(self, size, threads=4, **options):
-        """Make a supervisor. ``threads`` is the size of its thread pool; other options are those of create_mp_pool()
-        and set_mp_pool()."""
+        """Make a supervisor. ``threads`` is the size of its thread pool; other options are those of
+        create_mp_pool() and set_mp_pool()."""
         self.native = self._supervisor_class(pool_size=threads, reserve_normal=0, reserve_high=0)
         method = start_method(self.native, self.method)
-        like_a_pool = {name: options.pop(name) for name in ("initializer", "initargs", "maxtasksperchild")
-                       if name in options}
-        self.native.set_mp_pool(pool_size=size, reserve_normal=0, reserve_high=0, start_method=method, **options)
+        like_a_pool = {
+            name: options.pop(name)
+            for name in ("initializer", "initargs", "maxtasksperchild")
+            if name in options
+        }
+        self.native.set_mp_pool(
+            pool_size=size, reserve_normal=0, reserve_high=0, start_method=method, **options
+        )
         if like_a_pool:
             self.native.create_mp_pool(size, context=method, **like_a_pool)
 
@@ -130,18 +143,28 @@ class Ours(Side):
         pool = manager(self.native).processes
         with pool.lock:
             return "starting %s %s, pausing %s, active %s, waiting %s: %s" % (
-                pool._starting, pool._start_running, pool._pausing, pool.run_queue.active, pool.run_queue.waiting,
-                ["%s ready %s, ending %s, closed %s, in flight %s" % (
-                    one.pid, one.ready, one.ending is not None, one.closed, len(one.inflight)) for one in pool._processes])
+                pool._starting,
+                pool._start_running,
+                pool._pausing,
+                pool.run_queue.active,
+                pool.run_queue.waiting,
+                [
+                    "%s ready %s, ending %s, closed %s, in flight %s"
+                    % (one.pid, one.ready, one.ending is not None, one.closed, len(one.inflight))
+                    for one in pool._processes
+                ],
+            )
 
     def submit(self, kind, function, args, options):
-        # One spec for all calls that have the same options, as a decorated function has it: what the supervisor
-        # learns of their duration decides how many of them are sent ahead.
+        # One spec for all calls that have the same options, as a decorated function has it: what
+        # the supervisor learns of their duration decides how many of them are sent ahead.
         if isinstance(options.get("lane"), str):
             self.native.lane(options["lane"])
         key = (kind, function, tuple(sorted(options.items())))
         if key not in self._bound:
-            self._bound[key] = self._bind(function, tt=self._types[kind], supervisor=self.native, **options)
+            self._bound[key] = self._bind(
+                function, tt=self._types[kind], supervisor=self.native, **options
+            )
         return self._bound[key](*args)
 
     def outcome(self, native, timeout):
@@ -210,10 +233,13 @@ class Executor(_Futures):
         options = {}
         if maxtasksperchild is not None:
             if sys.version_info < (3, 11) or self.method == "fork":
-                raise Inexpressible("max_tasks_per_child came with Python 3.11, and is not for fork")
+                raise Inexpressible(
+                    "max_tasks_per_child came with Python 3.11, and is not for fork"
+                )
             options["max_tasks_per_child"] = maxtasksperchild
-        self.native = ProcessPoolExecutor(size, mp_context=self.context, initializer=initializer, initargs=initargs,
-                                          **options)
+        self.native = ProcessPoolExecutor(
+            size, mp_context=self.context, initializer=initializer, initargs=initargs, **options
+        )
 
 
 class Loky(_Futures):
@@ -223,7 +249,8 @@ class Loky(_Futures):
 
     def __init__(self, method):
         super().__init__(method)
-        # The tracker that it keeps is there before anything is counted, as the standard library's is.
+        # The tracker that it keeps is there before anything is counted, as the standard library's
+        # is.
         importlib.import_module("loky.backend.resource_tracker")._resource_tracker.ensure_running()
 
     def open(self, size, initializer=None, initargs=(), maxtasksperchild=None):
@@ -243,8 +270,13 @@ class Pebble(_Futures):
 
     def open(self, size, initializer=None, initargs=(), maxtasksperchild=None):
         pebble = importlib.import_module("pebble")
-        self.native = pebble.ProcessPool(max_workers=size, max_tasks=maxtasksperchild or 0, initializer=initializer,
-                                         initargs=list(initargs), context=self.context)
+        self.native = pebble.ProcessPool(
+            max_workers=size,
+            max_tasks=maxtasksperchild or 0,
+            initializer=initializer,
+            initargs=list(initargs),
+            context=self.context,
+        )
 
     def submit(self, kind, function, args, options):
         return self.native.schedule(function, args=list(args), **options)

@@ -1,4 +1,5 @@
-"""What scenarios of several themes need: attempts judged one by one, starts that are refused, the log, programs."""
+"""What scenarios of several themes need: attempts judged one by one, starts that are refused, the
+log, programs."""
 import logging
 import os
 import signal
@@ -20,16 +21,17 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _attempts = count(1)
 
 
-# -- attempts ----------------------------------------------------------------------------------------------------------
+# -- attempts ------------------------------------------------------------------------------------
 
 
 @contextmanager
 def attempt(scene, title, kinds=("thread",), patience=5.0):
-    """One of many tries of the same thing: gives a Scene of its own, whose pool the caller opens, and judges A to D and
-    F when the block ends. What does not hold is entered in the outer scene, under ``inner.title``.
+    """One of many tries of the same thing: gives a Scene of its own, whose pool the caller opens,
+    and judges A to D and F when the block ends. What does not hold is entered in the outer scene,
+    under ``inner.title``.
 
-    A submission that an interrupt has cut off counts as refused. The pool may have noted it all the same, as one that
-    was cancelled: it must add up, nothing more.
+    A submission that an interrupt has cut off counts as refused. The pool may have noted it all the
+    same, as one that was cancelled: it must add up, nothing more.
 
     :param kinds: what is submitted by the hundred afterwards.
     """
@@ -37,8 +39,15 @@ def attempt(scene, title, kinds=("thread",), patience=5.0):
     folder = os.path.join(scene.folder, "attempt%d" % number)
     os.mkdir(folder)
     oracle = Oracle(os.path.join(folder, "journal"))
-    inner = Scene(type(scene.side)(scene.method), oracle, folder, scene.method, scene.slow, scene.seed,
-                  min(patience, scene.patience))
+    inner = Scene(
+        type(scene.side)(scene.method),
+        oracle,
+        folder,
+        scene.method,
+        scene.slow,
+        scene.seed,
+        min(patience, scene.patience),
+    )
     inner.random, inner.title = scene.random, title
     try:
         try:
@@ -78,11 +87,15 @@ def _judge(inner, kinds):
         return
     for kind in kinds:
         handles = []
-        if not within(inner.patience, lambda kind=kind: handles.extend(inner.good(AFTERWARDS, kind))):
+        if not within(
+            inner.patience, lambda kind=kind: handles.extend(inner.good(AFTERWARDS, kind))
+        ):
             oracle.violate("D", "submitting a %s task did not return: a lock is held" % kind)
             return
         oracle.judge_tasks(handles, inner.patience, "D")
-    interrupted = sum(1 for handle in oracle.handles if isinstance(handle.refused, KeyboardInterrupt))
+    interrupted = sum(
+        1 for handle in oracle.handles if isinstance(handle.refused, KeyboardInterrupt)
+    )
     oracle.judge_counters(lambda kind: _without(interrupted, inner, kind), inner.patience)
     if not within(inner.patience, inner.side.close):
         oracle.violate("A", "stopping did not return")
@@ -90,9 +103,12 @@ def _judge(inner, kinds):
 
 
 def _without(interrupted, inner, kind):
-    """The counters of one kind, without interrupted submissions that were noted as cancelled ones."""
+    """The counters of one kind, without interrupted submissions that were noted as cancelled ones.
+    """
     found = dict(inner.side.counters(kind))
-    accepted = sum(1 for handle in inner.oracle.handles if handle.kind == kind and handle.refused is None)
+    accepted = sum(
+        1 for handle in inner.oracle.handles if handle.kind == kind and handle.refused is None
+    )
     extra = min(max(0, found["submitted"] - accepted), interrupted, found["cancelled"])
     found["submitted"] -= extra
     found["cancelled"] -= extra
@@ -100,7 +116,8 @@ def _without(interrupted, inner, kind):
 
 
 def within(seconds, call, *args):
-    """Make a call in a thread of its own; say whether it has come back in time. What it raises is raised here."""
+    """Make a call in a thread of its own; say whether it has come back in time. What it raises is
+    raised here."""
     raised = []
 
     def run():
@@ -118,7 +135,8 @@ def within(seconds, call, *args):
 
 
 def enter(scene, kind, name="echo", expected=None, at_most=1):
-    """Make the handle of a submission that the scenario makes by itself; its token is for the journal."""
+    """Make the handle of a submission that the scenario makes by itself; its token is for the
+    journal."""
     handle = scene.adopt(None, kind, expected)
     handle.name = name
     handle.at_most = at_most
@@ -141,7 +159,8 @@ class _Nobody:
 
 
 def bind(scene, kind="thread", **options):
-    """The function whose calls are ``(journal, token, function, *args)``, as a decorated one; of this library only."""
+    """The function whose calls are ``(journal, token, function, *args)``, as a decorated one; of
+    this library only."""
     if isinstance(options.get("lane"), str):
         scene.native.lane(options["lane"])
     from atasker_like import TT_COROUTINE, TT_MP, TT_THREAD, background_task
@@ -151,14 +170,15 @@ def bind(scene, kind="thread", **options):
                            supervisor=scene.native, **options)
 
 
-# -- lines of the package ----------------------------------------------------------------------------------------------
+# -- lines of the package ------------------------------------------------------------------------
 
 
 class AtLine:
-    """Does something at the n-th line of the package that the calling thread runs in the block: in ``where``, then.
+    """Does something at the n-th line of the package that the calling thread runs in the block: in
+    ``where``, then.
 
-    A line that leaves a ``with`` block comes again, under the number of its first line: no signal is seen there before
-    the lock is free. For those that raise it does not count.
+    A line that leaves a ``with`` block comes again, under the number of its first line: no signal
+    is seen there before the lock is free. For those that raise it does not count.
 
     :param action: called at the line. A KeyboardInterrupt is raised there when it is None.
     :param standstill: called by another thread, once, when the calling one seems to wait for something. It is for the
@@ -210,8 +230,11 @@ class AtLine:
             return self._line
         self._seen += 1
         if self._seen == self._number:
-            self.where = "%s, line %d of %s" % (os.path.basename(frame.f_code.co_filename), frame.f_lineno,
-                                                frame.f_code.co_name)
+            self.where = "%s, line %d of %s" % (
+                os.path.basename(frame.f_code.co_filename),
+                frame.f_lineno,
+                frame.f_code.co_name,
+            )
             # The last thing that a case has written is where it hangs.
             sys.stderr.write("%s\n" % self.where)
             if self._action is None:
@@ -222,7 +245,11 @@ class AtLine:
     def _is_left(self, frame):
         import linecache
 
-        if not linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip().startswith("with "):
+        if (
+            not linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            .strip()
+            .startswith("with ")
+        ):
             return False
         if (frame, frame.f_lineno) in self._blocks:
             return True
@@ -230,11 +257,12 @@ class AtLine:
         return False
 
 
-# -- what the system refuses -------------------------------------------------------------------------------------------
+# -- what the system refuses ---------------------------------------------------------------------
 
 
 class Refusing:
-    """A method that raises as long as the block goes on, and counts how often it was called, and when."""
+    """A method that raises as long as the block goes on, and counts how often it was called, and
+    when."""
 
     def __init__(self, owner, name, make_error, refuses=lambda *args: True):
         self._owner, self._name, self._make_error, self._refuses = owner, name, make_error, refuses
@@ -283,10 +311,12 @@ def no_processes(refuses=lambda *args: True):
     from errno import EAGAIN
     from multiprocessing.process import BaseProcess
 
-    return Refusing(BaseProcess, "start", lambda: BlockingIOError(EAGAIN, os.strerror(EAGAIN)), refuses)
+    return Refusing(
+        BaseProcess, "start", lambda: BlockingIOError(EAGAIN, os.strerror(EAGAIN)), refuses
+    )
 
 
-# -- what is said ------------------------------------------------------------------------------------------------------
+# -- what is said --------------------------------------------------------------------------------
 
 
 class Log(logging.Handler):
@@ -328,11 +358,12 @@ class Uncaught:
         self.errors.append("%s: %s" % (arguments.exc_type.__name__, arguments.exc_value))
 
 
-# -- programs ----------------------------------------------------------------------------------------------------------
+# -- programs ------------------------------------------------------------------------------------
 
 
 class Program:
-    """A program of ``programs.py`` in a process of its own, that belongs to the session of the case."""
+    """A program of ``programs.py`` in a process of its own, that belongs to the session of the
+    case."""
 
     def __init__(self, scene, name, *arguments, **options):
         self._scene = scene
@@ -341,10 +372,25 @@ class Program:
         self._errors = open(os.path.join(self._folder, "stderr"), "w+")
         side = next(name for name in SIDES if SIDES[name] is type(scene.side))
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "tests.faults.programs", name, side, scene.method,
-             self._folder, *map(str, arguments)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, universal_newlines=True,
-            **options)
+            [
+                sys.executable,
+                "-X",
+                "faulthandler",
+                "-m",
+                "tests.faults.programs",
+                name,
+                side,
+                scene.method,
+                self._folder,
+                *map(str, arguments),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            universal_newlines=True,
+            **options,
+        )
         self.pid = self.process.pid
         self.status = None
 
@@ -359,7 +405,10 @@ class Program:
     def read(self):
         """Wait for its next line; give up when it ends without one."""
         lines = []
-        if not within(self._scene.patience, lambda: lines.append(self.process.stdout.readline())) or not lines[0]:
+        if (
+            not within(self._scene.patience, lambda: lines.append(self.process.stdout.readline()))
+            or not lines[0]
+        ):
             self.end(signal.SIGABRT)
             self._scene.give_up("the program said nothing more: %s" % self.said()[-1500:])
         return lines[0].split()
@@ -367,7 +416,9 @@ class Program:
     def wait(self):
         """Wait for its end; return the lines that are left. ``status`` is its exit status then."""
         left = []
-        if not within(self._scene.patience, lambda: left.extend(self.process.communicate()[0].splitlines())):
+        if not within(
+            self._scene.patience, lambda: left.extend(self.process.communicate()[0].splitlines())
+        ):
             self.end(signal.SIGABRT)        # it says where it hangs
             self._scene.give_up("the program did not end: %s" % self.said()[-1500:])
         self.status = self.process.returncode
@@ -406,7 +457,9 @@ def family(pid):
         if name.isdigit():
             with suppress(OSError):
                 with open("/proc/%s/stat" % name) as file:
-                    children.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(int(name))
+                    children.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(
+                        int(name)
+                    )
     found, waiting = set(), [pid]
     while waiting:
         found.update(children.get(waiting[-1], ()))
@@ -415,7 +468,8 @@ def family(pid):
 
 
 def rounds(scene, times):
-    """Count rounds, up to a number; the case is given up when something did not hold in one of them."""
+    """Count rounds, up to a number; the case is given up when something did not hold in one of
+    them."""
     for number in range(times):
         yield number
         if scene.oracle.violations:

@@ -1,4 +1,5 @@
-"""Row 41: results that cannot be stored, or only half. Tasks do not notice, who asks is told, what was stored stays."""
+"""Row 41: results that cannot be stored, or only half. Tasks do not notice, who asks is told, what
+was stored stays."""
 import os
 import resource
 import signal
@@ -25,7 +26,8 @@ database.execute("ROLLBACK")
 
 @contextmanager
 def _storing(scene):
-    """Results go into a file, and some are there before the fault. Give the backend, and their handles."""
+    """Results go into a file, and some are there before the fault. Give the backend, and their
+    handles."""
     from atasker_like import SQLiteBackend
 
     scene.open(size=2, threads=2)
@@ -50,7 +52,8 @@ def _of_all_kinds(scene, value=None):
 
 
 def _answered(scene, handles, backend):
-    """Who asks for these must get their values: from the backend, or as another process does if it is a path."""
+    """Who asks for these must get their values: from the backend, or as another process does if it
+    is a path."""
     from atasker_like import SQLiteBackend, SyncResult
 
     if isinstance(backend, str):
@@ -61,9 +64,13 @@ def _answered(scene, handles, backend):
         try:
             value = SyncResult(handle.native.id, backend).get(0)
         except Exception as error:
-            scene.check(False, "the result cannot be had: %s: %s" % (type(error).__name__, error), handle)
+            scene.check(
+                False, "the result cannot be had: %s: %s" % (type(error).__name__, error), handle
+            )
         else:
-            scene.check((value,) == handle.expected, "the result is another one: %.100r" % (value,), handle)
+            scene.check(
+                (value,) == handle.expected, "the result is another one: %.100r" % (value,), handle
+            )
 
 
 def _not_stored(scene, backend, *words):
@@ -73,7 +80,9 @@ def _not_stored(scene, backend, *words):
     scene.injected()
     with Log() as log:
         _refused(scene, lambda: backend.flush(scene.patience), ResultBackendError, *words)
-        _refused(scene, lambda: backend.write([("other", "x" * (2 * ROOM))]), ResultBackendError, *words)
+        _refused(
+            scene, lambda: backend.write([("other", "x" * (2 * ROOM))]), ResultBackendError, *words
+        )
         scene.check(not log.said("dropped"), "results are dropped: %s" % log.said())
 
 
@@ -107,8 +116,11 @@ def file_locked(scene):
     """Another process holds the file, until it ends; then one that is killed."""
     with _storing(scene) as (backend, before):
         for killed in (False, True):
-            with subprocess.Popen([sys.executable, "-c", HOLDER, backend.path], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE) as holder:
+            with subprocess.Popen(
+                [sys.executable, "-c", HOLDER, backend.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as holder:
                 holder.stdout.readline()
                 held = _of_all_kinds(scene)
                 scene.succeeded(*held)
@@ -122,13 +134,15 @@ def file_locked(scene):
 
 
 def file_spoilt(scene):
-    """Someone writes over the file, from its beginning or behind its first page, and puts it back later."""
+    """Someone writes over the file, from its beginning or behind its first page, and puts it back
+    later."""
     from atasker_like import ResultBackendError, SyncResult
 
     with _storing(scene) as (backend, before):
         for start, words in ((0, "not a database"), (4096, "malformed")):
             backend.flush(scene.patience)
-            backend.close()                 # so that all is in the one file; it is opened again when it is needed
+            # so that all is in the one file; it is opened again when it is needed
+            backend.close()
             with open(backend.path, "r+b") as file:
                 good = file.read()
                 file.seek(start)
@@ -138,15 +152,23 @@ def file_spoilt(scene):
             _not_stored(scene, backend, backend.path, words, "put it away")
             _answered(scene, held, backend)
             for handle in before:
-                _refused(scene, SyncResult(handle.native.id, backend).get, ResultBackendError, backend.path, words)
+                _refused(
+                    scene,
+                    SyncResult(handle.native.id, backend).get,
+                    ResultBackendError,
+                    backend.path,
+                    words,
+                )
             with open(backend.path + ".good", "wb") as file:
                 file.write(good)
-            os.replace(backend.path + ".good", backend.path)    # in one step: the writer tries again when it likes
+            # in one step: the writer tries again when it likes
+            os.replace(backend.path + ".good", backend.path)
             _answered(scene, before, backend)
 
 
 def killed_while_storing(scene):
-    """A program is killed in the middle of its work, again and again. All that it has reported stored is there."""
+    """A program is killed in the middle of its work, again and again. All that it has reported
+    stored is there."""
     import sqlite3
 
     from atasker_like import SQLiteBackend, SyncResult
@@ -161,11 +183,20 @@ def killed_while_storing(scene):
             scene.injected()
             program.end(signal.SIGKILL)
         with SQLiteBackend(path) as backend:
-            missing = [task_id for task_id, value in stored.items() if SyncResult(task_id, backend).state() != "SUCCESS"
-                       or str(SyncResult(task_id, backend).get(0)) != value]
-        scene.check(not missing, "%d of %d results that were reported stored are missing" % (len(missing), len(stored)))
+            missing = [
+                task_id
+                for task_id, value in stored.items()
+                if SyncResult(task_id, backend).state() != "SUCCESS"
+                or str(SyncResult(task_id, backend).get(0)) != value
+            ]
+        scene.check(
+            not missing,
+            "%d of %d results that were reported stored are missing" % (len(missing), len(stored)),
+        )
         with closing(sqlite3.connect(path)) as database:
             said = database.execute("PRAGMA integrity_check").fetchall()
-            torn = database.execute("SELECT count(*) FROM results WHERE data NOT LIKE '{%}'").fetchone()
+            torn = database.execute(
+                "SELECT count(*) FROM results WHERE data NOT LIKE '{%}'"
+            ).fetchone()
         scene.check(said == [("ok",)], "the file is damaged: %s" % said)
         scene.check(torn == (0,), "%d results are torn" % torn)

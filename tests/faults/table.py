@@ -1,4 +1,5 @@
-"""The table of faults. Adding a fault is adding a row here, and a scenario in one of the themed modules."""
+"""The table of faults. Adding a fault is adding a row here, and a scenario in one of the themed
+modules."""
 import re
 from typing import Any, Callable, NamedTuple, Tuple
 
@@ -8,7 +9,8 @@ from .sides import PEERS
 
 #: "template": a template process forks the pool processes, as it does for legacy programs.
 ALL = ("fork", "forkserver", "spawn", "template")
-#: A template's pool starts its processes and its I/O thread before the scenario can hold the one or refuse the others.
+#: A template's pool starts its processes and its I/O thread before the scenario can hold the one or
+#: refuse the others.
 NOT_AHEAD = ("fork", "forkserver", "spawn")
 #: For rows in which no pool process has a part: how it would be started does not matter.
 NONE = ("-",)
@@ -51,7 +53,9 @@ TABLE = [
     Fault(6, "os._exit", deaths.left_in_a_task, peers=PEERS),
     Fault(7, "sys.exit", deaths.system_exit_in_a_task, peers=PEERS),
     Fault(8, "exit and abort of C", deaths.ended_by_c, peers=PEERS),
-    Fault(9, "killed in the middle of a result", deaths.killed_in_the_middle_of_a_result, peers=PEERS),
+    Fault(
+        9, "killed in the middle of a result", deaths.killed_in_the_middle_of_a_result, peers=PEERS
+    ),
     Fault(10, "frozen", freezing.frozen, peers=("pebble",)),
     Fault(11, "SIGTERM ignored", freezing.termination_ignored, peers=("pebble",)),
     Fault(11, "workers that hang", producers.workers_that_hang),
@@ -66,7 +70,12 @@ TABLE = [
     Fault(17, "no thread at all", limits.no_thread_at_all, NONE),
     Fault(17, "threads now and then", limits.threads_now_and_then, NONE),
     Fault(17, "no memory for threads", limits.no_memory_for_threads, NONE),
-    Fault(17, "no thread for processes", limits.no_thread_for_processes, peers=("PPE", "pebble", "loky")),
+    Fault(
+        17,
+        "no thread for processes",
+        limits.no_thread_for_processes,
+        peers=("PPE", "pebble", "loky"),
+    ),
     Fault(18, "no process", limits.no_process, NOT_AHEAD, peers=("PPE", "pebble", "loky")),
     Fault(18, "no process in place of another", limits.no_replacement, peers=PEERS),
     Fault(18, "processes now and then", limits.processes_now_and_then, peers=PEERS),
@@ -80,13 +89,27 @@ TABLE = [
     Fault(22, "an initializer that dies", pools.initializer_dies, peers=PEERS),
     Fault(22, "an initializer that hangs", pools.initializer_hangs, peers=PEERS),
     Fault(23, "a task that always crashes", pools.always_crashes, peers=PEERS),
-    Fault(24, "the fork server killed", pools.fork_server_killed, ("forkserver",), peers=("PPE", "Pool", "pebble")),
+    Fault(
+        24,
+        "the fork server killed",
+        pools.fork_server_killed,
+        ("forkserver",),
+        peers=("PPE", "Pool", "pebble"),
+    ),
     Fault(25, "the parent ends", exits.parent_ends, peers=PEERS),
     Fault(25, "the parent ends while it starts", exits.parent_ends_while_it_starts),
-    Fault(26, "KeyboardInterrupt in submissions", interrupts.interrupted_submissions, NONE, limit=120.0),
+    Fault(
+        26,
+        "KeyboardInterrupt in submissions",
+        interrupts.interrupted_submissions,
+        NONE,
+        limit=120.0,
+    ),
     Fault(26, "KeyboardInterrupt in waits", interrupts.interrupted_waits, NONE, limit=120.0),
     Fault(26, "KeyboardInterrupt in stops", interrupts.interrupted_stops, NONE, limit=120.0),
-    Fault(26, "KeyboardInterrupt with processes", interrupts.interrupted_with_processes, limit=120.0),
+    Fault(
+        26, "KeyboardInterrupt with processes", interrupts.interrupted_with_processes, limit=120.0
+    ),
     Fault(27, "a storm of SIGINT", interrupts.storm_of_interrupts),
     Fault(27, "a timer signal at 1 kHz", interrupts.timer_signal),
     Fault(27, "a handler in submissions", interrupts.handled_in_submissions, NONE, limit=120.0),
@@ -102,7 +125,12 @@ TABLE = [
     Fault(29, "ends of processes at once", races.ends_of_processes_at_once),
     Fault(29, "ends of waiting tasks at once", races.ends_of_waiting_tasks_at_once),
     Fault(30, "callbacks that raise", races.callbacks_that_raise),
-    Fault(30, "callbacks that raise, of all", races.callbacks_of_peers, peers=("PPE", "pebble", "loky")),
+    Fault(
+        30,
+        "callbacks that raise, of all",
+        races.callbacks_of_peers,
+        peers=("PPE", "pebble", "loky"),
+    ),
     Fault(30, "callbacks that block", races.callbacks_that_block),
     Fault(30, "callbacks that submit and cancel", races.callbacks_that_submit),
     Fault(31, "nested submissions", races.nested_submissions, NONE),
@@ -157,7 +185,9 @@ def find(key: str) -> Fault:
     for fault in TABLE + LIES:
         if fault.key == key:
             return fault
-    raise LookupError("no row has the key %r; there are %s" % (key, ", ".join(row.key for row in TABLE)))
+    raise LookupError(
+        "no row has the key %r; there are %s" % (key, ", ".join(row.key for row in TABLE))
+    )
 
 
 def select(numbers: str) -> "list[Fault]":

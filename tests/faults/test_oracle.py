@@ -5,9 +5,15 @@ from . import runner
 from .lies import LIES
 
 #: What is counted in each, where it is not 0.
-COUNTED = {"lost": {"lost": 1, "hung": 1}, "not_done": {"lost": 1}, "thread_left": {"leaked": 1},
-           "file_left": {"leaked": 1}, "ran_twice": {"duplicated": 1}, "hangs": {"lost": 1, "hung": 1},
-           "crashes": {"lost": 1, "hung": 1}}
+COUNTED = {
+    "lost": {"lost": 1, "hung": 1},
+    "not_done": {"lost": 1},
+    "thread_left": {"leaked": 1},
+    "file_left": {"leaked": 1},
+    "ran_twice": {"duplicated": 1},
+    "hangs": {"lost": 1, "hung": 1},
+    "crashes": {"lost": 1, "hung": 1},
+}
 
 
 def made_ahead(items, folder):

@@ -1,11 +1,12 @@
-"""What the tasks of the fault suite run. Pool processes import it by name, so it is quick to import."""
+"""What the tasks of the fault suite run. Pool processes import it by name, so it is quick to
+import."""
 import ctypes
 import os
 import signal
 import sys
 import time
 
-# -- the proof on disk -----------------------------------------------------------------------------------------------
+# -- the proof on disk ---------------------------------------------------------------------------
 
 
 def note(journal, token):
@@ -31,8 +32,9 @@ async def co_noted(journal, token, function, *args):
 
 
 class Gate:
-    """Holds tasks, in whatever thread or process they run, until the scenario opens it. Made of two named pipes, so
-    that both sides can wait with a deadline and a killed process leaves nothing locked."""
+    """Holds tasks, in whatever thread or process they run, until the scenario opens it. Made of two
+    named pipes, so that both sides can wait with a deadline and a killed process leaves nothing
+    locked."""
 
     def __init__(self, path):
         self.path = path
@@ -66,12 +68,16 @@ class Gate:
             os.close(fd)
 
     def wait(self, count=1, timeout=20.0):
-        """In the scenario: wait until so many tasks have come; return the pids of those that have."""
+        """In the scenario: wait until so many tasks have come; return the pids of those that have.
+        """
         import select
 
         pids = []
         deadline = time.monotonic() + timeout
-        while len(pids) < count and select.select([self._fds[0]], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while (
+            len(pids) < count
+            and select.select([self._fds[0]], [], [], max(0.0, deadline - time.monotonic()))[0]
+        ):
             pids.append(int(os.read(self._fds[0], 10)))
         return pids
 
@@ -85,12 +91,13 @@ class Gate:
         if self._fds:
             self.open()
             for name, fd in zip((".entered", ".open"), self._fds):
-                os.unlink(self.path + name)     # whoever comes now fails, instead of waiting for nobody
+                # whoever comes now fails, instead of waiting for nobody
+                os.unlink(self.path + name)
                 os.close(fd)
             self._fds = []
 
 
-# -- tasks that do no harm -------------------------------------------------------------------------------------------
+# -- tasks that do no harm -----------------------------------------------------------------------
 
 
 def echo(value=None):
@@ -119,7 +126,7 @@ def size_of(data):
     return len(data)
 
 
-# -- deaths ----------------------------------------------------------------------------------------------------------
+# -- deaths --------------------------------------------------------------------------------------
 
 
 def end_by_signal(number=signal.SIGKILL):
@@ -153,7 +160,7 @@ def arrive_and_end_by_signal(gate, number=signal.SIGKILL):
     end_by_signal(number)
 
 
-# -- at the worst moments --------------------------------------------------------------------------------------------
+# -- at the worst moments ------------------------------------------------------------------------
 
 
 def die_before_the_next_task():
@@ -164,7 +171,8 @@ def die_before_the_next_task():
 
 
 def give_and_die_midway(size, after):
-    """Return so many bytes, and have this process killed when it has written some of them to its pipe."""
+    """Return so many bytes, and have this process killed when it has written some of them to its
+    pipe."""
     from multiprocessing.connection import Connection
 
     left = [after]
@@ -177,7 +185,8 @@ def give_and_die_midway(size, after):
         if not left[0]:
             end_by_signal()
 
-    Connection._send = lambda self, data: torn(self._handle, data)      # that is how the peers write
+    # that is how the peers write
+    Connection._send = lambda self, data: torn(self._handle, data)
     child = sys.modules.get("atasker_like.pools.process.child")
     if child is not None and child.server is not None:
         child.server._write = lambda data: torn(child.server._result_fd, data)
@@ -226,7 +235,7 @@ def hold_the_interpreter_and_catch(gate, seconds):
         ctypes.PyDLL(None).sleep(seconds)
 
 
-# -- the crossing ----------------------------------------------------------------------------------------------------
+# -- the crossing --------------------------------------------------------------------------------
 
 
 def spring(how):
@@ -306,7 +315,7 @@ def raise_trapped(where, how):
     raise Trapped(where, how)
 
 
-# -- memory ----------------------------------------------------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------------
 
 
 def _limit_memory(more):
@@ -338,7 +347,7 @@ def use_all_memory():
             size //= 4
 
 
-# -- initializers ----------------------------------------------------------------------------------------------------
+# -- initializers --------------------------------------------------------------------------------
 
 
 def begin(journal, flag, how):

@@ -47,7 +47,9 @@ def _judge_patched(scene, program, title):
             kind, token, state, error, text = line
             counts[kind] += 1
             if state != "succeeded":
-                refused = kind == "process" and error == "PoolBrokenError" and "use thread tasks" in text
+                refused = (
+                    kind == "process" and error == "PoolBrokenError" and "use thread tasks" in text
+                )
                 scene.check(refused, "%s: a %s task ended as %s" % (title, kind, line[2:]))
             scene.check(ran[token] == (state == "succeeded"),
                         "%s: a %s task that %s ran %d times" % (title, kind, state, ran[token]))

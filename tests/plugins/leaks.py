@@ -1,4 +1,5 @@
-"""A fixture of all tests: each ends with the threads, the child processes and the open files that it began with."""
+"""A fixture of all tests: each ends with the threads, the child processes and the open files that
+it began with."""
 import gc
 import multiprocessing
 import os
@@ -19,7 +20,8 @@ apart = set()
 
 @pytest.fixture(scope="session")
 def lasting_helpers():
-    """The processes that the standard library starts once and keeps, there before anything is counted."""
+    """The processes that the standard library starts once and keeps, there before anything is
+    counted."""
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
@@ -31,7 +33,8 @@ def lasting_helpers():
 
 @pytest.fixture(autouse=True)
 def leaves_nothing(lasting_helpers, request):
-    """Every test ends with the threads, the child processes and the open files that it began with."""
+    """Every test ends with the threads, the child processes and the open files that it began with.
+    """
     for name in ("ahead", "parts"):
         apart.add(getattr(request.config.pluginmanager.get_plugin(name), "pid", None))
     threads, processes, files = _threads(), children(), _open_files()
@@ -56,7 +59,8 @@ def leaves_nothing(lasting_helpers, request):
 
 
 def _empty_the_singleton():
-    """End the threads and processes of ``task_supervisor``, and leave it running for the next test."""
+    """End the threads and processes of ``task_supervisor``, and leave it running for the next test.
+    """
     singleton = atasker_like.task_supervisor
     if singleton.started is not None:
         singleton.stop(wait=PATIENCE, cancel_tasks=True)

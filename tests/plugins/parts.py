@@ -1,4 +1,5 @@
-"""A long run of tests is divided between several processes, and the first one reports for all of them.
+"""A long run of tests is divided between several processes, and the first one reports for all of
+them.
 
 ::
 
@@ -6,12 +7,14 @@
       each process takes the next module from one pipe, until it is empty
       the first process replays the reports of the others ─> one summary, one exit status
 
-The pipe holds the numbers of the modules, the longest first, and the kernel gives each number to one process. So all
-processes end at about the same time. Modules that use the fixture ``ahead`` stay in the first process.
+The pipe holds the numbers of the modules, the longest first, and the kernel gives each number to
+one process. So all processes end at about the same time. Modules that use the fixture ``ahead``
+stay in the first process.
 
-The process between them ends the others when the first one is gone: its stdin ends then, whatever ended the first one.
-A run of few tests is not divided, and neither is a run with ``--one-process``.
+The process between them ends the others when the first one is gone: its stdin ends then, whatever
+ended the first one. A run of few tests is not divided, and neither is a run with ``--one-process``.
 """
+
 import glob
 import json
 import os
@@ -30,7 +33,8 @@ import pytest
 #: A run of fewer tests is not divided.
 LEAST = 2000
 
-#: The weights of a test, of one marked ``slow`` and of one marked ``gate``: only the order of modules depends on them.
+#: The weights of a test, of one marked ``slow`` and of one marked ``gate``: only the order of
+#: modules depends on them.
 PLAIN, SLOW, GATE = 1, 20, 100
 
 #: Seconds that the other processes may go on for after the first one has ended its tests.
@@ -57,7 +61,8 @@ class FirstPart:
         self._own = []              # items that stay in this process
         self._launcher = None
         self._source = None
-        self._folder = None         # with the names of the modules, and what the other processes write
+        # with the names of the modules, and what the other processes write
+        self._folder = None
 
     @property
     def pid(self):
@@ -109,29 +114,45 @@ class FirstPart:
             value = config.getoption(name, None)
             options += [option, str(value)] if value else []
         self._launcher = subprocess.Popen(
-            [sys.executable, "-m", "tests.plugins.parts", str(self._source), self._folder, *options], cwd=ROOT,
-            stdin=subprocess.PIPE, pass_fds=[self._source], start_new_session=True)
+            [
+                sys.executable,
+                "-m",
+                "tests.plugins.parts",
+                str(self._source),
+                self._folder,
+                *options,
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            pass_fds=[self._source],
+            start_new_session=True,
+        )
 
     def _report(self, session, done):
         try:
             status = self._launcher.wait(LAST_WAIT)
         except subprocess.TimeoutExpired:
             status = f"none within {LAST_WAIT} s"
-        expected = sum(len(items) for number, (_, items) in self._modules.items() if number not in done)
+        expected = sum(
+            len(items) for number, (_, items) in self._modules.items() if number not in done
+        )
         seen = set()
         for path in glob.glob(os.path.join(self._folder, "*.reports")):
             with open(path) as lines:
                 for line in lines:
-                    report = session.config.hook.pytest_report_from_serializable(config=session.config,
-                                                                                 data=json.loads(line))
+                    report = session.config.hook.pytest_report_from_serializable(
+                        config=session.config, data=json.loads(line)
+                    )
                     seen.add(report.nodeid)
                     session.ihook.pytest_runtest_logreport(report=report)
         # By number: an id may have the address of an object in it.
         missing = expected - len(seen)
         if missing or status:
             print(self._log(), file=sys.__stderr__)
-            session.shouldfail = (f"the other processes ended with exit status {status}, and have not run {missing} of "
-                                  "their tests; the end of what they wrote is on stderr")
+            session.shouldfail = (
+                f"the other processes ended with exit status {status}, and have not run {missing} of "
+                "their tests; the end of what they wrote is on stderr"
+            )
             raise session.Failed(session.shouldfail)
 
     def _log(self):
@@ -158,7 +179,8 @@ class LaterPart:
         self._file = open(path, "w", buffering=1)
         with open(os.path.join(os.path.dirname(path), "modules")) as file:
             self._paths = json.load(file)
-        self._modules = None        # by path: the modules, of which each is imported when its number is taken
+        # by path: the modules, of which each is imported when its number is taken
+        self._modules = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session):
@@ -180,7 +202,9 @@ class LaterPart:
     def _items(self, session):
         for number in numbers(self._source):
             items = list(session.genitems(self._modules[self._paths[number]]))
-            self._config.hook.pytest_collection_modifyitems(session=session, config=self._config, items=items)
+            self._config.hook.pytest_collection_modifyitems(
+                session=session, config=self._config, items=items
+            )
             self._config.hook.pytest_collection_finish(session=session)
             session.testscollected += len(items)
             yield from items
@@ -203,7 +227,8 @@ def numbers(source):
 
 
 def run(items):
-    """Run tests, as pytest's own loop does; the next one is known before one is run, for the ends of its fixtures."""
+    """Run tests, as pytest's own loop does; the next one is known before one is run, for the ends
+    of its fixtures."""
     items = iter(items)
     item = next(items, None)
     while item is not None:
@@ -216,17 +241,20 @@ def run(items):
         item = following
 
 
-# -- the process between them ----------------------------------------------------------------------------------------
+# -- the process between them --------------------------------------------------------------------
 
 
 def main():
-    """Start the other processes and wait for them; end them when stdin ends. Return the exit status."""
+    """Start the other processes and wait for them; end them when stdin ends. Return the exit
+    status."""
     source, folder, options = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     processes = [_start(source, os.path.join(folder, str(number)), options)
                  for number in range(max(2, os.cpu_count() or 1))]
     os.close(source)
     first_is_gone = threading.Event()
-    threading.Thread(target=_end_with_the_first, args=[processes, first_is_gone], daemon=True).start()
+    threading.Thread(
+        target=_end_with_the_first, args=[processes, first_is_gone], daemon=True
+    ).start()
     statuses = [process.wait() for process in processes]
     if first_is_gone.is_set():
         shutil.rmtree(folder, ignore_errors=True)
@@ -238,12 +266,20 @@ def _start(source, path, options):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "--part",
                f"{source}:{path}.reports"]
     with open(path + ".log", "wb") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                pass_fds=[source], start_new_session=True, env=dict(os.environ, PYTEST_ADDOPTS=""))
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[source],
+            start_new_session=True,
+            env=dict(os.environ, PYTEST_ADDOPTS=""),
+        )
 
 
 def _end_with_the_first(processes, first_is_gone):
-    os.read(0, 1)       # without a buffer, whose lock this thread would hold when the interpreter ends
+    # without a buffer, whose lock this thread would hold when the interpreter ends
+    os.read(0, 1)
     first_is_gone.set()
     for number, seconds in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
         for process in processes:
@@ -256,8 +292,16 @@ def _end_with_the_first(processes, first_is_gone):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--one-process", action="store_true", help="run all tests in this process, however many they are")
-    parser.addoption("--part", metavar="PIPE:FILE", help="take modules from PIPE, report to FILE; for later processes")
+    parser.addoption(
+        "--one-process",
+        action="store_true",
+        help="run all tests in this process, however many they are",
+    )
+    parser.addoption(
+        "--part",
+        metavar="PIPE:FILE",
+        help="take modules from PIPE, report to FILE; for later processes",
+    )
 
 
 def pytest_configure(config):
@@ -265,7 +309,11 @@ def pytest_configure(config):
     if part:
         source, _, path = part.partition(":")
         config.pluginmanager.register(LaterPart(config, int(source), path), "parts")
-    elif not config.getoption("--one-process") and os.name == "posix" and not hasattr(config, "workerinput"):
+    elif (
+        not config.getoption("--one-process")
+        and os.name == "posix"
+        and not hasattr(config, "workerinput")
+    ):
         config.pluginmanager.register(FirstPart(), "parts")
 
 

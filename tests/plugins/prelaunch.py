@@ -1,13 +1,15 @@
-"""Programs that tests run and only judge: they run ahead of their tests, beside all others, in a process of its own.
+"""Programs that tests run and only judge: they run ahead of their tests, beside all others, in a
+process of its own.
 
-A fault case, or the command on a tree of files, is a process that mostly waits and that nobody needs to watch. A test
-module that has such says what they are in a function ``made_ahead(items, folder)``, which gets the tests of the module
-that were selected and a folder to work in, and returns calls: a key, a function of a module, its arguments. They begin
-with the first test of the run. The tests that ask for their results, by the fixture ``ahead``, come last.
+A fault case, or the command on a tree of files, is a process that mostly waits and that nobody
+needs to watch. A test module that has such says what they are in a function ``made_ahead(items,
+folder)``, which gets the tests of the module that were selected and a folder to work in, and
+returns calls: a key, a function of a module, its arguments. They begin with the first test of the
+run. The tests that ask for their results, by the fixture ``ahead``, come last.
 
-The process of its own reads the calls from its stdin, one line, and writes a line for each result. A second line, or
-the end of stdin when the run of tests has died, has it end what goes on, and itself. Both sides are one program and
-trust each other: lines are pickles.
+The process of its own reads the calls from its stdin, one line, and writes a line for each result.
+A second line, or the end of stdin when the run of tests has died, has it end what goes on, and
+itself. Both sides are one program and trust each other: lines are pickles.
 """
 import base64
 import os
@@ -29,7 +31,8 @@ LAST_WAIT = 60
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-#: Functions that end what a call has started, for calls that may go on for long; called in the process of its own.
+#: Functions that end what a call has started, for calls that may go on for long; called in the
+#: process of its own.
 ENDERS = []
 
 
@@ -38,8 +41,13 @@ class Ahead:
 
     def __init__(self, calls, jobs, folder):
         self._results = {}
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.plugins.prelaunch", str(jobs), folder], cwd=ROOT,
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.plugins.prelaunch", str(jobs), folder],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._process.stdin.write(_line(calls))
         self._process.stdin.flush()
 
@@ -52,8 +60,10 @@ class Ahead:
         while key not in self._results:
             line = self._process.stdout.readline()
             if not line:
-                raise RuntimeError("the process that runs programs ahead of their tests has ended before %r, with exit "
-                                   "status %s" % (key, self._process.wait(LAST_WAIT)))
+                raise RuntimeError(
+                    "the process that runs programs ahead of their tests has ended before %r, with exit "
+                    "status %s" % (key, self._process.wait(LAST_WAIT))
+                )
             other, *result = _read(line)
             self._results[other] = result
         end, value = self._results[key]
@@ -80,13 +90,15 @@ def _read(line):
     return pickle.loads(base64.b64decode(line))
 
 
-# -- in the process of its own -------------------------------------------------------------------------------------
+# -- in the process of its own -------------------------------------------------------------------
 
 
 def main():
-    source = open(0, "rb", buffering=0, closefd=False)      # no lock that the thread would hold at the end
+    # no lock that the thread would hold at the end
+    source = open(0, "rb", buffering=0, closefd=False)
     calls = _read(source.readline())
-    signal.signal(signal.SIGTERM, lambda *_: None)      # what it sends to its programs at the end, see below
+    # what it sends to its programs at the end, see below
+    signal.signal(signal.SIGTERM, lambda *_: None)
     with ThreadPoolExecutor(int(sys.argv[1])) as executor:
         futures = [executor.submit(_call, *call) for call in calls]
         threading.Thread(target=_end_with_the_other, args=(source, futures), daemon=True).start()
@@ -95,7 +107,8 @@ def main():
                 if not future.cancelled():
                     sys.stdout.buffer.write(future.result())
                     sys.stdout.buffer.flush()
-    shutil.rmtree(sys.argv[2], ignore_errors=True)      # here, so that it goes also when the run of tests is killed
+    # here, so that it goes also when the run of tests is killed
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
 
 
 def _call(key, function, arguments):
@@ -113,10 +126,11 @@ def _end_with_the_other(source, futures):
         future.cancel()
     for end in ENDERS:
         end()
-    os.killpg(0, signal.SIGTERM)        # this process is the first of its session, and its programs are in it
+    # this process is the first of its session, and its programs are in it
+    os.killpg(0, signal.SIGTERM)
 
 
-# -- in the run of tests -------------------------------------------------------------------------------------------
+# -- in the run of tests -------------------------------------------------------------------------
 
 
 class Plugin:

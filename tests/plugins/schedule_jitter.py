@@ -1,4 +1,5 @@
-"""Options of pytest that hold threads up at random, so that a test which passes by luck fails where somebody looks.
+"""Options of pytest that hold threads up at random, so that a test which passes by luck fails where
+somebody looks.
 
 ``--tardy SEED``
     The test's own thread stops for a while at a few lines of the test's file, as it would on a machine that is busy
@@ -10,10 +11,12 @@
     test's file too; in one test at many of them, in another at few. A test fails by it that says "this has happened by
     now", and so does a race of the package.
 
-Both can be given. The same seed chooses the same lines of a test; what the threads of the package do between them is
-not the seed's to say. A failure tells at which lines the test was held up. Nothing is held up in other processes, nor
-where a test sets a trace function of its own, or a debugger or a measure of coverage has set one.
+Both can be given. The same seed chooses the same lines of a test; what the threads of the package
+do between them is not the seed's to say. A failure tells at which lines the test was held up.
+Nothing is held up in other processes, nor where a test sets a trace function of its own, or a
+debugger or a measure of coverage has set one.
 """
+
 import dis
 import gc
 import os
@@ -34,9 +37,17 @@ MOMENT, MOMENTS = 0.005, 300
 
 def pytest_addoption(parser):
     group = parser.getgroup("tardiness", "threads that are held up at random")
-    group.addoption("--tardy", metavar="SEED", help="hold the test's own thread up at a few of the test's lines")
-    group.addoption("--tardy-pause", metavar="SECONDS", type=float, default=0.3, help="for how long (0.3)")
-    group.addoption("--tardy-library", metavar="SEED", help="hold every thread up at lines of the package, for moments")
+    group.addoption(
+        "--tardy", metavar="SEED", help="hold the test's own thread up at a few of the test's lines"
+    )
+    group.addoption(
+        "--tardy-pause", metavar="SECONDS", type=float, default=0.3, help="for how long (0.3)"
+    )
+    group.addoption(
+        "--tardy-library",
+        metavar="SEED",
+        help="hold every thread up at lines of the package, for moments",
+    )
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -47,7 +58,9 @@ def pytest_runtest_protocol(item):
     if not asked or not isinstance(item, pytest.Function) or sys.gettrace() is not None:
         yield
         return
-    item.tardiness = tardiness = Tardiness(item, option("tardy"), option("tardy_pause"), option("tardy_library"))
+    item.tardiness = tardiness = Tardiness(
+        item, option("tardy"), option("tardy_pause"), option("tardy_library")
+    )
     threading.settrace(tardiness.trace_library)
     try:
         yield
@@ -60,7 +73,9 @@ def pytest_runtest_protocol(item):
 def pytest_pyfunc_call(pyfuncitem):
     tardiness = getattr(pyfuncitem, "tardiness", None)
     if tardiness is None or (not gc.isenabled() and sys.version_info < (3, 11)):
-        yield       # a test that looks at references: there a frame that is traced holds what its names stood for
+        # a test that looks at references: there a frame that is traced holds what its names stood
+        # for
+        yield
         return
     sys.settrace(tardiness.trace)
     try:
@@ -113,7 +128,12 @@ class Tardiness:
         return None
 
     def _test_line(self, frame, event, arg):
-        if event == "line" and self._left and frame.f_lineno not in self._seen and os.getpid() == self._pid:
+        if (
+            event == "line"
+            and self._left
+            and frame.f_lineno not in self._seen
+            and os.getpid() == self._pid
+        ):
             self._seen.add(frame.f_lineno)
             if self._chance.random() < self._share:
                 self._left -= 1
@@ -124,7 +144,8 @@ class Tardiness:
     def _library_line(self, frame, event, arg):
         if event == "line" and self._moments_left and os.getpid() == self._pid:
             if self._library_chance.random() < self._library_share:
-                self._moments_left -= 1     # no lock: of several threads at once, some more than the most do no harm
+                # no lock: of several threads at once, some more than the most do no harm
+                self._moments_left -= 1
                 self._moments += 1
                 sleep(MOMENT * self._library_chance.random())
         return self._library_line

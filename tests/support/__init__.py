@@ -1,4 +1,5 @@
-"""What tests share: locks, clocks, threads, scripts, and the private parts of the package that they need."""
+"""What tests share: locks, clocks, threads, scripts, and the private parts of the package that they
+need."""
 import os
 
 #: Seconds that anything is waited for at most; no wait ends by time in a run that passes.

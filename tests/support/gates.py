@@ -17,7 +17,9 @@ class Hold:
 
     def reached(self):
         """Wait until the thread has come here."""
-        assert self._reached.wait(PATIENCE), "the thread did not come to the place where it is to be held"
+        assert self._reached.wait(
+            PATIENCE
+        ), "the thread did not come to the place where it is to be held"
 
     def go(self):
         """Let it go on."""

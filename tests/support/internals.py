@@ -8,7 +8,8 @@ from .locks import LyingLock
 
 
 def inject(supervisor):
-    """Give a supervisor that has not been started lying locks and an obedient clock; return it, for chaining."""
+    """Give a supervisor that has not been started lying locks and an obedient clock; return it, for
+    chaining."""
     supervisor._supervisor_parts.pools.timer.clock = supervisor.clock = Clock()
     for pool in pools(supervisor):
         pool.lock = LyingLock()
@@ -21,7 +22,8 @@ def pools(supervisor):
 
 
 def check_oracle(supervisor, tasks, drained=True):
-    """Every task that was accepted has one final state, the counters say so, and no place is lost."""
+    """Every task that was accepted has one final state, the counters say so, and no place is lost.
+    """
     deadline = monotonic() + PATIENCE
     for pool in pools(supervisor):
         if drained:
@@ -50,12 +52,14 @@ def settle(supervisor):
                 active = pool.run_queue.active
             if not active:
                 break
-            never.wait(0.001)       # a thread frees its place a moment after it has told of its task
+            # a thread frees its place a moment after it has told of its task
+            never.wait(0.001)
         assert active == 0, "%s: %d places are lost" % (pool.name, active)
 
 
 def check_accounts(pool):
-    """Look at a pool whose lock is held: each live task is in exactly one place, and the places add up."""
+    """Look at a pool whose lock is held: each live task is in exactly one place, and the places add
+    up."""
     run_queue = pool.run_queue
     standing = {}
     for level in run_queue._levels.values():
@@ -65,7 +69,9 @@ def check_accounts(pool):
     assert run_queue.waiting == sum(standing.values()), (run_queue.waiting, len(standing))
     inside = {}
     if hasattr(pool, "_threads"):
-        holders = [member for member in pool._threads if member.task is not None and not member.abandoned]
+        holders = [
+            member for member in pool._threads if member.task is not None and not member.abandoned
+        ]
         for member in holders:
             inside[id(member.task)] = inside.get(id(member.task), 0) + 1
         occupied = sum(1 for member in holders if not member.lent)
@@ -95,7 +101,8 @@ def pool_thread(supervisor):
 
 
 def warm(bound, *args):
-    """Have a function of the process pool measured as very short, so that its tasks are sent ahead."""
+    """Have a function of the process pool measured as very short, so that its tasks are sent ahead.
+    """
     bound(*args).value(PATIENCE)
     bound._spec.expected_runtime = 1e-6
 

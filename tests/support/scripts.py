@@ -12,18 +12,28 @@ from . import PATIENCE, PROGRAM_PATIENCE, ROOT
 
 
 def run_script(text, *arguments, **options):
-    """Run a script in an interpreter of its own that finds this package and these tests; return the finished process."""
+    """Run a script in an interpreter of its own that finds this package and these tests; return the
+    finished process."""
     return finish(start_script(text, *arguments, **options))
 
 
 def start_script(text, *arguments, **options):
-    """Start such a script; its stdout is a pipe. It ends itself, with the stacks of all threads, when it hangs."""
+    """Start such a script; its stdout is a pipe. It ends itself, with the stacks of all threads,
+    when it hangs."""
     root = os.path.dirname(os.path.dirname(atasker_like.__file__))
     paths = [root, ROOT]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
-    armed = "import faulthandler; faulthandler.dump_traceback_later(%d, exit=True)\n" % (PROGRAM_PATIENCE - 5)
-    return subprocess.Popen([sys.executable, "-c", armed + text, *map(str, arguments)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, universal_newlines=True, env=environment, **options)
+    armed = "import faulthandler; faulthandler.dump_traceback_later(%d, exit=True)\n" % (
+        PROGRAM_PATIENCE - 5
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", armed + text, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env=environment,
+        **options,
+    )
 
 
 def finish(process):
@@ -39,7 +49,8 @@ def finish(process):
 
 
 def without_late(text):
-    """What was logged or written, without warnings of tasks that started late: a busy machine has them everywhere."""
+    """What was logged or written, without warnings of tasks that started late: a busy machine has
+    them everywhere."""
     return "".join(line for line in text.splitlines(True) if " s after it was queued; " not in line)
 
 

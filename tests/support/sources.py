@@ -16,5 +16,7 @@ def sources():
             if name.endswith(".py"):
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
                     text = file.read()
-                found.append((os.path.relpath(os.path.join(folder, name), root), text, ast.parse(text)))
+                found.append(
+                    (os.path.relpath(os.path.join(folder, name), root), text, ast.parse(text))
+                )
     return found

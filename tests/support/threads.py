@@ -6,20 +6,23 @@ from time import monotonic
 
 from . import PATIENCE
 
-#: Whether this interpreter has no lock of its own. It frees what another thread has let go when the thread that made
-#: it next runs, or when the collector does: the last reference is gone before, and nothing shows it.
+#: Whether this interpreter has no lock of its own. It frees what another thread has let go when the
+#: thread that made it next runs, or when the collector does: the last reference is gone before, and
+#: nothing shows it.
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def merged(condition, seconds=PATIENCE):
-    """On a free-threaded build: let the collector free what has no reference, until a condition holds."""
+    """On a free-threaded build: let the collector free what has no reference, until a condition
+    holds."""
     deadline = monotonic() + seconds
     while not condition() and monotonic() < deadline:
         gc.collect()
 
 
 def later(function, *args):
-    """Run a call in a thread of its own; return the thread, whose ``outcome`` is the value or the error."""
+    """Run a call in a thread of its own; return the thread, whose ``outcome`` is the value or the
+    error."""
     def run():
         begun.wait()
         try:
