@@ -48,7 +48,7 @@ class BoundTask(Decorated):
     the function is decorated there.
     """
 
-    __slots__ = ("_spec", "_start", "_supervisor")
+    __slots__ = ("_spec", "_start", "_start_many", "_supervisor")
 
     def __init__(self, function: Callable[..., Any], options: TaskOptions, tt: TaskType | None,
                  callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
@@ -60,7 +60,9 @@ class BoundTask(Decorated):
         self._spec: TaskSpec = supervisor.make_spec(function, tt, options, callback, loop,
                                                     lane=lane, named_id=_modes.legacy)
         # Bound once: a call goes straight to the pool.
-        self._start = supervisor._supervisor_parts.specs.starter(self._spec)
+        specs = supervisor._supervisor_parts.specs
+        self._start = specs.starter(self._spec)
+        self._start_many = specs.many_starter(self._spec)
         self._supervisor = supervisor
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
@@ -109,9 +111,8 @@ class BoundTask(Decorated):
             tasks: list[Task[Any]] = []
             batch = list(islice(calls, _BATCH))
             if len(batch) < _BATCH:
-                specs = self._supervisor._supervisor_parts.specs
                 # One line, so that no interrupt comes between the submission and the return.
-                return _results(specs.start_many(self._spec, batch) if batch else tasks)
+                return _results(self._start_many(self._spec, batch) if batch else tasks)
             calls = chain(batch, calls)
             try:
                 while self._submit_batch(calls, _BATCH, tasks):
@@ -140,7 +141,7 @@ class BoundTask(Decorated):
         """Submit the next calls together; return False if there are no more."""
         batch = list(islice(calls, most))
         if batch:
-            tasks += self._supervisor._supervisor_parts.specs.start_many(self._spec, batch)
+            tasks += self._start_many(self._spec, batch)
         return len(batch) == most
 
     def _with(self, function: Callable[..., Any]) -> BoundTask:

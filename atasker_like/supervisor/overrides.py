@@ -20,7 +20,7 @@ from ..engine.spec import AnnouncedFunction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, Protocol, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
                                 task_id: str | None = None) -> Any: ...
 
     Start = Callable[[TaskSpec, Tuple[Any, ...], Optional[Dict[str, Any]]], Task[Any]]
+    StartMany = Callable[[TaskSpec, List[Tuple[Any, ...]]], List[Task[Any]]]
 
     replaceable = property
 else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Mapping, Sequence
 
     from .._checks import Seconds
-    from .overrides import Overrides, Start
+    from .overrides import Overrides, Start, StartMany
     from .ownership import BackReference
     from .pool_manager import PoolManager
     from .run_state import RunState
@@ -99,11 +99,9 @@ class SpecFactory:
         """Return True if the class of the supervisor has a ``put_task()`` of its own."""
         return self._overrides is not None and self._overrides.puts
 
-    def start_many(self, spec: TaskSpec, calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
-        """Submit many calls of a function together."""
-        if self._overrides is None:
-            return spec.pool.start_many(spec, calls)
-        return self._overrides.put_many(spec, calls)
+    def many_starter(self, spec: TaskSpec) -> StartMany:
+        """Return the function that submits many calls together: of the spec and their arguments."""
+        return spec.pool.start_many if self._overrides is None else self._overrides.put_many
 
     def put(self, target: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any] | None,
             callback: Callable[[Any], Any] | None, priority: int, delay: Seconds | None,
