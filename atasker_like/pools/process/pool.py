@@ -939,7 +939,7 @@ class ProcessPool(Upkeep):
                 started = self._launch()
                 with self.lock:
                     try:
-                        self._start_watch()     # again, since it may have ended meanwhile
+                        self._ensure_watch()    # again, since it may have ended meanwhile
                     except BaseException:
                         kill(started.process)
                         self._close_pipes(started)
@@ -1078,15 +1078,19 @@ class ProcessPool(Upkeep):
         :raises SupervisorError: the application has replaced what it needs.
         """
         with self.lock:
-            try:
-                self.timer.start()
-                if self._watch is None:
-                    reason = why_no_processes(self.start_method == "fork")
-                    if reason is not None:
-                        raise SupervisorError(reason)
-                    self._watch = Watch(self)
-            except (RuntimeError, MemoryError) as error:
-                raise BlockingIOError(EAGAIN, str(error)) from error
+            self._ensure_watch()
+
+    def _ensure_watch(self) -> None:
+        """Do the work of :meth:`_start_watch`. (lock held)"""
+        try:
+            self.timer.start()
+            if self._watch is None:
+                reason = why_no_processes(self.start_method == "fork")
+                if reason is not None:
+                    raise SupervisorError(reason)
+                self._watch = Watch(self)
+        except (RuntimeError, MemoryError) as error:
+            raise BlockingIOError(EAGAIN, str(error)) from error
 
     def _all_gone(self) -> list[Latch]:
         """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
