@@ -76,7 +76,7 @@ class Chaos:
         for name in LANES:
             lane = scene.native.lane(name)
             scene.check(
-                not (lane.running or lane.waiting or lane.turns or lane.parked),
+                not (lane.running or lane.waiting or lane.entries or lane.parked),
                 "the lane is left as %r" % lane,
             )
         scene.replaced()
