@@ -5,8 +5,7 @@ import pytest
 
 from atasker_like import SupervisorError, _threads, background_task
 from atasker_like.supervisor import interpreter_exit
-from tests.support import PATIENCE
-from tests.support import patches
+from tests.support import PATIENCE, patches
 
 
 def test_thread_where_daemon_threads_are_forbidden_is_none_and_holds_no_exit(make_supervisor,
