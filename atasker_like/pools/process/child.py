@@ -1,20 +1,21 @@
-"""The process pool, child's side: the loop of a pool process, and the format of what crosses the pipes.
+"""The process pool, child's side: the loop of a pool process, and the wire format of the pipes.
 
-This module imports little of the package, so that a child starts fast: errors, retries, the relay of log records, and
-what looks at functions.
+This module imports little of the package, so that a child starts fast: errors, retries, the relay
+of log records, and the inspection of functions.
 
-Three pipes connect a pool process to its parent; a fourth tells it that the parent has died, and on a fifth it
-says, when it is sent a signal, where its threads are::
+Three pipes carry tasks and results. A fourth pipe reports the death of the parent. The child writes
+the stacks of its threads to a fifth pipe when it gets a signal::
 
     parent ──── frames of tasks ────> child      FRAME header, marshalled entries, raw buffers
     parent ──── tickets ────────────> child      one a task: the number of its frame, 4 bytes
     parent <─── results ───────────── child      RESULT header, payload; one write each
-    parent <─── stacks ────────────── child      text, written by faulthandler whatever the process is doing
+    parent <─── stacks ────────────── child      text that faulthandler writes at any moment
 
-A ticket is the right to run one task. The child takes a ticket, then starts the next task of the frame that the
-ticket names. The parent reads tickets back from the same pipe when it wants tasks back: the kernel gives each
-ticket to exactly one of the two. So a task that was sent is run by this child, or taken back, never both; and
-when a child has died, the tickets left in its pipe say exactly how many tasks it had not begun.
+A ticket is the right to run one task. The child takes a ticket, then starts the next task of the
+frame that the ticket names. The parent reads tickets back from the same pipe to revoke tasks: the
+kernel gives each ticket to exactly one of the two. So a task that was sent is run by this child or
+revoked, never both. When a child has died, the tickets left in its pipe tell exactly how many tasks
+it had not begun.
 """
 from __future__ import annotations
 
@@ -41,31 +42,33 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any, Callable, Iterable, Sequence, Tuple
 
-    #: number, pickled function, pickled arguments or None; and, of the few that need it: sizes of the buffers if the
-    #: arguments follow the entries, id if the caller has chosen it, whether the function takes the id, attempt (negative: the function is not
-    #: to be kept), name if one was given, retries
+    #: Number, pickled function, pickled arguments or None. Only tasks that need them have more
+    #: fields: the sizes of the buffers if the arguments follow the entries, the id if the caller
+    #: chose it, True if the function takes the id, the attempt (negative: do not cache the
+    #: function), the name if one was given, the retries.
     Entry = Tuple[Any, ...]
 
 __all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
 
-#: length of what follows the entries (of one task, then: its buffers and the pickle of its arguments), length of the
-#: entries, number of the frame
+#: Length of the data after the entries, length of the entries, number of the frame. Only a frame of
+#: one task has data after the entries: its buffers and the pickle of its arguments.
 FRAME = struct.Struct("<QII")
-#: number of the task, length of the payload, seconds it took, kind
+#: Number of the task, length of the payload, run time in seconds, kind.
 RESULT = struct.Struct("<QQdB")
 TICKET = struct.Struct("<I")
 
 NONE, VALUE, BUFFERS, ERROR, PROGRESS, READY, NOT_READY, LOG = range(8)
 
-#: From this size on, a pickle travels beside the entries, and bytes are not copied into their pickle.
+#: From this size in bytes on, a pickle is sent beside the entries, and bytes are not copied into
+#: their pickle.
 LARGE = 1 << 16
 
-#: Asked of the kernel for each pipe; a refusal only costs speed.
+#: The requested size of each pipe. If the kernel refuses it, only speed is lost.
 PIPE_SIZE = 1 << 20
 
 
 class Parts:
-    """A file that keeps what is written to it, in parts. The pickler writes large bytes as they are, uncopied."""
+    """A file that keeps written data in parts. The pickler writes large bytes without a copy."""
 
     def __init__(self) -> None:
         self.parts: list[Any] = []
@@ -77,7 +80,10 @@ class Parts:
 
 
 def pickle_parts(value: Any, members: Iterable[Any]) -> tuple[list[Any], list[memoryview]]:
-    """Pickle a value that has some members; return the parts of its pickle, and the buffers beside it."""
+    """Pickle a value; return the parts of its pickle and its out-of-band buffers.
+
+    :param members: the parts of the value that may be large bytes or strings.
+    """
     buffers: list[pickle.PickleBuffer] = []
     for member in members:
         if type(member) in _BULKY and len(member) >= LARGE:
@@ -94,23 +100,26 @@ _BULKY = (bytes, bytearray, str)
 
 
 class PipeReader:
-    """A file over the next so many bytes of a pipe, for the unpickler: it reads large bytes straight into place.
+    """A file for the unpickler over the next ``length`` bytes of a pipe.
 
-    :param wait: called when the pipe, which does not block then, is empty.
+    It reads large bytes directly into their final buffer.
+
+    :param first: the bytes that have been read already.
+    :param wait: called when a non-blocking pipe is empty.
     """
 
     def __init__(self, fd: int, length: int, first: bytes = b"",
                  wait: Callable[[], object] | None = None) -> None:
         self._fd = fd
-        self._left = length - len(first)    # to be read from the pipe still
-        self._first = memoryview(first)     # has been read already
+        self._left = length - len(first)    # bytes that are still in the pipe
+        self._first = memoryview(first)
         self._wait = wait
         self.torn = False                   # the other end was closed too early
 
     def readinto(self, target: Any) -> int:
         """Fill a buffer.
 
-        :raises EOFError: the other end was closed before.
+        :raises EOFError: the data end before the buffer is full.
         """
         view = memoryview(target).cast("B")
         filled = min(len(self._first), len(view))
@@ -133,30 +142,30 @@ class PipeReader:
         return filled
 
     def read(self, length: int) -> bytes:
-        """Return exactly so many bytes."""
+        """Return exactly ``length`` bytes."""
         data = bytearray(length)
         self.readinto(data)
         return bytes(data)
 
     def readline(self) -> bytes:
-        """Return bytes up to a line feed; only pickles of the oldest protocols ask for it."""
+        """Return the bytes up to a line feed. Only pickles of old protocols need it."""
         line = b""
         while not line.endswith(b"\n"):
             line += self.read(1)
         return line
 
     def rest(self) -> bytes:
-        """Return all that is left."""
+        """Return all remaining bytes."""
         return self.read(len(self._first) + self._left)
 
     def skip(self) -> None:
-        """Read what is left, and forget it."""
+        """Discard all remaining bytes."""
         while self._first or self._left:
             self.read(min(PIPE_SIZE, len(self._first) + self._left))
 
 
 def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
-    """Read buffers and then a pickle that refers to them, and make its value."""
+    """Read buffers of the given sizes and a pickle that refers to them; return its value."""
     buffers = []
     for size in sizes:
         buffer = bytearray(size)
@@ -166,10 +175,10 @@ def load_parts(reader: PipeReader, sizes: Sequence[int]) -> Any:
 
 
 class _NamePickler(pickle.Pickler):
-    """Pickles functions that their own decorators hide: their names lead to the decorated forms, which have them."""
+    """Pickles decorated functions. Their names lead to the decorators, which hold the functions."""
 
     def reducer_override(self, thing: Any) -> Any:
-        """Return how to find a function again."""
+        """Return the lookup that finds a decorated function, or NotImplemented."""
         if type(thing) in _NAMED:
             address = address_of(thing)
             if address is not None and address[2]:
@@ -177,14 +186,14 @@ class _NamePickler(pickle.Pickler):
         return NotImplemented
 
 
-#: The type of what :func:`functools.lru_cache` makes, which is pickled by its name as functions are.
+#: The type of the functions that :func:`functools.lru_cache` returns. They are pickled by name.
 _CACHED: type = type(lru_cache(maxsize=None)(len))
 _NAMED = (FunctionType, _CACHED)
 
 
 def undecorated(function: Any) -> Any:
-    """Return what a task of this function runs: calling the decorated form would only submit it again."""
-    # If nothing of this process has imported the decorators, nothing here is decorated.
+    """Return the function inside its decorators: a call of the decorated form would submit it."""
+    # If this process has not imported the decorators, it has no decorated functions.
     spec: Any = sys.modules.get(_SPEC)
     return function if spec is None else spec.undecorated(function)
 
@@ -193,18 +202,18 @@ _SPEC = __name__.rsplit(".", 3)[0] + ".engine.spec"
 
 
 def is_stateless(target: Any) -> bool:
-    """Return True if a target is a function that is sent by its name, so that both sides may keep it."""
+    """Return True if a target is a function that is pickled by name, so that it may be cached."""
     kind = type(target)
     if kind is BuiltinFunctionType:
-        # A method of an object, which may change, has the object here; a function has its module, or None.
+        # __self__ of a method is its object, which may change; of a function, its module or None.
         return target.__self__ is None or type(target.__self__) is ModuleType
     return kind in _NAMED or kind is type
 
 
 def pickle_target(target: Callable[..., Any]) -> bytes:
-    """Pickle a function for a child; one that is hidden by its own decorators is found inside of these.
+    """Pickle a function for a child. A decorated function is found inside its decorators.
 
-    :raises Exception: whatever pickle raises for what cannot be sent.
+    :raises Exception: the error of pickle if the function cannot be pickled.
     """
     try:
         return pickle.dumps(target, pickle.HIGHEST_PROTOCOL)
@@ -220,34 +229,38 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
 
 
 class TaskInChild(RemoteTaskView):
-    """What ``current_task()`` gives in a pool process."""
+    """The object that ``current_task()`` returns in a pool process."""
 
     __slots__ = ("_number", "_server")
 
-    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int, retries: int) -> None:
+    def __init__(self, server: _Server, number: int, task_id: str, name: str, attempts: int,
+                 retries: int) -> None:
         super().__init__(task_id, name, attempts, retries)
         self._number = number
         self._server = server
 
     def check_cancelled(self) -> None:
-        """Does nothing: a task that is cancelled in a process is ended with the process."""
+        """Do nothing: cancelling a running task of a process pool kills its process."""
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Say how far the task is; ``task.progress`` shows it in the parent."""
+        """Report the progress of the task. ``task.progress`` shows it in the parent."""
         if self._server._lock._is_owned():      # type: ignore[attr-defined]
-            return                          # a finalizer came in between: the next report will do
+            return                          # called by a finalizer during a write: drop the report
         self._server.send(self._number, PROGRESS, marshal.dumps(
-            (float(done), None if total is None else float(total), None if message is None else "".join(message))), 0.0)
+            (float(done),
+             None if total is None else float(total),
+             None if message is None else "".join(message))), 0.0)
 
     def _check_inside(self) -> None:
         """See :meth:`Attempt._check_inside`."""
         running = self._server._running
         if running is None or running[0] != self._number:
-            raise TaskRetryError(f"task {self._label()} has ended already, and gets no other attempt")
+            raise TaskRetryError(
+                f"task {self._label()} has ended already, and gets no other attempt")
 
 
-#: The server of this process, when it is a pool process.
+#: The server of this process; None if this is not a pool process.
 server: _Server | None = None
 
 
@@ -260,14 +273,15 @@ class _Server:
         self._result_fd = result_fd
         self._prefix = prefix
         self._functions: dict[bytes, Callable[..., Any]] = {}
-        # Progress and log records may come from any thread, and from finalizers and signal handlers in the middle
-        # of a result: the lock knows its owner.
+        # Any thread may send progress and log records; so may finalizers and signal handlers while
+        # this thread writes a result. So the lock must know its owner.
         self._lock = threading.RLock()      # guards the writing of results
-        self._held: int | None = None  # a ticket taken for a frame that has not been read yet
-        self._running: tuple[int, str | None, Callable[..., Any], int, str | None, int] | None = None
+        self._held: int | None = None       # a ticket of a frame that has not been read yet
+        self._running: tuple[int, str | None, Callable[..., Any], int, str | None,
+                             int] | None = None
 
     def serve(self) -> None:
-        """Run what comes until the parent closes its end."""
+        """Run tasks until the parent closes its end."""
         while True:
             try:
                 raw_length, length, frame = FRAME.unpack(self._read(FRAME.size))
@@ -278,7 +292,7 @@ class _Server:
             for entry in entries:
                 ticket = self._take_ticket()
                 if ticket != frame:
-                    # The rest of this frame was taken back; the ticket, if any, is for a later one.
+                    # The rest of this frame was revoked. The ticket, if any, is for a later frame.
                     self._held = ticket
                     break
                 self._run(entry, reader)
@@ -318,7 +332,8 @@ class _Server:
     def _run(self, entry: Entry, reader: PipeReader | None) -> None:
         begin = perf_counter()
         number, blob, payload = entry[:3]
-        task_id, takes_id, attempt, name, retries = (None, False, 1, None, 0) if len(entry) == 3 else entry[4:]
+        task_id, takes_id, attempt, name, retries = (
+            (None, False, 1, None, 0) if len(entry) == 3 else entry[4:])
         stage = "function"
         try:
             function = self._functions.get(blob)
@@ -343,7 +358,8 @@ class _Server:
             if value is None:
                 header = RESULT.pack(number, 0, perf_counter() - begin, NONE)
                 with self._lock:
-                    os.write(self._result_fd, header)       # all of it or nothing: it is shorter than PIPE_BUF
+                    # Shorter than PIPE_BUF, so the write is never partial.
+                    os.write(self._result_fd, header)
                 return
             del args, kwargs
             stage = "result"
@@ -366,13 +382,13 @@ class _Server:
             self._running = None
 
     def current_id(self) -> str:
-        """The id of the running task."""
+        """Return the id of the running task."""
         assert self._running is not None
         number, task_id = self._running[:2]
         return task_id if task_id is not None else f"{self._prefix}{number:012x}"
 
     def current(self) -> TaskInChild | None:
-        """The running task, or None."""
+        """Return the running task, or None."""
         running = self._running
         if running is None:
             return None
@@ -381,13 +397,13 @@ class _Server:
         return TaskInChild(self, number, self.current_id(), name, attempt, retries)
 
     def log(self, packed: bytes) -> None:
-        """Send a log record of the running task."""
+        """Send a log record, as one of the running task if there is one."""
         if self is server and not self._lock._is_owned():       # type: ignore[attr-defined]
             running = self._running
             self.send(0 if running is None else running[0], LOG, packed, 0.0)
 
     def send(self, number: int, kind: int, payload: bytes, seconds: float) -> None:
-        """Write one result or report; all of it before anything else."""
+        """Write one result or report. No other write comes between its parts."""
         header = RESULT.pack(number, len(payload), seconds, kind)
         with self._lock:
             if len(payload) < LARGE:
@@ -403,9 +419,11 @@ class _Server:
             for part in parts:
                 self._write(part)
 
-    def _send_buffers(self, number: int, parts: list[Any], raws: list[memoryview], seconds: float) -> None:
+    def _send_buffers(self, number: int, parts: list[Any], raws: list[memoryview],
+                      seconds: float) -> None:
         sizes = marshal.dumps([raw.nbytes for raw in raws])
-        self._send_parts(number, BUFFERS, [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
+        self._send_parts(number, BUFFERS,
+                         [TICKET.pack(len(sizes)) + sizes, *raws, *parts], seconds)
 
     def _write(self, data: bytes | memoryview) -> None:
         written = os.write(self._result_fd, data)
@@ -416,60 +434,70 @@ class _Server:
 
 
 def _describe(error: BaseException, stage: str) -> bytes:
-    """Put an error into bytes that can always be read again."""
+    """Serialize an error so that the parent can always read it."""
     if type(error) is RetryRequest:
-        # One field more than that of the error that it carries: the seconds.
+        # The fields of the error that it carries, and one more: the seconds.
         inner = error.error
-        words = ("", "", "", None, "") if inner is None else marshal.loads(_describe(inner, "retry"))
+        words = (("", "", "", None, "") if inner is None
+                 else marshal.loads(_describe(inner, "retry")))
         return marshal.dumps((*words, error.countdown))
     trace = error.__traceback__
     if trace is not None and stage == "run":
-        trace = trace.tb_next           # the frame of this module says nothing to the reader
+        trace = trace.tb_next           # without the frame of this module
     cause = ""
     if stage == "result":
         cause = f"the task ran, but its result cannot be pickled: {_text(error)}"
     elif stage == "arguments":
-        cause = f"the arguments of the task could not be rebuilt in the pool process: {_text(error)}{_way_out(error)}"
+        cause = ("the arguments of the task could not be rebuilt in the pool process: "
+                 f"{_text(error)}{_way_out(error)}")
     elif stage == "function":
-        cause = f"the function of the task could not be found in the pool process: {_text(error)}{_way_out(error)}"
+        cause = ("the function of the task could not be found in the pool process: "
+                 f"{_text(error)}{_way_out(error)}")
     pickled, reason = None, ""
     try:
-        pickled = pickle.dumps(TaskPicklingError(cause) if cause else error, pickle.HIGHEST_PROTOCOL)
-    except BaseException as raised:     # the parent makes a RemoteError of the text instead
+        pickled = pickle.dumps(TaskPicklingError(cause) if cause else error,
+                               pickle.HIGHEST_PROTOCOL)
+    except BaseException as raised:     # the parent makes a RemoteError of the text
         reason = why_not_rebuilt(raised)
-    return marshal.dumps((type_name_of(error), _text(error), traceback_text(error, trace), pickled, reason))
+    return marshal.dumps((type_name_of(error), _text(error), traceback_text(error, trace), pickled,
+                          reason))
 
 
 def _way_out(error: BaseException) -> str:
-    """Return what to do about something of the program's main module that is not in that module here."""
-    if not isinstance(error, AttributeError) or not ("__main__" in _text(error) or "__mp_main__" in _text(error)):
+    """Return advice on a name that the main module of this process lacks; "" for other errors."""
+    if not isinstance(error, AttributeError) or not ("__main__" in _text(error)
+                                                     or "__mp_main__" in _text(error)):
         return ""
     main: Any = sys.modules.get("__main__")
     if getattr(main, "__name__", None) == "__mp_main__":
-        return "; define it above the line if __name__ == '__main__', which is False in a new process"
-    # The few words by which multiprocessing starts an interpreter import one of these.
-    if hasattr(main, "spawn_main") or getattr(getattr(main, "main", None), "__module__", "") == "multiprocessing.forkserver":
+        return ("; define it above the line if __name__ == '__main__', "
+                "which is False in a new process")
+    # The command line with which multiprocessing starts an interpreter imports one of these names.
+    if (hasattr(main, "spawn_main")
+            or (getattr(getattr(main, "main", None), "__module__", "")
+                == "multiprocessing.forkserver")):
         return "; a new process cannot import this main module: move it to a module (a .py file)"
     return "; define it before the process pool is made, as this process was forked then"
 
 
 def _describe_in_little_memory(error: BaseException) -> bytes:
-    """The same in as few bytes as can be, when what the failed function still holds has been let go."""
+    """Free the locals of the failed function; serialize the error in as few bytes as possible."""
     global _reserve
     _reserve = b""
     trace = error.__traceback__
     while trace is not None:
         try:
             trace.tb_frame.clear()
-        except RuntimeError:            # the frame of this module, which goes on
+        except RuntimeError:            # the frame of this module, which still runs
             pass
         trace = trace.tb_next
     pickled = pickle.dumps(MemoryError(*error.args)) if type(error) is MemoryError else None
-    return marshal.dumps((type_name_of(error), _text(error), "(there was no memory for the traceback)", pickled,
+    return marshal.dumps((type_name_of(error), _text(error),
+                          "(there was no memory for the traceback)", pickled,
                           "there was no memory to pickle it"))
 
 
-#: Given back when there is no memory to describe an error.
+#: Memory that is freed to describe an error when no other is left.
 _reserve = bytes(1 << 16)
 
 
@@ -478,10 +506,10 @@ def _text(error: BaseException) -> str:
 
 
 def _end_with_parent(fd: int) -> None:
-    """Have this process killed when the other end of a pipe, on which nothing is ever sent, is closed.
+    """Kill this process when the other end of a pipe is closed. Nothing is ever sent on the pipe.
 
-    On Linux the kernel does it, so that not even C code that holds the interpreter can outlive the parent;
-    elsewhere a thread waits for it.
+    On Linux the kernel does it, so that even C code that holds the interpreter cannot outlive the
+    parent. On other systems a thread waits for it.
     """
     if sys.platform == "linux":
         import fcntl
@@ -490,7 +518,7 @@ def _end_with_parent(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
         if _closed(fd):
-            os._exit(1)                 # it had died before the signal was armed
+            os._exit(1)                 # the parent died before the signal was armed
         return
 
     def watch() -> None:
@@ -511,8 +539,11 @@ def _closed(fd: int) -> bool:
 
 
 def _show_stacks_to(fd: int) -> None:
-    """Have the stacks of all threads written to a pipe when :data:`STACKS_SIGNAL` comes, even in C code that holds
-    the interpreter. What the pipe has no room for is left out: nobody may be there to read it."""
+    """Write the stacks of all threads to a pipe at each :data:`STACKS_SIGNAL`.
+
+    That works even in C code that holds the interpreter. The pipe does not block, since the parent
+    may not read it: text for which it has no room is lost.
+    """
     if STACKS_SIGNAL is not None:
         import faulthandler
 
@@ -520,18 +551,25 @@ def _show_stacks_to(fd: int) -> None:
         faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True, chain=False)
 
 
-#: What asks a pool process for its stacks; None where there is no such thing.
+#: The signal that asks a pool process for its stacks; None on a system without it.
 STACKS_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
 
 
 def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
          initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
-    """The body of a pool process. The pipes are those of tasks, tickets, results, the parent's life, and stacks."""
+    """Run a pool process.
+
+    :param pipes: the pipes of tasks, tickets, results, the parent's life, and stacks.
+    :param prefix: the prefix of the ids of tasks.
+    :param wanted_logs: the levels of the records that the parent's loggers accept.
+    :param initializer: called with ``initargs`` before the first task, unless None.
+    """
     global server
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the parent's to judge
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for pipe in pipes:
-        # What a task starts must not hold them open: the parent would not see the end of this process.
+        # A program that a task starts must not keep them open: the parent would not see the end of
+        # this process.
         os.set_inheritable(pipe.fileno(), False)
     task, ticket, result, alive, stacks = pipes
     _end_with_parent(alive.fileno())
@@ -539,7 +577,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     server = _Server(task.fileno(), ticket.fileno(), result.fileno(), prefix)
     relay.install(wanted_logs, server.log)
     if hasattr(os, "register_at_fork"):
-        # A process that a task forks must not hold the pipes open, nor speak for the task.
+        # A process that a task forks must neither keep the pipes open nor send for the task.
         os.register_at_fork(after_in_child=lambda: _forget(*pipes))
     if initializer is not None:
         try:
@@ -549,11 +587,11 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
             return
     server.send(0, READY, b"", 0.0)
     server.serve()
-    # Tasks may have submitted others to a supervisor of this process. It is not imported here, only met.
+    # Tasks may have submitted tasks to a supervisor of this process. If not, it is not imported.
     supervisors = sys.modules.get(__name__.rsplit(".", 3)[0] + ".supervisor")
     if supervisors is not None:
         supervisors.finish_all()
-        supervisors.log_unseen()        # multiprocessing ends a process in its own way
+        supervisors.log_unseen()        # multiprocessing exits without atexit handlers
 
 
 def _forget(*pipes: Connection) -> None:

@@ -1,13 +1,14 @@
-"""The process pool, parent's side: which process is sent which tasks, and when some are taken back.
+"""The process pool, parent's side: prefetch tasks to processes, revoke them, steal them.
 
-The tasks that were sent to a process are in its ``inflight``, in the order of sending: the first one runs, or its
-result is on the way; the last ones, as many as there are tickets in its pipe, have not begun.
+The tasks that were sent to a process are in its ``inflight``, in the order of sending. The first
+one runs, or its result is on the way. The last ones, as many as there are tickets in the pipe of
+the process, have not begun.
 
-Short tasks are sent ahead, about a millisecond of expected work at a time, so that a process need not wait for the
-parent between two of them. They are taken back to let something more urgent pass, to give an idle process work, to
-cancel one of them, and when the process dies.
+Short tasks are prefetched, about a millisecond of expected work at a time, so that a process need
+not wait for the parent between two of them. They are revoked to let a more urgent task pass, to
+give work to an idle process, to cancel one of them, and when the process dies.
 
-Everything here is called with the pool's lock held, and waits for nothing.
+All functions here are called with the lock of the pool held, except ``writable``. None blocks.
 """
 from __future__ import annotations
 
@@ -33,32 +34,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatcher"]
 
-#: Seconds of expected work that are sent ahead of the running task.
+#: Seconds of expected work that are prefetched behind the running task.
 AHEAD_SECONDS = 0.001
-#: A task expected to take no longer than this is sent ahead alone, so that the process need not wait for it.
+#: Up to this expected run time, in seconds, one task is prefetched, so that the process need not
+#: wait for it.
 AHEAD_SINGLE = 0.02
-#: Tasks in flight to one process at most.
+#: The maximal number of tasks in flight to one process.
 AHEAD_MOST = 256
 
 
 class Dispatcher(Composer):
-    """The part of the process pool that sends tasks and takes them back."""
+    """The part of the process pool that sends tasks to processes and revokes them."""
 
-    _processes: list[PoolProcess]     # all there are, those that start or end included
-    _idle: list[PoolProcess]          # those that are ready and have nothing in flight
-    _worst: int                         # no process has anything less urgent than this in flight
+    _processes: list[PoolProcess]       # all, including those that start or end
+    _idle: list[PoolProcess]            # ready, with no task in flight
+    _worst: int                         # no process has a less urgent task than this in flight
     _watch: Watch | None
-    _departing: bool                    # some are about to end, and others may take their places before they have
+    _departing: bool                    # some are about to end: new ones may replace them already
 
     def _feed_idle(self) -> None:
         while self._idle and self.run_queue.waiting:
             process = self._idle[-1]
             self._feed(process, len(self._idle))
             if not process.inflight:
-                return                      # none may start
+                return                      # no waiting task may start
 
     def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
-        """Send a process what it should have; ``sharers`` processes are about to divide what waits."""
+        """Send tasks to a process. The waiting tasks are divided among ``sharers`` processes."""
         inflight = process.inflight
         if self._held:
             if self._composer != get_ident():
@@ -90,7 +92,8 @@ class Dispatcher(Composer):
                 process.stalled = False
             elif run_queue.active > limit:
                 break
-            most = min(share, max(self._allowed(spec.expected_runtime), not (batch or count)) - count - len(batch))
+            most = min(share, (max(self._allowed(spec.expected_runtime), not (batch or count))
+                               - count - len(batch)))
             if process.quota is not None:
                 most = min(most, process.quota)
             if most <= 0:
@@ -110,7 +113,7 @@ class Dispatcher(Composer):
             self._send(process, batch)      # last: before it, a submission can be undone
 
     def _allowed(self, cost: float | None) -> int:
-        """How many tasks that take so long may be in flight to one process."""
+        """Return how many tasks may be in flight to one process if each takes ``cost`` seconds."""
         if cost is None:
             return 1
         if cost * AHEAD_MOST <= AHEAD_SECONDS:
@@ -120,12 +123,12 @@ class Dispatcher(Composer):
         return 2 if cost <= AHEAD_SINGLE else 1
 
     def _begin(self, task: Task[Any], now: float) -> None:
-        """A task has become the first in flight."""
+        """Mark a task as started when it becomes the first one in flight."""
         if task._status == QUEUED:
             self._mark_started(task, now)
 
     def _send(self, process: PoolProcess, batch: list[Task[Any]]) -> None:
-        """Write tasks to a process: the tickets first, so that they are there when the frame is read."""
+        # The tickets are written first, so that they are there when the process reads the frame.
         process.touched = True
         process.inflight.extend(batch)
         entries: list[tuple[Any, ...]] = []
@@ -138,16 +141,20 @@ class Dispatcher(Composer):
                 entries.append((task._number, spec.pickled_target, packed))
                 continue
             if large and entries:
-                self._send_frame(process, entries, ())      # what is large goes in a frame of its own
+                self._send_frame(process, entries, ())      # a large task has a frame of its own
                 entries = []
             sizes = packed[0] if large else None
             if extra is None:
-                entries.append((task._number, spec.pickled_target, None if large else packed, sizes, None, spec.takes_id, 1,
+                entries.append((task._number, spec.pickled_target,
+                                None if large else packed,
+                                sizes, None, spec.takes_id, 1,
                                 spec.options.name, spec.options.retries))
             else:
-                entries.append((task._number, spec.pickled_target or extra.placement, None if large else packed, sizes,
-                                extra.task_id, spec.takes_id,
-                                (extra.attempts + (task._status != STARTED)) * (1 if spec.pickled_target else -1),
+                entries.append((task._number, spec.pickled_target or extra.placement,
+                                None if large else packed,
+                                sizes, extra.task_id, spec.takes_id,
+                                ((extra.attempts + (task._status != STARTED))
+                                 * (1 if spec.pickled_target else -1)),
                                 spec.options.name, spec.options.retries))
             if large:
                 self._send_frame(process, entries, packed[1])
@@ -156,14 +163,16 @@ class Dispatcher(Composer):
             self._send_frame(process, entries, ())
         process.touched = False
 
-    def _send_frame(self, process: PoolProcess, entries: list[tuple[Any, ...]], raws: Sequence[Any]) -> None:
+    def _send_frame(self, process: PoolProcess, entries: list[tuple[Any, ...]],
+                    raws: Sequence[Any]) -> None:
         process.frame = frame = (process.frame + 1) & 0xFFFFFFFF
         body = marshal.dumps(entries)
-        if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST and not raws
-                and not process.outbox and self._composer == get_ident()):
+        if (self._composer and len(entries) == len(process.inflight) and len(body) < HELD_MOST
+                and not raws and not process.outbox and self._composer == get_ident()):
             self._held.append(process)
             self._held_fds += (process.ticket_out, process.task_fd)
-            self._held_parts += (TICKET.pack(frame) * len(entries), FRAME.pack(0, len(body), frame) + body)
+            self._held_parts += (TICKET.pack(frame) * len(entries),
+                                 FRAME.pack(0, len(body), frame) + body)
             return
         try:
             os.write(process.ticket_out, TICKET.pack(frame) * len(entries))
@@ -174,7 +183,7 @@ class Dispatcher(Composer):
         self._write(process, [FRAME.pack(raw_length, len(body), frame) + body, *raws])
 
     def _write(self, process: PoolProcess, parts: list[Any]) -> None:
-        """Write without waiting; what the pipe has no room for goes out in a thread of its own."""
+        """Write without blocking. The I/O thread writes the data for which the pipe has no room."""
         if process.outbox:
             process.outbox.extend(memoryview(part).cast("B") for part in parts)
             return
@@ -184,7 +193,7 @@ class Dispatcher(Composer):
             except BlockingIOError:
                 written = 0
             except OSError:
-                kill(process.process)   # it is dead, or the application has closed the pipe
+                kill(process.process)   # it is dead, or the application closed the pipe
                 return
             if written < memoryview(part).nbytes:
                 process.outbox.append(memoryview(part).cast("B")[written:])
@@ -194,7 +203,10 @@ class Dispatcher(Composer):
                 return
 
     def writable(self, process: PoolProcess) -> bool:
-        """The thread of the watch: a task pipe has room again. Say whether there is more to write."""
+        """Go on writing to a task pipe that has room again. Return True if data are left.
+
+        Only the I/O thread calls it. (no lock)
+        """
         with self.lock:
             outbox = process.outbox
             while outbox and not process.closed:
@@ -204,7 +216,7 @@ class Dispatcher(Composer):
                 except BlockingIOError:
                     return True
                 except OSError:
-                    outbox.clear()      # it is dead: its end is noticed on the result pipe
+                    outbox.clear()      # it is dead: the result pipe reports its end
                     return False
                 if written < data.nbytes:
                     outbox[0] = data[written:]
@@ -213,8 +225,8 @@ class Dispatcher(Composer):
             return False
 
     def _recall(self, process: PoolProcess) -> list[Task[Any]]:
-        """Take back what a process has not begun; return it, most urgent first. Nothing is lost or run twice:
-        the kernel gives each ticket to one reader."""
+        """Revoke the tasks that a process has not begun; return them, most urgent first."""
+        # No task is lost or run twice: the kernel gives each ticket to exactly one reader.
         if self._held:
             self._flush_held()
         if process.touched:
@@ -232,7 +244,7 @@ class Dispatcher(Composer):
         return self._take_last(process, taken)
 
     def _take_last(self, process: PoolProcess, taken: int) -> list[Task[Any]]:
-        """Take back the tasks that were sent last, which have not begun."""
+        """Remove the last ``taken`` tasks from the tasks in flight; return the queued ones."""
         process.touched = True
         inflight = process.inflight
         back: list[Task[Any]] = []
@@ -260,7 +272,7 @@ class Dispatcher(Composer):
         return back
 
     def _leave_lane(self, process: PoolProcess, lane: Lane, count: int) -> None:
-        """A process has so many tasks of a lane less; with the last one, a place of the lane is free."""
+        """Subtract tasks of a lane from those of a process. The last one frees a lane's slot."""
         left = process.lanes.get(lane, 0) - count
         if left > 0:
             process.lanes[lane] = left
@@ -268,8 +280,8 @@ class Dispatcher(Composer):
             self.run_queue.release_lane(lane)
 
     def _let_go(self, process: PoolProcess) -> None:
-        """End a process of which an interrupt left unknown how much it was sent: it runs what it has got, and what is
-        in flight when it has ended had not begun. The lock is held."""
+        """Stop using a process whose pipe state an interrupt left unknown. (lock held)"""
+        # It finishes the tasks it has received; tasks still in flight when it exits never started.
         process.touched = False
         process.leaving = True
         process.closed = self._departing = True
@@ -279,7 +291,7 @@ class Dispatcher(Composer):
         close_pipe(process.pipes[0])
 
     def _recall_less_urgent(self, priority: int) -> None:
-        """A task has come that must not wait behind those that were sent ahead of it."""
+        """Revoke prefetched tasks so that a task of this priority need not wait behind them."""
         back: list[Task[Any]] = []
         for process in self._processes:
             if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
@@ -290,7 +302,7 @@ class Dispatcher(Composer):
         self._feed_idle()
 
     def _steal(self) -> None:
-        """A process is idle and nothing waits: take back what stands behind a running task elsewhere."""
+        """Give an idle process tasks that wait behind the running task of another process."""
         victim = None
         for process in self._processes:
             if len(process.inflight) > 1 and not process.stalled and (
@@ -300,7 +312,7 @@ class Dispatcher(Composer):
             back = self._recall(victim)
             self.run_queue.requeue(back)
             if self._idle:
-                # The victim, too, will be idle soon and want its half.
+                # Leave half of them to the victim, which will be idle soon, too.
                 self._feed(self._idle[-1], max(2, len(self._idle)))
                 self._feed_idle()
 
@@ -318,14 +330,15 @@ class Dispatcher(Composer):
             self._idle.append(process)
 
     def _dismiss(self, process: PoolProcess) -> None:
-        """Let an idle process end by itself: it reads the end of its task pipe. The lock is held."""
+        """Let an idle process exit: it reads the end of its task pipe. (lock held)"""
         if not process.closed:
             process.closed = True
             self._departing = True
             if process in self._idle:
                 self._idle.remove(process)
             if process.outbox:
-                kill(process.process)      # it does not read: frozen, or about to read what was taken back
+                # It does not read: it is frozen, or it is about to read tasks that were revoked.
+                kill(process.process)
             else:
                 close_pipe(process.pipes[0])
 
@@ -336,5 +349,6 @@ class Dispatcher(Composer):
             close_pipe(pipe)
 
     def _alive(self) -> int:
-        """How many processes take tasks, or will when they are ready; the lock is held."""
-        return sum(1 for process in self._processes if process.ending is None and not process.closed)
+        """Return how many processes take tasks, or will when they are ready. (lock held)"""
+        return sum(1 for process in self._processes
+                   if process.ending is None and not process.closed)

@@ -1,9 +1,11 @@
-"""The process pool, parent's side: what keeps processes in good order beside giving them tasks.
+"""The process pool, parent's side: initializer timeouts, recycling, log records, stacks.
 
-* A process that does not get ready in time, its initializer hangs say, is ended and counts as a failed start.
-* A process that is too old, or has grown too large, or has met a MemoryError, gets no more tasks and is replaced.
-* What it logs is given to the loggers of this process.
-* It can be asked where its threads are.
+* A process that is not ready in time, for example because its initializer hangs, is killed. That
+  counts as a failed start.
+* A process that is too old, uses too much memory or had a MemoryError is recycled: it gets no more
+  tasks, and a new process replaces it.
+* The log records of a process go to the loggers of the parent.
+* A process writes the stacks of its threads on request.
 """
 from __future__ import annotations
 
@@ -26,18 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Upkeep"]
 
-#: Seconds until a process must be ready, its initializer included, unless told.
+#: The default of ``initializer_timeout``: seconds until a process must be ready.
 INITIALIZER_TIMEOUT = 120.0
-#: Seconds between two looks at the memory of one process.
+#: The minimal number of seconds between two measurements of the memory of one process.
 WEIGH_EVERY = 0.05
-#: Log records that wait for the application's handlers, at most.
+#: The maximal number of log records that wait for the application's handlers.
 LOGS_MOST = 10000
-#: Seconds that a process gets to say where its threads are, and seconds of silence after which it has said all.
+#: Seconds within which a process must write its stacks; seconds without data that end its answer.
 STACKS_PATIENCE, STACKS_SILENCE = 1.0, 0.1
 
 
 class Upkeep(Dispatcher):
-    """The part of the process pool that looks after its processes."""
+    """The part of the process pool that checks, recycles and inspects its processes."""
 
     _beside: Callable[[Callable[[], None]], None]
 
@@ -46,38 +48,39 @@ class Upkeep(Dispatcher):
         self.initializer_timeout: float | None = INITIALIZER_TIMEOUT
         self.max_age: float | None = None          # seconds
         self.max_memory: int | None = None         # bytes resident
-        self.killed = 0                     # processes that were ended by force
+        self.killed = 0                     # the number of processes that were killed
         self._logs: deque[tuple[dict[str, Any], str | None, str | None]] = deque()
-        self._relaying = False              # a thread gives them to the handlers
+        self._relaying = False              # a pool thread passes them to the handlers
         self._lost_logs = 0
 
-    # -- getting ready -------------------------------------------------------------------------------
+    # -- initializer timeout -----------------------------------------------------------------------
 
     def _expect(self, process: PoolProcess) -> None:
-        """A process has been started: end it if it is not ready in time."""
+        """Arm the timer that kills a started process if it is not ready in time."""
         timeout = self.initializer_timeout
         if timeout is not None:
             self.timer.start()
             process.expiry = self.timer.call_later(timeout, self._late, process, timeout)
-            if process.ready or process.closed:     # meanwhile
+            if process.ready or process.closed:     # since the call began
                 self.timer.cancel(process.expiry)
 
     def _late(self, process: PoolProcess, timeout: float) -> None:
-        """The timer's call."""
+        # The timer calls it.
         with self.lock:
             if process.ready or process.closed or process not in self._processes:
                 return
             if process.error is None:
                 process.error = TaskTimeoutError(
-                    f"process {process.pid} was not ready after {timeout:g} s; its initializer, or the import of the "
-                    "main module, takes that long: raise initializer_timeout, or make it faster")
+                    f"process {process.pid} was not ready after {timeout:g} s; its initializer, or "
+                    "the import of the main module, takes that long: raise initializer_timeout, or "
+                    "make it faster")
             self.killed += 1
         kill(process.process)
 
-    # -- recycling -----------------------------------------------------------------------------------
+    # -- recycling ---------------------------------------------------------------------------------
 
     def _outworn(self, process: PoolProcess) -> bool:
-        """Say whether a process that is about to get tasks is too old or too large; the lock is held."""
+        """Return True if a process is too old or uses too much memory. (lock held)"""
         now = monotonic()
         if self.max_age is not None and now - process.born > self.max_age:
             return True
@@ -88,17 +91,17 @@ class Upkeep(Dispatcher):
         return False
 
     def _retire(self, process: PoolProcess) -> None:
-        """Give a process no more tasks, and end it when it has none; the lock is held."""
+        """Give a process no more tasks; let it exit after its last task. (lock held)"""
         if not process.retiring:
             process.retiring = True
             self.run_queue.requeue(self._recall(process))
             if process in self._idle:
                 self._dismiss(process)
 
-    # -- log records ---------------------------------------------------------------------------------
+    # -- log records -------------------------------------------------------------------------------
 
     def _enter_log(self, number: int, fields: dict[str, Any]) -> None:
-        """A process has logged something; the lock is held."""
+        """Queue a log record of a process for the application's handlers. (lock held)"""
         task = self.registry.live.get(number)
         if len(self._logs) >= LOGS_MOST:
             self._lost_logs += 1
@@ -114,7 +117,8 @@ class Upkeep(Dispatcher):
         return [lambda: self._beside(self._relay)]
 
     def _relay(self) -> None:
-        """In a pool thread: give records to the application's handlers, in their order."""
+        """Pass the queued records to the application's handlers, in order."""
+        # A pool thread runs it.
         while True:
             with self.lock:
                 lost, self._lost_logs = self._lost_logs, 0
@@ -127,16 +131,18 @@ class Upkeep(Dispatcher):
                 try:
                     relay.handle(fields, task_id, task_name)
                 except Exception:
-                    log.exception("a handler raised at a log record of process %s", fields.get("process"))
+                    log.exception("a handler raised at a log record of process %s",
+                                  fields.get("process"))
             if lost:
-                log.warning("%s: %d log records of processes were dropped: the handlers are too slow", self.name, lost)
+                log.warning("%s: %d log records of processes were dropped: the handlers are "
+                            "too slow", self.name, lost)
 
-    # -- stacks --------------------------------------------------------------------------------------
+    # -- stacks ------------------------------------------------------------------------------------
 
     def stacks(self) -> dict[int, tuple[str | None, str]]:
-        """Ask all processes where their threads are.
+        """Return the stacks of the threads of all processes. The call waits for their answers.
 
-        :return: by pid, the id of the task that the process runs or None, and its answer as text.
+        :return: by pid, the id of the running task or None, and the stacks as text.
         """
         with self.lock:
             asked = [(process, process.inflight[0].id if process.inflight else None)
@@ -145,7 +151,7 @@ class Upkeep(Dispatcher):
         answers: dict[int, tuple[str | None, str]] = {}
         try:
             for process, _ in asked:
-                _read_now(files[process.pid])       # an answer that nobody waited for any more
+                _read_now(files[process.pid])       # discard a late answer to an earlier call
             willing = [process.pid for process, _ in asked if process.ready and _ask(process.pid)]
             deadline = monotonic() + STACKS_PATIENCE
             for process, task_id in asked:
@@ -158,7 +164,7 @@ class Upkeep(Dispatcher):
 
 
 def resident_memory(pid: int) -> int | None:
-    """Return the bytes of a process that are in memory; None where nobody can tell."""
+    """Return the resident memory of a process in bytes, or None if it is unknown."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -167,13 +173,15 @@ def resident_memory(pid: int) -> int | None:
 
 
 def _ask(pid: int) -> bool:
-    """Send the signal that asks for the stacks, unless the process would die of it: its task may have set it free."""
+    """Send the signal that asks for the stacks. Return True if it was sent."""
+    # Without a handler, which a task may have removed, the signal would kill the process.
     if STACKS_SIGNAL is None:
         return False
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             for line in file:
-                if line.startswith("SigCgt:") and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1:
+                if (line.startswith("SigCgt:")
+                        and not int(line.split()[1], 16) >> (STACKS_SIGNAL - 1) & 1):
                     return False
     except OSError:
         pass
