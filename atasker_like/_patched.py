@@ -5,7 +5,8 @@ of the system, and a lock of the system does not work in greenlets. So this pack
 and locks that :mod:`threading` has when they are made.
 
 If threads are replaced after the import of the package, :func:`follow` exchanges the names that its
-modules have taken from :mod:`threading`. A supervisor calls it when it starts, so tasks pay nothing.
+modules have taken from :mod:`threading`. A supervisor calls it when it starts, so it costs tasks
+nothing.
 """
 from __future__ import annotations
 
@@ -105,9 +106,9 @@ def why_no_processes(forks: bool = False) -> str | None:
                 "of pool processes would block all other threads; patch 'select', too, or use "
                 "thread tasks")
     if forks and not threads_are_replaced() and _is_foreign(os.fork):
-        return (f"{patcher} has replaced os.fork by a function that works in its greenlets only, and "
-                "threads are none; choose another start_method than 'fork', use thread tasks, or do "
-                "not patch 'os'")
+        return (f"{patcher} has replaced os.fork by a function that works in its greenlets only, "
+                "and threads are none; choose another start_method than 'fork', use thread tasks, "
+                "or do not patch 'os'")
     return None
 
 

@@ -39,8 +39,9 @@ class PackageThread(threading.Thread):
         except RuntimeError as error:
             if "subinterpreter" not in str(error):
                 raise
-            raise SupervisorError("this sub-interpreter allows no threads, and tasks run in threads; "
-                                  "create it with a configuration that allows them") from error
+            raise SupervisorError("this sub-interpreter allows no threads, and tasks run in "
+                                  "threads; create it with a configuration that allows them"
+                                  ) from error
 
 
 def follow_thread_class() -> None:

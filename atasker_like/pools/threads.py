@@ -2,18 +2,20 @@
 
 ::
 
-    submit ──> place free? ──yes──> an idle thread, else a new one ──> runs the task
-                    │                                                      │
-                    no                                                     │ ends: one critical section
-                    └──> run_queue queue <── takes the next one ───────────┤ frees the place and takes
-                                                                           │ the next task
-                                                 none may start ──> idle ──┘
+    submit ──> slot free? ──yes──> an idle thread, else a new one ──> runs the task
+                   │                                                      │
+                   no                                                     │ ends: one critical
+                   └──> run queue <── takes the next task ────────────────┤ section frees the slot
+                                                                          │ and takes the next task
+                                                none may start ──> idle ──┘
 
-A thread that ends a task takes the next one itself. So there is no manager thread, no hand-off and no queue
-object between, and a busy pool wakes nobody. An idle thread sleeps on a lock of its own and holds no task.
+A thread that ends a task takes the next one itself. So the pool needs no manager thread and no
+hand-off between threads, and a busy pool wakes no thread. An idle thread sleeps on its own lock and
+holds no task.
 
-A thread that waits for another task lends its place; taking it back may exceed the pool's size for a while.
-It cannot wait for a place instead: it may hold a lock of the application that those who run are waiting for.
+A thread that waits for another task lends its slot. It takes the slot back without waiting, which
+may exceed the pool's size for a while. If it waited for a slot, it might hold a lock of the
+application that the running tasks wait for: a deadlock.
 """
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ __all__ = ["PoolThread", "ThreadPool"]
 #: Idle threads kept by a pool whose size is unlimited.
 UNLIMITED_KEEPS = 64
 
-#: Threads that may be abandoned, unless told.
+#: The default number of threads that may be abandoned.
 MAX_ABANDONED = 1000
 
 #: Seconds until a pool that could not start a thread tries again.
@@ -56,7 +58,7 @@ START_RETRY = 0.1
 
 
 class PoolThread:
-    """A member of the pool. Its fields are guarded by the pool's lock; ``task`` may be read without it."""
+    """A member of the pool. The pool's lock guards its fields; ``task`` may be read without it."""
 
     __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "awake",
                  "thread")
@@ -64,47 +66,50 @@ class PoolThread:
     def __init__(self, pool: ThreadPool, task: Task[Any] | None = None,
                  job: Callable[[], None] | None = None) -> None:
         self.pool = pool
-        self.task = task                    # what it runs and holds a place for
-        self.job = job                      # or what it runs beside the places
-        self.wake = threading.Lock()        # held while it has nothing to do
+        self.task = task                    # the task that it runs and holds a slot for
+        self.job = job                      # or the call that it runs without a slot
+        self.wake = threading.Lock()        # held while the thread has nothing to do
         self.wake.acquire()
-        self.lent = 0                       # how many waits deep it is: above 0, its place is lent
-        self.abandoned = False              # nobody waits for its task any more; its place is gone
-        self.leaving = False                # it is to go when it has nothing to do any more
-        self.gone = False                   # it is no longer in the pool: nobody will wake it but to let it end
-        self.awake = False                  # from its rest until it has seen that it was woken
+        self.lent = 0                       # the depth of nested waits: above 0, the slot is lent
+        self.abandoned = False              # the pool gave its task up; the slot is released
+        self.leaving = False                # it ends as soon as it has nothing to do
+        self.gone = False                   # it has left the pool: it is woken only to end
+        self.awake = False                  # set once it is woken, cleared when it goes idle
         self.thread: threading.Thread | None = None
 
     def lend(self) -> None:
-        """The function that this thread runs is about to wait: others may use its place."""
+        """Lend the slot of this thread, as its function is about to wait."""
         self.pool._lend(self)
 
     def reclaim(self) -> None:
-        """The wait is over."""
+        """Take the slot back after the wait."""
         self.pool._reclaim(self)
 
 
 class ThreadPool(Pool):
-    """Runs tasks in threads, most urgent first, in the context of their submitter."""
+    """Run tasks in threads, most urgent first, in the context of their submitter."""
 
     tt = TaskType.THREAD
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None], pool_size: int,
                  reserve_normal: int, reserve_high: int) -> None:
-        super().__init__(name, timer, wake_up, self.beside, RunQueue(pool_size, reserve_normal, reserve_high))
-        self._idle: list[PoolThread] = []         # last idle, first used: its stack is warm
+        super().__init__(name, timer, wake_up, self.beside,
+                         RunQueue(pool_size, reserve_normal, reserve_high))
+        self._idle: list[PoolThread] = []           # last idle, first used: its stack is warm
         self._threads: set[PoolThread] = set()
         self._abandoned: set[PoolThread] = set()
         self._number = 0
-        self._look_at = 0.0                         # the earliest time of the try that was asked for last
+        self._look_at = 0.0                         # the earliest time of the next start retry
         self.min_size = 0
         self.max_abandoned: int | None = MAX_ABANDONED
-        self._keeps = self._keep(None)              # idle threads beyond these leave
+        self._keeps = self._keep(None)              # the most idle threads that are kept
 
-    # -- acceptance ----------------------------------------------------------------------------------
+    # -- acceptance --------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
-        """See :meth:`Pool.start`. Plain tasks take this short way: the price of a call is paid here."""
+
+    def start(self, spec: TaskSpec, args: tuple[Any, ...],
+              kwargs: dict[str, Any] | None) -> Task[Any]:
+        """See :meth:`Pool.start`. This is the fast path for plain tasks."""
         # Task(), written out
         task: Task[Any] = _new_task(Task)
         task._spec = spec
@@ -116,7 +121,8 @@ class ThreadPool(Pool):
         task._extra = None
         task._queued = perf_counter()
         if not spec.direct or self.lock._is_owned():
-            return task if Pool.submit(self, task) is None else task     # type: ignore[func-returns-value]
+            return (task if Pool.submit(self, task) is None  # type: ignore[func-returns-value]
+                    else task)
         registry = self.registry
         run_queue = self.run_queue
         parking = self.parking
@@ -126,14 +132,16 @@ class ThreadPool(Pool):
                 member = None
                 accepted = False
                 with self.lock:
-                    if (self.accepting and (run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
+                    if (self.accepting
+                            and (run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
                             and (lane is None or lane.has_room())):
                         if not spec.fast_submit:
-                            self.timer.start()          # first: when it raises, nothing has been accepted
+                            self.timer.start()      # first: if it raises, nothing is accepted
                         accepted = True
                         registry.last = task._number = number = registry.last + 1
                         registry.live[number] = task
-                        if run_queue.acquire_or_enqueue(task) if lane is None else self._offer_through_lane(task):
+                        if (run_queue.acquire_or_enqueue(task) if lane is None
+                                else self._offer_through_lane(task)):
                             task._advance(STARTED, task._queued)
                             member = self._give(task)
                             if self.recorder is not None:
@@ -146,23 +154,26 @@ class ThreadPool(Pool):
                     break
             if member is None or (member.thread is None and not self._start_thread(member)):
                 return task
-            # One line, so that no interrupt comes between: from here on the task runs. A foreign lock returns something.
-            return task if member.wake.release() is None else task     # type: ignore[func-returns-value]
+            # One expression, so that no interrupt can come between the release, which lets the task
+            # run, and the return. A replaced lock class may return a value.
+            return (task if member.wake.release() is None  # type: ignore[func-returns-value]
+                    else task)
         except BaseException:
             self._undo(task)
             raise
 
     def _offer_through_lane(self, task: Task[Any]) -> bool:
-        """Give a task that has just come a slot, or let it wait in its lane; the lock is held."""
+        """Give a new task a slot, or let it wait. Return True if it may start. (lock held)"""
         run_queue = self.run_queue
         run_queue.push(task)
-        # Nothing that waited before may start, so if anything may now, it is this one.
+        # No task that waited before may start, so if pop() returns a task, it is this one.
         return run_queue.waiting > 0 and run_queue.pop() is not None
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
-        """See :meth:`Pool.start_many`; the same short way for plain tasks, with one look at the pool for all."""
-        if not spec.fast_finish or self.lock._is_owned() or (spec.lane is not None and spec.lane.size is not None):
+        """See :meth:`Pool.start_many`. The fast path for plain tasks takes the lock once."""
+        if (not spec.fast_finish or self.lock._is_owned()
+                or (spec.lane is not None and spec.lane.size is not None)):
             return Pool.start_many(self, spec, calls, first)
         tasks: list[Task[Any]] = []
         append = tasks.append
@@ -174,13 +185,13 @@ class ThreadPool(Pool):
             task._spec = spec
             task._args = args
             task._kwargs = None
-            task._context = context if shares else context.copy()       # see _run(): a copy is made there
+            task._context = context if shares else context.copy()       # _run() copies a shared one
             task._status = QUEUED
             task._waiters = None
             task._extra = None
             task._queued = now
             append(task)
-            if first is not None:       # now: a second pass over the tasks costs six times as much
+            if first is not None:       # here, as a second pass over the tasks costs six times more
                 task._index = first
                 first += 1
         registry = self.registry
@@ -192,7 +203,8 @@ class ThreadPool(Pool):
                         break
                     if self.accepting:
                         if spec.lane is not None:
-                            self.timer.start()      # a rate needs it; first: when it raises, nothing has been accepted
+                            # A rate needs the timer. First: if this raises, nothing is accepted.
+                            self.timer.start()
                         number = registry.last
                         live = registry.live
                         for task in tasks:
@@ -205,8 +217,9 @@ class ThreadPool(Pool):
                         break
                 self._wake_up()
             if members is None:
-                return tasks if self._submit_each(tasks) is None else tasks     # type: ignore[func-returns-value]
-            return tasks if self._launch(members) is None else tasks     # type: ignore[func-returns-value]
+                return tasks if self._submit_each(tasks) is None else tasks  # type: ignore
+            return (tasks if self._launch(members) is None  # type: ignore[func-returns-value]
+                    else tasks)
         except BaseException:
             self._undo(*tasks)
             raise
@@ -226,10 +239,10 @@ class ThreadPool(Pool):
         chores: Chores = [member.wake.release for member in members]
         if any(member.thread is None for member in members):
             chores.insert(0, lambda: self._make_threads(members))
-        return chores       # to wake one that could not be started does no harm: nobody sleeps there
+        return chores       # waking a member whose thread did not start is harmless
 
     def _dispatch(self) -> list[PoolThread]:
-        """Give every task that may start to a thread; the lock is held. The threads are still to be launched."""
+        """Give every task that may start to a thread, for the caller to launch. (lock held)"""
         members: list[PoolThread] = []
         pop = self.run_queue.pop
         while self.run_queue.waiting:
@@ -242,10 +255,11 @@ class ThreadPool(Pool):
         return members
 
     def _give(self, task: Task[Any]) -> PoolThread:
-        """A task that has a place gets a thread; the lock is held."""
+        """Give a task that has a slot to a thread. (lock held)"""
         if self._idle:
             member = self._idle[-1]
-            member.task = task      # first: an idle thread with a task can be repaired, a lost one cannot
+            # First: _repair() can repair an idle thread with a task, but not a lost thread.
+            member.task = task
             self._idle.pop()
         else:
             member = PoolThread(self, task)
@@ -253,7 +267,7 @@ class ThreadPool(Pool):
         return member
 
     def _begun(self, task: Task[Any]) -> bool:
-        return False        # the state settles it: a thread that comes to a cancelled task finds no call to make
+        return False        # the state decides: a thread that gets a cancelled task finds no call
 
     def _repair(self, tasks: set[Task[Any]]) -> Chores:
         for member in list(self._threads):
@@ -266,36 +280,38 @@ class ThreadPool(Pool):
                 member.gone = True
                 self._threads.discard(member)
                 if member.wake.locked():
-                    member.wake.release()   # should its thread start after all, it ends at once
+                    member.wake.release()   # if its thread starts after all, it ends at once
             elif not member.awake and member.wake.locked():
-                member.wake.release()       # it finds nothing to do, and gives its place back by itself
+                member.wake.release()       # it finds nothing to do and releases its slot
         running = [(member, member.task._spec.lane) for member in self._threads
                    if member.task is not None and not member.abandoned]
         self.run_queue.resync(sum(not member.lent for member, _ in running),
-                               [lane for member, lane in running if lane is not None and not (member.lent and lane.lends_slot)])
+                              [lane for member, lane in running
+                               if lane is not None and not (member.lent and lane.lends_slot)])
         return self._dispatch_chores()
 
     def _launch(self, members: Iterable[PoolThread]) -> None:
-        """Wake or start threads that have been given something; no lock is held."""
+        """Wake or start threads that have a task or a job. (no lock)"""
         self._make_threads(members)
-        # One line, and none of Python's own between two of them: all are woken or none, whatever interrupts.
+        # One line without Python bytecode between two releases: an interrupt comes before the first
+        # or after the last.
         deque(map(_release, [member.wake for member in members]), 0)
 
     def _make_threads(self, members: Iterable[PoolThread]) -> None:
-        """Start threads for those that have none; what one was given that cannot be started waits."""
+        """Start the missing threads. If a thread cannot start, its task waits in the run queue."""
         failed: list[PoolThread] = []
         error: BaseException | None = None
         for member in members:
             if member.thread is None:
-                if error is None:           # once is enough to know that the system has none
+                if error is None:           # after one refusal, do not ask the system again
                     error = self._make_thread(member)
                 if error is not None:
                     failed.append(member)
-        for member in reversed(failed):     # so that they wait in their old order
+        for member in reversed(failed):     # so that the tasks wait in their old order
             self._not_started(member, error)
 
     def _start_thread(self, member: PoolThread) -> bool:
-        """Start a thread, which sleeps at first; say whether there is one. What it was given waits if there is not."""
+        """Start a thread, which sleeps at first. If this fails, let its task wait; return False."""
         error = self._make_thread(member)
         if error is None:
             return True
@@ -303,8 +319,8 @@ class ThreadPool(Pool):
         return False
 
     def _make_thread(self, member: PoolThread) -> BaseException | None:
-        """Start a thread for a member, which sleeps at first; return the system's refusal, if any."""
-        self._number += 1           # a name only: two of the same would do no harm
+        """Start a thread for a member, which sleeps at first. Return the system's error, if any."""
+        self._number += 1           # for the name only, so two equal numbers are harmless
         thread = PackageThread(self._run, (member,), f"{self.name}_{self._number}")
         member.thread = thread
         try:
@@ -314,7 +330,7 @@ class ThreadPool(Pool):
         return None
 
     def _not_started(self, member: PoolThread, error: BaseException | None) -> None:
-        """The system has no thread to give. What the thread was to do waits for another one."""
+        """Take the task of a thread that could not start back into the run queue. (no lock)"""
         members: list[PoolThread] = []
         with self.lock:
             self._threads.discard(member)
@@ -330,17 +346,18 @@ class ThreadPool(Pool):
                         self._disarm(task)
                         self.run_queue.requeue((task,))
             if self._idle:
-                members = self._dispatch()      # one has come to rest meanwhile
-            # Those that do not wait for others come round to look at what waits here.
+                members = self._dispatch()      # a thread has become idle meanwhile
+            # A running thread that does not wait will take a task from the run queue.
             alone = not any(not other.lent and not other.abandoned and other not in self._idle
                             for other in self._threads)
-        if self.timer.clock() >= self._look_at:         # said once a round, however many wait
-            log.warning("%s could not start a thread (%s); waiting tasks go on when one of its threads is free, and "
-                        "it is tried again every %s s", self.name, error, START_RETRY)
+        if self.timer.clock() >= self._look_at:         # one warning a retry for all tasks
+            log.warning("%s could not start a thread (%s); waiting tasks go on when one of its "
+                        "threads is free, and it is tried again every %s s",
+                        self.name, error, START_RETRY)
         if task is None:
             job = member.job
             if job is not None:
-                job()               # better late in this thread than never
+                job()               # no other thread will run it
         elif members:
             self._launch(members)
         else:
@@ -348,15 +365,15 @@ class ThreadPool(Pool):
                 self.timer.start()
                 self._look_again()
             except (RuntimeError, MemoryError):
-                if alone:           # nobody will ever look
+                if alone:           # no thread will ever take it
                     self._break(task, error)
 
     def _break(self, task: Task[Any], error: BaseException | None) -> None:
-        """There is no thread, not even for the timer: say so in the task."""
+        """Fail a task for which no thread can start, not even that of the timer."""
         waiters = None
         broken = self._failure(task, PoolBrokenError(
-            f"{self.name} could not start a thread for task {task.name} ({task.short_id}): {error}; "
-            "the system's limit on threads or memory is reached"))
+            f"{self.name} could not start a thread for task {task.name} ({task.short_id}): "
+            f"{error}; the system's limit on threads or memory is reached"))
         held = task._references()
         with self.lock:
             if task._status == QUEUED:
@@ -366,14 +383,13 @@ class ThreadPool(Pool):
         self._announce(task, waiters)
 
     def _look_again(self) -> None:
-        """Have the timer try again, once for all that wait.
-
-        Who comes before ``_look_at`` relies on the call that was asked for already: it is not due before then."""
+        """Have the timer try again, once for all waiting tasks."""
+        # Before _look_at, the retry that was scheduled last is still to come.
         if self.timer.clock() >= self._look_at:
             self._look_at = self.timer.call_later(START_RETRY, self._try_again).deadline
 
     def _try_again(self) -> None:
-        """Start threads for what waits, one after another, up to the first that the system refuses."""
+        """Start threads for the waiting tasks, one by one, until the system refuses one."""
         while True:
             with self.lock:
                 task = self.run_queue.pop()
@@ -386,18 +402,20 @@ class ThreadPool(Pool):
                 return
             _wake(member)
 
-    # -- a pool thread -------------------------------------------------------------------------------
+    # -- a pool thread -----------------------------------------------------------------------------
+
 
     def _run(self, member: PoolThread) -> None:
-        """The life of a pool thread."""
+        """Run tasks and jobs in a pool thread until it leaves the pool."""
         current.member = member
         acquire, release, parking = self.lock.acquire, self.lock.release, self.parking
         registry = self.registry
         live = registry.live
         history = registry.history
-        release_and_pop, release_and_pop_lane = self.run_queue.release_and_pop, self.run_queue.release_and_pop_lane
+        release_and_pop, release_and_pop_lane = (self.run_queue.release_and_pop,
+                                                 self.run_queue.release_and_pop_lane)
         task: Task[Any] | None = None
-        # Dynamic on purpose: all of them are set to None as soon as they have served, to keep nothing alive.
+        # Typed as Any, as each of them is set to None after its last use, to keep no object alive.
         spec: Any
         args: Any
         waiter: Any
@@ -407,7 +425,7 @@ class ThreadPool(Pool):
             if task is None:
                 if member.gone:
                     return
-                member.wake.acquire()       # a new one, too: what it is for must have been submitted to the end
+                member.wake.acquire()       # a new thread, too: the submission must be complete
                 member.awake = True
                 task = member.task
                 if task is None and member.job is not None:
@@ -424,7 +442,7 @@ class ThreadPool(Pool):
                 if spec.shares_context and context is not None:
                     context = context.copy()
                 if context is None:
-                    pass        # declared completed in the moment between
+                    pass        # declared completed after its start
                 elif kwargs:
                     value = context.run(spec.target, *args, **kwargs)
                 else:
@@ -441,9 +459,11 @@ class ThreadPool(Pool):
                     parking.wait(acquire)
                 try:
                     extra = task._extra
-                    if extra is None or (task._status == STARTED and not extra.callbacks and not member.abandoned):
-                        # _conclude(), written out for the task that nobody has a call for when it has ended
-                        member.task = following = release_and_pop() if spec.lane is None else release_and_pop_lane(spec.lane)
+                    if extra is None or (task._status == STARTED and not extra.callbacks
+                                         and not member.abandoned):
+                        # _conclude(), written out for a task without callbacks
+                        member.task = following = (release_and_pop() if spec.lane is None
+                                                   else release_and_pop_lane(spec.lane))
                         task._advance(COMPLETED, now, value, following)
                         if extra is None:
                             del live[task._number]
@@ -477,7 +497,7 @@ class ThreadPool(Pool):
                     release()
                     if parking.waiters:
                         parking.unpark_one()
-                # These were the last references to them but the caller's: let go with no lock held.
+                # The last references of the pool: dropped with no lock held.
                 args = kwargs = context = None
                 if ended:
                     if waiters is not None:
@@ -493,7 +513,7 @@ class ThreadPool(Pool):
             spec = value = error = extra = None
 
     def _returned(self, task: Task[Any], value: Any) -> None:
-        """A function has returned, and its task asks for more than that it has ended; the task still has its slot."""
+        """Call the callback and the hook of a task that keeps its slot until they have returned."""
         self.run_callback(task, value)
         before_end = self._before_end(task)
         if before_end is not None:
@@ -501,7 +521,7 @@ class ThreadPool(Pool):
 
     def _end_run(self, member: PoolThread, task: Task[Any], value: Any,
                  error: BaseException | None) -> Task[Any] | None:
-        """End an attempt that failed, or whose end has calls to be made; return the next task of the thread, if any."""
+        """End an attempt that failed, or that has callbacks. Return the next task, if any."""
         pause = None
         failure = None
         if error is not None and not self._is_cancellation(task, error):
@@ -519,7 +539,7 @@ class ThreadPool(Pool):
         chores: Chores = []
         with self.lock:
             if member.abandoned:
-                # Its end was told long ago, and its slot is another's.
+                # The task has ended before, and its slot has been released.
                 member.abandoned = False
                 self._abandoned.discard(member)
                 self._set_fast_limit()
@@ -535,7 +555,7 @@ class ThreadPool(Pool):
                 if self._attentive:
                     told = self._attend()
             else:
-                # The callbacks may block, or submit and wait: other threads run what waits then.
+                # The callbacks may block, or submit and wait: the waiting tasks need other threads.
                 takes_next = task._extra is None or not task._extra.callbacks
                 if takes_next:
                     following = self._exchange(member, task)
@@ -545,9 +565,10 @@ class ThreadPool(Pool):
                 if error is not None and failure is None:
                     waiters = self._conclude(task, CANCELED, perf_counter())
                 else:
-                    waiters = self._conclude(task, COMPLETED, perf_counter(), value if failure is None else failure)
+                    waiters = self._conclude(task, COMPLETED, perf_counter(),
+                                             value if failure is None else failure)
                     if waiters is None and failure is not None and task._outcome is not failure:
-                        failure.seen = True         # the task was declared completed before it failed
+                        failure.seen = True     # the task was declared completed before it failed
                 if not takes_next:
                     chores = self._dispatch_chores()
             if following is not None:
@@ -556,10 +577,10 @@ class ThreadPool(Pool):
                 self._rest(member)
         if late and failure is not None:
             failure.seen = True
-            # The first two are what it was asked to raise.
+            # check_cancelled() raises the first two.
             if not isinstance(error, (TaskTimeoutError, TaskCancelledError, RetryRequest)):
-                log.warning("task %s (%s) raised %s after it had been given up", task.name, task.short_id,
-                            type(error).__name__)
+                log.warning("task %s (%s) raised %s after it had been given up",
+                            task.name, task.short_id, type(error).__name__)
         del held, value, failure
         for chore in [*chores, *told]:
             chore()
@@ -567,13 +588,14 @@ class ThreadPool(Pool):
         return following if takes_next else self._next(member)
 
     def _exchange(self, member: PoolThread, task: Task[Any]) -> Task[Any] | None:
-        """Give the slot of a task back and take the next task; the lock is held."""
+        """Release the slot of a task and take the next task. (lock held)"""
         lane = task._spec.lane
-        member.task = following = self.run_queue.release_and_pop() if lane is None else self.run_queue.release_and_pop_lane(lane)
+        member.task = following = (self.run_queue.release_and_pop() if lane is None
+                                   else self.run_queue.release_and_pop_lane(lane))
         return following
 
     def _next(self, member: PoolThread) -> Task[Any] | None:
-        """Take the next task, or rest."""
+        """Take the next task, or go idle."""
         with self.lock:
             task = self.run_queue.pop()
             member.task = task
@@ -584,7 +606,7 @@ class ThreadPool(Pool):
             return task
 
     def _rest(self, member: PoolThread) -> None:
-        """A thread has nothing to do: it goes idle, or leaves when there are enough; the lock is held."""
+        """Make a thread idle. If there are enough idle threads, it leaves the pool. (lock held)"""
         if member.leaving or not self.accepting or len(self._idle) >= self._keeps:
             member.gone = True
             self._threads.discard(member)
@@ -603,7 +625,8 @@ class ThreadPool(Pool):
         del job
         return self._next(member)
 
-    # -- places lent and given up --------------------------------------------------------------------
+    # -- slots lent and given up -------------------------------------------------------------------
+
 
     def _lend(self, member: PoolThread) -> None:
         members: list[PoolThread] = []
@@ -621,10 +644,11 @@ class ThreadPool(Pool):
                 self.run_queue.reclaim(member.task)
 
     def wants_slot(self) -> bool:
-        """Return True if a task waits that may start in the slot of the calling thread, if that were free."""
+        """Return True if a waiting task could start in the slot of the calling thread."""
         with self.lock:
             run_queue = self.run_queue
-            return run_queue.peek() is not None and run_queue.active <= run_queue.slot_limit(run_queue.head_priority())
+            return (run_queue.peek() is not None
+                    and run_queue.active <= run_queue.slot_limit(run_queue.head_priority()))
 
     def _runner(self, task: Task[Any]) -> PoolThread | None:
         for member in self._threads:
@@ -638,28 +662,29 @@ class ThreadPool(Pool):
     def _barred(self) -> str | None:
         if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
             return None
-        return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up after their timeout "
-                "(max_abandoned); have their functions call current_task().check_cancelled(), or raise max_abandoned")
+        return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up "
+                "after their timeout (max_abandoned); have their functions call "
+                "current_task().check_cancelled(), or raise max_abandoned")
 
     def limit_abandoned(self, most: int | None) -> None:
-        """Set how many threads may be abandoned before no task is taken any more; None is any number."""
+        """Set the number of abandoned threads at which the pool refuses tasks; None is no limit."""
         with self.lock:
             self.max_abandoned = most
             self._set_fast_limit()
 
     def _give_up(self, member: PoolThread) -> None:
-        """Nobody waits for what this thread runs any more: its place is filled by another one."""
+        """Abandon a thread and release its slot, so that another thread replaces it. (lock held)"""
         member.abandoned = True
         self._abandoned.add(member)
         self._set_fast_limit()
         if member.task is not None:
-            member.task._extra_fields()         # _run() looks closer at a task that has more than its fields
+            member.task._extra_fields()         # _run() checks a task with extra fields again
             if member.lent:
                 self.run_queue.reclaim(member.task)
             self.run_queue.release(member.task)
 
     def abandon(self, task: Task[Any]) -> None:
-        """See :meth:`Pool.abandon`. The thread goes on, and its place is another one's."""
+        """See :meth:`Pool.abandon`. The thread goes on without a slot."""
         if self.busy_here():
             self.elsewhere(self.abandon, task)
             return
@@ -669,7 +694,8 @@ class ThreadPool(Pool):
             member = self._runner(task) if task._status == STARTED else None
             if member is not None:
                 self._give_up(member)
-                # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
+                # The function may still use its arguments. The thread refers to them, so this
+                # drops no last reference.
                 waiters = self._conclude(task, CANCELED, perf_counter())
                 chores = self._dispatch_chores()
         self._announce(task, waiters, inline=False)
@@ -678,11 +704,11 @@ class ThreadPool(Pool):
 
     @property
     def abandoned(self) -> int:
-        """How many threads still run functions that nobody waits for."""
+        """The number of threads that still run functions of tasks that were given up."""
         return len(self._abandoned)
 
     def _interrupt(self, task: Task[Any]) -> Chores:
-        return []       # the request is noted; the function asks for it by check_cancelled()
+        return []       # the request is noted; the function reads it by check_cancelled()
 
     def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         member = self._runner(task)
@@ -691,12 +717,13 @@ class ThreadPool(Pool):
         if pause is not None and self._may_retry(task):
             chores = self._retry(task, pause, error)
             return chores + self._dispatch_chores()
-        # The function may be using its arguments still: the thread holds them, so nothing is finalized here.
+        # The function may still use its arguments. The thread refers to them, so this drops no
+        # last reference.
         waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
         return [lambda: self._announce(task, waiters, inline=False)] + self._dispatch_chores()
 
     def give_up(self) -> list[str]:
-        """See :meth:`Pool.give_up`. The functions themselves go on, in threads that nobody waits for."""
+        """See :meth:`Pool.give_up`. The functions go on in abandoned threads."""
         ended = []
         with self.lock:
             for member in list(self._threads):
@@ -711,10 +738,11 @@ class ThreadPool(Pool):
             self._announce(task, waiters, inline=False)
         return [task.id for task, _ in ended]
 
-    # -- beside the queues ---------------------------------------------------------------------------
+    # -- beside the queues -------------------------------------------------------------------------
+
 
     def beside(self, job: Callable[[], None]) -> None:
-        """Run a call in a pool thread at once, beside the places and the queues. It is not a task."""
+        """Run a call in a pool thread at once. It is not a task and needs no slot."""
         with self.lock:
             if self._idle:
                 member = self._idle.pop()
@@ -725,11 +753,12 @@ class ThreadPool(Pool):
         self._make_threads((member,))
         _wake(member)
 
-    # -- size and end --------------------------------------------------------------------------------
+    # -- size and end ------------------------------------------------------------------------------
+
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int,
                max_size: int | None) -> None:
-        """Change the number of places; may be called while tasks run. Running ones are not touched."""
+        """Change the number of slots. Tasks that run go on."""
         leaving: list[PoolThread] = []
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
@@ -750,10 +779,12 @@ class ThreadPool(Pool):
 
     def _keep(self, max_size: int | None) -> int:
         places = self.run_queue.slots
-        return max_size if max_size is not None else UNLIMITED_KEEPS if places >= maxsize else places
+        return (max_size if max_size is not None
+                else UNLIMITED_KEEPS if places >= maxsize
+                else places)
 
     def warm_up(self) -> None:
-        """Make ``min_size`` threads ahead of the tasks."""
+        """Start the threads that are missing to ``min_size``."""
         with self.lock:
             missing = self.min_size - len(self._threads)
             members = [PoolThread(self, job=_nothing) for _ in range(missing)]
@@ -766,21 +797,22 @@ class ThreadPool(Pool):
             members = list(self._threads)
             for member in members:
                 member.leaving = True
-                # Asleep with nothing to do: idle, or made by a submission that was interrupted.
+                # It sleeps with nothing to do: it is idle, or its submission was interrupted.
                 if not member.awake and member.task is None and member.job is None:
                     member.gone = True
-            forgotten = [member for member in members if not member.awake and member.job is not None]
+            forgotten = [member for member in members
+                         if not member.awake and member.job is not None]
             self._idle = []
             abandoned = set(self._abandoned)
         for member in members:
-            # Also one that a stop before this one, which was interrupted, has told already: it is gone then, or goes.
+            # An interrupted close() may have woken some of them already.
             if (member.gone or member in forgotten) and member.wake.locked():
                 _wake(member)
         me = current.member
         for member in members:
             thread = member.thread
             if thread is not None and thread.ident is None:
-                continue                # an interrupt came before its start
+                continue                # an interrupt prevented its start
             if member is not me and member not in abandoned and thread is not None:
                 thread.join(remaining(deadline))
         with self.lock:
@@ -794,7 +826,7 @@ class ThreadPool(Pool):
         self._set_fast_limit()
 
     def thread_count(self) -> int:
-        """How many threads the pool has, idle and abandoned ones included."""
+        """Return the number of threads of the pool, with idle and abandoned ones."""
         return len(self._threads)
 
 
@@ -805,7 +837,7 @@ _release = methodcaller("release")
 def _wake(member: PoolThread) -> None:
     try:
         member.wake.release()
-    except RuntimeError:        # it has been woken: close() could not know that someone was about to
+    except RuntimeError:        # another thread woke it in the meantime
         pass
 
 
@@ -814,5 +846,6 @@ def _nothing() -> None:
 
 
 def _without_first(traceback: Any) -> Any:
-    """The traceback without the pool's own frame, which holds the task and would keep it alive."""
-    return traceback.tb_next if traceback is not None and traceback.tb_next is not None else traceback
+    """Return the traceback without the pool's own frame, which would keep the task alive."""
+    return (traceback.tb_next if traceback is not None and traceback.tb_next is not None
+            else traceback)
