@@ -1,9 +1,9 @@
-"""The main module of the program, which every new process imports.
+"""The main module of the program, which every process that is not forked imports.
 
-A process that is not forked imports the program's main module, to find the functions and classes of it. So that
-module must be a file, and its import must not start processes. multiprocessing refuses a start during the import, but
-in the new process, whose death then tells nothing. Here the new process ends with a status of its own, and the tasks
-fail at once, with one error that names the cause.
+Such a process imports the main module to find its functions and classes. So the module must be a
+file, and its import must not start processes. If it does, multiprocessing raises an error in the
+new process only, and the program sees a process that died without a reason. Here the new process
+ends with an exit code of its own. The tasks fail at once with one error that names the cause.
 """
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Iterator
 
-__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "importable_by_path", "is_being_imported",
-           "main_module", "may_lack_guard", "names_main", "process_name", "why_not_importable"]
+__all__ = ["NO_GUARD", "UnguardedMainError", "end_if_pool_process", "importable_by_path",
+           "is_being_imported", "main_module", "may_lack_guard", "names_main", "process_name",
+           "why_not_importable"]
 
-#: The exit code of a process that was about to start processes while it imported the main module.
+#: The exit code of a process that tried to start processes while it imported the main module.
 NO_GUARD = 179
 
 _NAME_PARTS = "supervisor_", "_process-"
@@ -36,23 +37,25 @@ class UnguardedMainError(RuntimeError):
     """The main module starts processes when it is imported."""
 
     def __init__(self) -> None:
-        super().__init__("each new process imports the main module of the program, which then starts processes itself; "
-                         "put the code that starts them under the line if __name__ == '__main__'")
+        super().__init__("each new process imports the main module of the program, which then "
+                         "starts processes itself; put the code that starts them under the line "
+                         "if __name__ == '__main__'")
 
 
-# -- in the process that imports it ------------------------------------------------------------------------
+# -- in the process that imports it ----------------------------------------------------------------
 
 
 def is_being_imported() -> bool:
-    """Return True if multiprocessing has started this process, which still imports the main module."""
+    """Return True if multiprocessing started this process and it still imports the main module."""
     process: Any = sys.modules.get("multiprocessing.process")
     return process is not None and bool(getattr(process.current_process(), "_inheriting", False))
 
 
 def end_if_pool_process() -> None:
-    """End this process, which is about to start processes during that import, if a pool can learn the reason from it.
+    """Exit with NO_GUARD if this is a pool process or a fork server; else return.
 
-    That is so in a pool process, and in the fork server, which imports the main module first on some Pythons.
+    A process calls it when it tries to start processes during the import of the main module. The
+    fork server is included since it imports the main module first on some Python versions.
     """
     from multiprocessing import process
 
@@ -61,27 +64,27 @@ def end_if_pool_process() -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except Exception:       # closed, or none
+            except Exception:       # closed, or None
                 pass
         os._exit(NO_GUARD)
 
 
-# -- in the program ----------------------------------------------------------------------------------------
+# -- in the program --------------------------------------------------------------------------------
 
 
-#: The file of the main module. When its last line has run, Python takes the name away, and a process that is started
-#: at the exit would not know where the functions of the program are.
+#: The file of the main module. Python deletes ``__file__`` after the last line of the module has
+#: run. A process that is started at the exit would not find the functions of the program then.
 _main_file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
 
 if _modes.start_folder is not None:
-    # The program may have changed its folder before multiprocessing was imported.
+    # The program may have changed its working folder before it imported multiprocessing.
     from multiprocessing import process as _process
 
     setattr(_process, "ORIGINAL_DIR", os.path.abspath(_modes.start_folder))
 
 
 def main_module() -> ModuleType | None:
-    """Return the main module, with the name of its file."""
+    """Return the main module, with its ``__file__`` restored; None if there is no main module."""
     main = sys.modules.get("__main__")
     if _main_file is not None and main is not None and getattr(main, "__spec__", None) is None \
             and not hasattr(main, "__file__"):
@@ -90,7 +93,7 @@ def main_module() -> ModuleType | None:
 
 
 def _path_of(main: ModuleType) -> str | None:
-    """Return the path of the file that multiprocessing would have a new process import, or None."""
+    """Return the path of the file that a new process would import, or None."""
     from multiprocessing import process
 
     path: str | None = getattr(main, "__file__", None)
@@ -101,7 +104,7 @@ def _path_of(main: ModuleType) -> str | None:
 
 
 def why_not_importable() -> str | None:
-    """Return what the main module is, for a message, if a new process cannot import it; else None."""
+    """Return a description of the main module if a new process cannot import it; else None."""
     main = main_module()
     if main is None:
         return None
@@ -109,7 +112,8 @@ def why_not_importable() -> str | None:
     if name is not None:
         if name == "__main__" or name.endswith(".__main__"):
             package = name.rpartition(".")[0]
-            return f"the __main__.py of package {package}" if package else "the __main__.py of a folder or an archive"
+            return (f"the __main__.py of package {package}" if package
+                    else "the __main__.py of a folder or an archive")
         return None
     path = _path_of(main)
     if path is not None and os.path.exists(path):
@@ -132,7 +136,8 @@ def names_main(pickled: bytes) -> bool:
 
 @contextmanager
 def importable_by_path() -> Iterator[None]:
-    """Have new processes not import the main module if its file is not there: they could do nothing else then."""
+    """Keep new processes from importing the main module while its file is missing."""
+    # They would fail at once otherwise.
     main = main_module()
     path = None if main is None else _path_of(main)
     if main is None or path is None or os.path.exists(path):
@@ -147,7 +152,7 @@ def importable_by_path() -> Iterator[None]:
 
 
 def may_lack_guard() -> bool:
-    """Return True if new processes import the main module, and its source never asks for ``__name__``."""
+    """Return True if new processes import the main module and its source has no ``__name__``."""
     main = main_module()
     if main is None or why_not_importable() is not None:
         return False

@@ -128,7 +128,7 @@ class ProcessPool(Upkeep):
         self._ahead = False                 # min_size processes are to be there before the pool is opened
         self._count = count(1)              # of one thread at a time
 
-    # -- acceptance ----------------------------------------------------------------------------------
+    # -- acceptance --------------------------------------------------------------------------------
 
     def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
@@ -270,7 +270,7 @@ class ProcessPool(Upkeep):
         del held
         self._announce(task, waiters)
 
-    # -- dispatch: all with the lock held ------------------------------------------------------------
+    # -- dispatch: all with the lock held ----------------------------------------------------------
 
     def _ready(self, task: Task[Any]) -> Chores:
         if get_ident() != main_thread().ident:
@@ -319,7 +319,7 @@ class ProcessPool(Upkeep):
         chores = self._grow()
         return [*chores, self._commit] if self._held else chores
 
-    # -- results: the I/O thread ---------------------------------------------------------------------
+    # -- results: the I/O thread -------------------------------------------------------------------
 
     def readable(self, process: PoolProcess, cause: str | None = None) -> None:
         """A result pipe has something to read, or its process is gone.
@@ -540,7 +540,7 @@ class ProcessPool(Upkeep):
             chore()
         self._announce(task, waiters, inline=False)
 
-    # -- the end of a process ------------------------------------------------------------------------
+    # -- the end of a process ----------------------------------------------------------------------
 
     def watch_failed(self, watch: Watch, error: BaseException) -> None:
         """The I/O thread ends, so nothing reads what the processes write.
@@ -746,7 +746,7 @@ class ProcessPool(Upkeep):
 
         return [terminate]
 
-    # -- what may be asked of a running task ---------------------------------------------------------
+    # -- what may be asked of a running task -------------------------------------------------------
 
     def _holder(self, task: Task[Any]) -> PoolProcess | None:
         for process in self._processes:
@@ -852,7 +852,7 @@ class ProcessPool(Upkeep):
     def _done_early(self, task: Task[Any]) -> Chores:
         return []       # its result, when it comes, is ignored
 
-    # -- starting processes --------------------------------------------------------------------------
+    # -- starting processes ------------------------------------------------------------------------
 
     def _grow(self) -> Chores:
         """Start processes if what waits could use them; the lock is held."""
@@ -1106,7 +1106,7 @@ class ProcessPool(Upkeep):
         for chore in chores:
             chore()
 
-    # -- size and end --------------------------------------------------------------------------------
+    # -- size and end ------------------------------------------------------------------------------
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
         """Change the number of processes; may be called while tasks run. Running ones are not touched."""

@@ -1,11 +1,11 @@
-"""The process pool, parent's side: one pool process and its pipes, how it is started, and the thread that watches.
+"""The process pool, parent's side: starting a pool process, and the parent's ends of its pipes.
 
 ::
 
-    launch() ──> PoolProcess ──> Watch.add ──> readable(process), writable(process), in the thread of the watch
+    launch() ──> PoolProcess ──> Watch.add ──> readable(), writable() of the pool, in the I/O thread
 
-Every end of a pipe that belongs to the parent is known here, so that a process forked by anyone can close it:
-a pipe that someone else holds open never reports the death at its other end.
+This module knows each end of a pipe that belongs to the parent, so that every forked process closes
+it. A pipe that a third process keeps open never reports the death at its other end.
 """
 from __future__ import annotations
 
@@ -37,21 +37,23 @@ if TYPE_CHECKING:
     class Template(Protocol):
         """A process that forks pool processes."""
 
-        def start(self, name: str, pipes: Sequence[Connection], prefix: str, levels: relay.Levels) -> Any: ...
+        def start(self, name: str, pipes: Sequence[Connection], prefix: str,
+                  levels: relay.Levels) -> Any: ...
 
-__all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method", "launch", "remember_pipe",
-           "start_lock"]
+__all__ = ["are_open", "check_start_method", "close_pipe", "default_start_method", "launch",
+           "remember_pipe", "start_lock"]
 
 
 def launch(name: str, start_method: str | None, prefix: str, initializer: Callable[..., Any] | None,
            initargs: tuple[Any, ...], quota: int | None,
            template: Template | None = None) -> PoolProcess:
-    """Start a pool process and return it; it will say when it is ready.
+    """Start a pool process and return it, before it is ready: it reports that on its result pipe.
 
-    A template, if there is one, forks it; the initializer is the template's then. The fork server
-    needs a socket in the temporary folder. If there cannot be one, spawn starts the process.
+    If a template is given, it forks the process and runs its own initializer there. The fork server
+    needs a socket in the temporary folder. If it cannot make one, spawn starts the process.
 
-    :raises Exception: whatever the system or multiprocessing raises; nothing is left behind then.
+    :param quota: the maximal number of tasks that the process is sent, or None.
+    :raises Exception: any error of the system or multiprocessing. All pipes are closed then.
     """
     method = start_method or default_start_method()
     arguments = name, prefix, initializer, initargs, quota, template
@@ -66,21 +68,20 @@ def launch(name: str, start_method: str | None, prefix: str, initializer: Callab
         process = _launch("spawn", *arguments)
     cause = f"{type(failed).__name__} {failed.errno}"
     if cause not in _fallbacks:
-        _fallbacks.add(cause)       # one warning a cause; two threads at once would do no harm
+        _fallbacks.add(cause)       # one warning a cause; a race of threads only logs it twice
         log.warning("%s: the fork server cannot be used: %s; spawn starts the processes instead. "
                     "Set TMPDIR to a folder with a short name that can be written, or choose "
                     "start_method='spawn'", name, describe(failed))
     return process
 
 
-#: Why processes were started by spawn instead of the fork server; each is logged once.
+#: The reasons why spawn started processes instead of the fork server. Each is logged once.
 _fallbacks: set[str] = set()
 
 
 def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any] | None,
             initargs: tuple[Any, ...], quota: int | None,
             template: Template | None) -> PoolProcess:
-    """Start a pool process by one start method."""
     import multiprocessing.process
 
     if method == "spawn" or method == "forkserver" and fork_server() is None:
@@ -88,8 +89,8 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     context: Any = multiprocessing.get_context(method)
     theirs: list[Connection] = []
     ours: list[Connection] = []
-    main_module()           # or new processes would not know its file at the exit
-    with _start_lock:       # a process forked now must not inherit the ends that belong to another one's child
+    main_module()           # it restores __file__, which new processes need during the exit
+    with _start_lock:       # a process forked now must not inherit the child's ends of another one
         try:
             for kind in ("task", "ticket", "result", "alive", "stacks"):
                 reader, writer = context.Pipe(duplex=False)
@@ -105,7 +106,7 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
                     ours.append(writer)
                     theirs.append(reader)
             for position, end in enumerate(ours):
-                if position != ALIVE:   # that one is closed with the files of the application
+                if position != ALIVE:   # closed together with the files of the application
                     ours[position] = _move(end, keep=end in theirs)
             task, ticket, result, alive, stacks = theirs
             os.set_blocking(ticket.fileno(), False)
@@ -119,16 +120,17 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
             else:
                 before_start()
                 named = ProcessName(name) if method == "forkserver" else None
-                process = context.Process(target=child.main, name=name if named is None else named,
-                                          args=(theirs, prefix, relay.levels(), initializer, initargs))
+                process = context.Process(
+                    target=child.main, name=name if named is None else named,
+                    args=(theirs, prefix, relay.levels(), initializer, initargs))
                 _kept.pipes = theirs
                 with importable_by_path():
                     process.start()
                 after_start()
                 if named is not None:
                     named.note_server()
-                # Its end is this pool's business alone: active_children() and the like would take the
-                # exit code away, and the interpreter's exit would wait for it.
+                # Only this pool may wait for the process: active_children() would take its exit
+                # code, and the exit of the interpreter would wait for it.
                 getattr(multiprocessing.process, "_children", set()).discard(process)
             _kept.pipes = ()
         except BaseException as error:
@@ -148,13 +150,14 @@ def _launch(method: str, name: str, prefix: str, initializer: Callable[..., Any]
     return PoolProcess(process, ours, quota, server, files_of(process))
 
 
-# -- pipes, and processes forked by others -------------------------------------------------------------
+# -- pipes, and processes that other code forks ----------------------------------------------------
 
-_start_lock = made_anew(lambda: threading.Lock())       # one process at a time is started, of all pools
+_start_lock = made_anew(lambda: threading.Lock())       # held while any pool starts a process
 #: The parent's ends, which no forked process may keep open, and the files that they lead to.
 _pipes: dict[int, tuple[Connection | socket, Identity | None]] = {}
 _pipes_lock = made_anew(lambda: threading.Lock())       # guards _pipes
-_kept = made_anew(lambda: threading.local())            # .pipes: the ends of the process that this thread is starting
+# .pipes: the child's ends of the process that this thread is starting.
+_kept = made_anew(lambda: threading.local())
 
 
 def start_lock() -> threading.Lock:
@@ -163,29 +166,29 @@ def start_lock() -> threading.Lock:
 
 
 def remember_pipe(pipe: Connection | socket) -> None:
-    """Have a forked process close one of the parent's ends."""
+    """Register one of the parent's ends, so that every forked process closes it."""
     with _pipes_lock:
         _pipes[id(pipe)] = pipe, identity(pipe.fileno())
 
 
 def are_open(pipes: Sequence[Connection | socket]) -> bool:
-    """Return False if the application has closed one of some ends that this pool has not closed."""
+    """Return False if the application closed an end that this pool has not closed."""
     with _pipes_lock:
         known = [_pipes.get(id(pipe)) for pipe in pipes]
     return not any(entry is not None and _is_lost(*entry) for entry in known)
 
 
 def _is_lost(pipe: Connection | socket, known: Identity | None) -> bool:
-    """Return True if the number of an open end leads to another file, or to none."""
+    """Return True if the descriptor of an open end leads to another file, or to no file."""
     try:
         fd = pipe.fileno()
-    except OSError:                     # closed here
+    except OSError:                     # this pool has closed it
         return False
     return fd >= 0 and not is_own(fd, known)
 
 
 def _after_fork() -> None:
-    """In a forked process, be it the pool's or the application's: close the ends that are the parent's."""
+    """Close the parent's ends in a forked process, one of the pool or of the application."""
     global _pipes_lock, _start_lock
     _pipes_lock = threading.Lock()
     _start_lock = threading.Lock()
@@ -202,25 +205,25 @@ if hasattr(os, "register_at_fork"):
 
 
 def close_pipe(pipe: Connection | socket) -> None:
-    """Close one of the parent's ends; nothing happens when it is closed."""
+    """Close one of the parent's ends. Do nothing if it is closed already."""
     with _pipes_lock:
         entry = _pipes.pop(id(pipe), None)
     is_lost = entry is not None and _is_lost(*entry)
     end: Any = pipe
-    with suppress(OSError):             # closed here
+    with suppress(OSError):             # this pool has closed it
         fd = end.fileno()
         if hasattr(end, "detach"):
             end.detach()
         else:
             end._handle = None
-        if not is_lost:                 # otherwise its number is the application's, now and later
+        if not is_lost:                 # or the number belongs to a file of the application
             close(fd)
 
 
 def _move(end: Connection, keep: bool) -> Connection:
-    """Return one of the parent's ends under a number that no file of the application gets.
+    """Return one of the parent's ends with a descriptor that no file of the application gets.
 
-    :param keep: it is one of the child's ends, too.
+    :param keep: the end is one of the child's ends, too: leave it open.
     """
     from multiprocessing.connection import Connection
 
@@ -235,7 +238,7 @@ def _move(end: Connection, keep: bool) -> Connection:
 
 
 def _enlarge(fd: int) -> None:
-    """Ask for a larger pipe, where the system has such a thing; a refusal only costs speed."""
+    """Request a larger pipe if the system supports that. If it fails, only speed is lost."""
     try:
         import fcntl
 
@@ -245,16 +248,21 @@ def _enlarge(fd: int) -> None:
 
 
 def default_start_method() -> str:
-    """``forkserver`` where there is one, else ``spawn``: a process with threads must not fork."""
+    """Return ``forkserver`` if the system has it, else ``spawn``."""
+    # A process with threads must not fork.
     import multiprocessing
 
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def check_start_method(method: str | None) -> None:
-    """Refuse a start method that this system does not have."""
+    """Raise an error if this system does not have a start method.
+
+    :raises InvalidArgumentError: the system does not have it.
+    """
     import multiprocessing
 
     methods = multiprocessing.get_all_start_methods()
     if method is not None and method not in methods:
-        raise InvalidArgumentError(f"start_method takes one of {', '.join(methods)}, not {method!r}")
+        raise InvalidArgumentError(
+            f"start_method takes one of {', '.join(methods)}, not {method!r}")

@@ -1,18 +1,22 @@
-"""The template: a process that is forked from the program once, and forks the pool processes from itself.
+"""The template: a process that the program forks once, and that forks the pool processes.
 
 ::
 
-    the program ── fork, when the pool is made ──> template ── fork ──> pool process      (and each replacement)
+    the program ── fork, when the pool is made ──> template ── fork ──> pool process
          │  ^                                       │  ^                     │
          │  └──────────── pid, or errno ────────────┘  └──── exit status ────┘
          └─────────── requests, with the ends of pipes, over a socket
 
-Programs that were written for atasker rely on ``fork``: what they set up before they make the pool is there in its
-processes. A program has threads later on, at least those of the supervisor, and a process with threads must not fork:
-a lock that another thread holds stays locked in the child. The template never has a second thread.
+It forks the replacements of pool processes, too.
 
-It ignores the signals that a terminal or a service manager sends to the whole process group, since its children need
-it until they end. It ends when the program's end of the socket is closed and its last child has ended.
+Programs that were written for atasker rely on ``fork``: state that they set up before they make the
+pool exists in its processes. Later on, the program has threads, at least those of the supervisor. A
+process with threads must not fork: a lock that another thread holds stays locked in the child. The
+template never has a second thread.
+
+It ignores the signals that a terminal or a service manager sends to the whole process group, since
+its children need it until they end. It ends when the program's end of the socket is closed and its
+last child has ended.
 """
 from __future__ import annotations
 
@@ -42,33 +46,38 @@ if TYPE_CHECKING:
 
 __all__ = ["ForkTemplate", "TemplateProcess"]
 
-#: Length of a request, which is a pickle; it travels with the child's ends of its pipes.
+#: The length of a request, which is a pickle. The child's ends of its pipes are sent before it.
 _LENGTH = struct.Struct("<I")
-#: The pid of a new process; or 0 and the number of an error.
+#: The pid of a new process and 0; or 0 and the errno of an error.
 _REPLY = struct.Struct("<ii")
 _STATUS = struct.Struct("<i")
 
-#: The child's ends of the pipes of a pool process, and the end on which the template tells how it has ended.
+#: The number of descriptors of a request: the child's ends of its five pipes, and the end on which
+#: the template reports the exit status.
 _ENDS = 6
 
-#: Seconds that the template gets to answer, or to end; one that is stopped is killed then.
+#: Seconds within which the template must answer.
 PATIENCE = 10.0
+#: Seconds within which the template must end.
 END_PATIENCE = 1.0
 
 
 class ForkTemplate:
-    """The program's side: made by forking, in the thread that calls.
+    """The program's side of the template. The constructor forks it, in the calling thread.
 
-    :param name: of the pool, for messages.
+    :param name: the name of the pool, for messages.
     :raises OSError: the system refuses to fork.
     """
 
-    def __init__(self, name: str, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    def __init__(self, name: str, initializer: Callable[..., Any] | None,
+                 initargs: tuple[Any, ...]) -> None:
         others = [thread.name for thread in threading.enumerate()
-                  if thread is not threading.current_thread() and not thread.name.startswith("supervisor_")]
+                  if (thread is not threading.current_thread()
+                      and not thread.name.startswith("supervisor_"))]
         if others:
-            log.warning("%s forks its processes from a program with threads (%s): locks that these hold stay locked in "
-                        "the processes; make the process pool before you start threads", name, ", ".join(others[:5]))
+            log.warning("%s forks its processes from a program with threads (%s): locks that these "
+                        "hold stay locked in the processes; make the process pool before you start "
+                        "threads", name, ", ".join(others[:5]))
         self._lock = threading.Lock()       # guards the socket: a request and its reply
         self._name = name
         self._socket, theirs = socket.socketpair()
@@ -76,10 +85,11 @@ class ForkTemplate:
         remember_pipe(self._socket)
         try:
             with start_lock(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)     # of threads; said above
+                # Python warns of a fork with threads; the warning above tells more.
+                warnings.simplefilter("ignore", DeprecationWarning)
                 for stream in (sys.stdout, sys.stderr):
-                    with suppress(Exception):       # closed, or none
-                        stream.flush()              # else each process would write it once more
+                    with suppress(Exception):       # closed, or None
+                        stream.flush()              # or each process would write the data again
                 self.pid = os.fork()
                 if not self.pid:
                     _serve_forked(theirs, initializer, initargs)
@@ -89,15 +99,17 @@ class ForkTemplate:
         finally:
             theirs.close()
 
-    def start(self, name: str, pipes: Sequence[Connection], prefix: str, levels: Levels) -> TemplateProcess:
-        """Have the template fork a pool process, and return it.
+    def start(self, name: str, pipes: Sequence[Connection], prefix: str,
+              levels: Levels) -> TemplateProcess:
+        """Let the template fork a pool process; return the process. Any thread may call it.
 
         :param pipes: the child's ends.
         :raises OSError: the system refuses to fork.
         :raises ConnectionError: the template has ended.
         """
         if self.closed:
-            raise ConnectionError(f"the template process {self.pid} of {self._name} has been closed")
+            raise ConnectionError(
+                f"the template process {self.pid} of {self._name} has been closed")
         reader, writer = os.pipe()
         try:
             request = pickle.dumps((name, prefix, levels))
@@ -109,8 +121,9 @@ class ForkTemplate:
                     pid, error = _REPLY.unpack(_receive(self._socket, _REPLY.size))
                 except (OSError, EOFError) as failed:
                     self.close()
-                    raise ConnectionError(f"the template process {self.pid} of {self._name} has ended ({failed})"
-                                          ) from failed
+                    raise ConnectionError(
+                        f"the template process {self.pid} of {self._name} has ended ({failed})"
+                    ) from failed
             if not pid:
                 raise OSError(error, os.strerror(error))
             process = TemplateProcess(pid, name, reader)
@@ -123,16 +136,16 @@ class ForkTemplate:
 
     @property
     def closed(self) -> bool:
-        """True when it starts no more processes."""
-        if not are_open([self._socket]):    # the application has closed it
+        """True if the template starts no more processes."""
+        if not are_open([self._socket]):    # the application closed it
             close_pipe(self._socket)
             reap(self.pid)
         return self._socket.fileno() < 0
 
     def close(self, wait: bool = False) -> None:
-        """Have the template end with its last child.
+        """Let the template end with its last child.
 
-        :param wait: it has no child any more: block until it has ended, for a second at most.
+        :param wait: block until it has ended, for one second at most. It must have no child left.
         """
         if self.closed:
             return
@@ -142,41 +155,48 @@ class ForkTemplate:
                 self._socket.settimeout(END_PATIENCE)
                 self._socket.recv(1)        # the end of the template
         close_pipe(self._socket)
-        with suppress(ChildProcessError):   # reaped by the application, or by the system, which was told to
+        # The application may have reaped it; so may the system if SIGCHLD is ignored.
+        with suppress(ChildProcessError):
             if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
-                # It serves children that are about to end, or is stopped.
+                # It has children that are about to end, or it is stopped by a signal.
                 reap(self.pid)
 
 
 class TemplateProcess:
-    """One pool process that a template has forked, as the program sees it; like :class:`multiprocessing.Process`."""
+    """A pool process that a template forked, with the methods of :class:`multiprocessing.Process`.
+
+    Any thread may call them.
+    """
 
     def __init__(self, pid: int, name: str, status: int) -> None:
         self.pid = pid
         self.name = name
-        self._status_fd: int | None = status           # where the template tells how it has ended
+        self._status_fd: int | None = status    # the template writes the exit code to it
         self._status_file = identity(status)
         self._exitcode: int | None = None
-        self._lock = threading.Lock()       # guards both
+        self._lock = threading.Lock()       # guards _status_fd and _exitcode
 
     def join(self, timeout: float | None = None) -> None:
-        """Block until it has ended, for at most so many seconds."""
+        """Block until the process has ended.
+
+        :param timeout: seconds, or None to wait without limit.
+        """
         with self._lock:
             if self._exitcode is not None or self._status_fd is None:
                 return
             if not is_own(self._status_fd, self._status_file):
-                self._exitcode = 255        # the application has closed it
+                self._exitcode = 255        # the application closed it
                 return
             waiter = select.poll()
             waiter.register(self._status_fd, select.POLLIN)
             if waiter.poll(None if timeout is None else max(0, int(timeout * 1000))):
                 data = os.read(self._status_fd, _STATUS.size)
-                # Without a status the template has died, and nothing else can tell.
+                # If there is no status, the template died first: the exit code is unknown.
                 self._exitcode = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else 255
 
     @property
     def exitcode(self) -> int | None:
-        """The exit code, or minus the signal; None while it runs. 255 if its template ended before."""
+        """The exit code, or minus the signal; None while it runs; 255 if the template died."""
         self.join(0)
         return self._exitcode
 
@@ -193,7 +213,7 @@ class TemplateProcess:
             os.kill(self.pid, number)
 
     def close(self) -> None:
-        """Forget its status."""
+        """Close the descriptor of the exit code."""
         with self._lock:
             if self._status_fd is not None:
                 close_own(self._status_fd, self._status_file)
@@ -201,11 +221,12 @@ class TemplateProcess:
 
 
 def _send_fds(sock: socket.socket, fds: Sequence[int]) -> None:
-    sock.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
+    sock.sendmsg([b"\0"],
+                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))])
 
 
 def _receive_fds(sock: socket.socket) -> list[int]:
-    """Return the descriptors that came along; none at the end of the connection."""
+    """Return the descriptors of the next request; none at the end of the connection."""
     size = struct.calcsize(f"{_ENDS}i")
     data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(size))
     fds: list[int] = []
@@ -225,11 +246,12 @@ def _receive(sock: socket.socket, length: int) -> bytes:
     return data
 
 
-# -- in the template -----------------------------------------------------------------------------------
+# -- in the template -------------------------------------------------------------------------------
 
 
-def _serve_forked(control: socket.socket, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
-    """The life of the template. Never returns: what called it belongs to the program."""
+def _serve_forked(control: socket.socket, initializer: Callable[..., Any] | None,
+                  initargs: tuple[Any, ...]) -> None:
+    """Run the template, then exit. It must not return: the callers belong to the program."""
     status = 1
     try:
         _Template(control, initializer, initargs).serve()
@@ -245,7 +267,7 @@ def _serve_forked(control: socket.socket, initializer: Callable[..., Any] | None
 
 
 class _Template:
-    """Forks pool processes, and tells how they ended."""
+    """Forks pool processes and reports their exit codes."""
 
     def __init__(self, control: socket.socket, initializer: Callable[..., Any] | None,
                  initargs: tuple[Any, ...]) -> None:
@@ -254,15 +276,17 @@ class _Template:
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGPIPE"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)       # the program may ignore it, and no status would be kept
+        # If the program ignores SIGCHLD, the system would keep no exit codes.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-        setattr(multiprocessing.process, "_children", set())        # those are the program's
+        setattr(multiprocessing.process, "_children", set())    # without children of the program
         self._control = control
         self._initializer = initializer
         self._initargs = initargs
-        self._children: dict[int, tuple[Any, int]] = {}     # by sentinel: the process, and where to tell its status
+        # By sentinel: the process, and the descriptor for its exit code.
+        self._children: dict[int, tuple[Any, int]] = {}
 
     def serve(self) -> None:
         control = self._control.fileno()
@@ -289,7 +313,8 @@ class _Template:
         from multiprocessing.connection import Connection
 
         length, = _LENGTH.unpack(_receive(self._control, _LENGTH.size))
-        name, prefix, levels = pickle.loads(_receive(self._control, length))    # from the program itself
+        # Safe to load: the program itself made the pickle.
+        name, prefix, levels = pickle.loads(_receive(self._control, length))
         pipes = [Connection(fd) for fd in fds[:-1]]
         status = fds[-1]
         process: Any = multiprocessing.get_context("fork").Process(
@@ -308,8 +333,9 @@ class _Template:
         sentinel: int = process.sentinel
         return sentinel
 
-    def _run_child(self, pipes: list[Connection], prefix: str, levels: Levels, status: int) -> None:
-        """In a pool process."""
+    def _run_child(self, pipes: list[Connection], prefix: str, levels: Levels,
+                   status: int) -> None:
+        # It runs in the pool process.
         self._control.close()
         os.close(status)
         for _, other in self._children.values():
@@ -322,7 +348,7 @@ class _Template:
     def _tell_end(self, sentinel: int) -> None:
         process, status = self._children.pop(sentinel)
         process.join()
-        with suppress(OSError):             # the program does not want to know any more
+        with suppress(OSError):             # the program has closed its end
             os.write(status, _STATUS.pack(process.exitcode))
         os.close(status)
         process.close()
