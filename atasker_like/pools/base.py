@@ -1,16 +1,18 @@
 """The Pool contract: start a task, stop a running task, close by a deadline.
 
-A pool owns its tasks from acceptance to their end: one lock guards its registry, its run_queue and the state
-of each of its tasks. What a pool does differently from the others is in five methods, all called with the
-lock held: :meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
-:meth:`Pool._done_early`. They return *chores*: calls to be made when the lock is free, since they run code of
-others, start threads, or wait. The last of them is what has a new task run: before it, its submission can be undone.
+A pool owns its tasks from acceptance to their end. One lock guards its registry, its run queue and
+the state of each of its tasks. The pools differ in five methods, all called with the lock held:
+:meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
+:meth:`Pool._done_early`. All but ``_standing`` return *chores*: calls to be made after the lock is
+released, since they run code of the application, start threads, or wait. The last chore makes a new
+task run: before it, the submission can be undone.
 
-No pool takes another pool's lock, but for finalizers; see ``neighbours``.
+No pool takes the lock of another pool, except in finalizers; see ``neighbours``.
 
-A signal handler, or a finalizer that the garbage collector runs, may come in between two lines of a critical
-section and call the pool in the same thread. It must neither wait for the section nor enter it. So the lock knows
-its owner; the calls that change something look, and have another thread make the call: see :meth:`Pool.elsewhere`.
+A signal handler, or a finalizer that the garbage collector runs, may interrupt a critical section
+at any line and call the pool in the same thread. It must neither wait for the section nor enter it.
+So the lock knows its owner. A call that changes the pool checks it first, and if the thread owns
+the lock, another thread makes the call; see :meth:`Pool.elsewhere`.
 """
 from __future__ import annotations
 
@@ -47,8 +49,7 @@ if TYPE_CHECKING:
     from ..engine.timer import Timer
 
     class Recorder(Protocol):
-        """Told with the lock held of tasks that begin (or are to begin again), report progress and end. It appends them, and
-        returns."""
+        """Records starts, retries, progress and ends of tasks. It only appends. (lock held)"""
 
         on_started: Callable[[Task[Any]], None]
         on_finished: Callable[[Task[Any]], None]
@@ -62,7 +63,7 @@ __all__ = ["Pool", "cancel_many"]
 
 
 class Pool(Intake):
-    """Tasks of one kind, and the places where they run."""
+    """Tasks of one kind, and the threads, processes or loops that run them."""
 
     tt: TaskType
     #: Processes that were ended by force.
@@ -78,26 +79,27 @@ class Pool(Intake):
         super().__init__()
         self.name = name
         self.timer = timer
-        self.lock = threading.RLock()       # guards the pool, its registry, its run_queue and its tasks
-        self.parking = ParkingLot()                # where pool threads wait for the lock
+        self.lock = threading.RLock()       # guards the pool, its registry, run queue and tasks
+        self.parking = ParkingLot()         # where pool threads wait for the lock
         self.registry = Registry(self.tt)
         self.timeouts = Timeouts(timer, self)
         self.run_queue = run_queue
         self.accepting = False
-        self.draining = False               # it is being stopped: no lane is paused any more
-        self._wake_up = wake_up             # called when a task comes while the pool does not accept: starts it
-        self._beside = beside               # runs a call in a pool thread, for threads that must not wait
-        #: The pools whose critical sections a finalizer may be in that comes to this one. None for the thread pool: who
-        #: is inside another one may wait for it, since nobody inside it waits for another one.
+        self.draining = False               # it is being stopped: no lane stays paused
+        self._wake_up = wake_up             # starts the pool, or raises, if it does not accept
+        self._beside = beside               # runs a call in a pool thread
+        #: The pools whose critical sections a finalizer that calls this pool may have interrupted.
+        #: Empty for the thread pool: a thread in another pool's section may wait for its lock,
+        #: since no thread that holds it waits for the lock of another pool.
         self.neighbours: list[Pool] = []
-        self._drained: list[Callable[[], None]] = []      # opened when the last live task has ended
-        self.recorder: Recorder | None = None          # what is told when tasks begin and end, if anything is
-        self._adopted: dict[TaskSpec, TaskSpec] = {}      # of the pools that this one is the successor of
+        self._drained: list[Callable[[], None]] = []    # called when the last live task has ended
+        self.recorder: Recorder | None = None
+        self._adopted: dict[TaskSpec, TaskSpec] = {}    # specs of the pools that this one replaced
 
-    # -- acceptance ----------------------------------------------------------------------------------
+    # -- acceptance --------------------------------------------------------------------------------
 
     def submit(self, task: Task[Any]) -> None:
-        """Accept a task: when this returns, the task will end; when it raises, its function never runs.
+        """Accept a task. After a return, the task will end; after an error, it never runs.
 
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
@@ -108,8 +110,10 @@ class Pool(Intake):
             raise
 
     def busy_here(self) -> bool:
-        """Say whether this thread is inside a critical section of the pool, or of one that comes before it in the
-        order of locks: then it is a signal handler or a finalizer that asks, and must not wait for this one."""
+        """Return True if this thread is inside a critical section of this pool or of a neighbour.
+
+        Then the caller is a signal handler or a finalizer, and must not wait for the lock.
+        """
         if self.lock._is_owned():
             return True
         for pool in self.neighbours:
@@ -118,22 +122,22 @@ class Pool(Intake):
         return False
 
     def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a pool thread make a call: this one is inside a critical section of the pool, in a signal handler or
-        a finalizer. Not even a pool thread can be asked for here, so a bare one waits for that."""
+        """Have a pool thread make a call, as this thread is inside a critical section."""
+        # To ask for a pool thread takes a lock, so a new thread does that.
         start_thread(self._beside, (lambda: call(*arguments),))
 
     def _submit_elsewhere(self, task: Task[Any]) -> None:
         extra = task._extra_fields()
         if extra.task_id is None:
-            extra.task_id = new_id()        # it has no number yet, and may be asked for its id
+            extra.task_id = new_id()        # it may be read before the task has a number
         self.elsewhere(self._submit_late, task)
 
     def _submit_late(self, task: Task[Any]) -> None:
         try:
             self.submit(task)
-        except BaseException as error:      # its submission has returned: the task must end
-            log.warning("task %s (%s), submitted by a signal handler or a finalizer, is cancelled: %s", task.name,
-                        task.short_id, error)
+        except BaseException as error:      # its submission has returned, so the task must end
+            log.warning("task %s (%s), submitted by a signal handler or a finalizer, "
+                        "is cancelled: %s", task.name, task.short_id, error)
             with self.lock:
                 if not task.done():
                     self.registry.add(task)
@@ -147,14 +151,15 @@ class Pool(Intake):
             with self.lock:
                 if self.accepting:
                     if not spec.fast_submit:
-                        self.timer.start()      # first: when it raises, nothing has been accepted
+                        self.timer.start()      # first: if it raises, nothing is accepted
                     pause = 0.0 if spec.fast_submit else self._pause(spec)
                     if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                         self.registry.add(task)
                         self._delay(task, pause)
                         return
+                    # _has_room_for(), written out
                     if ((run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
-                            and (spec.lane is None or spec.lane.has_room())):       # _has_room_for(), written out
+                            and (spec.lane is None or spec.lane.has_room())):
                         self.registry.add(task)
                         chores = self._ready(task)
                         break
@@ -165,14 +170,15 @@ class Pool(Intake):
         last = chores.pop()
         for chore in chores:
             chore()
-        # One line, so that no interrupt comes between having the task run and returning.
+        # One line, so that no interrupt can come between the start of the task and the return.
         return last()
 
     def admit(self, task: Task[Any]) -> bool:
-        """Accept a task without asking for room, and without ever waiting; False when the pool takes none.
+        """Accept a task without asking for room or waiting. Return False if the pool accepts none.
 
-        For the runs of workers: there is one of each at most, and it is the timer that submits them; and for a server's
-        loop, whose own coroutines need no room. The calling thread is in no critical section, and nothing interrupts it.
+        Used for the runs of workers, which the timer submits, at most one of each at a time, and
+        for the loop of a server, whose coroutines need no room. The calling thread must be outside
+        all critical sections, and no signal handler may interrupt it.
         """
         with self.lock:
             if not self.accepting:
@@ -183,16 +189,19 @@ class Pool(Intake):
             chore()
         return True
 
-    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
+    def start(self, spec: TaskSpec, args: tuple[Any, ...],
+              kwargs: dict[str, Any] | None) -> Task[Any]:
         """Make a task of one call, accept it and return it. Errors as :meth:`submit`."""
         task: Task[Any] = Task(spec, args, kwargs, copy_context())
-        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
 
     def _undo(self, *tasks: Task[Any]) -> None:
-        """Submitting is about to raise: the tasks must not run. They may have got any distance into the pool, since
-        an interrupt can come at any line, also of what was to make a task final or to change the pool."""
+        """Undo a submission that is about to raise, so that its tasks do not run. (no lock)"""
+        # An interrupt can come at any line, so each task may be in any state, and the pool's own
+        # accounts may be incomplete.
         undone: list[tuple[Task[Any], Waiters | None]] = []
-        interrupted = not isinstance(sys.exc_info()[1], SupervisorError)        # a refusal leaves nothing to repair
+        # A refusal leaves nothing to repair.
+        interrupted = not isinstance(sys.exc_info()[1], SupervisorError)
         self._cut_short()
         chores: Chores = []
         with self.lock:
@@ -210,13 +219,14 @@ class Pool(Intake):
                 interrupted = True
                 registry.last = max(registry.last, number)
                 if task.done():
-                    undone.append((task, self._forget(task, task._status, perf_counter(), task._outcome)))
+                    undone.append((task, self._forget(task, task._status, perf_counter(),
+                                                      task._outcome)))
                     continue
                 task._extra_fields().cancel_requested = True
                 if task._status == STARTED:
                     if self._begun(task):
-                        continue            # too late: it runs, and ends as it will
-                    task._advance(QUEUED, perf_counter())   # it was given a place, and nobody was told to run it
+                        continue            # too late: it runs to its end
+                    task._advance(QUEUED, perf_counter())   # it has a slot, but no thread runs it
                 elif task._status == QUEUED and not self._standing(task):
                     continue
                 undone.append((task, self._conclude(task, CANCELED, perf_counter())))
@@ -231,19 +241,21 @@ class Pool(Intake):
                    first: int | None = None) -> list[Task[Any]]:
         """Make a task of each of many calls of one function, accept them all and return them.
 
-        :param first: the index of the first one, if they are of a map whose results have indices.
+        :param first: the index of the first task, if the tasks belong to a map with indices.
         """
         context = copy_context()
-        # Each task has a context of its own, so that what one sets is not seen by another: the plain ones from the start,
-        # others by each attempt.
-        tasks: list[Task[Any]] = [Task(spec, args, None, context if spec.shares_context else context.copy())
+        # Each task runs in its own copy of the context. A plain task gets it here, another one at
+        # each attempt.
+        tasks: list[Task[Any]] = [Task(spec, args, None,
+                                       context if spec.shares_context else context.copy())
                                   for args in calls]
         if first is not None:
             number_tasks(tasks, first)
-        return tasks if self.submit_many(tasks) is None else tasks     # type: ignore[func-returns-value]
+        return (tasks if self.submit_many(tasks) is None  # type: ignore[func-returns-value]
+                else tasks)
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
-        """Accept tasks as :meth:`submit` does, all or none of them, with one look at the pool."""
+        """Accept all tasks or none, as :meth:`submit` does, and take the lock once if possible."""
         try:
             if self.busy_here():
                 for task in tasks:
@@ -256,7 +268,8 @@ class Pool(Intake):
 
     def _submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         plain = all(task._spec.fast_submit for task in tasks)
-        bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None for task in tasks)
+        bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None
+                                    for task in tasks)
         chores: Chores | None = None
         while True:
             with self.lock:
@@ -290,7 +303,7 @@ class Pool(Intake):
         return last()       # in one line, as in _submit()
 
     def _submit_each(self, tasks: Sequence[Task[Any]]) -> None:
-        """Accept tasks one by one, as each has to be looked at; when one is refused, cancel those before it."""
+        """Accept tasks one by one. If one is refused, cancel those before it."""
         accepted = 0
         try:
             for task in tasks:
@@ -301,7 +314,7 @@ class Pool(Intake):
             raise
 
     def retire(self, successor: Pool) -> bool:
-        """Have another pool take the place of this one, and what comes here; False, and nothing, when a task is alive."""
+        """Pass all further tasks to another pool. If a task is alive, return False instead."""
         with self.lock:
             if self.registry.live:
                 return False
@@ -311,7 +324,7 @@ class Pool(Intake):
         return True
 
     def adopt(self, task: Task[Any]) -> None:
-        """Accept a task that was about to be submitted to a pool whose place this one has taken."""
+        """Accept a task that was submitted to a pool that this one has replaced."""
         if self.successor is not None:
             self.successor.adopt(task)
             return
@@ -320,18 +333,18 @@ class Pool(Intake):
         if own is None:
             if spec.lane is not None:
                 spec.lane.bind(self)
-            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop, spec.worker, spec.takes_id,
-                           spec.lane, spec.lane_order, spec.hooks)
+            own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop,
+                           spec.worker, spec.takes_id, spec.lane, spec.lane_order, spec.hooks)
             if len(self._adopted) >= 512:
-                self._adopted.clear()       # dict operations are atomic; losing an entry costs a little time
+                self._adopted.clear()       # dict operations are atomic; a lost entry is made again
             own.keeps_items = spec.keeps_items
             self._adopted[spec] = own
         task._spec = own
-        task._context = None                # packed for the other one
+        task._context = None                # packed for the other pool
         return self.submit(task)
 
     def _pause(self, spec: TaskSpec) -> float:
-        """Return the seconds until a task that has just come may start; 0 or less is now."""
+        """Return the seconds until a new task may start; 0 or less is now."""
         options = spec.options
         if options.delay:
             return float(options.delay)
@@ -345,7 +358,7 @@ class Pool(Intake):
         extra.timer = self.timer.call_later(pause, self._due, task)
 
     def _due(self, task: Task[Any]) -> None:
-        """The timer's call: the time of a delayed task has come."""
+        """Make a delayed task ready at its time. The timer calls it."""
         with self.lock:
             if task._status != DELAYED:
                 return
@@ -357,10 +370,10 @@ class Pool(Intake):
         for chore in chores:
             chore()
 
-    # -- lanes ---------------------------------------------------------------------------------------
+    # -- lanes -------------------------------------------------------------------------------------
 
     def lane_changed(self, lane: Lane) -> None:
-        """A lane in front of this pool has other settings: start what may start now, let in whom there is room for."""
+        """Start tasks and admit blocked submitters after the settings of a lane have changed."""
         if self.busy_here():
             self.elsewhere(self.lane_changed, lane)
             return
@@ -370,13 +383,14 @@ class Pool(Intake):
             self._reopen(lane)
 
     def _uninterrupted(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Make a call that starts tasks; if this is the main thread, have the timer's make it. Here, an interrupt may come at
-        any line, and whoever has been given a task would not be told to run it."""
+        """Make a call that starts tasks; in the main thread, have the timer's thread make it."""
+        # In the main thread an interrupt may come at any line, so a thread that has got a task
+        # might not be woken.
         if get_ident() == threading.main_thread().ident:
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
-                pass                        # there is no such thread
+                pass                        # the system has no thread for it
             else:
                 self.timer.call_at(0.0, call, *arguments)
                 return
@@ -390,7 +404,7 @@ class Pool(Intake):
             self._uninterrupted(self.release_submitters, lane)
 
     def _start_more(self) -> None:
-        """More tasks may start than could before."""
+        """Start tasks after the number of slots has grown. (no lock)"""
         with self.lock:
             chores = self._risen()
         for chore in chores:
@@ -405,7 +419,7 @@ class Pool(Intake):
             chore()
 
     def lane_opens(self, lane: Lane) -> None:
-        """The timer's call: by its rate, a lane may start another task."""
+        """Start tasks of a lane whose rate allows the next start. The timer calls it."""
         with self.lock:
             lane.rate_timer_fired()
             self.run_queue.unpark_lane(lane)
@@ -414,7 +428,7 @@ class Pool(Intake):
             chore()
 
     def lane_ends(self, lane: Lane) -> None:
-        """No task will come through a lane any more: forget it, unless there are some yet."""
+        """Forget a lane that gets no more tasks, if none of its tasks waits or runs."""
         if self.busy_here():
             self.elsewhere(self.lane_ends, lane)
             return
@@ -423,10 +437,10 @@ class Pool(Intake):
                 self.run_queue.lanes.discard(lane)
                 lane.pool = None
 
-    # -- the start of a task -------------------------------------------------------------------------
+    # -- the start of a task -----------------------------------------------------------------------
 
     def _mark_started(self, task: Task[Any], now: float) -> None:
-        """A task begins to run; the lock is held."""
+        """Set a task to STARTED and report its start. (lock held)"""
         task._advance(STARTED, now)
         if self.recorder is not None:
             self.recorder.on_started(task)
@@ -435,7 +449,7 @@ class Pool(Intake):
         self._has_started(task)
 
     def _has_started(self, task: Task[Any]) -> None:
-        """The rest of it, of a task of which more is asked than to run its function."""
+        """Arm the timeout, tell the hook and wake the start waiters. (lock held)"""
         if task._spec.timeout is not None:
             self._start_timeout(task)
         if task._spec.hooks is not None:
@@ -446,11 +460,11 @@ class Pool(Intake):
                 waiter()
             extra.on_start = None
 
-    # -- the end of a task ---------------------------------------------------------------------------
+    # -- the end of a task -------------------------------------------------------------------------
 
     def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
                   ) -> Waiters | None:
-        """Make a task final; the lock is held. Return whom to tell, or None when it was final already."""
+        """Make a task final. Return its waiters, or None if it was final already. (lock held)"""
         if outcome is None and status == COMPLETED:
             outcome = task._returned()
         if not task._advance(status, now, outcome):
@@ -458,7 +472,7 @@ class Pool(Intake):
         return self._forget(task, status, now, outcome)
 
     def _forget(self, task: Task[Any], status: int, now: float, outcome: Any) -> Waiters:
-        """The rest of :meth:`_conclude`: a task that is final leaves the registry."""
+        """Remove a final task from the registry and return its waiters. (lock held)"""
         extra = task._extra
         registry = self.registry
         registry.drop(task)
@@ -482,13 +496,13 @@ class Pool(Intake):
         if self._attentive:
             waiters = waiters + self._attend()
         if waiters:
-            task._waiters = waiters       # those that are still to be told, should an interrupt come
+            task._waiters = waiters     # kept in case an interrupt prevents _announce()
         return waiters
 
     def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
-        """Tell everyone that a task has ended; no lock is held.
+        """Wake the waiters of a task that has ended, and call its callbacks. (no lock)
 
-        :param inline: the calling thread may run callbacks of others itself; else a pool thread does.
+        :param inline: True if the calling thread may run the callbacks; else a pool thread does.
         """
         if waiters is None:
             return
@@ -496,7 +510,7 @@ class Pool(Intake):
         if type(outcome) is Failure:
             outcome.describe()
         while waiters:
-            waiters.pop(0)()       # taken first: after an interrupt, the rest is told
+            waiters.pop(0)()       # removed first: after an interrupt, the others are woken
         task._waiters = None
         extra = task._extra
         if extra is not None and extra.callbacks:
@@ -510,14 +524,15 @@ class Pool(Intake):
             if error.error is not None:
                 error = error.error
             else:
-                error = TaskRetryError(f"task {task._label()} asked for another attempt, without an error")
+                error = TaskRetryError(f"task {task._label()} asked for another attempt, "
+                                       "without an error")
         index: int | None = getattr(task, "_index", None)
         if index is None or not task._spec.keeps_items:
             return Failure(error, task.name, task.id, index)
         return Failure(error, task.name, task.id, index, (task._args, task._kwargs))
 
     def _retry_pause(self, task: Task[Any], error: BaseException) -> float | None:
-        """Return the seconds until a failed task's next attempt, or None when it gets none. No lock is held."""
+        """Return the seconds until a failed task's next attempt, or None for no retry. (no lock)"""
         options = task._spec.options
         if not options.retries:
             return None
@@ -532,16 +547,16 @@ class Pool(Intake):
         return options.retry_pause(attempts)
 
     def _may_retry(self, task: Task[Any]) -> bool:
-        """Say whether a failed task may have another attempt after all; the lock is held."""
+        """Return True if a failed task may still have another attempt. (lock held)"""
         return (self.accepting and task._status == STARTED
                 and not (task._extra is not None and task._extra.cancel_requested))
 
     def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Chores:
-        """Give a failed task its next attempt; the lock is held. The place it occupied is free already."""
+        """Give a failed task its next attempt. Its slot has been released before. (lock held)"""
         return self._ready(task) if self._begin_retry(task, pause, error) else []
 
     def _begin_retry(self, task: Task[Any], pause: float, error: BaseException) -> bool:
-        """Have a failed task wait for its next attempt; the lock is held. Return True if it may start at once."""
+        """Prepare a failed task's next attempt. Return True if it may start now. (lock held)"""
         self.registry.retried += 1
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.retried, task, error)
@@ -554,20 +569,21 @@ class Pool(Intake):
             return False
         attempts = extra.attempts
         task._advance(QUEUED, perf_counter())
-        extra.attempts = attempts       # this one was an attempt
+        extra.attempts = attempts       # _advance() does not count the failed attempt
         if self.recorder is not None:
             self.recorder.on_started(task)
         return True
 
     def _is_cancellation(self, task: Task[Any], error: BaseException) -> bool:
-        """Say whether a task that raised this did so because it was asked to stop."""
+        """Return True if a task raised this error because it was asked to stop."""
         extra = task._extra
         if extra is None or not extra.cancel_requested:
             return False
-        # One that asks for another attempt has not come to its end, and gets none.
-        return isinstance(error, TaskCancelledError) or type(error) is RetryRequest and error.error is None
+        # A task that asks for another attempt after cancel() gets none: it is cancelled.
+        return (isinstance(error, TaskCancelledError)
+                or type(error) is RetryRequest and error.error is None)
 
-    # -- what callers ask of a task (task.TaskOwner) -----------------------------------------------------
+    # -- the owner of tasks (see task.TaskOwner) ---------------------------------------------------
 
     def task_id(self, task: Task[Any]) -> str:
         """Return the id of a task of this pool."""
@@ -580,7 +596,7 @@ class Pool(Intake):
                 self.elsewhere(self.cancel, task)
                 return True
             return False
-        held = task._references()     # let go when the lock is free
+        held = task._references()     # dropped after the lock is released
         chores: Chores = []
         waiters = None
         try:
@@ -605,13 +621,15 @@ class Pool(Intake):
             raise
         return True
 
-    def cancel_together(self, tasks: Iterable[Task[Any]], ended: list[tuple[Task[Any], Waiters | None]],
-                        chores: Chores) -> int:
-        """Make tasks final that have not started, and have the others stop, as far as it takes the lock.
+    def cancel_together(self, tasks: Iterable[Task[Any]],
+                        ended: list[tuple[Task[Any], Waiters | None]], chores: Chores) -> int:
+        """Cancel tasks for :func:`cancel_many`, as far as it takes the lock.
 
-        What is to be told and to be done without it is appended. For :func:`cancel_many`. Return how many had not ended.
+        :param ended: gets the tasks that are final now, with their waiters.
+        :param chores: gets the calls to be made after the lock is released.
+        :return: the number of tasks that had not ended.
         """
-        held = []                           # let go when the lock is free
+        held = []                           # dropped after the lock is released
         count = 0
         with self.lock:
             now = perf_counter()
@@ -631,16 +649,16 @@ class Pool(Intake):
                     withdrawn.append(task)
                 else:
                     others.append(task)
-            # Not one by one: a task that was withdrawn would make way for one that is still to be.
+            # All at once: the withdrawal of one task could start another one of them.
             chores += self._withdrawn(withdrawn)
             for task in others:
                 chores += self._interrupt(task)
         return count
 
     def abandon(self, task: Task[Any]) -> None:
-        """Make a task final, as cancelled, whose function nobody can end: it is not waited for, and goes on by itself.
+        """Make a task final, as cancelled, although its function goes on.
 
-        That is so in threads only, see there; elsewhere cancelling is enough, and nothing happens.
+        Only the thread pool needs this. In the other pools a cancel is enough: this does nothing.
         """
 
     def complete_early(self, task: Task[Any]) -> bool:
@@ -658,7 +676,7 @@ class Pool(Intake):
                 was = task._status
                 if was == COMPLETED or was == CANCELED:
                     return False
-                task._extra_fields()        # the pools' short ways are for tasks of which nobody wants anything
+                task._extra_fields()        # the fast paths of the pools leave such a task alone
                 standing = was == QUEUED and self._standing(task)
                 if not standing and was != DELAYED:
                     chores = self._done_early(task)
@@ -673,12 +691,12 @@ class Pool(Intake):
             if task.done():
                 self._carry_on(task, waiters)
             else:
-                self._undo()                # nothing has become of it, but that it may have been taken back
+                self._undo()                # the task goes on, but the accounts may need repair
             raise
         return True
 
     def _carry_on(self, task: Task[Any], waiters: Waiters | None) -> None:
-        """What was to end a task is interrupted: end it all the same, and tell who has not been told."""
+        """End a task although the call that was to end it was interrupted; wake its waiters."""
         self._undo(task)
         if task.done():
             self._announce(task, waiters or task._waiters or [])
@@ -686,26 +704,26 @@ class Pool(Intake):
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
         if self.busy_here():
-            return                          # a finalizer came in between: the next report will do
+            return                          # called by a finalizer: the next report will do
         with self.lock:
             if task._status == STARTED:
                 self._enter_progress(task, progress)
 
     def _enter_progress(self, task: Task[Any], progress: Progress) -> None:
-        """A running task has reported; the lock is held."""
+        """Store the progress that a running task has reported. (lock held)"""
         task._extra_fields().progress = progress
         if self.recorder is not None:
             self.recorder.on_progress(task)
 
-    # -- timeouts ------------------------------------------------------------------------------------
+    # -- timeouts ----------------------------------------------------------------------------------
 
     def _start_timeout(self, task: Task[Any]) -> None:
-        """An attempt of a task with a timeout begins to run; the lock is held."""
+        """Start the timeout of an attempt that begins to run. (lock held)"""
         assert task._spec.timeout is not None
         self.timeouts.arm(task, task._spec.timeout)
 
     def _disarm(self, task: Task[Any]) -> None:
-        """A delay, or the attempt that a timeout was for, is over; the lock is held."""
+        """Cancel the timeout and the delay of a task. (lock held)"""
         if task._spec.timeout is not None:
             self.timeouts.clear(task, task._spec.timeout)
         extra = task._extra
@@ -714,19 +732,21 @@ class Pool(Intake):
             extra.timer = None
 
     def _expired(self, task: Task[Any], deadline: float) -> None:
-        """The timer's call: a task has run for its timeout."""
+        """Fail or retry a task that has run for its timeout. The timer calls it."""
         assert task._spec.timeout is not None
-        error = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout of "
-                                 f"{task._spec.timeout:g} s; raise the timeout, or make the function faster")
+        error = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
+                                 f"of {task._spec.timeout:g} s; raise the timeout, or make the "
+                                 "function faster")
         pause = self._retry_pause(task, error)
         with self.lock:
-            if not self.timeouts.take(task, task._spec.timeout, deadline) or task._status != STARTED:
-                return              # it ended meanwhile, or another attempt has begun
+            if (not self.timeouts.take(task, task._spec.timeout, deadline)
+                    or task._status != STARTED):
+                return              # it has ended meanwhile, or another attempt has begun
             chores = self._overrun(task, error, pause)
         for chore in chores:
             chore()
 
-    # -- closing -------------------------------------------------------------------------------------
+    # -- closing -----------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Accept tasks from now on."""
@@ -738,20 +758,21 @@ class Pool(Intake):
         """Accept no more tasks; those accepted go on."""
         with self.lock:
             self.accepting = False
-            self._let_in()                  # to be told
+            self._let_in()                  # blocked submitters try again and raise
 
     def held_back(self) -> list[Task[Any]]:
-        """Return the tasks that wait for their time, or in a paused lane."""
+        """Return the delayed tasks and those that wait in a paused lane."""
         with self.lock:
             delayed = [task for task in self.registry.live.values() if task._status == DELAYED]
-            return delayed + [task for lane in self.run_queue.lanes if lane.paused for task in lane.tasks()]
+            return delayed + [task for lane in self.run_queue.lanes if lane.paused
+                              for task in lane.tasks()]
 
     def start_draining(self) -> None:
-        """The pool is being stopped: no lane is paused any more."""
+        """Let all lanes start tasks, as the pool is being stopped."""
         with self.lock:
             self.draining = True
             for lane in self.run_queue.lanes:
-                self.run_queue.unpark_lane(lane)     # what has come back meanwhile: a failed attempt
+                self.run_queue.unpark_lane(lane)     # a failed attempt may have entered it again
             chores = self._risen()
         for chore in chores:
             chore()
@@ -759,7 +780,8 @@ class Pool(Intake):
     def waiting_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not started."""
         with self.lock:
-            return [task for task in self.registry.live.values() if task._status in (QUEUED, DELAYED)]
+            return [task for task in self.registry.live.values()
+                    if task._status in (QUEUED, DELAYED)]
 
     def all_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not ended."""
@@ -767,7 +789,7 @@ class Pool(Intake):
             return list(self.registry.live.values())
 
     def give_up(self) -> list[str]:
-        """Make what is still alive final, as cancelled, without waiting for it; return the ids."""
+        """Make all live tasks final, as cancelled, without waiting for them; return their ids."""
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
@@ -782,7 +804,7 @@ class Pool(Intake):
         return [task.id for task, _, _ in ended]
 
     def drain(self, deadline: float | None) -> bool:
-        """Block until no task is alive, at the latest until the deadline; say whether none is."""
+        """Block until no task is alive or the deadline. Return True if none is alive."""
         latch = Latch()
         with self.lock:
             empty = not self.registry.live
@@ -790,7 +812,7 @@ class Pool(Intake):
                 self._drained.append(latch)
                 self._attentive = True
         if empty or latch.wait(deadline):
-            self._wait_told(deadline)       # when hooks do not come to their end, that is not for the tasks to say
+            self._wait_told(deadline)       # the result tells of the tasks only, not of the hooks
             return True
         with self.lock:
             if latch in self._drained:
@@ -802,14 +824,14 @@ class Pool(Intake):
         return False
 
     def renew_locks(self) -> None:
-        """Threads have been replaced, and no task is alive."""
+        """Make new locks after threads have been replaced. No task is alive."""
         self.lock = threading.RLock()
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the threads, processes and tasks are the parent's; begin anew, in the same object."""
+        """Begin anew in a forked process; threads, processes and tasks belong to the parent."""
         now = perf_counter()
         for task in self.registry.live.values():
-            task._advance(CANCELED, now)        # it is the parent's to finish; who waits here must not hang
+            task._advance(CANCELED, now)        # the parent runs it; a waiter here must not hang
         self.lock = threading.RLock()
         self.parking = ParkingLot()
         self.registry = Registry(self.tt)
@@ -824,60 +846,60 @@ class Pool(Intake):
         self._forget_news()
 
     def close(self, deadline: float | None) -> None:
-        """End the places where tasks ran. No task is alive, or the deadline is near."""
+        """End the threads or processes. No task is alive, or the deadline is near."""
         raise NotImplementedError
 
-    # -- what a pool does in its own way; the lock is held -------------------------------------------
+    # -- overridden by the kinds of pools; all with the lock held ----------------------------------
 
     def _ready(self, task: Task[Any]) -> Chores:
-        """A task may run: start it or let it wait."""
+        """Start a task that may run, or let it wait."""
         raise NotImplementedError
 
     def _cut_short(self) -> None:
-        """A submission is interrupted; the lock may be held by it still."""
+        """Prepare to undo an interrupted submission, which may still hold the lock."""
 
     def _interrupted(self) -> None:
-        """A submission has been interrupted, and its tasks are looked at next."""
+        """Repair the pool's state before the tasks of an interrupted submission are undone."""
 
     def _begun(self, task: Task[Any]) -> bool:
-        """Say whether a STARTED task whose submission is interrupted has been handed to whoever runs it."""
+        """Return True if a STARTED task of an interrupted submission can no longer be undone."""
         return True
 
     def _repair(self, tasks: set[Task[Any]]) -> Chores:
-        """Bring the pool's accounts in order after an interrupted submission; the tasks are final."""
+        """Recount the slots after an interrupted submission, whose tasks are final."""
         return []
 
     def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
-        """Many tasks may run."""
+        """Do the same as :meth:`_ready` for many tasks."""
         chores: Chores = []
         for task in tasks:
             chores += self._ready(task)
         return chores
 
     def _standing(self, task: Task[Any]) -> bool:
-        """Say whether a QUEUED task stands in the run_queue queue, after trying to bring it back there."""
+        """Return True if a QUEUED task is in the run queue, after trying to bring it back there."""
         return True
 
     def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
-        """Standing tasks have just become final."""
+        """Remove tasks that have just become final from the run queue."""
         for task in tasks:
             self.run_queue.discard(task)
-        self._let_in()                      # there is room where they stood
+        self._let_in()                      # there is room for others now
         return []
 
     def _interrupt(self, task: Task[Any]) -> Chores:
-        """A task that has been handed out is cancelled."""
+        """Cancel a task that is no longer in the run queue."""
         raise NotImplementedError
 
     def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
-        """A running task has exceeded its timeout; pause is the seconds until its next attempt, if any."""
+        """Stop a task after its timeout; pause is the seconds until its next attempt, if any."""
         raise NotImplementedError
 
     def _done_early(self, task: Task[Any]) -> Chores:
-        """A task that has been handed out is about to be declared completed."""
+        """Let go of a task outside the run queue that is about to be declared completed."""
         return []
 
-    # -- looking at it -------------------------------------------------------------------------------
+    # -- inspection --------------------------------------------------------------------------------
 
     def live_tasks(self) -> dict[str, Task[Any]]:
         """Return the live tasks by id."""
@@ -886,9 +908,9 @@ class Pool(Intake):
         return {task.id: task for task in tasks}
 
     def refuse_during_import(self) -> None:
-        """Called before a task is accepted that is to start later on.
+        """Refuse a task that is to start later while a pool process imports the main module.
 
-        A pool process that imports the main module of the program must not get one: see :mod:`.process.main_module`.
+        See :mod:`.process.main_module`.
         """
 
     def loop_of(self, task: Task[Any]) -> Any:
@@ -905,7 +927,7 @@ class Pool(Intake):
             return self.registry.find(task_id)
 
     def _before_end(self, task: Task[Any]) -> Callable[[Task[Any], Any], None] | None:
-        """Return what is to be called before a task ends by itself, with its outcome, if anything is."""
+        """Return the hook to call with the outcome before a task ends by itself, or None."""
         hooks = task._spec.hooks
         return None if hooks is None else getattr(hooks, "before_end", None)
 
@@ -916,19 +938,22 @@ class Pool(Intake):
             try:
                 callback(value)
             except BaseException:
-                log.exception("the callback of task %s (%s) raised; the task itself succeeded", task.name,
-                              task.short_id)
+                log.exception("the callback of task %s (%s) raised; the task itself succeeded",
+                              task.name, task.short_id)
 
 
 def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:
-    """Cancel tasks, of one pool or several, from the last to the first; return how many had not ended.
+    """Cancel tasks of one or several pools, from the last to the first.
 
-    All that have not started are final before the first callback is called, so that a callback may wait for any of them.
+    All tasks that have not started are final before the first callback is called. So a callback may
+    wait for any of them.
 
-    :param then: called when they are final, before the first callback.
+    :param then: called when these are final, before the first callback.
+    :return: the number of tasks that had not ended.
     """
     together: dict[Pool, list[Task[Any]]] = {}
-    for task in reversed(tasks):            # a cancelled task must not make way for one that is about to be cancelled
+    # From the last: the cancel of one task must not start one that is about to be cancelled.
+    for task in reversed(tasks):
         together.setdefault(task._spec.pool, []).append(task)
     count = 0
     ended: list[tuple[Task[Any], Waiters | None]] = []
@@ -949,7 +974,7 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
         for task, waiters in ended:
             task._spec.pool._announce(task, waiters)       # type: ignore[attr-defined]
     except BaseException:
-        # Interrupted: end them all the same, and tell of all that have ended. What has been told is not told again.
+        # Interrupted: end all of them and wake the waiters that have not been woken.
         for pool, some in together.items():
             pool._undo(*some)
         for pool, some in together.items():
