@@ -1,18 +1,19 @@
 """Lane: a limit in front of a pool.
 
-The tasks of a lane wait in the lane, most urgent first. In the pool's run_queue queue they are stood in for by
-*entries*, one for each::
+The tasks of a lane wait in the lane, most urgent first. In the pool's run queue, *entries*
+represent them, one for each task. One `LaneEntry` object stands for several entries in a row::
 
     lane 'db':  rank 0: T7           run_queue:   HIGH    A
                 rank 3: T2 T4 T5                  NORMAL  B  entry of 'db' x 3  C  entry of 'db' x 1
 
-Whose entry it is, is settled when a entry comes to the head of the line: the lane gives the most urgent task that it
-has by then. When the lane may start none, since as many run as may or since it is too early for the next one, its
-entries leave the line and are *parked*; when it may again, they come back to the head. So a lane that is held up holds
-up nobody else, what came before it starts before it, and a task without a lane pays nothing for those that have one.
+An entry is not tied to a task. When it reaches the head of the run queue, the lane supplies the
+most urgent task that it has by then. If the lane may not start a task, because its limit is reached
+or its rate allows none yet, its entries leave the run queue and are *parked*. When the lane may
+start tasks again, they return to the head. So a blocked lane blocks no task outside of it, tasks
+that came before an entry start before it, and a task without a lane bears no cost of lanes.
 
-Everything here but the settings is used with the lock of the lane's pool held. Pure policy, as run_queue is; time
-comes in by the clock and the timer of the pool, for a rate.
+The pool's lock must be held for everything in this module but the settings. This is pure policy, as
+in `run_queue`. For a rate, the pool supplies the clock and the timer.
 """
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .timer import Timer, TimerEntry
 
     class LanePool(Protocol):
-        """The pool that a lane stands in front of, as far as a lane must know it."""
+        """The part of the pool's interface that its lanes use."""
 
         name: str
         lock: Any
@@ -53,43 +54,43 @@ if TYPE_CHECKING:
 
 __all__ = ["LANE_ENTRY", "Lane", "LaneEntry"]
 
-#: The status of a entry: no task's.
+#: The status of an entry; no task has it.
 LANE_ENTRY = 1
 
-#: Of a token: less than this is missing by the rounding of floats only.
+#: The fraction of a token that the rounding of floats may lose.
 _ROUNDING = 1e-9
 
 
 class LaneEntry:
-    """Stands in line for tasks of a lane that came one after another."""
+    """Represents tasks of a lane in the run queue that were submitted one after another."""
 
     __slots__ = ("lane", "count", "since")
 
     _status = LANE_ENTRY
-    _spec = None        # of no function
+    _spec = None        # matches the spec of no task
 
     def __init__(self, lane: Lane, count: int, since: float) -> None:
         self.lane = lane
-        self.count = count          # for so many, at most: see Lane.entries
-        self.since = since          # when the first of them came, by perf_counter
+        self.count = count          # an upper bound of the tasks represented: see Lane.entries
+        self.since = since          # submission time of the first task, by perf_counter
 
 
 class Lane:
-    """A limit in front of a pool: how many of its tasks run at once, how many start a second, how many wait.
+    """A limit in front of a pool, on running tasks, on starts a second and on waiting tasks.
 
-    :param name: shown in messages and by :meth:`TaskSupervisor.get_lanes`.
-    :param limit: at most so many of its tasks run at once; None is as many as the pool takes.
-    :param rate: at most so many of them start a second, on average; None is any number.
-    :param burst: with a rate: how many may start at once after a pause.
-    :param size: at most so many of its tasks wait in it; None is any number.
-    :param on_full: what a submission meets then: ``'block'`` has the submitter wait, ``'raise'`` raises
-        :class:`QueueFullError`, ``'drop'`` accepts the task and cancels it.
+    :param name: the name in messages and in :meth:`TaskSupervisor.get_lanes`.
+    :param limit: how many tasks of the lane may run at once; None means as many as the pool allows.
+    :param rate: how many tasks may start a second, on average; None means any number.
+    :param burst: with a rate, how many tasks may start at once after a pause.
+    :param size: how many tasks may wait in the lane; None means any number.
+    :param on_full: the effect of a submission to a full lane: ``'block'`` makes the submitter wait,
+        ``'raise'`` raises :class:`QueueFullError`, ``'drop'`` accepts the task and cancels it.
     :raises InvalidTypeError: (a TypeError) a setting has the wrong type.
     :raises InvalidArgumentError: (a ValueError) a setting has an impossible value.
 
-    The first task settles which pool it stands in front of: one supervisor's threads, processes or coroutines. All
-    methods may be called from any thread. In the process pool a place is a process that has tasks of the lane, and
-    short ones are sent ahead to it.
+    The first task binds the lane to one pool: the threads, processes or coroutines of one
+    supervisor. Any thread may call the methods. In the process pool, a slot of the lane is a
+    process that has tasks of the lane; short tasks are sent ahead to it.
 
     >>> database = Lane('db', limit=2)
     >>> task = background_task(abs, lane=database)(-3)
@@ -97,9 +98,11 @@ class Lane:
     3
     """
 
-    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot", "running", "entries", "parked",
-                 "fast_limit", "head_entry", "cached_level", "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool", "_tokens", "_refilled_at",
-                 "_rate_timer", "unknown", "refusal", "advice", "_told", "callbacks", "__weakref__")
+    __slots__ = ("name", "limit", "rate", "burst", "size", "on_full", "paused", "lends_slot",
+                 "running", "entries", "parked", "fast_limit", "head_entry", "cached_level",
+                 "blocked_submitters", "_parked_entries", "_levels", "_order", "_stale", "pool",
+                 "_tokens", "_refilled_at", "_rate_timer", "unknown", "refusal", "advice", "_told",
+                 "callbacks", "__weakref__")
 
     def __init__(self, name: str | None = None, limit: int | None = None, rate: float | None = None,
                  burst: int = 1, size: int | None = None, on_full: str = "block") -> None:
@@ -111,59 +114,62 @@ class Lane:
         self.size: int | None = None
         self.burst, self.on_full = 1, "block"
         self.paused = False
-        self.lends_slot = True       # the place of a task in a thread, while that waits for others
-        #: Places in use: its tasks that run; of the process pool, processes that have any.
+        self.lends_slot = True      # a task in a thread lends its slot while it waits
+        #: Slots in use: running tasks; in the process pool, processes that have tasks of the lane.
         self.running = 0
-        #: Each task that waits, those withdrawn not counted, has a entry.
-        self.entries = 0          # standing in line; there, more may stand than count, when tasks were withdrawn
+        #: Each waiting task has an entry, either in the run queue or parked. Withdrawn tasks have
+        #: none. After withdrawals, the counts of the LaneEntry objects may add up to more.
+        self.entries = 0        # in the run queue
         self.parked = 0
-        #: So many may run without a further look at the settings; -1 when each has to be looked at.
+        #: This many tasks may run without a check of the settings; -1 if each start needs it.
         self.fast_limit = maxsize
-        self.head_entry: LaneEntry | None = None          # that stood at the head of the line when one was last taken from it
-        #: The level that the most urgent task was last taken from; None when there may be a more urgent one.
+        self.head_entry: LaneEntry | None = None    # the run queue's head, when last taken from
+        #: The level of the task that was taken last; None if a more urgent task may be there.
         self.cached_level: deque[Task[Any]] | None = None
-        self.blocked_submitters: deque[Any] = deque()       # gates of submitters who wait for room
-        self._parked_entries: dict[int, LaneEntry] = {}              # by priority; as one, since they come back together
-        self._levels: dict[int, deque[Task[Any]]] = {}        # by rank, each first in, first out
-        self._order: list[int] = []                           # a heap of the ranks that have a level
-        self._stale = 0                                          # withdrawn tasks that still stand in a level
-        self.pool: LanePool | None = None                     # that it stands in front of
-        self._tokens, self._refilled_at = 0.0, 0.0                   # how many may start, as of then
-        self._rate_timer: TimerEntry | None = None              # the timer's call when the next one may start
-        #: Makes the error for submissions to a lane that was only named; None for a lane that was made.
+        self.blocked_submitters: deque[Any] = deque()       # locks of submitters waiting for room
+        self._parked_entries: dict[int, LaneEntry] = {}     # by priority, merged into one each
+        self._levels: dict[int, deque[Task[Any]]] = {}      # by rank, each first in, first out
+        self._order: list[int] = []                         # a heap of the ranks that have a level
+        self._stale = 0                                     # withdrawn tasks still in a level
+        self.pool: LanePool | None = None                   # the pool that the lane is bound to
+        self._tokens, self._refilled_at = 0.0, 0.0          # starts allowed, as of that time
+        self._rate_timer: TimerEntry | None = None          # fires when the next task may start
+        #: Makes the error for submissions to a placeholder; None for a lane that was made.
         self.unknown: Callable[[], Exception] | None = None
-        #: Of a queue's lane: returns the error for a submission that finds no room, or None if it may
-        #: wait for room.
+        #: For a queue's lane: returns the error for a submission that finds no room, or None if it
+        #: may wait for room.
         self.refusal: Callable[[], Exception | None] | None = None
-        #: Of a queue's lane: returns what is to be done while it is paused, or None if it goes on by itself.
+        #: For a queue's lane: returns the advice for a wait while the lane is paused, or None if
+        #: the queue resumes the lane by itself.
         self.advice: Callable[[], str | None] | None = None
-        self._told = False      # since it was paused
-        #: What waits for the done callbacks of its tasks, if anything does: a queue's.
+        self._told = False      # a warning was logged since the lane was paused
+        #: The done callbacks that a queue waits for; None for other lanes.
         self.callbacks: Callbacks | None = None
         self.configure(limit=limit, rate=rate, burst=burst, size=size, on_full=on_full)
 
     @classmethod
     def named(cls, name: str, unknown: Callable[[], Exception]) -> Lane:
-        """Make the stand-in for a lane that a function names and nobody has made yet.
+        """Make the placeholder for a lane that a function names but that is not made yet.
 
-        It has no room, so that each submission takes the way on which ``unknown`` is looked at. Other
-        lanes pay nothing for that.
+        The placeholder has no room. So each submission reaches the slow path, which checks
+        ``unknown``, and the fast path needs no check.
         """
         lane = cls(name)
         lane.size, lane.unknown = 0, unknown
         return lane
 
     def make(self, **settings: Any) -> None:
-        """LaneEntry the stand-in into a lane that takes tasks. Errors as the constructor's."""
+        """Turn the placeholder into a lane that accepts tasks. Raise the constructor's errors."""
         self.configure(**{"size": None, **settings})
         self.unknown = None
 
-    # -- settings: any thread ------------------------------------------------------------------------
+    # -- settings: any thread ----------------------------------------------------------------------
 
     def configure(self, **settings: Any) -> None:
-        """Change settings, named as those of the constructor; the others stay. What runs is not touched.
+        """Change settings, named as in the constructor; the rest stay.
 
-        The same errors as the constructor's; then nothing is changed.
+        Running tasks are not affected. The errors are those of the constructor;
+        if one is raised, no setting changes.
         """
         checked = check_lane(self.name, **settings)
         with self._changing():
@@ -175,8 +181,11 @@ class Lane:
                 self._cancel_rate_timer()
 
     def pause(self) -> None:
-        """Start none of its tasks until :meth:`resume`. Those that run go on; tasks are accepted, and wait. When the
-        supervisor is stopped, those that wait in a paused lane are cancelled, as delayed ones are."""
+        """Start no task of the lane until :meth:`resume`.
+
+        Running tasks go on. New tasks are accepted, and wait. When the supervisor is stopped, the
+        tasks that wait in a paused lane are cancelled, as delayed tasks are.
+        """
         with self._changing():
             self.paused = True
             self._set_fast_limit()
@@ -188,16 +197,19 @@ class Lane:
             self._set_fast_limit()
 
     def warn_of_wait(self, what: str) -> None:
-        """Warn, once a pause, of a wait for something that the paused lane holds up. No lock is held."""
+        """Warn, once a pause, of a wait that cannot end while the lane is paused. (no lock)"""
         if self._told:
             return
-        advice = f"lane {self.name!r} is paused; call its resume()" if self.advice is None else self.advice()
+        advice = (f"lane {self.name!r} is paused; call its resume()" if self.advice is None
+                  else self.advice())
         if advice is not None:
             self._told = True
-            log.warning("a wait for %s cannot end by itself: %s before the wait, or from other code", what, advice)
+            log.warning(
+                "a wait for %s cannot end by itself: %s before the wait, or from other code",
+                what, advice)
 
     def wake_submitters(self) -> None:
-        """Have the submissions that wait for room try again, so that they meet the refusal."""
+        """Make the submissions that wait for room try again, so that they see the refusal."""
         if self.pool is not None:
             self.pool.wake_submitters(self)
 
@@ -208,7 +220,7 @@ class Lane:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         pool = self.pool
-        if pool is None:        # nobody has used it
+        if pool is None:        # not used yet
             yield
             return
         with pool.lock:
@@ -216,19 +228,19 @@ class Lane:
         pool.lane_changed(self)
 
     def bind(self, pool: LanePool) -> None:
-        """A function with this lane is about to be called: note the pool that the lane stands in front of.
+        """Bind the lane to the pool of a function that is about to be called.
 
-        :raises InvalidArgumentError: it stands in front of another one.
+        :raises InvalidArgumentError: the lane is bound to another pool.
         """
         before = self.pool
         if before is pool:
             return
         last = before
         while last is not None and last is not pool:
-            last = last.successor           # has taken its place, perhaps to lose it to another one
+            last = last.successor       # the pool that replaced it
         if before is not None and last is None:
-            raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and cannot have tasks of "
-                                       f"{pool.name}; use a lane for each")
+            raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and "
+                                       f"cannot have tasks of {pool.name}; use a lane for each")
         with pool.lock:
             pool.run_queue.lanes.add(self)
             self.pool = pool
@@ -236,32 +248,34 @@ class Lane:
             self._tokens = float(self.burst)
 
     def end(self) -> None:
-        """No task will come through it any more: have the pool forget it, unless it has some yet."""
+        """Make the pool forget the lane, unless it has tasks. No further task may be submitted."""
         if self.pool is not None:
             self.pool.lane_ends(self)
 
-    # -- its tasks: the pool's lock is held ----------------------------------------------------------
+    # -- tasks: the pool's lock is held ------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
-        """Its tasks that wait, those withdrawn not counted."""
+        """The number of waiting tasks, without withdrawn ones."""
         return self.entries + self.parked
 
     def has_room(self) -> bool:
-        """Say whether another task may wait in it."""
+        """Return True if another task may wait in the lane."""
         return self.size is None or self.waiting < self.size
 
     def push(self, task: Task[Any]) -> None:
-        """Add a task behind those of its rank; it needs a entry."""
+        """Add a task behind those of its rank. The caller adds its entry."""
         self._level(task._spec.lane_order).append(task)
 
     def push_batch(self, rank: int, tasks: Sequence[Task[Any]]) -> None:
-        """Add many tasks of one rank, in their order; each needs a entry."""
+        """Add many tasks of one rank, in their order. The caller adds their entries."""
         self._level(rank).extend(tasks)
 
     def requeue(self, task: Task[Any]) -> None:
-        """Put a task that was taken back where it stood, it needs a entry; it may start at once, as far as the rate is
-        concerned."""
+        """Put a taken task back at the head of its rank. The caller adds its entry.
+
+        The task gets its token back, so the rate does not delay its next start.
+        """
         self._level(task._spec.lane_order).appendleft(task)
         if self.rate is not None:
             self._tokens = min(float(self.burst), self._tokens + 1)
@@ -275,9 +289,10 @@ class Lane:
         return level
 
     def is_blocked(self, holder: Container[Lane] | None = None) -> bool:
-        """Say whether no task of it may start now.
+        """Return True if no task of the lane may start now.
 
-        :param holder: the lanes of which a pool process has tasks: another one takes no further place.
+        :param holder: the lanes whose tasks a pool process has; a further task of these needs no
+            slot.
         """
         pool = self.pool
         assert pool is not None
@@ -294,11 +309,12 @@ class Lane:
         if self._tokens >= 1 - _ROUNDING:
             return True
         if self._rate_timer is None:
-            self._rate_timer = pool.timer.call_at(now + (1 - self._tokens) / rate, pool.lane_opens, self)
+            self._rate_timer = pool.timer.call_at(
+                now + (1 - self._tokens) / rate, pool.lane_opens, self)
         return False
 
     def rate_timer_fired(self) -> None:
-        """The timer's call has come."""
+        """Forget the timer entry, whose call has come."""
         self._rate_timer = None
 
     def _cancel_rate_timer(self) -> None:
@@ -307,7 +323,7 @@ class Lane:
         self._rate_timer = None
 
     def peek(self) -> Task[Any] | None:
-        """Return the most urgent task, or None; it stays where it is."""
+        """Return the most urgent task, or None, without taking it."""
         order = self._order
         while order:
             level = self._levels[order[0]]
@@ -321,7 +337,7 @@ class Lane:
         return None
 
     def take(self) -> Task[Any]:
-        """Take the most urgent task, there is one, whose entry has been taken."""
+        """Take the most urgent task. The caller has taken its entry, so there is one."""
         order = self._order
         while True:
             level = self._levels[order[0]]
@@ -336,8 +352,11 @@ class Lane:
             del self._levels[heappop(order)]
 
     def pop_batch(self, spec: TaskSpec, most: int) -> list[Task[Any]]:
-        """Take the task that :meth:`peek` has just returned and those of the same function that follow it at its rank,
-        up to a number; none when it is of another function. Their entries are still to be taken."""
+        """Take up to ``most`` tasks, beginning with the one that :meth:`peek` has just returned.
+
+        Only tasks of the function that ``spec`` describes, at the same rank, are taken. The list is
+        empty if the first task is one of another function. The caller takes their entries.
+        """
         level = self._levels[self._order[0]]
         taken: list[Task[Any]] = []
         while level and level[0]._spec is spec and len(taken) < most:
@@ -351,11 +370,14 @@ class Lane:
         return taken
 
     def note_stale(self) -> None:
-        """A withdrawn task has been taken from a level, and let go."""
+        """Count a withdrawn task that the caller has taken from a level and dropped."""
         self._stale -= 1
 
     def discard(self) -> bool:
-        """A task that waits here has just been given another state. Say whether its entry stood in line."""
+        """Withdraw a waiting task, whose state has just changed.
+
+        Return True if its entry was in the run queue, False if it was parked.
+        """
         self._stale += 1
         stood = self.entries > 0
         if stood:
@@ -382,7 +404,7 @@ class Lane:
         self._stale = 0
 
     def park(self, priority: int, entry: LaneEntry) -> int:
-        """A entry has come up, and the lane is closed: keep it. Return how many entries it stood for."""
+        """Keep an entry that reached the head of the run queue. Return its number of tasks."""
         entry.count = count = min(entry.count, self.entries)
         if count:
             kept = self._parked_entries.get(priority)
@@ -395,22 +417,23 @@ class Lane:
         return count
 
     def unpark(self) -> dict[int, LaneEntry]:
-        """Let all parked entries stand in line again; return them by priority."""
+        """Return all parked entries by priority, for the run queue; they are no longer parked."""
         back, self._parked_entries = self._parked_entries, {}
         self.entries += self.parked
         self.parked = 0
         return back
 
     def tasks(self) -> list[Task[Any]]:
-        """Return the tasks that wait, most urgent first."""
-        return [task for rank in sorted(self._levels) for task in self._levels[rank] if task._status == QUEUED]
+        """Return the waiting tasks, most urgent first."""
+        return [task for rank in sorted(self._levels) for task in self._levels[rank]
+                if task._status == QUEUED]
 
     def since(self) -> float:
-        """Return when the first of the tasks that wait came, by perf_counter."""
+        """Return the submission time of the oldest waiting task, by perf_counter."""
         return min((task._queued for level in self._levels.values() for task in level), default=0.0)
 
     def take_all(self) -> list[Task[Any]]:
-        """Forget the tasks that wait, and return them, most urgent first."""
+        """Remove all waiting tasks, and return them, most urgent first."""
         taken = self.tasks()
         self._levels.clear()
         self._order.clear()
@@ -420,15 +443,18 @@ class Lane:
         return taken
 
     def clear(self) -> None:
-        """In a forked process: what waits, runs and wants to come in is the parent's."""
+        """Forget all tasks and blocked submitters in a forked process: they are the parent's."""
         self.take_all()
         self.running = 0
         self._rate_timer = None
         self.blocked_submitters.clear()
 
     def resync(self) -> dict[int, int]:
-        """Set its own accounts right after an interrupt that came at any line; return how many tasks wait at each
-        of the pool's priorities. All are to stand in line."""
+        """Recompute the counts after an interrupt that came at any line.
+
+        Return the number of waiting tasks for each of the pool's priorities. The caller puts an
+        entry for each task into the run queue.
+        """
         self._sweep()
         counts: dict[int, int] = {}
         for level in self._levels.values():
@@ -440,4 +466,5 @@ class Lane:
         return counts
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name} running {self.running} waiting {self.waiting}{' paused' * self.paused}>"
+        return (f"<Lane {self.name} running {self.running} waiting {self.waiting}"
+                f"{' paused' * self.paused}>")

@@ -1,18 +1,19 @@
-"""Which waiting task may start now. Pure policy: no thread, no lock, no clock.
+"""RunQueue decides which waiting task may start. Pure policy: no thread, no lock, no clock.
 
-Places are counted, not named. Tasks of low priority may occupy the first ``pool_size`` places, normal ones
-``reserve_normal`` more, high ones ``reserve_high`` more again, and critical ones always find one::
+Slots are counted; they have no identity. Tasks of low priority may occupy the first ``pool_size``
+slots, normal ones ``reserve_normal`` more, high ones ``reserve_high`` more again. A critical task
+always finds a slot::
 
     |<----- pool_size ----->|<-- reserve_normal -->|<-- reserve_high -->|  beyond
      LOW  NORMAL HIGH CRIT.   NORMAL HIGH CRITICAL    HIGH CRITICAL        CRITICAL
 
-The more urgent a task, the more places it may use. So if the most urgent waiting task may not start, no
-other may: one look at the head of the queue decides.
+The more urgent a task, the more slots it may use. So if the most urgent waiting task may not start,
+no other may: one look at the head of the queue decides.
 
-The tasks of a lane are stood in for by entries: see :mod:`.lanes`. A entry has a status of its own, so that it is met
-only where a task that is not QUEUED any more would be.
+Entries represent the tasks of a lane: see :mod:`.lanes`. An entry has a status of its own. So the
+code tests for an entry only after the test for a QUEUED task has failed.
 
-Whoever uses an RunQueue holds the lock of the pool that it belongs to.
+The pool's lock must be held for every use of its RunQueue.
 """
 from __future__ import annotations
 
@@ -39,40 +40,45 @@ _CRITICAL, _HIGH, _NORMAL = int(Priority.CRITICAL), int(Priority.HIGH), int(Prio
 
 
 def _priority_class(priority: int) -> int:
-    """Return how many classes there are above a priority's, CRITICAL aside."""
+    """Return the number of classes above that of a priority, without CRITICAL."""
     return 2 if priority > _NORMAL else 1 if priority > _HIGH else 0
 
 
 class RunQueue:
-    """The waiting tasks in order of priority, then of arrival; and the count of places in use."""
+    """The waiting tasks, by priority and then by arrival, and the number of slots in use."""
 
-    __slots__ = ("active", "waiting", "fast_limit", "lanes", "_low", "_normal", "_high", "_levels", "_order", "_stale")
+    __slots__ = ("active", "waiting", "fast_limit", "lanes", "_low", "_normal", "_high", "_levels",
+                 "_order", "_stale")
 
     def __init__(self, pool_size: int = 1, reserve_normal: int = 0, reserve_high: int = 0) -> None:
-        #: Places in use. Lent ones do not count; critical tasks may push it beyond every limit.
+        #: Slots in use, without lent ones. Critical tasks may raise it above every limit.
         self.active = 0
-        #: Tasks that wait, those withdrawn and those of lanes that are closed not counted.
+        #: Waiting tasks, without withdrawn tasks and those of blocked lanes.
         self.waiting = 0
-        #: The lanes in front of the pool; one that nobody knows any more, and has no task, is gone.
+        #: The lanes in front of the pool. A lane without references and tasks drops out.
         self.lanes: WeakSet[Lane] = WeakSet()
-        #: A submission that finds fewer waiting needs no further look.
+        #: While fewer tasks wait, a submission needs no further check.
         self.fast_limit = maxsize
-        # By priority, each first in, first out; of tasks, and entries.
+        # By priority, each first in, first out; tasks and entries.
         self._levels: dict[int, deque[Any]] = {}
-        self._order: list[int] = []                       # a heap of the priorities that have a level
-        self._stale = 0                                      # withdrawn tasks that still stand in a level
+        self._order: list[int] = []     # a heap of the priorities that have a level
+        self._stale = 0                 # withdrawn tasks still in a level
         self.resize(pool_size, reserve_normal, reserve_high)
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int) -> None:
-        """Set the number of places; a pool size of 0 is unlimited. What runs is not touched."""
+        """Set the number of slots; a pool size of 0 is unlimited.
+
+        Running tasks are not affected.
+        """
         self._low = pool_size if pool_size else maxsize
         self._normal = self._low + reserve_normal
         self._high = self._normal + reserve_high
 
     def empty_copy(self) -> RunQueue:
-        """Return one with the same places, in which nothing waits or runs."""
+        """Return a run queue with the same slots and lanes, without any task."""
         fresh = RunQueue()
-        fresh._low, fresh._normal, fresh._high, fresh.fast_limit = self._low, self._normal, self._high, self.fast_limit
+        fresh._low, fresh._normal, fresh._high, fresh.fast_limit = (
+            self._low, self._normal, self._high, self.fast_limit)
         fresh.lanes = self.lanes
         for lane in self.lanes:
             lane.clear()
@@ -80,13 +86,13 @@ class RunQueue:
 
     @property
     def slots(self) -> int:
-        """How many places there are in all, critical tasks' aside; sys.maxsize or more when unlimited."""
+        """The number of slots for tasks that are not critical; sys.maxsize or more if unlimited."""
         return self._high
 
     def slot_limit(self, priority: int) -> int:
-        """Return how many places may be in use, this one included, when a task of the priority runs.
+        """Return how many slots may be in use, its own included, while a task of a priority runs.
 
-        A number between two names has the rights of the less urgent one: 75 is NORMAL.
+        A number between two named priorities has the rights of the less urgent one: 75 is NORMAL.
         """
         if priority > _NORMAL:
             return self._low
@@ -145,8 +151,10 @@ class RunQueue:
         return level
 
     def requeue(self, tasks: Iterable[Task[Any]]) -> None:
-        """Put tasks that were taken, in the order in which they were taken, back where they stood. The places of
-        their lanes are given back apart: see :meth:`free`."""
+        """Put taken tasks back at the head, in the order in which they were taken.
+
+        The caller releases the slots of their lanes: see :meth:`release_lane`.
+        """
         for task in reversed(list(tasks)):
             priority = task._spec.priority
             level = self._level(priority)
@@ -165,9 +173,10 @@ class RunQueue:
 
     # -- lanes -------------------------------------------------------------------------------------
 
-    def _entry_task(self, level: deque[Any], holder: dict[Lane, int] | None = None) -> Task[Any] | None:
-        """A entry stands at the head of the first level: return the task whose entry it is, which stays in its lane. Or
-        take the entry out of the line, since there is none, and return None."""
+    def _entry_task(self, level: deque[Any],
+                    holder: dict[Lane, int] | None = None) -> Task[Any] | None:
+        # An entry is at the head of the first level. Return the task that it represents, which
+        # stays in its lane. If the lane has none or is blocked, remove the entry and return None.
         entry: LaneEntry = level[0]
         lane = entry.lane
         if lane.entries:
@@ -182,12 +191,14 @@ class RunQueue:
         return None
 
     def _pop_lane_entry(self, level: deque[Any], entry: LaneEntry) -> Task[Any] | None:
-        """A entry has just been taken from the head of the first level: take the task whose entry it is, with a place of
-        its lane, or return None, since there is none. The price of a lane is paid here: _entry_task(), written out."""
+        # The caller has taken an entry from the head of the first level. Take the task that it
+        # represents, with a slot of its lane, or return None if there is none. This repeats
+        # _entry_task() inline, since it runs once for each task of a lane.
         lane = entry.lane
         if lane.entries:
             if lane.running < lane.fast_limit or not lane.is_blocked():
-                lane.head_entry = None        # it would be a cycle, for as long as nothing waits
+                # lane and entry refer to each other: leave no cycle behind
+                lane.head_entry = None
                 if entry.count > 1:
                     entry.count -= 1
                     level.appendleft(entry)
@@ -202,48 +213,50 @@ class RunQueue:
         return None
 
     def release_lane(self, lane: Lane) -> None:
-        """A place of a lane is free again."""
+        """Release a slot of a lane."""
         lane.running -= 1
         if lane.parked:
             self.unpark_lane(lane)
 
     def unpark_lane(self, lane: Lane) -> None:
-        """A lane may have opened: what was parked stands at the head of the line again."""
+        """Put the parked entries of a lane, which may start tasks again, back at the head."""
         self.waiting += lane.parked
         for priority, entry in lane.unpark().items():
             self._level(priority).appendleft(entry)
 
     def release(self, task: Task[Any]) -> None:
-        """A task gives its place back."""
+        """Release the slot of a task."""
         self.active -= 1
         lane = task._spec.lane
         if lane is not None:
             self.release_lane(lane)
 
     def acquire(self, task: Task[Any]) -> None:
-        """A task takes a place, whoever waits for one."""
+        """Occupy a slot for a task, even if other tasks wait for one."""
         self.active += 1
         lane = task._spec.lane
         if lane is not None:
             lane.running += 1
 
     def lend(self, task: Task[Any]) -> None:
-        """A task lends its place; that in its lane, too, if the lane does."""
+        """Lend the slot of a task, and its slot of the lane if the lane lends slots."""
         self.active -= 1
         lane = task._spec.lane
         if lane is not None and lane.lends_slot:
             self.release_lane(lane)
 
     def reclaim(self, task: Task[Any]) -> None:
-        """A task takes back what it had lent, whoever has taken it meanwhile."""
+        """Take back the slots that a task has lent, even if other tasks use them."""
         self.active += 1
         lane = task._spec.lane
         if lane is not None and lane.lends_slot:
             lane.running += 1
 
     def try_acquire(self, task: Task[Any]) -> bool:
-        """Occupy a place for a task that has just come, where there are places without end and nothing of its lane comes
-        before it; say whether it has one. If not, it has not been added either."""
+        """Occupy a slot for a new task of a pool without a limit. Return True if it has a slot.
+
+        Return False, without adding the task, if its lane is full or has tasks that wait.
+        """
         lane = task._spec.lane
         if lane is not None:
             if lane.running >= lane.fast_limit or lane.entries or lane.parked:
@@ -255,9 +268,9 @@ class RunQueue:
     # -- what is next ------------------------------------------------------------------------------
 
     def peek(self, holder: dict[Lane, int] | None = None) -> Task[Any] | None:
-        """Return the task that is next, or None; it stays where it is.
+        """Return the next task, or None, without taking it.
 
-        :param holder: the lanes of which the process that asks has tasks.
+        :param holder: the lanes whose tasks the asking process has.
         """
         order = self._order
         while self.waiting:
@@ -277,28 +290,33 @@ class RunQueue:
         return None
 
     def head_priority(self) -> int:
-        """Return the priority at which the task that :meth:`peek` has just returned stands: it may have risen."""
+        """Return the current priority of the task that :meth:`peek` has just returned.
+
+        Aging may have raised it.
+        """
         return self._order[0]
 
     def promote_aged(self, now: float, interval: float) -> float | None:
-        """Let waiting tasks rise one class per interval, up to HIGH.
+        """Raise waiting tasks by one class per interval, up to HIGH.
 
-        :param now: a perf_counter reading, as tasks note when they came.
-        :return: the seconds until another one is to rise, or None when none that waits will.
+        :param now: the time by perf_counter, as in the submission times of tasks.
+        :return: the seconds until the next task rises, or None if no waiting task will rise.
         """
         soonest = None
-        for priority in sorted(self._levels):       # the most urgent first, so that each rises once at most
+        # The most urgent level first, so that each task rises at most once in a call.
+        for priority in sorted(self._levels):
             rank = _priority_class(priority)
             if not rank:
                 continue
             level = self._levels[priority]
             while level:
-                # Who stands behind came later, or has risen later: one look at the first decides.
+                # Tasks behind the first came or rose later: one look at the first decides.
                 task = level[0]
                 if task._status == QUEUED or task._status == LANE_ENTRY:
                     if task._status == QUEUED:
                         extra = task._extra
-                        since = task._queued if extra is None or extra.scheduled_at is None else extra.scheduled_at
+                        since = (task._queued if extra is None or extra.scheduled_at is None
+                                 else extra.scheduled_at)
                         due = since + interval * (_priority_class(task._spec.priority) - rank + 1)
                     else:
                         due = task.since + interval
@@ -306,24 +324,24 @@ class RunQueue:
                     if pause > 0:
                         soonest = pause if soonest is None else min(soonest, pause)
                         break
-                    # Turns rise together: those of a lane that came one after another.
+                    # The tasks that one LaneEntry represents rise together.
                     if task._status == LANE_ENTRY:
                         task.since = now
                     self._level(_NORMAL if rank > 1 else _HIGH).append(level.popleft())
                     if rank > 1:
-                        soonest = 0.0       # it may have waited for two intervals
+                        soonest = 0.0       # the task may have waited for two intervals
                 else:
                     level.popleft()
                     self._stale -= 1
         return soonest
 
     def acquire_or_enqueue(self, task: Task[Any]) -> bool:
-        """Occupy a place for a task that has just come, or let it wait; say whether it has a place.
+        """Occupy a slot for a new task, or enqueue it. Return True if it has a slot.
 
-        A task that may start need not look at those that wait: they may not, or they would have started.
+        If the new task may start, no waiting task may: it would have started already.
         """
         priority = task._spec.priority
-        # limit(), written out, here and in release_and_pop(): these run once for every task
+        # slot_limit() is repeated inline here and in release_and_pop(): these run for every task
         if self.active < (self._low if priority > 100 else self._normal if priority > 50
                           else self._high if priority > 0 else maxsize):
             self.active += 1
@@ -337,16 +355,18 @@ class RunQueue:
         return False
 
     def release_and_pop_lane(self, lane: Lane) -> Task[Any] | None:
-        """Give a place back that a task of a lane had, and take the task that is next: see :meth:`release_and_pop`.
+        """Release the slots of a lane's task and take the next task, as :meth:`release_and_pop`.
 
-        Most often the entry after it is its lane's own: then the place of the lane, too, passes on.
+        Most often the next entry is one of the same lane. Then the lane's slot, too, passes to the
+        next task.
         """
         if lane.entries and lane.running <= lane.fast_limit:
             priority = self._order[0]
             level = self._levels[priority]
             entry = lane.head_entry
-            if (level and level[0] is entry and entry.count > 1       # no None stands there
-                    and self.active <= (self._low if priority > 100 else self._normal if priority > 50
+            if (level and level[0] is entry and entry.count > 1       # a level contains no None
+                    and self.active <= (self._low if priority > 100
+                                        else self._normal if priority > 50
                                         else self._high if priority > 0 else maxsize)):
                 tasks = lane.cached_level
                 if tasks:
@@ -363,7 +383,7 @@ class RunQueue:
         return self.release_and_pop()
 
     def release_and_pop(self) -> Task[Any] | None:
-        """Give a place back and take the task that is next; the place is its own then. None when none may start."""
+        """Release a slot and take the next task, which gets it. Return None if none may start."""
         if self.waiting:
             order = self._order
             while True:
@@ -386,17 +406,19 @@ class RunQueue:
                     else:
                         self._stale -= 1
                 else:
-                    # Emptied levels are dropped only when they are in the way: most often the next task is of
-                    # the same priority.
+                    # An empty level is dropped only here: most often the next task has the same
+                    # priority.
                     del self._levels[heappop(order)]
         self.active -= 1
         return None
 
     def pop_batch(self, spec: TaskSpec, most: int, holder: dict[Lane, int]) -> list[Task[Any]]:
-        """Take the task that :meth:`peek` has just returned and those of the same function that follow it in its
-        level, up to a number; no place is occupied, but one of their lane.
+        """Take up to ``most`` tasks, beginning with the one that :meth:`peek` has just returned.
 
-        :param holder: the lanes of which the process that asks has tasks, with their number; brought up to date.
+        Only tasks of the same function in the same level are taken. They occupy no slot but one of
+        their lane.
+
+        :param holder: the lanes whose tasks the asking process has, with their numbers; updated.
         """
         level = self._levels[self._order[0]]
         taken: list[Task[Any]] = []
@@ -405,12 +427,14 @@ class RunQueue:
             if lane not in holder:
                 holder[lane] = 0
                 lane.running += 1
-            while level and level[0]._status == LANE_ENTRY and level[0].lane is lane and len(taken) < most:
+            while (level and level[0]._status == LANE_ENTRY and level[0].lane is lane
+                   and len(taken) < most):
                 if self._entry_task(level, holder) is None:
                     continue
                 entry: LaneEntry = level[0]
-                # With a rate, one at a time: the next one may be too early.
-                run = lane.pop_batch(spec, 1 if lane.rate is not None else min(most - len(taken), entry.count, lane.entries))
+                # With a rate, one task at a time: the rate may not allow the next one yet.
+                run = lane.pop_batch(spec, 1 if lane.rate is not None
+                                     else min(most - len(taken), entry.count, lane.entries))
                 if not run:
                     break
                 taken += run
@@ -431,15 +455,15 @@ class RunQueue:
         return taken
 
     def pop(self) -> Task[Any] | None:
-        """Take the task that is next and occupy a place for it; None when none may start."""
+        """Take the next task and occupy a slot for it. Return None if none may start."""
         self.active += 1
         return self.release_and_pop()
 
     def discard(self, task: Task[Any]) -> None:
-        """A task that waits here has just been given another state; its entry is skipped when met.
+        """Withdraw a waiting task, whose state has just changed. It stays in its level until met.
 
-        Entries of withdrawn tasks are swept out when they are the larger part, so that a caller who submits
-        and cancels for ever does not fill the memory.
+        Withdrawn tasks are removed when they are the larger part, so that endless submissions and
+        cancellations do not fill the memory.
         """
         lane = task._spec.lane
         if lane is not None and not lane.discard():
@@ -454,7 +478,7 @@ class RunQueue:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Keep the tasks that wait, and as many entries of each lane as count."""
+        # Keep the waiting tasks, and as many entries of each lane as the lane has in the run queue.
         entries = {lane: lane.entries for lane in self.lanes}
         levels: dict[int, deque[Any]] = {}
         for priority in sorted(self._levels):
@@ -463,7 +487,7 @@ class RunQueue:
                 if one._status == QUEUED:
                     kept.append(one)
                 elif one._status == LANE_ENTRY:
-                    left = entries.get(one.lane, 0)       # the entries of a lane that was dropped count no more
+                    left = entries.get(one.lane, 0)     # a dropped lane has no entries
                     one.count = min(one.count, left)
                     if one.count:
                         entries[one.lane] = left - one.count
@@ -475,10 +499,10 @@ class RunQueue:
         self._stale = 0
 
     def resync(self, active: int, lanes: Iterable[Lane]) -> None:
-        """Set the accounts right after an interrupt that came at any line, from what stands in the levels.
+        """Recompute the counts from the levels after an interrupt that came at any line.
 
-        :param active: the places in use.
-        :param lanes: the lane of each place that is one of a lane.
+        :param active: the slots in use.
+        :param lanes: the lanes of the slots in use, one for each slot that belongs to a lane.
         """
         levels = {priority: deque(task for task in level if task._status == QUEUED)
                   for priority, level in self._levels.items()}
@@ -496,14 +520,15 @@ class RunQueue:
             lane.running += 1
 
     def waiting_tasks(self) -> set[Task[Any]]:
-        """Return the tasks that wait."""
-        found = {task for level in self._levels.values() for task in level if task._status == QUEUED}
+        """Return the waiting tasks, those of lanes included."""
+        found = {task for level in self._levels.values() for task in level
+                 if task._status == QUEUED}
         for lane in self.lanes:
             found.update(lane.tasks())
         return found
 
     def take_all(self) -> list[Task[Any]]:
-        """Take every waiting task, most urgent first and then those of lanes, occupying no place."""
+        """Take all waiting tasks, without slots: the most urgent first, then those of lanes."""
         taken: list[Task[Any]] = []
         for priority in sorted(self._order):
             taken += [task for task in self._levels[priority] if task._status == QUEUED]
@@ -515,7 +540,7 @@ class RunQueue:
         return taken
 
     def depths(self) -> dict[int, int]:
-        """Return how many tasks wait at each priority."""
+        """Return the number of waiting tasks for each priority."""
         counts = {priority: sum(1 for task in self._levels[priority] if task._status == QUEUED)
                   for priority in self._order}
         for lane in self.lanes:
@@ -524,5 +549,5 @@ class RunQueue:
         return {priority: counts[priority] for priority in sorted(counts) if counts[priority]}
 
     def total_waiting(self) -> int:
-        """Return how many tasks wait, those of closed lanes included."""
+        """Return the number of waiting tasks, those of blocked lanes included."""
         return self.waiting + sum(lane.parked for lane in self.lanes)
