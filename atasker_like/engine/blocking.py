@@ -1,4 +1,4 @@
-"""How a thread waits: deadlines, and a pool thread that lends its place while it blocks."""
+"""Waits of threads: deadlines, and pool threads that lend their slot while they block."""
 from __future__ import annotations
 
 import threading
@@ -24,9 +24,11 @@ __all__ = ["Latch", "without_blocking", "block", "deadline_of", "deadline_of_sto
 
 
 def deadline_of(timeout: Seconds | None) -> float | None:
-    """Turn the time of a wait into a point of the monotonic clock. None waits without limit, 0 does not wait.
+    """Return the deadline of a wait, by the monotonic clock.
 
-    Called once, where the timeout enters the library: what is passed on is the deadline.
+    None waits without limit, 0 does not wait.
+
+    Each public function calls this once for its timeout, and passes only the deadline on.
     """
     if timeout is None:
         return None
@@ -35,20 +37,23 @@ def deadline_of(timeout: Seconds | None) -> float | None:
 
 
 def deadline_of_stop(wait: bool | Seconds | None) -> float | None:
-    """Turn the ``wait`` of a stop, a time or whether to wait at all, into a point of the monotonic clock."""
+    """Return the deadline of a stop with the given ``wait``, by the monotonic clock.
+
+    Return None, for no deadline, if ``wait`` is a bool.
+    """
     waited = None if isinstance(wait, bool) else wait_seconds("wait", wait)
     return None if waited is None else monotonic() + waited
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Return the seconds left until the deadline, from 0 to the longest wait there is; None for no deadline."""
+    """Return the seconds left until the deadline, from 0 to TIMEOUT_MAX; None for no deadline."""
     if deadline is None:
         return None
     return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
 
 
 def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
-    """Call a lock's ``acquire`` and return what it says; a pool thread lends its place meanwhile."""
+    """Call a lock's ``acquire`` and return its result. A pool thread lends its slot meanwhile."""
     timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
     if timeout == 0:
         return acquire(False)
@@ -67,15 +72,17 @@ def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
 
 
 _PACKAGE = __name__.partition(".")[0]
-#: Lines of code that have been warned of, by file and number; adding one is a single step, so no lock is needed.
+#: The lines of code that a warning was logged for, by file and number. Adding one is a single step,
+#: so no lock is needed.
 _warned: set[tuple[str, int]] = set()
 _WARNED_MOST = 1000
 
 
 def _warn_of_blocked_loop() -> None:
-    """This thread is about to block, and an event loop runs in it. Say so, once for each line of code that does that."""
+    # Warn, once for each line of code, that it is about to block a thread in which an event loop
+    # runs.
     if "ipykernel" in modules and current_coroutine_task.get() is None:
-        return      # the cells of a notebook run in a loop, and are expected to wait
+        return      # the cells of a notebook run in a loop, and may block it
     frame: Any = _getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         frame = frame.f_back
@@ -83,12 +90,13 @@ def _warn_of_blocked_loop() -> None:
     if place in _warned or len(_warned) >= _WARNED_MOST:
         return
     _warned.add(place)
-    log.warning("%s:%d blocks the event loop that runs in its thread until the wait ends; use 'await task' "
-                "or another coroutine, such as co_wait_completed(), or make the call in a thread", *place)
+    log.warning("%s:%d blocks the event loop that runs in its thread until the wait ends; "
+                "use 'await task' or another coroutine, such as co_wait_completed(), "
+                "or make the call in a thread", *place)
 
 
 class _NonBlocking:
-    """Stands for the pool thread that a thread is not, which :func:`block` asks to lend its place before it waits."""
+    """Takes the role of the pool thread in :func:`block`, which raises before it waits then."""
 
     task = None
 
@@ -103,9 +111,9 @@ _hurried = _NonBlocking()
 
 
 def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
-    """Return ``call(*arguments)``, made in a thread that must not wait, such as a loop's.
+    """Return ``call(*arguments)``, for a thread that must not wait, such as a loop's.
 
-    :raises QueueFullError: it was about to wait for room in a pool or a lane.
+    :raises QueueFullError: the call would wait for room in a pool or a lane.
     """
     before, current.member = current.member, _hurried
     try:
@@ -115,17 +123,18 @@ def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
 
 
 class Latch:
-    """Opens when it has been called ``count`` times; made for one waiting thread.
+    """Ends the wait of one thread when it has been called ``count`` times.
 
-    The gate is a bare lock, taken at birth and released when the count reaches zero: half the cost of a
-    condition, and it can be waited for with a timeout and interrupted by a signal.
+    The thread waits for a bare lock, which is acquired at first and released when the count reaches
+    zero. That costs half as much as a condition, and a timeout or a signal can end the wait.
     """
 
     __slots__ = ("_left", "_gate")
 
     def __init__(self, count: int = 1) -> None:
-        # One fewer than the calls, each of which takes one; the call that finds none is the last. Taking is one step,
-        # so no lock is needed, nor would one do: a signal handler may call it in the middle of a call.
+        # One item fewer than calls. Each call removes one; the call that finds none is the last.
+        # Removing an item is one step, so no lock is needed. A lock would not help: a signal
+        # handler may call the latch in the middle of a call.
         self._left: deque[None] = deque([None] * (count - 1))
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -137,5 +146,5 @@ class Latch:
             self._gate.release()
 
     def wait(self, deadline: float | None) -> bool:
-        """Block until it opens or the deadline passes. Return True if it opened."""
+        """Block until the latch opens or the deadline passes. Return True if it opened."""
         return block(self._gate.acquire, deadline)

@@ -1,6 +1,6 @@
-"""The live tasks of one pool by id, what became of the others as counters, and a bounded history of times.
+"""Registry: the live tasks of one pool by id, counters of ended tasks, and a history of times.
 
-The registry holds no finished task. Whoever uses it holds the lock of the pool that it belongs to.
+The registry holds no ended task. The pool's lock must be held for every use of it.
 """
 from __future__ import annotations
 
@@ -17,39 +17,42 @@ if TYPE_CHECKING:
 
 __all__ = ["Registry", "prefix_of"]
 
-#: After so many tasks, the room that they needed is given back when none is alive.
+#: After this many tasks, their table is shrunk when no task is alive.
 COMPACT_AFTER = 100_000
 
-#: How many of the last tasks the percentiles of waiting and running time speak of.
+#: The number of latest tasks that the percentiles of waiting and running times cover.
 HISTORY = 2048
 
 
 def prefix_of(task_id: str) -> str:
-    """Return the part of an id that all tasks of its registry share."""
+    """Return the part of an id that all task ids of its registry share."""
     return task_id[:PREFIX]
 
 
 class Registry:
-    """Live tasks by id. An id is the registry's own prefix and the task's number in it; see :mod:`.._ids`."""
+    """Live tasks by id.
 
-    __slots__ = ("tt", "prefix", "live", "named", "last", "failed", "cancelled", "retried", "dropped_when_full",
-                 "history", "_shrunk")
+    An id is the registry's own prefix and the task's number in it; see :mod:`.._ids`.
+    """
+
+    __slots__ = ("tt", "prefix", "live", "named", "last", "failed", "cancelled", "retried",
+                 "dropped_when_full", "history", "_shrunk")
 
     def __init__(self, tt: TaskType) -> None:
         self.tt = tt
         self.prefix = make_prefix(tt)
         self.live: dict[int, Task[Any]] = {}      # by number
-        self.named: dict[str, Task[Any]] = {}     # those whose id the caller has chosen, by id
-        self.last = 0       # the number given last; the counter that settles ties; how many were submitted
+        self.named: dict[str, Task[Any]] = {}     # tasks with an id chosen by the caller, by id
+        self.last = 0       # the last number assigned; breaks ties, and counts submitted tasks
         self.failed = self.cancelled = self.retried = 0
-        self.dropped_when_full = 0    # of the cancelled, those that the queue had no room for
-        self._shrunk = 0    # the last number when shrink() last did something
-        # When the last tasks were queued, started and completed, by perf_counter.
+        self.dropped_when_full = 0    # tasks cancelled because the queue had no room for them
+        self._shrunk = 0    # the value of last when compact() shrank the table last
+        # The times, by perf_counter, when the latest tasks were queued, started and completed.
         self.history: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)
 
     @property
     def succeeded(self) -> int:
-        """How many tasks ended with a value: the others are counted, and this one is spared the counting."""
+        """The number of tasks that ended with a value, worked out from the other counters."""
         return self.last - len(self.live) - self.failed - self.cancelled
 
     def task_id(self, number: int) -> str:
@@ -70,7 +73,7 @@ class Registry:
         return None
 
     def add(self, task: Task[Any]) -> None:
-        """Enter a task and give it its number."""
+        """Add a task and assign its number."""
         task._number = number = self.last + 1
         self.live[number] = task
         self.last = number
@@ -88,7 +91,7 @@ class Registry:
             self.compact()
 
     def compact(self) -> None:
-        """A place is free: when nothing is alive any more after many tasks, give back the room that their table keeps."""
+        """Shrink the table if no task is alive after many."""
         if self.last - self._shrunk > COMPACT_AFTER and not self.live:
             self._shrunk = self.last
-            self.live.clear()       # a dict from which all has been deleted is as large as it ever was
+            self.live.clear()       # deletions of single entries do not shrink a dict

@@ -1,4 +1,4 @@
-"""What remains of a task: TaskResult, the frozen answer, and Failure, the error that someone must look at."""
+"""The outcome of a task: TaskResult, a frozen record, and Failure, an error that must be seen."""
 from __future__ import annotations
 
 import os
@@ -19,29 +19,31 @@ __all__ = ["Failure", "TaskResult", "log_unseen", "with_cause", "with_traceback"
 
 
 def with_traceback(error: BaseException, traceback: Any) -> BaseException:
-    """Set an error's traceback, also where its class refuses assignments (a frozen dataclass, say)."""
+    """Set an error's traceback, even if its class refuses assignments (e.g. frozen)."""
     return BaseException.with_traceback(error, traceback)
 
 
 def with_cause(error: BaseException, cause: BaseException) -> BaseException:
-    """Set an error's cause, also where its class refuses assignments."""
+    """Set an error's cause, even if its class refuses assignments."""
     BaseException.__cause__.__set__(error, cause)       # type: ignore[union-attr]
     return error
 
 
 class Failure:
-    """The error of a failed task, and whether anyone has looked at it.
+    """The error of a failed task, with a mark if application code has seen it.
 
-    An error that nobody has looked at by the time it is forgotten is logged, and so is one that is still there when the
-    interpreter exits: none is ever silent. It is an object beside the task, so that only tasks that fail pay for that.
+    An unseen error is logged when the failure is deleted or when the interpreter exits. So no error
+    is silent. The failure is an object apart from the task, so that tasks that succeed do not bear
+    the cost.
     """
 
-    __slots__ = ("error", "traceback", "name", "id", "seen", "index", "_call", "_item", "__weakref__")
+    __slots__ = ("error", "traceback", "name", "id", "seen", "index", "_call", "_item",
+                 "__weakref__")
 
     def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
                  call: tuple[tuple[Any, ...], Mapping[str, Any] | None] | None = None) -> None:
         self.error = error
-        #: Of a task of a map: its position, and its arguments until they have been shown.
+        #: For a task of a map: its position. _call holds its arguments until item is first read.
         self.index = index
         self._call = call
         self._item: str | None = None
@@ -55,7 +57,7 @@ class Failure:
 
     @property
     def item(self) -> str | None:
-        """What the call was made with, in a bounded text, if that is kept."""
+        """The arguments of the call as a bounded text; None if they are not kept."""
         call = self._call
         if call is not None:
             self._item = _item_of(*call)
@@ -63,20 +65,21 @@ class Failure:
         return self._item
 
     def describe(self) -> None:
-        """Say in a note of the error which item of a map it is of. Called with no lock held, once the task has ended."""
+        """Add a note to the error of an ended task that names its item of a map. (no lock)"""
         item = self.item
         if self.index is None or not hasattr(self.error, "add_note"):
             return
         note = item_text(self.index, item)
         try:
-            # Not again, if a function raises one error for many items.
-            if not any(str(other).startswith("item ") for other in getattr(self.error, "__notes__", ())):
+            # Add one note only, if a function raises the same error for many items.
+            if not any(str(other).startswith("item ")
+                       for other in getattr(self.error, "__notes__", ())):
                 self.error.add_note(f"{note} of {self.name} ({short_id(self.id)})")
         except Exception:       # its class refuses assignments
             pass
 
     def reraise(self) -> None:
-        """Raise the error with the traceback it had when the task ended."""
+        """Raise the error with the traceback that it had when the task ended."""
         self.seen = True
         try:
             # Without with_traceback every waiter would add its own frames for the next one to see.
@@ -85,10 +88,11 @@ class Failure:
             del self   # the traceback holds this frame: no cycle through it
 
     def log_if_unseen(self) -> None:
-        """Log the error, unless someone has looked at it; then it counts as looked at."""
+        """Log the error if it is unseen, and mark it as seen."""
         if not self.seen:
             self.seen = True
-            log.error(_UNSEEN, self.name, short_id(self.id), exc_info=(type(self.error), self.error, self.traceback))
+            log.error(_UNSEEN, self.name, short_id(self.id),
+                      exc_info=(type(self.error), self.error, self.traceback))
 
     def __del__(self) -> None:
         _failures.pop(id(self), None)
@@ -98,9 +102,11 @@ class Failure:
             if not sys.is_finalizing():
                 self.log_if_unseen()
             elif sys.stderr is not None:
-                # It came after log_unseen(). Logging has been shut down, and its handlers are closed.
-                sys.stderr.write(f"{_UNSEEN % (self.name, short_id(self.id))}: {type(self.error).__name__}: {shown(self.error)}\n")
-        except Exception:   # there is nowhere left to say it
+                # The failure came after log_unseen(): logging is shut down, its handlers are
+                # closed.
+                sys.stderr.write(f"{_UNSEEN % (self.name, short_id(self.id))}: "
+                                 f"{type(self.error).__name__}: {shown(self.error)}\n")
+        except Exception:   # there is nowhere left to report it
             pass
 
 
@@ -110,7 +116,7 @@ def item_text(index: int, item: str | None) -> str:
 
 
 def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
-    """Return a bounded text of the arguments of a call, as the item of a map that they were."""
+    """Return a bounded text of a call's arguments, which were an item of a map."""
     from reprlib import Repr
 
     short = Repr()
@@ -118,31 +124,33 @@ def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
     item = kwargs if kwargs and not args else args[0] if len(args) == 1 and not kwargs else args
     try:
         text = "".join((short.repr(item), ""))
-    except Exception:           # reprlib shows what raises an Exception; not what returns no text
+    # reprlib handles a __repr__ that raises, not one that returns no str
+    except Exception:
         text = f"<{type(item).__name__}>"
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-_UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), task.exception(), retries or a callback "
-           "to handle it")
+_UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), "
+           "task.exception(), retries or a callback to handle it")
 
-#: The failures that are there, by their ids. Shared without a lock: setting an entry and taking it are each one step, on a
-#: free-threaded build too, and a finalizer may do either at any line.
+#: The existing failures, by their ids. Shared without a lock: setting an entry and removing it are
+#: each one step, on a free-threaded build too, and a finalizer may do either at any line.
 _failures: dict[int, ref[Failure]] = {}
 _armed = False
 
 
 def _arm() -> None:
-    """Have failures logged at the exit: before logging is shut down, and after all threads of the application have ended,
-    which may look at them. Not earlier than at the first failure: what an application has set up for its log may end with
-    the functions that it registers, and those registered last are called first."""
+    # Log unseen failures at the exit: before logging is shut down, and after all threads of the
+    # application have ended, which may see them. Register at the first failure, not earlier: an
+    # application may shut its log down in exit functions of its own, and the function registered
+    # last is called first.
     global _armed
     _armed = True       # two threads at once register it twice, which does no harm
     register(log_unseen)
 
 
 def log_unseen() -> None:
-    """Log all errors that nobody has looked at. Called when the process is about to end."""
+    """Log all unseen errors. Called when the process is about to exit."""
     for reference in list(_failures.values()):
         failure = reference()
         if failure is not None:
@@ -150,7 +158,7 @@ def log_unseen() -> None:
 
 
 def _after_fork() -> None:
-    """In a forked process, the failures are the parent's to log."""
+    # In a forked process, drop the failures: the parent logs them.
     for reference in list(_failures.values()):
         failure = reference()
         if failure is not None:
@@ -163,12 +171,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class TaskResult:
-    """How a task ended, frozen.
+    """The outcome of a task, frozen.
 
-    ``status`` is the word: ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
-    ``finished_at`` and ``scheduled_for`` are :func:`time.perf_counter` readings, ``duration`` is in seconds from
-    start to end (0.0 for a task that never ran). ``index`` is the position of a task among those that a ``map`` or
-    ``group`` submitted, and ``item`` a bounded text of its item if the call failed; else both are None.
+    ``status`` is ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
+    ``finished_at`` and ``scheduled_for`` are :func:`time.perf_counter` readings. ``duration`` is
+    the time from start to end in seconds (0.0 for a task that never ran). ``index`` is the position
+    of a task among those that a ``map`` or ``group`` submitted, and ``item`` is a bounded text of
+    its item if the call failed; else both are None.
     """
 
     __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority",
@@ -214,7 +223,7 @@ class TaskResult:
 
     @property
     def short_id(self) -> str:
-        """The id's form for messages and screens, such as ``t-17``."""
+        """The short form of the id for messages and screens, such as ``t-17``."""
         return short_id(self.task_id)
 
     @property
@@ -225,11 +234,11 @@ class TaskResult:
 
     @property
     def ok(self) -> bool:
-        """True when the task succeeded."""
+        """True if the task succeeded."""
         return self.status == "succeeded"
 
     def unwrap(self) -> Any:
-        """Return the value, or raise the task's error, or TaskCancelledError."""
+        """Return the value. Raise the task's error if it failed, or TaskCancelledError."""
         if self.exception is not None:
             raise self.exception
         if self.status == "cancelled":
@@ -239,14 +248,15 @@ class TaskResult:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskResult):
             return NotImplemented
-        # As lists, whose members are equal if they are the same: not everything can be compared.
+        # Lists compare identical members as equal, without a call of a member's __eq__.
         mine, theirs = ([getattr(one, name) for name in self.__slots__] for one in (self, other))
         return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        outcome = f"value={shown(self.value)}" if self.exception is None else f"exception={shown(self.exception)}"
+        outcome = (f"value={shown(self.value)}" if self.exception is None
+                   else f"exception={shown(self.exception)}")
         return f"<TaskResult {self.name} {self.status} {outcome}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""TaskSpec: what all calls of one function have in common. Decorated: what a decorator makes of the function."""
+"""TaskSpec, shared by all calls of one function; Decorated, the base of decorated functions."""
 from __future__ import annotations
 
 from types import MethodType
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..options import TaskOptions
 
     class TaskOwner(Protocol):
-        """The pool that a task belongs to, as far as a task must know it."""
+        """The part of the pool's interface that its tasks use."""
 
         lock: Any
         parking: Any
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         def asyncio_task_of(self, task: Any) -> Any: ...
 
     class Callbacks(Protocol):
-        """What waits for done callbacks: :class:`WaitGroup` of the queues."""
+        """The interface that waits for done callbacks: :class:`WaitGroup` of the queues."""
 
         def add(self, call: Any) -> None: ...
         def make(self, call: Any, function: Callable[..., Any], *arguments: Any) -> None: ...
@@ -49,7 +49,7 @@ __all__ = ["AnnouncedFunction", "Decorated", "TaskSpec", "undecorated"]
 
 
 class AnnouncedFunction:
-    """A function with a call that is made before it, in the same thread."""
+    """A function with a second one that is called before it, in the same thread."""
 
     __slots__ = ("function", "_before")
 
@@ -63,16 +63,17 @@ class AnnouncedFunction:
 
 
 class TaskSpec:
-    """What all calls of one function have in common, worked out once: a task holds one reference to it."""
+    """The attributes that all calls of one function share; each task refers to one TaskSpec."""
 
-    __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop", "worker", "takes_id",
-                 "lane", "lane_order", "hooks", "fast_submit", "fast_finish", "direct", "shares_context", "compact_entry", "timeout", "expected_runtime", "pickled_target", "ends_early",
-                 "keeps_items")
+    __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop",
+                 "worker", "takes_id", "lane", "lane_order", "hooks", "fast_submit", "fast_finish",
+                 "direct", "shares_context", "compact_entry", "timeout", "expected_runtime",
+                 "pickled_target", "ends_early", "keeps_items")
 
-    def __init__(self, pool: TaskOwner, target: Callable[..., Any], options: TaskOptions, tt: TaskType = TaskType.THREAD,
-                 callback: Callable[[Any], Any] | None = None, loop: Any = None, worker: Any = None,
-                 takes_id: bool = False, lane: Any = None, rank: int | None = None,
-                 hooks: Any = None) -> None:
+    def __init__(self, pool: TaskOwner, target: Callable[..., Any], options: TaskOptions,
+                 tt: TaskType = TaskType.THREAD, callback: Callable[[Any], Any] | None = None,
+                 loop: Any = None, worker: Any = None, takes_id: bool = False, lane: Any = None,
+                 rank: int | None = None, hooks: Any = None) -> None:
         self.pool = pool
         self.target = target
         self.options = options
@@ -87,25 +88,28 @@ class TaskSpec:
         self.lane = lane
         #: The order within the lane, lower first.
         self.lane_order = self.priority if rank is None else rank
-        #: Has started(task), retried(task, error) and ended(task), called by a pool thread, in order, one at a time.
-        #: It may have before_end(task, outcome), too, which is called with no lock held before a task ends by itself.
+        #: Has started(task), retried(task, error) and ended(task). A pool thread makes these calls
+        #: in order, one at a time. before_end(task, outcome) is optional: it is called with no lock
+        #: held before a task ends by itself.
         self.hooks = hooks
-        #: True when nothing but running the function is asked for, so that the pools take their short way at its end.
+        #: True if no option needs work at the end of a task, so that the pools use their fast path.
         self.fast_finish = callback is None and hooks is None and not (
             options.timeout or options.retries or options.delay or options.run_at is not None)
-        #: True when it can take the short way of submissions, too.
+        #: True if submissions, too, use the fast path.
         self.fast_submit = self.fast_finish and lane is None
-        #: True when its tasks may start as they are submitted.
+        #: True if a task may start when it is submitted.
         self.direct = not options.delay and options.run_at is None
-        #: True when each attempt runs in a copy of the task's context, which it may share with other tasks or attempts.
+        #: True if other tasks or attempts may share the task's context. Each attempt runs in a copy
+        #: then.
         self.shares_context = lane is not None or bool(options.retries)
-        #: True when a pool process needs to be told the function and its arguments only.
+        #: True if a pool process needs only the function and its arguments.
         self.compact_entry = not (takes_id or options.name is not None or options.retries)
-        #: True of a task that the application may complete by itself, with mark_task_completed().
+        #: True if the application may complete a task with mark_task_completed().
         self.ends_early = False
-        #: True if the error of a failed task is to show the arguments of the call: of ``map`` and its kin.
+        #: True if the error of a failed task shows the arguments of the call, as for ``map``.
         self.keeps_items = False
-        # Of the process pool: the expected seconds of a run (guarded by that pool's lock) and the pickled target.
+        # For the process pool: the expected seconds of a run (guarded by that pool's lock) and the
+        # pickled target.
         self.expected_runtime: float | None = None
         self.pickled_target: bytes | None = None
 
@@ -117,11 +121,13 @@ class TaskSpec:
 
 
 class Decorated:
-    """A function with a decorator of this package. The package recognises one by this class, never by an attribute.
+    """A function with a decorator of this package.
 
-    It looks like its function, but no attribute of the function hides one of the class. It is copied as a function
-    is: a copy is the same object, and a deep copy of a bound method belongs to the copied object. A pickle holds the
-    name under which the other process finds the same decorated function, and what differs from that one.
+    The package recognises decorated functions by this class, never by an attribute. The object has
+    the attributes of its function, but none of them hides an attribute of the class. It is copied
+    as a function is: a copy is the same object, and a deep copy of a bound method belongs to the
+    copied object. A pickle holds the name under which the other process finds the same decorated
+    function, and the differences from that one.
     """
 
     __slots__ = ("_function", "__dict__", "__weakref__")
@@ -132,7 +138,8 @@ class Decorated:
 
     def __get__(self: D, instance: Any, owner: Any = None) -> D:
         bind = attribute_of(type(self._function), "__get__", object)
-        return self if bind is None or instance is None else self._with(bind(self._function, instance, owner))
+        return (self if bind is None or instance is None
+                else self._with(bind(self._function, instance, owner)))
 
     def __copy__(self: D) -> D:
         return self
@@ -151,7 +158,8 @@ class Decorated:
         return (_changed, (found, changes)) if changes else reference
 
     def _find(self: D) -> tuple[D | None, tuple[Any, ...]]:
-        """Return what the name of the function leads to, if that is the same function decorated; and how to get there."""
+        # Return the object at the address of the function and a call that finds it, if the object
+        # is the same function with the same kind of decorator. Return None and no call otherwise.
         function = self._function
         if type(function) is MethodType:
             reference: tuple[Any, ...] = getattr, (function.__self__, function.__func__.__name__)
@@ -169,11 +177,11 @@ class Decorated:
         return found, reference
 
     def _with(self: D, function: Callable[..., Any]) -> D:
-        """Return another function, decorated in the same way."""
+        """Return ``function`` with the same decoration."""
         raise NotImplementedError
 
     def _changes_to(self: D, found: D) -> dict[str, Any]:
-        """Return what has to be changed to make this of another one of the same function; _changed() does it."""
+        """Return the changes that turn ``found`` into an equal of this object, for _changed()."""
         raise NotImplementedError
 
     def _changed(self: D, changes: dict[str, Any]) -> D:
@@ -181,8 +189,8 @@ class Decorated:
 
     def _parts(self) -> tuple[Any, ...]:
         """Return a reduced value that needs no name, or raise a TaskPicklingError."""
-        raise TaskPicklingError(f"{self!r} cannot be pickled: its function is not found under its name; define it at the "
-                                "top level of a module, with this decorator")
+        raise TaskPicklingError(f"{self!r} cannot be pickled: its function is not found under its "
+                                "name; define it at the top level of a module, with this decorator")
 
 
 def _changed(found: Decorated, changes: dict[str, Any]) -> Decorated:
@@ -190,7 +198,7 @@ def _changed(found: Decorated, changes: dict[str, Any]) -> Decorated:
 
 
 def undecorated(function: Any) -> Any:
-    """Return the function inside of a decorated one; anything else is returned as it is."""
+    """Return the function inside of a decorated one; return any other object unchanged."""
     while issubclass(type(function), Decorated):
         function = function._function
     return function

@@ -1,15 +1,15 @@
-"""Task: one call of one function; at once the record in the registry and the caller's handle.
+"""Task: one call of one function; both the record in the registry and the caller's handle.
 
-The state machine, the only one::
+The state machine::
 
-    QUEUED ──> STARTED ──> COMPLETED          QUEUED ──> DELAYED    a failed attempt with retries left,
+    QUEUED ──> STARTED ──> COMPLETED          QUEUED ──> DELAYED    a failed attempt with retries,
       │ ^         │  └───> CANCELED                ^        │       a delay, a point in time
       │ └─────────┘  sent to a pool process        └────────┤
       │              that died before it began              └─────> CANCELED, COMPLETED
       └──> CANCELED, COMPLETED (by mark_completed)
 
-Every change goes through :meth:`Task._advance`, called with the lock of the task's pool held. The first
-finisher wins; later ones are told False.
+Every change goes through :meth:`Task._advance`, with the lock of the task's pool held. The first
+finisher wins; for later finishers, it returns False.
 """
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         pass
 
     class Progress(NamedTuple):
-        """What a task last reported of itself."""
+        """The last progress report of a task."""
 
         done: float
         total: float | None
@@ -59,7 +59,7 @@ else:
     T = "T"
 
     class _Subscript:
-        """Makes ``Task[int]`` work at run time; the real Generic would slow down each construction on 3.8."""
+        # Makes Task[int] work at run time; typing.Generic slows each construction down on 3.8.
 
         __slots__ = ()
 
@@ -77,12 +77,13 @@ FINAL = (COMPLETED, CANCELED)
 
 
 class _Extra:
-    """What few tasks need, so that the many do not carry it."""
+    """Attributes that few tasks need, made on demand."""
 
-    # returned and marked are set when they come to be: the value or Failure that the task is about to end with, as a
-    # tuple of one; and whether a subclass of the supervisor has been told of that, see supervisor/overrides.py.
-    __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks", "on_start", "cancel_requested",
-                 "placement", "running", "starts_reported", "returned", "marked")
+    # Two attributes are set late. returned: the value or Failure that the task will end with, in a
+    # tuple. marked: True once a supervisor's subclass knows it, see supervisor/overrides.py.
+    __slots__ = ("attempts", "progress", "task_id", "timer", "scheduled_at", "callbacks",
+                 "on_start", "cancel_requested", "placement", "running", "starts_reported",
+                 "returned", "marked")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -94,15 +95,15 @@ class _Extra:
         self.on_start: list[Callable[[], None]] | None = None
         self.cancel_requested = False
         self.placement: Any = None
-        self.starts_reported = 0           # attempts whose start its hooks have been told of
-        self.running = 0        # of a coroutine: the attempt that occupies a place in the count of active ones
+        self.starts_reported = 0    # attempts whose start was reported to the hooks
+        self.running = 0            # of a coroutine: the attempt that occupies a slot
         if TYPE_CHECKING:
             self.returned: tuple[Any] | None = None
             self.marked = False
 
 
 class _EventView:
-    """``task.started`` and ``task.completed``: things with ``is_set()`` and ``wait(timeout)``."""
+    """The class of ``task.started`` and ``task.completed``, used as events."""
 
     __slots__ = ("_task", "_final")
 
@@ -111,12 +112,12 @@ class _EventView:
         self._final = final
 
     def is_set(self) -> bool:
-        """Say whether the task has got so far."""
+        """Return True if the task has reached the state."""
         task = self._task
         return task.done() if self._final else task.is_started()
 
     def wait(self, timeout: Seconds | None = None) -> bool:
-        """Block for at most ``timeout`` seconds; say whether the task has got so far."""
+        """Block for at most ``timeout`` seconds. Return True if the task has reached the state."""
         deadline = deadline_of(timeout)
         if self.is_set():
             return True
@@ -126,21 +127,21 @@ class _EventView:
 class Task(_Subscript[T], Attempt):
     """One call of one function: the record in the registry and the caller's handle.
 
-    Tasks are made by calling a function decorated with ``@background_task``, or by
-    ``task_supervisor.put_task``. All methods may be called from any thread.
+    A call of a function decorated with ``@background_task`` makes a task, and so does
+    ``task_supervisor.put_task``. Any thread may call the methods.
     """
 
-    # _started, _completed, _outcome and _number are set when they come to be; until then the state says that they
-    # are not there. _index is set for the tasks of a map only: the position among them. A task is made for every call, so what can be left out here is.
-    __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_waiters", "_extra", "_queued", "_started",
-                 "_completed", "_number", "_index", "__weakref__")
+    # __init__ is short, since each call makes a task: the status tells if _started, _completed,
+    # _outcome and _number are set. Only a task of a map has an _index, its position in it.
+    __slots__ = ("_spec", "_args", "_kwargs", "_context", "_status", "_outcome", "_waiters",
+                 "_extra", "_queued", "_started", "_completed", "_number", "_index", "__weakref__")
 
     def __init__(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
                  context: Context | None) -> None:
         self._spec = spec
         self._args = args
         self._kwargs = kwargs
-        #: The context to run in; the pickled arguments, of a task of the process pool.
+        #: The context to run in; for a task of the process pool, the pickled arguments.
         self._context: Any = context
         self._status = QUEUED
         self._waiters: list[Callable[[], None]] | None = None
@@ -153,19 +154,17 @@ class Task(_Subscript[T], Attempt):
             self._number = 0
             self._index = 0
 
-    # -- the state machine ---------------------------------------------------------------------------
+    # -- the state machine -------------------------------------------------------------------------
 
     def _advance(self, status: int, now: float, outcome: Any = None,
                  following: Task[Any] | None = None) -> bool:
-        """Change the state; the only place where that happens. The pool's lock is held.
+        """Change the status, here only. Return False if it is final already. (lock held)
 
-        The task that follows on the same place, if any, is started with the same step.
-
-        False when the task is final already. The outcome of a completed task is the value, or a Failure.
-        The arguments are let go with the final state: the caller holds a reference to them until the lock
-        is free, since dropping the last one runs finalizers.
+        The outcome of a completed task is its value or a Failure. ``following`` is a task that gets
+        the same slot, and is started in the same step. A final status drops the arguments. The
+        caller keeps references to them until the lock is free: the last one runs finalizers.
         """
-        # The states are written as numbers here: this runs twice for every task, and a constant is cheaper.
+        # The statuses are literals, which are faster: this runs twice for every task.
         was = self._status
         if was == 200 or was == -1:
             return False
@@ -184,7 +183,7 @@ class Task(_Subscript[T], Attempt):
                 extra.placement = None
                 if outcome is None and status == 200:
                     self._outcome = self._returned()
-            self._status = status       # last: who reads without the lock looks at the state first
+            self._status = status       # last: readers without the lock read the status first
             if following is not None:
                 following._started = now
                 following._status = 100
@@ -193,12 +192,12 @@ class Task(_Subscript[T], Attempt):
         else:
             self._status = status
             if was == 100 and status == 0 and extra is not None:
-                # Sent to a pool process that ended before it began with it: that was no attempt.
+                # The pool process ended before it started the task: that is not an attempt.
                 extra.attempts -= 1
         return True
 
     def _extra_fields(self) -> _Extra:
-        """Return the rarely needed part, made on demand. The pool's lock is held, or the task is not out yet."""
+        """Return the _Extra, made on demand. (lock held, or the task is not shared yet)"""
         extra = self._extra
         if extra is None:
             extra = self._extra = _Extra()
@@ -207,11 +206,14 @@ class Task(_Subscript[T], Attempt):
         return extra
 
     def _references(self) -> tuple[Any, ...]:
-        """Return references to the arguments, for a caller who is about to make the task final under a lock."""
+        """Return references to the arguments, for a caller that makes the task final.
+
+        (lock held)
+        """
         return self._args, self._kwargs, self._context
 
     def _add_waiter(self, waiter: Callable[[], None]) -> bool:
-        """Have waiter() called when the task is final; False, and no call, when it is already."""
+        """Call waiter() when the task is final. Return False, without a call, if it already is."""
         pool = self._spec.pool
         if pool.busy_here():
             raise _cannot_wait(self)
@@ -229,12 +231,12 @@ class Task(_Subscript[T], Attempt):
 
     def _remove_waiter(self, waiter: Callable[[], None]) -> None:
         with self._spec.pool.lock:
-            # Once the task is final, the list is its finisher's, who goes through it without the lock.
+            # Once the task is final, only its finisher uses the list, without the lock.
             if not self.done() and self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
 
     def _end(self, deadline: float | None) -> bool:
-        """Block until the task is final; say whether it is."""
+        # Block until the task is final or the deadline passes. Return True if it is final.
         gate = Lock()
         gate.acquire()
         if not self._add_waiter(gate.release):
@@ -253,7 +255,7 @@ class Task(_Subscript[T], Attempt):
         return ended or self.done()
 
     def _warn_if_held_up(self) -> None:
-        """Warn of a wait that has begun if nothing runs the task: its queue has not been started, or its loop is not run."""
+        # Warn of a wait that has begun if the task's lane is paused or its loop does not run.
         spec = self._spec
         if self._status != QUEUED:
             return
@@ -265,7 +267,7 @@ class Task(_Subscript[T], Attempt):
                 warn_of_idle_loop(self, loop)
 
     def _start(self, deadline: float | None) -> bool:
-        """Block until the task is started, or has ended; say whether it is."""
+        # Block until the task is started or the deadline passes. Return is_started().
         gate = Lock()
         gate.acquire()
         if self._spec.pool.busy_here():
@@ -280,7 +282,7 @@ class Task(_Subscript[T], Attempt):
         self._warn_if_held_up()
         return block_on((self,), gate.acquire, deadline, deadline is None) or self.is_started()
 
-    # -- what it is ----------------------------------------------------------------------------------
+    # -- identity and options ----------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -292,12 +294,12 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def short_id(self) -> str:
-        """The id's form for messages and screens, such as ``t-17``: the kind of pool and the number in it."""
+        """The id for messages and screens, such as ``t-17``: kind of pool and number in it."""
         return short_id(self.id)
 
     @property
     def task(self) -> Task[T]:
-        """The task itself, for code that unwraps what it was given."""
+        """The task itself, for code that unwraps its arguments."""
         return self
 
     @property
@@ -322,12 +324,12 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def tt(self) -> TaskType:
-        """Where it runs: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``."""
+        """The kind of pool that runs it: ``TT_THREAD``, ``TT_MP`` or ``TT_COROUTINE``."""
         return self._spec.tt
 
     @property
     def priority(self) -> int:
-        """Its priority; lower runs first."""
+        """The priority; lower runs first."""
         return self._spec.priority
 
     @property
@@ -337,12 +339,12 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def callback(self) -> Callable[[Any], Any] | None:
-        """What is called with the result before the completion is announced."""
+        """The function that is called with the result before the completion is announced."""
         return self._spec.callback
 
     @property
     def delay(self) -> float | None:
-        """The seconds it was told to wait before it may start, or None."""
+        """The delay before it may start, in seconds, or None."""
         return self._spec.options.delay
 
     @property
@@ -355,7 +357,7 @@ class Task(_Subscript[T], Attempt):
         """The object given in the options; None by default."""
         return self._spec.options.metadata
 
-    # -- how far it is -------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------
 
     @property
     def status(self) -> TaskStatus:
@@ -376,71 +378,71 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def attempts(self) -> int:
-        """How often the function was started."""
+        """The number of times that the function was started."""
         extra = self._extra
         if extra is not None:
             return extra.attempts
         return 1 if self._has_started() else 0
 
     def _has_started(self) -> bool:
-        # An unset slot is the one case in which a name that the class declares raises.
+        # The attribute is unset before the first start.
         return hasattr(self, "_started")
 
     @property
     def progress(self) -> Progress | None:
-        """What the task last reported: ``(done, total, message)``, or None."""
+        """The last progress report of the task: ``(done, total, message)``, or None."""
         extra = self._extra
         return None if extra is None else extra.progress
 
     @property
     def time_queued(self) -> float:
-        """When it was submitted, in epoch seconds."""
+        """The time of its submission, in epoch seconds."""
         return _epoch(self._queued)
 
     @property
     def time_started(self) -> float | None:
-        """When its last attempt started, in epoch seconds; None before."""
+        """The time when its last attempt started, in epoch seconds; None before."""
         return _epoch(self._started) if self._has_started() else None
 
     @property
     def time_completed(self) -> float | None:
-        """When it became final, in epoch seconds; None before."""
+        """The time when it became final, in epoch seconds; None before."""
         return _epoch(self._completed) if self.done() else None
 
     @property
     def started(self) -> _EventView:
-        """Has ``is_set()`` and ``wait(timeout)``, for the start of the task."""
+        """The start of the task, with ``is_set()`` and ``wait(timeout)``."""
         return _EventView(self, final=False)
 
     @property
     def completed(self) -> _EventView:
-        """Has ``is_set()`` and ``wait(timeout)``, for the end of the task."""
+        """The end of the task, with ``is_set()`` and ``wait(timeout)``."""
         return _EventView(self, final=True)
 
     def is_started(self) -> bool:
-        """Say whether the task has been started, or has ended."""
+        """Return True if the task has been started, or has ended."""
         return self._status not in (QUEUED, DELAYED)
 
     def is_completed(self) -> bool:
-        """Say whether the task has ended, with or without a result."""
+        """Return True if the task has ended, with or without a result."""
         return self.done()
 
     def done(self) -> bool:
-        """Say whether the task is in a final state: succeeded, failed or cancelled."""
+        """Return True if the task is in a final state: succeeded, failed or cancelled."""
         status = self._status
         return status == COMPLETED or status == CANCELED
 
     def cancelled(self) -> bool:
-        """Say whether the task was cancelled."""
+        """Return True if the task was cancelled."""
         return self._status == CANCELED
 
-    # -- what came of it -----------------------------------------------------------------------------
+    # -- outcome -----------------------------------------------------------------------------------
 
     @property
     def result(self) -> T | None:
-        """The return value: None until the task has ended, and None when it failed.
+        """The return value: None until the task has ended, and None if it failed.
 
-        While the task runs, it can be assigned: :meth:`mark_completed` then completes the task with this value.
+        It can be assigned while the task runs, as the value for :meth:`mark_completed`.
         """
         outcome = self._outcome if self._status == COMPLETED else self._returned()
         if type(outcome) is Failure:
@@ -451,20 +453,20 @@ class Task(_Subscript[T], Attempt):
     @result.setter
     def result(self, value: Any) -> None:
         if self.done():
-            raise InvalidArgumentError(f"task {self.name} ({self.short_id}) has ended, and its result cannot change; "
-                                       "assign it before mark_completed()")
+            raise InvalidArgumentError(f"task {self.name} ({self.short_id}) has ended, and its "
+                                       "result cannot change; assign it before mark_completed()")
         with self._spec.pool.lock:
             self._extra_fields().returned = (value,)
 
     def _returned(self) -> Any:
-        """Return what the task is about to end with, or None."""
+        # Return the value or Failure that the task is about to end with, or None.
         returned = getattr(self._extra, "returned", None)
         return None if returned is None else returned[0]
 
     def value(self, timeout: Seconds | None = None) -> T:
-        """Return what the function returned, or raise what it raised; block until then.
+        """Block until the task has ended; return the function's value or raise its error.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
@@ -475,14 +477,14 @@ class Task(_Subscript[T], Attempt):
             try:
                 outcome.reraise()
             finally:
-                del self, outcome    # the error's traceback holds this frame: no cycle through it
+                del self, outcome    # the error's traceback refers to this frame: leave no cycle
         value: T = outcome
         return value
 
     def exception(self, timeout: Seconds | None = None) -> BaseException | None:
-        """Return the error that the function raised, or None; block until then.
+        """Block until the task has ended; return the function's error, or None.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         :raises TaskCancelledError: the task was cancelled.
         """
@@ -496,9 +498,9 @@ class Task(_Subscript[T], Attempt):
         return None
 
     def wait(self, timeout: Seconds | None = None) -> TaskResult:
-        """Block until the task has ended and return how, as a :class:`TaskResult`; an error is not raised.
+        """Block until the task has ended; return its :class:`TaskResult` and raise no task error.
 
-        :param timeout: seconds to wait at most; None waits for ever, 0 not at all.
+        :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
         """
         self._wait_for_end(timeout, cancelled_raises=False)
@@ -507,13 +509,15 @@ class Task(_Subscript[T], Attempt):
     def _wait_for_end(self, timeout: Seconds | None, cancelled_raises: bool = True) -> None:
         deadline = deadline_of(timeout)
         if not self.done() and not self._end(deadline):
-            raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after {in_seconds(timeout)} of "
-                                   "waiting; it goes on: wait again, or cancel() it")
+            raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after "
+                                   f"{in_seconds(timeout)} of waiting; it goes on: wait again, "
+                                   "or cancel() it")
         if self._status == CANCELED and cancelled_raises:
-            raise TaskCancelledError(f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
+            raise TaskCancelledError(
+                f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
 
     def _summary(self) -> TaskResult:
-        """The TaskResult of a task that has ended. Whoever has it has seen the error."""
+        """Return the TaskResult of an ended task, and mark its error as seen."""
         outcome = self._outcome
         failure = outcome if type(outcome) is Failure else None
         if failure is not None:
@@ -523,25 +527,26 @@ class Task(_Subscript[T], Attempt):
         extra = self._extra
         return TaskResult(
             task_id=self.id, name=self.name, status=self.state, value=None if failure else outcome,
-            exception=None if failure is None else failure.error, attempts=self.attempts, priority=self.priority,
-            must_complete=options.must_complete, group_id=options.group_id, detached=options.detached,
+            exception=None if failure is None else failure.error, attempts=self.attempts,
+            priority=self.priority, must_complete=options.must_complete, group_id=options.group_id,
+            detached=options.detached,
             scheduled_for=None if extra is None else extra.scheduled_at, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
-            message="" if failure is None else described(failure.error), index=getattr(self, "_index", None),
-            item=None if failure is None else failure.item)
+            message="" if failure is None else described(failure.error),
+            index=getattr(self, "_index", None), item=None if failure is None else failure.item)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in a coroutine, of any running loop, and return the value or raise the error.
 
-        Cancelling the coroutine that waits does not cancel the task: others may be waiting for it.
+        Cancelling the waiting coroutine does not cancel the task: other code may wait for it, too.
         """
         if not self.done():
             waiter = FutureWaiter()
             if self._add_waiter(waiter):
                 wait = None
                 try:
-                    if self._spec.lane is not None:     # not at once: a coroutine that is about to may start it
+                    if self._spec.lane is not None:     # later: a coroutine may resume it first
                         waiter.future.get_loop().call_soon(self._warn_if_held_up)
                     wait = await_begins((self,), waiter, True)
                     yield from waiter.future
@@ -553,7 +558,7 @@ class Task(_Subscript[T], Attempt):
         return self.value()
 
     async def _co_end(self, deadline: float | None) -> bool:
-        """Wait in a coroutine until the task is final; return whether it is."""
+        # Wait in a coroutine until the task is final or the deadline passes. Return done().
         waiter = FutureWaiter()
         if not self._add_waiter(waiter):
             return True
@@ -570,40 +575,43 @@ class Task(_Subscript[T], Attempt):
                 self._remove_waiter(waiter)
 
     def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
-        """Have ``callback(task)`` called when the task has ended; before this returns if it has ended already.
+        """Call ``callback(task)`` when the task has ended; at once if it has ended already.
 
-        Callbacks are called in order, by a thread of the supervisor or by the one that cancelled the task, with no
-        lock held; what they raise is logged. A callback that looks at ``exception()`` counts as someone who looked.
+        Callbacks are called in order, by a thread of the supervisor or by the one that cancelled
+        the task, with no lock held. Their errors are logged. If a callback calls ``exception()``,
+        the task's error counts as seen.
         """
         if not callable(callback):
             from ..errors import InvalidTypeError
-            raise InvalidTypeError(f"add_done_callback takes a callable, not {type(callback).__name__}")
+            raise InvalidTypeError(
+                f"add_done_callback takes a callable, not {type(callback).__name__}")
         if self._spec.pool.busy_here():
             self._spec.pool.elsewhere(self.add_done_callback, callback)
         elif not add_callback(self, callback):
             call_late(self, callback)
 
-    # -- what may be asked of it ---------------------------------------------------------------------
+    # -- requests and reports ----------------------------------------------------------------------
 
     def cancel(self) -> bool:
-        """Ask for the end of the task; False only when it has ended already.
+        """Ask the task to end. Return False only if it has ended already.
 
-        Queued or delayed, it never runs. Running in a process, the process is ended and replaced, and the
-        task becomes cancelled when that is done. Running in a thread, it is a request: the function sees
-        it when it calls ``current_task().check_cancelled()``. A coroutine is cancelled at its next await.
+        A queued or delayed task never runs. If the task runs in a process, the process is ended and
+        replaced, and then the task becomes cancelled. If it runs in a thread, the call is a
+        request: the function sees it when it calls ``current_task().check_cancelled()``. A
+        coroutine is cancelled at its next await.
         """
         return self._spec.pool.cancel(self)
 
     def mark_completed(self) -> bool:
-        """Declare the task completed, with the ``result`` that was assigned, if any; False when it has ended already."""
+        """Complete the task with its assigned ``result``, if any; False if it has ended already."""
         return self._spec.pool.complete_early(self)
 
     def mark_started(self) -> bool:
-        """Say whether the task is started. The supervisor marks the start itself; kept for old callers."""
+        """Return True if the task is started: the supervisor marks it. Kept for old callers."""
         return self.is_started()
 
     def check_cancelled(self) -> None:
-        """Called by the function that the task runs: raise if it should stop.
+        """Raise an error if the task should stop. The function that the task runs calls this.
 
         :raises TaskCancelledError: ``cancel()`` was called.
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.
@@ -613,14 +621,16 @@ class Task(_Subscript[T], Attempt):
             outcome = self._outcome if self.done() else None
             if type(outcome) is Failure and isinstance(outcome.error, TaskTimeoutError):
                 raise TaskTimeoutError(str(outcome.error))
-            raise TaskCancelledError(f"the supervisor no longer waits for task {self.name} ({self.short_id})")
+            raise TaskCancelledError(
+                f"the supervisor no longer waits for task {self.name} ({self.short_id})")
         extra = self._extra
         if extra is not None and extra.cancel_requested:
-            raise TaskCancelledError(f"task {self.name} ({self.short_id}) was asked to stop by cancel()")
+            raise TaskCancelledError(
+                f"task {self.name} ({self.short_id}) was asked to stop by cancel()")
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Called by the function that the task runs: say how far it is. Others read ``task.progress``."""
+        """Report how far the function that the task runs is. ``task.progress`` has the report."""
         self._spec.pool.report(self, Progress(done, total, message))
 
     @property
@@ -633,18 +643,19 @@ class Task(_Subscript[T], Attempt):
     def _check_inside(self) -> None:
         """See :meth:`Attempt._check_inside`."""
         if current_task() is not self:
-            raise TaskRetryError(f"retry() was called outside of task {self._label()}; only the function that the task runs "
-                                 "can ask for another attempt")
+            raise TaskRetryError(f"retry() was called outside of task {self._label()}; only the "
+                                 "function that the task runs can ask for another attempt")
         self.check_cancelled()
         if self._status != STARTED:
-            raise TaskRetryError(f"task {self._label()} is {self.state} already, and gets no other attempt")
+            raise TaskRetryError(
+                f"task {self._label()} is {self.state} already, and gets no other attempt")
 
-    # -- order: for queues that give the most urgent task first --------------------------------------
+    # -- order: for queues that return the most urgent task first ----------------------------------
 
     def __lt__(self, other: Any) -> bool:
         if isinstance(other, Task):
             return self._spec.priority < other._spec.priority
-        return True if other is None else NotImplemented    # None, which ends such queues, has no place among tasks
+        return True if other is None else NotImplemented    # None ends such queues
 
     def __gt__(self, other: Any) -> bool:
         if isinstance(other, Task):
@@ -656,13 +667,14 @@ class Task(_Subscript[T], Attempt):
 
 
 def _cannot_wait(task: Task[Any]) -> SupervisorBusyError:
-    return SupervisorBusyError(f"cannot wait for task {task.name} ({task.short_id}) here: this code, a signal handler or a "
-                               "finalizer, came in between two steps of the supervisor, which go on when it returns; "
-                               "use add_done_callback")
+    return SupervisorBusyError(
+        f"cannot wait for task {task.name} ({task.short_id}) here: this code, a signal handler or "
+        "a finalizer, came in between two steps of the supervisor, which go on when it returns; "
+        "use add_done_callback")
 
 
 def number_tasks(tasks: Iterable[Task[Any]], first: int) -> None:
-    """Note the positions of tasks in the map that they belong to, which are still to be submitted."""
+    """Set the positions of tasks in their map, before they are submitted."""
     deque(map(_set_index, tasks, count(first)), 0)
 
 
@@ -671,19 +683,18 @@ _set_index: Callable[[Task[Any], int], None] = vars(Task)["_index"].__set__
 _STATUS = {int(status): status for status in TaskStatus}
 
 
-# The wall clock minus perf_counter. One stored value for every conversion: two conversions
-# with two readings could turn the order of a task's times round.
+# The wall clock minus perf_counter; a value for each conversion could reverse a task's times.
 _wall_offset = time() - perf_counter()
 
 
 def _epoch(reading: float) -> float:
-    """Turn a perf_counter reading into epoch seconds, by today's wall clock."""
+    """Convert a perf_counter reading into epoch seconds, by the current wall clock."""
     global _wall_offset
     before = perf_counter()
     now = time()
     exact = perf_counter() - before < 0.001
-    # Only a clock that was set moves by 10 ms. A thread that was suspended between the
-    # readings seems to move it too, so its readings do not count.
+    # The difference changes by 10 ms only if the wall clock was set. If the thread was suspended
+    # between the readings, it seems to change, so such readings are ignored.
     if exact and abs(now - before - _wall_offset) > 0.01:
         _wall_offset = now - before
     return _wall_offset + reading
