@@ -1,10 +1,11 @@
-"""The process pool, parent's side: what the main thread submits to idle processes is written last.
+"""The process pool, parent's side: frames that the main thread submits to idle processes.
 
-An interrupt can come at any line of the main thread, and a submission that raises must not have its function run. So
-the frames for idle processes are *held* until nothing is left to be done but to return, and then written by one call
-of C code. Who has to do with a process in the meantime writes what is held first.
+An interrupt can come at any line of the main thread, and the function of a submission that raises
+must not run. So the frames for idle processes are *held* until the submission only has to return.
+Then one call of C code writes them. Any other operation on such a process writes them first.
 
-Everything here but :meth:`Composer._commit` and :meth:`Composer._cut_short` is called with the pool's lock held.
+The caller holds the lock of the pool, except for :meth:`Composer._commit` and
+:meth:`Composer._cut_short`.
 """
 from __future__ import annotations
 
@@ -28,37 +29,39 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD_MOST", "Composer"]
 
-#: Bytes of a frame at most that is held: POSIX has them written in one piece.
+#: The maximal size of a held frame in bytes. A write of so few bytes to a pipe is never partial.
 HELD_MOST = 2048
 
 
 class Composer(Pool):
-    """The part of the process pool that holds frames back."""
+    """The part of the process pool that holds frames and writes them last."""
 
-    _composer: int                      # the main thread's ident while it dispatches what it submits, else 0
-    _held: list[PoolProcess]          # processes that have been given tasks of which nothing is written yet
-    _held_fds: list[int]              # what is to be written for them, tickets and frame of each: where
-    _held_parts: list[bytes]          # and what
-    _committing: list[None]           # not empty while that is written
+    _composer: int                  # the ident of the main thread while it dispatches, else 0
+    _held: list[PoolProcess]        # processes with tasks in flight that are not written yet
+    _held_fds: list[int]            # of each held process: its ticket pipe, its task pipe
+    _held_parts: list[bytes]        # of each held process: its tickets, its frame
+    _committing: list[None]         # not empty during the write
 
     def _commit(self) -> Any:
-        """Write what is held. The last line of a submission that can be interrupted: it is one call of C code."""
+        """Write the held frames. (no lock)"""
+        # An interrupt can come between two lines, so all steps are one call of C code. It is the
+        # last line of a submission.
         fds = iter(self._held_fds)
         try:
             return deque(map(_call, [
                 self.lock.acquire, partial(self._committing.append, None),
-                partial(deque, map(os.write, fds, self._held_parts), 0), self._held.clear, self._held_fds.clear,
-                self._held_parts.clear, self._committing.clear, self.lock.release]), 0)
+                partial(deque, map(os.write, fds, self._held_parts), 0),
+                self._held.clear, self._held_fds.clear, self._held_parts.clear,
+                self._committing.clear, self.lock.release]), 0)
         except OSError:
-            # A process is dead, or does not read, being frozen. The one that was refused is done in the usual way, as
-            # are those behind it.
+            # A process is dead, or it is frozen and does not read. Its part and all later ones are
+            # written in the usual way.
             self._write_held(len(self._held_fds) - length_hint(fds) - 1)
             self._committing.clear()
             self.lock.release()
             return None
 
     def _flush_held(self) -> None:
-        """Write what is held: someone else has to do with one of the processes."""
         self._write_held(0)
 
     def _write_held(self, first: int) -> None:
@@ -75,10 +78,11 @@ class Composer(Pool):
         self._drop_held()
 
     def _unsent(self, process: PoolProcess, count: int) -> None:
-        """Note that nothing of some tasks could be written; they come back with the end of the process.
+        """Count tasks whose tickets could not be written, and kill the process.
 
-        This process keeps both ends of the pipe, so the application has closed it.
+        The end of the process requeues them.
         """
+        # The parent keeps both ends of the ticket pipe open, so the application closed it.
         process.unsent += count
         process.retiring = True
         kill(process.process)
@@ -89,10 +93,10 @@ class Composer(Pool):
         self._held_parts.clear()
 
     def _cut_short(self) -> None:
-        """A submission of the main thread is interrupted."""
+        """Clean up after an interrupt of :meth:`_commit`. (no lock)"""
         if self._committing and self.lock._is_owned():
             for process in self._held:
-                process.touched = True          # some of it may have been written
+                process.touched = True          # its frame may have been written in part
             self._drop_held()
             self._committing.clear()
             self.lock.release()
@@ -101,17 +105,17 @@ class Composer(Pool):
         if get_ident() != main_thread().ident:
             return
         self._composer = 0
-        for process in self._held:              # nothing of it has been written
+        for process in self._held:              # none of its frames has been written
             process.touched = True
         for process in self._held:
             self._unsend(process)
         self._drop_held()
 
     def _unsend(self, process: PoolProcess) -> None:
-        """Nothing of what a process was given has been written: it is idle."""
+        """Requeue all tasks of a process to which none of them was written: it is idle."""
         back = list(process.inflight)
         process.inflight.clear()
-        process.lanes.clear()               # the accounts of the lanes are set right by _repair()
+        process.lanes.clear()               # _repair() corrects the counts of the lanes
         now = perf_counter()
         for task in back:
             if task._status == STARTED:
@@ -124,11 +128,9 @@ class Composer(Pool):
         self._becomes_idle(process)
 
     def _becomes_idle(self, process: PoolProcess) -> None:
-        """A process has nothing in flight any more."""
         raise NotImplementedError
 
     def _write(self, process: PoolProcess, parts: list[Any]) -> None:
-        """Write to a process without waiting; what the pipe has no room for goes out later."""
         raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
-"""Descriptors that the application may close without asking, as daemons do with ``os.closerange()``.
+"""Descriptors that the application may close, as daemons do with ``os.closerange()``.
 
-The number of such a descriptor may belong to a file of the application's by then. So a descriptor is known by its
-file, too, and is not touched if its number leads to another one.
+The number of such a descriptor may lead to a file of the application afterwards. So the pool
+remembers the file of each descriptor, and does not touch a descriptor that leads to another file.
 """
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Tuple
 
-    #: The device and the number of a file.
+    #: The device and the inode number of a file.
     Identity = Tuple[int, int]
 
 __all__ = ["close_own", "identity", "is_own", "out_of_the_way"]
 
-#: From this number on, descriptors are out of the way of the application's.
+#: The lowest number of a descriptor that is moved out of the way of the application.
 HIGH = 512
 
 
 def identity(fd: int) -> Identity | None:
-    """Return what tells the file of a descriptor from all others; None if it is not open."""
+    """Return the identity of the file of a descriptor; None if the descriptor is not open."""
     try:
         status = os.fstat(fd)
     except OSError:
@@ -31,12 +31,12 @@ def identity(fd: int) -> Identity | None:
 
 
 def is_own(fd: int, known: Identity | None) -> bool:
-    """Return True if a descriptor still leads to the file that it led to."""
+    """Return True if a descriptor still leads to the file of this identity."""
     return known is not None and identity(fd) == known
 
 
 def close_own(fd: int, known: Identity | None) -> None:
-    """Close a descriptor, unless it has been closed."""
+    """Close a descriptor if it still leads to the file of this identity."""
     if is_own(fd, known):
         with suppress(OSError):
             os.close(fd)
@@ -46,10 +46,10 @@ def out_of_the_way(fd: int) -> int:
     """Return another descriptor of the same file, with a high number.
 
     The system gives the lowest free number to a new file. So if the application closes all
-    descriptors and opens files, none of these gets a number of this pool's, and nothing that is
-    written to a pipe gets into a file.
+    descriptors and opens files, no file gets a number that this pool uses, and no data for a pipe
+    are written to a file.
 
-    :return: the same descriptor if the system has no such number to give.
+    :return: the same descriptor if the system has no free high number.
     """
     try:
         import fcntl

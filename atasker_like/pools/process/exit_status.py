@@ -1,8 +1,8 @@
-"""How a pool process ended, learnt from whatever still knows it.
+"""Find out how a pool process ended.
 
-A process that this one has started leaves its status to waitpid(). The application may have taken
-it before: it ignores SIGCHLD, or a handler calls ``os.waitpid(-1, ...)``. The fork server tells over
-a pipe how its processes have ended, and may have died with them.
+waitpid() returns the status of a child of this process. It may be lost already, if the application
+ignores SIGCHLD, or if a handler calls ``os.waitpid(-1, ...)``. The fork server sends the exit codes
+of its processes over a pipe, but it may have died with them.
 """
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ExitStatus", "disown", "files_of", "wait_for_end"]
 
-#: Seconds that a process whose pipes are closed gets to end by itself, and then to be gone.
+#: Seconds to wait for the end of a process that has closed its pipes, before it is killed.
 END_PATIENCE = 0.5
+#: Seconds to wait for the end of a killed process.
 KILL_PATIENCE = 2.0
 
-#: What :mod:`multiprocessing` says of a process whose fork server has died.
+#: The exit code that :mod:`multiprocessing` reports if the fork server of a process has died.
 _UNKNOWN = 255
 
 
@@ -65,15 +66,16 @@ def signal_name(number: int) -> str:
 
 
 def wait_for_end(process: Any, server: int | None) -> ExitStatus:
-    """Wait for a process that has closed its pipes; end it if it goes on.
+    """Wait for the end of a process that has closed its pipes; kill it after END_PATIENCE seconds.
 
-    An error of multiprocessing is logged: the end of the process must be told in any case.
+    An error of multiprocessing is logged and not raised, since the caller must handle the end of
+    the process in any case.
 
-    :param server: the pid of the fork server that has started it, if one has.
+    :param server: the pid of the fork server that started it, or None.
     """
     try:
         return _wait_for_end(process, server)
-    except Exception as error:      # of multiprocessing, where the application has patched it
+    except Exception as error:      # if the application has patched multiprocessing
         log.exception("the exit code of process %d cannot be read", process.pid)
         kill(process)
         _conclude(process)
@@ -85,7 +87,7 @@ def _wait_for_end(process: Any, server: int | None) -> ExitStatus:
         return _status_without_server(server)
     process.join(END_PATIENCE)
     if process.exitcode is None and not _is_reaped(process):
-        process.kill()          # nothing can be sent to it any more
+        process.kill()          # no task can be sent to it any more
         process.join(KILL_PATIENCE)
     code: int | None = process.exitcode
     if code is not None:
@@ -98,30 +100,30 @@ def _wait_for_end(process: Any, server: int | None) -> ExitStatus:
 
 
 def _conclude(process: Any) -> None:
-    """Have multiprocessing know that a process has ended; otherwise it refuses to close it."""
+    """Mark a process as ended for multiprocessing, which refuses to close a running process."""
     popen: Any = getattr(process, "_popen", None)
     if popen is not None:
         popen.returncode = _UNKNOWN
 
 
 def _is_reaped(process: Any) -> bool:
-    """Return True if a child of this process is gone, and its status with it."""
+    """Return True if a child of this process has ended and its status is lost."""
     method = getattr(getattr(process, "_popen", None), "method", None)
     return method in ("fork", "spawn") and has_ended(process.pid) == (True, None)
 
 
 def files_of(process: Any) -> list[tuple[int, Identity | None]]:
-    """Return the descriptors that multiprocessing keeps for a process, each with its file."""
+    """Return the descriptors that multiprocessing keeps for a process, each with its identity."""
     finalizer: Any = getattr(getattr(process, "_popen", None), "finalizer", None)
     return [(fd, identity(fd)) for fd in getattr(finalizer, "_args", ())]
 
 
 def disown(process: Any, server: int | None, files: list[tuple[int, Identity | None]]) -> None:
-    """End a process and forget it; the application has closed descriptors that lead to it.
+    """Kill and close a process of which the application closed descriptors.
 
-    Their numbers may lead to other files by now, which are left alone.
+    The numbers of these may lead to other files now, which stay open.
 
-    :param files: what :func:`files_of` has returned for it.
+    :param files: the result of :func:`files_of` for it.
     """
     with suppress(OSError):
         os.kill(process.pid, signal.SIGKILL)
@@ -138,10 +140,8 @@ def disown(process: Any, server: int | None, files: list[tuple[int, Identity | N
 
 
 def _lacks_status(process: Any) -> bool:
-    """Return True if the fork server has died, and so never tells how a process has ended.
-
-    multiprocessing takes that for an exit code of 255. So the pipe is read here.
-    """
+    """Return True if the fork server died before it sent the exit code of a process."""
+    # multiprocessing would report the exit code 255. So the pipe is read here.
     from multiprocessing import connection, forkserver
 
     popen: Any = process._popen
@@ -156,11 +156,11 @@ def _lacks_status(process: Any) -> bool:
 
 
 def _status_without_server(server: int) -> ExitStatus:
-    """Return what can be said of a process that has ended after its fork server, or with it."""
+    """Return the status of a process that ended after its fork server, or together with it."""
     code = server_status(server)
     if code is None:
         return ExitStatus(None, f"the fork server {server} has ended as well")
     if code < 0 and signal.getsignal(-code) not in (signal.SIG_DFL, None):
-        # A signal that this process handles, and so survives, ended both: it was sent to the whole group.
+        # The signal was sent to the whole process group and ended both. This process handles it.
         return ExitStatus(code)
     return ExitStatus(None, f"the fork server {server} had ended before, {ExitStatus(code)}")

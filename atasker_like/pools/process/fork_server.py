@@ -1,8 +1,8 @@
-"""The two processes that multiprocessing keeps beside the program: the fork server and the resource tracker.
+"""The two helper processes of multiprocessing: the fork server and the resource tracker.
 
-multiprocessing relies on their pids and on the descriptors that lead to them. An application may
-wait for all its children, or close all descriptors; a fork makes both processes the parent's. Then
-they are forgotten here, and multiprocessing starts them anew.
+multiprocessing relies on their pids and on the descriptors that lead to them. The application may
+wait for all its children, or close all descriptors. In a forked process, both belong to the parent.
+In these cases this module resets the state of multiprocessing, which then starts new ones.
 """
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def fork_server() -> int | None:
     return pid
 
 
-#: How fork servers have ended, by pid: exit code or negative signal, None if that is unknown.
+#: The exit codes of ended fork servers by pid: a code, a negative signal, or None if unknown.
 _ended: dict[int, int | None] = {}
-#: Fork server and tracker at the last start: the pid, the descriptor that led there, and its file.
+#: Fork server and tracker at the last start: the pid, the descriptor that led to it, and its file.
 _known: dict[str, tuple[int | None, int, Identity | None]] = {}
 
 
 def has_ended(pid: int, options: int = getattr(os, "WNOHANG", 0)) -> tuple[bool, int | None]:
-    """Look how a child has ended, and leave its status there.
+    """Find out if a child has ended, without reaping it.
 
-    :return: True if it has ended, and its exit code or None if that is unknown.
+    :return: True if it has ended; and its exit code, or None if that is unknown.
     """
-    if not hasattr(os, "waitid"):       # older Pythons on macOS
+    if not hasattr(os, "waitid"):       # macOS with an older Python
         return False, None
     try:
         info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options)
-    except OSError:                     # no child of this process, or none any more
+    except OSError:                     # not a child of this process, or reaped already
         return True, None
     if info is None:
         return False, None
@@ -61,7 +61,10 @@ def has_ended(pid: int, options: int = getattr(os, "WNOHANG", 0)) -> tuple[bool,
 
 
 def server_status(pid: int) -> int | None:
-    """Wait for a fork server that has closed its pipes; return its exit code, or None if that is unknown."""
+    """Wait for the end of a fork server; return its exit code, or None if that is unknown.
+
+    The server must have closed its pipes.
+    """
     if pid not in _ended:
         _, code = has_ended(pid, 0)
         _ended.setdefault(pid, code)
@@ -69,7 +72,7 @@ def server_status(pid: int) -> int | None:
 
 
 def before_start() -> None:
-    """Have multiprocessing forget the processes that it would fail to use. Called before each start."""
+    """Reset the helper processes that multiprocessing cannot use. Call it before each start."""
     server, tracker = _fork_server(), _tracker()
     pid = fork_server()
     if pid is None:
@@ -81,7 +84,7 @@ def before_start() -> None:
         ended, code = has_ended(pid)
         if ended:
             _ended[pid] = code
-            if code is None:            # the application has waited for it
+            if code is None:            # the application waited for it
                 with suppress(OSError, TypeError):
                     os.close(server._forkserver_alive_fd)
                 _forget_server(server)
@@ -92,9 +95,9 @@ def before_start() -> None:
 
 
 def _preload() -> None:
-    """Have a fork server that starts later import the loop of pool processes once, for all of them.
+    """Let a fork server that starts later import the loop of pool processes once for all of them.
 
-    A list of modules that the application has chosen stays as it is.
+    A list of modules that the application has set stays as it is.
     """
     from multiprocessing import forkserver
 
@@ -103,7 +106,7 @@ def _preload() -> None:
 
 
 def after_start() -> None:
-    """Note which files lead to the processes. Called after each start."""
+    """Remember the files that lead to the helper processes. Call it after each start."""
     server, tracker = _fork_server(), _tracker()
     for name, pid, fd in (
             ("server", fork_server(), getattr(server, "_forkserver_alive_fd", None)),
@@ -113,24 +116,24 @@ def after_start() -> None:
 
 
 def _is_cut_off(name: str, pid: int | None, fd: int | None) -> bool:
-    """Return True if the application has closed the descriptor that leads to a process."""
+    """Return True if the application closed the descriptor that leads to a helper process."""
     if fd is None:
         return False
     file = identity(fd)
     known_pid, known_fd, known_file = _known.get(name, (None, None, None))
-    # multiprocessing may have replaced the process since, or the descriptor with it.
+    # multiprocessing may have replaced the process, or its descriptor, since the last start.
     same = (known_pid, known_fd) == (pid, fd)
     return file != known_file if same and known_file is not None else file is None
 
 
 def reap(pid: int | None) -> None:
-    """Have a process that is about to end leave the table of the system."""
+    """Wait in a thread for a process that is about to end, so that it does not stay a zombie."""
     def wait() -> None:
         with suppress(OSError):
             os.waitpid(pid or 0, 0)
 
     if pid is not None:
-        with suppress(RuntimeError):    # without a thread, the system does it when the program ends
+        with suppress(RuntimeError):    # if no thread can start, the system reaps it at the exit
             PackageThread(wait, name="supervisor_reaper").start()
 
 
@@ -139,15 +142,16 @@ def _forget_server(server: Any) -> None:
 
 
 def forget_after_fork() -> None:
-    """In a forked process, leave both processes to the parent: multiprocessing would fail to wait for them."""
+    """Reset both helper processes in a forked process: they are not its children."""
     server, tracker = _fork_server(), _tracker()
     if fork_server() is not None:
         if not _is_cut_off("server", server._forkserver_pid, server._forkserver_alive_fd):
             with suppress(OSError, TypeError):
-                os.close(server._forkserver_alive_fd)       # the parent's server would outlive the parent
+                # While it is open here, the parent's server would outlive the parent.
+                os.close(server._forkserver_alive_fd)
         _forget_server(server)
-        server._lock = threading.RLock()                    # another thread may have held it
+        server._lock = threading.RLock()        # another thread may have held it
     if tracker is not None:
-        # Shared with the parent, and fit for use, but for its lock: a thread of the parent's that was
-        # starting a process held it, and here nothing would ever let go of it.
+        # The tracker is shared with the parent and works here. Only its lock must be replaced: if a
+        # thread of the parent held it during the fork, nothing would release it here.
         tracker._lock = threading.RLock()

@@ -1,8 +1,8 @@
 """The thread that watches the result pipes of a pool.
 
 It waits in poll(), which keeps open the files that it waits for. If the application closes all
-descriptors, only the other ends of the pipes are closed, and poll() returns. epoll would forget the
-files, and wait without end.
+descriptors, only the other ends of the pipes are closed, and poll() returns. epoll would drop the
+files and wait without end.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .descriptors import Identity
 
     class Watched(Protocol):
-        """The pool, as far as the watch must know it."""
+        """The methods of the pool that the I/O thread calls."""
 
         name: str
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSED", "Watch"]
 
-#: What the errors say after something like ``os.closerange()``.
+#: The text of the errors after a call such as ``os.closerange()``.
 CLOSED = ("the application has closed the descriptors of the process pool; a daemon closes them "
           "before it uses the pool, not after")
 
@@ -45,16 +45,20 @@ class Watch:
 
     def __init__(self, pool: Watched) -> None:
         self._pool = pool
-        # Shared without a lock: appending and taking are each one step, and the wake-up comes after the append.
+        # Shared without a lock: append() and popleft() are atomic, and the wake-up follows the
+        # append().
         self._requests: deque[tuple[int, int, PoolProcess]] = deque()
         self._stopping = False
-        self._poll: Any = None      # the thread's own: with gevent, a poll object serves the thread that registers files
-        self._watched: dict[int, PoolProcess] = {}      # the thread's own
+        # Only the I/O thread uses these two. With gevent, a poll object serves only the thread that
+        # registers files.
+        self._poll: Any = None
+        self._watched: dict[int, PoolProcess] = {}
         self._files: list[int] = []
-        self._own: list[tuple[int, Identity | None]] = []       # the same, each with its file
+        self._own: list[tuple[int, Identity | None]] = []       # _files, each with its file
         self._thread = PackageThread(self._run, name=f"{pool.name}_io")
         try:
-            self._files += os.pipe()        # one step: an interrupt must not come between having and knowing them
+            # One line, so that no interrupt comes between opening and storing the descriptors.
+            self._files += os.pipe()
             writer = self._files[1]
             self._files[1] = out_of_the_way(writer)
             if writer not in self._files:
@@ -72,11 +76,11 @@ class Watch:
             raise
 
     def add(self, process: PoolProcess) -> None:
-        """Watch one more process."""
+        """Watch the result pipe of a process. Any thread may call it."""
         self._ask(process.result_fd, select.POLLIN, process)
 
     def flush(self, process: PoolProcess) -> None:
-        """Write out the outbox of a process as its pipe makes room."""
+        """Call ``writable`` of the pool while the task pipe has room. Any thread may call it."""
         self._ask(process.task_fd, select.POLLOUT, process)
 
     def _ask(self, fd: int, event: int, process: PoolProcess) -> None:
@@ -84,11 +88,11 @@ class Watch:
         self._wake()
 
     def pause(self, process: PoolProcess) -> None:
-        """Do not watch for results until :meth:`add`; called by the thread itself."""
+        """Stop watching for results until :meth:`add`. Only the I/O thread may call it."""
         self._unregister(process.result_fd, process)
 
     def forget(self, process: PoolProcess) -> None:
-        """Watch a process no more; called by the thread itself."""
+        """Stop watching a process. Only the I/O thread may call it."""
         for fd in (process.result_fd, process.task_fd):
             self._unregister(fd, process)
 
@@ -98,22 +102,22 @@ class Watch:
             self._poll.unregister(fd)
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread and wait for its end. Any other thread may call it."""
         self._stopping = True
         self._wake()
         self._thread.join()
         self._close()
 
     def _close(self) -> None:
-        for fd in self._files[len(self._own):]:     # interrupted before it knew their files
+        for fd in self._files[len(self._own):]:     # an interrupt came before identity()
             os.close(fd)
         self._files.clear()
         while self._own:
             close_own(*self._own.pop())
 
     def _wake(self) -> None:
-        # BlockingIOError: it is full, so the thread is awake. The others: the application has closed
-        # it, which the thread sees by itself.
+        # BlockingIOError: the pipe is full, so the thread is awake. Other errors: the application
+        # closed the pipe, and poll() reports that to the thread.
         with suppress(OSError):
             os.write(self._writer, b"\0")
 
@@ -132,7 +136,7 @@ class Watch:
         self._poll.register(reader, select.POLLIN)
         while True:
             ready = poll()
-            if identity(reader) != own:     # before anything is read from files of the application
+            if identity(reader) != own:     # checked first: never read files of the application
                 raise OSError(CLOSED)
             for fd, events in ready:
                 process = watched.get(fd)
@@ -143,25 +147,25 @@ class Watch:
                         elif not writable(process):
                             self._unregister(fd, process)
                     except BaseException:
-                        # What was read is lost. The end of the process settles all that it was sent.
-                        log.exception("%s: the results of process %d cannot be read; it is replaced",
-                                      self._pool.name, process.pid)
+                        # The data are lost. The end of the process finishes all tasks in flight.
+                        log.exception("%s: the results of process %d cannot be read; "
+                                      "it is replaced", self._pool.name, process.pid)
                         kill(process.process)
                 elif fd == reader:
-                    if events & _GONE:      # only the other end has been closed
+                    if events & _GONE:      # the application closed only the other end
                         raise OSError(CLOSED)
                     if self._answer():
                         return
-            process = None      # an idle thread holds no process
+            process = None      # an idle thread keeps no process alive
 
     def _answer(self) -> bool:
-        """Do what was asked for; return True if the thread is to end."""
+        """Register the requested files. Return True if the thread must end."""
         with suppress(BlockingIOError):
             os.read(self._reader, 4096)
         stopping = self._stopping
         while self._requests:
             fd, event, process = self._requests.popleft()
-            # A task pipe may have been closed since it was asked for.
+            # A task pipe may have been closed since the request.
             if fd == process.result_fd or not process.closed:
                 self._watched[fd] = process
                 self._poll.register(fd, event)

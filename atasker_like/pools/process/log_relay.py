@@ -1,14 +1,14 @@
-"""Log records of pool processes, brought to the handlers of the parent.
+"""The relay of log records from pool processes to the handlers of the parent.
 
 ::
 
-    logger in the child ──> RelayHandler ──> result pipe ──> the logger of the same name in the parent
+    logger in the child ──> RelayHandler ──> result pipe ──> logger of that name in the parent
 
-A child has no handlers but this one: what would be written where, and in which format, is the application's to
-say, and it has said so in the parent. The record that arrives there carries ``task_id`` and ``task_name`` of the
-task that logged it (None outside of tasks), and ``process`` and ``processName`` of the child.
+A child has no other handler, since the application configures files and formats in the parent. The
+record that arrives there carries ``task_id`` and ``task_name`` of the task that logged it (None
+outside of tasks), and ``process`` and ``processName`` of the child.
 
-Records cross as plain data, never pickled: a log line cannot run code in the parent.
+Records are sent as plain data, never pickled: a log record cannot run code in the parent.
 """
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Tuple
 
-    #: level of the root logger, level that is disabled, levels of other loggers by name
+    #: The level of the root logger, the disabled level, the levels of other loggers by name.
     Levels = Tuple[int, int, Dict[str, int]]
 
 __all__ = ["RelayHandler", "install", "levels", "unpack"]
 
-#: Characters of a message, or of a traceback, that cross at most.
+#: The maximal number of characters of a message, or of a traceback, that are sent.
 LONGEST = 1 << 16
 
 _PLAIN = (str, int, float, bool, type(None))
-_OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+_OWN = (frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+        | {"message", "asctime", "taskName"})
 
 
 def levels() -> Levels:
-    """In the parent: which records are wanted, for :func:`install`."""
+    """Return the levels of the parent's loggers, for :func:`install`."""
     root = logging.getLogger()
     set_ones = {name: logger.level for name, logger in list(root.manager.loggerDict.items())
                 if isinstance(logger, logging.Logger) and logger.level}
@@ -40,11 +41,11 @@ def levels() -> Levels:
 
 
 def install(wanted: Levels, send: Callable[[bytes], None]) -> None:
-    """In the child: send all records that the parent wants, and write them nowhere here."""
+    """In the child, send all records that the parent's levels let pass, and remove all handlers."""
     root = logging.getLogger()
     for logger in [root, *root.manager.loggerDict.values()]:
         if isinstance(logger, logging.Logger):
-            logger.handlers = []        # a forked child has the parent's, which the parent will use
+            logger.handlers = []        # a forked child has handlers of the parent
             logger.propagate = True
     level, root.manager.disable, others = wanted
     root.setLevel(level)
@@ -61,7 +62,7 @@ class RelayHandler(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record; an error in its arguments is reported as :mod:`logging` reports it."""
+        """Send a record. An error in its arguments goes to ``handleError()``."""
         try:
             packed = _pack(record)
         except Exception:
@@ -69,25 +70,29 @@ class RelayHandler(logging.Handler):
             return
         try:
             self._send(packed)
-        except (OSError, ValueError):   # the parent is gone, and this process is about to be
+        except (OSError, ValueError):   # the parent has ended, and this process is about to end
             pass
 
 
 def _pack(record: logging.LogRecord) -> bytes:
     trace: str | None = record.exc_text
     if trace is None and record.exc_info:
-        trace = logging.Formatter().formatException(record.exc_info).replace("__mp_main__.", "__main__.")
+        trace = (logging.Formatter().formatException(record.exc_info)
+                 .replace("__mp_main__.", "__main__."))
     fields: dict[str, Any] = {
-        "name": _text(record.name), "levelno": int(record.levelno), "levelname": _text(record.levelname),
-        "pathname": _text(record.pathname), "filename": _text(record.filename), "module": _text(record.module),
-        "lineno": int(record.lineno or 0), "funcName": _text(record.funcName), "msg": _text(record.getMessage()),
+        "name": _text(record.name),
+        "levelno": int(record.levelno), "levelname": _text(record.levelname),
+        "pathname": _text(record.pathname), "filename": _text(record.filename),
+        "module": _text(record.module), "lineno": int(record.lineno or 0),
+        "funcName": _text(record.funcName), "msg": _text(record.getMessage()),
         "exc_text": None if trace is None else _text(trace),
         "stack_info": None if record.stack_info is None else _text(record.stack_info),
-        "created": float(record.created), "msecs": float(record.msecs), "thread": record.thread,
-        "threadName": _text(record.threadName), "process": record.process, "processName": _text(record.processName),
+        "created": float(record.created), "msecs": float(record.msecs),
+        "thread": record.thread, "threadName": _text(record.threadName),
+        "process": record.process, "processName": _text(record.processName),
     }
     for name, value in record.__dict__.items():
-        # extra=, as far as it is plain
+        # The fields of extra=, if their values are plain data.
         if name not in _OWN and type(value) in _PLAIN:
             fields[name] = _text(value) if type(value) is str else value
     return marshal.dumps(fields)
@@ -99,7 +104,10 @@ def _text(value: Any) -> str:
 
 
 def unpack(payload: Any) -> dict[str, Any]:
-    """In the parent: the fields of a record."""
+    """Return the fields of a record.
+
+    :raises ValueError: the payload is no log record.
+    """
     fields = marshal.loads(payload)
     if type(fields) is not dict:
         raise ValueError("not a log record")
@@ -107,8 +115,9 @@ def unpack(payload: Any) -> dict[str, Any]:
 
 
 def handle(fields: dict[str, Any], task_id: str | None, task_name: str | None) -> None:
-    """In the parent: give a record to the logger that it is for. Runs the application's handlers."""
-    record = logging.makeLogRecord(dict(fields, args=None, exc_info=None, task_id=task_id, task_name=task_name))
+    """In the parent, pass a record to its logger. That runs the application's handlers."""
+    record = logging.makeLogRecord(
+        dict(fields, args=None, exc_info=None, task_id=task_id, task_name=task_name))
     record.relativeCreated = (record.created - _began) * 1000
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):

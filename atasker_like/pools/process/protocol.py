@@ -1,6 +1,6 @@
-"""The process pool, parent's side: making objects of what a pool process has written.
+"""The process pool, parent's side: decoding the results that pool processes write.
 
-All of it runs code of others (unpickling does), so none of it is called with a lock held.
+Unpickling runs user code, so no function here is called with a lock held.
 """
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from .exit_status import ExitStatus
 
-    #: number of the task, kind, seconds, and the value, the error, or whatever the kind brings
+    #: The number of the task, the kind, the run time in seconds, and the value, the error, or
+    #: another object that belongs to the kind.
     Result = Tuple[int, int, float, Any]
 
 __all__ = ["death_of", "decode", "decode_large", "wait_readable"]
@@ -35,7 +36,7 @@ def _loads(kind: int, reader: PipeReader) -> Any:
 
 
 def wait_readable(fd: int) -> None:
-    """Block until a pipe has something to read, or its other end is closed."""
+    """Block until a pipe has data, or its other end is closed."""
     from select import POLLIN, poll
 
     waiter = poll()
@@ -46,12 +47,15 @@ def wait_readable(fd: int) -> None:
 def _not_rebuilt(raised: BaseException) -> BaseException:
     error = TaskPicklingError("the task ran, but its result could not be rebuilt here "
                               f"({described(raised)})")
-    error.__cause__ = raised        # an error of ours takes assignments
+    error.__cause__ = raised        # safe: an error of this package accepts assignments
     return error
 
 
 def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> Result:
-    """:func:`decode`, for what is still on its way."""
+    """Decode a result that is still in the pipe, like :func:`decode`.
+
+    :raises EOFError: the process died before it had written all of it.
+    """
     if kind != VALUE and kind != BUFFERS:
         return decode(number, kind, seconds, reader.rest())
     try:
@@ -63,11 +67,12 @@ def decode_large(number: int, kind: int, seconds: float, reader: PipeReader) -> 
 
 
 def decode(number: int, kind: int, seconds: float, payload: Any) -> Result:
-    """Make an object of a payload. No lock is held: that may run code of others."""
+    """Decode a payload. That may run user code. (no lock)"""
     outcome: Any = None
     if kind == VALUE or kind == BUFFERS:
         try:
-            outcome = pickle.loads(payload) if kind == VALUE else _loads(kind, PipeReader(-1, len(payload), payload))
+            outcome = (pickle.loads(payload) if kind == VALUE
+                       else _loads(kind, PipeReader(-1, len(payload), payload)))
         except BaseException as raised:
             kind, outcome = ERROR, _not_rebuilt(raised)
     elif kind == ERROR or kind == NOT_READY:
@@ -86,7 +91,7 @@ _NO_MEMORY = f"{MemoryError.__module__}.{MemoryError.__qualname__}"
 
 
 def _rebuild(payload: bytes) -> BaseException:
-    """Make an exception of what a child says of one; its traceback becomes the cause."""
+    """Rebuild an exception from its description by a child. The traceback text is its cause."""
     kind, message, text, pickled, reason, *countdown = marshal.loads(payload)
     if countdown:
         inner = _rebuild(marshal.dumps((kind, message, text, pickled, reason))) if kind else None
@@ -96,23 +101,27 @@ def _rebuild(payload: bytes) -> BaseException:
         try:
             error = pickle.loads(pickled)
             if not isinstance(error, BaseException):
-                reason = f"its __reduce__ makes {type(error).__name__} of it instead of an exception; mend it"
-        except BaseException as raised:     # its class cannot be called with its args, or is not importable here
+                reason = (f"its __reduce__ makes {type(error).__name__} of it instead of an "
+                          "exception; mend it")
+        except BaseException as raised:
+            # Its class cannot be called with its args, or it cannot be imported here.
             reason = why_not_rebuilt(raised)
     if not isinstance(error, BaseException):
-        # Who has no memory left has none to pickle that, either; and the pool must know of it.
-        error = MemoryError(message) if kind == _NO_MEMORY else RemoteError(kind, message, text, reason)
+        # A child without memory may fail to pickle the MemoryError, too. The pool must see that
+        # type, since it replaces the process.
+        error = (MemoryError(message) if kind == _NO_MEMORY
+                 else RemoteError(kind, message, text, reason))
     return with_cause(error, RemoteTraceback(text))
 
 
-#: What the most frequent ends of processes are due to.
+#: The likely causes of the most frequent signals.
 _HINTS = {9: "it was killed by hand, or by the system for lack of memory",
           11: "a segmentation fault: look for a crash in an extension module",
           15: "something asked it to end, or all processes of this program"}
 
 
 def death_of(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
-    """Return the error of a task that a process was running when it died."""
+    """Return the error for a task that a process ran when it died."""
     code = status.code
     how = f" {status}"
     if status.cause:

@@ -1,9 +1,9 @@
-"""Which failures to start a process pass by themselves, and which do not.
+"""The transient and the permanent errors of process starts.
 
-The system refuses a process, a pipe or a thread while it is short of them. What waits for a process
-then keeps waiting, and the start is tried again with growing pauses. Other failures come back at
-every try: a file system that cannot be written, an interpreter that was removed. Those fail what
-waits at once.
+The system refuses a process, a pipe or a thread while it is short of them. Then the waiting tasks
+keep waiting, and the start is tried again with growing pauses. Other errors come back at every try,
+for example if a file system cannot be written or the interpreter was removed. These fail the
+waiting tasks at once.
 """
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["START_TRIES", "check_interpreter", "describe", "is_permanent", "tries"]
 
-#: How often in a row processes may fail to start, if it is not known whether the cause passes.
+#: The number of starts in a row that may fail if the cause may be transient or permanent.
 START_TRIES = 3
 
 
 def _listed(reasons: dict[str, str]) -> dict[int, str]:
-    """Key the reasons by number. A system has no number for an error that it does not know."""
-    return {getattr(errno, name): reason for name, reason in reasons.items() if hasattr(errno, name)}
+    """Return the reasons by errno, without the errors that this system does not know."""
+    return {getattr(errno, name): reason
+            for name, reason in reasons.items() if hasattr(errno, name)}
 
 
-#: Failures that pass: the system has more to give later, or a helper process has been replaced.
+#: Transient errors: the system has free resources later, or a helper process is replaced.
 TRANSIENT = _listed({
     "EAGAIN": "the limit on processes and threads is reached",
     "ENOMEM": "the system is short of memory",
@@ -40,7 +41,8 @@ TRANSIENT = _listed({
     "ETXTBSY": "the interpreter is being written, for example by an update",
     "EADDRINUSE": "another process took the name of the socket first",
     "EBADF": "the application closed a file of multiprocessing's; it is opened again",
-    "ECHILD": "the application waited for a helper process of multiprocessing's; it is started again",
+    "ECHILD": ("the application waited for a helper process of multiprocessing's; "
+               "it is started again"),
     # The fork server has ended. It is started again, START_TRIES times: it may end at every start.
     "ECONNREFUSED": "the fork server has ended",
     "ECONNRESET": "the fork server has ended",
@@ -49,7 +51,7 @@ TRANSIENT = _listed({
     "EPIPE": "the fork server has ended",
 })
 
-#: Failures that the next try meets again.
+#: Errors that come back at the next try.
 PERMANENT = _listed({
     "ENOENT": "a file or folder that the start needs is missing",
     "ENOTDIR": "the path of a folder that the start needs leads to a file",
@@ -85,19 +87,19 @@ def tries(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         if error.errno in TRANSIENT:
             return None
-        # Python raises some without a number, such as "AF_UNIX path too long".
+        # Python raises some errors without an errno, such as "AF_UNIX path too long".
         return 1 if error.errno is None or error.errno in PERMANENT else START_TRIES
-    # The rest is computed, with the same end the next time: an initializer that cannot be pickled.
+    # Other errors do not depend on the system and come back, as for an unpicklable initializer.
     return 1 if isinstance(error, Exception) else START_TRIES
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Return True if the next try meets the same error."""
+    """Return True if an error comes back at the next try."""
     return tries(error) == 1
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and text for a message, and its reason if the text is the system's."""
+    """Return the type and the text of an error for a message, and the reason of a system error."""
     text = described(error)
     if not isinstance(error, OSError) or error.errno is None:
         return text
@@ -108,11 +110,11 @@ def describe(error: BaseException) -> str:
 
 
 def check_interpreter() -> None:
-    """Raise an error if the interpreter that runs new processes is not there.
+    """Raise an error if the interpreter for new processes is missing.
 
     multiprocessing does not notice that: the process ends with exit code 255.
 
-    :raises OSError: the file is missing, or is not a program that this user may run.
+    :raises OSError: the file is missing, or this user may not run it.
     """
     from multiprocessing import spawn
 
