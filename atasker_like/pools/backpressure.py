@@ -1,15 +1,17 @@
-"""Whether a pool takes another task, who waits outside until it does, and how those inside grow older.
+"""Admission to a pool: limits, blocked submitters, and the aging of waiting tasks.
 
 ::
 
-    submit ──> room? ──yes──> accepted ──> run_queue queue ──> rises one class per interval, with aging
+    submit ──> room? ──yes──> accepted ──> run queue ──> rises one class per interval, with aging
                  │ no
-                 ├── on_full='block': the submitter waits outside ──> a task has left the queue: tries again
+                 ├── on_full='block': the submitter waits until a task has left the run queue,
+                 │                    and tries again
                  ├── on_full='raise': QueueFullError
                  └── on_full='drop':  the task is accepted and cancelled at once
 
-A pool that nobody has limited pays one comparison for all this: ``RunQueue.fast_limit`` is how many tasks may wait
-before a submission has to be looked at here. Where each has to be, it is -1.
+In a pool without limits all this costs one comparison: ``RunQueue.fast_limit`` is the number of
+waiting tasks from which on a submission takes the path through this module. It is -1 if every
+submission has to.
 """
 from __future__ import annotations
 
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from ..engine.timer import TimerEntry
 
     class Successor(LanePool, Protocol):
-        """The pool that has taken the place of another one."""
+        """The pool that has replaced another one."""
 
         def adopt(self, task: Task[Any]) -> None: ...
 
     class Gate(Protocol):
-        """Holds up a submitter: a lock, or what a coroutine waits for."""
+        """Blocks a submitter until it is released: a lock, or the counterpart for a coroutine."""
 
         def release(self) -> None: ...
 
@@ -51,7 +53,7 @@ __all__ = ["Intake"]
 
 
 class Intake(Telling):
-    """The part of a pool in front of its run_queue queue."""
+    """The part of a pool in front of its run queue."""
 
     accepting: bool
     run_queue: RunQueue
@@ -61,17 +63,17 @@ class Intake(Telling):
 
     def __init__(self) -> None:
         super().__init__()
-        self.max_queued: int | None = None     # tasks that may wait; None is any number
+        self.max_queued: int | None = None      # the most tasks that may wait; None is no limit
         self.on_full = "block"
-        self.aging: float | None = None        # seconds after which a waiting task rises one class
-        self.successor: Successor | None = None     # replaces this one, and takes what comes here
-        self._attentive = False             # someone waits for something rare: see _attend()
-        self._blocked_submitters: deque[Gate] = deque()      # gates of submitters who wait for room
-        self._crowded: set[Lane] = set()          # lanes that submitters wait for
+        self.aging: float | None = None         # seconds after which a waiting task rises one class
+        self.successor: Successor | None = None     # has replaced this pool, and takes its tasks
+        self._attentive = False                 # True while _attend() has to run at each end
+        self._blocked_submitters: deque[Gate] = deque()     # those that wait for room in the pool
+        self._crowded: set[Lane] = set()        # lanes with blocked submitters
         self._aging_entry: TimerEntry | None = None
 
     def limit(self, max_queued: int | None, on_full: str, aging: float | None) -> None:
-        """Set what submissions have to meet; tasks that wait already stay."""
+        """Set the limits for new submissions. Tasks that wait already stay."""
         with self.lock:
             self.max_queued = max_queued
             self.on_full = on_full
@@ -82,16 +84,18 @@ class Intake(Telling):
             self._let_in()
 
     def _set_fast_limit(self) -> None:
-        """Say from how many waiting tasks on a submission has to be looked at; the lock is held."""
+        """Set the number of waiting tasks from which on room has to be checked. (lock held)"""
         looked_at = self.aging is not None or self._barred() is not None
-        self.run_queue.fast_limit = -1 if looked_at else maxsize if self.max_queued is None else self.max_queued
+        self.run_queue.fast_limit = (-1 if looked_at
+                                     else maxsize if self.max_queued is None
+                                     else self.max_queued)
 
     def _barred(self) -> str | None:
-        """Return why no task is taken at all, or None; the lock is held."""
+        """Return the reason why the pool takes no task at all, or None. (lock held)"""
         return None
 
     def _has_room(self, spec: TaskSpec) -> bool:
-        """Say whether a task of this kind may come in, although ``most`` tasks wait; the lock is held.
+        """Return True if there is room for such a task beyond ``fast_limit``. (lock held)
 
         :raises TaskTimeoutError: too many threads are abandoned.
         """
@@ -102,19 +106,24 @@ class Intake(Telling):
             self._keep_aging()
         run_queue = self.run_queue
         return (self.max_queued is None or run_queue.waiting < self.max_queued
-                or run_queue.active < run_queue.slot_limit(spec.priority))       # it need not wait
+                or run_queue.active < run_queue.slot_limit(spec.priority))      # it need not wait
 
     def _has_room_for(self, spec: TaskSpec) -> bool:
-        """Say whether a task of this kind may come in, into its lane too; the lock is held. Errors as :meth:`_has_room`."""
+        """Return True if there is room for such a task in the pool and in its lane. (lock held)
+
+        Errors as :meth:`_has_room`.
+        """
         return ((self.run_queue.waiting < self.run_queue.fast_limit or self._has_room(spec))
                 and (spec.lane is None or spec.lane.has_room()))
 
     def _turned_away(self, task: Task[Any]) -> bool:
-        """A task has not been accepted: start the supervisor, or see to it that there is room, and let the caller
-        try again. True when the task has been dropped; no lock is held.
+        """Handle a task that was not accepted. (no lock)
 
-        :raises InvalidArgumentError: its lane was named, and never made.
-        :raises QueueFullError: there is no room, and that is to be raised.
+        Start the supervisor, or apply ``on_full``. Return False if the caller is to try again, and
+        True if the task has been dropped or passed to the successor.
+
+        :raises InvalidArgumentError: the lane of the task was named, but never made.
+        :raises QueueFullError: there is no room, and ``on_full`` is 'raise'.
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         if self.successor is not None:
@@ -131,17 +140,18 @@ class Intake(Telling):
             return False
         with self.lock:
             if self._has_room_for(task._spec):
-                return False                # by now
+                return False                # there is room now
             if lane is not None and lane.has_room():
-                lane = None                 # it is the pool that has none
+                lane = None                 # the pool has no room, not the lane
         on_full = self.on_full if lane is None else lane.on_full
         if on_full == "raise":
             most, where, setting = ((self.max_queued, self.name, "max_queued") if lane is None
                                     else (lane.size, f"lane {lane.name!r}", "size"))
-            raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for {where} already; submit more "
-                                 f"slowly, raise {setting}, or set on_full to 'block' or 'drop'")
+            raise QueueFullError(f"task {task.name} was not accepted: {most} tasks wait for "
+                                 f"{where} already; submit more slowly, raise {setting}, or set "
+                                 "on_full to 'block' or 'drop'")
         if on_full == "drop":
-            held = task._references()    # noqa: F841: dropped when the lock is free
+            held = task._references()    # noqa: F841: dropped after the lock is released
             with self.lock:
                 if not self.accepting or self._has_room_for(task._spec):
                     return False
@@ -165,9 +175,9 @@ class Intake(Telling):
         return False
 
     def stand_outside(self, spec: TaskSpec, lane: Lane | None, gate: Gate) -> bool:
-        """Have a gate released when there may be room. Return False, and do not release it, if there is room by now.
+        """Register a gate to be released when there may be room. Return False if there is room now.
 
-        :param lane: the one that has no room; None if it is the pool.
+        :param lane: the lane that has no room; None if the pool has none.
         """
         with self.lock:
             if not self.accepting or self._has_room_for(spec):
@@ -181,16 +191,16 @@ class Intake(Telling):
             return True
 
     def leave_outside(self, lane: Lane | None, gate: Gate) -> None:
-        """A submitter has stopped waiting, with its gate released or not."""
+        """Remove the gate of a submitter that waits no longer, or pass its turn on."""
         outside = self._blocked_submitters if lane is None else lane.blocked_submitters
         with self.lock:
             if gate in outside:
                 outside.remove(gate)
             else:
-                self._let_in()      # it was this one's turn: the next one's, then
+                self._let_in()      # its gate was released: release the next one
 
     def _attend(self) -> Waiters:
-        """A task has ended or left the queue, and someone waits for that; the lock is held. Return whom to tell."""
+        """Admit submitters after a task has left the run queue. Return waiters. (lock held)"""
         told: Waiters = []
         if self._drained and not self.registry.live:
             told, self._drained = self._drained, []
@@ -199,7 +209,7 @@ class Intake(Telling):
         return told
 
     def _let_in(self) -> None:
-        """Have as many submitters as there is room for try again; the lock is held."""
+        """Have as many blocked submitters try again as there is room for. (lock held)"""
         outside = self._blocked_submitters
         if outside:
             run_queue = self.run_queue
@@ -209,16 +219,17 @@ class Intake(Telling):
                 outside.popleft().release()
         if self._crowded:
             for lane in list(self._crowded):
-                room = maxsize if lane.size is None or not self.accepting else max(0, lane.size - lane.waiting)
+                room = (maxsize if lane.size is None or not self.accepting
+                        else max(0, lane.size - lane.waiting))
                 for _ in range(min(room, len(lane.blocked_submitters))):
                     lane.blocked_submitters.popleft().release()
                 if not lane.blocked_submitters:
                     self._crowded.discard(lane)
 
     def release_submitters(self, lane: Lane) -> None:
-        """Have all submissions of a lane that wait for room try again.
+        """Have all blocked submitters of a lane try again.
 
-        Those that wait for room in the pool are not told apart by lane, so all of them try again.
+        The submitters that wait for room in the pool are not sorted by lane, so all of them do.
         """
         with self.lock:
             for gates in lane.blocked_submitters, self._blocked_submitters:
@@ -226,35 +237,37 @@ class Intake(Telling):
                     gates.popleft().release()
             self._crowded.discard(lane)
 
-    # -- aging ---------------------------------------------------------------------------------------
+    # -- aging -------------------------------------------------------------------------------------
 
     def _keep_aging(self) -> None:
-        """Make sure that the timer will look how long tasks have waited; the lock is held."""
+        """Make sure that the timer will check how long tasks have waited. (lock held)"""
         if self._aging_entry is None:
             assert self.aging is not None
             self.timer.start()
             self._aging_entry = self.timer.call_later(self.aging, self._grow_older)
 
     def _grow_older(self) -> None:
-        """The timer's call: tasks that have waited long rise."""
+        """Promote tasks that have waited long. The timer calls it."""
         with self.lock:
             self._aging_entry = None
             aging = self.aging
             if aging is None or not self.registry.live:
-                return                      # the next submission begins anew
+                return                      # the next submission calls _keep_aging()
             pause = self.run_queue.promote_aged(perf_counter(), aging)
-            self._aging_entry = self.timer.call_later(aging if pause is None else pause, self._grow_older)
+            self._aging_entry = self.timer.call_later(aging if pause is None else pause,
+                                                      self._grow_older)
             chores = self._risen()
         for chore in chores:
             chore()
 
     def _risen(self) -> Chores:
-        """Some waiting tasks are more urgent than they were; the lock is held."""
+        """Start tasks after some have become more urgent or slots have become free. (lock held)"""
         raise NotImplementedError
 
-    # -- of the pool ---------------------------------------------------------------------------------
+    # -- implemented by Pool -----------------------------------------------------------------------
 
-    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None) -> Waiters | None:
+    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
+                  ) -> Waiters | None:
         raise NotImplementedError
 
     def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:

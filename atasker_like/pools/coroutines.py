@@ -82,7 +82,7 @@ class CoroutinePool(Pool):
         task: Task[Any] = Task(TaskSpec(self, made, TaskOptions(), self.tt, loop=loop), (), None,
                                copy_context())
         task._extra_fields().callbacks = [made.close]
-        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
         if not self.busy_here():        # else the thread that submits it chooses
@@ -218,7 +218,7 @@ class CoroutinePool(Pool):
                 ended.append((task, held, waiters))
             for task, mailbox in list(self._running.items()):
                 if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
-                    task._extra_fields().running = 0    # its coroutine was cancelled and has not ended
+                    task._extra_fields().running = 0    # its cancelled coroutine has not ended
                     self._leave(task)
             chores = self._dispatch_chores()
         for task, held, waiters in ended:

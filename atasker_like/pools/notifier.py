@@ -1,7 +1,7 @@
-"""What a pool tells the application of beside the ends of tasks: late starts, and what hooks of functions ask for.
+"""Calls of a pool to the application beside the callbacks of tasks: late starts and hooks.
 
-What is to be told is noted with the pool's lock held, where it happens. A pool thread makes the calls, one at a time and
-in their order, with no lock held; it is asked for by the timer, since who notes may be in the middle of anything.
+The pool notes each call with its lock held. A pool thread makes the calls, one at a time, in order
+and with no lock held. The timer asks for this thread, since the noting thread holds the lock.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Telling"]
 
 
 class Telling:
-    """The part of every pool that tells."""
+    """The part of every pool that makes these calls."""
 
     name: str
     lock: Any
@@ -29,43 +29,44 @@ class Telling:
     _beside: Callable[[Callable[[], None]], None]
 
     def __init__(self) -> None:
-        self.late_after = float("inf")      # seconds in the queue after which a start is told of
+        self.late_after = float("inf")      # seconds in the queue after which a start is late
         self.tell_late: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
-        self._latecomers: list[tuple[Task[Any], float]] = []      # started late, to be told of
-        self._news: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []    # of hooks, to be made
-        self._telling = False               # a thread tells, or is about to
-        self._calling = False               # it has calls of hooks to make, or makes them
-        self._told: list[Callable[[], None]] = []         # opened when it has made them
-        self._teller = 0                    # the thread that makes them
+        self._latecomers: list[tuple[Task[Any], float]] = []    # late starts, still to be reported
+        self._news: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []   # pending hook calls
+        self._telling = False               # a pool thread runs _tell_all(), or is asked to
+        self._calling = False               # hook calls are pending or being made
+        self._told: list[Callable[[], None]] = []       # called when all hook calls are made
+        self._teller = 0                    # the id of the thread that makes the calls
 
-    # -- noting: the lock is held --------------------------------------------------------------------
+    # -- noting: all with the lock held ------------------------------------------------------------
 
     def _started_late(self, task: Task[Any], now: float) -> None:
-        """A task is started, longer than ``late_after`` after it came. To wait in a lane is what a lane is for."""
+        """Note a task that started later than ``late_after`` after its submission."""
         if task._spec.lane is not None:
-            return
+            return                          # a lane delays its tasks on purpose
         extra = task._extra
-        waited = now - (task._queued if extra is None or extra.scheduled_at is None else extra.scheduled_at)
+        waited = now - (task._queued if extra is None or extra.scheduled_at is None
+                        else extra.scheduled_at)
         if waited > self.late_after:
             self._latecomers.append((task, waited))
             if not self._ask_teller():
-                self._latecomers = []       # it is a warning only
+                self._latecomers = []       # it would be a warning only
 
     def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call of a hook made. The timer has been started."""
+        """Note a hook call. The timer has been started."""
         self._news.append((call, arguments))
         self._calling = True
         self._ask_teller()
 
     def _tell_started(self, task: Task[Any]) -> None:
-        """A task with hooks has been started; once for each attempt, also when it is moved before it has begun."""
+        """Note the start of a task with hooks, once an attempt, even if the task moves."""
         extra = task._extra_fields()
         if extra.starts_reported < extra.attempts:
             extra.starts_reported = extra.attempts
             self._tell(task._spec.hooks.started, task)
 
     def _ask_teller(self) -> bool:
-        if not self._telling:               # else who tells of the others tells of this, too
+        if not self._telling:               # else the running teller takes this call, too
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
@@ -74,10 +75,9 @@ class Telling:
             self.timer.call_at(0.0, self._beside, self._tell_all)
         return True
 
-    # -- telling -------------------------------------------------------------------------------------
+    # -- telling: in a pool thread -----------------------------------------------------------------
 
     def _tell_all(self) -> None:
-        """In a pool thread."""
         while True:
             with self.lock:
                 late, self._latecomers = self._latecomers, []
@@ -94,7 +94,8 @@ class Telling:
                 try:
                     self.tell_late(late)
                 except BaseException:
-                    log.exception("%s: what is called with tasks that started late raised", self.name)
+                    log.exception("%s: what is called with tasks that started late raised",
+                                  self.name)
             for call, arguments in calls:
                 try:
                     call(*arguments)
@@ -103,10 +104,10 @@ class Telling:
             self._teller = 0
             if not late and not calls:
                 return
-            del late, calls                 # they hold tasks
+            del late, calls                 # they refer to tasks
 
     def _wait_told(self, deadline: float | None) -> bool:
-        """Block until the calls of hooks have been made, at the latest until the deadline; say whether they have."""
+        """Block until all hook calls are made or the deadline. Return True if they are made."""
         latch = Latch()
         with self.lock:
             if not self._calling:
@@ -115,8 +116,11 @@ class Telling:
         return latch.wait(deadline)
 
     def tell_behind(self, call: Callable[[], Any]) -> bool:
-        """Have a call made behind those of hooks that are to be made by now; False, and no call, when there are none, or
-        when this thread is the one that makes them: what follows in it cannot be waited for here."""
+        """Run a call after all pending hook calls.
+
+        Return False, without calling it, if none is pending, or if this thread makes the hook
+        calls: it could not wait for a later one.
+        """
         with self.lock:
             if not self._calling or self._teller == get_ident():
                 return False
@@ -124,7 +128,7 @@ class Telling:
             return True
 
     def _forget_news(self) -> None:
-        """In a forked process: the thread that tells is the parent's."""
+        """Drop all pending calls in a forked process; the parent makes them."""
         self._latecomers, self._news, self._told = [], [], []
         self._teller = 0
         self._telling = self._calling = False

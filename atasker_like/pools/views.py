@@ -1,7 +1,8 @@
-"""The pools as applications use them directly: ``task_supervisor.thread_pool`` and ``task_supervisor.mp_pool``.
+"""The pools for direct use: ``task_supervisor.thread_pool`` and ``task_supervisor.mp_pool``.
 
-The first is used like a ``concurrent.futures.ThreadPoolExecutor``, the second like a ``multiprocessing.Pool``. Both are
-views of the supervisor's own pools, so that what they run has the pools' priorities and fault handling.
+The first is used like a ``concurrent.futures.ThreadPoolExecutor``, the second like a
+``multiprocessing.Pool``. Both are views of the supervisor's own pools, so that their calls have the
+pools' priorities and fault handling.
 """
 from __future__ import annotations
 
@@ -33,15 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PoolResult", "ProcessPoolView", "ThreadPoolView"]
 
-#: Functions whose calls are prepared once, at most.
+#: The most functions whose specs are kept.
 _KEPT_SPECS = 256
 
-#: Calls that ``imap`` submits ahead of the result that is asked for.
+#: The most calls that ``imap`` submits ahead of the next result.
 _AHEAD = 256
 
 
 class _Work:
-    """The target of a task that has a :class:`concurrent.futures.Future`, which tells when it starts and ends."""
+    """The target of a task that has a :class:`concurrent.futures.Future`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         from concurrent.futures import Future
@@ -57,7 +58,7 @@ class _Work:
         try:
             value = self._function(*args, **kwargs)
         except BaseException as error:
-            with suppress(Exception):       # the task has ended before: see end()
+            with suppress(Exception):       # the task has ended before: see _end()
                 future.set_exception(error)
         else:
             with suppress(Exception):
@@ -67,19 +68,19 @@ class _Work:
         """Submit the task."""
         task._extra_fields().callbacks = [self._end]
         task._spec.pool.submit(task)
-        # The future keeps its callbacks, and the task's function has the future: no cycle through the task.
+        # A weak reference, as the task's function refers to the future, which keeps its callbacks.
         self.future.add_done_callback(partial(_cancel_with, ref(task)))
 
     def _end(self, task: Task[Any]) -> None:
-        """The task has ended. If its function has not, or never ran, the future ends here."""
+        """End the future with the task if the function has not returned or never ran."""
         future = self.future
         if future.cancelled() or not future.done() and future.cancel():
             if getattr(future, "_state", None) == "CANCELLED":
-                future.set_running_or_notify_cancel()       # tells concurrent.futures.wait(), too
+                future.set_running_or_notify_cancel()       # wakes concurrent.futures.wait(), too
             return
         if future.done():
             return
-        with suppress(Exception):           # its function returns just now
+        with suppress(Exception):           # its function may return at this moment
             future.set_exception(TaskCancelledError(f"task {task.name} was cancelled"))
 
 
@@ -90,14 +91,15 @@ def _cancel_with(found: ref[Task[Any]], future: Future[Any]) -> None:
 
 
 class ThreadPoolView:
-    """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`. Any thread may call it.
+    """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`.
 
-    What it runs are tasks of NORMAL priority. The first submission starts the supervisor.
+    Its calls are tasks of NORMAL priority. The first submission starts the supervisor. Any thread
+    may call it.
     """
 
     def __init__(self, pool: Pool, supervisor: Any) -> None:
         self._pool = pool
-        self._supervisor = supervisor       # which ends when nothing refers to it any more
+        self._supervisor = supervisor       # it ends when it is no longer referred to
         self._is_shut_down = False
         self._futures: set[Future[Any]] = set()
 
@@ -105,13 +107,16 @@ class ThreadPoolView:
         """Run ``function(*args, **kwargs)``; return a :class:`concurrent.futures.Future`.
 
         :raises InvalidTypeError: (a TypeError) the function is not callable.
-        :raises SupervisorStoppedError: (a RuntimeError) after :meth:`shutdown`, or the supervisor has been stopped.
+        :raises SupervisorStoppedError: (a RuntimeError) after :meth:`shutdown`, or the supervisor
+            has been stopped.
         """
         if not callable(function):
-            raise InvalidTypeError(f"thread_pool.submit takes a callable, not {type(function).__name__}")
+            raise InvalidTypeError("thread_pool.submit takes a callable, not "
+                                   f"{type(function).__name__}")
         if self._is_shut_down:
-            raise SupervisorStoppedError("thread_pool.submit was called after thread_pool.shutdown(); submit a "
-                                         "background_task, or call set_thread_pool() to use thread_pool again")
+            raise SupervisorStoppedError("thread_pool.submit was called after "
+                                         "thread_pool.shutdown(); submit a background_task, or "
+                                         "call set_thread_pool() to use thread_pool again")
         work = _Work(function)
         work.start(Task(TaskSpec(self._pool, work, TaskOptions()), args, kwargs, copy_context()))
         future = work.future
@@ -119,13 +124,15 @@ class ThreadPoolView:
         future.add_done_callback(self._futures.discard)
         return future
 
-    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], timeout: Seconds | None = None,
-            chunksize: int = 1) -> Iterator[Any]:
-        """Submit a call for each item of the iterables; return an iterator over the results in order.
+    def map(self, function: Callable[..., Any], *iterables: Iterable[Any],
+            timeout: Seconds | None = None, chunksize: int = 1) -> Iterator[Any]:
+        """Submit a call for each item of the iterables; return an iterator over the results.
 
-        :param timeout: seconds from this call within which each result must be there (default: no limit).
+        :param timeout: seconds from this call within which all results must arrive (default: no
+            limit).
         :param chunksize: accepted for compatibility; threads need no chunks.
-        :raises TimeoutError: from the iterator, when the time is up; the calls that are left are cancelled.
+        :raises TimeoutError: from the iterator after the timeout; the remaining calls are
+            cancelled.
         """
         deadline = deadline_of(timeout)
         futures = deque(self.submit(function, *items) for items in zip(*iterables))
@@ -143,8 +150,8 @@ class ThreadPoolView:
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls here; the supervisor's own tasks go on.
 
-        :param wait: block until what was submitted here has ended.
-        :param cancel_futures: cancel what has not started.
+        :param wait: block until the calls submitted here have ended.
+        :param cancel_futures: cancel the calls that have not started.
         """
         self._is_shut_down = True
         futures = list(self._futures)
@@ -166,21 +173,26 @@ def _await(future: Future[Any], deadline: float | None) -> bool:
 
 def _acquire(gate: Semaphore, deadline: float | None) -> bool:
     """Take from a semaphore; a pool thread lends its slot meanwhile."""
-    return block(lambda blocking=True, timeout=-1.0: gate.acquire(blocking, None if timeout < 0 or not blocking
-                                                                  else timeout), deadline)
+    return block(lambda blocking=True, timeout=-1.0:
+                 gate.acquire(blocking, None if timeout < 0 or not blocking else timeout),
+                 deadline)
 
 
 def _result(future: Future[Any], deadline: float | None) -> Any:
     if not _await(future, deadline):
-        raise WaitTimeoutError("thread_pool.map: a result was not there in time; the calls that are left are cancelled")
+        raise WaitTimeoutError("thread_pool.map: a result was not there in time; the calls that "
+                               "are left are cancelled")
     return future.result()
 
 
-# -- processes -----------------------------------------------------------------------------------------
+# -- processes -------------------------------------------------------------------------------------
 
 
 class PoolResult:
-    """What ``apply_async`` and ``map_async`` return, like :class:`multiprocessing.pool.AsyncResult`."""
+    """The result of ``apply_async`` or ``map_async``.
+
+    It is like a :class:`multiprocessing.pool.AsyncResult`.
+    """
 
     def __init__(self, tasks: list[Task[Any]], single: bool, callback: Callable[[Any], Any] | None,
                  error_callback: Callable[[BaseException], Any] | None) -> None:
@@ -193,7 +205,7 @@ class PoolResult:
             def ended(task: Task[Any]) -> None:
                 done()
                 try:
-                    left.pop()              # one step: the last of them finds none
+                    left.pop()              # atomic: only the last task finds the list empty
                 except IndexError:
                     self._tell(callback, error_callback)
 
@@ -217,15 +229,16 @@ class PoolResult:
         """Return the result, or the list of results; raise the first error.
 
         :param timeout: seconds to wait at most (default: no limit).
-        :raises multiprocessing.TimeoutError: (a TimeoutError, too) it is not there in time.
+        :raises multiprocessing.TimeoutError: (a TimeoutError, too) a call has not ended in time.
         """
         if not self._wait(timeout):
-            raise _timeout_error()(f"a call of mp_pool has not ended after {in_seconds(timeout)}; it goes on")
+            raise _timeout_error()(f"a call of mp_pool has not ended after {in_seconds(timeout)}; "
+                                   "it goes on")
         values = [task.value(0) for task in self._tasks]
         return values[0] if self._single else values
 
     def wait(self, timeout: Seconds | None = None) -> None:
-        """Block until it has ended, for at most so many seconds."""
+        """Block until all calls have ended, or for ``timeout`` seconds (default: no limit)."""
         self._wait(timeout)
 
     def _wait(self, timeout: Seconds | None) -> bool:
@@ -233,13 +246,13 @@ class PoolResult:
         return all(task.done() or task._end(deadline) for task in self._tasks)
 
     def ready(self) -> bool:
-        """Return True if it has ended."""
+        """Return True if all calls have ended."""
         return all(task.done() for task in self._tasks)
 
     def successful(self) -> bool:
         """Return True if no call raised.
 
-        :raises ValueError: it has not ended.
+        :raises ValueError: a call has not ended.
         """
         if not self.ready():
             raise ValueError("the call of mp_pool has not ended: wait() first")
@@ -247,12 +260,13 @@ class PoolResult:
 
 
 def _timeout_error() -> type[WaitTimeoutError]:
-    """Return the error that code written for multiprocessing catches, and code for this package as well."""
+    """Return an error class that is both multiprocessing's TimeoutError and this package's."""
     global _TimeoutError
     if _TimeoutError is None:
         from multiprocessing import TimeoutError as PoolTimeoutError
 
-        _TimeoutError = type("PoolTimeoutError", (WaitTimeoutError, PoolTimeoutError), {"__module__": __name__})
+        _TimeoutError = type("PoolTimeoutError", (WaitTimeoutError, PoolTimeoutError),
+                             {"__module__": __name__})
     return _TimeoutError
 
 
@@ -260,10 +274,10 @@ _TimeoutError: type[WaitTimeoutError] | None = None
 
 
 class _Results:
-    """The iterator of ``imap`` and ``imap_unordered``. It keeps a bounded number of calls ahead."""
+    """The iterator of ``imap`` and ``imap_unordered``. It submits at most 256 calls ahead."""
 
-    def __init__(self, submit: Callable[[list[tuple[Any, ...]]], list[Task[Any]]], items: Iterable[Any],
-                 in_order: bool) -> None:
+    def __init__(self, submit: Callable[[list[tuple[Any, ...]]], list[Task[Any]]],
+                 items: Iterable[Any], in_order: bool) -> None:
         self._submit = submit
         self._items = iter(items)
         self._in_order = in_order
@@ -294,21 +308,23 @@ class _Results:
         return self.next()
 
     def next(self, timeout: Seconds | None = None) -> Any:
-        """Return the next result, or raise what its call raised.
+        """Return the next result, or raise the error of its call.
 
         :param timeout: seconds to wait at most (default: no limit).
-        :raises StopIteration: there are no more.
-        :raises multiprocessing.TimeoutError: (a TimeoutError, too) it is not there in time; ask again.
+        :raises StopIteration: there are no more results.
+        :raises multiprocessing.TimeoutError: (a TimeoutError, too) no result is there in time; a
+            later call may return it.
         """
         if self._left <= _AHEAD // 2:
             self._fill()
         if not self._left:
             raise StopIteration
         deadline = deadline_of(timeout)
-        there = (self._ordered[0].done() or self._ordered[0]._end(deadline)) if self._in_order \
-            else _acquire(self._arrived, deadline)
+        there = ((self._ordered[0].done() or self._ordered[0]._end(deadline)) if self._in_order
+                 else _acquire(self._arrived, deadline))
         if not there:
-            raise _timeout_error()(f"the next result of mp_pool was not there after {in_seconds(timeout)}")
+            raise _timeout_error()("the next result of mp_pool was not there after "
+                                   f"{in_seconds(timeout)}")
         self._left -= 1
         return (self._ordered if self._in_order else self._ended).popleft().value(0)
 
@@ -316,8 +332,8 @@ class _Results:
 class ProcessPoolView:
     """The process pool, used like a :class:`multiprocessing.Pool`. Any thread may call it.
 
-    What it runs are tasks of NORMAL priority. The pool itself decides how many calls it sends to a process at a time,
-    so ``chunksize`` has no effect. The first submission starts the supervisor.
+    Its calls are tasks of NORMAL priority. The pool itself decides how many calls it sends to a
+    process at a time, so ``chunksize`` has no effect. The first submission starts the supervisor.
     """
 
     def __init__(self, pool: Any, supervisor: Any) -> None:
@@ -336,14 +352,15 @@ class ProcessPoolView:
             return TaskSpec(self._pool, function, TaskOptions(), TaskType.MP)
         if spec is None:
             if len(self._specs) >= _KEPT_SPECS:
-                self._specs.clear()         # dict operations are atomic; an entry lost costs a little time
-            spec = self._specs[function] = TaskSpec(self._pool, function, TaskOptions(), TaskType.MP)
+                self._specs.clear()         # dict operations are atomic; a lost entry is made again
+            spec = self._specs[function] = TaskSpec(self._pool, function, TaskOptions(),
+                                                    TaskType.MP)
         return spec
 
     def _check_running(self) -> None:
         if self._closed:
-            raise ValueError("mp_pool takes no more calls after close() or terminate(); submit a background_task, or "
-                             "make another pool with create_mp_pool()")
+            raise ValueError("mp_pool takes no more calls after close() or terminate(); submit a "
+                             "background_task, or make another pool with create_mp_pool()")
 
     def _keep(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
         for task in tasks:
@@ -351,15 +368,18 @@ class ProcessPoolView:
             task.add_done_callback(self._live.discard)
         return tasks
 
-    def _submit_all(self, function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
+    def _submit_all(self, function: Callable[..., Any],
+                    calls: list[tuple[Any, ...]]) -> list[Task[Any]]:
         self._check_running()
         return self._keep(self._pool.start_many(self._spec(function), calls)) if calls else []
 
-    def apply(self, func: Callable[..., Any], args: Sequence[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+    def apply(self, func: Callable[..., Any], args: Sequence[Any] = (),
+              kwds: Mapping[str, Any] | None = None) -> Any:
         """Run ``func(*args, **kwds)`` in a process; block for the result."""
         return self.apply_async(func, args, kwds).get()
 
-    def apply_async(self, func: Callable[..., Any], args: Sequence[Any] = (), kwds: Mapping[str, Any] | None = None,
+    def apply_async(self, func: Callable[..., Any], args: Sequence[Any] = (),
+                    kwds: Mapping[str, Any] | None = None,
                     callback: Callable[[Any], Any] | None = None,
                     error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
         """Run ``func(*args, **kwds)`` in a process; return a :class:`PoolResult`.
@@ -371,16 +391,18 @@ class ProcessPoolView:
         task = self._pool.start(self._spec(func), tuple(args), dict(kwds) if kwds else None)
         return PoolResult(self._keep([task]), True, callback, error_callback)
 
-    def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(self, func: Callable[..., Any], iterable: Iterable[Any],
+            chunksize: int | None = None) -> list[Any]:
         """Call a function with each item; return the results in order."""
         results: list[Any] = self.map_async(func, iterable, chunksize).get()
         return results
 
-    def map_async(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None,
-                  callback: Callable[[Any], Any] | None = None,
+    def map_async(self, func: Callable[..., Any], iterable: Iterable[Any],
+                  chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
                   error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
-        """Call a function with each item; return a :class:`PoolResult` of the list."""
-        return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback, error_callback)
+        """Call a function with each item; return a :class:`PoolResult` of the list of results."""
+        return PoolResult(self._submit_all(func, [(item,) for item in iterable]), False, callback,
+                          error_callback)
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
                 chunksize: int | None = None) -> list[Any]:
@@ -388,19 +410,31 @@ class ProcessPoolView:
         results: list[Any] = self.starmap_async(func, iterable, chunksize).get()
         return results
 
-    def starmap_async(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
-                      callback: Callable[[Any], Any] | None = None,
+    def starmap_async(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]],
+                      chunksize: int | None = None, callback: Callable[[Any], Any] | None = None,
                       error_callback: Callable[[BaseException], Any] | None = None) -> PoolResult:
-        """Call a function with each item unpacked as its arguments; return a :class:`PoolResult` of the list."""
-        return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False, callback, error_callback)
+        """Call a function with each item unpacked as its arguments.
 
-    def imap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Results:
-        """Call a function with each item; return an iterator over the results in order, with ``next(timeout)``."""
+        Return a :class:`PoolResult` of the list of results.
+        """
+        return PoolResult(self._submit_all(func, [tuple(item) for item in iterable]), False,
+                          callback, error_callback)
+
+    def imap(self, func: Callable[..., Any], iterable: Iterable[Any],
+             chunksize: int = 1) -> _Results:
+        """Call a function with each item; return an iterator over the results in order.
+
+        The iterator has a method ``next(timeout)``.
+        """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, True)
 
-    def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Results:
-        """Call a function with each item; return an iterator over the results as they come, with ``next(timeout)``."""
+    def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any],
+                       chunksize: int = 1) -> _Results:
+        """Call a function with each item; return an iterator over the results as they arrive.
+
+        The iterator has a method ``next(timeout)``.
+        """
         self._check_running()
         return _Results(lambda calls: self._submit_all(func, calls), iterable, False)
 
