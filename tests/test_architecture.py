@@ -195,7 +195,7 @@ MOST_COLUMNS = 100
 #: once all are 0, flake8 takes over: E127 to E129 and E501 leave setup.cfg, and this table and its test go.
 TOO_LONG = {
     "engine": 42,
-    "pools": 144,
+    "pools": 80,
     "docs": 12,
     "tests": 839,
 }

@@ -1,7 +1,8 @@
-"""The ways in which executors take calls, behind one face.
+"""Adapters that give calls to the different kinds of executors.
 
-A call is given away once, and its end is told once: with what it returned, with the executor's error, or that it was
-thrown out. What tells it comes in the executor's threads. No lock is held when an executor is called.
+An adapter submits each call once and reports its end once: the return value, the executor's error,
+or that the executor has thrown the call out. The report comes in a thread of the executor. No lock
+is held when an executor is called.
 """
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-    #: Called once for each call that was given away: the error of the executor or None, what the call returned, and
-    #: whether the executor has thrown it out.
+    #: Called once for each submitted call: the executor's error or None, the return value, and True
+    #: if the executor has thrown the call out.
     Told = Callable[[Optional[BaseException], Any, bool], None]
 
 __all__ = ["Outlet", "outlet_for"]
 
 
 class Outlet:
-    """One executor, as far as a pool needs it."""
+    """The adapter of one executor."""
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
@@ -34,7 +35,7 @@ class Outlet:
                                      ("multiprocessing.pool", "ThreadPool"))
 
     def size(self) -> int:
-        """Return how many calls it runs at once, as far as it says so; else how many CPUs there are."""
+        """Return the number of calls that the executor runs at once (default: the CPU count)."""
         for attribute in ("_max_workers", "_processes", "max_workers"):
             size = getattr(self.executor, attribute, None)
             if isinstance(size, int) and not isinstance(size, bool) and size > 0:
@@ -42,7 +43,10 @@ class Outlet:
         return os.cpu_count() or 1
 
     def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
-        """Give a call away; return what :meth:`cancel` takes. ``told`` may be called before this returns."""
+        """Submit a call; return the handle for :meth:`cancel`.
+
+        ``told`` may be called before this returns.
+        """
         future = self._submit(function, arguments)
 
         def done(future: Any) -> None:
@@ -52,7 +56,7 @@ class Outlet:
                     return
                 error = future.exception()
                 value = None if error is not None else future.result()
-            except BaseException as raised:     # an executor of its own kind: whatever it says, the task must end
+            except BaseException as raised:     # a faulty executor: the task must end in any case
                 told(raised, None, False)
                 return
             told(error, value, False)
@@ -64,16 +68,18 @@ class Outlet:
         return self.executor.submit(function, *arguments)
 
     def cancel(self, handle: Any) -> bool:
-        """Try to have a call not run; say whether it will not."""
+        """Ask the executor to cancel a call. Return True if the call will not run."""
         return bool(handle.cancel())
 
     def has_ended(self) -> bool:
-        """Say whether it will never tell anything again."""
+        """Return True if the executor will report no more ends."""
         return False
 
 
 class _ScheduleOutlet(Outlet):
-    """Takes the arguments as one thing, so that none is mistaken for an option; its ``cancel`` ends what runs."""
+    """An executor with ``schedule``, as pebble's. Its ``cancel`` ends a call that runs."""
+
+    # The arguments go in as one tuple, so that none is taken for an option of schedule().
 
     def _submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         return self.executor.schedule(function, args=arguments)
@@ -95,10 +101,11 @@ class _DaskOutlet(Outlet):
 
 
 class _ApplyOutlet(Outlet):
-    """A ``multiprocessing.Pool``, which has no futures, and tells nobody of the calls that it has lost."""
+    """A ``multiprocessing.Pool``. It has no futures and does not report the calls that it loses."""
 
     def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
-        return self.executor.apply_async(function, arguments, callback=lambda value: told(None, value, False),
+        return self.executor.apply_async(function, arguments,
+                                         callback=lambda value: told(None, value, False),
                                          error_callback=lambda error: told(error, None, False))
 
     def cancel(self, handle: Any) -> bool:
@@ -109,7 +116,8 @@ class _ApplyOutlet(Outlet):
 
 
 def _is_one_of(executor: Any, *classes: tuple[str, str]) -> bool:
-    """Say whether an executor is of certain classes, without importing their modules: if it is, they are there."""
+    """Return True if an executor is an instance of one of the classes."""
+    # No import: if it is an instance, the module has been imported.
     for module, name in classes:
         found = getattr(sys.modules.get(module), name, None)
         if found is not None and isinstance(executor, found):
@@ -118,17 +126,19 @@ def _is_one_of(executor: Any, *classes: tuple[str, str]) -> bool:
 
 
 def outlet_for(executor: Any) -> Outlet:
-    """Return the outlet that fits an executor.
+    """Return the adapter for an executor.
 
-    :raises InvalidTypeError: it is none.
+    :raises InvalidTypeError: the object is not an executor.
     """
     if isinstance(executor, (Pool, ProcessPoolView)):
-        raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another supervisor, which runs that "
-                               "one's tasks only; have this supervisor make one: create_mp_pool()")
+        raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another "
+                               "supervisor, which runs that one's tasks only; have this supervisor "
+                               "make one: create_mp_pool()")
     if _is_one_of(executor, ("distributed.cfexecutor", "ClientExecutor")):
         return _DaskOutlet(executor)
-    for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet), ("apply_async", _ApplyOutlet)):
+    for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet),
+                         ("apply_async", _ApplyOutlet)):
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):
             return kind(executor)
-    raise InvalidTypeError("mp_pool takes a concurrent.futures.Executor, a multiprocessing.Pool, or None for the "
-                           f"supervisor's own pool, not {shown(executor)}")
+    raise InvalidTypeError("mp_pool takes a concurrent.futures.Executor, a multiprocessing.Pool, "
+                           f"or None for the supervisor's own pool, not {shown(executor)}")

@@ -1,20 +1,21 @@
-"""A pool over an executor that the application brings: it admits, orders and watches; the executor runs.
+"""A pool over an executor of the application: the pool admits and orders, the executor runs.
 
 ::
 
-    submit ──> run_queue queue ──> place free? ──> the giver, one pool thread at a time ──> executor.submit
-                     ^                                                                           │
-                     └── retry, next task <── place free <── done callback, in the executor's threads
+    submit ──> run queue ──> slot free? ──> the giver, one pool thread ──> executor.submit
+                   ^                                                            │
+                   └─ retry, next task <── slot free <── done callback, in a thread of the executor
 
-At most as many calls as there are places are with the executor at a time; so what waits, waits here, in order of
-priority, and can be cancelled for good.
+The executor has at most as many calls at a time as there are slots. So waiting tasks wait here, in
+order of priority, and can be cancelled.
 
-Nothing but the giver calls ``submit``. Some executors run done callbacks with a lock of theirs held that ``submit``
-wants, some block in it; and the main thread may be interrupted at any line, which a pool thread is not.
+Only the giver calls ``submit``. Some executors run done callbacks with a lock held that ``submit``
+takes, and some block in ``submit``. Besides, an interrupt may come in the main thread at any line,
+but not in a pool thread.
 
-What an executor cannot do, this pool cannot: a call that runs is not ended by anything. After a timeout, or when
-the supervisor has been stopped, it is *abandoned*: its task is final, its result will be dropped, and it keeps its
-place until the executor says that it has ended, since it keeps the executor busy as long.
+This pool cannot end a call that runs, as the executor cannot. After a timeout, or a stop of the
+supervisor, the call is *abandoned*: its task is final and its result will be dropped. It keeps its
+slot until the executor reports its end, since it occupies the executor as long.
 """
 from __future__ import annotations
 
@@ -49,42 +50,43 @@ __all__ = ["ExternalPool"]
 
 
 class _Call:
-    """One attempt of a task, from its start until the executor has told its end. Guarded by the pool's lock."""
+    """One attempt of a task, until the executor reports its end. The pool's lock guards it."""
 
     __slots__ = ("task", "outlet", "handle", "given", "over", "abandoned", "unwanted")
 
     def __init__(self, task: Task[Any], outlet: Outlet) -> None:
         self.task = task
         self.outlet = outlet
-        self.handle: Any = None       # what the outlet takes for cancel()
-        self.given = False              # the giver has taken it up
-        self.over = False               # the executor has told its end
-        self.abandoned = False          # nobody waits for it any more
-        self.unwanted = False           # the executor is to cancel it, if it still can
+        self.handle: Any = None         # the argument of the outlet's cancel()
+        self.given = False              # the giver has taken it
+        self.over = False               # the executor has reported its end
+        self.abandoned = False          # its task is final
+        self.unwanted = False           # the executor is to cancel it if possible
 
 
 class ExternalPool(Pool):
-    """Gives tasks to an executor, most urgent first, and a limited number at a time."""
+    """Give tasks to an executor, most urgent first, and a limited number at a time."""
 
     tt = TaskType.MP
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
                  beside: Callable[[Callable[[], None]], None], outlet: Outlet, pool_size: int,
                  reserve_normal: int = 0, reserve_high: int = 0) -> None:
-        super().__init__(name, timer, wake_up, beside, RunQueue(pool_size, reserve_normal, reserve_high))
+        super().__init__(name, timer, wake_up, beside,
+                         RunQueue(pool_size, reserve_normal, reserve_high))
         self.outlet = outlet
-        self._calls: set[_Call] = set()           # those that occupy a place
-        self._to_give: deque[_Call] = deque()     # of these, those that wait for the giver
-        self._giving = False                        # there is a giver, or one is asked for
+        self._calls: set[_Call] = set()             # the calls that occupy a slot
+        self._to_give: deque[_Call] = deque()       # those of them that wait for the giver
+        self._giving = False                        # a giver runs or is asked for
         self._giver_runs = False
 
     @property
     def executor(self) -> Any:
-        """What the application has put in place."""
+        """The executor of the application."""
         return self.outlet.executor
 
     def use(self, outlet: Outlet) -> None:
-        """Give what comes, and what waits, to another executor. What the old one has been given stays with it."""
+        """Give new and waiting calls to another executor. The old one keeps those that it has."""
         with self.lock:
             self.outlet = outlet
             for waiting in self._to_give:
@@ -92,18 +94,19 @@ class ExternalPool(Pool):
         self._desert()
 
     def retire(self, successor: Pool) -> bool:
-        """See :meth:`Pool.retire`. The executor is let go."""
+        """See :meth:`Pool.retire`. The pool drops its reference to the executor."""
         retired = super().retire(successor)
         if retired:
             self.outlet = Outlet(None)
         return retired
 
-    # -- acceptance ----------------------------------------------------------------------------------
+    # -- acceptance --------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
-        """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
+    def start(self, spec: TaskSpec, args: tuple[Any, ...],
+              kwargs: dict[str, Any] | None) -> Task[Any]:
+        """See :meth:`Pool.start`. If the call cannot be pickled, the task fails at once."""
         task: Task[Any] = Task(spec, args, kwargs, None)
-        return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
+        return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
@@ -124,9 +127,9 @@ class ExternalPool(Pool):
         Pool.submit_many(self, tasks)
 
     def _pack(self, task: Task[Any]) -> None:
-        """Pickle a call in the submitter's thread, with no lock held: whatever comes of that is this task's own.
+        """Pickle a call in the submitter's thread and keep the result or the error in the task.
 
-        The packed call, or the error, is kept in the task.
+        (no lock)
         """
         if self.outlet.in_process:
             task._context = None
@@ -144,13 +147,14 @@ class ExternalPool(Pool):
             task._context = blob, pickle.dumps((args, kwargs), 5) if args or kwargs else None
         except (Exception, SystemExit) as raised:
             advice = ("define it at the top level of a module, where the process can import it"
-                      if what == "function" else "pass plain data, and open files or connections in the function")
-            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to {self.outlet.name} "
-                                      f"({described(raised)}); {advice}")
+                      if what == "function"
+                      else "pass plain data, and open files or connections in the function")
+            error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to "
+                                      f"{self.outlet.name} ({described(raised)}); {advice}")
             error.__cause__ = raised
             task._context = error
 
-    # -- dispatch: all with the lock held ------------------------------------------------------------
+    # -- dispatch: all with the lock held ----------------------------------------------------------
 
     def _ready(self, task: Task[Any]) -> Chores:
         if isinstance(task._context, TaskPicklingError):
@@ -159,7 +163,7 @@ class ExternalPool(Pool):
         return self._dispatch_chores()
 
     def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Chores:
-        """Make a task final, and let its arguments go when the lock is free."""
+        """Make a task final. Its arguments are dropped after the lock is released."""
         held = task._references()
         waiters = self._conclude(task, status, perf_counter(), outcome)
 
@@ -171,7 +175,7 @@ class ExternalPool(Pool):
         return [announce]
 
     def _dispatch_chores(self) -> Chores:
-        """Start what may start, and ask for a giver if there is none."""
+        """Start the tasks that may start, and ask for a giver if there is none."""
         while True:
             task = self.run_queue.pop()
             if task is None:
@@ -191,19 +195,19 @@ class ExternalPool(Pool):
         return chores
 
     def _start_timeout(self, task: Task[Any]) -> None:
-        """See :meth:`Pool._start_timeout`. The time counts from when the executor is given the call, not from here."""
+        """Do nothing: the timeout starts when the executor gets the call, see :meth:`_give_all`."""
 
     def _ask_giver(self) -> None:
         self._beside(self._give_all)
 
     def _freed(self, call: _Call) -> None:
-        """A call occupies its place no longer."""
+        """Release the slot of a call."""
         if call in self._calls:
             self._calls.discard(call)
             self.run_queue.release(call.task)
 
     def _withdraw(self, call: _Call) -> bool:
-        """Take a call back that the giver has not taken up; say whether it was in time."""
+        """Take a call back. Return False if the giver has taken it already."""
         if call.given or call.over:
             return False
         call.over = True
@@ -216,7 +220,7 @@ class ExternalPool(Pool):
         payload = None if extra is None else extra.placement
         return payload if isinstance(payload, _Call) else None
 
-    # -- giving: one pool thread ---------------------------------------------------------------------
+    # -- giving: one pool thread -------------------------------------------------------------------
 
     def _give_all(self) -> None:
         while True:
@@ -239,8 +243,8 @@ class ExternalPool(Pool):
                 self._returned(call, None, None, True)
             del call, task, args, kwargs, packed
 
-    def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None,
-              packed: Any, attempt: int) -> None:
+    def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...],
+              kwargs: dict[str, Any] | None, packed: Any, attempt: int) -> None:
         task, outlet = call.task, call.outlet
 
         def told(error: BaseException | None, value: Any, thrown_out: bool) -> None:
@@ -250,17 +254,18 @@ class ExternalPool(Pool):
             if outlet.in_process:
                 if spec.takes_id:
                     kwargs = dict(kwargs or (), _task_id=task.id)
-                handle = outlet.give(run_here, (task, child.undecorated(spec.target), args, kwargs), told)
+                handle = outlet.give(run_here, (task, child.undecorated(spec.target), args, kwargs),
+                                     told)
             else:
-                if packed is None:      # it was to run in this process, and another executor has taken the place
+                if packed is None:      # it was made for an executor with threads of this process
                     self._pack(task)
                     packed = task._context
                 if isinstance(packed, TaskPicklingError):
                     self._returned(call, packed, None, False)
                     return
                 blob, payload = packed
-                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name, attempt,
-                                                 spec.options.retries), told)
+                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name,
+                                                 attempt, spec.options.retries), told)
         except BaseException as error:
             self._returned(call, self._broken(task, outlet, error, "did not take"), None, False)
             return
@@ -274,16 +279,18 @@ class ExternalPool(Pool):
     def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
                 ) -> PoolBrokenError:
         said = "" if cause is None else f" ({described(cause)})"
-        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} ({task.short_id}){said}; it is "
-                                "broken, or has been shut down: put another one in place with "
-                                "task_supervisor.mp_pool = ..., and submit the task again, or give it retries")
+        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} "
+                                f"({task.short_id}){said}; it is broken, or has been shut down: "
+                                "put another one in place with task_supervisor.mp_pool = ..., and "
+                                "submit the task again, or give it retries")
         error.__cause__ = cause
         return error
 
-    # -- the end of a call: the executor's threads -----------------------------------------------------
+    # -- the end of a call: the executor's threads -------------------------------------------------
 
-    def _returned(self, call: _Call, error: BaseException | None, value: Any, thrown_out: bool) -> None:
-        """The executor says that a call has ended; or the giver, that it was not taken."""
+    def _returned(self, call: _Call, error: BaseException | None, value: Any,
+                  thrown_out: bool) -> None:
+        """Handle the end of a call in the executor, or its refusal by the executor."""
         if self.busy_here():
             self.elsewhere(self._returned, call, error, value, thrown_out)
             return
@@ -297,7 +304,8 @@ class ExternalPool(Pool):
             try:
                 kind, payload = value
             except (TypeError, ValueError):
-                error = self._broken(task, call.outlet, None, f"returned {type(value).__name__} of its own for")
+                error = self._broken(task, call.outlet, None,
+                                     f"returned {type(value).__name__} of its own for")
             else:
                 if not call.outlet.in_process:
                     _, kind, _, payload = decode(0, kind, 0.0, payload)
@@ -314,7 +322,7 @@ class ExternalPool(Pool):
             self._beside(lambda: self._end_with_callback(call, value))
 
     def _end_with_callback(self, call: _Call, value: Any) -> None:
-        """In a pool thread, since it may block: the ``callback``, and then the end."""
+        """Call the ``callback`` in a pool thread, since it may block, and then end the task."""
         if not call.task.done():
             self.run_callback(call.task, value)
         self._end(call, None, value, False)
@@ -337,10 +345,10 @@ class ExternalPool(Pool):
             self._enter(call, outcome, None, False)
 
         with self.lock:
-            self._tell(end)         # behind the call that tells of its start
+            self._tell(end)         # after the hook call for its start
 
     def _enter(self, call: _Call, outcome: Any, pause: float | None, cancelled: bool) -> None:
-        """Enter what a call has come to into its task."""
+        """Enter the outcome of a call into its task and release its slot."""
         task = call.task
         waiters = None
         chores: Chores = []
@@ -350,15 +358,17 @@ class ExternalPool(Pool):
             call.over = True
             call.handle = None
             self._freed(call)
-            if first and not call.abandoned and task._status == STARTED and self._call_of(task) is call:
+            if (first and not call.abandoned and task._status == STARTED
+                    and self._call_of(task) is call):
                 if cancelled:
                     waiters = self._conclude(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
                     chores = self._retry(task, pause, outcome.error)
                 else:
                     waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
-            if waiters is None and type(outcome) is Failure and not (task.done() and task._outcome is outcome):
-                outcome.seen = True         # another attempt follows, or its end was told before
+            if (waiters is None and type(outcome) is Failure
+                    and not (task.done() and task._outcome is outcome)):
+                outcome.seen = True         # another attempt follows, or the task ended before
             chores += self._dispatch_chores()
         del held, outcome
         for chore in chores:
@@ -366,13 +376,14 @@ class ExternalPool(Pool):
         self._announce(task, waiters, inline=False)
 
     def _desert(self) -> None:
-        """The executor has been ended, and will not tell of what it was given."""
+        """End the calls of an executor that was terminated and reports no more ends."""
         with self.lock:
             deserted = [call for call in self._calls if call.outlet.has_ended() and call.given]
         for call in deserted:
-            self._end(call, self._broken(call.task, call.outlet, None, "was terminated with"), None, False)
+            self._end(call, self._broken(call.task, call.outlet, None, "was terminated with"), None,
+                      False)
 
-    # -- what may be asked of a running task ---------------------------------------------------------
+    # -- cancel and timeout of a running task ------------------------------------------------------
 
     def _interrupt(self, task: Task[Any]) -> Chores:
         call = self._call_of(task)
@@ -382,7 +393,7 @@ class ExternalPool(Pool):
             return [*self._conclude_chores(task, CANCELED), *self._dispatch_chores()]
         asked, call.unwanted = call.unwanted, True
         if asked or call.handle is None:
-            return []                   # the giver sees that it is unwanted when the executor has it
+            return []                   # the giver cancels it as soon as it has the handle
         return [lambda: self._try_cancel(call)]
 
     def _try_cancel(self, call: _Call) -> None:
@@ -392,12 +403,12 @@ class ExternalPool(Pool):
         try:
             honoured = call.outlet.cancel(handle)
         except Exception as error:
-            log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s", call.outlet.name, task.name,
-                        task.short_id, type(error).__name__, error)
+            log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s",
+                        call.outlet.name, task.name, task.short_id, type(error).__name__, error)
             return
         if not honoured and not call.over and not call.outlet.in_process:
-            log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, and its result counts",
-                        task.name, task.short_id, call.outlet.name)
+            log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, "
+                        "and its result counts", task.name, task.short_id, call.outlet.name)
 
     def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
         call = self._call_of(task)
@@ -411,25 +422,27 @@ class ExternalPool(Pool):
             task._extra_fields().placement = None
             return chores + self._retry(task, pause, error) + self._dispatch_chores()
         name = self.outlet.name if call is None else call.outlet.name
-        plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout of "
-                                 f"{task._spec.timeout:g} s. The executor {name} cannot end a call that runs: it goes on "
-                                 "there, keeps its place until it ends, and its result is dropped; have the function "
-                                 "watch the time itself, or use the supervisor's own pool, which ends its processes")
+        plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
+                                 f"of {task._spec.timeout:g} s. The executor {name} cannot end a "
+                                 "call that runs: it goes on there, keeps its place until it ends, "
+                                 "and its result is dropped; have the function watch the time "
+                                 "itself, or use the supervisor's own pool, which ends its "
+                                 "processes")
         ended = self._conclude_chores(task, COMPLETED, self._failure(task, plain))
         return [*chores, *self._dispatch_chores(), *ended]
 
     def _stop_late(self, call: _Call) -> None:
-        """Nobody waits for a call: if the executor has not begun with it, it need not."""
+        """Cancel an abandoned call if the executor has not begun with it."""
         try:
             call.outlet.cancel(call.handle)
-        except Exception:               # it was worth a try
+        except Exception:               # the task is final in any case
             pass
 
     def _done_early(self, task: Task[Any]) -> Chores:
         call = self._call_of(task)
         if call is not None and self._withdraw(call):
             return self._dispatch_chores()
-        return []                       # its result, when it comes, is ignored
+        return []                       # its result will be ignored
 
     def _risen(self) -> Chores:
         return self._dispatch_chores()
@@ -444,20 +457,21 @@ class ExternalPool(Pool):
             self._calls.discard(call)
         self._to_give = deque(call for call in self._to_give if not call.over)
         self.run_queue.resync(len(self._calls), [call.task._spec.lane for call in self._calls
-                                                  if call.task._spec.lane is not None])
+                                                 if call.task._spec.lane is not None])
         if not self._giver_runs:
-            self._giving = False        # whoever was about to ask for it was interrupted
+            self._giving = False        # the call that was to ask for it was interrupted
         return self._dispatch_chores()
 
-    # -- size and end --------------------------------------------------------------------------------
+    # -- size and end ------------------------------------------------------------------------------
 
     @property
     def abandoned(self) -> int:
-        """How many calls the executor still has that nobody waits for."""
+        """The number of abandoned calls that the executor still has."""
         return sum(1 for call in list(self._calls) if call.abandoned)
 
-    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int = 0) -> None:
-        """Change how many calls the executor is given at a time; those that it has are not touched."""
+    def resize(self, pool_size: int, reserve_normal: int, reserve_high: int,
+               min_size: int = 0) -> None:
+        """Change the number of slots. The calls that the executor has go on."""
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             more = self.accepting and self.run_queue.waiting > 0
@@ -469,7 +483,7 @@ class ExternalPool(Pool):
         return super().drain(deadline)
 
     def give_up(self) -> list[str]:
-        """See :meth:`Pool.give_up`. What the executor runs goes on there."""
+        """See :meth:`Pool.give_up`. The calls that the executor runs go on there."""
         with self.lock:
             for call in list(self._calls):
                 if not self._withdraw(call):
@@ -477,20 +491,21 @@ class ExternalPool(Pool):
         return super().give_up()
 
     def close(self, deadline: float | None) -> None:
-        """Give up what is alive still: the executor is the application's, and it is not shut down."""
+        """Give up the live tasks. The executor belongs to the application and is not shut down."""
         given_up = self.give_up()
         if given_up:
-            log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)", self.name,
-                        self.outlet.name, len(given_up), ", ".join(short_id(task_id) for task_id in given_up))
+            log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)",
+                        self.name, self.outlet.name, len(given_up),
+                        ", ".join(short_id(task_id) for task_id in given_up))
 
     def reset_after_fork(self) -> None:
-        """See :meth:`Pool.reset_after_fork`. Whether the executor is of use in the child, it must say itself."""
+        """See :meth:`Pool.reset_after_fork`. The executor itself must handle the fork."""
         super().reset_after_fork()
         self._calls, self._to_give = set(), deque()
         self._giving = self._giver_runs = False
 
     def warm_up(self) -> None:
-        """Nothing to do: the executor starts its processes itself."""
+        """Do nothing: the executor starts its processes itself."""
 
     def kill_all(self) -> None:
-        """Nothing to do: the processes are the executor's."""
+        """Do nothing: the processes belong to the executor."""

@@ -1,7 +1,8 @@
-"""What an external executor runs: one call, of which everything that comes back can be sent.
+"""The functions that an external executor runs: each makes one call of a task.
 
-The call is packed before it is given away, and its result before it is given back. So nothing that cannot be pickled,
-and no exception that ends a process, ever meets the executor's own machinery, which may break of it.
+The call is pickled before the executor gets it, and its result before it returns to the executor.
+So the executor, which could break, sees no object that cannot be pickled and no exception that ends
+a process.
 """
 from __future__ import annotations
 
@@ -22,23 +23,27 @@ __all__ = ["TaskOutside", "run_here", "run_there"]
 
 
 class TaskOutside(RemoteTaskView):
-    """What ``current_task()`` gives in a process of an external executor."""
+    """The task that ``current_task()`` returns in a process of an external executor."""
 
     __slots__ = ()
 
     def check_cancelled(self) -> None:
-        """Does nothing: no request crosses to the processes of an external executor."""
+        """Do nothing: a cancel request does not reach the processes of an external executor."""
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Does nothing: no report crosses from the processes of an external executor."""
+        """Do nothing: a report does not leave the processes of an external executor."""
 
 
 def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
               attempt: int, retries: int) -> tuple[int, bytes | None]:
-    """In a process of the executor: run a packed call; return the kind of the result, and the result packed."""
+    """Run a pickled call in a process of the executor.
+
+    Return the kind of the result and the pickled result.
+    """
     stage = "function"
-    token = current_coroutine_task.set(TaskOutside(task_id, name, attempt, retries))     # type: ignore[arg-type]
+    token = current_coroutine_task.set(
+        TaskOutside(task_id, name, attempt, retries))  # type: ignore[arg-type]
     try:
         function = undecorated(pickle.loads(blob))
         stage = "arguments"
@@ -59,7 +64,7 @@ def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, 
 
 def run_here(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],
              kwargs: dict[str, Any] | None) -> tuple[int, Any]:
-    """In a thread of the executor, in this process: run a call; return the kind of the result, and the result."""
+    """Run a call in a thread of the executor; return the kind of the result and the result."""
     token = current_coroutine_task.set(task)
     try:
         return VALUE, function(*args, **(kwargs or {}))
