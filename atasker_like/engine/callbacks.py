@@ -1,7 +1,8 @@
-"""The done callbacks of a task: how they are added, and called.
+"""The done callbacks of a task: adding and calling them.
 
-A finisher takes each callback from the list before it calls it. So after an interrupt the rest is called, and none is
-called twice. A queue waits for the callbacks of its tasks: their lane then has ``callbacks``, a WaitGroup.
+A finisher takes each callback from the list before it calls it. So after an interrupt the rest is
+called, and none is called twice. A queue waits for the callbacks of its tasks: their lane has
+``callbacks``, a WaitGroup.
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     Callback = Callable[[Any], Any]
 
     class CallbackTask(Protocol):
-        """The task whose callbacks are called."""
+        """The part of a task's interface that this module uses."""
 
         _spec: TaskSpec
         _extra: Any
@@ -37,9 +38,9 @@ __all__ = ["add_callback", "call_back", "call_callbacks", "call_late"]
 
 
 def add_callback(task: CallbackTask, callback: Callback, first: bool = False) -> bool:
-    """Note a done callback. Return False if the task has ended: nothing is noted then.
+    """Add a done callback. Return False, without adding it, if the task has ended.
 
-    :param first: call it before the others.
+    :param first: call it before the callbacks that are there.
     """
     with task._spec.pool.lock:
         if task.done():
@@ -55,7 +56,7 @@ def add_callback(task: CallbackTask, callback: Callback, first: bool = False) ->
 
 
 def call_callbacks(task: CallbackTask) -> None:
-    """Call the done callbacks; the task is final, and no lock is held."""
+    """Call the done callbacks of a final task. (no lock)"""
     extra = task._extra
     if extra is not None and extra.callbacks:
         group = _waited_by(task)
@@ -66,7 +67,7 @@ def call_callbacks(task: CallbackTask) -> None:
 
 
 def call_late(task: CallbackTask, callback: Callback) -> None:
-    """Call a done callback that came when the task had ended."""
+    """Call a done callback that was added after the task had ended. (no lock)"""
     group = _waited_by(task)
     if group is None:
         call_back(task, callback)
@@ -75,15 +76,16 @@ def call_late(task: CallbackTask, callback: Callback) -> None:
 
 
 def call_back(task: CallbackTask, callback: Callback) -> None:
-    """Call one callback; what it raises is logged."""
+    """Call one callback and log its error, if it raises one."""
     try:
         callback(task)
     except BaseException:
-        log.exception("a done callback of task %s (%s) raised; the task itself is %s", task.name, task.short_id, task.state)
+        log.exception("a done callback of task %s (%s) raised; the task itself is %s",
+                      task.name, task.short_id, task.state)
 
 
 def _waited_by(task: CallbackTask) -> Callbacks | None:
-    """Return what waits for the callbacks of a task, if anything does."""
+    """Return the WaitGroup for the callbacks of a task, or None."""
     lane = task._spec.lane
     group: Callbacks | None = None if lane is None else lane.callbacks
     return group
@@ -94,5 +96,6 @@ def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:
         try:
             callback = callbacks.pop(0)
         except IndexError:
-            return              # another thread has taken it, after an interrupt
+            return              # after an interrupt, another thread has taken the callback
+
         call_back(task, callback)

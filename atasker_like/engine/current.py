@@ -1,4 +1,4 @@
-"""What this thread or coroutine runs: its pool thread, its loop's mailbox and its task."""
+"""The context of the running code: the pool thread, the loop's mailbox and the task."""
 from __future__ import annotations
 
 import threading
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from .task import Task
 
     class SlotLender(Protocol):
-        """A pool thread, as the engine sees it."""
+        """The part of a pool thread's interface that the engine uses."""
 
         task: Any
 
         def lend(self) -> None: ...
         def reclaim(self) -> None: ...
 
-__all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task", "current_task",
-           "report_progress", "running_loop"]
+__all__ = ["check_cancelled", "task_of_inner_loop", "current", "current_coroutine_task",
+           "current_task", "report_progress", "running_loop"]
 
 
 def _make_current() -> Any:
     class Current(threading.local):
-        """The pool thread that this thread is, and the mailbox of the loop that it ran last."""
+        """The pool thread of this thread, and the mailbox of the loop that it ran last."""
 
         member: SlotLender | None = None
         mailbox: Any = None             # a LoopMailbox, or None
@@ -39,41 +39,44 @@ def _make_current() -> Any:
 
 current = made_anew(_make_current)
 
-#: The task that the running coroutine belongs to. Threads do not need it: their pool thread knows its task.
-current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar("atasker_like.task", default=None)
+#: The task that the running coroutine belongs to. A thread has its task in the pool thread instead.
+current_coroutine_task: ContextVar[Task[Any] | None] = ContextVar(
+    "atasker_like.task", default=None)
 
-#: The same of a loop that runs inside of a pool thread's task: that task, and the coroutine's.
-task_of_inner_loop: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar("atasker_like.inside", default=None)
+#: The same for a loop that runs inside of a pool thread's task: that task, and the coroutine's.
+task_of_inner_loop: ContextVar[tuple[Task[Any], Task[Any]] | None] = ContextVar(
+    "atasker_like.inside", default=None)
 
 
 def current_task() -> Task[Any] | Any | None:
-    """Return the task that the calling code runs in, in a thread, a coroutine or a pool process; None outside.
+    """Return the task that the calling code runs in, or None outside of a task.
 
-    In a pool process it is a stand-in with ``id``, ``name``, ``attempts``, ``remaining_retries``,
-    ``is_last_retry``, ``retry()``, ``check_cancelled()`` and ``report_progress()``.
+    The code may run in a thread, a coroutine or a pool process. In a pool process, the function
+    returns an object with ``id``, ``name``, ``attempts``, ``remaining_retries``, ``is_last_retry``,
+    ``retry()``, ``check_cancelled()`` and ``report_progress()``.
     """
     member = current.member
     if member is not None:
-        # A thread's context may be a copy of one in which a coroutine ran, here or elsewhere, in another task.
+        # A thread's context may be a copy of the context of a coroutine of another task.
         inside = task_of_inner_loop.get()
         return member.task if inside is None or inside[0] is not member.task else inside[1]
     task = current_coroutine_task.get()
     if task is None:
-        child = modules.get(_CHILD)         # looked up, not imported: it is there in a pool process
+        child = modules.get(_CHILD)         # not imported: a pool process has it
         if child is not None and child.server is not None:
             return child.server.current()
     return task
 
 
 def check_cancelled() -> None:
-    """Raise if the current task should stop; do nothing outside of a task.
+    """Raise an error if the current task should stop; do nothing outside of a task.
 
     So a function that runs as a task can be called directly, too.
 
     :raises TaskCancelledError: ``cancel()`` was called.
     :raises TaskTimeoutError: the task ran longer than its ``timeout``.
 
-    In any thread.
+    Any thread may call it.
 
     >>> check_cancelled()
     """
@@ -83,13 +86,13 @@ def check_cancelled() -> None:
 
 
 def report_progress(done: float, total: float | None = None, message: str | None = None) -> None:
-    """Report how far the current task is; do nothing outside of a task. ``task.progress`` has it.
+    """Report the progress of the current task, for ``task.progress``; do nothing outside of a task.
 
-    :param done: how much is done, in any unit.
-    :param total: how much there is to do, in the same unit.
+    :param done: the amount of work that is done, in any unit.
+    :param total: the whole amount of work, in the same unit.
     :param message: a text for people.
 
-    In any thread.
+    Any thread may call it.
 
     >>> @background_task
     ... def count(most):
@@ -106,7 +109,7 @@ def report_progress(done: float, total: float | None = None, message: str | None
 
 
 def running_loop() -> Any:
-    """Return the event loop that runs in this thread, or None. asyncio is not imported for that."""
+    """Return the event loop that runs in this thread, or None, without an import of asyncio."""
     events = modules.get("asyncio.events")
     if events is None:
         return None
@@ -114,7 +117,8 @@ def running_loop() -> Any:
         loop = events._get_running_loop()
     except AttributeError:      # asyncio is being imported
         return None
-    # The loop of a greenlet runs in the thread of the system that all greenlets share.
+    # The loop of a greenlet runs in the system thread that all greenlets share.
+
     if loop is not None and threads_are_replaced():
         return loop if getattr(loop, "_thread_id", None) == threading.get_ident() else None
     return loop

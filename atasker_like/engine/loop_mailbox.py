@@ -1,12 +1,13 @@
-"""How a thread or a coroutine waits for tasks, and how the end of a task wakes it.
+"""LoopMailbox: the end of a task wakes coroutines in the loop that they wait in.
 
-A *waiter* is a callable without arguments. A wait makes its waiters. The thread that
-finishes the task calls them after all locks are free. They never raise.
+A *waiter* is a callable without arguments, made by a wait for a task. The thread that
+finishes the task calls its waiters after all locks are free. They never raise.
 
     task finishes ──> Latch        ──> a thread blocked in wait_completed, task.wait, task.value
-                 └──> LoopMailbox  ──> one call_soon_threadsafe for all that finished since the last one
+                 └──> LoopMailbox  ──> one call_soon_threadsafe for all tasks finished since the
+                 last
 
-A pool thread that blocks lends its place to another task meanwhile: see :func:`block`.
+A pool thread that blocks lends its slot to another task meanwhile: see :func:`block`.
 """
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ __all__ = ["FutureWaiter", "LoopMailbox", "mailbox_of"]
 
 
 def _after_fork() -> None:
-    """The only thread of a forked process is no pool thread, whatever it was in the parent."""
+    # The only thread of a forked process is no pool thread, even if it was one in the parent.
     global _mailboxes_lock
     current.member = current.mailbox = None
     _mailboxes_lock = threading.RLock()
@@ -40,8 +41,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
-#: others: what relies on their order is done the longer way then.
+#: Without the interpreter's lock, other threads may see a write of one variable and a read of
+#: another in either order. Code that relies on their order then takes the slow path.
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -51,9 +52,10 @@ class LoopMailbox:
     __slots__ = ("_loop", "_posts", "_draining", "__weakref__")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)      # the mailbox must not keep a loop alive that nobody runs
-        # Shared without a lock, since a finalizer may post while its thread does: a post is appended first, then
-        # the flag is read; a drain clears the flag first, then takes all posts. A drain too many does no harm.
+        self._loop = weakref.ref(loop)      # the mailbox must not keep an unused loop alive
+        # Shared without a lock, since a finalizer may post while its thread does. A post is
+        # appended first, then the flag is read. A drain clears the flag first, then takes all
+        # posts. A needless drain does no harm.
         self._posts: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._draining = False
 
@@ -62,7 +64,10 @@ class LoopMailbox:
         return self._loop()
 
     def post(self, call: Callable[[Any], None], argument: Any) -> bool:
-        """Have ``call(argument)`` run in the loop soon. False when the loop is closed: nobody is left to tell."""
+        """Run ``call(argument)`` in the loop soon.
+
+        Return False, without a call, if it is closed.
+        """
         loop = self._loop()
         self._posts.append((call, argument))
         if self._draining and _ORDERED and loop is not None and not loop.is_closed():
@@ -70,7 +75,8 @@ class LoopMailbox:
         self._draining = True
         try:
             if loop is not None:
-                return loop.call_soon_threadsafe(self.drain) is not None      # one line: see Pool.submit
+                # on one line: see Pool.submit
+                return loop.call_soon_threadsafe(self.drain) is not None
         except RuntimeError:    # closed
             pass
         self._draining = False
@@ -78,28 +84,30 @@ class LoopMailbox:
         return False
 
     def hold(self) -> None:
-        """In the loop's thread: wake nobody for what is posted from now on, as :meth:`drain` is called here soon."""
+        """Post without a wake-up from now on. The caller, in the loop's thread, drains soon."""
         self._draining = True
 
     def drain(self) -> None:
-        """In the loop's thread: make the calls that have been posted."""
+        """Make the posted calls, in the loop's thread."""
         self._draining = False
         posts = self._posts
-        for _ in range(len(posts)):     # no more than there are: the loop has other work, too
+        # none that is posted meanwhile: the loop has other work, too
+        for _ in range(len(posts)):
             try:
                 call, argument = posts.popleft()
             except IndexError:
                 return                  # a drain before this one took them
             try:
                 call(argument)
-            except BaseException:       # the loop tells of it; it is no reason not to make the others
+            except BaseException:       # the loop reports it; a later drain makes the other calls
                 self._draining = True
-                self.loop.call_soon(self.drain)     # type: ignore[union-attr]  # it runs this
+                self.loop.call_soon(self.drain)     # type: ignore[union-attr]  # the loop is alive
                 raise
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    """asyncio.get_running_loop(), which takes this one's place at the first call: a loop runs, so asyncio is there."""
+    # The first call replaces this function by asyncio.get_running_loop(). A loop runs, so asyncio
+    # is imported.
     global _running_loop
     from asyncio import get_running_loop
 
@@ -113,7 +121,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class FutureWaiter:
-    """A waiter that resolves a future of a loop, from whatever thread the task ends in."""
+    """A waiter that resolves a future of a loop, from the thread in which the task ends."""
 
     __slots__ = ("mailbox", "future")
 
@@ -126,10 +134,10 @@ class FutureWaiter:
         self.mailbox.post(_wake, self.future)
 
     async def wait(self, deadline: float | None) -> bool:
-        """Wait until it has been called or the deadline passes. Return True if it has been called.
+        """Wait until the waiter is called or the deadline passes. Return True if it was called.
 
-        Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which comes as the future is
-        resolved.
+        Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which
+        comes as the future is resolved.
         """
         future = self.future
         if deadline is None:
@@ -154,12 +162,13 @@ def _give_up(future: asyncio.Future[Any]) -> None:
 
 
 _mailboxes: MutableMapping[asyncio.AbstractEventLoop, LoopMailbox] = weakref.WeakKeyDictionary()
-#: Guards _mailboxes; a handler that comes in between makes one too many.
+#: Guards _mailboxes. A signal handler that comes in between makes one mailbox more than needed.
 _mailboxes_lock = made_anew(lambda: threading.RLock())
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> LoopMailbox:
-    """Return the one mailbox of a loop."""
+    """Return the mailbox of a loop, which has only one."""
+
     mailbox: LoopMailbox | None = current.mailbox
     if mailbox is not None and mailbox._loop() is loop:
         return mailbox

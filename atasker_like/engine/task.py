@@ -206,10 +206,8 @@ class Task(_Subscript[T], Attempt):
         return extra
 
     def _references(self) -> tuple[Any, ...]:
-        """Return references to the arguments, for a caller that makes the task final.
+        """Return references to the arguments, for a caller that ends the task under a lock."""
 
-        (lock held)
-        """
         return self._args, self._kwargs, self._context
 
     def _add_waiter(self, waiter: Callable[[], None]) -> bool:

@@ -1,9 +1,11 @@
-"""The timeouts of a pool's running attempts: one timer entry for all attempts that have the same timeout.
+"""The timeouts of a pool's running attempts, with one timer entry for each distinct timeout.
 
-Attempts with the same timeout expire in the order in which they start. So a dict in that order, and a timer entry for
-its first attempt, take the place of a timer entry for each: a task that ends in time costs two operations on a dict.
+Attempts with the same timeout expire in the order in which they start. So a dict in that order, and
+a timer entry for its first attempt, replace a timer entry for each attempt: a task that ends in
+time costs two operations on a dict.
 
-Everything is called with the pool's lock held, but for :meth:`Timeouts._due`, the timer's call, which takes it.
+The pool's lock must be held for all calls but :meth:`Timeouts._due`, the timer's call, which
+acquires it.
 """
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from .timer import Timer
 
     class TimeoutOwner(Protocol):
-        """The pool."""
+        """The part of the pool's interface that Timeouts uses."""
 
         lock: Any
 
@@ -25,17 +27,17 @@ __all__ = ["Timeouts"]
 
 
 class _Group:
-    """The attempts with one timeout."""
+    """The running attempts with the same timeout."""
 
     __slots__ = ("deadlines", "is_scheduled")
 
     def __init__(self) -> None:
-        self.deadlines: dict[Task[Any], float] = {}     # in their order
+        self.deadlines: dict[Task[Any], float] = {}     # ordered by deadline
         self.is_scheduled = False           # a timer entry will call _due()
 
 
 class Timeouts:
-    """Which running attempts have a timeout, and when it is over."""
+    """The deadlines of the running attempts that have a timeout."""
 
     __slots__ = ("_timer", "_owner", "_groups")
 
@@ -45,7 +47,7 @@ class Timeouts:
         self._groups: dict[float, _Group] = {}
 
     def arm(self, task: Task[Any], seconds: float) -> None:
-        """An attempt of a task begins."""
+        """Set the deadline of an attempt that begins now."""
         group = self._groups.get(seconds)
         if group is None:
             group = self._groups[seconds] = _Group()
@@ -55,13 +57,16 @@ class Timeouts:
             self._timer.call_at(deadline, self._due, seconds, group)
 
     def clear(self, task: Task[Any], seconds: float) -> None:
-        """The attempt is over. It need not have been armed."""
+        """Remove the deadline of an attempt that has ended, if it has one."""
         group = self._groups.get(seconds)
         if group is not None:
             group.deadlines.pop(task, None)
 
     def take(self, task: Task[Any], seconds: float, deadline: float) -> bool:
-        """Clear an attempt whose timeout is over. Return False if another attempt has begun since, or none runs."""
+        """Remove an expired deadline.
+
+        Return False if it is not the deadline of a running attempt.
+        """
         group = self._groups.get(seconds)
         if group is None or group.deadlines.get(task) != deadline:
             return False
@@ -69,17 +74,18 @@ class Timeouts:
         return True
 
     def deadline_of(self, task: Task[Any]) -> float | None:
-        """Return when the running attempt of a task times out, by the timer's clock; None if it does not."""
+        """Return the deadline of a task's running attempt, by the timer's clock, or None."""
         seconds = task._spec.timeout
         group = None if seconds is None else self._groups.get(seconds)
         return None if group is None else group.deadlines.get(task)
 
     def reset(self) -> None:
-        """Nothing runs, and the timer has forgotten its entries."""
+        """Remove all deadlines. No attempt runs, and the timer has dropped its entries."""
         self._groups = {}
 
     def _due(self, seconds: float, group: _Group) -> None:
-        """The timer's call: the first attempt of a group may have lasted too long."""
+        """Expire the attempts of a group whose deadline has passed. The timer calls this."""
+
         owner = self._owner
         expired: list[tuple[Task[Any], float]] = []
         with owner.lock:

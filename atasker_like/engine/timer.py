@@ -1,18 +1,18 @@
-"""One heap, one thread: delays, retries and timeouts.
+"""Timer: one heap and one thread for delays, retries and timeouts.
 
-The thread starts with the first call that is asked for and sleeps until the next deadline, or for ever when
-there is none; it is woken only by a call that is due earlier than all others, or to sweep. Deadlines are of the
-monotonic clock. Each operation is O(log n); a cancelled entry stays in the heap until it is met, or until such
-entries are the larger part.
+The thread starts with the first call that is scheduled. It sleeps until the next deadline, or
+without limit if there is none. Only a call that is due before all other calls wakes it, or the
+removal of cancelled entries. Deadlines are times of the monotonic clock. Each operation is O(log
+n). A cancelled entry stays in the heap until it is met, or until such entries are the larger part.
 
 ::
 
-    call_at ──> inbox ──> heap ──> calls          the heap is the thread's own
+    call_at ──> inbox ──> heap ──> calls          only the thread uses the heap
       any thread  │         the thread
-                  └─ wakes it, when that is earlier than it would look up
+                  └─ wakes the thread, if the call is due before it would wake up
 
-No lock is taken to ask for a call or to cancel one: the callers hold a pool's lock, and a signal handler or a
-finalizer may come in between at any line and ask for another one.
+No lock is taken to schedule a call or to cancel one: the callers hold a pool's lock, and a signal
+handler or a finalizer may come in between at any line and schedule another call.
 """
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Timer", "TimerEntry"]
 
-#: ``Timer._until`` while the thread is awake: it looks into the inbox before it sleeps.
+#: ``Timer._until`` while the thread is awake: it checks the inbox before it sleeps.
 AWAKE = float("-inf")
 
-#: Without the interpreter's lock, a write of one variable and a read of another may be seen in either order by
-#: others, so the thread is woken for every call rather than for one that is due early.
+#: Without the interpreter's lock, other threads may see a write of one variable and a read of
+#: another in either order. Then each call wakes the thread, not only one that is due early.
 _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class TimerEntry:
-    """A call to be made; ``cancel`` through the timer. Ordered by deadline, then by arrival."""
+    """A scheduled call, ordered by deadline and then by arrival. Timer.cancel() cancels it."""
 
     __slots__ = ("deadline", "number", "call", "arguments")
 
@@ -60,31 +60,33 @@ class TimerEntry:
 
 
 class Timer:
-    """Makes calls at their time, in a thread of its own. Safe to use from any thread, at any line of its own code.
+    """Makes calls at their time, in a thread of its own.
 
-    The calls are the engine's own and short; they run with no lock of the timer held.
+    Any thread may use it, also in a signal handler or finalizer that interrupts the timer's code.
+    Only the package schedules calls, and they are short. They run with no lock of the timer held.
     """
 
     def __init__(self, name: str = "timer", clock: Callable[[], float] = monotonic) -> None:
         self._name = name
         self.clock = clock
-        # Shared without a lock: appending to a deque and taking from it are each one step, on a free-threaded
-        # build too. The thread says until when it sleeps and then looks into the inbox once more; a caller puts
-        # its entry there and then looks until when the thread sleeps. So one of the two sees the other.
+        # Shared without a lock: appending to a deque and taking from it are each one step, on a
+        # free-threaded build too. The thread sets _until and then checks the inbox once more. A
+        # caller puts its entry into the inbox and then reads _until. So one of the two sees the
+        # other's write.
         self._inbox: deque[TimerEntry] = deque()
         self._until = AWAKE
         self._numbers = count(1)
-        self._cancelled = 0                 # how many in the heap, about: callers count without a lock
+        self._cancelled = 0                 # in the heap, roughly: callers count without a lock
         self._heap: list[TimerEntry] = []
-        self._heap_lock = threading.Lock()  # guards _heap: taken by the thread, and by stop() when it is gone
-        self._wake = threading.Lock()       # held while the thread has no reason to look up
+        self._heap_lock = threading.Lock()  # guards _heap: for the thread, and for stop() after it
+        self._wake = threading.Lock()       # held while the thread has no reason to wake up
         self._wake.acquire()
         self._start_lock = threading.RLock()        # guards _thread and _generation
         self._thread: threading.Thread | None = None
-        self._generation = 0                # which thread is the timer's; an older one goes when it sees that
+        self._generation = 0                # a thread of an earlier generation exits
 
     def reset_after_fork(self) -> None:
-        """In a forked process: the thread is the parent's; begin anew."""
+        """Reset the timer in a forked process, in which its thread does not exist."""
         self.__init__(self._name, self.clock)      # type: ignore[misc]
 
     def start(self) -> None:
@@ -93,7 +95,7 @@ class Timer:
         :raises RuntimeError, MemoryError: no thread can be started.
         """
         thread = self._thread
-        # Without ident: a start that was interrupted before there was a thread.
+        # A thread without ident: its start was interrupted before it ran.
         if thread is not None and thread.ident is not None:
             return
         with self._start_lock:
@@ -103,10 +105,10 @@ class Timer:
             self._generation += 1
             thread = PackageThread(self._run, (self._generation,), self._name)
             self._thread = thread
-            thread.start()      # when it raises there is a thread without ident, as after an interrupt
+            thread.start()      # if it raises, the thread has no ident, as after an interrupt
 
     def call_at(self, deadline: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
-        """Have ``call(*arguments)`` made at a time of the clock; :meth:`start` comes first."""
+        """Schedule ``call(*arguments)`` for a time of the clock. Call :meth:`start` first."""
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
         self._inbox.append(entry)
         if deadline < self._until or not _ORDERED:
@@ -114,11 +116,11 @@ class Timer:
         return entry
 
     def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
-        """Have ``call(*arguments)`` made so many seconds from now."""
+        """Schedule ``call(*arguments)`` for ``seconds`` from now."""
         return self.call_at(self.clock() + seconds, call, *arguments)
 
     def cancel(self, entry: TimerEntry | None) -> None:
-        """Make sure that a call is not made any more; it may be under way. None is allowed."""
+        """Cancel a call; one that has begun goes on. None is allowed."""
         if entry is None or entry.call is None:
             return
         entry.call = None
@@ -131,19 +133,19 @@ class Timer:
         return self._cancelled > 64 and self._cancelled * 2 > len(self._heap) + len(self._inbox)
 
     def _wake_up(self) -> None:
-        """Wake the thread."""
         try:
             self._wake.release()
-        except RuntimeError:        # it has been woken already
+        except RuntimeError:        # the thread has been woken already
             pass
 
     def stop(self) -> None:
-        """End the thread after the call that it is making; calls that are not due yet are dropped."""
+        """End the thread after its current call. Calls that are not due yet are dropped."""
         with self._start_lock:
             thread, self._thread = self._thread, None
             self._generation += 1
         self._wake_up()
-        if thread is not None and thread.ident is not None and thread is not threading.current_thread():
+        if (thread is not None and thread.ident is not None
+                and thread is not threading.current_thread()):
             thread.join()
         with self._heap_lock:
             self._heap.clear()
@@ -156,7 +158,7 @@ class Timer:
             due = []
             with self._heap_lock:
                 if generation != self._generation:
-                    self._wake_up()     # a start that was interrupted may have left another one asleep
+                    self._wake_up()     # an interrupted start may have left another thread asleep
                     return
                 heap, inbox = self._heap, self._inbox
                 while inbox:
@@ -176,7 +178,8 @@ class Timer:
                     else:
                         due.append((call, arguments))
                 until = heap[0].deadline if heap else float("inf")
-            call = arguments = None     # type: ignore[assignment]  # an idle timer holds nothing alive
+            # No references while the thread sleeps: they would keep objects alive.
+            call = arguments = None     # type: ignore[assignment]
             if due:
                 for call, arguments in due:
                     try:
@@ -184,7 +187,8 @@ class Timer:
                     except BaseException:
                         log.exception("a call of the timer raised; the timer goes on")
                 del due, call, arguments
-                continue                # that took time: look again before sleeping
+                continue                # the calls took time: check the heap again before sleeping
+
             self._until = until
             if inbox or generation != self._generation:
                 continue

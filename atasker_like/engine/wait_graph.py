@@ -1,4 +1,4 @@
-"""Which task waits for which, and what is done about waits that cannot end.
+"""The graph of tasks that wait for tasks, with errors and warnings for waits that cannot end.
 
 ::
 
@@ -12,17 +12,17 @@
                  ├── every wait in it is certain ──> WaitDeadlockError
                  └── otherwise ────────────────────> one warning
 
-Only waits that really block are here, each from its beginning to its end. The last wait of a circle
-closes it, so a new wait looks along the waits of the tasks that it waits for, for one that leads
-back. It need not look at all if nothing waits for its own task: the list of the task's waiters
-says so, and whatever waits is entered there first.
+The graph contains only waits that block, each from its beginning to its end. The last wait of a
+circle closes it. So a new wait searches the waits of the tasks that it waits for, and theirs in
+turn, for one that leads back. It skips the search if no wait is for its own task: then the list of
+the task's waiters is empty, since each wait is entered there first.
 
 A wait is certain if it has no timeout and needs all of its tasks. A task with a timeout of its own,
-or one of ``put_task``, which ``mark_task_completed`` may end, makes a circle uncertain. A blocked
-thread is certain at once. An awaiting coroutine is confirmed in its loop, once it is suspended: its
-own asyncio task must wait for that very future, with no ``with`` block around it, since that may be
-a timeout. So is a coroutine that awaits a call in an executor's thread: it must wait for the future
-of that very call.
+or a task of ``put_task``, which ``mark_task_completed`` may end, makes a circle uncertain. A
+blocked thread is certain at once. An awaiting coroutine is confirmed in its loop, once it is
+suspended: its own asyncio task must wait for that very future, with no ``with`` block around it,
+since that may be a timeout. A coroutine that awaits a call in an executor's thread is confirmed
+likewise: it must wait for the future of that very call.
 """
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ __all__ = ["LOOKED_AT", "LoopRun", "Wait", "await_begins", "await_ends", "block_
 
 QUEUED = int(TaskStatus.QUEUED)
 
-#: Of a wait for any of many tasks, so many are looked at.
+#: The most tasks of one wait that a search follows.
 LOOKED_AT = 64
-#: So many circles are warned of; each is named once.
+#: The most circles that warnings are logged for, one each.
 _WARNED_MOST = 1000
 
 
@@ -85,21 +85,21 @@ class Wait:
 
     __slots__ = ("waiter", "tasks", "certain")
 
-    loop: Any = None                            # the event loop that it blocks, if it blocks one
+    loop: Any = None                            # the event loop that the wait blocks, or None
 
     def __init__(self, waiter: WaitedTask | None, tasks: Sequence[WaitedTask],
                  certain: bool) -> None:
-        self.waiter = waiter        # the task that waits, if a task does
-        self.tasks = tasks          # those that it waits for
-        self.certain = certain      # it has no timeout, and needs all of them
+        self.waiter = waiter        # the task that waits, or None
+        self.tasks = tasks          # the tasks that it waits for
+        self.certain = certain      # it has no timeout, and needs all of the tasks
 
     def subject(self) -> str:
-        """Return a name for what waits, for messages."""
+        """Return a name of the waiting code, for messages."""
         return "the code" if self.waiter is None else _named(self.waiter)
 
 
 class _UnconfirmedWait(Wait):
-    """A wait that is not known to be certain before it has been looked at in its loop."""
+    """A wait that is certain only after a check in its loop."""
 
     __slots__ = ("confirmed",)
 
@@ -110,15 +110,15 @@ class _UnconfirmedWait(Wait):
         self.confirmed = False
 
     def mailbox(self) -> LoopMailbox:
-        """Return the mailbox of the loop in which it is confirmed."""
+        """Return the mailbox of the loop in which the wait is confirmed."""
         raise NotImplementedError
 
     def is_plain(self) -> bool:
-        """In the loop: return True if nothing but the end of its tasks ends it."""
+        """Return True if only the end of its tasks ends the wait. Call it in the loop."""
         raise NotImplementedError
 
     def fail(self, error: WaitDeadlockError) -> None:
-        """In the loop: end the wait with an error."""
+        """End the wait with an error. Call it in the loop."""
         raise NotImplementedError
 
 
@@ -148,7 +148,7 @@ class _CoroutineWait(_UnconfirmedWait):
     def __init__(self, waiter: WaitedTask, tasks: Sequence[WaitedTask], certain: bool,
                  waker: FutureWaiter) -> None:
         _UnconfirmedWait.__init__(self, waiter, tasks, certain)
-        self.waker = waker      # what wakes it
+        self.waker = waker      # the waiter that wakes the coroutine
 
     def mailbox(self) -> LoopMailbox:
         return self.waker.mailbox
@@ -163,7 +163,7 @@ class _CoroutineWait(_UnconfirmedWait):
 
 
 class _RunWait(_CoroutineWait):
-    """A wait of a coroutine that another thread blocks for: so the caller of ALoop.run() waits."""
+    """A wait of a coroutine that another thread blocks for in ALoop.run()."""
 
     __slots__ = ("loop", "_runner")
 
@@ -194,8 +194,8 @@ class _ExecutorWait(_UnconfirmedWait):
     def find_waiter(self) -> bool:
         """Find the task that awaits the call. Return True if there is one.
 
-        ``run_in_executor()`` and ``to_thread()`` leave it behind: a callback of the executor's
-        future knows the asyncio future, and a callback of that one has the context of the task.
+        After ``run_in_executor()`` and ``to_thread()``, a callback of the executor's future refers
+        to the asyncio future, and a callback of the asyncio future has the context of the task.
         """
         for callback in tuple(getattr(self._call, "_done_callbacks", ())):
             for cell in getattr(callback, "__closure__", None) or ():
@@ -214,27 +214,27 @@ class _ExecutorWait(_UnconfirmedWait):
         return _waits_plainly(self.waiter._spec.pool.asyncio_task_of(self.waiter), self._future)
 
     def fail(self, error: WaitDeadlockError) -> None:
-        gate = self._acquire.__self__
+        gate = self._acquire.__self__       # the lock that the thread blocks on
         for task in self.tasks:
             task._remove_waiter(gate.release)
-        # else the end of a task wakes the thread
+        # If a task has ended, it wakes the thread instead.
         if not any(task.done() for task in self.tasks):
             self.error = error
             try:
                 gate.release()
-            except RuntimeError:        # it has been released
+            except RuntimeError:        # the lock has been released already
                 pass
 
 
-# A finalizer may come in between, in the same thread, and wait too: so the lock knows its owner,
-# and each step on these dicts is whole. A thread takes its entry out without the lock. A search
+# A finalizer may come in between, in the same thread, and wait too. So the lock is reentrant, and
+# each operation on these dicts is atomic. A thread removes its entry without the lock. A search
 # that still finds the entry sees that the task of that wait has ended.
-#: Guards the waits: entering one, and looking for circles.
+#: Guards the waits: entering one, and searching for circles.
 _lock = made_anew(lambda: RLock())
-_threads: dict[WaitedTask, Wait] = {}                # by the task that waits
-_loops: dict[Any, Wait] = {}                        # by the loop that is blocked
-_coroutines: dict[WaitedTask | None, list[Wait]] = {}        # by the task that waits; None is none
-_runs: dict[Any, LoopRun] = {}                      # by the task that blocks for it, or by itself
+_threads: dict[WaitedTask, Wait] = {}                   # by waiting task
+_loops: dict[Any, Wait] = {}                            # by blocked loop
+_coroutines: dict[WaitedTask | None, list[Wait]] = {}   # by waiting task; None outside of a task
+_runs: dict[Any, LoopRun] = {}                          # by blocking task, or by the LoopRun itself
 _warned: set[frozenset[str]] = set()
 
 
@@ -243,7 +243,7 @@ _warned: set[frozenset[str]] = set()
 
 def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline: float | None,
              certain: bool) -> bool:
-    """Do what :func:`block` does, in a thread that waits for tasks.
+    """Block like :func:`block`, in a thread that waits for tasks.
 
     :param certain: True if the wait has no timeout, and needs all of the tasks.
     :raises WaitDeadlockError: the wait cannot end.
@@ -265,7 +265,7 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                 wait = Wait(waiter, tasks, certain)
                 with _lock:
                     _threads[waiter] = wait
-                    # A circle leads through something that waits for the task.
+                    # A circle goes through a wait for this task.
                     circle = _circle_of(wait) if waiter._waiters and _may_lead_back(wait) else None
             else:
                 wait = in_loop = _LoopWait(waiter, tasks, certain, loop)
@@ -284,7 +284,7 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
                 _threads.pop(waiter, None)
             if loop is not None:
                 _loops.pop(loop, None)
-    except BaseException:           # interrupted, perhaps just then
+    except BaseException:           # an interrupt may have come within the `finally` block
         if waiter is not None:
             _threads.pop(waiter, None)
         _loops.pop(loop, None)
@@ -292,7 +292,7 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
 
 
 def _may_lead_back(wait: Wait) -> bool:
-    """Return False if none of the tasks waits for anything. (lock held)"""
+    """Return False if none of the tasks waits. (lock held)"""
     for task in wait.tasks:
         if (task is wait.waiter or task in _threads or task in _coroutines or task in _runs
                 or (_loops and task._spec.pool.loop_of(task) in _loops)):
@@ -304,7 +304,10 @@ def _may_lead_back(wait: Wait) -> bool:
 
 
 def is_plain_thread() -> bool:
-    """Return True if no wait of this thread belongs to a task or a loop. It is no pool thread."""
+    """Return True if no wait of this thread belongs to a task or a loop.
+
+    The caller has checked that it is no pool thread.
+    """
     if "asyncio.events" not in modules:
         return True
     if running_loop() is not None:
@@ -323,7 +326,7 @@ def _is_executor_thread() -> bool:
 
 
 def _call_of_thread() -> Any:
-    """Return the executor's future of the call that this thread of an executor makes, or None."""
+    """Return the executor's future of the call that runs in this thread, or None."""
     item = getattr(modules["concurrent.futures.thread"], "_WorkItem", None)
     code = None if item is None else item.run.__code__
     frame: Any = _getframe(1)
@@ -333,14 +336,13 @@ def _call_of_thread() -> Any:
 
 
 def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable[..., bool],
-                       deadline: float | None,
-                       certain: bool) -> bool:
+                       deadline: float | None, certain: bool) -> bool:
     wait = _ExecutorWait(tasks, certain, call, acquire)
     try:
         with call._condition:
             known = wait.find_waiter()
             if not known:
-                # The thread was faster than run_in_executor(), which is about to add its callback.
+                # run_in_executor() has not added its callback yet.
                 call.add_done_callback = partial(_call_is_awaited, call, wait)
         if known:
             _enter_executor_wait(wait)
@@ -355,8 +357,7 @@ def _block_in_executor(call: Any, tasks: Sequence[WaitedTask], acquire: Callable
 
 
 def _call_is_awaited(call: Any, wait: _ExecutorWait, callback: Callable[..., Any]) -> None:
-    """In the loop: stands in once for the method of the executor's future that adds a done
-    callback."""
+    # Replaces add_done_callback() of the executor's future for one call, in the loop.
     vars(call).pop("add_done_callback", None)
     call.add_done_callback(callback)
     loop = running_loop()
@@ -378,10 +379,10 @@ def _enter_executor_wait(wait: _ExecutorWait) -> None:
 
 
 class LoopRun:
-    """A thread blocks, without a timeout, for a coroutine that runs in the loop of another thread.
+    """The wait of a thread, without a timeout, for a coroutine in the loop of another thread.
 
-    Made if a circle may lead through it: in a task, or in a thread whose loop is blocked. A context
-    manager around starting the coroutine and waiting for it.
+    It is a context manager around the start of the coroutine and the wait. A circle can go through
+    it only in a task, or in a thread whose loop is blocked.
     """
 
     __slots__ = ("waiter", "blocked", "loop", "coro", "_future", "_key")
@@ -390,7 +391,7 @@ class LoopRun:
         member = current.member
         self.blocked = running_loop()       # the loop that the caller blocks, or None
         outer = _run_of_coroutine() if _runs and self.blocked is not None else None
-        self.waiter: WaitedTask | None       # the task that calls, or None
+        self.waiter: WaitedTask | None      # the calling task, or None
         if outer is not None:
             self.waiter = outer[0].waiter
         elif member is not None:
@@ -407,8 +408,7 @@ class LoopRun:
     def start(self, start: Callable[[Any], Any]) -> Any:
         """Start the coroutine and return its future.
 
-        :param start: called with the coroutine; it gives the coroutine a copy of this thread's
-            context.
+        :param start: called with the coroutine; runs it in a copy of this thread's context.
         :raises WaitDeadlockError: code that waits for this task blocks the loop.
         """
         if self.waiter is None and self.blocked is None:
@@ -432,8 +432,10 @@ class LoopRun:
         return future
 
     def needs_loop(self) -> bool:
-        """Return True if the coroutine has not ended. False, too, while it is being started:
-        start() looks then."""
+        """Return True if the coroutine has been started and has not ended.
+
+        During the start, start() itself searches for a circle.
+        """
         return self._future is not None and not self._future.done()
 
     def __enter__(self) -> LoopRun:
@@ -447,10 +449,9 @@ _run_here: ContextVar[LoopRun | None] = ContextVar("atasker_like.run", default=N
 
 
 def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
-    """Return what the running coroutine runs for, and its asyncio task; None if no thread blocks
-    for it.
+    """Return the LoopRun of the running coroutine and its asyncio task; None if it has none.
 
-    The context alone does not tell: the tasks that a coroutine makes have a copy of its context.
+    The context alone is ambiguous: the tasks that a coroutine makes have a copy of its context.
     """
     run = _run_here.get()
     if run is None:
@@ -467,8 +468,10 @@ def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
 
 def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
                  certain: bool) -> _CoroutineWait | None:
-    """A coroutine is about to wait for tasks. Return the wait, for :func:`await_ends`; None outside
-    of a task."""
+    """Enter the wait of a coroutine for tasks. Return it for :func:`await_ends`.
+
+    Return None outside of a task.
+    """
     run = _run_of_coroutine() if _runs else None
     if run is not None:
         return _await_in_run(*run, tasks, waker, certain)
@@ -493,8 +496,7 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
 
 
 def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker: FutureWaiter,
-                  certain: bool
-                  ) -> _CoroutineWait | None:
+                  certain: bool) -> _CoroutineWait | None:
     if run.waiter is None and run.blocked is None:
         return None
     wait = _RunWait(run, runner, tasks, certain, waker)
@@ -510,14 +512,14 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker:
 
 
 def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
-    """A thread waits for a task whose event loop does not run. No lock is held."""
+    """Warn, once a loop, of a wait for a task whose event loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
                     "in another thread", _named(task))
 
 
 def await_ends(wait: Wait) -> None:
-    """The coroutine does not wait any more."""
+    """Remove the wait of a coroutine."""
     with _lock:
         if _runs and wait.loop is not None and _loops.get(wait.loop) is wait:
             del _loops[wait.loop]
@@ -529,8 +531,7 @@ def await_ends(wait: Wait) -> None:
 
 
 def _confirm(wait: _UnconfirmedWait) -> None:
-    """In the loop of a coroutine that waits, after the step in which it has begun to: see whether
-    that is certain."""
+    # Runs in the loop of the waiting coroutine, after the step in which its wait began.
     wait.certain = wait.certain and wait.is_plain()
     wait.confirmed = True
     with _lock:
@@ -543,32 +544,27 @@ def _confirm(wait: _UnconfirmedWait) -> None:
 
 
 def _look_for_places(lane: Any) -> None:
-    """Warn if all slots of a lane are held by coroutines that wait for tasks of the lane, which
-    get none.
+    """Warn if coroutines that wait for tasks of a lane hold all of its slots.
 
-    Other code may raise the limit, or cancel one of them: so that is no error.
+    Other code may raise the limit, or cancel one of the coroutines. So this is no error.
     """
     if lane.limit is None:
         return
     with _lock:
         stuck = [waiter.name for waiter, waits in _coroutines.items()
-                 if waiter is not None and waiter._spec.lane is lane and all(
-            task._spec.lane is lane and task._status == QUEUED for wait in waits
-            for task in wait.tasks)]
+                 if waiter is not None and waiter._spec.lane is lane
+                 and all(task._spec.lane is lane and task._status == QUEUED
+                         for wait in waits for task in wait.tasks)]
     if len(stuck) >= lane.limit and _is_new(f"lane {lane.name}", *stuck):
         log.warning("%d coroutine(s) hold all slots of a queue or lane, and wait for tasks of it, "
-                    "which get none; the first "
-                    "is %s. Raise workers= of the queue or limit= of the lane, or await these "
-                    "tasks elsewhere", len(stuck),
-                    stuck[0])
+                    "which get none; the first is %s. Raise workers= of the queue or limit= of the "
+                    "lane, or await these tasks elsewhere", len(stuck), stuck[0])
 
 
 def _waits_plainly(running: Any, future: Any) -> bool:
-    """Return True if an asyncio task waits for a future, and nothing that it has entered may end
-    that wait.
+    """Return True if an asyncio task waits for a future outside of any ``with`` block.
 
-    What it has entered is found on the stacks of its frames: the method that leaves a ``with``
-    block.
+    Such a block might end the wait. The stack of a frame in one holds the method that leaves it.
     """
     if running is None or getattr(running, "_fut_waiter", None) is not future:
         return False
@@ -589,7 +585,7 @@ def _waits_plainly(running: Any, future: Any) -> bool:
             following = step.gi_yieldfrom
         elif type(step) is AsyncGeneratorType:
             following = step.ag_await
-        else:       # what awaits a coroutine, or a generator, in C
+        else:       # an object in C that awaits a coroutine or a generator
             following = next((thing for thing in held
                               if type(thing) in (CoroutineType, GeneratorType, AsyncGeneratorType)),
                               None)
@@ -602,7 +598,7 @@ def _waits_plainly(running: Any, future: Any) -> bool:
 
 
 def _circle_of(wait: Wait) -> Circle | None:
-    """Return the shortest circle that a wait belongs to, from this wait on, or None. (lock held)"""
+    """Return the shortest circle through a wait, beginning with it, or None. (lock held)"""
     origins: dict[Wait, tuple[Wait, WaitedTask] | None] = {wait: None}
     waits = deque([wait])
     while waits:
@@ -629,13 +625,13 @@ def _circle_of(wait: Wait) -> Circle | None:
 def _loops_needed_by(task: WaitedTask) -> list[Any]:
     """Return the loop that a task runs in, and the loop of the coroutine that it blocks for."""
     run = _runs.get(task)
-    loops = [task._spec.pool.loop_of(task), None if run is None or not run.needs_loop()
-             else run.loop]
+    loops = [task._spec.pool.loop_of(task),
+             None if run is None or not run.needs_loop() else run.loop]
     return [loop for loop in loops if loop is not None]
 
 
 def _is_new(*names: str) -> bool:
-    """Return True the first time that something with these names is to be warned of."""
+    """Return True at the first call with these names: no warning has named them yet."""
     key = frozenset(names)
     if key in _warned or len(_warned) >= _WARNED_MOST:
         return False
@@ -644,10 +640,12 @@ def _is_new(*names: str) -> bool:
 
 
 def _judge(circle: Circle) -> WaitDeadlockError | None:
-    """Return the error for a circle if it is certain; have it confirmed, or warn of it, if not. No
-    lock is held."""
-    if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early for wait,
-           task in circle):
+    """Return the error for a circle if all of its waits are certain and confirmed. (no lock)
+
+    If a wait is not confirmed yet, ask its loop to confirm it. If the circle is uncertain, warn.
+    """
+    if all(wait.certain and task._spec.timeout is None and not task._spec.ends_early
+           for wait, task in circle):
         for wait, _ in circle:
             if isinstance(wait, _UnconfirmedWait) and not wait.confirmed:
                 wait.mailbox().post(_confirm, wait)
@@ -663,7 +661,7 @@ def _named(task: WaitedTask) -> str:
 
 
 def _describe(circle: Circle) -> str:
-    """Return what waits for what, and what to do about it."""
+    """Return a message about the waits of a circle, with advice."""
     first = circle[0][0]
     blocking = any(wait.loop is not None for wait, _ in circle)
     if len(circle) == 1 and not blocking:
@@ -681,5 +679,5 @@ def _describe(circle: Circle) -> str:
         return (f"a wait blocks the event loop that it needs: {text}; "
                 "use 'await' in code that runs in a loop")
     return (f"tasks wait for each other in a circle: {text}; let one of them return what another "
-            f"one needs, "
-            "instead of waiting")
+            f"one needs, instead of waiting")
+
