@@ -2,22 +2,23 @@
 
 ::
 
-    submit ──> run_queue queue ──> feed: frames and tickets into the pipe of a process   (any thread)
-                     ^                                      │
-                     └── recall: tickets taken back <───────┤
-                                                            v
-    waiters <── results read, next tasks fed <── one thread that watches all result pipes
+    submit ──> run queue ──> feed: frames and tickets into the pipe of a process   (any thread)
+                   ^                                │
+                   └── revoke: tickets read back <──┤
+                                                    v
+    waiters <── results read, next tasks fed <── I/O thread that watches all result pipes
 
-Every process has pipes of its own (see :mod:`.child` for what crosses them). The parent keeps each task in
-``inflight`` of the process it was sent to until its result has arrived, in the order of sending. So
+Every process has its own pipes (see :mod:`.child` for the wire format). The parent keeps each task
+in ``inflight`` of its process, in the order of sending, until its result arrives. So
 
-* the first task in flight is the one that runs, or whose result is on its way;
-* the last ones, as many as there are tickets in the pipe, have not begun and can be taken back: to run something
-  more urgent first, to give an idle process work, to cancel one of them, or because the process died;
-* when a process dies, one task at most had begun without a result, and that one fails.
+* the first task in flight runs, or its result is on the way;
+* the last tasks, as many as there are tickets in the pipe, have not begun and can be revoked: to
+  run a more urgent task first, to give work to an idle process, to cancel one of them, or when the
+  process dies;
+* when a process dies, at most one task had begun without a result, and that task fails.
 
-Short tasks are sent ahead, about a millisecond of expected work at a time, so that a process need not wait for the
-parent between two of them. A place is a process that has something in flight.
+Short tasks are prefetched, about a millisecond of expected work at a time, so that a process need
+not wait for the parent between two of them. A slot is a process that has a task in flight.
 """
 from __future__ import annotations
 
@@ -66,21 +67,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessPool"]
 
-#: How many submissions to a busy pool go by, at least, before a submitter itself looks whether a process runs low.
+#: The minimal number of submissions to a busy pool between two checks by submitters if a process
+#: needs more tasks.
 FEED_EVERY = 8
-#: Bytes read from a result pipe at once.
+#: The number of bytes that one call reads from a result pipe.
 READ_SIZE = 1 << 16
-#: Seconds between asking a process to end (TERM) and ending it (KILL).
+#: Seconds between SIGTERM and SIGKILL.
 TERM_GRACE = 1.0
-#: Seconds that a process without a task gets to end by itself when the pool is closed.
+#: Seconds within which a process without a task must exit when the pool is closed.
 CLOSE_GRACE = 5.0
 #: Seconds before a failed start is tried again; doubled each time, up to the second number.
 START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
 _new_task = Task.__new__
-_NOTHING: Chores = []     # nobody adds to it
+_NOTHING: Chores = []     # shared: never add to it
 
-_CHANGE = 0.25      # the weight of the newest run in the expected duration of a function
+_CHANGE = 0.25      # the weight of the newest run in the expected run time of a function
 
 
 class ProcessPool(Upkeep):
@@ -89,11 +91,12 @@ class ProcessPool(Upkeep):
     tt = TaskType.MP
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], pool_size: int, reserve_normal: int = 0,
-                 reserve_high: int = 0, start_method: str | None = None,
+                 beside: Callable[[Callable[[], None]], None], pool_size: int,
+                 reserve_normal: int = 0, reserve_high: int = 0, start_method: str | None = None,
                  initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
                  maxtasksperchild: int | None = None) -> None:
-        super().__init__(name, timer, wake_up, beside, RunQueue(pool_size, reserve_normal, reserve_high))
+        super().__init__(name, timer, wake_up, beside,
+                         RunQueue(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
         self.initializer = initializer
         self.initargs = initargs
@@ -102,37 +105,40 @@ class ProcessPool(Upkeep):
         self._processes: list[PoolProcess] = []
         self._idle: list[PoolProcess] = []
         self._departing = False
-        self._worst = -1                    # no process has anything less urgent than this in flight
-        self._unfed = 0                     # submissions since a submitter looked whether a process runs low
+        self._worst = -1                    # no process has a less urgent task than this in flight
+        self._unfed = 0                     # submissions since the last check of _feed_every
         self._feed_every = FEED_EVERY
-        self._starting = False              # a thread is starting processes, or is asked to
-        self._start_running = False         # it has begun with that
+        self._starting = False              # a thread starts processes, or was asked to
+        self._start_running = False         # that thread has begun
         self._failures = 0                  # processes in a row that did not get ready
         self._refusals = 0                  # starts in a row that raised
-        self._pausing = False               # the timer will try again to start one
-        self._unfit = False                 # processes do not get ready: none is started ahead of its task
+        self._pausing = False               # the timer will retry a failed start
+        self._unfit = False                 # processes do not get ready: start none ahead of tasks
         self._closing = False
         self._composer = 0
         self._held: list[PoolProcess] = []
         self._held_fds: list[int] = []
         self._held_parts: list[bytes] = []
         self._committing: list[None] = []
-        self._gone: list[Latch] = []      # opened when the last process is gone
+        self._gone: list[Latch] = []        # opened when the last process has ended
         self._watch: Watch | None = None
-        self.forks_from_template = False    # the start method fork does so by a template process
+        self.forks_from_template = False    # the start method fork uses a template process
         self._template: ForkTemplate | None = None
-        self._template_lock = threading.Lock()      # guards it, and the forking of another one
-        self._generation = 0                # how often the pool has been configured
-        self._probing: bool | None = None   # no second process before the first is ready; None if that is not known yet
-        self._unguarded: list[str | None] = []      # start methods by which processes import a main module that starts some
-        self._ahead = False                 # min_size processes are to be there before the pool is opened
-        self._count = count(1)              # of one thread at a time
+        self._template_lock = threading.Lock()      # guards _template and the fork of a new one
+        self._generation = 0                # the number of calls of configure()
+        # True: start no second process before the first one is ready. None: not known yet.
+        self._probing: bool | None = None
+        # The start methods with which a process imports a main module that starts processes.
+        self._unguarded: list[str | None] = []
+        self._ahead = False                 # start min_size processes before the pool is opened
+        self._count = count(1)              # only one thread at a time uses it
 
     # -- acceptance --------------------------------------------------------------------------------
 
-    def start(self, spec: TaskSpec, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Task[Any]:
-        """See :meth:`Pool.start`. What cannot be pickled fails the task at once."""
-        # Task(), written out
+    def start(self, spec: TaskSpec, args: tuple[Any, ...],
+              kwargs: dict[str, Any] | None) -> Task[Any]:
+        """See :meth:`Pool.start`. If an argument cannot be pickled, the task fails at once."""
+        # Task(), inlined for speed
         task: Task[Any] = _new_task(Task)
         task._spec = spec
         task._args = args
@@ -142,9 +148,9 @@ class ProcessPool(Upkeep):
         task._waiters = None
         task._extra = None
         task._queued = perf_counter()
-        # Each of these is one line, so that no interrupt comes between having the task run and returning.
+        # Each path is one line, so that no interrupt comes between submitting and returning.
         if args or kwargs or spec.pickled_target is None or not spec.fast_submit:
-            return task if self.submit(task) is None else task     # type: ignore[func-returns-value]
+            return task if self.submit(task) is None else task    # type: ignore[func-returns-value]
         return task if self._accept(task) is None else task     # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
@@ -157,7 +163,7 @@ class ProcessPool(Upkeep):
             Pool.submit(self, task)
 
     def _accept(self, task: Task[Any]) -> None:
-        """:meth:`Pool.submit`, for a plain task that is packed."""
+        """Submit a packed task without options, like :meth:`Pool.submit`."""
         if self.busy_here():
             self._submit_elsewhere(task)
             return
@@ -166,7 +172,8 @@ class ProcessPool(Upkeep):
             run_queue = self.run_queue
             while True:
                 with self.lock:
-                    if self.accepting and (run_queue.waiting < run_queue.fast_limit or self._has_room(task._spec)):
+                    if self.accepting and (run_queue.waiting < run_queue.fast_limit
+                                           or self._has_room(task._spec)):
                         if task._extra is None:
                             registry = self.registry
                             registry.last = task._number = number = registry.last + 1
@@ -182,18 +189,19 @@ class ProcessPool(Upkeep):
                 last = chores.pop()
                 for chore in chores:
                     chore()
-                last()              # nothing comes after it: see _commit()
+                last()              # no line may follow: see _commit()
         except BaseException:
             self._undo(task)
             raise
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
-        """See :meth:`Pool.start_many`. No context crosses to another process."""
+        """See :meth:`Pool.start_many`. Context variables are not sent to processes."""
         tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
         if first is not None:
             number_tasks(tasks, first)
-        return tasks if self.submit_many(tasks) is None else tasks     # type: ignore[func-returns-value]
+        return (tasks if self.submit_many(tasks) is None    # type: ignore[func-returns-value]
+                else tasks)
 
     def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
         good = []
@@ -206,7 +214,7 @@ class ProcessPool(Upkeep):
         Pool.submit_many(self, good)
 
     def _pack(self, task: Task[Any]) -> BaseException | None:
-        """Pickle what the child needs, in the submitter's thread, with no lock held."""
+        """Pickle the function and the arguments of a task; return an error or None. (no lock)"""
         spec = task._spec
         what = "function"
         try:
@@ -218,40 +226,44 @@ class ProcessPool(Upkeep):
                 if child.is_stateless(spec.target):
                     spec.pickled_target = blob
                 else:
-                    task._extra_fields().placement = blob     # it may be another one at the next call
+                    task._extra_fields().placement = blob     # it may differ at the next call
             args, kwargs = task._args, task._kwargs
             if not args and not kwargs:
-                task._context = None        # it may have one, as those that run here do
+                task._context = None        # no context variables, which a task of a thread has
                 return None
             what = "arguments"
-            parts, raws = child.pickle_parts((args, kwargs), [*args, *kwargs.values()] if kwargs else args)
+            parts, raws = child.pickle_parts((args, kwargs),
+                                             [*args, *kwargs.values()] if kwargs else args)
             if not raws and len(parts) == 1 and len(parts[0]) < LARGE:
                 task._context = parts[0]
             else:
-                # It will follow the entry: the buffers, then the pickle.
+                # These follow the entry in the frame: the buffers, then the pickle.
                 task._context = ([raw.nbytes for raw in raws], [*raws, *parts])
             return None
         except (Exception, SystemExit) as raised:
             advice = ("define it at the top level of a module, where the process can import it"
-                      if what == "function" else "pass plain data, and open files or connections in the function")
+                      if what == "function"
+                      else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to a process "
                                       f"({described(raised)}); {advice}")
             error.__cause__ = raised
             return error
 
     def _not_importable(self, task: Task[Any], blob: bytes) -> TaskPicklingError | None:
-        """Return the error for a function of a main module that no process can import."""
+        """Return an error if no process can import the main module that defines the function."""
         if self.start_method == "fork" or not names_main(blob):
             return None
         source = why_not_importable()
         if source is None:
             return None
-        fork = ", or call set_mp_pool(start_method='fork') first" if source.endswith(("notebook", "session")) else ""
-        return TaskPicklingError(f"the function of task {task.name} cannot be sent to a process: it is defined in {source}, "
-                                 f"which a new process cannot import; move it to a module (a .py file){fork}")
+        fork = (", or call set_mp_pool(start_method='fork') first"
+                if source.endswith(("notebook", "session")) else "")
+        return TaskPicklingError(
+            f"the function of task {task.name} cannot be sent to a process: it is defined in "
+            f"{source}, which a new process cannot import; move it to a module (a .py file){fork}")
 
     def _refused(self, task: Task[Any], error: BaseException) -> None:
-        """Accept a task that cannot be sent, and fail it: no other task is affected."""
+        """Accept a task that cannot be pickled, and fail it. No other task is affected."""
         if self.busy_here():
             task._extra_fields().task_id = new_id()
             self.elsewhere(self._refused, task, error)
@@ -261,16 +273,17 @@ class ProcessPool(Upkeep):
             with self.lock:
                 if self.accepting:
                     self.registry.add(task)
-                    waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+                    waiters = self._conclude(task, COMPLETED, perf_counter(),
+                                             self._failure(task, error))
                     break
             if self.successor is not None:
-                self.successor.adopt(task)      # which may be able to take it
+                self.successor.adopt(task)      # that pool may be able to run it
                 return
             self._wake_up()
         del held
         self._announce(task, waiters)
 
-    # -- dispatch: all with the lock held ----------------------------------------------------------
+    # -- dispatch (lock held) ----------------------------------------------------------------------
 
     def _ready(self, task: Task[Any]) -> Chores:
         if get_ident() != main_thread().ident:
@@ -291,8 +304,9 @@ class ProcessPool(Upkeep):
         if priority < self._worst:
             self._recall_less_urgent(priority)
         else:
-            # The thread that reads results may have to wait for the interpreter while a submitter is busy, so
-            # submitters keep the processes supplied too: rarely, since each write hands the interpreter over.
+            # While a submitter is busy, the I/O thread may have to wait for the interpreter. So
+            # submitters feed the processes, too. They do so rarely, since each write releases the
+            # interpreter.
             self._unfed += 1
             if self._unfed >= self._feed_every:
                 self._unfed = 0
@@ -322,9 +336,9 @@ class ProcessPool(Upkeep):
     # -- results: the I/O thread -------------------------------------------------------------------
 
     def readable(self, process: PoolProcess, cause: str | None = None) -> None:
-        """A result pipe has something to read, or its process is gone.
+        """Read a result pipe that has data, or handle the end of its process.
 
-        :param cause: why it was ended, if that is known.
+        :param cause: why the process was ended, if that is known.
         """
         try:
             data = os.read(process.result_fd, READ_SIZE)
@@ -347,8 +361,9 @@ class ProcessPool(Upkeep):
             if length:
                 if end - start < length:
                     if length >= READ_SIZE:
-                        large = number, kind, seconds, PipeReader(process.result_fd, length, data[start:],
-                                                                  lambda: wait_readable(process.result_fd))
+                        large = number, kind, seconds, PipeReader(
+                            process.result_fd, length, data[start:],
+                            lambda: wait_readable(process.result_fd))
                         position = end
                     break
                 position = start + length
@@ -360,7 +375,7 @@ class ProcessPool(Upkeep):
         if results:
             self._take(results, process)
         if large is not None:
-            # It is read in a thread of its own, straight into place, while the other processes are served.
+            # A pool thread reads it, without a copy, while this thread serves the other processes.
             assert self._watch is not None
             self._watch.pause(process)
             watch, arriving = self._watch, large
@@ -374,12 +389,12 @@ class ProcessPool(Upkeep):
             reader.skip()
             self._take([result], process)
         except (EOFError, OSError):
-            pass        # torn by a death, which is noticed as soon as the pipe is watched again
+            pass        # the process died: the watch reports that after add()
         finally:
             watch.add(process)
 
     def _take(self, results: list[Result], process: PoolProcess) -> None:
-        """Enter results into their tasks, give the process more, and tell who waits."""
+        """Finish the tasks of some results, feed the process, and wake the waiters."""
         late: list[tuple[Task[Any], int, Any]] = []
         told: Waiters = []
         held: list[Any] = []
@@ -388,23 +403,26 @@ class ProcessPool(Upkeep):
             self.parking.wait(acquire)
         try:
             self._enter(process, results, late, told, held)
-            # Only when it has just ended a task: each process runs one at least, or nothing would ever get done.
-            if (self.max_age is not None or self.max_memory is not None) and results[-1][1] <= ERROR \
-                    and self._outworn(process):
+            # Checked only after a task: each process must run at least one.
+            if (self.max_age is not None or self.max_memory is not None) \
+                    and results[-1][1] <= ERROR and self._outworn(process):
                 self._retire(process)
             if process.inflight:
-                if len(process.inflight) * 2 <= self._allowed(process.inflight[0]._spec.expected_runtime):
+                if len(process.inflight) * 2 <= self._allowed(
+                        process.inflight[0]._spec.expected_runtime):
                     self._feed(process)
                 if self._idle and self.run_queue.waiting:
-                    self._feed_idle()           # a lane has a place again
+                    self._feed_idle()           # a lane has a free slot again
             elif process.ready and self.run_queue.waiting:
                 self._feed_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
-            # One that has just got ready may have taken all that waits, while something stands behind a task elsewhere;
-            # one that is dismissed may take its time to end.
-            chores = (self._grow() if self.run_queue.waiting or len(process.inflight) > 1 or results[0][1] > ERROR
-                      or process.closed else [])
+            # A process that just got ready may have taken all waiting tasks, while others stand
+            # behind a running task. A dismissed process may need long to exit.
+            chores = (self._grow()
+                      if (self.run_queue.waiting or len(process.inflight) > 1
+                          or results[0][1] > ERROR or process.closed)
+                      else [])
             if self._logs:
                 chores = chores + self._relay_chores()
             if self._attentive:
@@ -421,9 +439,15 @@ class ProcessPool(Upkeep):
         for task, kind, outcome in late:
             self._end_late(task, kind, outcome)
 
-    def _enter(self, process: PoolProcess, results: list[Result], late: list[tuple[Task[Any], int, Any]],
+    def _enter(self, process: PoolProcess, results: list[Result],
+               late: list[tuple[Task[Any], int, Any]],
                told: Waiters, held: list[Any]) -> None:
-        """Enter results into their tasks; the lock is held. Those that want more than that are added to ``late``."""
+        """Store results in their tasks. (lock held)
+
+        :param late: receives the tasks with a callback, hooks, retries or an error.
+        :param told: receives the waiters.
+        :param held: receives the references of the tasks, to be dropped without the lock.
+        """
         registry = self.registry
         inflight = process.inflight
         live, history, recorder = registry.live, registry.history, self.recorder
@@ -436,9 +460,11 @@ class ProcessPool(Upkeep):
             task = inflight.popleft()
             following = inflight[0] if inflight else None
             spec = task._spec
-            if spec is not timed:       # one measurement of a function is enough for each batch of results
+            if spec is not timed:       # one measurement of a function is enough for each batch
                 timed = spec
-                spec.expected_runtime = seconds if spec.expected_runtime is None else spec.expected_runtime + (seconds - spec.expected_runtime) * _CHANGE
+                spec.expected_runtime = (
+                    seconds if spec.expected_runtime is None
+                    else spec.expected_runtime + (seconds - spec.expected_runtime) * _CHANGE)
             if task._context is not None:
                 held.append(task._references())
             if spec.lane is not None:
@@ -448,8 +474,9 @@ class ProcessPool(Upkeep):
                 else:
                     self._leave_lane(process, spec.lane, 1)
             if task._extra is None and kind != ERROR and spec.fast_finish:
-                # _conclude(), written out for the task that needs nothing else
-                if following is not None and (following._extra is not None or following._status != QUEUED
+                # _conclude(), inlined for speed
+                if following is not None and (following._extra is not None
+                                              or following._status != QUEUED
                                               or not following._spec.fast_finish
                                               or now - following._queued > self.late_after):
                     self._begin(following, now)
@@ -469,14 +496,14 @@ class ProcessPool(Upkeep):
                 if following is not None:
                     self._begin(following, now)
                 if kind == ERROR and isinstance(outcome, MemoryError):
-                    process.retiring = True     # it may be short of memory from now on
+                    process.retiring = True     # it may stay short of memory
             if following is None:
                 self._becomes_idle(process)
             elif process.retiring:
                 self.run_queue.requeue(self._recall(process))
 
     def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
-        """What a process says beside results."""
+        """Handle a message of a process that is no result: progress, log record, readiness."""
         if kind == PROGRESS:
             running = self.registry.live.get(number)
             if running is not None:
@@ -492,14 +519,14 @@ class ProcessPool(Upkeep):
             self._unfit = False
             if not process.closed:
                 if process.retiring:
-                    self._dismiss(process)      # configured anew while it started
+                    self._dismiss(process)      # configure() was called while it started
                 else:
                     self._idle.append(process)
         else:
             process.error = outcome
 
     def _end_late(self, task: Task[Any], kind: int, outcome: Any) -> None:
-        """End a task whose result has arrived and that has a callback, hooks, retries, or an error."""
+        """Finish a task with a callback, hooks, retries or an error after its result arrived."""
         pause = None
         failed = kind == ERROR
         if failed:
@@ -521,7 +548,7 @@ class ProcessPool(Upkeep):
             self._beside(end)
         else:
             with self.lock:
-                self._tell(end)         # behind the call that tells of its start
+                self._tell(end)         # after the hook call for its start
 
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         held = task._references()
@@ -534,7 +561,7 @@ class ProcessPool(Upkeep):
             else:
                 waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
                 if waiters is None and type(outcome) is Failure and task._outcome is not outcome:
-                    outcome.seen = True         # declared completed or cancelled before it failed
+                    outcome.seen = True         # it was marked completed or cancelled before
         del held
         for chore in chores:
             chore()
@@ -543,12 +570,9 @@ class ProcessPool(Upkeep):
     # -- the end of a process ----------------------------------------------------------------------
 
     def watch_failed(self, watch: Watch, error: BaseException) -> None:
-        """The I/O thread ends, so nothing reads what the processes write.
-
-        End them, fail what they run, and start anew.
-        """
-        log.error("%s: its I/O thread ended (%s: %s); its processes are replaced, and what they ran "
-                  "fails", self.name, type(error).__name__, error)
+        """Replace all processes when the I/O thread ends; fail the tasks that they run."""
+        log.error("%s: its I/O thread ended (%s: %s); its processes are replaced, and what they "
+                  "ran fails", self.name, type(error).__name__, error)
         with self.lock:
             if self._watch is watch:
                 self._watch = None
@@ -562,7 +586,7 @@ class ProcessPool(Upkeep):
             kill(process.process)
         for process in processes:
             try:
-                # What it has written counts. The last thing that it gives is its end.
+                # The results that it has written still count. The last event is its end.
                 while process in self._processes and are_open([process.pipes[RESULTS]]):
                     wait_readable(process.result_fd)
                     self.readable(process, cause)
@@ -577,9 +601,9 @@ class ProcessPool(Upkeep):
                               process.pid)
 
     def _died(self, process: PoolProcess, cause: str | None = None) -> None:
-        """End the task that a process was running when it died, keep the others, and replace it.
+        """Fail the task that a dead process was running, requeue its other tasks, and replace it.
 
-        :param cause: why the process was ended, if nothing watches it any more.
+        :param cause: why the process was ended, if no I/O thread watches it any more.
         """
         watch = self._watch
         if watch is not None:
@@ -595,15 +619,16 @@ class ProcessPool(Upkeep):
         refused = not process.ready and (
             status.cause != "" or (exitcode in (-9, -15) and self.initializer is None))
         if refused:
-            # It is not the process's own doing. KILL or TERM come from the system, for example, when
-            # it is short of memory. It is tried again, however often.
+            # The process is not the cause. For example, the system sends SIGKILL or SIGTERM when it
+            # is short of memory. So the start is tried again without limit.
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
                 refused = False
         with self.lock:
             self._processes.remove(process)
-            self._departing = any(other.closed or other.ending is not None for other in self._processes)
+            self._departing = any(other.closed or other.ending is not None
+                                  for other in self._processes)
             if process in self._idle:
                 self._idle.remove(process)
             ending, process.ending = process.ending, None
@@ -612,10 +637,10 @@ class ProcessPool(Upkeep):
             if are_open([process.pipes[TICKETS]]):
                 back = self._recall(process)
             else:
-                # Its tickets cannot be read: only what was never sent is known not to have begun.
+                # Its tickets cannot be read: only the unsent tasks certainly did not begin.
                 back = self._take_last(process, process.unsent)
             self.run_queue.requeue(back)
-            # One at most, by the protocol of the tickets, if they could be read.
+            # If the tickets could be read, at most one task is left.
             victims = list(process.inflight)
             undone: list[Task[Any]] = []
             if victims:
@@ -624,8 +649,10 @@ class ProcessPool(Upkeep):
                 for lane in list(process.lanes):
                     self._leave_lane(process, lane, process.lanes[lane])
             if process.leaving:
-                # It was let go after an interrupt: if it came to its own end, it had begun none of these.
-                unbegun, victims = (victims, []) if exitcode == 0 else (victims[1:], victims[:1])
+                # See _let_go(): if the process exited by itself, it had begun none of these tasks.
+                unbegun, victims = (
+                    (victims, []) if exitcode == 0
+                    else (victims[1:], victims[:1]))
                 undone = self._take_back(unbegun)
             if not process.ready and not self._closing:
                 if refused:
@@ -638,7 +665,7 @@ class ProcessPool(Upkeep):
                     self._failures += 1
             failures = self._failures
             self._close_pipes(process)
-        with suppress(OSError, ValueError):     # the application closes descriptors at this moment
+        with suppress(OSError, ValueError):     # the application closes descriptors meanwhile
             process.process.close()
         for task in undone:
             self._cancelled(task)
@@ -658,8 +685,9 @@ class ProcessPool(Upkeep):
             if failures >= START_TRIES:
                 last = process.error
                 if last is None:
-                    last = ProcessDiedError(f"process {process.pid} ended {status} before it was ready", process.pid,
-                                            exitcode)
+                    last = ProcessDiedError(
+                        f"process {process.pid} ended {status} before it was ready",
+                        process.pid, exitcode)
                 self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
                                          f"the last one said: {text_of(last)}")
         with self.lock:
@@ -675,26 +703,28 @@ class ProcessPool(Upkeep):
             latch()
 
     def _tell_unguarded(self) -> None:
-        """A new process was about to start processes when it imported the main module."""
+        """Fail the waiting tasks after a new process ended with NO_GUARD."""
         error = UnguardedMainError()
         with self.lock:
             known = self.start_method in self._unguarded
             if not known:
                 self._unguarded.append(self.start_method)
             waits = self.run_queue.waiting > 0
-        if not waits and not known:         # no task will tell of it
+        if not waits and not known:         # no task can carry the error
             log.error("%s cannot start processes: %s", self.name, error)
         self._fail_waiting(None, str(error))
 
     def _take_back(self, tasks: list[Task[Any]]) -> list[Task[Any]]:
-        """Have tasks wait again that a process has not begun; return those that must not run. The lock is held."""
+        """Requeue tasks that a process has not begun; return the cancelled ones. (lock held)"""
         now = perf_counter()
-        undone = [task for task in tasks if task._extra is not None and task._extra.cancel_requested]
+        undone = [task for task in tasks
+                  if task._extra is not None and task._extra.cancel_requested]
         for task in tasks:
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
-        self.run_queue.requeue([task for task in tasks if task._status == QUEUED and task not in undone])
+        self.run_queue.requeue([task for task in tasks
+                                if task._status == QUEUED and task not in undone])
         return undone
 
     def _cancelled(self, task: Task[Any]) -> None:
@@ -705,22 +735,23 @@ class ProcessPool(Upkeep):
         self._announce(task, waiters, inline=False)
 
     def _served(self) -> bool:
-        """Return True if a process takes tasks, now or when it has ended one. (lock held)"""
+        """Return True if a process takes tasks, now or after its current task. (lock held)"""
         return any(process.ready and process.ending is None
                    and not process.closed and not process.retiring for process in self._processes)
 
     def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
-        """Fail what waits, since no process can be started or gets ready.
+        """Fail all waiting tasks, since no process can be started or gets ready.
 
-        Each task has an error of its own.
+        Each task gets its own error object.
         """
         ended = []
         with self.lock:
             self._failures = 0
             self._unfit = True
             for task in self.run_queue.take_all():
-                error = PoolBrokenError(f"{self.name} could not start a process for task {task.name} "
-                                        f"({task.short_id}): {why}")
+                error = PoolBrokenError(
+                    f"{self.name} could not start a process for task {task.name} "
+                    f"({task.short_id}): {why}")
                 error.__cause__ = cause
                 held = task._references()
                 ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
@@ -729,7 +760,7 @@ class ProcessPool(Upkeep):
             self._announce(task, waiters, inline=False)
 
     def _end_process(self, process: PoolProcess) -> Chores:
-        """End a process with TERM, then KILL; the lock is held. What it had not begun has been taken back."""
+        """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
         if process in self._idle:
             self._idle.remove(process)
         self.killed += 1
@@ -739,14 +770,14 @@ class ProcessPool(Upkeep):
             try:
                 self.timer.start()
                 self.timer.call_later(TERM_GRACE, kill, process.process)
-                with suppress(OSError, ValueError):     # it has ended meanwhile
+                with suppress(OSError, ValueError):     # it ended meanwhile
                     process.process.terminate()
-            except RuntimeError:            # no thread for the timer: no grace
+            except RuntimeError:            # no thread for the timer: kill it at once
                 kill(process.process)
 
         return [terminate]
 
-    # -- what may be asked of a running task -------------------------------------------------------
+    # -- cancel and time out (lock held) -----------------------------------------------------------
 
     def _holder(self, task: Task[Any]) -> PoolProcess | None:
         for process in self._processes:
@@ -761,7 +792,7 @@ class ProcessPool(Upkeep):
         self.run_queue.requeue(self._recall(process))
         if task not in process.inflight:
             return True
-        self._begin(task, perf_counter())   # the child has just taken its ticket
+        self._begin(task, perf_counter())   # the child took its ticket before the revoke
         return False
 
     def _begun(self, task: Task[Any]) -> bool:
@@ -789,25 +820,26 @@ class ProcessPool(Upkeep):
                 task._advance(QUEUED, now)
                 self._disarm(task)
         self.run_queue.requeue([task for task in self.registry.live.values()
-                                  if task._status == QUEUED and task not in standing and task not in flying])
+                                if (task._status == QUEUED and task not in standing
+                                    and task not in flying)])
         for process in self._processes:
             process.lanes = {}
             for task in process.inflight:
                 if task._spec.lane is not None:
                     process.lanes[task._spec.lane] = process.lanes.get(task._spec.lane, 0) + 1
         self.run_queue.resync(sum(1 for process in self._processes if process.inflight),
-                               [lane for process in self._processes for lane in process.lanes])
+                              [lane for process in self._processes for lane in process.lanes])
         self._idle = [process for process in self._processes
-                      if process.ready and not process.inflight and not process.closed and process.ending is None
-                      and not process.retiring]
+                      if process.ready and not process.inflight and not process.closed
+                      and process.ending is None and not process.retiring]
         self._worst = max([process.worst for process in self._processes], default=-1)
         if not self._start_running:
-            self._starting = False          # nobody may ever do it
+            self._starting = False          # the interrupt may have come before the thread began
         self._feed_idle()
         chores: Chores = []
         for process in self._processes:
             if process.ending is not None:
-                chores += self._end_process(process)    # who wanted it ended may not have come to that
+                chores += self._end_process(process)    # the interrupt may have come before that
         return chores + self._grow()
 
     def _risen(self) -> Chores:
@@ -820,7 +852,7 @@ class ProcessPool(Upkeep):
 
     def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
         chores = super()._withdrawn(tasks)
-        self._feed_idle()                   # others may have come back with the tasks
+        self._feed_idle()                   # other tasks may have been revoked with these
         return chores
 
     def _interrupt(self, task: Task[Any]) -> Chores:
@@ -833,61 +865,63 @@ class ProcessPool(Upkeep):
                       pause: float | None) -> Chores:
         process = self._holder(task)
         if process is None or process.ending is not None:
-            return []                       # its result has arrived, or its process is being ended
+            return []                       # its result arrived, or its process is being ended
         self.run_queue.requeue(self._recall(process))
         if task not in process.inflight:
-            if error is None:               # it had not begun after all: no process has to end for it
+            if error is None:               # it had not begun: its process can stay
                 waiters = self._conclude(task, CANCELED, perf_counter())
                 self._withdrawn([task])
                 return [lambda: self._announce(task, waiters)]
-            # It has not even begun in all that time: the process is stuck, and the task goes to another one.
+            # It did not begin before its timeout: the process hangs, and another one gets the task.
             task = None     # type: ignore[assignment]
         elif process.inflight[-1] is not task:
             self._feed_idle()
-            return []                       # another one runs behind it: its own result is on the way
+            return []                       # a later task has begun: its own result is on the way
         process.ending = (task, error, pause)
         self._feed_idle()
         return self._end_process(process) + self._grow()
 
     def _done_early(self, task: Task[Any]) -> Chores:
-        return []       # its result, when it comes, is ignored
+        return []       # its result is ignored later
 
     # -- starting processes ------------------------------------------------------------------------
 
     def _grow(self) -> Chores:
-        """Start processes if what waits could use them; the lock is held."""
+        """Start processes if processes are lacking. (lock held)"""
         if self._starting or self._pausing or self._closing or not self._lacking():
             return []
         self._starting = True
         return [self._start_beside]
 
     def _start_beside(self) -> None:
-        """Start processes in another thread. The one that watches them is started here and now: at the exit of the
-        interpreter, when what was accepted is finished, it may be too late for new threads."""
+        """Start processes in a pool thread. Start the I/O thread before this call returns."""
+        # At the exit of the interpreter, which finishes the accepted tasks, it may be too late to
+        # start a thread.
         if self.start_method in self._unguarded or is_being_imported():
             self._refuse_to_start()
             return
         if self.forks_from_template:
             try:
-                self.ensure_template()      # in the thread of the submitter: most often the main one
+                self.ensure_template()      # in the thread of the submitter, usually the main one
             except OSError:
-                pass                        # it is tried again with a process
+                pass                        # tried again with the start of a process
         if self._watch is None:
             try:
-                self.timer.start()          # it, too, may be too late then
-                begun = threading.Lock()
+                self.timer.start()          # for the same reason
+                begun = threading.Lock()    # released when the I/O thread has started
                 begun.acquire()
-                # Not in the main thread itself, where an interrupt could come between making a pipe and knowing it.
+                # Not in the main thread, where an interrupt could come between opening and storing
+                # a pipe.
                 start_thread(self._start_watch_first, (begun.release,))
                 begun.acquire()
-            except (RuntimeError, MemoryError):     # it is tried again with a process
+            except (RuntimeError, MemoryError):     # tried again with the start of a process
                 pass
         self._beside(self._start_processes)
 
     def _refuse_to_start(self) -> None:
-        """Fail what waits: the main module starts processes when it is imported, which new processes do."""
+        """Fail the waiting tasks: the import of the main module starts processes."""
         if is_being_imported():
-            end_if_pool_process()       # the pool that has started this one does the rest
+            end_if_pool_process()       # the pool that started this process fails its tasks
         with self.lock:
             self._starting = False
         self._fail_waiting(None, str(UnguardedMainError()))
@@ -898,34 +932,37 @@ class ProcessPool(Upkeep):
             end_if_pool_process()
 
     def _delay(self, task: Task[Any], pause: float) -> None:
-        self.refuse_during_import()     # when its time has come, that would not be known any more
+        self.refuse_during_import()     # at the end of the pause, the import may be over
         super()._delay(task, pause)
 
     def _lacking(self) -> bool:
-        """Whether another process should be there."""
+        """Return True if another process should be started. (lock held)"""
         alive = self._alive()
         if alive >= self.run_queue.slots:
             return False
         if self._probing and alive:
             return False
         if alive < self.min_size and (self.accepting or self._ahead) and not self._unfit:
-            # A module may set this when it is imported, and the processes are not for the one that imports it.
+            # A main module may set min_size when it is imported. A new process must not act on it.
             return not is_being_imported()
         if self._idle:
             return False
         task = self.run_queue.peek()
         if task is None:
-            # What was sent ahead of a place may stand behind a task that takes long, or that waits for it: another
-            # process will take it back to run it, and there is room for one.
+            # A prefetched task may stand behind a task that takes long, or that waits for it. If a
+            # slot is free, another process steals it.
             return (self.run_queue.active < self.run_queue._high
                     and any(len(process.inflight) > 1 for process in self._processes)
-                    and all(process.ready or process.ending is not None for process in self._processes))
-        coming = sum(1 for process in self._processes if not process.ready and process.ending is None)
-        return coming < self.run_queue.waiting and self.run_queue.active + coming < self.run_queue.slot_limit(
-            self.run_queue.head_priority())
+                    and all(process.ready or process.ending is not None
+                            for process in self._processes))
+        coming = sum(1 for process in self._processes
+                     if not process.ready and process.ending is None)
+        return (coming < self.run_queue.waiting
+                and self.run_queue.active + coming < self.run_queue.slot_limit(
+                    self.run_queue.head_priority()))
 
     def _start_processes(self) -> None:
-        """A thread's body: start processes, one after the other, as long as some are lacking."""
+        """Start processes, one after the other, while some are lacking. A pool thread runs it."""
         self._start_running = True
         while True:
             with self.lock:
@@ -939,7 +976,7 @@ class ProcessPool(Upkeep):
                 started = self._launch()
                 with self.lock:
                     try:
-                        self._ensure_watch()    # again, since it may have ended meanwhile
+                        self._ensure_watch()    # again, since the I/O thread may have ended
                     except BaseException:
                         kill(started.process)
                         self._close_pipes(started)
@@ -960,7 +997,7 @@ class ProcessPool(Upkeep):
                     self._failures += allowed is not None
                     failures = self._failures
                     hopeless = allowed is not None and failures >= allowed
-                    # What waits runs in the processes that are there, if any.
+                    # If there is a usable process, it runs the waiting tasks.
                     failing = hopeless and not self._served()
                     self._refusals += 1
                     pause = START_PAUSE_MOST
@@ -990,22 +1027,25 @@ class ProcessPool(Upkeep):
                                                   "another try")
                 return
         if unguarded:
-            self._refuse_to_start()         # what has come meanwhile
+            self._refuse_to_start()         # fail the tasks that were submitted meanwhile
         for latch in gone:
             latch()
 
     def _launch(self) -> PoolProcess:
-        """Start one process, by the template if there is to be one."""
+        """Start one process, from the template if the pool uses one."""
         generation = self._generation
-        if self.initializer is not None and not self.forks_from_template and self.start_method != "fork":
+        if (self.initializer is not None and not self.forks_from_template
+                and self.start_method != "fork"):
             source = why_not_importable()
             if source is not None and names_main(child.pickle_target(self.initializer)):
-                raise RuntimeError(f"the initializer is defined in {source}, which a new process cannot import; move it to "
-                                   "a module (a .py file)")
+                raise RuntimeError(
+                    f"the initializer is defined in {source}, which a new process cannot import; "
+                    "move it to a module (a .py file)")
         if self._probing is None:
-            self._probing = not self.forks_from_template and self.start_method != "fork" and may_lack_guard()
-        arguments = (process_name(self.name, next(self._count)), self.start_method, self.registry.prefix, self.initializer,
-                     self.initargs, self.maxtasksperchild)
+            self._probing = (not self.forks_from_template and self.start_method != "fork"
+                             and may_lack_guard())
+        arguments = (process_name(self.name, next(self._count)), self.start_method,
+                     self.registry.prefix, self.initializer, self.initargs, self.maxtasksperchild)
         if not self.forks_from_template:
             started = launch(*arguments)
         else:
@@ -1014,14 +1054,15 @@ class ProcessPool(Upkeep):
                 started = launch(*arguments, template)
             except ConnectionError as error:
                 if self._template is template:
-                    log.warning("%s: %s; the program is forked again, as it is now", self.name, error)
+                    log.warning("%s: %s; the program is forked again, as it is now",
+                                self.name, error)
                 started = launch(*arguments, self.ensure_template())
         if self._generation != generation:
             started.retiring = True         # it may have the old initializer
         return started
 
     def ensure_template(self) -> ForkTemplate:
-        """Return the template; fork it in this thread if there is none."""
+        """Return the template. If there is none, fork it in this thread."""
         with self._template_lock:
             template = self._template
             if template is None or template.closed:
@@ -1037,12 +1078,12 @@ class ProcessPool(Upkeep):
             template.close(wait)
 
     def start_ahead(self) -> None:
-        """Start ``min_size`` processes although the pool is not open yet; this does not wait for them."""
+        """Start ``min_size`` processes before the pool is opened, without waiting for them."""
         self._ahead = True
         self.warm_up()
 
     def start_now(self) -> None:
-        """Fork the template in this thread, and return when ``min_size`` processes have been started."""
+        """Fork the template in this thread; wait until ``min_size`` processes have been started."""
         if not self.forks_from_template:
             return self.start_ahead()
         self.ensure_template()
@@ -1060,22 +1101,24 @@ class ProcessPool(Upkeep):
                 finally:
                     started.release()
 
-            self._beside(start)     # not in the main thread, where an interrupt may come between any two lines
+            # Not in the main thread, where an interrupt may come between any two lines.
+            self._beside(start)
             started.acquire()
 
     def _start_watch_first(self, done: Callable[[], None]) -> None:
         try:
             self._start_watch()
         except (OSError, SupervisorError) as error:
-            log.warning("%s could not start its thread: %s", self.name, error)      # it is tried again with a process
+            # It is tried again with the start of a process.
+            log.warning("%s could not start its thread: %s", self.name, error)
         finally:
             done()
 
     def _start_watch(self) -> None:
-        """Make sure that there is a thread that will see the end of a process.
+        """Start the timer and the I/O thread if they do not run.
 
-        :raises OSError: the system has none to give, or no file.
-        :raises SupervisorError: the application has replaced what it needs.
+        :raises OSError: the system has no thread or no descriptor left.
+        :raises SupervisorError: the application has patched functions that the pool needs.
         """
         with self.lock:
             self._ensure_watch()
@@ -1093,7 +1136,7 @@ class ProcessPool(Upkeep):
             raise BlockingIOError(EAGAIN, str(error)) from error
 
     def _all_gone(self) -> list[Latch]:
-        """Return whom to tell that there is no process any more, nor one to come; the lock is held."""
+        """Return the latches to open if no process is left and none is starting. (lock held)"""
         if self._processes or self._starting:
             return []
         gone, self._gone = self._gone, []
@@ -1106,10 +1149,10 @@ class ProcessPool(Upkeep):
         for chore in chores:
             chore()
 
-    # -- size and end ------------------------------------------------------------------------------
+    # -- resize and close --------------------------------------------------------------------------
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int) -> None:
-        """Change the number of processes; may be called while tasks run. Running ones are not touched."""
+        """Change the number of processes. Running tasks go on. Any thread may call it."""
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
@@ -1121,7 +1164,10 @@ class ProcessPool(Upkeep):
 
     def configure(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
                   maxtasksperchild: int | None) -> None:
-        """Set what new processes are started with; those that are there finish what they have and are replaced."""
+        """Set the initializer and the quota of new processes. Any thread may call it.
+
+        The present processes finish their tasks in flight and are replaced.
+        """
         with self.lock:
             self.initializer = initializer
             self.initargs = initargs
@@ -1134,7 +1180,7 @@ class ProcessPool(Upkeep):
         self._drop_template(wait=False)     # it has the old initializer
 
     def kill_all(self) -> None:
-        """End all processes at once, with what they run."""
+        """Kill all processes at once, and their running tasks with them."""
         with self.lock:
             self._closing = True
             processes = list(self._processes)
@@ -1148,7 +1194,7 @@ class ProcessPool(Upkeep):
         self._template_lock = threading.Lock()
 
     def reset_after_fork(self) -> None:
-        """See :meth:`Pool.reset_after_fork`. The pipes have been closed by then."""
+        """See :meth:`Pool.reset_after_fork`. The pipes are closed before this call."""
         super().reset_after_fork()
         self._processes, self._idle, self._gone = [], [], []
         self._departing = False
@@ -1175,7 +1221,10 @@ class ProcessPool(Upkeep):
             self.draining = False
 
     def close(self, deadline: float | None) -> None:
-        """End all processes: idle ones by themselves, those that do not by force."""
+        """Let all processes exit. After CLOSE_GRACE seconds, kill the remaining ones.
+
+        :param deadline: kill them at this ``monotonic()`` time if that is earlier, or None.
+        """
         latch = Latch()
         with self.lock:
             self._closing = True
@@ -1186,8 +1235,8 @@ class ProcessPool(Upkeep):
             if waiting:
                 self._gone.append(latch)
         if waiting:
-            # None of them has a task, so none has a reason to take longer: one that does is frozen, or stuck in
-            # its initializer.
+            # No process has a task, so a process that does not exit in time is frozen, or its
+            # initializer hangs.
             grace = monotonic() + CLOSE_GRACE
             while not latch.wait(grace if deadline is None else min(grace, deadline)):
                 self.kill_all()
@@ -1200,14 +1249,14 @@ class ProcessPool(Upkeep):
         self._drop_template(wait=True)
 
     def in_use(self) -> bool:
-        """See :meth:`Pool.in_use`. Processes may have been started ahead."""
+        """See :meth:`Pool.in_use`. Processes may exist before the pool is opened."""
         return bool(self._processes or self._starting or self._template)
 
     def process_count(self) -> int:
-        """How many processes there are, those that start or end included."""
+        """Return the number of processes, including those that start or end."""
         return len(self._processes)
 
     def pids(self) -> list[int]:
-        """The process ids of the pool processes."""
+        """Return the process ids of the pool processes."""
         with self.lock:
             return [process.pid for process in self._processes]
