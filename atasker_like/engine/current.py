@@ -86,7 +86,9 @@ def check_cancelled() -> None:
 
 
 def report_progress(done: float, total: float | None = None, message: str | None = None) -> None:
-    """Report the progress of the current task, for ``task.progress``; do nothing outside of a task.
+    """Report the progress of the current task; do nothing outside of a task.
+
+    ``task.progress`` has the last report.
 
     :param done: the amount of work that is done, in any unit.
     :param total: the whole amount of work, in the same unit.

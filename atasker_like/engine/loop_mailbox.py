@@ -1,11 +1,10 @@
 """LoopMailbox: the end of a task wakes coroutines in the loop that they wait in.
 
-A *waiter* is a callable without arguments, made by a wait for a task. The thread that
-finishes the task calls its waiters after all locks are free. They never raise.
+A *waiter* is a callable without arguments, made by a wait for a task. The thread that finishes the
+task calls its waiters after all locks are free. They never raise.
 
     task finishes ──> Latch        ──> a thread blocked in wait_completed, task.wait, task.value
-                 └──> LoopMailbox  ──> one call_soon_threadsafe for all tasks finished since the
-                 last
+                 └──> LoopMailbox  ──> one call_soon_threadsafe for all that ended since the last
 
 A pool thread that blocks lends its slot to another task meanwhile: see :func:`block`.
 """
@@ -75,7 +74,8 @@ class LoopMailbox:
         self._draining = True
         try:
             if loop is not None:
-                # on one line: see Pool.submit
+                # One line, so that no interrupt comes between the call and its result: see
+                # Pool.submit.
                 return loop.call_soon_threadsafe(self.drain) is not None
         except RuntimeError:    # closed
             pass
@@ -91,7 +91,7 @@ class LoopMailbox:
         """Make the posted calls, in the loop's thread."""
         self._draining = False
         posts = self._posts
-        # none that is posted meanwhile: the loop has other work, too
+        # Calls that are posted meanwhile wait: the loop has other work, too.
         for _ in range(len(posts)):
             try:
                 call, argument = posts.popleft()

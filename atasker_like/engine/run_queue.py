@@ -265,7 +265,7 @@ class RunQueue:
         self.active += 1
         return True
 
-    # -- what is next ------------------------------------------------------------------------------
+    # -- the next task -----------------------------------------------------------------------------
 
     def peek(self, holder: dict[Lane, int] | None = None) -> Task[Any] | None:
         """Return the next task, or None, without taking it.

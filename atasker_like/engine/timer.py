@@ -1,9 +1,10 @@
 """Timer: one heap and one thread for delays, retries and timeouts.
 
 The thread starts with the first call that is scheduled. It sleeps until the next deadline, or
-without limit if there is none. Only a call that is due before all other calls wakes it, or the
-removal of cancelled entries. Deadlines are times of the monotonic clock. Each operation is O(log
-n). A cancelled entry stays in the heap until it is met, or until such entries are the larger part.
+without limit if there is none. It wakes earlier only for a call that is due before all other calls,
+or to remove cancelled entries. Deadlines are times of the monotonic clock. Each operation takes
+O(log n). A cancelled entry stays in the heap until it is met, or until such entries are the larger
+part.
 
 ::
 
