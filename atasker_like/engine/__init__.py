@@ -1,1 +1,4 @@
-"""What a task is, and when it may run. Nothing here starts a thread but the timer."""
+"""What a task is, and when it may run.
+
+Nothing here starts a thread but the timer.
+"""

@@ -1,4 +1,4 @@
-"""Waits of threads: deadlines, and pool threads that lend their slot while they block."""
+"""Waits of threads: deadlines, and pool threads that lend their slot."""
 from __future__ import annotations
 
 import threading
@@ -46,14 +46,17 @@ def deadline_of_stop(wait: bool | Seconds | None) -> float | None:
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Return the seconds left until the deadline, from 0 to TIMEOUT_MAX; None for no deadline."""
+    """Return the seconds until a deadline, 0 to TIMEOUT_MAX; None without deadline."""
     if deadline is None:
         return None
     return min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
 
 
 def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
-    """Call a lock's ``acquire`` and return its result. A pool thread lends its slot meanwhile."""
+    """Call a lock's ``acquire`` and return its result.
+
+    A pool thread lends its slot meanwhile.
+    """
     timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
     if timeout == 0:
         return acquire(False)
@@ -96,7 +99,7 @@ def _warn_of_blocked_loop() -> None:
 
 
 class _NonBlocking:
-    """Takes the role of the pool thread in :func:`block`, which raises before it waits then."""
+    """Replaces the pool thread in :func:`block`, which raises instead of waiting."""
 
     task = None
 

@@ -1,4 +1,4 @@
-"""The context of the running code: the pool thread, the loop's mailbox and the task."""
+"""The context of running code: its pool thread, loop mailbox and task."""
 from __future__ import annotations
 
 import threading
@@ -111,7 +111,7 @@ def report_progress(done: float, total: float | None = None, message: str | None
 
 
 def running_loop() -> Any:
-    """Return the event loop that runs in this thread, or None, without an import of asyncio."""
+    """Return the event loop that runs in this thread, or None. Import no asyncio."""
     events = modules.get("asyncio.events")
     if events is None:
         return None

@@ -62,7 +62,7 @@ _ROUNDING = 1e-9
 
 
 class LaneEntry:
-    """Represents tasks of a lane in the run queue that were submitted one after another."""
+    """Represents successive tasks of a lane in the run queue."""
 
     __slots__ = ("lane", "count", "since")
 
@@ -76,7 +76,7 @@ class LaneEntry:
 
 
 class Lane:
-    """A limit in front of a pool, on running tasks, on starts a second and on waiting tasks.
+    """A limit in front of a pool: on running tasks, starts a second, waiting tasks.
 
     :param name: the name in messages and in :meth:`TaskSupervisor.get_lanes`.
     :param limit: how many tasks of the lane may run at once; None means as many as the pool allows.
@@ -159,7 +159,10 @@ class Lane:
         return lane
 
     def make(self, **settings: Any) -> None:
-        """Turn the placeholder into a lane that accepts tasks. Raise the constructor's errors."""
+        """Turn the placeholder into a lane that accepts tasks.
+
+        Raise the constructor's errors.
+        """
         self.configure(**{"size": None, **settings})
         self.unknown = None
 
@@ -197,7 +200,7 @@ class Lane:
             self._set_fast_limit()
 
     def warn_of_wait(self, what: str) -> None:
-        """Warn, once a pause, of a wait that cannot end while the lane is paused. (no lock)"""
+        """Warn, once a pause, of a wait that the pause makes endless. (no lock)"""
         if self._told:
             return
         advice = (f"lane {self.name!r} is paused; call its resume()" if self.advice is None
@@ -209,7 +212,7 @@ class Lane:
                 what, advice)
 
     def wake_submitters(self) -> None:
-        """Make the submissions that wait for room try again, so that they see the refusal."""
+        """Make waiting submissions try again, so that they see the refusal."""
         if self.pool is not None:
             self.pool.wake_submitters(self)
 
@@ -248,7 +251,10 @@ class Lane:
             self._tokens = float(self.burst)
 
     def end(self) -> None:
-        """Make the pool forget the lane, unless it has tasks. No further task may be submitted."""
+        """Make the pool forget the lane, unless it has tasks.
+
+        No further task may be submitted.
+        """
         if self.pool is not None:
             self.pool.lane_ends(self)
 
@@ -352,7 +358,7 @@ class Lane:
             del self._levels[heappop(order)]
 
     def pop_batch(self, spec: TaskSpec, most: int) -> list[Task[Any]]:
-        """Take up to ``most`` tasks, beginning with the one that :meth:`peek` has just returned.
+        """Take up to ``most`` tasks, beginning with the result of the last peek().
 
         Only tasks of the function that ``spec`` describes, at the same rank, are taken. The list is
         empty if the first task is one of another function. The caller takes their entries.
@@ -404,7 +410,10 @@ class Lane:
         self._stale = 0
 
     def park(self, priority: int, entry: LaneEntry) -> int:
-        """Keep an entry that reached the head of the run queue. Return its number of tasks."""
+        """Keep an entry that reached the head of the run queue.
+
+        Return its number of tasks.
+        """
         entry.count = count = min(entry.count, self.entries)
         if count:
             kept = self._parked_entries.get(priority)
@@ -417,7 +426,7 @@ class Lane:
         return count
 
     def unpark(self) -> dict[int, LaneEntry]:
-        """Return all parked entries by priority, for the run queue; they are no longer parked."""
+        """Unpark all entries and return them by priority, for the run queue."""
         back, self._parked_entries = self._parked_entries, {}
         self.entries += self.parked
         self.parked = 0
@@ -443,7 +452,7 @@ class Lane:
         return taken
 
     def clear(self) -> None:
-        """Forget all tasks and blocked submitters in a forked process: they are the parent's."""
+        """Forget all tasks and submitters in a forked process: they are the parent's."""
         self.take_all()
         self.running = 0
         self._rate_timer = None

@@ -84,7 +84,10 @@ class LoopMailbox:
         return False
 
     def hold(self) -> None:
-        """Post without a wake-up from now on. The caller, in the loop's thread, drains soon."""
+        """Post without a wake-up from now on.
+
+        The caller, in the loop's thread, drains soon.
+        """
         self._draining = True
 
     def drain(self) -> None:
@@ -121,7 +124,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class FutureWaiter:
-    """A waiter that resolves a future of a loop, from the thread in which the task ends."""
+    """A waiter that resolves a future of a loop, called in any thread."""
 
     __slots__ = ("mailbox", "future")
 
@@ -134,7 +137,9 @@ class FutureWaiter:
         self.mailbox.post(_wake, self.future)
 
     async def wait(self, deadline: float | None) -> bool:
-        """Wait until the waiter is called or the deadline passes. Return True if it was called.
+        """Wait until the waiter is called or the deadline passes.
+
+        Return True if it was called.
 
         Not with :func:`asyncio.wait_for`: before Python 3.12 that swallows a cancellation which
         comes as the future is resolved.

@@ -17,7 +17,7 @@ PARK_TIMEOUT = 0.005
 
 
 class ParkingLot:
-    """Makes pool threads wait for their pool's lock, so that none owns it before it runs.
+    """Makes pool threads wait for their pool's lock without owning it too early.
 
     A thread that blocks on a lock owns it as soon as it is free, and only then asks for the
     interpreter's own lock. While it waits for that, the running thread finds the lock taken, blocks

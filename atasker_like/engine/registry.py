@@ -1,4 +1,4 @@
-"""Registry: the live tasks of one pool by id, counters of ended tasks, and a history of times.
+"""Registry: a pool's live tasks by id, counters, and a history of times.
 
 The registry holds no ended task. The pool's lock must be held for every use of it.
 """
@@ -52,7 +52,7 @@ class Registry:
 
     @property
     def succeeded(self) -> int:
-        """The number of tasks that ended with a value, worked out from the other counters."""
+        """The number of tasks that ended with a value, from the other counters."""
         return self.last - len(self.live) - self.failed - self.cancelled
 
     def task_id(self, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The outcome of a task: TaskResult, a frozen record, and Failure, an error that must be seen."""
+"""TaskResult, the frozen outcome of a task, and Failure, an error to be seen."""
 from __future__ import annotations
 
 import os
@@ -65,7 +65,7 @@ class Failure:
         return self._item
 
     def describe(self) -> None:
-        """Add a note to the error of an ended task that names its item of a map. (no lock)"""
+        """Add a note to an ended task's error that names its map item. (no lock)"""
         item = self.item
         if self.index is None or not hasattr(self.error, "add_note"):
             return

@@ -1,4 +1,6 @@
-"""RunQueue decides which waiting task may start. Pure policy: no thread, no lock, no clock.
+"""RunQueue decides which waiting task may start.
+
+Pure policy: no thread, no lock, no clock.
 
 Slots are counted; they have no identity. Tasks of low priority may occupy the first ``pool_size``
 slots, normal ones ``reserve_normal`` more, high ones ``reserve_high`` more again. A critical task
@@ -45,7 +47,7 @@ def _priority_class(priority: int) -> int:
 
 
 class RunQueue:
-    """The waiting tasks, by priority and then by arrival, and the number of slots in use."""
+    """The waiting tasks, by priority and arrival, and the number of slots in use."""
 
     __slots__ = ("active", "waiting", "fast_limit", "lanes", "_low", "_normal", "_high", "_levels",
                  "_order", "_stale")
@@ -86,11 +88,11 @@ class RunQueue:
 
     @property
     def slots(self) -> int:
-        """The number of slots for tasks that are not critical; sys.maxsize or more if unlimited."""
+        """The number of slots, but for critical tasks; sys.maxsize or more if unlimited."""
         return self._high
 
     def slot_limit(self, priority: int) -> int:
-        """Return how many slots may be in use, its own included, while a task of a priority runs.
+        """Return how many slots may be in use, including that of a task of a priority.
 
         A number between two named priorities has the rights of the less urgent one: 75 is NORMAL.
         """
@@ -219,7 +221,7 @@ class RunQueue:
             self.unpark_lane(lane)
 
     def unpark_lane(self, lane: Lane) -> None:
-        """Put the parked entries of a lane, which may start tasks again, back at the head."""
+        """Put the parked entries of a lane that may start tasks back at the head."""
         self.waiting += lane.parked
         for priority, entry in lane.unpark().items():
             self._level(priority).appendleft(entry)
@@ -253,7 +255,9 @@ class RunQueue:
             lane.running += 1
 
     def try_acquire(self, task: Task[Any]) -> bool:
-        """Occupy a slot for a new task of a pool without a limit. Return True if it has a slot.
+        """Occupy a slot for a new task of a pool without a limit.
+
+        Return True if it has a slot.
 
         Return False, without adding the task, if its lane is full or has tasks that wait.
         """
@@ -355,7 +359,7 @@ class RunQueue:
         return False
 
     def release_and_pop_lane(self, lane: Lane) -> Task[Any] | None:
-        """Release the slots of a lane's task and take the next task, as :meth:`release_and_pop`.
+        """Release the slots of a lane's task and take the next, as release_and_pop().
 
         Most often the next entry is one of the same lane. Then the lane's slot, too, passes to the
         next task.
@@ -383,7 +387,10 @@ class RunQueue:
         return self.release_and_pop()
 
     def release_and_pop(self) -> Task[Any] | None:
-        """Release a slot and take the next task, which gets it. Return None if none may start."""
+        """Release a slot and take the next task, which gets it.
+
+        Return None if none may start.
+        """
         if self.waiting:
             order = self._order
             while True:
@@ -413,7 +420,7 @@ class RunQueue:
         return None
 
     def pop_batch(self, spec: TaskSpec, most: int, holder: dict[Lane, int]) -> list[Task[Any]]:
-        """Take up to ``most`` tasks, beginning with the one that :meth:`peek` has just returned.
+        """Take up to ``most`` tasks, beginning with the result of the last peek().
 
         Only tasks of the same function in the same level are taken. They occupy no slot but one of
         their lane.
@@ -460,7 +467,9 @@ class RunQueue:
         return self.release_and_pop()
 
     def discard(self, task: Task[Any]) -> None:
-        """Withdraw a waiting task, whose state has just changed. It stays in its level until met.
+        """Withdraw a waiting task, whose state has just changed.
+
+        It stays in its level until met.
 
         Withdrawn tasks are removed when they are the larger part, so that endless submissions and
         cancellations do not fill the memory.
@@ -528,7 +537,7 @@ class RunQueue:
         return found
 
     def take_all(self) -> list[Task[Any]]:
-        """Take all waiting tasks, without slots: the most urgent first, then those of lanes."""
+        """Take all waiting tasks without slots: most urgent first, then those of lanes."""
         taken: list[Task[Any]] = []
         for priority in sorted(self._order):
             taken += [task for task in self._levels[priority] if task._status == QUEUED]

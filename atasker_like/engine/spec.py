@@ -1,4 +1,4 @@
-"""TaskSpec, shared by all calls of one function; Decorated, the base of decorated functions."""
+"""TaskSpec, shared by all calls of a function, and Decorated, a base class."""
 from __future__ import annotations
 
 from types import MethodType
@@ -63,7 +63,7 @@ class AnnouncedFunction:
 
 
 class TaskSpec:
-    """The attributes that all calls of one function share; each task refers to one TaskSpec."""
+    """The attributes that all calls of one function share; each task refers to it."""
 
     __slots__ = ("pool", "target", "name", "priority", "options", "tt", "callback", "loop",
                  "worker", "takes_id", "lane", "lane_order", "hooks", "fast_submit", "fast_finish",
@@ -181,7 +181,7 @@ class Decorated:
         raise NotImplementedError
 
     def _changes_to(self: D, found: D) -> dict[str, Any]:
-        """Return the changes that turn ``found`` into an equal of this object, for _changed()."""
+        """Return the changes that make ``found`` equal to this, for _changed()."""
         raise NotImplementedError
 
     def _changed(self: D, changes: dict[str, Any]) -> D:
@@ -198,7 +198,7 @@ def _changed(found: Decorated, changes: dict[str, Any]) -> Decorated:
 
 
 def undecorated(function: Any) -> Any:
-    """Return the function inside of a decorated one; return any other object unchanged."""
+    """Return the function inside of a decorated one; any other object unchanged."""
     while issubclass(type(function), Decorated):
         function = function._function
     return function

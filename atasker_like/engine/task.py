@@ -1,4 +1,4 @@
-"""Task: one call of one function; both the record in the registry and the caller's handle.
+"""Task: one call of a function, its record in the registry and its handle.
 
 The state machine::
 
@@ -117,7 +117,7 @@ class _EventView:
         return task.done() if self._final else task.is_started()
 
     def wait(self, timeout: Seconds | None = None) -> bool:
-        """Block for at most ``timeout`` seconds. Return True if the task has reached the state."""
+        """Block for ``timeout`` seconds at most. Return True if the state is reached."""
         deadline = deadline_of(timeout)
         if self.is_set():
             return True
@@ -206,12 +206,12 @@ class Task(_Subscript[T], Attempt):
         return extra
 
     def _references(self) -> tuple[Any, ...]:
-        """Return references to the arguments, for a caller that ends the task under a lock."""
+        """Return references to the arguments, for a caller about to end the task."""
 
         return self._args, self._kwargs, self._context
 
     def _add_waiter(self, waiter: Callable[[], None]) -> bool:
-        """Call waiter() when the task is final. Return False, without a call, if it already is."""
+        """Call waiter() when the task is final. Return False if it already is."""
         pool = self._spec.pool
         if pool.busy_here():
             raise _cannot_wait(self)
@@ -292,7 +292,7 @@ class Task(_Subscript[T], Attempt):
 
     @property
     def short_id(self) -> str:
-        """The id for messages and screens, such as ``t-17``: kind of pool and number in it."""
+        """The id for messages and screens, such as ``t-17``: pool kind and number."""
         return short_id(self.id)
 
     @property
@@ -496,7 +496,7 @@ class Task(_Subscript[T], Attempt):
         return None
 
     def wait(self, timeout: Seconds | None = None) -> TaskResult:
-        """Block until the task has ended; return its :class:`TaskResult` and raise no task error.
+        """Wait for the end and return a :class:`TaskResult`. Raise no task error.
 
         :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
         :raises WaitTimeoutError: the task has not ended in time; it goes on.
@@ -535,7 +535,7 @@ class Task(_Subscript[T], Attempt):
             index=getattr(self, "_index", None), item=None if failure is None else failure.item)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait in a coroutine, of any running loop, and return the value or raise the error.
+        """Wait in a coroutine of any running loop; return the value or raise the error.
 
         Cancelling the waiting coroutine does not cancel the task: other code may wait for it, too.
         """
@@ -573,11 +573,12 @@ class Task(_Subscript[T], Attempt):
                 self._remove_waiter(waiter)
 
     def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
-        """Call ``callback(task)`` when the task has ended; at once if it has ended already.
+        """Call ``callback(task)`` when the task has ended.
 
-        Callbacks are called in order, by a thread of the supervisor or by the one that cancelled
-        the task, with no lock held. Their errors are logged. If a callback calls ``exception()``,
-        the task's error counts as seen.
+        If it has ended already, the call is made before this method returns. Callbacks are called
+        in order, by a thread of the supervisor or by the one that cancelled the task, with no lock
+        held. Their errors are logged. If a callback calls ``exception()``, the task's error counts
+        as seen.
         """
         if not callable(callback):
             from ..errors import InvalidTypeError
@@ -601,15 +602,15 @@ class Task(_Subscript[T], Attempt):
         return self._spec.pool.cancel(self)
 
     def mark_completed(self) -> bool:
-        """Complete the task with its assigned ``result``, if any; False if it has ended already."""
+        """Complete the task, with any assigned ``result``. Return False if it has ended."""
         return self._spec.pool.complete_early(self)
 
     def mark_started(self) -> bool:
-        """Return True if the task is started: the supervisor marks it. Kept for old callers."""
+        """Return True if started: the supervisor marks the start. Kept for old callers."""
         return self.is_started()
 
     def check_cancelled(self) -> None:
-        """Raise an error if the task should stop. The function that the task runs calls this.
+        """Raise an error if the task should stop. Call it inside of the task.
 
         :raises TaskCancelledError: ``cancel()`` was called.
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.
@@ -628,7 +629,7 @@ class Task(_Subscript[T], Attempt):
 
     def report_progress(self, done: float, total: float | None = None,
                         message: str | None = None) -> None:
-        """Report how far the function that the task runs is. ``task.progress`` has the report."""
+        """Report progress inside of the task. ``task.progress`` has the last report."""
         self._spec.pool.report(self, Progress(done, total, message))
 
     @property

@@ -1,4 +1,4 @@
-"""The timeouts of a pool's running attempts, with one timer entry for each distinct timeout.
+"""The timeouts of a pool's running attempts: one timer entry for equal timeouts.
 
 Attempts with the same timeout expire in the order in which they start. So a dict in that order, and
 a timer entry for its first attempt, replace a timer entry for each attempt: a task that ends in

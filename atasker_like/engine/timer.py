@@ -43,7 +43,10 @@ _ORDERED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class TimerEntry:
-    """A scheduled call, ordered by deadline and then by arrival. Timer.cancel() cancels it."""
+    """A scheduled call, ordered by deadline and then by arrival.
+
+    Timer.cancel() cancels it.
+    """
 
     __slots__ = ("deadline", "number", "call", "arguments")
 
@@ -109,7 +112,10 @@ class Timer:
             thread.start()      # if it raises, the thread has no ident, as after an interrupt
 
     def call_at(self, deadline: float, call: Callable[..., None], *arguments: Any) -> TimerEntry:
-        """Schedule ``call(*arguments)`` for a time of the clock. Call :meth:`start` first."""
+        """Schedule ``call(*arguments)`` for a time of the clock.
+
+        Call :meth:`start` first.
+        """
         entry = TimerEntry(deadline, next(self._numbers), call, arguments)
         self._inbox.append(entry)
         if deadline < self._until or not _ORDERED:

@@ -1,4 +1,4 @@
-"""The graph of tasks that wait for tasks, with errors and warnings for waits that cannot end.
+"""The graph of waits for tasks, with errors and warnings for endless waits.
 
 ::
 
@@ -81,7 +81,10 @@ _WARNED_MOST = 1000
 
 
 class Wait:
-    """One wait of a task in a thread. It does not change, except when it is confirmed."""
+    """One wait of a task in a thread.
+
+    It does not change, except when it is confirmed.
+    """
 
     __slots__ = ("waiter", "tasks", "certain")
 
@@ -123,7 +126,7 @@ class _UnconfirmedWait(Wait):
 
 
 class _LoopWait(Wait):
-    """A wait of a thread in which an event loop runs; ``waiter`` is the task of a pool thread."""
+    """A wait of a thread that runs an event loop; ``waiter`` is its task, or None."""
 
     __slots__ = ("loop", "_speaker")
 
@@ -379,7 +382,7 @@ def _enter_executor_wait(wait: _ExecutorWait) -> None:
 
 
 class LoopRun:
-    """The wait of a thread, without a timeout, for a coroutine in the loop of another thread.
+    """An unlimited wait of a thread for a coroutine in the loop of another thread.
 
     It is a context manager around the start of the coroutine and the wait. A circle can go through
     it only in a task, or in a thread whose loop is blocked.
@@ -449,7 +452,7 @@ _run_here: ContextVar[LoopRun | None] = ContextVar("atasker_like.run", default=N
 
 
 def _run_of_coroutine() -> tuple[LoopRun, Any] | None:
-    """Return the LoopRun of the running coroutine and its asyncio task; None if it has none.
+    """Return the LoopRun and asyncio task of the running coroutine, or None.
 
     The context alone is ambiguous: the tasks that a coroutine makes have a copy of its context.
     """
@@ -512,7 +515,7 @@ def _await_in_run(run: LoopRun, runner: Any, tasks: Sequence[WaitedTask], waker:
 
 
 def warn_of_idle_loop(task: WaitedTask, loop: Any) -> None:
-    """Warn, once a loop, of a wait for a task whose event loop does not run. (no lock)"""
+    """Warn, once a loop, of a wait for a task whose loop does not run. (no lock)"""
     if _is_new(f"loop {id(loop)}"):
         log.warning("a wait for %s cannot end by itself: its event loop does not run; run the loop "
                     "in another thread", _named(task))
@@ -598,7 +601,7 @@ def _waits_plainly(running: Any, future: Any) -> bool:
 
 
 def _circle_of(wait: Wait) -> Circle | None:
-    """Return the shortest circle through a wait, beginning with it, or None. (lock held)"""
+    """Return the shortest circle that begins with a wait, or None. (lock held)"""
     origins: dict[Wait, tuple[Wait, WaitedTask] | None] = {wait: None}
     waits = deque([wait])
     while waits:
@@ -623,7 +626,7 @@ def _circle_of(wait: Wait) -> Circle | None:
 
 
 def _loops_needed_by(task: WaitedTask) -> list[Any]:
-    """Return the loop that a task runs in, and the loop of the coroutine that it blocks for."""
+    """Return the loops of a task and of the coroutine that it blocks for."""
     run = _runs.get(task)
     loops = [task._spec.pool.loop_of(task),
              None if run is None or not run.needs_loop() else run.loop]
@@ -640,7 +643,7 @@ def _is_new(*names: str) -> bool:
 
 
 def _judge(circle: Circle) -> WaitDeadlockError | None:
-    """Return the error for a circle if all of its waits are certain and confirmed. (no lock)
+    """Return the error for a circle whose waits are confirmed, or None. (no lock)
 
     If a wait is not confirmed yet, ask its loop to confirm it. If the circle is uncertain, warn.
     """
