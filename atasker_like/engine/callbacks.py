@@ -97,5 +97,4 @@ def _call_each(task: CallbackTask, callbacks: list[Callback]) -> None:
             callback = callbacks.pop(0)
         except IndexError:
             return              # after an interrupt, another thread has taken the callback
-
         call_back(task, callback)

@@ -120,7 +120,6 @@ def running_loop() -> Any:
     except AttributeError:      # asyncio is being imported
         return None
     # The loop of a greenlet runs in the system thread that all greenlets share.
-
     if loop is not None and threads_are_replaced():
         return loop if getattr(loop, "_thread_id", None) == threading.get_ident() else None
     return loop

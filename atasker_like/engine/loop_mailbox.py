@@ -173,7 +173,6 @@ _mailboxes_lock = made_anew(lambda: threading.RLock())
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> LoopMailbox:
     """Return the mailbox of a loop, which has only one."""
-
     mailbox: LoopMailbox | None = current.mailbox
     if mailbox is not None and mailbox._loop() is loop:
         return mailbox

@@ -2,7 +2,7 @@
 
 The state machine::
 
-    QUEUED ──> STARTED ──> COMPLETED          QUEUED ──> DELAYED    a failed attempt with retries,
+    QUEUED ──> STARTED ──> COMPLETED          QUEUED ──> DELAYED    a failure with retries left,
       │ ^         │  └───> CANCELED                ^        │       a delay, a point in time
       │ └─────────┘  sent to a pool process        └────────┤
       │              that died before it began              └─────> CANCELED, COMPLETED
@@ -207,7 +207,6 @@ class Task(_Subscript[T], Attempt):
 
     def _references(self) -> tuple[Any, ...]:
         """Return references to the arguments, for a caller about to end the task."""
-
         return self._args, self._kwargs, self._context
 
     def _add_waiter(self, waiter: Callable[[], None]) -> bool:

@@ -85,7 +85,6 @@ class Timeouts:
 
     def _due(self, seconds: float, group: _Group) -> None:
         """Expire the attempts of a group whose deadline has passed. The timer calls this."""
-
         owner = self._owner
         expired: list[tuple[Task[Any], float]] = []
         with owner.lock:

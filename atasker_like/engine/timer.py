@@ -195,7 +195,6 @@ class Timer:
                         log.exception("a call of the timer raised; the timer goes on")
                 del due, call, arguments
                 continue                # the calls took time: check the heap again before sleeping
-
             self._until = until
             if inbox or generation != self._generation:
                 continue

@@ -683,4 +683,3 @@ def _describe(circle: Circle) -> str:
                 "use 'await' in code that runs in a loop")
     return (f"tasks wait for each other in a circle: {text}; let one of them return what another "
             f"one needs, instead of waiting")
-
