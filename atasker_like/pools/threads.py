@@ -106,7 +106,6 @@ class ThreadPool(Pool):
 
     # -- acceptance --------------------------------------------------------------------------------
 
-
     def start(self, spec: TaskSpec, args: tuple[Any, ...],
               kwargs: dict[str, Any] | None) -> Task[Any]:
         """See :meth:`Pool.start`. This is the fast path for plain tasks."""
@@ -404,7 +403,6 @@ class ThreadPool(Pool):
 
     # -- a pool thread -----------------------------------------------------------------------------
 
-
     def _run(self, member: PoolThread) -> None:
         """Run tasks and jobs in a pool thread until it leaves the pool."""
         current.member = member
@@ -627,7 +625,6 @@ class ThreadPool(Pool):
 
     # -- slots lent and given up -------------------------------------------------------------------
 
-
     def _lend(self, member: PoolThread) -> None:
         members: list[PoolThread] = []
         with self.lock:
@@ -740,7 +737,6 @@ class ThreadPool(Pool):
 
     # -- beside the queues -------------------------------------------------------------------------
 
-
     def beside(self, job: Callable[[], None]) -> None:
         """Run a call in a pool thread at once. It is not a task and needs no slot."""
         with self.lock:
@@ -754,7 +750,6 @@ class ThreadPool(Pool):
         _wake(member)
 
     # -- size and end ------------------------------------------------------------------------------
-
 
     def resize(self, pool_size: int, reserve_normal: int, reserve_high: int, min_size: int,
                max_size: int | None) -> None:

@@ -44,7 +44,10 @@ def leaves_nothing(lasting_helpers, request):
     deadline = monotonic() + PATIENCE
     for thread in _threads() - threads:
         if not isinstance(thread, threading._DummyThread):
-            thread.join(max(0, deadline - monotonic()))
+            try:
+                thread.join(max(0, deadline - monotonic()))
+            except RuntimeError:
+                pass        # it is starting, so the loop below waits for it
     left = _left_behind(threads, processes, files)
     if left:
         gc.collect()
