@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from time import monotonic
 
@@ -82,7 +83,10 @@ def _left_behind(threads, processes, files):
 
 
 def _threads():
-    return set(threading.enumerate())
+    # threading lists a thread that it did not start even if that has ended.
+    alive = sys._current_frames()
+    return {thread for thread in threading.enumerate()
+            if not isinstance(thread, threading._DummyThread) or thread.ident in alive}
 
 
 def children():
