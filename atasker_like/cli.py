@@ -139,7 +139,7 @@ def _send(arguments: Namespace) -> int:
     for field in arguments.fields:
         name, equals, value = field.partition("=")
         if not equals or not name:
-            raise CommandError(f"{field!r} is no field; write KEY=VALUE, such as qubit=3")
+            raise CommandError(f"{field!r} is not a field; write KEY=VALUE, such as qubit=3")
         fields[name] = value_of(value)
     token = os.environ.get("ATASKER_LIKE_TOKEN") or None
     if arguments.token_file is not None:

@@ -4,7 +4,7 @@
 
     timer ── deadline ──> mailbox of the loop ──> the coroutine begins
 
-A job is no task: it has no result, and nothing waits for it. If a run lasts longer than the
+A job is not a task. It has no result, and nothing waits for it. If a run lasts longer than the
 interval, the next run begins beside it. An exception of a run is logged.
 
 A start takes several steps. The timer's thread decides and notifies the loop's thread, which makes

@@ -110,7 +110,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     :raises WaitTimeoutError: (a TimeoutError) some tasks are unfinished; they go on.
     :raises ExecutionError: (a RuntimeError) with ``strict``, after all have ended; ``.results``
         holds every TaskResult.
-    :raises InvalidTypeError: (a TypeError) an object is no task.
+    :raises InvalidTypeError: (a TypeError) an object is not a task.
 
     Any thread may call it. A pool thread that waits lends its slot to other tasks, so that tasks
     may wait for tasks.

@@ -69,7 +69,8 @@ class Address:
         host, colon, port = text.rpartition(":")
         # isascii(), since isdigit() alone accepts '²'.
         if not colon or not (port.isascii() and port.isdigit() and len(port) < 10) or not host:
-            raise InvalidArgumentError(f"{address!r} is no address; write '/run/lab.sock' or "
+            raise InvalidArgumentError(f"{address!r} is not a valid address; write "
+                                       "'/run/lab.sock' or "
                                        "'./lab.sock' for a Unix domain socket, '127.0.0.1:8500' "
                                        "for TCP")
         self._set_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host,

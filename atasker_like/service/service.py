@@ -112,8 +112,8 @@ class Service:
         :param tt: the pool, see :func:`background_task` (default: by the function).
         :param options: ``priority`` (in the pool), ``timeout``, ``retries`` and related ones,
             ``name``, ``metadata`` and ``ignore_result`` of :class:`TaskOptions`.
-        :raises InvalidTypeError: (a TypeError) ``task_class`` is no task class, an option does not
-            exist, or JSON cannot hold the type of a field.
+        :raises InvalidTypeError: (a TypeError) ``task_class`` is not a task class, an option does
+            not exist, or JSON cannot hold the type of a field.
         :raises InvalidArgumentError: (a ValueError) another class has the same type name.
         """
         if not (isinstance(task_class, type) and issubclass(task_class, TypedTask)

@@ -231,7 +231,7 @@ def _fastest_encode() -> Callable[[Any], str]:
 
         if encode_prepared(_SAMPLE) == encode(_SAMPLE):
             return encode_prepared
-    except Exception:
+    except Exception:       # this Python has another encoder, or one with other arguments
         pass
     return encode
 

@@ -96,7 +96,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rows", default="", help="numbers of rows: 1,5-9")
     parser.add_argument(
-        "--start-method", choices=table.ALL, help="only this one (peers: forkserver unless told)"
+        "--start-method", choices=table.ALL, help="only this one (peers: default: forkserver)"
     )
     parser.add_argument(
         "--peer", choices=PEERS, help="run against a peer what its interface can express"

@@ -262,7 +262,7 @@ class DataclassCodec(Codec):
         step = f"[{name!r:.{MAX_SHOWN}}]"
         if name.isidentifier() and name.isprintable():      # the name is untrusted
             step = f".{name:.{MAX_SHOWN}}"
-        return FieldError(f"is no field of {self.name}; {hint}").at(step)
+        return FieldError(f"is not a field of {self.name}; {hint}").at(step)
 
 
 def _at_field(error: FieldError, owner: Any, name: str) -> FieldError:

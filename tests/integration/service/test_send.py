@@ -48,9 +48,9 @@ def test_a_task_that_fails(send):
 @pytest.mark.parametrize("arguments, said", [
     (["Add", "a=x"], "field a of Add takes an integer, not 'x'"),
     (["Add"], "field a of Add is missing"),
-    (["Add", "a=1", "c=1"], "field c of Add is no field of Add"),
+    (["Add", "a=1", "c=1"], "field c of Add is not a field of Add"),
     (["Sub", "a=1"], "handles no tasks of type 'Sub'"),
-    (["Add", "a"], "'a' is no field; write KEY=VALUE"), (["Add", "=1"], "'=1' is no field"),
+    (["Add", "a"], "'a' is not a field; write KEY=VALUE"), (["Add", "=1"], "'=1' is not a field"),
     (["Add", "a=1", "--target", "kitchen"], "this is service 'lab'"),
     (["Add", "a=1", "--token-file", "/nowhere/at/all"], "the token cannot be read"),
 ])

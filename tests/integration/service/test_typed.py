@@ -257,7 +257,7 @@ def test_both_ways():
     ({"qubit": 3, "tags": ["a", 1]}, "tags[1]",
      r"field tags\[1\] of Calibrate takes a string, not 1"),
     ({"qubit": 3, "spam": 1}, "spam",
-     "field spam of Calibrate is no field of Calibrate; did you mean 'span'"),
+     "field spam of Calibrate is not a field of Calibrate; did you mean 'span'"),
     ([], "", "Calibrate takes an object with the fields of Calibrate, not a JSON array"),
     (None, "", "Calibrate takes an object"),
 ])
