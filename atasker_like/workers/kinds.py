@@ -212,10 +212,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         with self._items_lock:
             self._returned_items.append(item)
             trigger.hold(False)
-        session = self._session
-        if session is not None:
-            session.trigger.note()
-            session.request_step()
+        self._request_step()
 
     def _open_scheduled(self, session: Session) -> None:
         assert self._scheduled is not None
@@ -248,8 +245,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     def _make_trigger(self) -> Trigger:
         if self._getter is not None:
             return QueueTrigger()
-        return FetchTrigger(self._queue, self._before_fetch, self._fetched, self._fetch_loop,
-                            self._holding, lambda: self.name)
+        return FetchTrigger(self._queue, self._before_fetch, self._fetched,
+                            self._returned_items, self._fetch_loop, self._holding,
+                            lambda: self.name)
 
     def _before_first_step(self, session: Session) -> None:
         if self._scheduled is not None:

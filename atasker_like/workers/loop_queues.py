@@ -122,19 +122,22 @@ class FetchTrigger(QueueTrigger):
     :param queue: the queue.
     :param before: called in the loop before an item is requested.
     :param fetched: called in the loop with this trigger and an item; it ends the holding.
+    :param items: where that call keeps the items. As long as there is one, a run is due: a note
+        could stand for two of them, of which the run takes one.
     :param loop: where to fetch.
     :param holding: the triggers whose ``get()`` has taken an item and has not returned it.
     :param name: returns the name of the worker, for the log.
     """
 
     def __init__(self, queue: Any, before: Callable[[], None],
-                 fetched: Callable[[FetchTrigger, Any], None],
+                 fetched: Callable[[FetchTrigger, Any], None], items: deque[Any],
                  loop: asyncio.AbstractEventLoop, holding: set[FetchTrigger],
                  name: Callable[[], str]) -> None:
         super().__init__()
         self._queue = queue
         self._before = before
         self._fetched = fetched
+        self._items = items
         self._loop = loop
         self._holding = holding
         self._mailbox = mailbox_of(loop)
@@ -146,7 +149,7 @@ class FetchTrigger(QueueTrigger):
         self._backoff = Backoff()
         self._session: TriggerSession | None = None
 
-    def item_put(self) -> None:
+    def note(self) -> None:
         """Do nothing: the ``get()`` of the queue notices."""
 
     def hold(self, has_item: bool) -> None:
@@ -156,8 +159,14 @@ class FetchTrigger(QueueTrigger):
         else:
             self._holding.discard(self)
 
+    def may_be_due(self) -> bool:
+        return bool(self._items) and not self.is_exhausted()
+
+    def is_due(self, now: float) -> bool:
+        return self.may_be_due()
+
     def may_repeat(self) -> bool:
-        return bool(self._notes) and super().may_repeat()
+        return self.may_be_due()
 
     def begin(self, session: TriggerSession) -> None:
         self._session = session

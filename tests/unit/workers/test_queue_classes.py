@@ -336,6 +336,16 @@ def test_get_that_always_raises_holds_no_stop(supervisor, how, caplog):
     assert (report.items_left, report.complete) == (1, False) and worker.is_stopped()
 
 
+@pytest.mark.parametrize("kind", PAIRS)
+def test_items_that_were_fetched_together_are_all_handled(supervisor, form, kind):
+    """The loop may fetch a second item before the run for the first one begins."""
+    got = []
+    worker = background_worker(form(got.append), q=kind, supervisor=supervisor)
+    worker._returned_items.extend(range(3))
+    worker.start()
+    assert worker.join(PATIENCE) and got == [0, 1, 2]
+
+
 def test_put_that_raises_is_logged_and_the_worker_goes_on(supervisor, caplog):
     class Picky(asyncio.Queue):
         async def put(self, item):
@@ -401,13 +411,7 @@ def test_loop_is_stopped_while_its_worker_waits_for_an_item(supervisor, kind, ca
     assert worker.is_stopped() and worker.stats().waiting == 1
 
 
-# A known fault, seen once in about 100 runs with busy cores: an item stays in a queue whose class
-# has both methods of its own. The cause is not known.
-RARELY_STUCK = pytest.mark.xfail(strict=False, reason="an item rarely stays in the queue")
-
-
-@pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=RARELY_STUCK) if kind is PairWithBoth else kind for kind in PAIRS])
+@pytest.mark.parametrize("kind", PAIRS)
 def test_loop_of_a_worker_may_change_with_each_start(supervisor, kind):
     got = []
 
