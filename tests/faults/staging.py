@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from time import monotonic
 
+from ..support.interruptions import collector_off
 from . import work
 from .oracle import AFTERWARDS, Oracle
 from .scene import Abandoned, Scene
@@ -196,9 +197,11 @@ class AtLine:
         self._blocks = set()
         self._moved = monotonic()
         self._left = threading.Event()
+        self._collector_off = collector_off()
         self.where = None
 
     def __enter__(self):
+        self._collector_off.__enter__()
         if self._standstill is not None:
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
@@ -208,6 +211,7 @@ class AtLine:
 
     def __exit__(self, *error):
         sys.settrace(None)
+        self._collector_off.__exit__(None, None, None)
         self._left.set()
         if self._standstill is not None:
             self._watcher.join()

@@ -405,9 +405,11 @@ def test_what_was_accepted_is_finished_at_the_exit_of_the_interpreter(tmp_path):
 
 
 INTERRUPTING = """
-import linecache, sys, threading, time
+import gc, linecache, sys, threading, time
 from functools import partial
 from atasker_like import Lane, TaskSupervisor, background_task
+
+gc.disable()        # an interrupt in a finalizer is ignored
 
 def interrupted(call, line):
     # Make a call with an interrupt at its line of this number; return where that was, if it is as long, and whether it raised.

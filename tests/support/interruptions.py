@@ -1,13 +1,31 @@
 """What comes in between two lines: an interrupt or a signal handler, at each line of a call, one
 after another."""
+import gc
 import linecache
 import os
 import sys
+from contextlib import contextmanager
 
 import atasker_like
 
 #: In front of the path of each file of the package, and of no other file.
 PACKAGE = os.path.join(os.path.dirname(atasker_like.__file__), "")
+
+
+@contextmanager
+def collector_off():
+    """Have the collector run no finalizer in the block.
+
+    The lines of a finalizer are not those of the call, and what is raised there is ignored. If a
+    trace function raises in a finalizer, Python 3.11 may go on to call the freed trace function.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def at_line(number, deed, call, part="atasker_like"):
@@ -35,11 +53,12 @@ def at_line(number, deed, call, part="atasker_like"):
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    with collector_off():
+        sys.settrace(trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
     return seen[0] == number
 
 
