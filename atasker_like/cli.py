@@ -53,6 +53,9 @@ def _demo_arguments(parser: ArgumentParser) -> None:
                         help="a folder, whose *.py files are indexed, or a file (default: the "
                              "standard library of the running Python)")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+    parser.epilog = ("Exit status: 0; 1 if no thread or process can be started, or the outcome "
+                     "cannot be printed; 2 for wrong arguments, or if there is nothing to index; "
+                     "130 after Ctrl-C.")
 
 
 def _demo(arguments: Namespace) -> int:
@@ -68,17 +71,19 @@ def _demo(arguments: Namespace) -> int:
 
 
 def _exec_arguments(parser: ArgumentParser) -> None:
-    from argparse import REMAINDER
+    from argparse import REMAINDER, SUPPRESS
 
     parser.usage = "%(prog)s [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]"
     parser.description = ("Run a program that was written for atasker, as python would, with every "
                           "import of atasker resolved to this library, in its pool processes as "
-                          "well.")
+                          "well. SCRIPT is a file, or a folder or archive that holds a "
+                          "__main__.py. -m MODULE runs a module or package, as python -m would.")
+    parser.epilog = ("Exit status: that of the program; 2 if there is no such program, or for "
+                     "wrong arguments.")
     # Each takes the rest of the command line: the arguments after the name are the program's.
-    parser.add_argument("-m", dest="module", nargs=REMAINDER, metavar="MODULE [ARGUMENT ...]",
-                        help="run a module or package, as python -m would")
-    parser.add_argument("script", nargs=REMAINDER, metavar="SCRIPT [ARGUMENT ...]",
-                        help="run a file, or a folder or archive that holds a __main__.py")
+    # argparse would list both as "...", so the description explains them.
+    parser.add_argument("-m", dest="module", nargs=REMAINDER, metavar="MODULE", help=SUPPRESS)
+    parser.add_argument("script", nargs=REMAINDER, metavar="SCRIPT", help=SUPPRESS)
 
 
 def _exec(arguments: Namespace) -> Callable[[], None]:
@@ -103,13 +108,15 @@ def _exec(arguments: Namespace) -> Callable[[], None]:
 
 def _send_arguments(parser: ArgumentParser) -> None:
     parser.description = ("Send a task to a service, wait for its end, and print its result as "
-                          "JSON. Exit status: 0, 1 if the task failed or the service is not there, "
-                          "2 if the service refused the task.")
+                          "JSON.")
+    parser.epilog = ("Exit status: 0; 1 if the task failed, the service is not there, or the "
+                     "timeout is over; 2 if the service refused the task, or for wrong arguments; "
+                     "130 after Ctrl-C.")
     parser.add_argument("address", metavar="ADDRESS",
                         help="the address of the service: a path such as ./lab.sock, or a host and "
                              "a port such as 127.0.0.1:8500")
     parser.add_argument("type", metavar="TYPE", help="the type of the task")
-    parser.add_argument("fields", metavar="KEY=VALUE", nargs="*",
+    parser.add_argument("fields", metavar="KEY=VALUE", nargs="*", default=[],
                         help="the fields of the task; a value that is JSON is read as JSON, "
                              "another one as a string")
     parser.add_argument("--target", metavar="NAME",
@@ -166,10 +173,50 @@ def _send(arguments: Namespace) -> int:
     return 0
 
 
+def _help_arguments(parser: ArgumentParser) -> None:
+    parser.description = "Show the help of a command, as COMMAND --help does."
+    parser.epilog = "Exit status: 0; 2 if there is no such command."
+    parser.add_argument("topic", metavar="COMMAND", nargs="?",
+                        help="the command (default: show the list of commands)")
+
+
+def _help(arguments: Namespace) -> int:
+    parser, commands = _parsers(_program())
+    if arguments.topic is not None:
+        _check_command(arguments.topic)
+        parser = commands[arguments.topic]
+    parser.print_help()
+    return 0
+
+
+def _completion_arguments(parser: ArgumentParser) -> None:
+    from ._completion import SHELLS
+
+    parser.description = ("Print a script that completes the command line of atasker-like in a "
+                          "shell.")
+    parser.epilog = ("In bash and zsh, put this line into the startup file of the shell: eval "
+                     "\"$(atasker-like completion SHELL)\". In fish: atasker-like completion "
+                     "fish > ~/.config/fish/completions/atasker-like.fish. Exit status: 0; 2 for "
+                     "wrong arguments.")
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=" or ".join(SHELLS))
+
+
+def _completion(arguments: Namespace) -> int:
+    from ._completion import script
+
+    parser, commands = _parsers("atasker-like")
+    summaries = {name: command.summary for name, command in COMMANDS.items()}
+    print(script(arguments.shell, parser, commands, summaries), end="")
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
+    "completion": Command("print a script that completes command lines in bash, zsh or fish",
+                          _completion_arguments, _completion),
     "demo": Command("index source files with threads and processes, and show how it went",
                     _demo_arguments, _demo),
     "exec": Command("run a program that was written for atasker", _exec_arguments, _exec),
+    "help": Command("show the help of a command", _help_arguments, _help),
     "send": Command("send a task to a service, and print its result", _send_arguments, _send),
 }
 
@@ -180,7 +227,7 @@ COMMANDS: dict[str, Command] = {
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
-    It is 0, 1 for a failure, 2 for wrong arguments, 130 for Ctrl-C.
+    It is 0, 1 for a failure, 2 for wrong arguments, 130 after Ctrl-C.
 
     :param argv: the arguments (default: those of the process).
     :raises SystemExit: as argparse does, after ``--help`` and ``--version`` and for wrong
@@ -189,12 +236,20 @@ def main(argv: list[str] | None = None) -> int:
     _occupy_standard_streams()
     name = _program()
     try:
-        parser = _parser(name)
-        arguments, others = parser.parse_known_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        parser, commands = _parsers(name)
+        # The options before the command take no values, so the first word is the command.
+        for word in words:
+            if not word.startswith("-"):
+                _check_command(word)
+                break
+        arguments, others = parser.parse_known_args(words)
         if arguments.command == "send" and not any(other.startswith("-") for other in others):
             arguments.fields += others      # argparse parses those before the first option only
         elif others:
-            parser.error("unrecognized arguments: " + " ".join(others))
+            command = commands.get(arguments.command, parser)
+            command.error(f"unrecognized arguments: {' '.join(others)}"
+                          f"{_nearest_option(command, others)}")
         if arguments.command is None:
             parser.print_help(sys.stderr)
             return 2
@@ -224,18 +279,44 @@ def _program() -> str:
     return "atasker-like" if script.startswith("atasker-like") else "python -m atasker_like"
 
 
-def _parser(name: str) -> ArgumentParser:
+def _parsers(name: str) -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """Return the parser of the command line, and that of each command."""
     from argparse import ArgumentParser
 
     from . import __version__
 
-    parser = ArgumentParser(name, description="Run tasks in threads, processes and coroutines, in "
-                                              "order of priority.")
-    parser.add_argument("--version", action="version", version=f"atasker-like {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    parser = ArgumentParser(
+        name, description="Run tasks in threads, processes and coroutines, in order of priority.",
+        epilog="Exit status: 0; 1 after a failure; 2 for wrong arguments; 130 after Ctrl-C. "
+               "'help COMMAND' tells more.")
+    parser.add_argument("--version", action="version", version=f"atasker-like {__version__}",
+                        help="show the version and exit")
+    group = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = {}
     for command, (summary, add_arguments, _) in COMMANDS.items():
-        add_arguments(commands.add_parser(command, help=summary))
-    return parser
+        commands[command] = group.add_parser(command, help=summary)
+        add_arguments(commands[command])
+    return parser, commands
+
+
+def _check_command(word: str) -> None:
+    if word not in COMMANDS:
+        from ._checks import nearest
+
+        hint = nearest(word, COMMANDS, f"the commands are {', '.join(COMMANDS)}")
+        raise CommandError(f"there is no command {word!r}; {hint}")
+
+
+def _nearest_option(parser: ArgumentParser, words: list[str]) -> str:
+    """Return a question with the option that is nearest to the first unknown one, if any."""
+    from re import findall
+
+    from ._checks import nearest
+
+    options = findall(r"--[\w-]+", parser.format_help())
+    unknown = [word.partition("=")[0] for word in words if word.startswith("--")]
+    hint = nearest(unknown[0], options, "") if unknown else ""
+    return f"; {hint}" if hint else ""
 
 
 def _print_error(message: str) -> None:

@@ -163,6 +163,7 @@ LAYERS = [
     [
         "demo",
         "legacy",
+        "_completion",
         "cli",
         "testing",
     ],

@@ -58,7 +58,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"atasker-like {atasker_like.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["no-such-command"], ["--no-such-option"], ["demo", "--no-such-option"],
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["demo", "--no-such-option"],
                                        ["demo", "one", "two"]])
 def test_what_does_not_exist(capsys, arguments):
     with pytest.raises(SystemExit) as raised:
@@ -66,6 +66,60 @@ def test_what_does_not_exist(capsys, arguments):
     out, err = capsys.readouterr()
     assert (raised.value.code, out) == (2, "")
     assert "error: " in err
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["dmo"], "there is no command 'dmo'; did you mean 'demo'?"),
+    (["--version", "sned", "x"], "there is no command 'sned'; did you mean 'send'?"),
+    (["help", "exce"], "there is no command 'exce'; did you mean 'exec'?"),
+    (["qqq"], "there is no command 'qqq'; the commands are completion, demo, exec, help, send"),
+])
+def test_command_that_does_not_exist_is_answered_with_the_nearest(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.partition(": ")[2]) == ("", message + "\n")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["demo", "--jsno"], "unrecognized arguments: --jsno; did you mean '--json'?"),
+    (["send", "a", "b", "--no-wiat"],
+     "unrecognized arguments: --no-wiat; did you mean '--no-wait'?"),
+    (["demo", "--qqq"], "unrecognized arguments: --qqq"),
+])
+def test_option_that_does_not_exist_is_answered_with_the_nearest(capsys, arguments, message):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(arguments)
+    assert raised.value.code == 2
+    assert capsys.readouterr().err.endswith(f" {arguments[0]}: error: {message}\n")
+
+
+def test_send_without_a_type_names_only_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["send", "./lab.sock"])
+    assert capsys.readouterr().err.endswith(
+        "error: the following arguments are required: TYPE\n")
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_help_of_a_command_is_that_of_its_option(capsys, name):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"] if name else ["--help"])
+    text = capsys.readouterr().out
+    assert cli.main(["help", name] if name else ["help"]) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_help_of_a_command_documents_its_exit_status(capsys, name):
+    cli.main(["help", name] if name else ["help"])
+    assert " Exit status: " in " " + " ".join(capsys.readouterr().out.split())
+
+
+def test_help_of_exec_explains_both_ways_to_name_a_program(capsys):
+    cli.main(["help", "exec"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "exec [-h] (SCRIPT | -m MODULE) [ARGUMENT ...]" in text
+    assert "-m MODULE runs a module or package, as python -m would." in text
 
 
 @pytest.mark.parametrize("script, name", [
