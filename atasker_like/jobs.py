@@ -177,10 +177,10 @@ class _Start:
         # one of the coroutine, but no code of the application. The loop makes the posted call after
         # its current step. That step may take long, or wait for this caller. So the wait also ends
         # when the coroutine has been entered.
-        gate = threading.Lock()
-        gate.acquire()
-        self._mailbox.post(lambda _: gate.release(), None)
-        while not gate.acquire(True, STEP) and not self._is_entered():
+        answered = threading.Lock()
+        answered.acquire()
+        self._mailbox.post(lambda _: answered.release(), None)
+        while not answered.acquire(True, STEP) and not self._is_entered():
             pass
         return False
 

@@ -337,7 +337,7 @@ class BackendContract:
             task = BoundTask(_double, TaskOptions(), None, None, None, supervisor)(number=4)
             task.value(PATIENCE)
             backend.flush(PATIENCE)
-            found = backend.coder.decode(task.id, backend.read(task.id))
+            found = backend.codec.decode(task.id, backend.read(task.id))
             _same((found.name, found.result, found.attempts, found.args, found.kwargs),
                   ("_double", 8, 1, (), {"number": 4}))
             times: list[Any] = [found.time_queued, found.time_started, found.time_completed]
@@ -360,12 +360,12 @@ class BackendContract:
             task = supervisor.put_task(report)
             begun.wait(PATIENCE)
             backend.flush(PATIENCE)
-            found = backend.coder.decode(task.id, backend.read(task.id))
+            found = backend.codec.decode(task.id, backend.read(task.id))
             _same((found.state, found.progress), (TaskState.STARTED, Progress(1, 2, "half")))
             go_on.set()
             task.value(PATIENCE)
             backend.flush(PATIENCE)
-            found = backend.coder.decode(task.id, backend.read(task.id))
+            found = backend.codec.decode(task.id, backend.read(task.id))
             _same(found.progress, Progress(2, 2, None))
 
     def test_tasks_are_cancelled_by_their_ids(self) -> None:
@@ -409,7 +409,7 @@ class BackendContract:
                 ids = [task.id for task in tasks]
                 del tasks
             # The supervisor has been stopped, so all results are stored.
-            _same([backend.coder.decode(task_id, backend.read(task_id)).result for task_id in ids],
+            _same([backend.codec.decode(task_id, backend.read(task_id)).result for task_id in ids],
                   [2 * number for number in range(len(ids))])
 
 

@@ -1,8 +1,10 @@
 """The layers of the package, read from the imports."""
 import ast
 import os
+import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,75 @@ TOO_LONG = {
     "tests": 839,
 }
 
+#: Words that no identifier and no file name of the package contains, with the word to use instead.
+#: An entry of several words stands for these words in a row.
+STRUCK_WORDS = {
+    "place": "slot", "places": "slots", "turn": "lane entry", "turns": "lane entries",
+    "chore": "deferred call", "chores": "deferred calls", "gate": "parking lot",
+    "gates": "parking lot", "shift": "session", "shifts": "sessions", "rhythm": "trigger",
+    "rhythms": "triggers", "ceaseless": "continuous", "inbox": "queue", "inboxes": "queues",
+    "outlet": "adapter", "outlets": "adapters", "outside": "remote, or blocked submitters",
+    "news": "pending", "told": "reported, or flushed", "teller": "notifier", "telling": "notifier",
+    "latecomer": "late start", "latecomers": "late starts", "give up": "abandon",
+    "given up": "abandoned", "gives up": "abandons", "admission": "run queue",
+    "intake": "backpressure", "crowded": "full", "barred": "refused", "aftermath": "wait group",
+    "bell": "waiter", "bells": "waiters", "beside": "spawn", "elsewhere": "defer to a thread",
+    "busy here": "reentrant", "neighbour": "outer pool", "neighbours": "outer pools",
+    "composer": "deferred writer", "composing": "deferred writer", "upkeep": "process set",
+    "risen": "dispatch more", "attentive": "has observers", "attend": "notify observers",
+    "grow older": "promote", "let in": "wake", "turned away": "rejected", "look again": "retry",
+    "unfed": "since refill", "outworn": "should recycle", "unfit": "broken",
+    "carry on": "finish anyway", "cut short": "interrupted", "desert": "fail",
+    "let go": "quarantine", "heir": "successor token", "called off": "aborted", "call off": "abort",
+    "dealt with": "done", "give back": "return", "look ahead": "before first step",
+    "begin anew": "reset", "stop rest": "cancel unfinished", "run out": "timeout",
+    "made again": "rebuild", "look like": "copy identity",
+    "misfit": "signature error, or field error", "misfits": "field errors",
+    "hurried": "non-blocking", "milestone": "event view", "walk in": "try acquire",
+    "push back": "requeue", "dead prevail": "mostly cancelled", "guardian": "lifetime task",
+    "forsake": "detach", "fronts": "methods", "oneshot": "maps", "coder": "codec",
+}
+
+#: Identifiers that were replaced, although their words are good in other identifiers.
+STRUCK_NAMES = {
+    "Coder", "FromQueue", "FutureWatcher", "Lender", "Link", "LoopPool", "OnCall", "Owner", "Page",
+    "Periodic", "Place", "Prepared", "Ready", "Settings", "Submitting", "_Arrivals",
+    "_AsyncioQueue", "_CHUNK", "_Made", "_Mark", "_Noting", "_Patience", "_WHERE", "_alarm",
+    "_ask_giver", "_call_back", "_coming", "_decide", "_dismissed", "_drive", "_entering",
+    "_filled", "_gather", "_give", "_give_all", "_guard", "_halting", "_halts", "_has_ended",
+    "_holds", "_is_failing", "_more", "_over", "_pickled", "_rank", "_room", "_seq", "_set_up",
+    "_settle", "_steer", "_to_give", "_too_slow", "_trusted", "_unwatch", "_wait_told", "_watchers",
+    "_why", "_work", "at_once", "begin_here", "calls_of", "expect", "form_of", "is_bound_task",
+    "is_coming_here", "is_next", "is_worker", "leads_to", "met_dead", "push_run", "recount",
+    "take_run", "taken_of", "terse", "watch_errors", "when_over",
+}
+
+#: The struck words and names that are left, by part of the package, with the reason.
+#: The list only becomes shorter.
+STRUCK_LEFT = {
+    # Names of its own, and those of pools.
+    "engine": {
+        "busy here", "elsewhere", "gate", "give up", "hurried", "inbox", "place", "places", "told",
+    },
+    # To be renamed with the pools.
+    "pools": {
+        "_ask_giver", "_give", "_give_all", "_to_give", "_wait_told", "attend", "attentive",
+        "barred", "beside", "busy here", "carry on", "chore", "chores", "composer", "crowded",
+        "cut short", "desert", "elsewhere", "gate", "gates", "give up", "given up", "grow older",
+        "intake", "latecomers", "let go", "let in", "look again", "neighbours", "news", "outlet",
+        "outside", "outworn", "places", "risen", "teller", "telling", "told", "turned away",
+        "unfed", "unfit", "upkeep",
+    },
+    # Of pools.
+    "queues": {"beside", "busy here", "elsewhere", "outside"},
+    # Of pools; and place, a public argument of Client: the address of a service.
+    "service": {"beside", "place"},
+    # Of pools.
+    "supervisor": {"beside", "busy here", "give up", "neighbours", "outlet"},
+    # Of pools.
+    "workers": {"beside", "busy here"},
+}
+
 ORDER = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names)}
 
 
@@ -373,6 +444,51 @@ def test_lines_of_more_than_100_columns_become_fewer():
     more = {part: f"{len(lines)}, not {TOO_LONG.get(part, 0)} at most; the last one is {lines[-1]}"
             for part, lines in found.items() if len(lines) > TOO_LONG.get(part, 0)}
     assert not more
+
+
+def words_of(identifier):
+    """Return the words of an identifier in lower case, with a space before and after each."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", identifier)
+    return f" {' '.join(words).lower()} "
+
+
+def struck_in(identifier):
+    """Return the struck words and names that an identifier has."""
+    words = words_of(identifier)
+    found = {struck for struck in STRUCK_WORDS if f" {struck} " in words}
+    return found | {identifier} & STRUCK_NAMES
+
+
+def identifiers_of(name):
+    """Yield the words of a file's name and the identifiers in it, each with its line."""
+    for part in name.split("."):
+        yield part, 0
+    with open(MODULES[name], "rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.NAME:
+                yield token.string, token.start[0]
+
+
+def test_struck_words_are_in_no_identifier_and_no_file_name():
+    more = []
+    for name in MODULES:
+        part = name.partition(".")[0]
+        for identifier, line in identifiers_of(name):
+            for struck in struck_in(identifier):
+                if struck not in STRUCK_LEFT.get(part, ()):
+                    use = STRUCK_WORDS.get(struck, "another name")
+                    more.append(f"{MODULES[name]}:{line}: {identifier} (say {use})")
+    assert not more
+
+
+@pytest.mark.parametrize("identifier, struck", [
+    ("chores", {"chores"}), ("_dispatch_chores", {"chores"}), ("_ScheduleOutlet", {"outlet"}),
+    ("INBOX", {"inbox"}), ("given_up", {"given up"}), ("_give_up_all", {"give up"}),
+    ("take_run", {"take_run"}), ("aggregate", set()), ("replace", set()), ("given", set()),
+    ("returns", set()), ("_take_run", set()),
+])
+def test_struck_words_count_as_whole_words(identifier, struck):
+    assert struck_in(identifier) == struck
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

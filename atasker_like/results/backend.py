@@ -67,7 +67,7 @@ class Backend:
         self.ttl = seconds_or_none("ttl", ttl, above=True)
         self.serializer = serializer
         self.arguments = arguments
-        self.coder = Serializer(serializer)
+        self.codec = Serializer(serializer)
         #: The address at which this process takes requests about its tasks, see :meth:`serve`; None
         #: if it takes none.
         self.address: str | None = None
@@ -157,7 +157,7 @@ class Backend:
 
     def _decoded(self, task_id: str, text: str | None) -> StoredResult:
         try:
-            return self.coder.decode(task_id, text)
+            return self.codec.decode(task_id, text)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ResultBackendError(f"{self!r} holds something for task {short_id(task_id)} that "
                                      f"is no result ({described(error)}); something else has "
@@ -223,7 +223,7 @@ class Backend:
         if not isinstance(result, StoredResult):
             raise InvalidTypeError("store_result takes a StoredResult, "
                                    f"not {type(result).__name__}")
-        text = self.coder.encode(result)
+        text = self.codec.encode(result)
         await in_thread(self._guarded, "write", self.write, [(task_id, text)])
 
     async def get_result(self, task_id: str) -> StoredResult | None:
@@ -321,7 +321,7 @@ class Backend:
                                 "one by now")
 
     def _address_at(self, key: str) -> str | None:
-        return self.coder.address_in(self._guarded("read", self.read, key))
+        return self.codec.address_in(self._guarded("read", self.read, key))
 
     # -- for the supervisor ------------------------------------------------------------------------
 
@@ -357,7 +357,7 @@ class Backend:
         call = next(filter(None, [writer.arguments_of(task) for writer in self._writers]), None)
         if call is None and self.arguments and not task.done():
             call = task._args, task._kwargs
-        return self._decoded(task.id, self.coder.encode_task(task, call))
+        return self._decoded(task.id, self.codec.encode_task(task, call))
 
     def __enter__(self) -> Backend:
         self.open()

@@ -100,9 +100,9 @@ class _Result(_Subscript[T]):
 
     def _value_of(self, task: Task[Any]) -> T:
         """Return the restored value of an ended task, or raise its error."""
-        coder = self.backend.coder
+        codec = self.backend.codec
         try:
-            value: T = coder.decode(self.task_id, coder.encode_task(task)).value()
+            value: T = codec.decode(self.task_id, codec.encode_task(task)).value()
             return value
         finally:
             if type(task._outcome) is Failure:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     class WritableBackend(Protocol):
         """The backend, as far as the writer needs it."""
 
-        coder: Serializer
+        codec: Serializer
         arguments: bool
         ttl: float | None
         address: str | None
@@ -201,7 +201,7 @@ class ResultWriter:
         """Return the text of a result that is not stored yet, or None."""
         found = self._look_up(task_id)
         if isinstance(found, Task):
-            return self.backend.coder.encode_task(found, self._arguments.get(found))
+            return self.backend.codec.encode_task(found, self._arguments.get(found))
         return found
 
     def arguments_of(self, task: Task[Any]) -> Call | None:
@@ -469,13 +469,13 @@ class ResultWriter:
             return {}
         keys = [ADDRESS_PREFIX + pool.registry.prefix for pool in self._pools()]
         oldest = 0.0 if backend.ttl is None else backend.clock() - backend.ttl / 3
-        text = backend.coder.encode_address(backend.address)
+        text = backend.codec.encode_address(backend.address)
         return {key: text for key in keys if self._published.get(key, -1.0) < oldest}
 
     def _encode(self, batch: dict[str, Task[Any] | str]) -> dict[str, str]:
         tasks = {task_id: task for task_id, task in batch.items() if not isinstance(task, str)}
         if tasks:
-            texts = self.backend.coder.encode_tasks(_storable(tasks), self._arguments,
+            texts = self.backend.codec.encode_tasks(_storable(tasks), self._arguments,
                                                     self.backend.address)
             with self._lock:
                 # The texts replace the tasks: a second try need not encode again.

@@ -284,7 +284,7 @@ class PoolManager:
         self.late_starts.watch(pool)
         pool.recorder = self.recorder
 
-    def put_in_place(self, pool: ProcessPool | ExternalPool) -> None:
+    def install_process_pool(self, pool: ProcessPool | ExternalPool) -> None:
         """Have a pool run the process tasks from now on. (state lock held)"""
         old = self.processes
         if old is not None:

@@ -123,7 +123,7 @@ class ProcessPools:
                 f"supervisor {self._state.supervisor_id} has process tasks that have not ended: "
                 "wait for them, or stop the supervisor, before you assign something else to "
                 "mp_pool")
-        self._pools.put_in_place(new)
+        self._pools.install_process_pool(new)
 
     @staticmethod
     def _slots(sizes: dict[str, Any]) -> tuple[int, int, int]:

@@ -100,11 +100,11 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         self._puts_in_loop = (kind is not True and is_coroutine_function(kind.put)
                               and has_own(kind, "put"))
         self._wants_task_done = False
-        self._make_places()
+        self._create_queue()
 
-    def _make_places(self) -> None:
-        """Make the places where items wait. All of them are empty."""
-        # Guards a queue of asyncio and the places around it.
+    def _create_queue(self) -> None:
+        """Create the queue and what goes with it, all of it empty."""
+        # Guards a queue of asyncio, and the items that are not in it.
         self._items_lock = threading.RLock()
         self._returned_items: deque[Any] = deque()      # these come before the items of the queue
         # Triggers whose get() has taken an item and has not returned it.
@@ -295,7 +295,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         super()._worker_reset_after_fork()
         # The items are the parent's. Another thread of the parent may have held the queue's locks.
         try:
-            self._make_places()
+            self._create_queue()
         except Exception:
             log.exception("worker %s: there is no queue in the forked process", self.name)
 

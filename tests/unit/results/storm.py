@@ -47,7 +47,7 @@ def store(path, report, name, chance):
         lines = [json.dumps([task_id, *asked]) for task_id, asked in tasks.items()]
         asked = number, chance.choice("abc"), chance.choice(SIZES)
         result = StoredResult(f"{name}-last", TaskState.SUCCESS, value_of(*asked))
-        backend.write([(result.task_id, backend.coder.encode(result))])
+        backend.write([(result.task_id, backend.codec.encode(result))])
         lines.append(json.dumps([result.task_id, *asked]))
         os.write(report, "".join(line + "\n" for line in lines).encode())
 
@@ -86,7 +86,7 @@ def missing(path, reported):
                 wrong.append(f"{task_id} is {str(found)[:100]}")
         for task_id, text in database.execute("SELECT task_id, data FROM results"):
             try:
-                found = backend.coder.decode(task_id, text)
+                found = backend.codec.decode(task_id, text)
             except Exception as error:
                 wrong.append(f"{task_id} is torn: {type(error).__name__}: {error}")
                 continue

@@ -19,7 +19,7 @@ from tests.support.threads import wait_for
 def stored_of(backend, task_id):
     """What the store itself has of a task, when everything is there."""
     backend.flush(PATIENCE)
-    return backend.coder.decode(task_id, backend.read(task_id))
+    return backend.codec.decode(task_id, backend.read(task_id))
 
 
 # -- name, times, attempts -------------------------------------------------------------------------
@@ -123,8 +123,8 @@ def test_name_that_is_no_text_does_not_matter(supervisor, backend):
     StoredResult("id", TaskState.SUCCESS, None, args=(), kwargs={}),
 ])
 def test_stored_result_comes_back_with_all_its_fields(stored):
-    for coder in (Serializer("json"), Serializer("pickle")):
-        assert coder.decode("id", coder.encode(stored)) == stored
+    for codec in (Serializer("json"), Serializer("pickle")):
+        assert codec.decode("id", codec.encode(stored)) == stored
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_progress_is_stored_while_the_task_runs(stored, backend):
     """The writer stores them by itself, without a flush."""
     reported, go_on = threading.Event(), threading.Event()
     task = stored.put_task(reports, (reported, go_on))
-    wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress
+    wait_for(lambda: backend.codec.decode(task.id, backend.read(task.id)).progress
              == Progress(1, 4, "reading"), "a report in the store")
     assert SyncResult(task.id, backend).progress() == Progress(1, 4, "reading")
     go_on.set()
@@ -311,7 +311,7 @@ def test_later_reports_are_stored_after_the_first_one_was(stored, backend, monke
 
     task = stored.put_task(count)
     for number, step in enumerate(steps):
-        wait_for(lambda: backend.coder.decode(task.id, backend.read(task.id)).progress
+        wait_for(lambda: backend.codec.decode(task.id, backend.read(task.id)).progress
                  == Progress(number, None, None),
                  "a report in the store")
         step.set()

@@ -16,12 +16,12 @@ plain = Serializer("json")
 pickling = Serializer("pickle")
 
 
-def there_and_back(value, coder=plain):
-    return coder.decode("id", coder.encode(StoredResult("id", TaskState.SUCCESS, value)))
+def there_and_back(value, codec=plain):
+    return codec.decode("id", codec.encode(StoredResult("id", TaskState.SUCCESS, value)))
 
 
-def error_and_back(error, coder=plain):
-    return coder.decode("id", coder.encode(StoredResult("id", TaskState.FAILURE, None,
+def error_and_back(error, codec=plain):
+    return codec.decode("id", codec.encode(StoredResult("id", TaskState.FAILURE, None,
                                                         error))).error
 
 
@@ -242,20 +242,20 @@ class Numbered(Exception):
 
 @pytest.mark.parametrize("kind", [*odd_errors.KINDS.values(), Numbered],
                          ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("coder", [plain, pickling], ids=["json", "pickle"])
-def test_error_that_cannot_be_shown_is_stored_and_read(coder, kind):
-    text = coder.encode(StoredResult("id", TaskState.FAILURE, None, kind("one")))
-    found = coder.decode("id", text)
+@pytest.mark.parametrize("codec", [plain, pickling], ids=["json", "pickle"])
+def test_error_that_cannot_be_shown_is_stored_and_read(codec, kind):
+    text = codec.encode(StoredResult("id", TaskState.FAILURE, None, kind("one")))
+    found = codec.decode("id", text)
     assert found.state is TaskState.FAILURE and isinstance(found.error, Exception)
     assert kind.__name__ in found.traceback and repr(found)
     if type(found.error) is RemoteError:
         assert kind.__name__ in str(found.error)
 
 
-@pytest.mark.parametrize("coder", [plain, pickling], ids=["json", "pickle"])
-def test_value_that_cannot_be_shown_is_said_to_be_one(coder):
+@pytest.mark.parametrize("codec", [plain, pickling], ids=["json", "pickle"])
+def test_value_that_cannot_be_shown_is_said_to_be_one(codec):
     with pytest.raises(ResultNotStoredError, match="could not be stored.*Value"):
-        there_and_back(odd_errors.Value(), coder).value()
+        there_and_back(odd_errors.Value(), codec).value()
 
 
 def test_error_of_which_nothing_can_be_had_stops_no_other_result(supervisor):

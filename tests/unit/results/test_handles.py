@@ -121,7 +121,7 @@ def test_a_task_that_is_about_to_be_tried_again(stored, backend, result_of):
         failed.wait(0.001)
     assert result_of(task.id, backend).state() is TaskState.RETRY
     backend.flush(PATIENCE)
-    assert backend.coder.decode(task.id, backend.read(task.id)).state is TaskState.RETRY
+    assert backend.codec.decode(task.id, backend.read(task.id)).state is TaskState.RETRY
 
 
 def test_what_runs_is_seen_by_others(stored, backend):
@@ -130,11 +130,11 @@ def test_what_runs_is_seen_by_others(stored, backend):
     task = stored.put_task(go.wait, (PATIENCE,))
     task.started.wait(PATIENCE)
     backend.flush(PATIENCE)
-    assert backend.coder.decode(task.id, backend.read(task.id)).state is TaskState.STARTED
+    assert backend.codec.decode(task.id, backend.read(task.id)).state is TaskState.STARTED
     go.set()
     task.wait(PATIENCE)
     backend.flush(PATIENCE)
-    found = backend.coder.decode(task.id, backend.read(task.id))
+    found = backend.codec.decode(task.id, backend.read(task.id))
     assert found[:5] == StoredResult(task.id, TaskState.SUCCESS, True)[:5]
 
 

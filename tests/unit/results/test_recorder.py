@@ -39,7 +39,7 @@ class Store(MemoryBackend):
             self.came.release()             # last: the waiter then looks at the writes
 
     def states(self):
-        return [self.coder.decode(task_id, self.read(task_id)).state for task_id in self._texts]
+        return [self.codec.decode(task_id, self.read(task_id)).state for task_id in self._texts]
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_what_ends_after_the_stop_is_stored_when_asked(make_supervisor, store):
     task = supervisor.put_task(go.wait, (PATIENCE,))
     task.started.wait(PATIENCE)
     supervisor.stop(wait=0)
-    assert store.coder.decode(task.id, store.read(task.id)).state is TaskState.FAILURE
+    assert store.codec.decode(task.id, store.read(task.id)).state is TaskState.FAILURE
     go.set()
     supervisor.set_result_backend(None)
 

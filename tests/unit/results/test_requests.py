@@ -184,7 +184,7 @@ def test_task_that_ended_before_it_was_stored_is_not_cancelled(supervisor, mine,
 
 
 def test_task_that_its_process_does_not_know_is_an_error(mine, other, server):
-    other.write([("lost", other.coder.encode_address(server.address))])
+    other.write([("lost", other.codec.encode_address(server.address))])
     with pytest.raises(TaskNotFoundError, match="has no task lost"):
         sync_cancel("lost", other)
 
@@ -204,7 +204,7 @@ def test_process_that_does_not_serve_cannot_be_asked(supervisor, mine, other):
 
 
 def test_process_that_has_gone_cannot_be_asked(other, tmp_path):
-    other.write([("id", other.coder.encode_address(f"unix:{tmp_path}/gone.sock"))])
+    other.write([("id", other.codec.encode_address(f"unix:{tmp_path}/gone.sock"))])
     with pytest.raises(ServiceConnectionError, match="cannot be asked at unix:.*it may have ended"):
         sync_cancel("id", other)
 
@@ -214,7 +214,7 @@ def test_process_that_hangs_up_is_an_error(other, tmp_path):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(socket_path)
         listening.listen(1)
-        other.write([("id", other.coder.encode_address("unix:" + socket_path))])
+        other.write([("id", other.codec.encode_address("unix:" + socket_path))])
 
         def hang_up():
             end, _ = listening.accept()
@@ -231,7 +231,7 @@ def test_process_that_hangs_up_is_an_error(other, tmp_path):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "http://127.0.0.1/", ""])
 def test_address_that_is_no_socket_of_this_machine_is_not_used(other, address, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it connected"))
-    other.write([("id", other.coder.encode_address(address))])
+    other.write([("id", other.codec.encode_address(address))])
     with pytest.raises(ResultBackendError, match="no Unix domain socket"):
         sync_cancel("id", other)
 

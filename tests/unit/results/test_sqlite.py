@@ -76,7 +76,7 @@ def test_file_of_the_version_before_is_read_and_written(path, make):
     with pytest.raises(ResultNotStoredError, match="no set"):
         SyncResult("shown", backend).get(0)
     assert SyncResult("begun", backend).progress() is None
-    backend.write([("new", backend.coder.encode(StoredResult("new", TaskState.SUCCESS, 1,
+    backend.write([("new", backend.codec.encode(StoredResult("new", TaskState.SUCCESS, 1,
                                                              name="f")))])
     assert backend.find("new").name == "f"
 
