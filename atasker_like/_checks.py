@@ -17,13 +17,19 @@ from .errors import InvalidArgumentError, InvalidTypeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Any, Iterable, Union
+    from typing import Any, Iterable, TypeVar, Union
+
+    E = TypeVar("E", bound=BaseException)
 
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["count", "hashable", "in_seconds", "integer", "nearest", "number", "one_of",
-           "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
+__all__ = ["BAD_ARGUMENT", "a_kind", "count", "from_here", "hashable", "in_seconds", "integer",
+           "nearest", "not_a_function", "number", "one_of", "rate", "runs_when_called", "seconds",
+           "seconds_or_none", "wait_seconds"]
+
+#: The errors of a refused argument. A public function raises them with :func:`from_here`.
+BAD_ARGUMENT = (InvalidArgumentError, InvalidTypeError)
 
 #: Not that of math, which is a shared object to load in many builds.
 inf = float("inf")
@@ -157,6 +163,51 @@ def runs_when_called(function: Any) -> None:
 
 
 _WARNED_MOST = 1000
+
+
+def not_a_function(what: str, thing: Any) -> InvalidTypeError:
+    """Return the error for an object that cannot be called.
+
+    A coroutine is closed, since Python would warn that it was never awaited.
+
+    :param what: what takes a function.
+    """
+    from collections.abc import Coroutine
+
+    if isinstance(thing, Coroutine):
+        name = name_of(thing)
+        thing.close()
+        return InvalidTypeError(f"{what} takes a function and its arguments, not the coroutine of "
+                                f"{name}: pass {name} without calling it")
+    return InvalidTypeError(f"{what} takes a function, not {a_kind(thing)}: if it is the result "
+                            "of a call, pass the function without calling it")
+
+
+def a_kind(thing: Any) -> str:
+    """Return the type of an object with an article, for messages: ``a list``; ``None`` for None."""
+    if thing is None:
+        return "None"
+    name = type(thing).__name__
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
+
+
+def from_here(error: E) -> E:
+    """Return an error that the caller has caught and raises again, as its own.
+
+    The error loses the frames below the caller if all of them are the package's. So the traceback
+    of a refused argument ends at the public function. If code of the application is among these
+    frames, all stay.
+    """
+    below = error.__traceback__ and error.__traceback__.tb_next
+    entry = below
+    while entry is not None:
+        if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            return error.with_traceback(below)
+        entry = entry.tb_next
+    return error.with_traceback(None)
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from itertools import islice
+from operator import itemgetter
 from threading import Lock
 
-from ._checks import in_seconds
-from ._inspect import has_method
+from ._checks import BAD_ARGUMENT, a_kind, from_here, in_seconds
+from ._inspect import has_method, shown
 from .engine.blocking import deadline_of
 from .engine.loop_mailbox import FutureWaiter
 from .engine.result import Failure
@@ -42,32 +44,69 @@ class TaskViews:
         handles: tuple[Any, ...]
 
 
-def _as_task(thing: Any, function: str, position: int | None = None) -> Task[Any]:
+def _as_task(thing: Any, function: str, where: str) -> Task[Any]:
     kind = type(thing)
     if issubclass(kind, Task):
         return thing        # type: ignore[no-any-return]
     if issubclass(kind, TaskView):
         return thing.task   # type: ignore[no-any-return]
-    where = "" if position is None else f"item {position} is "
-    advice = "; call the function first, then wait for what it returns" if callable(thing) else ""
-    raise InvalidTypeError(f"{function} takes a task or an iterable of tasks; "
-                           f"{where}{type(thing).__name__}{advice}")
+    advice = "; pass values() of the mapping" if where.startswith("key ") else _advice(thing)
+    raise InvalidTypeError(f"{_takes(function)}, but {where} is {a_kind(thing)}{advice}")
 
 
-def _as_tasks(tasks: Any, function: str) -> list[Task[Any]]:
+def _as_tasks(tasks: Any, function: str, keys: bool = False) -> list[Task[Any]]:
+    """Return the tasks that an iterable yields.
+
+    :param keys: True if they are the keys of a mapping.
+    """
     if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise _refusal(tasks, function)
-    return [thing if type(thing) is Task else _as_task(thing, function, position)
+    where = "key" if keys else "item"
+    return [thing if type(thing) is Task else _as_task(thing, function, f"{where} {position}")
             for position, thing in enumerate(tasks)]
 
 
+def _takes(function: str) -> str:
+    if function.endswith("as_completed"):
+        return f"{function} takes an iterable of tasks"
+    return f"{function} takes a task, an iterable of tasks or a mapping with tasks as its values"
+
+
 def _refusal(thing: Any, function: str) -> InvalidTypeError:
-    try:
-        _as_task(thing, function)
-    except InvalidTypeError as error:
-        return error
-    return InvalidTypeError(f"{function} takes an iterable of tasks; put the single one into a "
-                            "list")
+    if _is_single(thing):
+        return InvalidTypeError(f"{_takes(function)}, not a single one; put it into a list")
+    return InvalidTypeError(f"{_takes(function)}, not {a_kind(thing)}{_advice(thing)}")
+
+
+def _advice(thing: Any) -> str:
+    """Return what to do about an object that is not a task."""
+    if isinstance(thing, (str, bytes)):
+        return "; task_supervisor.get_task() returns the live task of an id"
+    if callable(thing):
+        return "; call the function first, then wait for what it returns"
+    if isinstance(thing, Coroutine):
+        thing.close()           # else Python warns that it was never awaited
+        return "; await it, or decorate its function with @background_task"
+    if has_method(thing, "add_done_callback"):
+        return "; make a task with @background_task, or use the wait() of its own module"
+    if has_method(thing, "__iter__"):
+        return "; flatten it, or wait for each of its tasks"
+    return ""
+
+
+def _find_tasks(tasks: Any, function: str) -> tuple[list[Task[Any]], Callable[[list[Any]], Any]]:
+    """Return the tasks, and a function that puts their values into the form of the argument."""
+    if _is_single(tasks):
+        return [_as_task(tasks, function, "it")], itemgetter(0)
+    if isinstance(tasks, Mapping) and not _is_single(next(iter(tasks), None)):
+        keys = list(tasks)
+        pending = [_as_task(tasks[key], function, f"the value of {shown(key)}") for key in keys]
+        return pending, lambda values: dict(zip(keys, values))
+    return _as_tasks(tasks, function), _unchanged
+
+
+def _unchanged(values: list[Any]) -> list[Any]:
+    return values
 
 
 def _is_single(tasks: Any) -> bool:
@@ -102,8 +141,9 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
                    progress: bool = False) -> Any:
     """Wait until tasks have ended and return their results.
 
-    :param tasks: a task, which gives a single result; or any iterable of tasks, which gives a list
-        in its order.
+    :param tasks: a task, which gives a single result; any iterable of tasks, which gives a list in
+        its order; or a mapping whose values are tasks, which gives a dict of the results. A mapping
+        whose keys are tasks counts as an iterable.
     :param timeout: seconds to wait at most; None, the default, sets no limit, and 0 does not wait.
     :param strict: raise if a task failed or was cancelled (default: False, its result is None).
     :param progress: show the progress: a bar on a terminal, lines elsewhere.
@@ -118,10 +158,11 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     >>> wait_completed(background_task(max)(3, 4))
     4
     """
-    deadline = deadline_of(timeout)
-    single = _is_single(tasks)
-    pending = ([_as_task(tasks, "wait_completed")] if single
-               else _as_tasks(tasks, "wait_completed"))
+    try:
+        deadline = deadline_of(timeout)
+        pending, arrange = _find_tasks(tasks, "wait_completed")
+    except BAD_ARGUMENT as error:
+        raise from_here(error)
     if progress:
         show_progress(pending, deadline)
     # From the last to the first: tasks end about in the order in which they came. When the last one
@@ -130,8 +171,7 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
         status = task._status
         if status != COMPLETED and status != CANCELED and not task._end(deadline):
             raise _timeout_error(pending, timeout)
-    values = _collect(pending, strict)
-    return values[0] if single else values
+    return arrange(_collect(pending, strict))
 
 
 class _WaitSet:
@@ -291,14 +331,16 @@ def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
     >>> [task.value() for task in as_completed([background_task(abs)(-5)])]
     [5]
     """
-    deadline = deadline_of(timeout)
-    things = _ungrouped(tasks, "as_completed")
-    _as_tasks(things, "as_completed")
+    try:
+        deadline = deadline_of(timeout)
+        things = _ungrouped(tasks, "as_completed")[0]
+    except BAD_ARGUMENT as error:
+        raise from_here(error)
     return _Completed(things, deadline, timeout)
 
 
-def _ungrouped(tasks: Any, function: str) -> list[Any]:
-    """Return tasks and handles; a group is replaced by its handles."""
+def _ungrouped(tasks: Any, function: str) -> tuple[list[Any], list[Task[Any]]]:
+    """Return tasks and handles, with the handles of a group in its place; and their tasks."""
     if isinstance(tasks, (str, bytes)) or not has_method(tasks, "__iter__"):
         raise _refusal(tasks, function)
     things: list[Any] = []
@@ -307,7 +349,7 @@ def _ungrouped(tasks: Any, function: str) -> list[Any]:
             things += thing.handles
         else:
             things.append(thing)
-    return things
+    return things, _as_tasks(things, function, isinstance(tasks, Mapping))
 
 
 class _Completed:
@@ -363,15 +405,15 @@ def _as_completed(things: list[Any], deadline: float | None,
 async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
                             strict: bool = False) -> Any:
     """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop."""
-    deadline = deadline_of(timeout)
-    single = _is_single(tasks)
-    pending = ([_as_task(tasks, "co_wait_completed")] if single
-               else _as_tasks(tasks, "co_wait_completed"))
+    try:
+        deadline = deadline_of(timeout)
+        pending, arrange = _find_tasks(tasks, "co_wait_completed")
+    except BAD_ARGUMENT as error:
+        raise from_here(error)
     for task in reversed(pending):
         if not task.done() and not await task._co_end(deadline):
             raise _timeout_error(pending, timeout)
-    values = _collect(pending, strict)
-    return values[0] if single else values
+    return arrange(_collect(pending, strict))
 
 
 def co_as_completed(tasks: Iterable[Any],
@@ -380,8 +422,12 @@ def co_as_completed(tasks: Iterable[Any],
 
     For a handle it yields the task of the handle.
     """
-    pending = _as_tasks(_ungrouped(tasks, "co_as_completed"), "co_as_completed")
-    return _co_as_completed(pending, deadline_of(timeout), timeout)
+    try:
+        deadline = deadline_of(timeout)
+        pending = _ungrouped(tasks, "co_as_completed")[1]
+    except BAD_ARGUMENT as error:
+        raise from_here(error)
+    return _co_as_completed(pending, deadline, timeout)
 
 
 async def _co_as_completed(things: list[Any], deadline: float | None,

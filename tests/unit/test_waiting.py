@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_wait_for_an_object_with_an_attribute_task_raises(put, wait):
 
     with pytest.raises(InvalidTypeError, match="Stranger"):
         wait(Stranger(put(add, 1)))
-    with pytest.raises(InvalidTypeError, match="item 0 is Stranger"):
+    with pytest.raises(InvalidTypeError, match="item 0 is a Stranger"):
         wait([Stranger(put(add, 1))])
 
 
@@ -152,14 +153,15 @@ def test_timeout_0_gives_results_that_are_there(put, wait):
 @both
 @pytest.mark.parametrize("bad", [None, 5, "text", b"bytes", object(), add])
 def test_what_is_no_task_is_refused(wait, bad):
-    with pytest.raises(InvalidTypeError, match="wait_completed takes a task or an iterable of tasks"):
+    with pytest.raises(InvalidTypeError, match="wait_completed takes a task, an iterable of tasks"):
         wait(bad)
 
 
 @both
 @pytest.mark.parametrize("bad", [None, 5, "text"])
 def test_an_item_that_is_no_task_is_refused_by_its_position(put, wait, bad):
-    with pytest.raises(InvalidTypeError, match="item 1 is " + type(bad).__name__):
+    kind = "None" if bad is None else r"an? " + type(bad).__name__
+    with pytest.raises(InvalidTypeError, match="item 1 is " + kind):
         wait([put(add, 1), bad])
 
 
@@ -169,6 +171,69 @@ def test_a_function_that_was_not_called_is_told_so(wait):
         wait(background_task(add))
     with pytest.raises(InvalidTypeError, match="call the function first"):
         wait([add])
+
+
+@both
+def test_mapping_of_tasks_gives_a_dict_of_results(put, wait):
+    assert wait({"a": put(add, 1), "b": put(add, 2)}) == {"a": 1, "b": 2}
+    assert wait({}) == {}
+
+
+@both
+def test_mapping_whose_keys_are_tasks_gives_a_list(put, wait):
+    assert wait({put(add, 1): "a", put(add, 2): "b"}) == [1, 2]
+
+
+async def coroutine():
+    pass
+
+
+TAKES = "takes a task, an iterable of tasks or a mapping with tasks as its values"
+ADVICE = [
+    (lambda task: None, ", not None"),
+    (lambda task: "text", ", not a str; task_supervisor.get_task() returns the live task of an id"),
+    (lambda task: [task.id], ", but item 0 is a str; task_supervisor.get_task() returns the live "
+                             "task of an id"),
+    (lambda task: 3, ", not an int"),
+    (lambda task: [task, [task]], ", but item 1 is a list; flatten it, or wait for each of its "
+                                  "tasks"),
+    (lambda task: {"a": [task]}, ", but the value of 'a' is a list; flatten it, or wait for each "
+                                 "of its tasks"),
+    (lambda task: [coroutine()], ", but item 0 is a coroutine; await it, or decorate its function "
+                                 "with @background_task"),
+    (lambda task: [Future()], ", but item 0 is a Future; make a task with @background_task, or use "
+                              "the wait() of its own module"),
+]
+
+
+@both
+@pytest.mark.parametrize("make, message", ADVICE)
+def test_object_that_is_not_a_task_is_refused_with_advice(put, wait, make, message):
+    with pytest.raises(InvalidTypeError) as raised:
+        wait(make(put(add, 1)))
+    assert str(raised.value).partition("wait_completed ")[2] == TAKES + message
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda task: None, ", not None"),
+    (lambda task: task, ", not a single one; put it into a list"),
+    (lambda task: {"a": task}, ", but key 0 is a str; pass values() of the mapping"),
+])
+@pytest.mark.parametrize("function", [as_completed, co_as_completed])
+def test_object_without_tasks_is_refused_by_as_completed(put, function, make, message):
+    with pytest.raises(InvalidTypeError) as raised:
+        function(make(put(add, 1)))
+    assert str(raised.value) == f"{function.__name__} takes an iterable of tasks{message}"
+
+
+def test_refusal_of_an_iterable_keeps_the_frames_of_its_own_code(put):
+    def tasks():
+        yield put(add, 1)
+        background_task(add, retris=1)
+
+    with pytest.raises(InvalidTypeError) as raised:
+        wait_completed(tasks())
+    assert "tasks" in [entry.name for entry in raised.traceback]
 
 
 @both
@@ -272,7 +337,7 @@ def test_as_completed_refuses_what_is_no_task(collect, bad):
 
 @both_as_completed
 def test_as_completed_refuses_a_single_task(put, collect):
-    with pytest.raises(InvalidTypeError, match="put the single one into a list"):
+    with pytest.raises(InvalidTypeError, match="not a single one; put it into a list"):
         collect(put(add, 1))
 
 
