@@ -41,6 +41,10 @@ class Chaos:
         self.done = []              # handles that have been looked at by their submitter
 
     def run(self):
+        # Loaded before there are several threads and a handler that import: before Python 3.12, an
+        # import that a handler interrupts by another import may raise KeyError.
+        from atasker_like import SupervisorStoppedError, as_completed, wait_completed  # noqa: F401
+
         scene = self.scene
         scene.open(size=3, threads=4)
         for name in LANES:

@@ -19,7 +19,7 @@ import sqlite3, sys
 database = sqlite3.connect(sys.argv[1], isolation_level=None)
 database.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
-sys.stdin.read()
+sys.stdin.readline()
 database.execute("ROLLBACK")
 """
 
@@ -129,6 +129,10 @@ def file_locked(scene):
                 _answered(scene, before, backend.path)
                 if killed:
                     holder.kill()
+                else:
+                    # A pool process that was forked meanwhile has its pipe: closing it ends nothing.
+                    holder.stdin.write(b"\n")
+                    holder.stdin.flush()
             backend.flush(scene.patience)
             _answered(scene, before + held, backend.path)
 
