@@ -377,7 +377,8 @@ class BackgroundWorker(ManagedWorker):
                            last_duration=self._last_duration)
 
     def __repr__(self) -> str:
-        state = "active" if self.is_active() else "stopped" if self.is_stopped() else "new"
+        state = ("new" if self._session is None else "active" if self.is_active()
+                 else "stopped" if self.is_stopped() else "stopping")
         return f"<{type(self).__name__} {self.name} {state}>"
 
     # -- a start -----------------------------------------------------------------------------------

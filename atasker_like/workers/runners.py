@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
         def clock(self) -> float: ...
         def run_ended(self) -> None: ...
+        def run_submitted(self, task: Task[Any]) -> None: ...
+        def cancel_if_requested(self, task: Task[Any]) -> None: ...
         def fail(self, why: str) -> None: ...
         def stop_worker(self) -> None: ...
 
@@ -262,13 +264,14 @@ class _PoolRunner(Runner):
         except Exception as error:          # the loop is closed
             log.error("worker %s: %s", self.worker.name, error)
             return False
-        self._accepted(run)
+        self._accepted(run, task)
         return True
 
-    def _accepted(self, run: _Run) -> None:
+    def _accepted(self, run: _Run, task: Task[Any]) -> None:
         run.accepted = True
-        if not self.session.active:
-            self._withdraw(run)             # the stop came before the run could be withdrawn
+        if not self.session.active:         # the stop came during the submission
+            self._withdraw(run)
+            self.session.cancel_if_requested(task)
 
     def withdraw(self) -> None:
         run = self._run
@@ -455,7 +458,7 @@ class _PutTaskRunner(_ThreadRunner):
         if isinstance(task, Task):
             session.task = run.task = task
             task.add_done_callback(lambda task: self._task_ended(run, task))
-            self._accepted(run)
+            self._accepted(run, task)
         elif run.begin():
             self.worker._item_done(self.trigger)
             self.trigger.note()
@@ -542,7 +545,7 @@ class _ProcessRunner(Runner):
             worker._item_done(self.trigger)
             session.run_ended()
         else:
-            session.task = task
+            session.run_submitted(task)
             task.add_done_callback(lambda task: self._process_ended(task, began))
 
     def _process_ended(self, task: Task[Any], began: float) -> None:

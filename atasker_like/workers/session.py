@@ -79,6 +79,10 @@ class Session:
         self.done = False
         self.busy = False                   # the function runs or is about to
         self.task: Task[Any] | None = None
+        # Guards _cancel_requested, and the task if it may run before it is recorded. An RLock: a
+        # signal handler or a finalizer may stop the worker between two lines of its holder.
+        self._cancel_lock = threading.RLock()
+        self._cancel_requested = False      # the run has been asked to end, and no run follows
         self.caller: int | None = None      # the thread that is in code of the worker
         self.starter: int | None = threading.get_ident()    # the thread that is in start()
         self._done_callbacks: deque[Callable[[], None]] = deque()
@@ -251,9 +255,24 @@ class Session:
         self.step()
 
     def cancel(self) -> None:
-        """Ask the current run to end."""
-        task = self.task
+        """Ask the current run to end, also while its task is being submitted."""
+        with self._cancel_lock:
+            self._cancel_requested = True
+            task = self.task
         if task is not None:
+            task.cancel()
+
+    def run_submitted(self, task: Task[Any]) -> None:
+        """Record the task of a run that may have begun already."""
+        with self._cancel_lock:
+            self.task = task
+        self.cancel_if_requested(task)
+
+    def cancel_if_requested(self, task: Task[Any]) -> None:
+        """Cancel a task that has just been submitted, if :meth:`cancel` came before it."""
+        with self._cancel_lock:
+            cancels = self._cancel_requested
+        if cancels:
             task.cancel()
 
     # -- waiting -----------------------------------------------------------------------------------

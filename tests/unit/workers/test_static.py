@@ -96,6 +96,28 @@ def test_process_past_the_deadline_of_a_stop_is_ended(supervisor, tmp_path):
     assert worker.wait_until_stop(2 * PATIENCE)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="POSIX")
+def test_process_of_a_run_whose_submission_has_not_returned_is_ended(supervisor, tmp_path):
+    supervisor.create_mp_pool(processes=1)
+    path = str(tmp_path / "trace")
+    worker = w.HeldInProcess(supervisor=supervisor)
+    worker.start(path)
+    runner, stopped = worker._session._runner, threading.Event()
+    start = runner.start
+
+    def start_late(*args):
+        task = start(*args)
+        assert stopped.wait(2 * PATIENCE)
+        return task
+
+    runner.start = start_late
+    worker.trigger_threadsafe()
+    wait_for(lambda: os.path.exists(path), "it runs", 2 * PATIENCE)
+    worker.stop(wait=0)
+    stopped.set()
+    assert worker.wait_until_stop(2 * PATIENCE)
+
+
 def test_argument_that_cannot_be_pickled_fails_the_run(supervisor, caplog):
     supervisor.create_mp_pool(processes=1)
     worker = w.QueueInProcess(supervisor=supervisor, o=1, max_restarts=0)

@@ -1,4 +1,5 @@
 """Stops that come in the middle of something."""
+import asyncio
 import threading
 
 from atasker_like import background_worker, current_task
@@ -51,6 +52,33 @@ def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, 
     assert (counts.submitted, ended, counts.active, counts.waiting) == (2, 2, 0, 0)
 
 
+def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervisor, monkeypatch):
+    begun = threading.Event()
+
+    async def run():
+        begun.set()
+        await asyncio.Event().wait()
+
+    worker = background_worker(run, e=True, supervisor=supervisor)
+    worker.start()
+    runner, pool = worker._session._runner, manager(supervisor).coroutines
+    submit, admit = runner.submit, pool.admit
+
+    def submit_late():
+        join(started(lambda: worker.stop(wait=0)))
+        return submit()
+
+    def admit_and_begin(task):
+        accepted = admit(task)
+        assert begun.wait(PATIENCE)
+        return accepted
+
+    monkeypatch.setattr(pool, "admit", admit_and_begin)
+    monkeypatch.setattr(runner, "submit", submit_late)
+    worker.trigger_threadsafe()
+    assert worker.wait_until_stop(PATIENCE)
+
+
 def test_cancel_does_not_end_a_run_that_has_begun(supervisor, held):
     worker = background_worker(lambda: (held(), current_task().check_cancelled()), e=True,
                                supervisor=supervisor)
@@ -62,3 +90,17 @@ def test_cancel_does_not_end_a_run_that_has_begun(supervisor, held):
     held.go()
     assert join(stopper) is True
     assert worker.stats().failures == 0      # it was not asked to end
+
+
+def test_repr_of_a_worker_names_its_state(supervisor, held):
+    worker = background_worker(held, e=True, supervisor=supervisor)
+    assert " new>" in repr(worker)
+    worker.start()
+    worker.trigger_threadsafe()
+    held.next()
+    assert " active>" in repr(worker)
+    worker.stop(wait=False)
+    assert " stopping>" in repr(worker)
+    held.go()
+    assert worker.wait_until_stop(PATIENCE)
+    assert " stopped>" in repr(worker)
