@@ -16,9 +16,36 @@ from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Tuple, Type, Union
+    from typing import Any, Collection, Iterable, Type, Union
 
-    Errors = Union[Type[BaseException], str, Tuple[Union[Type[BaseException], str], ...]]
+    from typing_extensions import Literal, TypedDict, Unpack
+
+    from ._checks import Seconds
+
+    Backoff = Union[float, Literal["fixed", "linear", "exponential"]]
+    Errors = Union[Type[BaseException], str, Collection[Union[Type[BaseException], str]]]
+    OnFull = Literal["block", "raise", "drop"]
+
+    class Options(TypedDict, total=False):
+        """The keyword arguments of :class:`TaskOptions`."""
+
+        priority: int | None
+        delay: Seconds | None
+        run_at: float | None
+        timeout: Seconds | None
+        retries: int
+        retry_delay: Seconds
+        backoff: Backoff
+        max_retry_delay: Seconds | None
+        jitter: float
+        retry_on: Errors
+        ignore_on: Errors
+        name: str | None
+        group_id: Any
+        must_complete: bool
+        detached: bool
+        ignore_result: bool
+        metadata: Any
 
 __all__ = ["ON_FULL", "TaskOptions", "check_lane", "check_unknown", "unknown_option"]
 
@@ -173,7 +200,7 @@ class TaskOptions:
         timeout: float | None
         retries: int
         retry_delay: float
-        backoff: float | str
+        backoff: Backoff
         max_retry_delay: float | None
         jitter: float
         retry_on: tuple[type[BaseException] | str, ...]
@@ -185,7 +212,7 @@ class TaskOptions:
         ignore_result: bool
         metadata: Any
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[Options]) -> None:
         for name in options:
             if name not in _DEFAULTS:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
@@ -230,7 +257,7 @@ class TaskOptions:
     def __delattr__(self, name: str) -> None:
         raise AttributeError("TaskOptions do not change; use replace() for a changed copy")
 
-    def replace(self, **changes: Any) -> TaskOptions:
+    def replace(self, **changes: Unpack[Options]) -> TaskOptions:
         """Return a copy with some options changed. Errors as the constructor's."""
         if not changes:
             return self

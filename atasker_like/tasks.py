@@ -6,6 +6,7 @@ from itertools import chain, islice
 
 from . import _modes
 from ._checks import count
+from ._generics import Generic, P, T_co
 from ._log import log
 from .constants import TT_MP, TaskType
 from .engine.current import current_task
@@ -19,9 +20,66 @@ from .supervisor.supervisor import TaskSupervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, overload
+    from asyncio import AbstractEventLoop
+    from typing import (Any, Callable, Coroutine, Iterable, Iterator, Mapping, Protocol, Sequence,
+                        TypeVar, overload)
+
+    from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack
 
     from ._checks import Seconds
+    from .engine.lanes import Lane
+    from .loops import ALoop
+    from .options import Options
+
+    A = TypeVar("A")
+    A_contra = TypeVar("A_contra", contravariant=True)
+    Q = ParamSpec("Q")
+    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
+    Ts = TypeVarTuple("Ts")
+
+    class BoundTaskOptions(Options, total=False):
+        """The keyword arguments of :func:`background_task`."""
+
+        tt: TaskType | None
+        callback: Callable[[Any], Any] | None
+        loop: str | ALoop | AbstractEventLoop | None
+        lane: Lane | str | None
+        supervisor: TaskSupervisor | None
+
+    class DecoratorOptions(BoundTaskOptions, total=False):
+        """The keyword arguments of :func:`background_task`, with those that have no effect."""
+
+        daemon: bool | None
+
+    class TakesOne(Protocol[A_contra, R_co]):
+        """A :class:`BoundTask` that can be called with one argument."""
+
+        def __call__(self, item: A_contra, /) -> Task[R_co]: ...
+
+    class TakesMany(Protocol[Unpack[Ts], R_co]):
+        """A :class:`BoundTask` that can be called with these arguments."""
+
+        def __call__(self, *items: Unpack[Ts]) -> Task[R_co]: ...
+
+    class TakesFirst(Protocol[A_contra, Q, R_co]):
+        """A :class:`BoundTask` with a first argument to which it can be bound."""
+
+        def __call__(self, first: A_contra, /, *args: Q.args,
+                     **kwargs: Q.kwargs) -> Task[R_co]: ...
+
+    class MakesTask(Protocol):
+        """The decorator that ``background_task(**options)`` returns."""
+
+        @overload
+        def __call__(self, function: BoundTask[Q, R], /) -> BoundTask[Q, R]: ...
+
+        @overload
+        def __call__(self, function: Callable[Q, Coroutine[Any, Any, R]],
+                     /) -> BoundTask[Q, R]: ...
+
+        @overload
+        def __call__(self, function: Callable[Q, R], /) -> BoundTask[Q, R]: ...
 
 __all__ = ["BoundTask", "background_task", "co_mp_apply", "current_task", "task_supervisor"]
 
@@ -37,7 +95,7 @@ _OPTION_NAMES = TaskOptions.__slots__
 _ROUTING = ("tt", "callback", "loop", "supervisor", "lane")
 
 
-class BoundTask(Decorated):
+class BoundTask(Generic[P, T_co], Decorated):
     """A function whose calls are tasks; ``@background_task`` makes it.
 
     A call submits a task, with all arguments untouched, and returns the :class:`Task`. Any thread
@@ -50,7 +108,7 @@ class BoundTask(Decorated):
 
     __slots__ = ("_spec", "_start", "_start_many", "_supervisor")
 
-    def __init__(self, function: Callable[..., Any], options: TaskOptions, tt: TaskType | None,
+    def __init__(self, function: Callable[P, T_co], options: TaskOptions, tt: TaskType | None,
                  callback: Callable[[Any], Any] | None, loop: Any, supervisor: TaskSupervisor,
                  lane: Any = None) -> None:
         if not isinstance(supervisor, TaskSupervisor):
@@ -65,10 +123,33 @@ class BoundTask(Decorated):
         self._start_many = specs.many_starter(self._spec)
         self._supervisor = supervisor
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Task[Any]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[T_co]:
         return self._start(self._spec, args, kwargs or None)
 
-    def options(self, **changes: Any) -> BoundTask:
+    if TYPE_CHECKING:
+        __wrapped__: Callable[P, T_co]
+
+        # A class method of a class, anything else of a class; a method, a class method and a static
+        # method of an object.
+        @overload
+        def __get__(self: TakesFirst[A, Q, R], instance: None, owner: A) -> BoundTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+        @overload
+        def __get__(self: TakesFirst[A, Q, R], instance: A,
+                    owner: Any = None) -> BoundTask[Q, R]: ...
+
+        @overload
+        def __get__(self: TakesFirst[A, Q, R], instance: object, owner: A) -> BoundTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: object, owner: Any = None) -> Self: ...
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
+    def options(self, **changes: Unpack[BoundTaskOptions]) -> BoundTask[P, T_co]:
         """Return a copy with other options: ``fetch.options(priority=TASK_HIGH)(url)``.
 
         It takes all of :class:`TaskOptions`, and ``tt``, ``callback``, ``loop``, ``lane`` and
@@ -76,6 +157,9 @@ class BoundTask(Decorated):
 
         :raises InvalidTypeError: (a TypeError) for an option that does not exist.
         """
+        return self._changed(dict(changes))
+
+    def _changed(self, changes: dict[str, Any]) -> BoundTask[P, T_co]:
         spec = self._spec
         routing = {name: changes.pop(name) for name in _ROUTING if name in changes}
         for name in changes:
@@ -87,7 +171,8 @@ class BoundTask(Decorated):
                          self._supervisor if supervisor is None else supervisor,
                          routing.get("lane", spec.lane))
 
-    def map(self, items: Iterable[Any], buffersize: int | None = None) -> Iterator[Any]:
+    def map(self: TakesOne[A, R], items: Iterable[A],
+            buffersize: int | None = None) -> Iterator[R]:
         """Submit a call for each item; yield the results in order.
 
         :param items: any iterable; each item is the one argument of a call.
@@ -99,7 +184,18 @@ class BoundTask(Decorated):
         >>> list(background_task(abs).map([-1, 2, -3]))
         [1, 2, 3]
         """
-        return self._map(zip(items), buffersize)
+        task: Any = self
+        results: Iterator[R] = task._map(zip(items), buffersize)
+        return results
+
+    if TYPE_CHECKING:
+        @overload
+        def starmap(self: TakesMany[Unpack[Ts], R], items: Iterable[tuple[Unpack[Ts]]],
+                    buffersize: int | None = None) -> Iterator[R]: ...
+
+        @overload
+        def starmap(self, items: Iterable[list[Any]],
+                    buffersize: int | None = None) -> Iterator[T_co]: ...
 
     def starmap(self, items: Iterable[Iterable[Any]],
                 buffersize: int | None = None) -> Iterator[Any]:
@@ -144,7 +240,7 @@ class BoundTask(Decorated):
             tasks += self._start_many(self._spec, batch)
         return len(batch) == most
 
-    def _with(self, function: Callable[..., Any]) -> BoundTask:
+    def _with(self, function: Callable[..., Any]) -> BoundTask[P, T_co]:
         spec = self._spec
         return BoundTask(function, spec.options, spec.tt, spec.callback, spec.loop,
                          self._supervisor, spec.lane)
@@ -158,9 +254,6 @@ class BoundTask(Decorated):
         if spec.lane is not other.lane:
             changes["lane"] = self._lane_name()
         return changes
-
-    def _changed(self, changes: dict[str, Any]) -> BoundTask:
-        return self.options(**changes)
 
     def _parts(self) -> tuple[Any, ...]:
         spec = self._spec
@@ -182,9 +275,6 @@ class BoundTask(Decorated):
 
     def __repr__(self) -> str:
         return f"<background_task {self._spec.name}>"
-
-    if TYPE_CHECKING:
-        __wrapped__: Callable[..., Any]
 
 
 class _ClassTask(Decorated):
@@ -221,11 +311,19 @@ def _results(tasks: list[Task[Any]]) -> Iterator[Any]:
 
 if TYPE_CHECKING:
     @overload
-    def background_task(f: None = None,
-                        **options: Any) -> Callable[[Callable[..., Any]], BoundTask]: ...
+    def background_task(f: None = None, **options: Unpack[DecoratorOptions]) -> MakesTask: ...
 
     @overload
-    def background_task(f: Callable[..., Any], **options: Any) -> BoundTask: ...
+    def background_task(f: BoundTask[Q, R],
+                        **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
+
+    @overload
+    def background_task(f: Callable[Q, Coroutine[Any, Any, R]],
+                        **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
+
+    @overload
+    def background_task(f: Callable[Q, R],
+                        **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
 
 
 def background_task(f: Any = None, **options: Any) -> Any:
@@ -286,6 +384,31 @@ def background_task(f: Any = None, **options: Any) -> Any:
         raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
     return BoundTask(f, TaskOptions(**options), routing.get("tt"), routing.get("callback"),
                      routing.get("loop"), supervisor, routing.get("lane"))
+
+
+if TYPE_CHECKING:
+    @overload
+    async def co_mp_apply(f: Callable[[], R], args: tuple[()] = (), kwargs: None = None,
+                          priority: int | None = None, delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: Callable[[Unpack[Ts]], R], args: tuple[Unpack[Ts]],
+                          kwargs: None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: Callable[..., R], args: list[Any],
+                          kwargs: Mapping[str, Any] | None = None, priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
+
+    @overload
+    async def co_mp_apply(f: Callable[..., R], args: Sequence[Any] = (), *,
+                          kwargs: Mapping[str, Any], priority: int | None = None,
+                          delay: Seconds | None = None,
+                          supervisor: TaskSupervisor | None = None) -> R: ...
 
 
 async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),

@@ -9,6 +9,7 @@ from operator import itemgetter
 from threading import Lock
 
 from ._checks import BAD_ARGUMENT, a_kind, from_here, in_seconds
+from ._generics import Generic, T_co
 from ._inspect import has_method, shown
 from .engine.blocking import deadline_of
 from .engine.loop_mailbox import FutureWaiter
@@ -19,29 +20,40 @@ from .errors import ExecutionError, InvalidTypeError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Callable, Iterable, Iterator
+    from typing import Any, AsyncIterator, Callable, Iterable, Iterator, Union, overload
+
+    from typing_extensions import Literal, TypeVar
 
     from ._checks import Seconds
+
+    K = TypeVar("K")
+    R = TypeVar("R")
+    #: A task, or a view of one.
+    One = TypeVar("One", bound="Task[Any] | TaskView[Any]")
+    #: What a wait takes for one task with a value of a type.
+    Awaited = Union[Task[R], "TaskView[R]"]
 
 __all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_wait_completed",
            "show_progress", "wait_completed"]
 
 
-class TaskView:
+class TaskView(Generic[T_co]):
     """The base of objects that stand for a task, such as the handle of a queue."""
 
     __slots__ = ("task",)
 
     if TYPE_CHECKING:
         #: The task that this is a view of.
-        task: Task[Any]
+        task: Task[T_co]
 
 
-class TaskViews:
+class TaskViews(Generic[T_co]):
     """The base of objects that stand for several tasks, such as a group of a queue."""
 
     if TYPE_CHECKING:
-        handles: tuple[Any, ...]
+        @property
+        def handles(self) -> tuple[T_co, ...]:
+            """The views."""
 
 
 def _as_task(thing: Any, function: str, where: str) -> Task[Any]:
@@ -135,6 +147,34 @@ def _timeout_error(tasks: list[Task[Any]], timeout: Seconds | None,
     return WaitTimeoutError(f"{len(late)} of {total} tasks unfinished after {in_seconds(timeout)} "
                             "of waiting; they go on. The first: "
                             + ", ".join(f"{task.name} ({task.state})" for task in late[:3]))
+
+
+if TYPE_CHECKING:
+    @overload
+    def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+                       *, strict: Literal[True], progress: bool = False) -> R: ...
+
+    @overload
+    def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+                       strict: bool = False, progress: bool = False) -> R | None: ...
+
+    @overload
+    def wait_completed(     # type: ignore[overload-overlap]
+            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            *, strict: Literal[True], progress: bool = False) -> dict[K, R]: ...
+
+    @overload
+    def wait_completed(     # type: ignore[overload-overlap]
+            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            strict: bool = False, progress: bool = False) -> dict[K, R | None]: ...
+
+    @overload
+    def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+                       *, strict: Literal[True], progress: bool = False) -> list[R]: ...
+
+    @overload
+    def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+                       strict: bool = False, progress: bool = False) -> list[R | None]: ...
 
 
 def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = False,
@@ -317,7 +357,20 @@ def _has_failed(task: Task[Any]) -> bool:
     return task._status == CANCELED or type(task._outcome) is Failure
 
 
-def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> Any:
+if TYPE_CHECKING:
+    @overload
+    def as_completed(tasks: Iterable[One], timeout: Seconds | None = None) -> _Completed[One]: ...
+
+    @overload
+    def as_completed(tasks: Iterable[TaskViews[One]],
+                     timeout: Seconds | None = None) -> _Completed[One]: ...
+
+    @overload
+    def as_completed(tasks: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+                     timeout: Seconds | None = None) -> _Completed[Any]: ...
+
+
+def as_completed(tasks: Iterable[Any], timeout: Seconds | None = None) -> _Completed[Any]:
     """Iterate over tasks in the order in which they end.
 
     Use ``for`` in a thread and ``async for`` in a coroutine. The iterator yields tasks for tasks,
@@ -352,30 +405,30 @@ def _ungrouped(tasks: Any, function: str) -> tuple[list[Any], list[Task[Any]]]:
     return things, _as_tasks(things, function, isinstance(tasks, Mapping))
 
 
-class _Completed:
+class _Completed(Generic[T_co]):
     """The iterator of as_completed(), of both kinds, of which one is used."""
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments         # until the first step
-        self._ended: Iterator[Any] | None = None
-        self._co_ended: AsyncIterator[Any] | None = None
+        self._ended: Iterator[T_co] | None = None
+        self._co_ended: AsyncIterator[T_co] | None = None
 
     def _begin(self) -> tuple[Any, ...]:
         arguments, self._arguments = self._arguments, ([], None, None)
         return arguments
 
-    def __iter__(self) -> _Completed:
+    def __iter__(self) -> _Completed[T_co]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T_co:
         if self._ended is None:
             self._ended = _as_completed(*self._begin())
         return next(self._ended)
 
-    def __aiter__(self) -> _Completed:
+    def __aiter__(self) -> _Completed[T_co]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T_co:
         if self._co_ended is None:
             self._co_ended = _co_as_completed(*self._begin())
         return await self._co_ended.__anext__()
@@ -402,6 +455,34 @@ def _as_completed(things: list[Any], deadline: float | None,
         completed.close()
 
 
+if TYPE_CHECKING:
+    @overload
+    async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+                                *, strict: Literal[True]) -> R: ...
+
+    @overload
+    async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
+                                strict: bool = False) -> R | None: ...
+
+    @overload
+    async def co_wait_completed(     # type: ignore[overload-overlap]
+            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            *, strict: Literal[True]) -> dict[K, R]: ...
+
+    @overload
+    async def co_wait_completed(     # type: ignore[overload-overlap]
+            tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
+            strict: bool = False) -> dict[K, R | None]: ...
+
+    @overload
+    async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+                                *, strict: Literal[True]) -> list[R]: ...
+
+    @overload
+    async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
+                                strict: bool = False) -> list[R | None]: ...
+
+
 async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
                             strict: bool = False) -> Any:
     """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop."""
@@ -416,8 +497,22 @@ async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
     return arrange(_collect(pending, strict))
 
 
+if TYPE_CHECKING:
+    @overload
+    def co_as_completed(tasks: Iterable[One],
+                        timeout: Seconds | None = None) -> AsyncIterator[One]: ...
+
+    @overload
+    def co_as_completed(tasks: Iterable[TaskViews[One]],
+                        timeout: Seconds | None = None) -> AsyncIterator[One]: ...
+
+    @overload
+    def co_as_completed(tasks: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+                        timeout: Seconds | None = None) -> AsyncIterator[Any]: ...
+
+
 def co_as_completed(tasks: Iterable[Any],
-                    timeout: Seconds | None = None) -> AsyncIterator[Task[Any]]:
+                    timeout: Seconds | None = None) -> AsyncIterator[Any]:
     """Iterate over tasks as :func:`as_completed`, with ``async for`` only.
 
     For a handle it yields the task of the handle.

@@ -19,6 +19,7 @@ LAYERS = [
     [
         "_modes",
         "_patched",
+        "_generics",
         "constants",
         "errors",
     ],

@@ -185,7 +185,7 @@ class _Demo:
                 result = task.wait()
                 self._measure(PROCESSES, result)
                 if result.ok:
-                    tally.add_definitions(path, *result.value)
+                    tally.add_definitions(path, *result.unwrap())
                 else:
                     deaths += isinstance(result.exception, ProcessDiedError)
                     if (isinstance(result.exception, PoolBrokenError)
@@ -203,7 +203,7 @@ class _Demo:
             result = task.wait()
             self._measure(THREADS, result)
             if result.ok:
-                data, lines = result.value
+                data, lines = result.unwrap()
                 self.readable.append(path)
                 self.tally.add_lines(path, lines)
                 yield path, data

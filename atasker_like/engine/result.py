@@ -6,6 +6,7 @@ import sys
 from atexit import register
 from weakref import ref
 
+from .._generics import Generic, T_co
 from .._ids import short_id
 from .._inspect import shown
 from .._log import log
@@ -170,7 +171,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class TaskResult:
+class TaskResult(Generic[T_co]):
     """The outcome of a task, frozen.
 
     ``status`` is ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
@@ -188,7 +189,7 @@ class TaskResult:
         task_id: str
         name: str
         status: str
-        value: Any
+        value: T_co | None
         exception: BaseException | None
         attempts: int
         priority: int
@@ -205,7 +206,7 @@ class TaskResult:
         index: int | None
         item: str | None
 
-    def __init__(self, task_id: str, name: str, status: str, value: Any = None,
+    def __init__(self, task_id: str, name: str, status: str, value: T_co | None = None,
                  exception: BaseException | None = None, attempts: int = 0, priority: int = 0,
                  must_complete: bool = False, group_id: Any = None, detached: bool = False,
                  scheduled_for: float | None = None, metadata: Any = None, created_at: float = 0.0,
@@ -237,13 +238,13 @@ class TaskResult:
         """True if the task succeeded."""
         return self.status == "succeeded"
 
-    def unwrap(self) -> Any:
+    def unwrap(self) -> T_co:
         """Return the value. Raise the task's error if it failed, or TaskCancelledError."""
         if self.exception is not None:
             raise self.exception
         if self.status == "cancelled":
             raise TaskCancelledError(f"task {self.name} ({self.short_id}) was cancelled")
-        return self.value
+        return self.value       # type: ignore[return-value]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaskResult):
@@ -263,5 +264,5 @@ class TaskResult:
         return (_rebuild, ({name: getattr(self, name) for name in self.__slots__},))
 
 
-def _rebuild(fields: Mapping[str, Any]) -> TaskResult:
+def _rebuild(fields: Mapping[str, Any]) -> TaskResult[Any]:
     return TaskResult(**fields)

@@ -19,6 +19,7 @@ from threading import Lock
 from time import perf_counter, time
 
 from .._checks import in_seconds
+from .._generics import Generic, T_co
 from .._ids import short_id
 from .._inspect import described
 from .._retry import Attempt
@@ -37,14 +38,9 @@ from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, war
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Context
-    from typing import Any, Callable, Generator, Generic, Iterable, NamedTuple, TypeVar
+    from typing import Any, Callable, Generator, Iterable, NamedTuple
 
     from .._checks import Seconds
-
-    T = TypeVar("T", covariant=True)
-
-    class _Subscript(Generic[T]):
-        pass
 
     class Progress(NamedTuple):
         """The last progress report of a task."""
@@ -56,15 +52,6 @@ else:
     from collections import namedtuple
 
     Progress = namedtuple("Progress", "done total message")
-    T = "T"
-
-    class _Subscript:
-        # Makes Task[int] work at run time; typing.Generic slows each construction down on 3.8.
-
-        __slots__ = ()
-
-        def __class_getitem__(cls, item):
-            return cls
 
 __all__ = ["Progress", "Task", "number_tasks"]
 
@@ -124,7 +111,7 @@ class _EventView:
         return self._task._end(deadline) if self._final else self._task._start(deadline)
 
 
-class Task(_Subscript[T], Attempt):
+class Task(Generic[T_co], Attempt):
     """One call of one function: the record in the registry and the caller's handle.
 
     A call of a function decorated with ``@background_task`` makes a task, and so does
@@ -295,7 +282,7 @@ class Task(_Subscript[T], Attempt):
         return short_id(self.id)
 
     @property
-    def task(self) -> Task[T]:
+    def task(self) -> Task[T_co]:
         """The task itself, for code that unwraps its arguments."""
         return self
 
@@ -436,7 +423,7 @@ class Task(_Subscript[T], Attempt):
     # -- outcome -----------------------------------------------------------------------------------
 
     @property
-    def result(self) -> T | None:
+    def result(self) -> T_co | None:
         """The return value: None until the task has ended, and None if it failed.
 
         It can be assigned while the task runs, as the value for :meth:`mark_completed`.
@@ -444,7 +431,7 @@ class Task(_Subscript[T], Attempt):
         outcome = self._outcome if self._status == COMPLETED else self._returned()
         if type(outcome) is Failure:
             return None
-        value: T | None = outcome
+        value: T_co | None = outcome
         return value
 
     @result.setter
@@ -460,7 +447,7 @@ class Task(_Subscript[T], Attempt):
         returned = getattr(self._extra, "returned", None)
         return None if returned is None else returned[0]
 
-    def value(self, timeout: Seconds | None = None) -> T:
+    def value(self, timeout: Seconds | None = None) -> T_co:
         """Block until the task has ended; return the function's value or raise its error.
 
         :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
@@ -475,7 +462,7 @@ class Task(_Subscript[T], Attempt):
                 outcome.reraise()
             finally:
                 del self, outcome    # the error's traceback refers to this frame: leave no cycle
-        value: T = outcome
+        value: T_co = outcome
         return value
 
     def exception(self, timeout: Seconds | None = None) -> BaseException | None:
@@ -494,7 +481,7 @@ class Task(_Subscript[T], Attempt):
             return error
         return None
 
-    def wait(self, timeout: Seconds | None = None) -> TaskResult:
+    def wait(self, timeout: Seconds | None = None) -> TaskResult[T_co]:
         """Wait for the end and return a :class:`TaskResult`. Raise no task error.
 
         :param timeout: the longest wait in seconds; None waits without limit, 0 does not wait.
@@ -513,7 +500,7 @@ class Task(_Subscript[T], Attempt):
             raise TaskCancelledError(
                 f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
 
-    def _summary(self) -> TaskResult:
+    def _summary(self) -> TaskResult[T_co]:
         """Return the TaskResult of an ended task, and mark its error as seen."""
         outcome = self._outcome
         failure = outcome if type(outcome) is Failure else None
@@ -533,7 +520,7 @@ class Task(_Subscript[T], Attempt):
             message="" if failure is None else described(failure.error),
             index=getattr(self, "_index", None), item=None if failure is None else failure.item)
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[Any, None, T_co]:
         """Wait in a coroutine of any running loop; return the value or raise the error.
 
         Cancelling the waiting coroutine does not cancel the task: other code may wait for it, too.
@@ -571,7 +558,7 @@ class Task(_Subscript[T], Attempt):
             if not self.done():
                 self._remove_waiter(waiter)
 
-    def add_done_callback(self, callback: Callable[[Task[T]], Any]) -> None:
+    def add_done_callback(self, callback: Callable[[Task[T_co]], Any]) -> None:
         """Call ``callback(task)`` when the task has ended.
 
         If it has ended already, the call is made before this method returns. Callbacks are called

@@ -9,6 +9,7 @@ from __future__ import annotations
 from threading import Lock
 
 from .._checks import in_seconds, seconds
+from .._generics import Generic, T_co
 from .._ids import short_id
 from ..engine.blocking import block, deadline_of, remaining
 from ..engine.result import Failure
@@ -22,27 +23,17 @@ from .stored import StoredResult, TaskState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generic
-
-    from typing_extensions import TypeVar
+    from typing import Any, Callable, TypeVar
 
     from .._checks import Seconds
     from ..engine.task import Progress
 
     R = TypeVar("R")
-    T = TypeVar("T", default=Any)
-
-    class _Subscript(Generic[T]):
-        pass
-else:
-    from ..engine.task import _Subscript
-
-    T = "T"
 
 __all__ = ["AsyncResult", "SyncResult"]
 
 
-class _Result(_Subscript[T]):
+class _Result(Generic[T_co]):
     """The common part of both classes.
 
     Methods with a ``task`` argument take the task if it is in this process, or None. Then they ask
@@ -98,11 +89,11 @@ class _Result(_Subscript[T]):
                                        "is not kept: it was submitted with ignore_result")
         return task
 
-    def _value_of(self, task: Task[Any]) -> T:
+    def _value_of(self, task: Task[Any]) -> T_co:
         """Return the restored value of an ended task, or raise its error."""
         codec = self.backend.codec
         try:
-            value: T = codec.decode(self.task_id, codec.encode_task(task)).value()
+            value: T_co = codec.decode(self.task_id, codec.encode_task(task)).value()
             return value
         finally:
             if type(task._outcome) is Failure:
@@ -129,7 +120,7 @@ class _Result(_Subscript[T]):
         return f"<{type(self).__name__} {self.task_id}>"
 
 
-class AsyncResult(_Result[T]):
+class AsyncResult(_Result[T_co]):
     """The result of a task by its id, for coroutines.
 
     :param task_id: the id of the task, as ``task.id`` returns it.
@@ -146,7 +137,7 @@ class AsyncResult(_Result[T]):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    async def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
+    async def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T_co:
         """Wait for the end of the task and return its value.
 
         :param timeout: seconds to wait at most (default: None, no limit, also for an unknown id). 0
@@ -170,7 +161,7 @@ class AsyncResult(_Result[T]):
                 return self._value_of(task)
             found = await in_thread(self.backend.find, self.task_id)
             if found.state.is_final:
-                value: T = found.value()
+                value: T_co = found.value()
                 return value
             await _co_pause(self._pause_before(deadline, timeout, poll_interval))
 
@@ -235,7 +226,7 @@ class AsyncResult(_Result[T]):
         return await in_thread(method, None) if task is None else method(task)
 
 
-class SyncResult(_Result[T]):
+class SyncResult(_Result[T_co]):
     """The result of a task by its id, for scripts and threads.
 
     Arguments and errors as :class:`AsyncResult`. A pool thread that waits lends its slot, so a task
@@ -248,7 +239,7 @@ class SyncResult(_Result[T]):
     >>> task_supervisor.set_result_backend(None)
     """
 
-    def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T:
+    def get(self, timeout: Seconds | None = None, poll_interval: Seconds = 0.1) -> T_co:
         """Wait for the end of the task and return its value.
 
         Arguments and errors as :meth:`AsyncResult.get`, but a StopIteration is raised unchanged.
@@ -263,7 +254,7 @@ class SyncResult(_Result[T]):
                 return self._value_of(task)
             found = self.backend.find(self.task_id)
             if found.state.is_final:
-                value: T = found.value()
+                value: T_co = found.value()
                 return value
             _pause(self._pause_before(deadline, timeout, poll_interval))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 
+from .._generics import Generic
 from ..errors import InvalidTypeError, ServiceConnectionError, TaskExecutionError, TaskRefusedError
 from .framing import LineProtocol
 from .task import TaskResult
@@ -10,7 +11,7 @@ from .wire import decode, result_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generic
+    from typing import Any, Callable
 
     from typing_extensions import TypeVar
 
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
     class _Future(asyncio.Future[T], Generic[T]):
         pass
 else:
-    from ..engine.task import _Subscript
+    T = None
 
-    T = "T"
-
-    class _Future(_Subscript, asyncio.Future):
+    class _Future(Generic, asyncio.Future):
         """Allows ``TaskFuture[T]`` on Python 3.8, where asyncio refuses it."""
 
 __all__ = ["ClientConnection", "TaskFuture"]

@@ -17,7 +17,9 @@ leads to the supervisor: see ``ownership.py``.
 """
 from __future__ import annotations
 
-from ..errors import SupervisorError
+from .._log import log
+from ..engine.task import Task
+from ..errors import InvalidTypeError, SupervisorError, TaskNotFoundError
 from .ownership import BackReference
 from .pool_manager import PoolManager
 from .run_state import NEW, RunState
@@ -29,12 +31,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..loops import ALoop
     from .interpreter_exit import Supervisor
     from .job_schedulers import JobSchedulerRegistry
     from .overrides import Overrides
     from .process_pools import ProcessPools
 
-__all__ = ["NOT_MADE", "Parts"]
+__all__ = ["NOT_MADE", "Parts", "find_loop", "live_task"]
 
 
 class _NotMade:
@@ -109,3 +112,28 @@ class Parts:
         self.shutdown.reset_after_fork()
         self.pools.reset_after_fork()
         self.schedulers.reset_after_fork()
+
+
+def live_task(supervisor: Supervisor, task: Task[Any] | None, task_id: str | None) -> Task[Any]:
+    """Return the task, or the one that has the id.
+
+    :raises InvalidTypeError: it is no task.
+    :raises TaskNotFoundError: no live task has the id.
+    """
+    if task is not None:
+        if not isinstance(task, Task):
+            raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
+        return task
+    found: Task[Any] | None = None if task_id is None else supervisor.get_task(task_id)
+    if found is None:
+        raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "
+                                "when it ends")
+    return found
+
+
+def find_loop(supervisor: Supervisor, name: str) -> ALoop | None:
+    """Return the loop of a name, or None, with an error in the log."""
+    aloop: ALoop | None = supervisor._supervisor_parts.pools.loops.get(name, False)
+    if aloop is None:
+        log.error("supervisor %s has no loop named %r", supervisor.id, name)
+    return aloop

@@ -8,15 +8,14 @@ from __future__ import annotations
 import sys
 from itertools import count
 
-from .._log import log
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorStoppedError, TaskNotFoundError
+from ..errors import InvalidTypeError, SupervisorStoppedError
 from .interpreter_exit import follow_threads, supervisors
 from .late_starts import TIMEOUT_MESSAGE, late_limit
 from .overrides import Overrides, replaceable
 from .ownership import hand_over
-from .parts import NOT_MADE, Parts
+from .parts import NOT_MADE, Parts, find_loop, live_task
 from .pool_manager import size_of
 from .stats import Info, Stats, StopReport, take_info, take_stats
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
     from types import TracebackType
-    from typing import Any, Callable, Mapping, Sequence
+    from typing import Any, Callable, Coroutine, Mapping, Sequence, TypeVar, overload
 
     from .._checks import Seconds
     from ..engine.lanes import Lane
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from ..options import TaskOptions
     from ..pools.base import Pool
     from ..pools.views import ThreadPoolView
+
+    R = TypeVar("R")
 
 __all__ = ["TaskSupervisor"]
 
@@ -303,6 +304,23 @@ class TaskSupervisor:
 
     # -- tasks ---------------------------------------------------------------------------------
 
+    if TYPE_CHECKING:
+        @overload
+        def put_task(self, target: Callable[..., Coroutine[Any, Any, R]],
+                     args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None,
+                     callback: Callable[[R], Any] | None = None, priority: int = TASK_NORMAL,
+                     delay: Seconds | None = None, tt: TaskType = TT_THREAD,
+                     task_id: str | None = None, worker: Any = None,
+                     _send_task_id: bool = True) -> Task[R]: ...
+
+        @overload
+        def put_task(self, target: Callable[..., R], args: Sequence[Any] = (),
+                     kwargs: Mapping[str, Any] | None = None,
+                     callback: Callable[[R], Any] | None = None, priority: int = TASK_NORMAL,
+                     delay: Seconds | None = None, tt: TaskType = TT_THREAD,
+                     task_id: str | None = None, worker: Any = None,
+                     _send_task_id: bool = True) -> Task[R]: ...
+
     def put_task(self, target: Callable[..., Any], args: Sequence[Any] = (),
                  kwargs: Mapping[str, Any] | None = None,
                  callback: Callable[[Any], Any] | None = None, priority: int = TASK_NORMAL,
@@ -372,7 +390,7 @@ class TaskSupervisor:
 
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
-        return _known(self, task, task_id).mark_completed()
+        return live_task(self, task, task_id).mark_completed()
 
     def mark_task_started(self, task: Task[Any] | str) -> bool:
         """Return True if a task is started. The supervisor marks the start by itself.
@@ -380,8 +398,8 @@ class TaskSupervisor:
         A subclass may override this method. Then each start in a thread or process calls it.
         """
         if isinstance(task, str):
-            return _known(self, None, task).mark_started()
-        return _known(self, task, None).mark_started()
+            return live_task(self, None, task).mark_started()
+        return live_task(self, task, None).mark_started()
 
     def get_task(self, task_id: str) -> Task[Any] | None:
         """Return the live task with an id; None for one that has ended or never was."""
@@ -493,7 +511,7 @@ class TaskSupervisor:
 
     def start_aloop(self, name: str) -> bool:
         """Start a loop by name; return False if there is none."""
-        aloop = _find_loop(self, name)
+        aloop = find_loop(self, name)
         if aloop is not None:
             aloop.start()
         return aloop is not None
@@ -501,7 +519,7 @@ class TaskSupervisor:
     def stop_aloop(self, name: str, wait: bool | Seconds = True,
                    cancel_tasks: bool = False) -> bool:
         """Stop a loop by name; return False if there is none."""
-        aloop = _find_loop(self, name)
+        aloop = find_loop(self, name)
         if aloop is not None:
             aloop.stop(wait=wait, cancel_tasks=cancel_tasks)
         return aloop is not None
@@ -678,22 +696,3 @@ class TaskSupervisor:
     def __repr__(self) -> str:
         parts = self._supervisor_parts
         return f"<{type(self).__name__} {self.id} {parts.state.phase}>"
-
-
-def _known(supervisor: TaskSupervisor, task: Task[Any] | None, task_id: str | None) -> Task[Any]:
-    if task is not None:
-        if not isinstance(task, Task):
-            raise InvalidTypeError(f"a task is wanted, not {type(task).__name__}")
-        return task
-    found = None if task_id is None else supervisor.get_task(task_id)
-    if found is None:
-        raise TaskNotFoundError(f"no live task has the id {task_id!r}; the registry forgets a task "
-                                "when it ends")
-    return found
-
-
-def _find_loop(supervisor: TaskSupervisor, name: str) -> ALoop | None:
-    aloop = supervisor._supervisor_parts.pools.loops.get(name, False)
-    if aloop is None:
-        log.error("supervisor %s has no loop named %r", supervisor.id, name)
-    return aloop
