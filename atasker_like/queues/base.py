@@ -390,8 +390,10 @@ class TaskQueue(Submitter):
     def _run_steps(self, deadline: float | None, began: float) -> Steps[RunSummary]:
         """Wait until a run ends, and return its summary."""
         timed_out = self.mode != "finite" and not (yield self._await_end(deadline))
-        seen = None if timed_out else (yield from self._finish(deadline, None))
+        seen = None if timed_out else (yield from self._finish(deadline, deadline))
         if seen is None:
+            # Perhaps only done callbacks or hooks are late. They are awaited, but may submit no
+            # more tasks: each could submit the next one without end.
             timed_out = True
             self._on_timeout()
             seen = (yield from self._finish(None, None)) or 0

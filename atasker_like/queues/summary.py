@@ -30,8 +30,9 @@ class RunSummary:
 
     ``total_submitted``, ``succeeded``, ``failed`` and ``cancelled`` are numbers of tasks.
     ``duration`` is in seconds. ``timed_out`` is True if the timeout of the run passed before its
-    tasks had ended. The summary of a run leaves out detached tasks. It does not change, and may be
-    used from any thread. The results are made when they are first needed.
+    tasks, done callbacks and hooks had ended. The summary of a run leaves out detached tasks. It
+    does not change, and may be used from any thread. The results are made when they are first
+    needed.
 
     >>> queue = ThreadQueue()
     >>> _ = queue.map(int, ['7', 'seven'])

@@ -338,6 +338,28 @@ def test_a_callback_that_submits_without_end_is_ended_by_the_time_of_the_run(ins
     assert "new tasks 5 times" in caplog.text and "has aborted" in caplog.text
 
 
+def test_a_callback_that_is_late_is_awaited_and_may_not_submit(threads):
+    queue = threads.make()
+    entered, late = threading.Event(), threading.Event()
+    refused = []
+
+    def callback(handle):
+        entered.set()
+        assert late.wait(PATIENCE)
+        try:
+            queue.submit(same, 2)
+        except ClosedError as error:
+            refused.append(error)
+
+    queue.submit(same, 1).add_done_callback(callback)
+    running = Aside(lambda: threads.run(queue, timeout=0.05))
+    assert entered.wait(PATIENCE)
+    wait_for(lambda: queue._aborting, "the run is over its time")
+    late.set()
+    summary = running.result()
+    assert summary.timed_out and summary.values == (1,) and len(refused) == 1
+
+
 def test_a_callback_that_submits_without_end_is_ended_by_cancel(threads, monkeypatch, caplog):
     monkeypatch.setattr(base, "MANY_ROUNDS", 5)
     told = threading.Event()
