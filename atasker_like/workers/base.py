@@ -1,6 +1,10 @@
 """The plain worker: what all workers offer to applications.
 
 The time from a start of a worker to its stop is a :class:`~atasker_like.workers.session.Session`.
+
+Applications derive from workers, and subclasses that were written for atasker may use every name
+that atasker does not use. So the names of the package in workers begin with ``_worker``, and those
+that are public and new have a :class:`WorkerSetting` behind them.
 """
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import sys
 import threading
 from types import FunctionType
 
+from .. import _modes
 from .._atomics import Token
 from .._checks import count, runs_when_called, seconds
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
     from .._checks import Seconds
 
-__all__ = ["BackgroundWorker"]
+__all__ = ["BackgroundWorker", "WorkerSetting"]
 
 #: Options of all workers, besides the name and the function.
 COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", "poll_delay",
@@ -41,6 +46,29 @@ COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", 
 
 #: Arguments of start() that are for the worker and not for its function.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
+
+
+class WorkerSetting:
+    """A public attribute of workers that atasker does not have.
+
+    The package takes its value from ``_worker_settings``. Under ``legacy.install()`` and ``exec``,
+    an attribute of this name that the application assigns is the application's own.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, worker: Any, owner: type | None = None) -> Any:
+        if worker is None:
+            return self
+        own = worker.__dict__
+        return own[self._name] if self._name in own else own["_worker_settings"][self._name]
+
+    def __set__(self, worker: Any, value: Any) -> None:
+        own = worker.__dict__
+        if not _modes.legacy:
+            own = own.setdefault("_worker_settings", {})
+        own[self._name] = value
 
 
 class BackgroundWorker(ManagedWorker):
@@ -94,20 +122,29 @@ class BackgroundWorker(ManagedWorker):
     _run_in_mp = False
 
     #: Options of a class beyond those of all workers.
-    _options: tuple[str, ...] = ()
+    _worker_options: tuple[str, ...] = ()
 
     _worker_stops_first = True
 
+    if TYPE_CHECKING:
+        restart_policy: str
+        max_restarts: int | None
+        within: float
+    else:
+        restart_policy = WorkerSetting("restart_policy")
+        max_restarts = WorkerSetting("max_restarts")
+        within = WorkerSetting("within")
+
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
-        known = (*COMMON_OPTIONS, *self._options, "name")
+        known = (*COMMON_OPTIONS, *self._worker_options, "name")
         check_unknown(type(self), [option for option in options if option not in known], known)
         get = options.get
         if executor_func is not None:
-            self._set_function(executor_func)
-        self._static = executor_func is None
+            self._worker_set_function(executor_func)
+        self._worker_static = executor_func is None
         self.priority: int = TASK_NORMAL
-        self._set_priority(get("priority"))
+        self._worker_set_priority(get("priority"))
         self.o = get("o")
         self.on_error: Callable[..., Any] | None = get("on_error")
         if self.on_error is not None and not callable(self.on_error):
@@ -129,25 +166,25 @@ class BackgroundWorker(ManagedWorker):
         if get("daemon") is not None:
             log.warning("%s: daemon= has no effect; workers never hold the exit of the interpreter",
                         name or type(self).__name__)
-        self._loop: Any = get("loop")
+        self._worker_loop: Any = get("loop")
         #: For applications, which may guard starts and stops by it. The package does not use it.
         self.start_stop_lock = threading.RLock()
-        self.restart_policy: str = "on_failure" if get("restart") is None else options["restart"]
-        if self.restart_policy not in RESTARTS:
+        policy, most, within = get("restart"), get("max_restarts"), get("within")
+        policy = "on_failure" if policy is None else policy
+        if policy not in RESTARTS:
             raise InvalidArgumentError(f"restart takes one of {', '.join(RESTARTS)}, not "
-                                       f"{self.restart_policy!r}")
-        self.max_restarts: int | None = get("max_restarts")
-        if self.max_restarts is not None:
-            self.max_restarts = count("max_restarts", self.max_restarts, 0)
-        self.within = 60.0
-        if get("within") is not None:
-            self.within = seconds("within", get("within"), above=True)
+                                       f"{policy!r}")
+        self._worker_settings: dict[str, Any] = {
+            "restart_policy": policy,
+            "max_restarts": None if most is None else count("max_restarts", most, 0),
+            "within": 60.0 if within is None else seconds("within", within, above=True)}
         self.last_executed: float = 0
-        self._runs = self._failures = self._missed = self._restarted = 0
-        self._last_duration: float | None = None
-        self._session: Session | None = None
-        self._first = Token()               # taken by the first session
-        self._starting = threading.RLock()  # guards _session while one session follows another
+        self._worker_runs = self._worker_failures = self._worker_missed = self._worker_restarts = 0
+        self._worker_last_duration: float | None = None
+        self._worker_session: Session | None = None
+        self._worker_first_token = Token()  # taken by the first session
+        # Guards _worker_session while one session follows another.
+        self._worker_start_lock = threading.RLock()
         self.set_name(name)
 
     # -- for subclasses ----------------------------------------------------------------------------
@@ -224,25 +261,25 @@ class BackgroundWorker(ManagedWorker):
         :raises SupervisorStoppedError: (a RuntimeError) the supervisor has been stopped, or the
             loop is not active.
         """
-        before = self._session
+        before = self._worker_session
         if before is not None and before.active:
             return False
         hash(self)      # the supervisor keeps workers in a dict: refuse one that has no hash
-        self._take_overrides(kwargs)
+        self._worker_take_overrides(kwargs)
         parts = self.supervisor._supervisor_parts
         if not parts.state.is_running():
             parts.pools.ensure_started()
-        session = self._make_session(args, kwargs)
+        session = self._worker_make_session(args, kwargs)
         session.timer.start()
-        with self._starting:
-            before = self._session
+        with self._worker_start_lock:
+            before = self._worker_session
             if before is not None and before.active:
                 return False
-            successor_token = self._first if before is None else before.successor_token
+            successor_token = self._worker_first_token if before is None else before.successor_token
             if not successor_token.take():      # this start has interrupted another one
                 return False
             session.predecessor = before
-            self._session = session
+            self._worker_session = session
             self.supervisor.register_sync_scheduler(self)
         try:
             # A stop of the supervisor sees the session from here on. An earlier stop makes the next
@@ -250,7 +287,7 @@ class BackgroundWorker(ManagedWorker):
             if not parts.state.is_running():
                 parts.pools.ensure_started()
             self.before_start()
-            self._before_first_step(session)
+            self._worker_before_first_step(session)
         except BaseException:
             session.abort()
             raise
@@ -275,17 +312,17 @@ class BackgroundWorker(ManagedWorker):
         :return: False if the worker is stopped already, or has not been started.
         """
         deadline = deadline_of_stop(wait)
-        session = self._session
+        session = self._worker_session
         if session is None:
             return False
         stopped = session.claim_stop()
         if stopped:
             try:
-                self._call_hook("before_stop")
+                self._worker_call_hook("before_stop")
             finally:
                 session.request_stop()
-                self._call_hook("send_stop_events")
-        if wait is not False and not self._cannot_wait(session):
+                self._worker_call_hook("send_stop_events")
+        if wait is not False and not self._worker_cannot_wait(session):
             if not session.wait(deadline):
                 session.cancel()
         return stopped
@@ -300,17 +337,17 @@ class BackgroundWorker(ManagedWorker):
 
     def is_active(self) -> bool:
         """Return True if the worker has been started and not stopped."""
-        session = self._session
+        session = self._worker_session
         return session is not None and session.active
 
     def is_started(self) -> bool:
         """Return True if the worker has been started and its last run has not ended."""
-        session = self._session
+        session = self._worker_session
         return session is not None and session.begun and not session.done
 
     def is_stopped(self) -> bool:
         """Return True if the worker has been stopped and its last run has ended."""
-        session = self._session
+        session = self._worker_session
         return session is not None and session.done
 
     def wait_until_stop(self, timeout: Seconds | None = None) -> bool:
@@ -324,10 +361,10 @@ class BackgroundWorker(ManagedWorker):
         :raises SupervisorBusyError: (a RuntimeError) the worker itself calls.
         """
         deadline = deadline_of(timeout)
-        session = self._session
+        session = self._worker_session
         if session is None or session.done:
             return True
-        if self._cannot_wait(session):
+        if self._worker_cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here: return "
                                       "False, or call stop(wait=False), and have another thread "
                                       "wait")
@@ -356,71 +393,73 @@ class BackgroundWorker(ManagedWorker):
         """
         return self.wait_until_stop(timeout)
 
-    def _join_idle(self, timeout: Seconds | None) -> bool:
+    def _worker_join_idle(self, timeout: Seconds | None) -> bool:
         deadline = deadline_of(timeout)
-        session = self._session
+        session = self._worker_session
         if session is None or session.done:
-            return not self._waiting()
-        if self._cannot_wait(session):
+            return not self._worker_waiting()
+        if self._worker_cannot_wait(session):
             raise SupervisorBusyError(f"worker {self.name} would wait for itself here; have "
                                       "another thread wait")
-        return session.wait_idle(lambda: not self._waiting(), deadline) and not self._waiting()
+        return (session.wait_idle(lambda: not self._worker_waiting(), deadline)
+                and not self._worker_waiting())
 
     def stats(self) -> WorkerStats:
         """Return the state of the worker and its counts since it was made."""
-        session = self._session
+        session = self._worker_session
         return WorkerStats(name=self.name, active=self.is_active(),
                            running=session is not None and session.busy,
-                           runs=self._runs, failures=self._failures, missed=self._missed,
-                           restarts=self._restarted, waiting=self._waiting(),
+                           runs=self._worker_runs, failures=self._worker_failures,
+                           missed=self._worker_missed, restarts=self._worker_restarts,
+                           waiting=self._worker_waiting(),
                            last_executed=self.last_executed or None,
-                           last_duration=self._last_duration)
+                           last_duration=self._worker_last_duration)
 
     def __repr__(self) -> str:
-        state = ("new" if self._session is None else "active" if self.is_active()
+        state = ("new" if self._worker_session is None else "active" if self.is_active()
                  else "stopped" if self.is_stopped() else "stopping")
         return f"<{type(self).__name__} {self.name} {state}>"
 
     # -- a start -----------------------------------------------------------------------------------
 
-    def _set_function(self, function: Callable[..., Any]) -> None:
+    def _worker_set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)
         if not callable(function):
             raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
         runs_when_called(function)
         self.run = function                     # type: ignore[method-assign]
-        self._static = False
+        self._worker_static = False
 
-    def _set_priority(self, priority: Any) -> None:
+    def _worker_set_priority(self, priority: Any) -> None:
         if priority is not None:
             self.priority = int(TaskOptions(priority=priority).priority or 0)
 
-    def _take_overrides(self, kwargs: dict[str, Any]) -> None:
+    def _worker_take_overrides(self, kwargs: dict[str, Any]) -> None:
         """Remove the values for the worker from the arguments of start(), and apply them."""
         kwargs["_name"] = kwargs.get("_name", self.name)
-        self._set_priority(kwargs.pop("_priority", None))
+        self._worker_set_priority(kwargs.pop("_priority", None))
         if "_loop" in kwargs:
-            self._loop = kwargs.pop("_loop")
+            self._worker_loop = kwargs.pop("_loop")
         for name in _OVERRIDES:
             if name != "_name" and name in kwargs:
                 raise InvalidTypeError(f"{name}= is for interval workers, and {self.name} is a "
                                        f"{type(self).__name__}")
 
-    def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
+    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
         function = self.run
         if attribute_of(function, "__func__", FunctionType) is BackgroundWorker.run:
             raise InvalidTypeError(f"{type(self).__name__} has nothing to run: define run() in it, "
                                    "or use @background_worker on a function")
         runs_when_called(function)
-        static = self._static and isinstance(function, FunctionType)
+        static = self._worker_static and isinstance(function, FunctionType)
         tt = TT_COROUTINE if is_coroutine_function(function) else TT_THREAD
         if static and tt == TT_THREAD and self.supervisor.mp_pool is not None:
             tt = TT_MP
         self._run_in_mp = tt == TT_MP
         loop = None
         if tt == TT_COROUTINE:
-            loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._loop)
-        items = self._items()
+            loop = self.supervisor._supervisor_parts.pools.loops.resolve(self._worker_loop)
+        items = self._worker_leading()
         given: dict[str, Any] = {"_worker": self, "_name": kwargs.pop("_name"),
                                  "o": kwargs.pop("o", self.o)}
         if tt == TT_MP:
@@ -436,48 +475,49 @@ class BackgroundWorker(ManagedWorker):
             raise InvalidTypeError(f"worker {self.name} cannot call its function "
                                    f"{name_of(function)}: {reason}; give start() what it takes"
                                    f"{besides}")
-        self._prepare(loop)
+        self._worker_prepare(loop)
         to_result = self.process_result if static and tt != TT_COROUTINE else None
-        return Session(self, self._make_trigger(),
+        return Session(self, self._worker_make_trigger(),
                        Call(function, args, kwargs, tt, wants_id, to_result, loop))
 
-    def _make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self) -> Trigger:
         return ContinuousTrigger()
 
-    def _items(self) -> tuple[Any, ...]:
+    def _worker_leading(self) -> tuple[Any, ...]:
         """Return a stand-in for each argument that precedes those of start()."""
         return ()
 
-    def _prepare(self, loop: Any) -> None:
+    def _worker_prepare(self, loop: Any) -> None:
         """Prepare the session, which is about to be made. The arguments are good."""
 
     def _worker_stop_at_once(self) -> None:
-        session = self._session
+        session = self._worker_session
         if session is not None:
             session.stop_at_once()
 
     def _worker_end(self) -> None:
-        session = self._session
+        session = self._worker_session
         if session is not None:
             session.end()
 
     def _worker_reset_after_fork(self) -> None:
-        self._session = None
-        self._first = Token()
-        self._starting = threading.RLock()
+        self._worker_session = None
+        self._worker_first_token = Token()
+        self._worker_start_lock = threading.RLock()
 
-    def _before_first_step(self, session: Session) -> None:
+    def _worker_before_first_step(self, session: Session) -> None:
         """Prepare the first step of a session that has been made and has not begun."""
 
-    def _cannot_wait(self, session: Session) -> bool:
+    def _worker_cannot_wait(self, session: Session) -> bool:
         return session.is_inside() or self.supervisor._supervisor_parts.shutdown.is_busy_here()
 
-    def _close_runs_code(self) -> bool:
+    def _worker_close_runs_code(self) -> bool:
         """Return True if the end of a session calls code of the application."""
         return ("after_stop" in self.__dict__
                 or type(self).after_stop is not BackgroundWorker.after_stop)
 
-    def _call_hook(self, name: str, *args: Any, caught: type[BaseException] = Exception) -> None:
+    def _worker_call_hook(self, name: str, *args: Any,
+                          caught: type[BaseException] = Exception) -> None:
         """Call a hook.
 
         If it raises, log that; the supervisor's own threads catch every exception.
@@ -489,21 +529,21 @@ class BackgroundWorker(ManagedWorker):
 
     # -- for the runner ----------------------------------------------------------------------------
 
-    def _next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
+    def _worker_next_item(self, trigger: Trigger) -> tuple[Any, ...] | None:
         """Return the item for the next run as a tuple, or None to skip the run."""
         return ()
 
-    def _return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
+    def _worker_return_item(self, taken: tuple[Any, ...], trigger: Trigger) -> None:
         """Keep an item that was taken and not handled for a later run."""
 
-    def _item_done(self, trigger: Trigger) -> None:
+    def _worker_item_done(self, trigger: Trigger) -> None:
         """The item that was taken has been handled."""
 
-    def _count(self, seconds: float, failed: bool = False) -> None:
-        self._runs += 1
-        self._last_duration = seconds
+    def _worker_count(self, seconds: float, failed: bool = False) -> None:
+        self._worker_runs += 1
+        self._worker_last_duration = seconds
         if failed:
-            self._failures += 1
+            self._worker_failures += 1
 
-    def _waiting(self) -> int:
+    def _worker_waiting(self) -> int:
         return 0

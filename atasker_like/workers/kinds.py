@@ -13,7 +13,7 @@ from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError, SupervisorStoppedError
 from ..loops import ALoop
 from ..options import unknown_option
-from .base import COMMON_OPTIONS, BackgroundWorker
+from .base import COMMON_OPTIONS, BackgroundWorker, WorkerSetting
 from .item_queues import (WorkerQueue, check_queue_class, getter_of, has_own, is_asyncio_queue,
                           item_taken, make_queue, size_of, task_done)
 from .loop_queues import FetchTrigger, ScheduledPuts
@@ -49,9 +49,9 @@ class BackgroundAsyncWorker(BackgroundWorker):
         super().__init__(name, executor_func, **options)
         self.executor_loop: Any = options.get("loop")
 
-    def _make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
-        session = super()._make_session(args, kwargs)
-        loop = self._loop
+    def _worker_make_session(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Session:
+        session = super()._worker_make_session(args, kwargs)
+        loop = self._worker_loop
         if isinstance(loop, str):
             loop = self.supervisor.get_aloop(loop)
         elif loop is None:
@@ -84,7 +84,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     (True, ['GO', 'STOP'])
     """
 
-    _options: tuple[str, ...] = ("q", "queue")
+    _worker_options: tuple[str, ...] = ("q", "queue")
     _worker_stops_first = False
     _worker_has_queue = True
 
@@ -94,46 +94,49 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         kind: Any = options.get("q", options.get("queue"))
         kind = True if kind is None else kind
         check_queue_class(kind)
-        self._queue_class: Any = kind
+        self._worker_queue_class: Any = kind
         #: The put() of the queue is a coroutine function of its own, which is awaited also if there
         #: is room.
-        self._puts_in_loop = (kind is not True and is_coroutine_function(kind.put)
-                              and has_own(kind, "put"))
-        self._wants_task_done = False
-        self._create_queue()
+        self._worker_puts_in_loop = (kind is not True and is_coroutine_function(kind.put)
+                                     and has_own(kind, "put"))
+        self._worker_wants_task_done = False
+        self._worker_create_queue()
 
-    def _create_queue(self) -> None:
+    def _worker_create_queue(self) -> None:
         """Create the queue and what goes with it, all of it empty."""
         # Guards a queue of asyncio, and the items that are not in it.
-        self._items_lock = threading.RLock()
-        self._returned_items: deque[Any] = deque()      # these come before the items of the queue
+        self._worker_items_lock = threading.RLock()
+        # These come before the items of the queue.
+        self._worker_returned_items: deque[Any] = deque()
         # Triggers whose get() has taken an item and has not returned it.
-        self._holding: set[FetchTrigger] = set()
-        self._scheduled: ScheduledPuts | None = None    # if put() is to be awaited in a loop
-        if self._puts_in_loop or is_asyncio_queue(self._queue_class):
-            self._scheduled = ScheduledPuts(lambda: self.name, self._items_lock, self._request_step)
-        self._queue: Any = None
+        self._worker_holding: set[FetchTrigger] = set()
+        self._worker_scheduled: ScheduledPuts | None = None    # if put() is to be awaited in a loop
+        if self._worker_puts_in_loop or is_asyncio_queue(self._worker_queue_class):
+            self._worker_scheduled = ScheduledPuts(
+                lambda: self.name, self._worker_items_lock, self._worker_request_step)
+        self._worker_queue: Any = None
         #: Takes an item at once; None if a loop has to fetch it.
-        self._getter: Callable[[], Any] | None = None
-        self._fetch_loop: Any = None
-        if not self._queue_needs_loop():
-            self._make_queue()
+        self._worker_getter: Callable[[], Any] | None = None
+        self._worker_fetch_loop: Any = None
+        if not self._worker_queue_needs_loop():
+            self._worker_make_queue()
 
-    def _queue_needs_loop(self) -> bool:
+    def _worker_queue_needs_loop(self) -> bool:
         # Before Python 3.10 a queue of asyncio belongs to a loop from the beginning.
-        return sys.version_info < (3, 10) and is_asyncio_queue(self._queue_class)
+        return sys.version_info < (3, 10) and is_asyncio_queue(self._worker_queue_class)
 
-    def _make_queue(self) -> None:
-        if self._queue_class is True:
-            self._queue = WorkerQueue(self._notify)
+    def _worker_make_queue(self) -> None:
+        if self._worker_queue_class is True:
+            self._worker_queue = WorkerQueue(self._worker_notify)
         else:
             try:
-                self._queue = make_queue(self._queue_class, self._notify, self._items_lock)
+                self._worker_queue = make_queue(self._worker_queue_class, self._worker_notify,
+                                                self._worker_items_lock)
             except TypeError as error:
                 raise InvalidTypeError("q takes a queue class that needs no arguments; "
-                                       f"{self._queue_class.__name__}: {error}") from error
-            self._wants_task_done = has_method(self._queue, "task_done")
-        self._getter = getter_of(self._queue_class, self._queue)
+                                       f"{self._worker_queue_class.__name__}: {error}") from error
+            self._worker_wants_task_done = has_method(self._worker_queue, "task_done")
+        self._worker_getter = getter_of(self._worker_queue_class, self._worker_queue)
 
     # -- for applications --------------------------------------------------------------------------
 
@@ -145,13 +148,14 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         accepted; before the first start it waits for that. The ``put()`` of a queue for threads
         blocks while the queue is full. Without a queue class, signal handlers may call this, too.
         """
-        scheduled, queue = self._scheduled, self._queue
+        scheduled, queue = self._worker_scheduled, self._worker_queue
         if scheduled is None:
             queue.put(t)
-        elif self._puts_in_loop or queue is None or scheduled or not queue.worker_put_if_room(t):
-            session = self._session
+        elif (self._worker_puts_in_loop or queue is None or scheduled
+              or not queue.worker_put_if_room(t)):
+            session = self._worker_session
             if session is not None and session.active:
-                self._open_scheduled(session)
+                self._worker_open_scheduled(session)
             scheduled.add(t)
 
     async def put(self, t: Any) -> None:
@@ -162,7 +166,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
         :raises queue.Full: a bounded queue for threads is full.
         """
         queue = self.get_queue_obj()
-        if self._scheduled is not None:
+        if self._worker_scheduled is not None:
             await queue.put(t)
         elif hasattr(queue, "put_nowait"):
             queue.put_nowait(t)
@@ -174,18 +178,18 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
         Items that are put by its own ``put`` and ``put_nowait`` reach the function, too.
         """
-        if self._queue is None:
+        if self._worker_queue is None:
             raise InvalidArgumentError(f"worker {self.name} has its queue from its first start on: "
                                        "before Python 3.10 asyncio's queues belong to a loop; "
                                        "start() first")
-        return self._queue
+        return self._worker_queue
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
-        session = self._session
+        session = self._worker_session
         if session is not None and not session.done:
-            self._notify()                  # have the queue asked once more
-        return self._join_idle(timeout)
+            self._worker_notify()                  # have the queue asked once more
+        return self._worker_join_idle(timeout)
 
     def before_queue_get(self) -> None:
         """Called before an item is taken."""
@@ -195,118 +199,119 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
     # -- notifications -----------------------------------------------------------------------------
 
-    def _notify(self) -> None:
+    def _worker_notify(self) -> None:
         """An item has been put into the queue."""
-        session = self._session
+        session = self._worker_session
         if session is not None:
             session.trigger.item_put()      # type: ignore[attr-defined]
             session.request_step()
 
-    def _request_step(self) -> None:
-        session = self._session
+    def _worker_request_step(self) -> None:
+        session = self._worker_session
         if session is not None:
             session.request_step()
 
-    def _fetched(self, trigger: FetchTrigger, item: Any) -> None:
+    def _worker_fetched(self, trigger: FetchTrigger, item: Any) -> None:
         """Keep an item that the get() of the queue has returned for the next run."""
-        with self._items_lock:
-            self._returned_items.append(item)
+        with self._worker_items_lock:
+            self._worker_returned_items.append(item)
             trigger.hold(False)
-        self._request_step()
+        self._worker_request_step()
 
-    def _open_scheduled(self, session: Session) -> None:
-        assert self._scheduled is not None
+    def _worker_open_scheduled(self, session: Session) -> None:
+        assert self._worker_scheduled is not None
         try:
-            self._scheduled.open(self._queue, session.loop or self.supervisor.own_loop().get_loop())
+            self._worker_scheduled.open(
+                self._worker_queue, session.loop or self.supervisor.own_loop().get_loop())
         except SupervisorStoppedError:
             pass                            # the items wait for the next start
 
     # -- start and stop ----------------------------------------------------------------------------
 
-    def _items(self) -> tuple[Any, ...]:
+    def _worker_leading(self) -> tuple[Any, ...]:
         return (None,)
 
-    def _prepare(self, loop: Any) -> None:
-        if self._queue is None:
+    def _worker_prepare(self, loop: Any) -> None:
+        if self._worker_queue is None:
             from asyncio import _get_running_loop, _set_running_loop
 
             # The queue takes the running loop to be its own. The loop itself need not run yet, so
             # it cannot make it.
             before = _get_running_loop()
             loops = self.supervisor._supervisor_parts.pools.loops
-            _set_running_loop(loop or loops.resolve(self._loop))
+            _set_running_loop(loop or loops.resolve(self._worker_loop))
             try:
-                self._make_queue()
+                self._worker_make_queue()
             finally:
                 _set_running_loop(before)
-        if self._getter is None:
-            self._fetch_loop = loop or self.supervisor.own_loop().get_loop()
+        if self._worker_getter is None:
+            self._worker_fetch_loop = loop or self.supervisor.own_loop().get_loop()
 
-    def _make_trigger(self) -> Trigger:
-        if self._getter is not None:
+    def _worker_make_trigger(self) -> Trigger:
+        if self._worker_getter is not None:
             return QueueTrigger()
-        return FetchTrigger(self._queue, self._before_fetch, self._fetched,
-                            self._returned_items, self._fetch_loop, self._holding,
-                            lambda: self.name)
+        return FetchTrigger(self._worker_queue, self._worker_before_fetch, self._worker_fetched,
+                            self._worker_returned_items, self._worker_fetch_loop,
+                            self._worker_holding, lambda: self.name)
 
-    def _before_first_step(self, session: Session) -> None:
-        if self._scheduled is not None:
-            self._scheduled.close()         # all items go to the loop of this session
-            if self._scheduled:
-                self._open_scheduled(session)
-        if self._waiting():                 # put before the start, or left by the last stop
+    def _worker_before_first_step(self, session: Session) -> None:
+        if self._worker_scheduled is not None:
+            self._worker_scheduled.close()         # all items go to the loop of this session
+            if self._worker_scheduled:
+                self._worker_open_scheduled(session)
+        if self._worker_waiting():                 # put before the start, or left by the last stop
             session.trigger.note()
 
     def _worker_begin_drain(self) -> bool:
-        session = self._session
+        session = self._worker_session
         if session is None or not session.active or session.starter is not None:
             return False
         trigger: Any = session.trigger
-        waiting = self._count_waiting()
+        waiting = self._worker_count_waiting()
         trigger.limit_to(waiting)
         trigger.item_put()                  # have the queue asked once more
         session.request_step()
         return bool(waiting) or session.busy
 
     def _worker_wait_drained(self, deadline: float | None) -> None:
-        session = self._session
+        session = self._worker_session
         if session is not None:
             trigger: Any = session.trigger
-            session.wait_idle(lambda: trigger.is_exhausted() or self._is_settled(), deadline)
+            session.wait_idle(lambda: trigger.is_exhausted() or self._worker_is_settled(), deadline)
 
-    def _is_settled(self) -> bool:
+    def _worker_is_settled(self) -> bool:
         """Return True if an idle worker has nothing to wait for."""
-        if self._getter is None:
-            return not self._count_waiting()
-        return not self._scheduled          # the queue has been asked and gives no more items
+        if self._worker_getter is None:
+            return not self._worker_count_waiting()
+        return not self._worker_scheduled   # the queue has been asked and gives no more items
 
     def _worker_report_items_left(self) -> int:
-        left = self._count_waiting()
-        session = self._session
+        left = self._worker_count_waiting()
+        session = self._worker_session
         if left and session is not None and session.report_token.take():
             log.warning("worker %s is stopped: %d item(s) are left in its queue and wait for its "
                         "next start", self.name, left)
         return left
 
-    def _close_runs_code(self) -> bool:
-        return self._queue_class is not True or super()._close_runs_code()
+    def _worker_close_runs_code(self) -> bool:
+        return self._worker_queue_class is not True or super()._worker_close_runs_code()
 
     def _worker_reset_after_fork(self) -> None:
         super()._worker_reset_after_fork()
         # The items are the parent's. Another thread of the parent may have held the queue's locks.
         try:
-            self._create_queue()
+            self._worker_create_queue()
         except Exception:
             log.exception("worker %s: there is no queue in the forked process", self.name)
 
     # -- items -------------------------------------------------------------------------------------
 
-    def _next_item(self, trigger: Any) -> tuple[Any, ...] | None:
-        if self._getter is not None:        # else the trigger has called it
-            self._before_fetch()
+    def _worker_next_item(self, trigger: Any) -> tuple[Any, ...] | None:
+        if self._worker_getter is not None:        # else the trigger has called it
+            self._worker_before_fetch()
         trigger.item_taken()
         try:
-            item = self._take_item()
+            item = self._worker_take_item()
         except BaseException as error:
             # each kind of queue has its own error for an empty queue
             trigger.item_returned()
@@ -314,52 +319,52 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
                 log.exception("worker %s: its queue could not give an item", self.name)
                 trigger.take_no_more()
             return None
-        self._call_hook("after_queue_get", item, caught=BaseException)
+        self._worker_call_hook("after_queue_get", item, caught=BaseException)
         if item is None and _modes.legacy:      # in atasker, None ends the loop of the worker
-            session = self._session
+            session = self._worker_session
             if session is not None:
                 session.stop_worker()
             return None
         return (item,)
 
-    def _before_fetch(self) -> None:
-        self._call_hook("before_queue_get", caught=BaseException)
+    def _worker_before_fetch(self) -> None:
+        self._worker_call_hook("before_queue_get", caught=BaseException)
 
-    def _take_item(self) -> Any:
-        if self._returned_items:
-            return self._returned_items.popleft()
-        if self._getter is None:
+    def _worker_take_item(self) -> Any:
+        if self._worker_returned_items:
+            return self._worker_returned_items.popleft()
+        if self._worker_getter is None:
             raise Empty
-        item = self._getter()
-        item_taken(self._queue)
+        item = self._worker_getter()
+        item_taken(self._worker_queue)
         return item
 
-    def _return_item(self, taken: tuple[Any, ...], trigger: Any) -> None:
-        self._returned_items.extend(taken)
+    def _worker_return_item(self, taken: tuple[Any, ...], trigger: Any) -> None:
+        self._worker_returned_items.extend(taken)
         trigger.item_returned()
 
-    def _item_done(self, trigger: Trigger) -> None:
-        if self._wants_task_done:
-            task_done(self._queue)
+    def _worker_item_done(self, trigger: Trigger) -> None:
+        if self._worker_wants_task_done:
+            task_done(self._worker_queue)
 
-    def _waiting(self) -> int:
-        if not is_asyncio_queue(self._queue_class):
-            return self._sum_items()        # no lock is held while code of the application runs
-        with self._items_lock:
-            return self._sum_items()
+    def _worker_waiting(self) -> int:
+        if not is_asyncio_queue(self._worker_queue_class):
+            return self._worker_sum_items()     # no lock is held while code of the application runs
+        with self._worker_items_lock:
+            return self._worker_sum_items()
 
-    def _sum_items(self) -> int:
+    def _worker_sum_items(self) -> int:
         # In the order in which an item moves. Without the lock, an item that moves meanwhile counts
         # at least once.
-        scheduled, queue = self._scheduled, self._queue
+        scheduled, queue = self._worker_scheduled, self._worker_queue
         number = 0 if scheduled is None else len(scheduled)
         number += 0 if queue is None else size_of(queue)
-        return number + len(self._holding) + len(self._returned_items)
+        return number + len(self._worker_holding) + len(self._worker_returned_items)
 
-    def _count_waiting(self) -> int:
+    def _worker_count_waiting(self) -> int:
         """Return the number of items that wait, or 0 if the queue cannot tell."""
         try:
-            return self._waiting()
+            return self._worker_waiting()
         except Exception:
             log.exception("worker %s: its queue does not tell how many items it has", self.name)
             return 0
@@ -379,13 +384,13 @@ class _WorkerEvent:
 
     def clear(self) -> None:
         """Withdraw the triggers for which no run has begun."""
-        trigger = self._worker._event_trigger()
+        trigger = self._worker._worker_event_trigger()
         if trigger is not None:
             trigger.calls.clear()
 
     def is_set(self) -> bool:
         """Return True if the event has been set and the run for it has not begun."""
-        trigger = self._worker._event_trigger()
+        trigger = self._worker._worker_event_trigger()
         return trigger is not None and any(list(trigger.calls))
 
 
@@ -406,7 +411,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
     (True, True, True)
     """
 
-    _options: tuple[str, ...] = ("e", "event")
+    _worker_options: tuple[str, ...] = ("e", "event")
 
     def trigger_threadsafe(self, force: bool = False) -> bool:
         """Have the function run. Any thread and any signal handler may call this.
@@ -416,7 +421,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         :param force: if the function is running, have another run follow (default: False).
         :return: False if no run follows: the function is running, or the worker is not active.
         """
-        session = self._session
+        session = self._worker_session
         if session is None or not session.active or (session.busy and not force):
             return False
         trigger = session.trigger
@@ -427,7 +432,7 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """See :meth:`BackgroundWorker.join`."""
-        return self._join_idle(timeout)
+        return self._worker_join_idle(timeout)
 
     async def trigger(self, force: bool = False) -> bool:
         """:meth:`trigger_threadsafe`, for coroutines. It does not block either."""
@@ -440,11 +445,11 @@ class BackgroundEventWorker(BackgroundAsyncWorker):
         """
         return _WorkerEvent(self)
 
-    def _event_trigger(self) -> EventTrigger | None:
-        session = self._session
+    def _worker_event_trigger(self) -> EventTrigger | None:
+        session = self._worker_session
         return None if session is None else session.trigger      # type: ignore[return-value]
 
-    def _make_trigger(self) -> Trigger:
+    def _worker_make_trigger(self) -> Trigger:
         return EventTrigger()
 
 
@@ -480,8 +485,13 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     (True, True, ['tick', 'tick', 'tick'])
     """
 
-    _options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after",
-                                 "delay_before", "overlap")
+    _worker_options: tuple[str, ...] = ("e", "event", "i", "interval", "delay", "delay_after",
+                                        "delay_before", "overlap")
+
+    if TYPE_CHECKING:
+        overlap: str
+    else:
+        overlap = WorkerSetting("overlap")
 
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
@@ -489,32 +499,34 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         if options.get("i") not in (None, True, False) and not _modes.legacy:
             raise InvalidTypeError(f"i takes True, not {options['i']!r}; give the seconds as "
                                    "interval= or delay=")
-        self._times = _Times(1, None)
+        self._worker_times: _Times = _Times(1, None)
         self.keep_interval = False
-        self._set_times(options.get("interval"), options.get("delay", options.get("delay_after")),
-                        options.get("delay_before"))
-        self.overlap: str = OVERLAPS[0] if options.get("overlap") is None else options["overlap"]
-        if self.overlap not in OVERLAPS:
+        self._worker_set_times(options.get("interval"),
+                               options.get("delay", options.get("delay_after")),
+                               options.get("delay_before"))
+        overlap = OVERLAPS[0] if options.get("overlap") is None else options["overlap"]
+        if overlap not in OVERLAPS:
             raise InvalidArgumentError(f"overlap takes one of {', '.join(OVERLAPS)}, "
-                                       f"not {self.overlap!r}")
+                                       f"not {overlap!r}")
+        self._worker_settings["overlap"] = overlap
 
     @property
     def delay(self) -> float | None:
         """The seconds between two runs."""
-        return self._times.delay
+        return self._worker_times.delay
 
     @delay.setter
     def delay(self, seconds: float | None) -> None:
-        self._times.delay = _seconds("delay", seconds)
+        self._worker_made_times().delay = _seconds("delay", seconds)
 
     @property
     def delay_before(self) -> float | None:
         """The seconds before each run, or None."""
-        return self._times.before
+        return self._worker_times.before
 
     @delay_before.setter
     def delay_before(self, seconds: float | None) -> None:
-        self._times.before = _seconds("delay_before", seconds)
+        self._worker_made_times().before = _seconds("delay_before", seconds)
 
     @property
     def interval(self) -> Any:
@@ -527,9 +539,14 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         if _modes.legacy:
             self.__dict__["interval"] = seconds
         else:
-            self._set_times(seconds, None, None)
+            self._worker_set_times(seconds, None, None)
 
-    def _set_times(self, interval: Any, delay: Any, before: Any) -> None:
+    def _worker_made_times(self) -> _Times:
+        # a subclass may assign a delay before it calls __init__(), which replaces it
+        times: _Times = self.__dict__.setdefault("_worker_times", _Times(1, None))
+        return times
+
+    def _worker_set_times(self, interval: Any, delay: Any, before: Any) -> None:
         """Check the times and set those that are not None.
 
         Interval and delay replace each other.
@@ -547,24 +564,21 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
         if before is not None:
             self.delay_before = before
 
-    def _take_overrides(self, kwargs: dict[str, Any]) -> None:
+    def _worker_take_overrides(self, kwargs: dict[str, Any]) -> None:
         after = kwargs.pop("_delay_after", None)
-        self._set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after),
-                        kwargs.pop("_delay_before", None))
-        super()._take_overrides(kwargs)
+        self._worker_set_times(kwargs.pop("_interval", None), kwargs.pop("_delay", after),
+                               kwargs.pop("_delay_before", None))
+        super()._worker_take_overrides(kwargs)
 
-    def _make_trigger(self) -> Trigger:
-        return IntervalTrigger(self, self.overlap, self._note_missed)
+    def _worker_make_trigger(self) -> Trigger:
+        return IntervalTrigger(self, self._worker_settings["overlap"], self._worker_note_missed)
 
-    def _note_missed(self, ticks: int) -> None:
-        self._missed += ticks
+    def _worker_note_missed(self, ticks: int) -> None:
+        self._worker_missed += ticks
 
 
 class _Times:
-    """The values of ``delay`` and ``delay_before`` of an interval worker.
-
-    A subclass of the application may use any name that begins with an underscore for itself.
-    """
+    """The values of ``delay`` and ``delay_before`` of an interval worker."""
 
     __slots__ = ("delay", "before")
 
@@ -625,7 +639,7 @@ def background_worker(f: Any = None, **options: Any) -> Any:
         kind = BackgroundAsyncWorker if is_coroutine_function(f) else BackgroundWorker
     name = options.pop("name", None) or attribute_of(f, "__name__", str) or type(f).__name__
     worker = kind(name=name, **_options_for(kind, chosen, options))
-    worker._set_function(f)
+    worker._worker_set_function(f)
     return worker
 
 
@@ -654,7 +668,7 @@ def _options_for(kind: type[BackgroundWorker], chosen: str | None,
     for option, value in options.items():
         if option not in known:
             raise unknown_option(option, {*known, "name"}, "background_worker")
-        if option in COMMON_OPTIONS or option in kind._options:
+        if option in COMMON_OPTIONS or option in kind._worker_options:
             taken[option] = value
         elif not _is_given(value):
             pass                            # the same as leaving it out

@@ -42,19 +42,17 @@ if TYPE_CHECKING:
         name: str
         priority: int
         supervisor: TaskSupervisor
-        restart_policy: str
-        max_restarts: int | None
-        within: float
         last_executed: float
-        _runs: int
-        _restarted: int
-        _last_duration: float | None
+        _worker_settings: dict[str, Any]
+        _worker_runs: int
+        _worker_restarts: int
+        _worker_last_duration: float | None
 
         def error(self) -> None: ...
-        def _count(self, seconds: float, failed: bool = False) -> None: ...
-        def _next_item(self, trigger: Any) -> tuple[Any, ...] | None: ...
-        def _return_item(self, taken: tuple[Any, ...], trigger: Any) -> None: ...
-        def _item_done(self, trigger: Any) -> None: ...
+        def _worker_count(self, seconds: float, failed: bool = False) -> None: ...
+        def _worker_next_item(self, trigger: Any) -> tuple[Any, ...] | None: ...
+        def _worker_return_item(self, taken: tuple[Any, ...], trigger: Any) -> None: ...
+        def _worker_item_done(self, trigger: Any) -> None: ...
 
     class RunSession(Protocol):
         """A session as its runner sees it."""
@@ -186,7 +184,7 @@ class Runner:
         if not self.session.active:
             return None
         self.session.caller = threading.get_ident()
-        item = self.worker._next_item(self.trigger)
+        item = self.worker._worker_next_item(self.trigger)
         self.session.caller = None
         return item
 
@@ -198,8 +196,8 @@ class Runner:
     # -- how a run ended ---------------------------------------------------------------------------
 
     def _returned(self, result: Any, began: float) -> None:
-        self.worker._count(perf_counter() - began)
-        if result is False and (self.worker.restart_policy != "always"
+        self.worker._worker_count(perf_counter() - began)
+        if result is False and (self.worker._worker_settings["restart_policy"] != "always"
                                 or not self._may_restart("returned False", began)):
             self.session.stop_worker()
 
@@ -209,7 +207,7 @@ class Runner:
         For an ``except`` block.
         """
         worker, session = self.worker, self.session
-        worker._count(perf_counter() - began, failed=True)
+        worker._worker_count(perf_counter() - began, failed=True)
         if isinstance(error,
                       TaskCancelledError) and (not session.active or self.trigger.is_continuous):
             session.stop_worker()               # it was asked to end, and did
@@ -220,7 +218,7 @@ class Runner:
             log.exception("worker %s: its error handler raised", worker.name)
         if not session.active:
             return
-        if worker.restart_policy == "never":
+        if worker._worker_settings["restart_policy"] == "never":
             log.error("worker %s is stopped: its function raised %s, and it is not to be restarted",
                       worker.name, type(error).__name__)
             session.stop_worker()
@@ -229,20 +227,21 @@ class Runner:
 
     def _may_restart(self, why: str, began: float) -> bool:
         """Count a restart. Return False and log an error if there were too many."""
-        worker, most = self.worker, self.worker.max_restarts
+        worker, settings = self.worker, self.worker._worker_settings
+        most = settings["max_restarts"]
         if most is not None:
             now = self.session.clock()
             restarts = self._restarts
-            while restarts and restarts[0] <= now - worker.within:
+            while restarts and restarts[0] <= now - settings["within"]:
                 restarts.popleft()
             if len(restarts) >= most:
                 log.error("worker %s is stopped: its function %s, after %d restart(s) within %g s; "
                           "mend it and start it again, or raise max_restarts",
-                          worker.name, why, most, worker.within)
+                          worker.name, why, most, settings["within"])
                 return False
             restarts.append(now)
-        worker._restarted += 1
-        self.trigger.restarted(self.session.clock(), worker._runs, perf_counter() - began)
+        worker._worker_restarts += 1
+        self.trigger.restarted(self.session.clock(), worker._worker_runs, perf_counter() - began)
         return True
 
 
@@ -289,7 +288,7 @@ class _PoolRunner(Runner):
         """Keep the item of a run that never began for a later run."""
         item, run.item = run.item, None
         if item is not None:
-            self.worker._return_item(item, self.trigger)
+            self.worker._worker_return_item(item, self.trigger)
 
     def _task_ended(self, run: _Run, task: Task[Any]) -> None:
         """Called in the thread that made the task final. (no lock)"""
@@ -362,20 +361,20 @@ class _ThreadRunner(_PoolRunner):
             while True:
                 try:
                     # Each turn of the loop counts the run before it. += would cost more.
-                    for worker._runs in count(worker._runs):
+                    for worker._worker_runs in count(worker._worker_runs):
                         result = function(*args, **keywords)
                         if result is False:
                             break
                         now = clock()
                         if not session.active:
-                            worker._runs += 1
-                            worker._last_duration = now - began
+                            worker._worker_runs += 1
+                            worker._worker_last_duration = now - began
                             return
                         # once a millisecond, or after each run that takes longer
                         if now > until:
-                            worker._last_duration = now - began
+                            worker._worker_last_duration = now - began
                             if run_queue.waiting and wants_slot():
-                                worker._runs += 1
+                                worker._worker_runs += 1
                                 return      # behind what waits for the slot
                             until = now + SLICE
                         began = worker.last_executed = now
@@ -397,7 +396,7 @@ class _ThreadRunner(_PoolRunner):
         self.session.caller = threading.get_ident()
         try:
             if item is None:
-                item = worker._next_item(self.trigger)
+                item = worker._worker_next_item(self.trigger)
             if item is None:
                 return False
             began = worker.last_executed = perf_counter()
@@ -410,7 +409,7 @@ class _ThreadRunner(_PoolRunner):
             else:
                 self._returned(result, began)
             finally:
-                worker._item_done(self.trigger)
+                worker._worker_item_done(self.trigger)
         finally:
             self.session.caller = None
         return True
@@ -460,7 +459,7 @@ class _PutTaskRunner(_ThreadRunner):
             task.add_done_callback(lambda task: self._task_ended(run, task))
             self._accepted(run, task)
         elif run.begin():
-            self.worker._item_done(self.trigger)
+            self.worker._worker_item_done(self.trigger)
             self.trigger.note()
             self._run_ended()
         else:                               # it was submitted all the same
@@ -484,14 +483,14 @@ class _LoopRunner(_PoolRunner):
         worker, session = self.worker, self.session
         try:
             while True:
-                item = worker._next_item(self.trigger)
+                item = worker._worker_next_item(self.trigger)
                 if item is None:
                     return
                 began = worker.last_executed = perf_counter()
                 try:
                     result = await self.function(*item, *self.args, **self._keywords())
                 except CancelledError:
-                    worker._count(perf_counter() - began)
+                    worker._worker_count(perf_counter() - began)
                     self.trigger.note()
                     if session.active and not self._cancel_requested():
                         log.exception("worker %s: a run of it was cancelled, by what it awaited or "
@@ -502,7 +501,7 @@ class _LoopRunner(_PoolRunner):
                 else:
                     self._returned(result, began)
                 finally:
-                    worker._item_done(self.trigger)
+                    worker._worker_item_done(self.trigger)
                 if not session.active or not self.trigger.may_repeat():
                     return
                 await _Yield()
@@ -537,12 +536,12 @@ class _ProcessRunner(Runner):
                 raise TypeError(f"put_task() of its supervisor returned {shown(task)} instead of a "
                                 "task")
         except SupervisorStoppedError:
-            worker._return_item(item, self.trigger)
+            worker._worker_return_item(item, self.trigger)
             session.fail(_STOPPED)
             session.run_ended()
         except BaseException as error:
             self._failed(error, began)
-            worker._item_done(self.trigger)
+            worker._worker_item_done(self.trigger)
             session.run_ended()
         else:
             session.run_submitted(task)
@@ -556,7 +555,7 @@ class _ProcessRunner(Runner):
             if self.to_result is not None and result is not False:
                 result = self.to_result(result)
         except TaskCancelledError:
-            self.worker._count(perf_counter() - began)
+            self.worker._worker_count(perf_counter() - began)
             if self.trigger.is_continuous:
                 session.fail("its task was cancelled")
         except BaseException as error:
@@ -564,7 +563,7 @@ class _ProcessRunner(Runner):
         else:
             self._returned(result, began)
         finally:
-            self.worker._item_done(self.trigger)
+            self.worker._worker_item_done(self.trigger)
             session.caller = None
         session.run_ended()
 

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     class SessionWorker(RunWorker, Protocol):
         """A worker as its session sees it."""
 
-        _starting: Any
-        _session: Any
+        _worker_start_lock: Any
+        _worker_session: Any
 
         def stop(self, wait: Any = True) -> bool: ...
-        def _call_hook(self, name: str, *args: Any, caught: Any = ...) -> None: ...
-        def _close_runs_code(self) -> bool: ...
+        def _worker_call_hook(self, name: str, *args: Any, caught: Any = ...) -> None: ...
+        def _worker_close_runs_code(self) -> bool: ...
         def _worker_report_items_left(self) -> int: ...
 
 __all__ = ["Session"]
@@ -138,7 +138,8 @@ class Session:
             if not self.trigger.is_due(self.clock()):
                 self.trigger.schedule(self)
                 self._ownership.put_back()
-                _call_all(self._idle_callbacks)
+                if self._idle_callbacks:
+                    _call_all(self._idle_callbacks)
                 return False
             self.busy = True
             if self._runner.submit():
@@ -207,7 +208,7 @@ class Session:
         """End the session and keep the ownership. (ownership held)"""
         self.busy = False
         self.trigger.close(self)
-        if self._worker._close_runs_code():
+        if self._worker._worker_close_runs_code():
             self._threads.beside(self._close)
         else:
             self._close()
@@ -215,7 +216,7 @@ class Session:
     def _close(self) -> None:
         self.caller = threading.get_ident()
         try:
-            self._worker._call_hook("after_stop", caught=BaseException)
+            self._worker._worker_call_hook("after_stop", caught=BaseException)
         finally:
             self.caller = None
             self._set_done()
@@ -223,8 +224,8 @@ class Session:
     def _set_done(self) -> None:
         worker = self._worker
         worker._worker_report_items_left()
-        with worker._starting:
-            if worker._session is self:     # else the next session is registered
+        with worker._worker_start_lock:
+            if worker._worker_session is self:     # else the next session is registered
                 self._supervisor.unregister_sync_scheduler(worker)
         # A stopped worker keeps its last session. The session does not keep the arguments of the
         # function.

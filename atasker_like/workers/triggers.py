@@ -291,10 +291,6 @@ class IntervalTrigger(EventTrigger):
         self._backoff = _RunBackoff()
         self._pause = 0.0                   # after a failure, if there is no delay
 
-    def _interval(self) -> float:
-        """Return the seconds from start to start, or 0 if the worker keeps no interval."""
-        return (self._times.delay or 0.0) if self._times.keep_interval else 0.0
-
     def begin(self, session: TriggerSession) -> None:
         self._deadline = session.clock() + (self._times.delay_before or 0.0)
 
@@ -308,7 +304,8 @@ class IntervalTrigger(EventTrigger):
         triggered = self._collect()
         if self._deadline > now:
             return triggered
-        interval = self._interval()
+        times = self._times
+        interval = times.delay if times.keep_interval else None
         if not interval:
             self._deadline = _NEVER
         elif self._overlap == "shift" and self._deadline + interval <= now:
@@ -318,19 +315,21 @@ class IntervalTrigger(EventTrigger):
         return True
 
     def run_ended(self, now: float) -> None:
-        interval = self._interval()
-        before = self._times.delay_before or 0.0
+        times = self._times
+        delay = times.delay or 0.0
+        before = times.delay_before or 0.0
         pause, self._pause = self._pause, 0.0
-        if not interval or self._deadline == _NEVER:
-            self._deadline = now + (self._times.delay or 0.0) + before + pause
+        if not (delay and times.keep_interval) or self._deadline == _NEVER:
+            self._deadline = now + delay + before + pause
         elif self._overlap == "shift":
-            self._deadline = max(self._deadline, now + before)
+            if self._deadline < now + before:
+                self._deadline = now + before
         elif self._deadline <= now and self._overlap != "queue":
-            over = int(min((now - self._deadline) / interval, _MOST_TICKS)) + 1
+            over = int(min((now - self._deadline) / delay, _MOST_TICKS)) + 1
             if self._overlap == "coalesce":
                 over -= 1                   # one run follows now, for all of them
             self._misfires(over)
-            self._deadline += over * interval
+            self._deadline += over * delay
 
     def restarted(self, now: float, number: int, seconds: float) -> None:
         if not self._times.delay:

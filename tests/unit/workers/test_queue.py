@@ -228,7 +228,7 @@ def test_asyncio_queue_before_python_3_10_exists_from_the_start_on(supervisor):
         pass
 
     worker = Unborn(executor_func=function, q=asyncio.Queue, supervisor=supervisor)
-    worker._queue = None
+    worker._worker_queue = None
     with pytest.raises(InvalidArgumentError, match="from its first start on"):
         worker.get_queue_obj()
     worker.put_threadsafe(1)                # it waits for the start

@@ -341,7 +341,7 @@ def test_items_that_were_fetched_together_are_all_handled(supervisor, form, kind
     """The loop may fetch a second item before the run for the first one begins."""
     got = []
     worker = background_worker(form(got.append), q=kind, supervisor=supervisor)
-    worker._returned_items.extend(range(3))
+    worker._worker_returned_items.extend(range(3))
     worker.start()
     assert worker.join(PATIENCE) and got == [0, 1, 2]
 

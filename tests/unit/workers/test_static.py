@@ -102,7 +102,7 @@ def test_process_of_a_run_whose_submission_has_not_returned_is_ended(supervisor,
     path = str(tmp_path / "trace")
     worker = w.HeldInProcess(supervisor=supervisor)
     worker.start(path)
-    runner, stopped = worker._session._runner, threading.Event()
+    runner, stopped = worker._worker_session._runner, threading.Event()
     start = runner.start
 
     def start_late(*args):

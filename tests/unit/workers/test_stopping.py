@@ -61,7 +61,7 @@ def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervis
 
     worker = background_worker(run, e=True, supervisor=supervisor)
     worker.start()
-    runner, pool = worker._session._runner, manager(supervisor).coroutines
+    runner, pool = worker._worker_session._runner, manager(supervisor).coroutines
     submit, admit = runner.submit, pool.admit
 
     def submit_late():

@@ -239,7 +239,7 @@ def test_stop_of_the_supervisor_ends_the_predecessor_session_too(supervisor, clo
     worker = background_worker(function, e=True, supervisor=supervisor)
     worker.start()
     clock.settle()                      # the timer has called the session, which had nothing to do
-    first = worker._session
+    first = worker._worker_session
     step, first.step = first.step, lambda: None        # the timer does not come to it any more
     worker.restart(wait=False)
     assert worker.is_active() and not worker.is_started()
