@@ -60,18 +60,18 @@ def block(acquire: Callable[..., bool], deadline: float | None) -> bool:
     timeout = -1.0 if deadline is None else min(max(0.0, deadline - monotonic()), TIMEOUT_MAX)
     if timeout == 0:
         return acquire(False)
-    member = current.member
-    if member is None:
+    pool_thread = current.pool_thread
+    if pool_thread is None:
         if running_loop() is not None:
             _warn_of_blocked_loop()
         return acquire(True, timeout)
-    member.lend()
+    pool_thread.lend()
     try:
         if running_loop() is not None:
             _warn_of_blocked_loop()
         return acquire(True, timeout)
     finally:
-        member.reclaim()
+        pool_thread.reclaim()
 
 
 _PACKAGE = __name__.partition(".")[0]
@@ -118,11 +118,11 @@ def without_blocking(call: Callable[..., T], *arguments: Any) -> T:
 
     :raises QueueFullError: the call would wait for room in a pool or a lane.
     """
-    before, current.member = current.member, _hurried
+    before, current.pool_thread = current.pool_thread, _hurried
     try:
         return call(*arguments)
     finally:
-        current.member = before
+        current.pool_thread = before
 
 
 class Latch:

@@ -29,7 +29,7 @@ def _make_current() -> Any:
     class Current(threading.local):
         """The pool thread of this thread, and the mailbox of the loop that it ran last."""
 
-        member: SlotLender | None = None
+        pool_thread: SlotLender | None = None
         mailbox: Any = None             # a LoopMailbox, or None
         #: True in a thread of a ``concurrent.futures`` executor; None if that is not known yet.
         in_executor: bool | None = None
@@ -55,11 +55,12 @@ def current_task() -> Task[Any] | Any | None:
     returns an object with ``id``, ``name``, ``attempts``, ``remaining_retries``, ``is_last_retry``,
     ``retry()``, ``check_cancelled()`` and ``report_progress()``.
     """
-    member = current.member
-    if member is not None:
+    pool_thread = current.pool_thread
+    if pool_thread is not None:
         # A thread's context may be a copy of the context of a coroutine of another task.
         inside = task_of_inner_loop.get()
-        return member.task if inside is None or inside[0] is not member.task else inside[1]
+        task = pool_thread.task
+        return task if inside is None or inside[0] is not task else inside[1]
     task = current_coroutine_task.get()
     if task is None:
         child = modules.get(_CHILD)         # not imported: a pool process has it

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         draining: bool
 
         @property
-        def successor(self) -> LanePool | None: ...
+        def replacement(self) -> LanePool | None: ...
 
         def lane_changed(self, lane: Lane) -> None: ...
         def lane_opens(self, lane: Lane) -> None: ...
@@ -240,7 +240,7 @@ class Lane:
             return
         last = before
         while last is not None and last is not pool:
-            last = last.successor       # the pool that replaced it
+            last = last.replacement       # the pool that replaced it
         if before is not None and last is None:
             raise InvalidArgumentError(f"lane {self.name!r} stands in front of {before.name} and "
                                        f"cannot have tasks of {pool.name}; use a lane for each")

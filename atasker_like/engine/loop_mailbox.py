@@ -32,7 +32,7 @@ __all__ = ["FutureWaiter", "LoopMailbox", "mailbox_of"]
 def _after_fork() -> None:
     # The only thread of a forked process is no pool thread, even if it was one in the parent.
     global _mailboxes_lock
-    current.member = current.mailbox = None
+    current.pool_thread = current.mailbox = None
     _mailboxes_lock = threading.RLock()
 
 

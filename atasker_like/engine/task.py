@@ -199,7 +199,7 @@ class Task(Generic[T_co], Attempt):
     def _add_waiter(self, waiter: Callable[[], None]) -> bool:
         """Call waiter() when the task is final. Return False if it already is."""
         pool = self._spec.pool
-        if pool.busy_here():
+        if pool.is_reentrant():
             raise _cannot_wait(self)
         with pool.lock:
             status = self._status
@@ -229,7 +229,7 @@ class Task(Generic[T_co], Attempt):
         try:
             if self._spec.lane is not None or self._spec.loop is not None:
                 self._warn_if_held_up()
-            if deadline is None and current.member is None and is_plain_thread():
+            if deadline is None and current.pool_thread is None and is_plain_thread():
                 ended = gate.acquire()
             else:
                 ended = block_on((self,), gate.acquire, deadline, deadline is None)
@@ -254,7 +254,7 @@ class Task(Generic[T_co], Attempt):
         # Block until the task is started or the deadline passes. Return is_started().
         gate = Lock()
         gate.acquire()
-        if self._spec.pool.busy_here():
+        if self._spec.pool.is_reentrant():
             raise _cannot_wait(self)
         with self._spec.pool.lock:
             if self.is_started():
@@ -570,8 +570,8 @@ class Task(Generic[T_co], Attempt):
             from ..errors import InvalidTypeError
             raise InvalidTypeError(
                 f"add_done_callback takes a callable, not {type(callback).__name__}")
-        if self._spec.pool.busy_here():
-            self._spec.pool.elsewhere(self.add_done_callback, callback)
+        if self._spec.pool.is_reentrant():
+            self._spec.pool.defer_to_thread(self.add_done_callback, callback)
         elif not add_callback(self, callback):
             call_late(self, callback)
 
@@ -601,8 +601,9 @@ class Task(Generic[T_co], Attempt):
         :raises TaskCancelledError: ``cancel()`` was called.
         :raises TaskTimeoutError: the task ran longer than its ``timeout``.
         """
-        member = current.member
-        if member is not None and member.task is self and getattr(member, "abandoned", False):
+        pool_thread = current.pool_thread
+        if (pool_thread is not None and pool_thread.task is self
+                and getattr(pool_thread, "abandoned", False)):
             outcome = self._outcome if self.done() else None
             if type(outcome) is Failure and isinstance(outcome.error, TaskTimeoutError):
                 raise TaskTimeoutError(str(outcome.error))

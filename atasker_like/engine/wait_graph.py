@@ -251,8 +251,8 @@ def block_on(tasks: Sequence[WaitedTask], acquire: Callable[..., bool], deadline
     :param certain: True if the wait has no timeout, and needs all of the tasks.
     :raises WaitDeadlockError: the wait cannot end.
     """
-    member = current.member
-    waiter = None if member is None else member.task
+    pool_thread = current.pool_thread
+    waiter = None if pool_thread is None else pool_thread.task
     loop = running_loop()
     if deadline is not None and deadline <= monotonic():
         return block(acquire, deadline)
@@ -391,14 +391,14 @@ class LoopRun:
     __slots__ = ("waiter", "blocked", "loop", "coro", "_future", "_key")
 
     def __init__(self, coro: Coroutine[Any, Any, Any], loop: Any) -> None:
-        member = current.member
+        pool_thread = current.pool_thread
         self.blocked = running_loop()       # the loop that the caller blocks, or None
         outer = _run_of_coroutine() if _runs and self.blocked is not None else None
         self.waiter: WaitedTask | None      # the calling task, or None
         if outer is not None:
             self.waiter = outer[0].waiter
-        elif member is not None:
-            self.waiter = member.task
+        elif pool_thread is not None:
+            self.waiter = pool_thread.task
         else:
             coroutine = None if self.blocked is None else current_coroutine_task.get()
             here = coroutine is not None and coroutine._spec.pool.loop_of(coroutine) is self.blocked
@@ -478,12 +478,13 @@ def await_begins(tasks: Sequence[WaitedTask], waker: FutureWaiter,
     run = _run_of_coroutine() if _runs else None
     if run is not None:
         return _await_in_run(*run, tasks, waker, certain)
-    member = current.member
-    if member is None:
+    pool_thread = current.pool_thread
+    if pool_thread is None:
         waiter = current_coroutine_task.get()
     else:
         inside = task_of_inner_loop.get()
-        waiter = member.task if inside is None or inside[0] is not member.task else inside[1]
+        task = pool_thread.task
+        waiter = task if inside is None or inside[0] is not task else inside[1]
     if waiter is None:
         return None
     wait = _CoroutineWait(waiter, tasks, certain, waker)

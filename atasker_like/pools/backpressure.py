@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     class Successor(LanePool, Protocol):
         """The pool that has replaced another one."""
 
-        def adopt(self, task: Task[Any]) -> None: ...
+        def accept_redirected(self, task: Task[Any]) -> None: ...
 
     class Gate(Protocol):
         """Blocks a submitter until it is released: a lock, or the counterpart for a coroutine."""
 
         def release(self) -> None: ...
 
-    Chores = List[Callable[[], None]]
+    Deferred = List[Callable[[], None]]
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Intake"]
@@ -58,7 +58,7 @@ class Intake(Telling):
     accepting: bool
     run_queue: RunQueue
     registry: Registry
-    _wake_up: Callable[[], None]
+    _ensure_started: Callable[[], None]
     _drained: list[Callable[[], None]]
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ class Intake(Telling):
         self.max_queued: int | None = None      # the most tasks that may wait; None is no limit
         self.on_full = "block"
         self.aging: float | None = None         # seconds after which a waiting task rises one class
-        self.successor: Successor | None = None     # has replaced this pool, and takes its tasks
-        self._attentive = False                 # True while _attend() has to run at each end
+        self.replacement: Successor | None = None     # has replaced this pool, and takes its tasks
+        self._has_observers = False  # True while _notify_observers() has to run at each end
         self._blocked_submitters: deque[Gate] = deque()     # those that wait for room in the pool
-        self._crowded: set[Lane] = set()        # lanes with blocked submitters
+        self._full_lanes: set[Lane] = set()        # lanes with blocked submitters
         self._aging_entry: TimerEntry | None = None
 
     def limit(self, max_queued: int | None, on_full: str, aging: float | None) -> None:
@@ -80,17 +80,17 @@ class Intake(Telling):
             self.aging = aging
             self._set_fast_limit()
             if aging is not None and self.run_queue.waiting:
-                self._keep_aging()
-            self._let_in()
+                self._schedule_aging()
+            self._wake_submitters()
 
     def _set_fast_limit(self) -> None:
         """Set the number of waiting tasks from which on room has to be checked. (lock held)"""
-        looked_at = self.aging is not None or self._barred() is not None
+        looked_at = self.aging is not None or self._refusal_reason() is not None
         self.run_queue.fast_limit = (-1 if looked_at
                                      else maxsize if self.max_queued is None
                                      else self.max_queued)
 
-    def _barred(self) -> str | None:
+    def _refusal_reason(self) -> str | None:
         """Return the reason why the pool takes no task at all, or None. (lock held)"""
         return None
 
@@ -99,11 +99,11 @@ class Intake(Telling):
 
         :raises TaskTimeoutError: too many threads are abandoned.
         """
-        barred = self._barred()
+        barred = self._refusal_reason()
         if barred is not None:
             raise TaskTimeoutError(f"task {spec.name} was not accepted: {barred}")
         if self.aging is not None:
-            self._keep_aging()
+            self._schedule_aging()
         run_queue = self.run_queue
         return (self.max_queued is None or run_queue.waiting < self.max_queued
                 or run_queue.active < run_queue.slot_limit(spec.priority))      # it need not wait
@@ -116,7 +116,7 @@ class Intake(Telling):
         return ((self.run_queue.waiting < self.run_queue.fast_limit or self._has_room(spec))
                 and (spec.lane is None or spec.lane.has_room()))
 
-    def _turned_away(self, task: Task[Any]) -> bool:
+    def _reject(self, task: Task[Any]) -> bool:
         """Handle a task that was not accepted. (no lock)
 
         Start the supervisor, or apply ``on_full``. Return False if the caller is to try again, and
@@ -126,8 +126,8 @@ class Intake(Telling):
         :raises QueueFullError: there is no room, and ``on_full`` is 'raise'.
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
-        if self.successor is not None:
-            self.successor.adopt(task)
+        if self.replacement is not None:
+            self.replacement.accept_redirected(task)
             return True
         lane = task._spec.lane
         if lane is not None and lane.unknown is not None:
@@ -136,7 +136,7 @@ class Intake(Telling):
         if refusal is not None:
             raise refusal
         if not self.accepting:
-            self._wake_up()
+            self._ensure_started()
             return False
         with self.lock:
             if self._has_room_for(task._spec):
@@ -157,9 +157,9 @@ class Intake(Telling):
                     return False
                 self.registry.add(task)
                 self.registry.dropped_when_full += 1
-                waiters = self._conclude(task, CANCELED, perf_counter())
+                waiters = self._finish(task, CANCELED, perf_counter())
             del held
-            self._announce(task, waiters)
+            self._notify(task, waiters)
             return True
         if lane is not None and lane.paused:
             lane.warn_of_wait(f"room for task {task.name}")
@@ -185,9 +185,9 @@ class Intake(Telling):
             if lane is None:
                 self._blocked_submitters.append(gate)
             else:
-                self._crowded.add(lane)
+                self._full_lanes.add(lane)
                 lane.blocked_submitters.append(gate)
-            self._attentive = True
+            self._has_observers = True
             return True
 
     def leave_outside(self, lane: Lane | None, gate: Gate) -> None:
@@ -197,18 +197,18 @@ class Intake(Telling):
             if gate in outside:
                 outside.remove(gate)
             else:
-                self._let_in()      # its gate was released: release the next one
+                self._wake_submitters()      # its gate was released: release the next one
 
-    def _attend(self) -> Waiters:
+    def _notify_observers(self) -> Waiters:
         """Admit submitters after a task has left the run queue. Return waiters. (lock held)"""
-        told: Waiters = []
+        waiters: Waiters = []
         if self._drained and not self.registry.live:
-            told, self._drained = self._drained, []
-        self._let_in()
-        self._attentive = bool(self._drained or self._blocked_submitters or self._crowded)
-        return told
+            waiters, self._drained = self._drained, []
+        self._wake_submitters()
+        self._has_observers = bool(self._drained or self._blocked_submitters or self._full_lanes)
+        return waiters
 
-    def _let_in(self) -> None:
+    def _wake_submitters(self) -> None:
         """Have as many blocked submitters try again as there is room for. (lock held)"""
         outside = self._blocked_submitters
         if outside:
@@ -217,14 +217,14 @@ class Intake(Telling):
             room = max(0, most - run_queue.waiting) + max(0, run_queue.slots - run_queue.active)
             for _ in range(min(room, len(outside)) if self.accepting else len(outside)):
                 outside.popleft().release()
-        if self._crowded:
-            for lane in list(self._crowded):
+        if self._full_lanes:
+            for lane in list(self._full_lanes):
                 room = (maxsize if lane.size is None or not self.accepting
                         else max(0, lane.size - lane.waiting))
                 for _ in range(min(room, len(lane.blocked_submitters))):
                     lane.blocked_submitters.popleft().release()
                 if not lane.blocked_submitters:
-                    self._crowded.discard(lane)
+                    self._full_lanes.discard(lane)
 
     def release_submitters(self, lane: Lane) -> None:
         """Have all blocked submitters of a lane try again.
@@ -235,40 +235,40 @@ class Intake(Telling):
             for gates in lane.blocked_submitters, self._blocked_submitters:
                 while gates:
                     gates.popleft().release()
-            self._crowded.discard(lane)
+            self._full_lanes.discard(lane)
 
     # -- aging -------------------------------------------------------------------------------------
 
-    def _keep_aging(self) -> None:
+    def _schedule_aging(self) -> None:
         """Make sure that the timer will check how long tasks have waited. (lock held)"""
         if self._aging_entry is None:
             assert self.aging is not None
             self.timer.start()
-            self._aging_entry = self.timer.call_later(self.aging, self._grow_older)
+            self._aging_entry = self.timer.call_later(self.aging, self._promote)
 
-    def _grow_older(self) -> None:
+    def _promote(self) -> None:
         """Promote tasks that have waited long. The timer calls it."""
         with self.lock:
             self._aging_entry = None
             aging = self.aging
             if aging is None or not self.registry.live:
-                return                      # the next submission calls _keep_aging()
+                return                      # the next submission calls _schedule_aging()
             pause = self.run_queue.promote_aged(perf_counter(), aging)
             self._aging_entry = self.timer.call_later(aging if pause is None else pause,
-                                                      self._grow_older)
-            chores = self._risen()
-        for chore in chores:
-            chore()
+                                                      self._promote)
+            deferred = self._dispatch_more()
+        for deferred_call in deferred:
+            deferred_call()
 
-    def _risen(self) -> Chores:
+    def _dispatch_more(self) -> Deferred:
         """Start tasks after some have become more urgent or slots have become free. (lock held)"""
         raise NotImplementedError
 
     # -- implemented by Pool -----------------------------------------------------------------------
 
-    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
-                  ) -> Waiters | None:
+    def _finish(self, task: Task[Any], status: int, now: float,
+                outcome: Any = None) -> Waiters | None:
         raise NotImplementedError
 
-    def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
+    def _notify(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
         raise NotImplementedError

@@ -2,17 +2,17 @@
 
 A pool owns its tasks from acceptance to their end. One lock guards its registry, its run queue and
 the state of each of its tasks. The pools differ in five methods, all called with the lock held:
-:meth:`Pool._ready`, :meth:`Pool._standing`, :meth:`Pool._interrupt`, :meth:`Pool._overrun` and
-:meth:`Pool._done_early`. All but ``_standing`` return *chores*: calls to be made after the lock is
-released, since they run code of the application, start threads, or wait. The last chore makes a new
-task run: before it, the submission can be undone.
+:meth:`Pool._enqueue`, :meth:`Pool._is_queued`, :meth:`Pool._cancel_running`,
+:meth:`Pool._timeout_running` and :meth:`Pool._complete_running`. All but ``_is_queued`` return
+*deferred calls*, which are made after the lock is released, since they run code of the application,
+start threads, or wait. The last one makes a new task run: before it, the submission can be undone.
 
-No pool takes the lock of another pool, except in finalizers; see ``neighbours``.
+No pool takes the lock of another pool, except in finalizers; see ``outer_pools``.
 
 A signal handler, or a finalizer that the garbage collector runs, may interrupt a critical section
 at any line and call the pool in the same thread. It must neither wait for the section nor enter it.
 So the lock knows its owner. A call that changes the pool checks it first, and if the thread owns
-the lock, another thread makes the call; see :meth:`Pool.elsewhere`.
+the lock, another thread makes the call; see :meth:`Pool.defer_to_thread`.
 """
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
         def on_progress(self, task: Task[Any]) -> None: ...
 
-    Chores = List[Callable[[], None]]
+    Deferred = List[Callable[[], None]]
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool", "cancel_many"]
@@ -75,7 +75,7 @@ class Pool(Intake):
         return 0
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], run_queue: RunQueue) -> None:
+                 spawn: Callable[[Callable[[], None]], None], run_queue: RunQueue) -> None:
         super().__init__()
         self.name = name
         self.timer = timer
@@ -86,15 +86,15 @@ class Pool(Intake):
         self.run_queue = run_queue
         self.accepting = False
         self.draining = False               # it is being stopped: no lane stays paused
-        self._wake_up = wake_up             # starts the pool, or raises, if it does not accept
-        self._beside = beside               # runs a call in a pool thread
+        self._ensure_started = wake_up  # starts the pool, or raises, if it does not accept
+        self._spawn = spawn               # runs a call in a pool thread
         #: The pools whose critical sections a finalizer that calls this pool may have interrupted.
         #: Empty for the thread pool: a thread in another pool's section may wait for its lock,
         #: since no thread that holds it waits for the lock of another pool.
-        self.neighbours: list[Pool] = []
+        self.outer_pools: list[Pool] = []
         self._drained: list[Callable[[], None]] = []    # called when the last live task has ended
         self.recorder: Recorder | None = None
-        self._adopted: dict[TaskSpec, TaskSpec] = {}    # specs of the pools that this one replaced
+        self._respecced: dict[TaskSpec, TaskSpec] = {}  # specs of the pools that this one replaced
 
     # -- acceptance --------------------------------------------------------------------------------
 
@@ -104,33 +104,33 @@ class Pool(Intake):
         :raises SupervisorStoppedError: the supervisor has been stopped.
         """
         try:
-            return self._submit_elsewhere(task) if self.busy_here() else self._submit(task)
+            return self._submit_elsewhere(task) if self.is_reentrant() else self._submit(task)
         except BaseException:
             self._undo(task)
             raise
 
-    def busy_here(self) -> bool:
-        """Return True if this thread is inside a critical section of this pool or of a neighbour.
+    def is_reentrant(self) -> bool:
+        """Return True if this thread is inside a critical section of this pool or of an outer one.
 
         Then the caller is a signal handler or a finalizer, and must not wait for the lock.
         """
         if self.lock._is_owned():
             return True
-        for pool in self.neighbours:
+        for pool in self.outer_pools:
             if pool.lock._is_owned():
                 return True
         return False
 
-    def elsewhere(self, call: Callable[..., Any], *arguments: Any) -> None:
+    def defer_to_thread(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a pool thread make a call, as this thread is inside a critical section."""
         # To ask for a pool thread takes a lock, so a new thread does that.
-        start_thread(self._beside, (lambda: call(*arguments),))
+        start_thread(self._spawn, (lambda: call(*arguments),))
 
     def _submit_elsewhere(self, task: Task[Any]) -> None:
         extra = task._extra_fields()
         if extra.task_id is None:
             extra.task_id = new_id()        # it may be read before the task has a number
-        self.elsewhere(self._submit_late, task)
+        self.defer_to_thread(self._submit_late, task)
 
     def _submit_late(self, task: Task[Any]) -> None:
         try:
@@ -141,8 +141,8 @@ class Pool(Intake):
             with self.lock:
                 if not task.done():
                     self.registry.add(task)
-                waiters = self._conclude(task, CANCELED, perf_counter())
-            self._announce(task, waiters)
+                waiters = self._finish(task, CANCELED, perf_counter())
+            self._notify(task, waiters)
 
     def _submit(self, task: Task[Any]) -> None:
         spec = task._spec
@@ -152,7 +152,7 @@ class Pool(Intake):
                 if self.accepting:
                     if not spec.fast_submit:
                         self.timer.start()      # first: if it raises, nothing is accepted
-                    pause = 0.0 if spec.fast_submit else self._pause(spec)
+                    pause = 0.0 if spec.fast_submit else self._start_delay(spec)
                     if pause > 0 and (spec.lane is None or spec.lane.unknown is None):
                         self.registry.add(task)
                         self._delay(task, pause)
@@ -161,19 +161,19 @@ class Pool(Intake):
                     if ((run_queue.waiting < run_queue.fast_limit or self._has_room(spec))
                             and (spec.lane is None or spec.lane.has_room())):
                         self.registry.add(task)
-                        chores = self._ready(task)
+                        deferred = self._enqueue(task)
                         break
-            if self._turned_away(task):
+            if self._reject(task):
                 return
-        if not chores:
+        if not deferred:
             return
-        last = chores.pop()
-        for chore in chores:
-            chore()
+        last = deferred.pop()
+        for deferred_call in deferred:
+            deferred_call()
         # One line, so that no interrupt can come between the start of the task and the return.
         return last()
 
-    def admit(self, task: Task[Any]) -> bool:
+    def submit_unchecked(self, task: Task[Any]) -> bool:
         """Accept a task without asking for room or waiting. Return False if the pool accepts none.
 
         Used for the runs of workers, which the timer submits, at most one of each at a time, and
@@ -184,9 +184,9 @@ class Pool(Intake):
             if not self.accepting:
                 return False
             self.registry.add(task)
-            chores = self._ready(task)
-        for chore in chores:
-            chore()
+            deferred = self._enqueue(task)
+        for deferred_call in deferred:
+            deferred_call()
         return True
 
     def start(self, spec: TaskSpec, args: tuple[Any, ...],
@@ -202,8 +202,8 @@ class Pool(Intake):
         undone: list[tuple[Task[Any], Waiters | None]] = []
         # A refusal leaves nothing to repair.
         interrupted = not isinstance(sys.exc_info()[1], SupervisorError)
-        self._cut_short()
-        chores: Chores = []
+        self._release_lock()
+        deferred: Deferred = []
         with self.lock:
             if interrupted:
                 self._interrupted()
@@ -219,23 +219,23 @@ class Pool(Intake):
                 interrupted = True
                 registry.last = max(registry.last, number)
                 if task.done():
-                    undone.append((task, self._forget(task, task._status, perf_counter(),
+                    undone.append((task, self._unregister(task, task._status, perf_counter(),
                                                       task._outcome)))
                     continue
                 task._extra_fields().cancel_requested = True
                 if task._status == STARTED:
-                    if self._begun(task):
+                    if self._was_dispatched(task):
                         continue            # too late: it runs to its end
                     task._advance(QUEUED, perf_counter())   # it has a slot, but no thread runs it
-                elif task._status == QUEUED and not self._standing(task):
+                elif task._status == QUEUED and not self._is_queued(task):
                     continue
-                undone.append((task, self._conclude(task, CANCELED, perf_counter())))
+                undone.append((task, self._finish(task, CANCELED, perf_counter())))
             if interrupted:
-                chores = self._repair({task for task, _ in undone})
-        for chore in chores:
-            chore()
+                deferred = self._resync({task for task, _ in undone})
+        for deferred_call in deferred:
+            deferred_call()
         for task, waiters in undone:
-            self._announce(task, waiters)
+            self._notify(task, waiters)
 
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
@@ -257,7 +257,7 @@ class Pool(Intake):
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept all tasks or none, as :meth:`submit` does, and take the lock once if possible."""
         try:
-            if self.busy_here():
+            if self.is_reentrant():
                 for task in tasks:
                     self._submit_elsewhere(task)
             elif tasks:
@@ -270,7 +270,7 @@ class Pool(Intake):
         plain = all(task._spec.fast_submit for task in tasks)
         bounded = not plain and any(task._spec.lane is not None and task._spec.lane.size is not None
                                     for task in tasks)
-        chores: Chores | None = None
+        deferred: Deferred | None = None
         while True:
             with self.lock:
                 if self.run_queue.fast_limit != maxsize or bounded:
@@ -282,24 +282,24 @@ class Pool(Intake):
                     ready = []
                     for task in tasks:
                         add(task)
-                        pause = 0.0 if plain else self._pause(task._spec)
+                        pause = 0.0 if plain else self._start_delay(task._spec)
                         if pause > 0:
                             self._delay(task, pause)
                         else:
                             ready.append(task)
-                    chores = self._ready_many(ready)
+                    deferred = self._enqueue_many(ready)
                     break
-            if self.successor is not None:
+            if self.replacement is not None:
                 break
-            self._wake_up()
-        if chores is None:
+            self._ensure_started()
+        if deferred is None:
             self._submit_each(tasks)
             return
-        if not chores:
+        if not deferred:
             return
-        last = chores.pop()
-        for chore in chores:
-            chore()
+        last = deferred.pop()
+        for deferred_call in deferred:
+            deferred_call()
         return last()       # in one line, as in _submit()
 
     def _submit_each(self, tasks: Sequence[Task[Any]]) -> None:
@@ -313,37 +313,37 @@ class Pool(Intake):
             cancel_many(tasks[:accepted])
             raise
 
-    def retire(self, successor: Pool) -> bool:
+    def redirect(self, successor: Pool) -> bool:
         """Pass all further tasks to another pool. If a task is alive, return False instead."""
         with self.lock:
             if self.registry.live:
                 return False
             self.accepting = False
-            self.successor = successor
-            self._let_in()
+            self.replacement = successor
+            self._wake_submitters()
         return True
 
-    def adopt(self, task: Task[Any]) -> None:
+    def accept_redirected(self, task: Task[Any]) -> None:
         """Accept a task that was submitted to a pool that this one has replaced."""
-        if self.successor is not None:
-            self.successor.adopt(task)
+        if self.replacement is not None:
+            self.replacement.accept_redirected(task)
             return
         spec = task._spec
-        own = self._adopted.get(spec)
+        own = self._respecced.get(spec)
         if own is None:
             if spec.lane is not None:
                 spec.lane.bind(self)
             own = TaskSpec(self, spec.target, spec.options, spec.tt, spec.callback, spec.loop,
                            spec.worker, spec.takes_id, spec.lane, spec.lane_order, spec.hooks)
-            if len(self._adopted) >= 512:
-                self._adopted.clear()       # dict operations are atomic; a lost entry is made again
+            if len(self._respecced) >= 512:
+                self._respecced.clear()  # dict operations are atomic; a lost entry is made again
             own.keeps_items = spec.keeps_items
-            self._adopted[spec] = own
+            self._respecced[spec] = own
         task._spec = own
         task._context = None                # packed for the other pool
         return self.submit(task)
 
-    def _pause(self, spec: TaskSpec) -> float:
+    def _start_delay(self, spec: TaskSpec) -> float:
         """Return the seconds until a new task may start; 0 or less is now."""
         options = spec.options
         if options.delay:
@@ -355,9 +355,9 @@ class Pool(Intake):
         task._advance(DELAYED, now)
         extra = task._extra_fields()
         extra.scheduled_at = now + pause
-        extra.timer = self.timer.call_later(pause, self._due, task)
+        extra.timer = self.timer.call_later(pause, self._delay_elapsed, task)
 
-    def _due(self, task: Task[Any]) -> None:
+    def _delay_elapsed(self, task: Task[Any]) -> None:
         """Make a delayed task ready at its time. The timer calls it."""
         with self.lock:
             if task._status != DELAYED:
@@ -365,24 +365,24 @@ class Pool(Intake):
             task._extra_fields().timer = None
             task._advance(QUEUED, perf_counter())
             if self.aging is not None:
-                self._keep_aging()
-            chores = self._ready(task)
-        for chore in chores:
-            chore()
+                self._schedule_aging()
+            deferred = self._enqueue(task)
+        for deferred_call in deferred:
+            deferred_call()
 
     # -- lanes -------------------------------------------------------------------------------------
 
     def lane_changed(self, lane: Lane) -> None:
         """Start tasks and admit blocked submitters after the settings of a lane have changed."""
-        if self.busy_here():
-            self.elsewhere(self.lane_changed, lane)
+        if self.is_reentrant():
+            self.defer_to_thread(self.lane_changed, lane)
             return
         if lane.waiting or lane.blocked_submitters:
-            self._uninterrupted(self._reopen, lane)
+            self._run_uninterruptible(self._reopen, lane)
         else:
             self._reopen(lane)
 
-    def _uninterrupted(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _run_uninterruptible(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call that starts tasks; in the main thread, have the timer's thread make it."""
         # In the main thread an interrupt may come at any line, so a thread that has got a task
         # might not be woken.
@@ -398,39 +398,39 @@ class Pool(Intake):
 
     def wake_submitters(self, lane: Lane) -> None:
         """See :meth:`Lane.wake_submitters`."""
-        if self.busy_here():
-            self.elsewhere(self.wake_submitters, lane)
+        if self.is_reentrant():
+            self.defer_to_thread(self.wake_submitters, lane)
         else:
-            self._uninterrupted(self.release_submitters, lane)
+            self._run_uninterruptible(self.release_submitters, lane)
 
     def _start_more(self) -> None:
         """Start tasks after the number of slots has grown. (no lock)"""
         with self.lock:
-            chores = self._risen()
-        for chore in chores:
-            chore()
+            deferred = self._dispatch_more()
+        for deferred_call in deferred:
+            deferred_call()
 
     def _reopen(self, lane: Lane) -> None:
         with self.lock:
             self.run_queue.unpark_lane(lane)
-            self._let_in()
-            chores = self._risen()
-        for chore in chores:
-            chore()
+            self._wake_submitters()
+            deferred = self._dispatch_more()
+        for deferred_call in deferred:
+            deferred_call()
 
     def lane_opens(self, lane: Lane) -> None:
         """Start tasks of a lane whose rate allows the next start. The timer calls it."""
         with self.lock:
             lane.rate_timer_fired()
             self.run_queue.unpark_lane(lane)
-            chores = self._risen()
-        for chore in chores:
-            chore()
+            deferred = self._dispatch_more()
+        for deferred_call in deferred:
+            deferred_call()
 
     def lane_ends(self, lane: Lane) -> None:
         """Forget a lane that gets no more tasks, if none of its tasks waits or runs."""
-        if self.busy_here():
-            self.elsewhere(self.lane_ends, lane)
+        if self.is_reentrant():
+            self.defer_to_thread(self.lane_ends, lane)
             return
         with self.lock:
             if not lane.waiting and not lane.running:
@@ -446,9 +446,9 @@ class Pool(Intake):
             self.recorder.on_started(task)
         if now - task._queued > self.late_after:
             self._started_late(task, now)
-        self._has_started(task)
+        self._on_started(task)
 
-    def _has_started(self, task: Task[Any]) -> None:
+    def _on_started(self, task: Task[Any]) -> None:
         """Arm the timeout, tell the hook and wake the start waiters. (lock held)"""
         if task._spec.timeout is not None:
             self._start_timeout(task)
@@ -462,16 +462,16 @@ class Pool(Intake):
 
     # -- the end of a task -------------------------------------------------------------------------
 
-    def _conclude(self, task: Task[Any], status: int, now: float, outcome: Any = None
-                  ) -> Waiters | None:
+    def _finish(self, task: Task[Any], status: int, now: float,
+                outcome: Any = None) -> Waiters | None:
         """Make a task final. Return its waiters, or None if it was final already. (lock held)"""
         if outcome is None and status == COMPLETED:
             outcome = task._returned()
         if not task._advance(status, now, outcome):
             return None
-        return self._forget(task, status, now, outcome)
+        return self._unregister(task, status, now, outcome)
 
-    def _forget(self, task: Task[Any], status: int, now: float, outcome: Any) -> Waiters:
+    def _unregister(self, task: Task[Any], status: int, now: float, outcome: Any) -> Waiters:
         """Remove a final task from the registry and return its waiters. (lock held)"""
         extra = task._extra
         registry = self.registry
@@ -493,13 +493,13 @@ class Pool(Intake):
             if extra.on_start:
                 waiters = waiters + extra.on_start
                 extra.on_start = None
-        if self._attentive:
-            waiters = waiters + self._attend()
+        if self._has_observers:
+            waiters = waiters + self._notify_observers()
         if waiters:
-            task._waiters = waiters     # kept in case an interrupt prevents _announce()
+            task._waiters = waiters     # kept in case an interrupt prevents _notify()
         return waiters
 
-    def _announce(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
+    def _notify(self, task: Task[Any], waiters: Waiters | None, inline: bool = True) -> None:
         """Wake the waiters of a task that has ended, and call its callbacks. (no lock)
 
         :param inline: True if the calling thread may run the callbacks; else a pool thread does.
@@ -517,7 +517,7 @@ class Pool(Intake):
             if inline:
                 call_callbacks(task)
             else:
-                self._beside(lambda: call_callbacks(task))
+                self._spawn(lambda: call_callbacks(task))
 
     def _failure(self, task: Task[Any], error: BaseException) -> Failure:
         if type(error) is RetryRequest:
@@ -551,9 +551,9 @@ class Pool(Intake):
         return (self.accepting and task._status == STARTED
                 and not (task._extra is not None and task._extra.cancel_requested))
 
-    def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Chores:
+    def _retry(self, task: Task[Any], pause: float, error: BaseException) -> Deferred:
         """Give a failed task its next attempt. Its slot has been released before. (lock held)"""
-        return self._ready(task) if self._begin_retry(task, pause, error) else []
+        return self._enqueue(task) if self._begin_retry(task, pause, error) else []
 
     def _begin_retry(self, task: Task[Any], pause: float, error: BaseException) -> bool:
         """Prepare a failed task's next attempt. Return True if it may start now. (lock held)"""
@@ -591,13 +591,13 @@ class Pool(Intake):
 
     def cancel(self, task: Task[Any]) -> bool:
         """See :meth:`Task.cancel`."""
-        if self.busy_here():
+        if self.is_reentrant():
             if not task.done():
-                self.elsewhere(self.cancel, task)
+                self.defer_to_thread(self.cancel, task)
                 return True
             return False
         held = task._references()     # dropped after the lock is released
-        chores: Chores = []
+        deferred: Deferred = []
         waiters = None
         try:
             with self.lock:
@@ -606,27 +606,27 @@ class Pool(Intake):
                     return False
                 task._extra_fields().cancel_requested = True
                 if status == DELAYED:
-                    waiters = self._conclude(task, CANCELED, perf_counter())
-                elif status == QUEUED and self._standing(task):
-                    waiters = self._conclude(task, CANCELED, perf_counter())
-                    chores = self._withdrawn([task])
+                    waiters = self._finish(task, CANCELED, perf_counter())
+                elif status == QUEUED and self._is_queued(task):
+                    waiters = self._finish(task, CANCELED, perf_counter())
+                    deferred = self._removed_from_queue([task])
                 else:
-                    chores = self._interrupt(task)
+                    deferred = self._cancel_running(task)
             del held
-            self._announce(task, waiters)
-            for chore in chores:
-                chore()
+            self._notify(task, waiters)
+            for deferred_call in deferred:
+                deferred_call()
         except BaseException:
-            self._carry_on(task, waiters)
+            self._finish_anyway(task, waiters)
             raise
         return True
 
     def cancel_together(self, tasks: Iterable[Task[Any]],
-                        ended: list[tuple[Task[Any], Waiters | None]], chores: Chores) -> int:
+                        ended: list[tuple[Task[Any], Waiters | None]], deferred: Deferred) -> int:
         """Cancel tasks for :func:`cancel_many`, as far as it takes the lock.
 
         :param ended: gets the tasks that are final now, with their waiters.
-        :param chores: gets the calls to be made after the lock is released.
+        :param deferred: gets the calls to be made after the lock is released.
         :return: the number of tasks that had not ended.
         """
         held = []                           # dropped after the lock is released
@@ -643,16 +643,16 @@ class Pool(Intake):
                 task._extra_fields().cancel_requested = True
                 held.append(task._references())
                 if status == DELAYED:
-                    ended.append((task, self._conclude(task, CANCELED, now)))
-                elif status == QUEUED and self._standing(task):
-                    ended.append((task, self._conclude(task, CANCELED, now)))
+                    ended.append((task, self._finish(task, CANCELED, now)))
+                elif status == QUEUED and self._is_queued(task):
+                    ended.append((task, self._finish(task, CANCELED, now)))
                     withdrawn.append(task)
                 else:
                     others.append(task)
             # All at once: the withdrawal of one task could start another one of them.
-            chores += self._withdrawn(withdrawn)
+            deferred += self._removed_from_queue(withdrawn)
             for task in others:
-                chores += self._interrupt(task)
+                deferred += self._cancel_running(task)
         return count
 
     def abandon(self, task: Task[Any]) -> None:
@@ -663,13 +663,13 @@ class Pool(Intake):
 
     def complete_early(self, task: Task[Any]) -> bool:
         """See :meth:`Task.mark_completed`."""
-        if self.busy_here():
+        if self.is_reentrant():
             if not task.done():
-                self.elsewhere(self.complete_early, task)
+                self.defer_to_thread(self.complete_early, task)
                 return True
             return False
         held = task._references()
-        chores: Chores = []
+        deferred: Deferred = []
         waiters = None
         try:
             with self.lock:
@@ -677,33 +677,33 @@ class Pool(Intake):
                 if was == COMPLETED or was == CANCELED:
                     return False
                 task._extra_fields()        # the fast paths of the pools leave such a task alone
-                standing = was == QUEUED and self._standing(task)
+                standing = was == QUEUED and self._is_queued(task)
                 if not standing and was != DELAYED:
-                    chores = self._done_early(task)
-                waiters = self._conclude(task, COMPLETED, perf_counter())
+                    deferred = self._complete_running(task)
+                waiters = self._finish(task, COMPLETED, perf_counter())
                 if standing:
-                    chores = self._withdrawn([task])
+                    deferred = self._removed_from_queue([task])
             del held
-            self._announce(task, waiters)
-            for chore in chores:
-                chore()
+            self._notify(task, waiters)
+            for deferred_call in deferred:
+                deferred_call()
         except BaseException:
             if task.done():
-                self._carry_on(task, waiters)
+                self._finish_anyway(task, waiters)
             else:
                 self._undo()                # the task goes on, but the accounts may need repair
             raise
         return True
 
-    def _carry_on(self, task: Task[Any], waiters: Waiters | None) -> None:
+    def _finish_anyway(self, task: Task[Any], waiters: Waiters | None) -> None:
         """End a task although the call that was to end it was interrupted; wake its waiters."""
         self._undo(task)
         if task.done():
-            self._announce(task, waiters or task._waiters or [])
+            self._notify(task, waiters or task._waiters or [])
 
     def report(self, task: Task[Any], progress: Progress) -> None:
         """See :meth:`Task.report_progress`."""
-        if self.busy_here():
+        if self.is_reentrant():
             return                          # called by a finalizer: the next report will do
         with self.lock:
             if task._status == STARTED:
@@ -742,9 +742,9 @@ class Pool(Intake):
             if (not self.timeouts.take(task, task._spec.timeout, deadline)
                     or task._status != STARTED):
                 return              # it has ended meanwhile, or another attempt has begun
-            chores = self._overrun(task, error, pause)
-        for chore in chores:
-            chore()
+            deferred = self._timeout_running(task, error, pause)
+        for deferred_call in deferred:
+            deferred_call()
 
     # -- closing -----------------------------------------------------------------------------------
 
@@ -758,7 +758,7 @@ class Pool(Intake):
         """Accept no more tasks; those accepted go on."""
         with self.lock:
             self.accepting = False
-            self._let_in()                  # blocked submitters try again and raise
+            self._wake_submitters()                  # blocked submitters try again and raise
 
     def held_back(self) -> list[Task[Any]]:
         """Return the delayed tasks and those that wait in a paused lane."""
@@ -773,9 +773,9 @@ class Pool(Intake):
             self.draining = True
             for lane in self.run_queue.lanes:
                 self.run_queue.unpark_lane(lane)     # a failed attempt may have entered it again
-            chores = self._risen()
-        for chore in chores:
-            chore()
+            deferred = self._dispatch_more()
+        for deferred_call in deferred:
+            deferred_call()
 
     def waiting_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not started."""
@@ -788,19 +788,19 @@ class Pool(Intake):
         with self.lock:
             return list(self.registry.live.values())
 
-    def give_up(self) -> list[str]:
+    def abandon_all(self) -> list[str]:
         """Make all live tasks final, as cancelled, without waiting for them; return their ids."""
         ended = []
         with self.lock:
             for task in list(self.registry.live.values()):
-                standing = task._status == QUEUED and self._standing(task)
+                standing = task._status == QUEUED and self._is_queued(task)
                 held = task._references()
-                waiters = self._conclude(task, CANCELED, perf_counter())
+                waiters = self._finish(task, CANCELED, perf_counter())
                 if standing:
-                    self._withdrawn([task])
+                    self._removed_from_queue([task])
                 ended.append((task, held, waiters))
         for task, held, waiters in ended:
-            self._announce(task, waiters, inline=False)
+            self._notify(task, waiters, inline=False)
         return [task.id for task, _, _ in ended]
 
     def drain(self, deadline: float | None) -> bool:
@@ -810,9 +810,9 @@ class Pool(Intake):
             empty = not self.registry.live
             if not empty:
                 self._drained.append(latch)
-                self._attentive = True
+                self._has_observers = True
         if empty or latch.wait(deadline):
-            self._wait_told(deadline)       # the result tells of the tasks only, not of the hooks
+            self.flush(deadline)       # the result tells of the tasks only, not of the hooks
             return True
         with self.lock:
             if latch in self._drained:
@@ -840,8 +840,8 @@ class Pool(Intake):
         self.accepting = self.draining = False
         self._drained = []
         self._blocked_submitters.clear()
-        self._crowded.clear()
-        self._attentive = False
+        self._full_lanes.clear()
+        self._has_observers = False
         self._aging_entry = None
         self._forget_news()
 
@@ -851,51 +851,52 @@ class Pool(Intake):
 
     # -- overridden by the kinds of pools; all with the lock held ----------------------------------
 
-    def _ready(self, task: Task[Any]) -> Chores:
+    def _enqueue(self, task: Task[Any]) -> Deferred:
         """Start a task that may run, or let it wait."""
         raise NotImplementedError
 
-    def _cut_short(self) -> None:
+    def _release_lock(self) -> None:
         """Prepare to undo an interrupted submission, which may still hold the lock."""
 
     def _interrupted(self) -> None:
         """Repair the pool's state before the tasks of an interrupted submission are undone."""
 
-    def _begun(self, task: Task[Any]) -> bool:
+    def _was_dispatched(self, task: Task[Any]) -> bool:
         """Return True if a STARTED task of an interrupted submission can no longer be undone."""
         return True
 
-    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+    def _resync(self, tasks: set[Task[Any]]) -> Deferred:
         """Recount the slots after an interrupted submission, whose tasks are final."""
         return []
 
-    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
-        """Do the same as :meth:`_ready` for many tasks."""
-        chores: Chores = []
+    def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
+        """Do the same as :meth:`_enqueue` for many tasks."""
+        deferred: Deferred = []
         for task in tasks:
-            chores += self._ready(task)
-        return chores
+            deferred += self._enqueue(task)
+        return deferred
 
-    def _standing(self, task: Task[Any]) -> bool:
+    def _is_queued(self, task: Task[Any]) -> bool:
         """Return True if a QUEUED task is in the run queue, after trying to bring it back there."""
         return True
 
-    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
+    def _removed_from_queue(self, tasks: Sequence[Task[Any]]) -> Deferred:
         """Remove tasks that have just become final from the run queue."""
         for task in tasks:
             self.run_queue.discard(task)
-        self._let_in()                      # there is room for others now
+        self._wake_submitters()                      # there is room for others now
         return []
 
-    def _interrupt(self, task: Task[Any]) -> Chores:
+    def _cancel_running(self, task: Task[Any]) -> Deferred:
         """Cancel a task that is no longer in the run queue."""
         raise NotImplementedError
 
-    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+                         pause: float | None) -> Deferred:
         """Stop a task after its timeout; pause is the seconds until its next attempt, if any."""
         raise NotImplementedError
 
-    def _done_early(self, task: Task[Any]) -> Chores:
+    def _complete_running(self, task: Task[Any]) -> Deferred:
         """Let go of a task outside the run queue that is about to be declared completed."""
         return []
 
@@ -957,22 +958,22 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
         together.setdefault(task._spec.pool, []).append(task)
     count = 0
     ended: list[tuple[Task[Any], Waiters | None]] = []
-    chores: Chores = []
+    deferred: Deferred = []
     try:
         for pool, some in together.items():
-            if pool.busy_here():
+            if pool.is_reentrant():
                 some = [task for task in some if not task.done()]
                 if some:
-                    pool.elsewhere(cancel_many, some[::-1])
+                    pool.defer_to_thread(cancel_many, some[::-1])
                 count += len(some)
             else:
-                count += pool.cancel_together(some, ended, chores)
+                count += pool.cancel_together(some, ended, deferred)
         if then is not None:
             then()
-        for chore in chores:
-            chore()
+        for deferred_call in deferred:
+            deferred_call()
         for task, waiters in ended:
-            task._spec.pool._announce(task, waiters)       # type: ignore[attr-defined]
+            task._spec.pool._notify(task, waiters)       # type: ignore[attr-defined]
     except BaseException:
         # Interrupted: end all of them and wake the waiters that have not been woken.
         for pool, some in together.items():
@@ -980,6 +981,6 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
         for pool, some in together.items():
             for task in some:
                 if task.done():
-                    pool._announce(task, task._waiters or [])
+                    pool._notify(task, task._waiters or [])
         raise
     return count

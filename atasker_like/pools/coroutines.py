@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
-    from .base import Chores
+    from .base import Deferred
 
     T = TypeVar("T")
 
@@ -66,15 +66,15 @@ class CoroutinePool(Pool):
     tt = TaskType.COROUTINE
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], loops: LoopRegistry) -> None:
-        super().__init__(name, timer, wake_up, beside, RunQueue(0))
+                 spawn: Callable[[Callable[[], None]], None], loops: LoopRegistry) -> None:
+        super().__init__(name, timer, wake_up, spawn, RunQueue(0))
         self._loops = loops
         #: The tasks whose coroutine runs, and those that have left the run queue, with the mailbox
         #: of their loop.
         self._running: dict[Task[Any], LoopMailbox] = {}
 
-    def busy_here(self) -> bool:
-        return Pool.busy_here(self) or self._loops.is_starting_here()
+    def is_reentrant(self) -> bool:
+        return Pool.is_reentrant(self) or self._loops.is_starting_here()
 
     def start_coroutine(self, coro: Coroutine[Any, Any, Any], loop: ALoop) -> Task[Any]:
         """Make a task of a coroutine, submit it and return it."""
@@ -85,20 +85,20 @@ class CoroutinePool(Pool):
         return task if self.submit(task) is None else task  # type: ignore[func-returns-value]
 
     def submit(self, task: Task[Any]) -> None:
-        if not self.busy_here():        # else the thread that submits it chooses
+        if not self.is_reentrant():        # else the thread that submits it chooses
             self._choose_loop(task)
         return Pool.submit(self, task)
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
-        if not self.busy_here():
+        if not self.is_reentrant():
             for task in tasks:
                 self._choose_loop(task)
         Pool.submit_many(self, tasks)
 
-    def admit(self, task: Task[Any]) -> bool:
-        """See :meth:`Pool.admit`. The loop of the task runs."""
+    def submit_unchecked(self, task: Task[Any]) -> bool:
+        """See :meth:`Pool.submit_unchecked`. The loop of the task runs."""
         task._extra_fields().placement = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
-        return Pool.admit(self, task)
+        return Pool.submit_unchecked(self, task)
 
     def start_inline(self, task: Task[Any], mailbox: LoopMailbox) -> bool:
         """Accept a task without options in its loop, and begin with it before returning.
@@ -121,46 +121,46 @@ class CoroutinePool(Pool):
             self.registry.add(task)
             if not self.run_queue.try_acquire(task):
                 self.run_queue.push(task)
-                chores = self._dispatch_chores(loop)
+                deferred = self._dispatch_deferred(loop)
             else:
-                chores = None
+                deferred = None
                 self._running[task] = mailbox
                 self._mark_started(task, perf_counter())
                 extra.running = extra.attempts
-        if chores is None:
+        if deferred is None:
             self._start_coroutine(task, task._references(), payload, extra.attempts, True)
         else:
-            for chore in chores:
-                chore()
+            for deferred_call in deferred:
+                deferred_call()
         return True
 
     def _choose_loop(self, task: Task[Any]) -> None:
         if not self.accepting:
-            self._wake_up()         # first: no loop is started for a task that is refused
+            self._ensure_started()         # first: no loop is started for a task that is refused
         # The mailbox of its loop, and its asyncio task.
         task._extra_fields().placement = [mailbox_of(self._loops.resolve(task._spec.loop)), None]
 
-    def _ready(self, task: Task[Any]) -> Chores:
+    def _enqueue(self, task: Task[Any]) -> Deferred:
         if task._spec.lane is None:
             return [lambda: self._post(task)]
         self.run_queue.push(task)
-        return self._dispatch_chores()
+        return self._dispatch_deferred()
 
-    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
-        chores: Chores = []
+    def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
+        deferred: Deferred = []
         for task in tasks:
             if task._spec.lane is None:
-                chores.append(partial(self._post, task))
+                deferred.append(partial(self._post, task))
             else:
                 self.run_queue.push(task)
-        return chores + self._dispatch_chores()
+        return deferred + self._dispatch_deferred()
 
-    def _dispatch_chores(self, here: asyncio.AbstractEventLoop | None = None) -> Chores:
+    def _dispatch_deferred(self, here: asyncio.AbstractEventLoop | None = None) -> Deferred:
         """Take the tasks that may start from the run queue. (lock held)
 
         :param here: the loop that makes this call. It begins with its own tasks without a message.
         """
-        chores: Chores = []
+        deferred: Deferred = []
         while self.run_queue.waiting:
             task = self.run_queue.pop()
             if task is None:
@@ -171,14 +171,14 @@ class CoroutinePool(Pool):
                 task._extra_fields().running = 0
             self._running[task] = mailbox = task._extra_fields().placement[0]
             if here is not None and mailbox.loop is here:
-                chores.append(partial(self._begin, task, False))
+                deferred.append(partial(self._begin, task, False))
             else:
-                chores.append(partial(self._post, task))
-        self._let_in()
-        return chores
+                deferred.append(partial(self._post, task))
+        self._wake_submitters()
+        return deferred
 
-    def _risen(self) -> Chores:
-        return self._dispatch_chores()
+    def _dispatch_more(self) -> Deferred:
+        return self._dispatch_deferred()
 
     def _post(self, task: Task[Any]) -> None:
         payload = _payload_of(task)
@@ -189,8 +189,8 @@ class CoroutinePool(Pool):
         """End the tasks whose loop has been closed."""
         self._end_tasks(all_loops=False)
 
-    def give_up(self) -> list[str]:
-        """See :meth:`Pool.give_up`."""
+    def abandon_all(self) -> list[str]:
+        """See :meth:`Pool.abandon_all`."""
         return self._end_tasks(all_loops=True)
 
     def _end_tasks(self, all_loops: bool) -> list[str]:
@@ -207,12 +207,12 @@ class CoroutinePool(Pool):
                 if task._status == STARTED:
                     self._leave(task)
                     extra.running = 0           # its coroutine has no effect any more
-                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._finish(task, CANCELED, perf_counter())
                 else:
                     error = SupervisorStoppedError(f"the loop of task {task.name} "
                                                    f"({task.short_id}) was closed; the coroutine "
                                                    "never ran")
-                    waiters = self._conclude(task, COMPLETED, perf_counter(),
+                    waiters = self._finish(task, COMPLETED, perf_counter(),
                                               self._failure(task, error))
                     self._leave_line(task)
                 ended.append((task, held, waiters))
@@ -220,11 +220,11 @@ class CoroutinePool(Pool):
                 if task.done() and (all_loops or mailbox.loop is None or mailbox.loop.is_closed()):
                     task._extra_fields().running = 0    # its cancelled coroutine has not ended
                     self._leave(task)
-            chores = self._dispatch_chores()
+            deferred = self._dispatch_deferred()
         for task, held, waiters in ended:
-            self._announce(task, waiters, inline=False)
-        for chore in chores:
-            chore()
+            self._notify(task, waiters, inline=False)
+        for deferred_call in deferred:
+            deferred_call()
         return [task.id for task, _, _ in ended]
 
     def _begin(self, task: Task[Any], eagerly: bool = True) -> None:
@@ -296,10 +296,10 @@ class CoroutinePool(Pool):
                 running.remove_done_callback(unstarted)     # saves an iteration of the loop
             del running, unstarted          # the first would be a cycle
         current_coroutine_task.set(task)
-        member = current.member
-        if member is not None and member.task is not None:      # a loop in a task's thread
-            task_of_inner_loop.set((member.task, task))
-        del member
+        pool_thread = current.pool_thread
+        if pool_thread is not None and pool_thread.task is not None:   # a loop in a task's thread
+            task_of_inner_loop.set((pool_thread.task, task))
+        del pool_thread
         value: Any = None
         error: BaseException | None = None
         cancelled = False
@@ -327,7 +327,7 @@ class CoroutinePool(Pool):
         elif not cancelled and task._spec.callback is not None and not task.done():
             self.run_callback(task, value)
         waiters = None
-        chores: Chores = []
+        deferred: Deferred = []
         with self.lock:
             extra = task._extra_fields()
             first = extra.running == attempt
@@ -338,18 +338,18 @@ class CoroutinePool(Pool):
                 self.run_queue.release(task)
             if first and task._status == STARTED:
                 if cancelled:
-                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._finish(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause, outcome.error)
+                    deferred = self._retry(task, pause, outcome.error)
                 else:
-                    waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                    waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
             if error is not None and (waiters is None or cancelled):
                 outcome.seen = True         # another attempt follows, or the task had ended before
             if task._spec.lane is not None:
-                chores = chores + self._dispatch_chores(here)
-        for chore in chores:
-            chore()
-        self._announce(task, waiters, inline=False)
+                deferred = deferred + self._dispatch_deferred(here)
+        for deferred_call in deferred:
+            deferred_call()
+        self._notify(task, waiters, inline=False)
 
     def loop_of(self, task: Task[Any]) -> Any:
         payload = _payload_of(task)
@@ -359,10 +359,10 @@ class CoroutinePool(Pool):
         payload = _payload_of(task)
         return None if payload is None else payload[1]
 
-    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
+    def _removed_from_queue(self, tasks: Sequence[Task[Any]]) -> Deferred:
         for task in tasks:
             self._leave_line(task)
-        return self._dispatch_chores()
+        return self._dispatch_deferred()
 
     def _leave_line(self, task: Task[Any]) -> None:
         """Remove a QUEUED task that has become final.
@@ -379,7 +379,7 @@ class CoroutinePool(Pool):
         if self._running.pop(task, None) is not None:
             self.run_queue.release(task)
 
-    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+    def _resync(self, tasks: set[Task[Any]]) -> Deferred:
         for task in tasks:
             if not task._extra_fields().running:
                 self._running.pop(task, None)
@@ -391,32 +391,33 @@ class CoroutinePool(Pool):
         self.run_queue.resync(len(self._running), [task._spec.lane for task in self._running
                                                    if task._spec.lane is not None])
         # These may have been posted; a second post does no harm.
-        again: Chores = [partial(self._post, task) for task in self._running
+        again: Deferred = [partial(self._post, task) for task in self._running
                          if task._status == QUEUED]
-        return again + self._dispatch_chores()
+        return again + self._dispatch_deferred()
 
-    def _stop(self, task: Task[Any]) -> Chores:
+    def _stop(self, task: Task[Any]) -> Deferred:
         payload = _payload_of(task)
         if payload is None or payload[1] is None:
             return []
         mailbox, running = payload
         return [lambda: mailbox.post(_cancel, running)]
 
-    _interrupt = _done_early = _stop
+    _cancel_running = _complete_running = _stop
 
-    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
-        chores = self._stop(task)
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+                         pause: float | None) -> Deferred:
+        deferred = self._stop(task)
         if pause is not None and self._may_retry(task):
-            return chores + self._retry(task, pause, error)
+            return deferred + self._retry(task, pause, error)
         held = task._references()
-        waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
+        waiters = self._finish(task, COMPLETED, perf_counter(), self._failure(task, error))
 
         def announce() -> None:
             nonlocal held
             held = ()
-            self._announce(task, waiters, inline=False)
+            self._notify(task, waiters, inline=False)
 
-        return [*chores, announce]
+        return [*deferred, announce]
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""

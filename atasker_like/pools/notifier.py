@@ -26,17 +26,17 @@ class Telling:
     name: str
     lock: Any
     timer: Timer
-    _beside: Callable[[Callable[[], None]], None]
+    _spawn: Callable[[Callable[[], None]], None]
 
     def __init__(self) -> None:
         self.late_after = float("inf")      # seconds in the queue after which a start is late
         self.tell_late: Callable[[list[tuple[Task[Any], float]]], None] = _nothing
-        self._latecomers: list[tuple[Task[Any], float]] = []    # late starts, still to be reported
-        self._news: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []   # pending hook calls
-        self._telling = False               # a pool thread runs _tell_all(), or is asked to
+        self._late_starts: list[tuple[Task[Any], float]] = []    # late starts, still to be reported
+        self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []   # pending hook calls
+        self._is_calling = False               # a pool thread runs _tell_all(), or is asked to
         self._calling = False               # hook calls are pending or being made
-        self._told: list[Callable[[], None]] = []       # called when all hook calls are made
-        self._teller = 0                    # the id of the thread that makes the calls
+        self._flush_waiters: list[Callable[[], None]] = []  # called when all hook calls are made
+        self._thread_id = 0                    # the id of the thread that makes the calls
 
     # -- noting: all with the lock held ------------------------------------------------------------
 
@@ -48,15 +48,15 @@ class Telling:
         waited = now - (task._queued if extra is None or extra.scheduled_at is None
                         else extra.scheduled_at)
         if waited > self.late_after:
-            self._latecomers.append((task, waited))
-            if not self._ask_teller():
-                self._latecomers = []       # it would be a warning only
+            self._late_starts.append((task, waited))
+            if not self._schedule():
+                self._late_starts = []       # it would be a warning only
 
     def _tell(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Note a hook call. The timer has been started."""
-        self._news.append((call, arguments))
+        self._pending.append((call, arguments))
         self._calling = True
-        self._ask_teller()
+        self._schedule()
 
     def _tell_started(self, task: Task[Any]) -> None:
         """Note the start of a task with hooks, once an attempt, even if the task moves."""
@@ -65,14 +65,14 @@ class Telling:
             extra.starts_reported = extra.attempts
             self._tell(task._spec.hooks.started, task)
 
-    def _ask_teller(self) -> bool:
-        if not self._telling:               # else the running teller takes this call, too
+    def _schedule(self) -> bool:
+        if not self._is_calling:               # else the running teller takes this call, too
             try:
                 self.timer.start()
             except (RuntimeError, MemoryError):
                 return False
-            self._telling = True
-            self.timer.call_at(0.0, self._beside, self._tell_all)
+            self._is_calling = True
+            self.timer.call_at(0.0, self._spawn, self._tell_all)
         return True
 
     # -- telling: in a pool thread -----------------------------------------------------------------
@@ -80,16 +80,16 @@ class Telling:
     def _tell_all(self) -> None:
         while True:
             with self.lock:
-                late, self._latecomers = self._latecomers, []
-                calls, self._news = self._news, []
-                self._telling = bool(late or calls)
+                late, self._late_starts = self._late_starts, []
+                calls, self._pending = self._pending, []
+                self._is_calling = bool(late or calls)
                 self._calling = bool(calls)
-                told: list[Callable[[], None]] = []
+                waiters: list[Callable[[], None]] = []
                 if not calls:
-                    told, self._told = self._told, []
-            for latch in told:
+                    waiters, self._flush_waiters = self._flush_waiters, []
+            for latch in waiters:
                 latch()
-            self._teller = get_ident()
+            self._thread_id = get_ident()
             if late:
                 try:
                     self.tell_late(late)
@@ -101,37 +101,37 @@ class Telling:
                     call(*arguments)
                 except BaseException:
                     log.exception("%s: a hook raised; the task itself is not affected", self.name)
-            self._teller = 0
+            self._thread_id = 0
             if not late and not calls:
                 return
             del late, calls                 # they refer to tasks
 
-    def _wait_told(self, deadline: float | None) -> bool:
+    def flush(self, deadline: float | None) -> bool:
         """Block until all hook calls are made or the deadline. Return True if they are made."""
         latch = Latch()
         with self.lock:
             if not self._calling:
                 return True
-            self._told.append(latch)
+            self._flush_waiters.append(latch)
         return latch.wait(deadline)
 
-    def tell_behind(self, call: Callable[[], Any]) -> bool:
+    def call_after_pending(self, call: Callable[[], Any]) -> bool:
         """Run a call after all pending hook calls.
 
         Return False, without calling it, if none is pending, or if this thread makes the hook
         calls: it could not wait for a later one.
         """
         with self.lock:
-            if not self._calling or self._teller == get_ident():
+            if not self._calling or self._thread_id == get_ident():
                 return False
-            self._news.append((call, ()))
+            self._pending.append((call, ()))
             return True
 
     def _forget_news(self) -> None:
         """Drop all pending calls in a forked process; the parent makes them."""
-        self._latecomers, self._news, self._told = [], [], []
-        self._teller = 0
-        self._telling = self._calling = False
+        self._late_starts, self._pending, self._flush_waiters = [], [], []
+        self._thread_id = 0
+        self._is_calling = self._calling = False
 
 
 def _nothing(late: list[tuple[Task[Any], float]]) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
     from ..engine.timer import Timer
-    from .base import Chores, Waiters
+    from .base import Deferred, Waiters
 
 __all__ = ["PoolThread", "ThreadPool"]
 
@@ -58,10 +58,10 @@ START_RETRY = 0.1
 
 
 class PoolThread:
-    """A member of the pool. The pool's lock guards its fields; ``task`` may be read without it."""
+    """A thread of the pool. The pool's lock guards its fields; ``task`` may be read without it."""
 
-    __slots__ = ("pool", "task", "job", "wake", "lent", "abandoned", "leaving", "gone", "awake",
-                 "thread")
+    __slots__ = ("pool", "task", "job", "wake", "lend_depth", "abandoned", "exit_when_idle",
+                 "detached", "awake", "thread")
 
     def __init__(self, pool: ThreadPool, task: Task[Any] | None = None,
                  job: Callable[[], None] | None = None) -> None:
@@ -70,10 +70,10 @@ class PoolThread:
         self.job = job                      # or the call that it runs without a slot
         self.wake = threading.Lock()        # held while the thread has nothing to do
         self.wake.acquire()
-        self.lent = 0                       # the depth of nested waits: above 0, the slot is lent
+        self.lend_depth = 0                 # nested waits: above 0, the slot is lent
         self.abandoned = False              # the pool gave its task up; the slot is released
-        self.leaving = False                # it ends as soon as it has nothing to do
-        self.gone = False                   # it has left the pool: it is woken only to end
+        self.exit_when_idle = False         # it ends as soon as it has nothing to do
+        self.detached = False               # it has left the pool: it is woken only to end
         self.awake = False                  # set once it is woken, cleared when it goes idle
         self.thread: threading.Thread | None = None
 
@@ -93,16 +93,16 @@ class ThreadPool(Pool):
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None], pool_size: int,
                  reserve_normal: int, reserve_high: int) -> None:
-        super().__init__(name, timer, wake_up, self.beside,
+        super().__init__(name, timer, wake_up, self.spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self._idle: list[PoolThread] = []           # last idle, first used: its stack is warm
         self._threads: set[PoolThread] = set()
         self._abandoned: set[PoolThread] = set()
         self._number = 0
-        self._look_at = 0.0                         # the earliest time of the next start retry
+        self._retry_at = 0.0                         # the earliest time of the next start retry
         self.min_size = 0
         self.max_abandoned: int | None = MAX_ABANDONED
-        self._keeps = self._keep(None)              # the most idle threads that are kept
+        self._max_idle = self._max_idle_for(None)              # the most idle threads that are kept
 
     # -- acceptance --------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class ThreadPool(Pool):
         lane = spec.lane
         try:
             while True:
-                member = None
+                pool_thread = None
                 accepted = False
                 with self.lock:
                     if (self.accepting
@@ -142,20 +142,21 @@ class ThreadPool(Pool):
                         if (run_queue.acquire_or_enqueue(task) if lane is None
                                 else self._offer_through_lane(task)):
                             task._advance(STARTED, task._queued)
-                            member = self._give(task)
+                            pool_thread = self._assign(task)
                             if self.recorder is not None:
                                 self.recorder.on_started(task)
                             if not spec.fast_finish:
-                                self._has_started(task)
+                                self._on_started(task)
                 if parking.waiters:
                     parking.unpark_one()
-                if accepted or self._turned_away(task):
+                if accepted or self._reject(task):
                     break
-            if member is None or (member.thread is None and not self._start_thread(member)):
+            if pool_thread is None or (pool_thread.thread is None
+                                       and not self._start_thread(pool_thread)):
                 return task
             # One expression, so that no interrupt can come between the release, which lets the task
             # run, and the return. A replaced lock class may return a value.
-            return (task if member.wake.release() is None  # type: ignore[func-returns-value]
+            return (task if pool_thread.wake.release() is None  # type: ignore[func-returns-value]
                     else task)
         except BaseException:
             self._undo(task)
@@ -184,7 +185,8 @@ class ThreadPool(Pool):
             task._spec = spec
             task._args = args
             task._kwargs = None
-            task._context = context if shares else context.copy()       # _run() copies a shared one
+            # _thread_main() copies a shared one
+            task._context = context if shares else context.copy()
             task._status = QUEUED
             task._waiters = None
             task._extra = None
@@ -198,7 +200,7 @@ class ThreadPool(Pool):
             while True:
                 with self.lock:
                     if self.run_queue.fast_limit != maxsize:
-                        members = None
+                        pool_threads = None
                         break
                     if self.accepting:
                         if spec.lane is not None:
@@ -212,132 +214,132 @@ class ThreadPool(Pool):
                             live[number] = task
                         registry.last = number
                         self.run_queue.push_batch(spec.priority, tasks)
-                        members = self._dispatch()
+                        pool_threads = self._dispatch()
                         break
-                self._wake_up()
-            if members is None:
+                self._ensure_started()
+            if pool_threads is None:
                 return tasks if self._submit_each(tasks) is None else tasks  # type: ignore
-            return (tasks if self._launch(members) is None  # type: ignore[func-returns-value]
-                    else tasks)
+            wake: Any = self._start_and_wake
+            return tasks if wake(pool_threads) is None else tasks   # one expression, as in submit()
         except BaseException:
             self._undo(*tasks)
             raise
 
-    def _ready(self, task: Task[Any]) -> Chores:
+    def _enqueue(self, task: Task[Any]) -> Deferred:
         self.run_queue.push(task)
-        return self._dispatch_chores()
+        return self._dispatch_deferred()
 
-    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
+    def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
         push = self.run_queue.push
         for task in tasks:
             push(task)
-        return self._dispatch_chores()
+        return self._dispatch_deferred()
 
-    def _dispatch_chores(self) -> Chores:
-        members = self._dispatch()
-        chores: Chores = [member.wake.release for member in members]
-        if any(member.thread is None for member in members):
-            chores.insert(0, lambda: self._make_threads(members))
-        return chores       # waking a member whose thread did not start is harmless
+    def _dispatch_deferred(self) -> Deferred:
+        pool_threads = self._dispatch()
+        deferred: Deferred = [pool_thread.wake.release for pool_thread in pool_threads]
+        if any(pool_thread.thread is None for pool_thread in pool_threads):
+            deferred.insert(0, lambda: self._make_threads(pool_threads))
+        return deferred       # waking a pool_thread whose thread did not start is harmless
 
     def _dispatch(self) -> list[PoolThread]:
         """Give every task that may start to a thread, for the caller to launch. (lock held)"""
-        members: list[PoolThread] = []
+        pool_threads: list[PoolThread] = []
         pop = self.run_queue.pop
         while self.run_queue.waiting:
             task = pop()
             if task is None:
                 break
             self._mark_started(task, perf_counter())
-            members.append(self._give(task))
-        self._let_in()
-        return members
+            pool_threads.append(self._assign(task))
+        self._wake_submitters()
+        return pool_threads
 
-    def _give(self, task: Task[Any]) -> PoolThread:
+    def _assign(self, task: Task[Any]) -> PoolThread:
         """Give a task that has a slot to a thread. (lock held)"""
         if self._idle:
-            member = self._idle[-1]
-            # First: _repair() can repair an idle thread with a task, but not a lost thread.
-            member.task = task
+            pool_thread = self._idle[-1]
+            # First: _resync() can repair an idle thread with a task, but not a lost thread.
+            pool_thread.task = task
             self._idle.pop()
         else:
-            member = PoolThread(self, task)
-            self._threads.add(member)
-        return member
+            pool_thread = PoolThread(self, task)
+            self._threads.add(pool_thread)
+        return pool_thread
 
-    def _begun(self, task: Task[Any]) -> bool:
+    def _was_dispatched(self, task: Task[Any]) -> bool:
         return False        # the state decides: a thread that gets a cancelled task finds no call
 
-    def _repair(self, tasks: set[Task[Any]]) -> Chores:
-        for member in list(self._threads):
-            if member.task not in tasks:
+    def _resync(self, tasks: set[Task[Any]]) -> Deferred:
+        for pool_thread in list(self._threads):
+            if pool_thread.task not in tasks:
                 continue
-            if member in self._idle:
-                member.task = None
-            elif member.thread is None or member.thread.ident is None:
-                member.task = None
-                member.gone = True
-                self._threads.discard(member)
-                if member.wake.locked():
-                    member.wake.release()   # if its thread starts after all, it ends at once
-            elif not member.awake and member.wake.locked():
-                member.wake.release()       # it finds nothing to do and releases its slot
-        running = [(member, member.task._spec.lane) for member in self._threads
-                   if member.task is not None and not member.abandoned]
-        self.run_queue.resync(sum(not member.lent for member, _ in running),
-                              [lane for member, lane in running
-                               if lane is not None and not (member.lent and lane.lends_slot)])
-        return self._dispatch_chores()
+            if pool_thread in self._idle:
+                pool_thread.task = None
+            elif pool_thread.thread is None or pool_thread.thread.ident is None:
+                pool_thread.task = None
+                pool_thread.detached = True
+                self._threads.discard(pool_thread)
+                if pool_thread.wake.locked():
+                    pool_thread.wake.release()   # if its thread starts after all, it ends at once
+            elif not pool_thread.awake and pool_thread.wake.locked():
+                pool_thread.wake.release()       # it finds nothing to do and releases its slot
+        running = [(one.lend_depth, one.task._spec.lane) for one in self._threads
+                   if one.task is not None and not one.abandoned]
+        self.run_queue.resync(sum(not lent for lent, _ in running),
+                              [lane for lent, lane in running
+                               if lane is not None and not (lent and lane.lends_slot)])
+        return self._dispatch_deferred()
 
-    def _launch(self, members: Iterable[PoolThread]) -> None:
+    def _start_and_wake(self, pool_threads: Iterable[PoolThread]) -> None:
         """Wake or start threads that have a task or a job. (no lock)"""
-        self._make_threads(members)
+        self._make_threads(pool_threads)
         # One line without Python bytecode between two releases: an interrupt comes before the first
         # or after the last.
-        deque(map(_release, [member.wake for member in members]), 0)
+        deque(map(_release, [pool_thread.wake for pool_thread in pool_threads]), 0)
 
-    def _make_threads(self, members: Iterable[PoolThread]) -> None:
+    def _make_threads(self, pool_threads: Iterable[PoolThread]) -> None:
         """Start the missing threads. If a thread cannot start, its task waits in the run queue."""
         failed: list[PoolThread] = []
         error: BaseException | None = None
-        for member in members:
-            if member.thread is None:
+        for pool_thread in pool_threads:
+            if pool_thread.thread is None:
                 if error is None:           # after one refusal, do not ask the system again
-                    error = self._make_thread(member)
+                    error = self._make_thread(pool_thread)
                 if error is not None:
-                    failed.append(member)
-        for member in reversed(failed):     # so that the tasks wait in their old order
-            self._not_started(member, error)
+                    failed.append(pool_thread)
+        for pool_thread in reversed(failed):     # so that the tasks wait in their old order
+            self._start_failed(pool_thread, error)
 
-    def _start_thread(self, member: PoolThread) -> bool:
+    def _start_thread(self, pool_thread: PoolThread) -> bool:
         """Start a thread, which sleeps at first. If this fails, let its task wait; return False."""
-        error = self._make_thread(member)
+        error = self._make_thread(pool_thread)
         if error is None:
             return True
-        self._not_started(member, error)
+        self._start_failed(pool_thread, error)
         return False
 
-    def _make_thread(self, member: PoolThread) -> BaseException | None:
-        """Start a thread for a member, which sleeps at first. Return the system's error, if any."""
+    def _make_thread(self, pool_thread: PoolThread) -> BaseException | None:
+        """Start the thread, which sleeps at first. Return the system's error, if any."""
         self._number += 1           # for the name only, so two equal numbers are harmless
-        thread = PackageThread(self._run, (member,), f"{self.name}_{self._number}")
-        member.thread = thread
+        thread = PackageThread(self._thread_main, (pool_thread,), f"{self.name}_{self._number}")
+        pool_thread.thread = thread
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
             return error
         return None
 
-    def _not_started(self, member: PoolThread, error: BaseException | None) -> None:
+    def _start_failed(self, pool_thread: PoolThread, error: BaseException | None) -> None:
         """Take the task of a thread that could not start back into the run queue. (no lock)"""
-        members: list[PoolThread] = []
+        pool_threads: list[PoolThread] = []
         with self.lock:
-            self._threads.discard(member)
-            member.thread = None
-            task, member.task = member.task, None
+            self._threads.discard(pool_thread)
+            pool_thread.thread = None
+            task, pool_thread.task = pool_thread.task, None
             if task is not None:
-                if member.abandoned:
-                    self._abandoned.discard(member)
+                if pool_thread.abandoned:
+                    self._abandoned.discard(pool_thread)
                     self._set_fast_limit()
                 else:
                     self.run_queue.release(task)
@@ -345,29 +347,29 @@ class ThreadPool(Pool):
                         self._disarm(task)
                         self.run_queue.requeue((task,))
             if self._idle:
-                members = self._dispatch()      # a thread has become idle meanwhile
+                pool_threads = self._dispatch()      # a thread has become idle meanwhile
             # A running thread that does not wait will take a task from the run queue.
-            alone = not any(not other.lent and not other.abandoned and other not in self._idle
+            alone = not any(not other.lend_depth and not other.abandoned and other not in self._idle
                             for other in self._threads)
-        if self.timer.clock() >= self._look_at:         # one warning a retry for all tasks
+        if self.timer.clock() >= self._retry_at:         # one warning a retry for all tasks
             log.warning("%s could not start a thread (%s); waiting tasks go on when one of its "
                         "threads is free, and it is tried again every %s s",
                         self.name, error, START_RETRY)
         if task is None:
-            job = member.job
+            job = pool_thread.job
             if job is not None:
                 job()               # no other thread will run it
-        elif members:
-            self._launch(members)
+        elif pool_threads:
+            self._start_and_wake(pool_threads)
         else:
             try:
                 self.timer.start()
-                self._look_again()
+                self._schedule_retry()
             except (RuntimeError, MemoryError):
                 if alone:           # no thread will ever take it
-                    self._break(task, error)
+                    self._fail_task(task, error)
 
-    def _break(self, task: Task[Any], error: BaseException | None) -> None:
+    def _fail_task(self, task: Task[Any], error: BaseException | None) -> None:
         """Fail a task for which no thread can start, not even that of the timer."""
         waiters = None
         broken = self._failure(task, PoolBrokenError(
@@ -376,36 +378,36 @@ class ThreadPool(Pool):
         held = task._references()
         with self.lock:
             if task._status == QUEUED:
-                waiters = self._conclude(task, COMPLETED, perf_counter(), broken)
+                waiters = self._finish(task, COMPLETED, perf_counter(), broken)
                 self.run_queue.discard(task)
         del held
-        self._announce(task, waiters)
+        self._notify(task, waiters)
 
-    def _look_again(self) -> None:
+    def _schedule_retry(self) -> None:
         """Have the timer try again, once for all waiting tasks."""
-        # Before _look_at, the retry that was scheduled last is still to come.
-        if self.timer.clock() >= self._look_at:
-            self._look_at = self.timer.call_later(START_RETRY, self._try_again).deadline
+        # Before _retry_at, the retry that was scheduled last is still to come.
+        if self.timer.clock() >= self._retry_at:
+            self._retry_at = self.timer.call_later(START_RETRY, self._retry_start).deadline
 
-    def _try_again(self) -> None:
+    def _retry_start(self) -> None:
         """Start threads for the waiting tasks, one by one, until the system refuses one."""
         while True:
             with self.lock:
                 task = self.run_queue.pop()
                 if task is None:
-                    self._let_in()
+                    self._wake_submitters()
                     return
                 self._mark_started(task, perf_counter())
-                member = self._give(task)
-            if member.thread is None and not self._start_thread(member):
+                pool_thread = self._assign(task)
+            if pool_thread.thread is None and not self._start_thread(pool_thread):
                 return
-            _wake(member)
+            _wake(pool_thread)
 
     # -- a pool thread -----------------------------------------------------------------------------
 
-    def _run(self, member: PoolThread) -> None:
+    def _thread_main(self, pool_thread: PoolThread) -> None:
         """Run tasks and jobs in a pool thread until it leaves the pool."""
-        current.member = member
+        current.pool_thread = pool_thread
         acquire, release, parking = self.lock.acquire, self.lock.release, self.parking
         registry = self.registry
         live = registry.live
@@ -421,13 +423,13 @@ class ThreadPool(Pool):
         error: Any
         while True:
             if task is None:
-                if member.gone:
+                if pool_thread.detached:
                     return
-                member.wake.acquire()       # a new thread, too: the submission must be complete
-                member.awake = True
-                task = member.task
-                if task is None and member.job is not None:
-                    task = self._run_job(member)
+                pool_thread.wake.acquire()  # a new thread, too: the submission must be complete
+                pool_thread.awake = True
+                task = pool_thread.task
+                if task is None and pool_thread.job is not None:
+                    task = self._run_call(pool_thread)
                 continue
 
             value = error = None
@@ -450,7 +452,7 @@ class ThreadPool(Pool):
                 with_traceback(error, _without_first(raised.__traceback__))
 
             if error is None:
-                if not brief and not member.abandoned:
+                if not brief and not pool_thread.abandoned:
                     self._returned(task, value)
                 now = perf_counter()
                 if not acquire(False):
@@ -458,9 +460,9 @@ class ThreadPool(Pool):
                 try:
                     extra = task._extra
                     if extra is None or (task._status == STARTED and not extra.callbacks
-                                         and not member.abandoned):
-                        # _conclude(), written out for a task without callbacks
-                        member.task = following = (release_and_pop() if spec.lane is None
+                                         and not pool_thread.abandoned):
+                        # _finish(), written out for a task without callbacks
+                        pool_thread.task = following = (release_and_pop() if spec.lane is None
                                                    else release_and_pop_lane(spec.lane))
                         task._advance(COMPLETED, now, value, following)
                         if extra is None:
@@ -479,15 +481,15 @@ class ThreadPool(Pool):
                             recorder.on_finished(task)
                             if following is not None:
                                 recorder.on_started(following)
-                        if self._attentive:
-                            waiters = (waiters or []) + self._attend()
+                        if self._has_observers:
+                            waiters = (waiters or []) + self._notify_observers()
                         if following is None:
-                            self._rest(member)
+                            self._go_idle(pool_thread)
                         else:
                             if now - following._queued > self.late_after:
                                 self._started_late(following, now)
                             if following._extra is not None or not following._spec.fast_finish:
-                                self._has_started(following)
+                                self._on_started(following)
                         ended = True
                     else:
                         ended = False
@@ -507,7 +509,7 @@ class ThreadPool(Pool):
                     continue
             else:
                 args = kwargs = context = None
-            task = self._end_run(member, task, value, error)
+            task = self._finish_slow(pool_thread, task, value, error)
             spec = value = error = extra = None
 
     def _returned(self, task: Task[Any], value: Any) -> None:
@@ -517,7 +519,7 @@ class ThreadPool(Pool):
         if before_end is not None:
             before_end(task, value)
 
-    def _end_run(self, member: PoolThread, task: Task[Any], value: Any,
+    def _finish_slow(self, pool_thread: PoolThread, task: Task[Any], value: Any,
                  error: BaseException | None) -> Task[Any] | None:
         """End an attempt that failed, or that has callbacks. Return the next task, if any."""
         pause = None
@@ -525,54 +527,54 @@ class ThreadPool(Pool):
         if error is not None and not self._is_cancellation(task, error):
             pause = self._retry_pause(task, error)
             failure = self._failure(task, error)
-            if pause is None and not member.abandoned:
+            if pause is None and not pool_thread.abandoned:
                 before_end = self._before_end(task)
                 if before_end is not None:
                     before_end(task, failure)
         held = task._references()
         waiters: Waiters | None = None
-        told: Waiters = []
+        observers: Waiters = []
         following = None
         late = takes_next = False
-        chores: Chores = []
+        deferred: Deferred = []
         with self.lock:
-            if member.abandoned:
+            if pool_thread.abandoned:
                 # The task has ended before, and its slot has been released.
-                member.abandoned = False
-                self._abandoned.discard(member)
+                pool_thread.abandoned = False
+                self._abandoned.discard(pool_thread)
                 self._set_fast_limit()
-                self._let_in()
-                member.task = None
+                self._wake_submitters()
+                pool_thread.task = None
                 late = failure is not None
             elif pause is not None and self._may_retry(task):
                 assert failure is not None
                 failure.seen = takes_next = True
                 if self._begin_retry(task, pause, failure.error):
                     self.run_queue.push(task)
-                following = self._exchange(member, task)
-                if self._attentive:
-                    told = self._attend()
+                following = self._exchange(pool_thread, task)
+                if self._has_observers:
+                    observers = self._notify_observers()
             else:
                 # The callbacks may block, or submit and wait: the waiting tasks need other threads.
                 takes_next = task._extra is None or not task._extra.callbacks
                 if takes_next:
-                    following = self._exchange(member, task)
+                    following = self._exchange(pool_thread, task)
                 else:
-                    member.task = None
+                    pool_thread.task = None
                     self.run_queue.release(task)
                 if error is not None and failure is None:
-                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._finish(task, CANCELED, perf_counter())
                 else:
-                    waiters = self._conclude(task, COMPLETED, perf_counter(),
+                    waiters = self._finish(task, COMPLETED, perf_counter(),
                                              value if failure is None else failure)
                     if waiters is None and failure is not None and task._outcome is not failure:
                         failure.seen = True     # the task was declared completed before it failed
                 if not takes_next:
-                    chores = self._dispatch_chores()
+                    deferred = self._dispatch_deferred()
             if following is not None:
                 self._mark_started(following, perf_counter())
             elif takes_next:
-                self._rest(member)
+                self._go_idle(pool_thread)
         if late and failure is not None:
             failure.seen = True
             # check_cancelled() raises the first two.
@@ -580,65 +582,67 @@ class ThreadPool(Pool):
                 log.warning("task %s (%s) raised %s after it had been given up",
                             task.name, task.short_id, type(error).__name__)
         del held, value, failure
-        for chore in [*chores, *told]:
-            chore()
-        self._announce(task, waiters)
-        return following if takes_next else self._next(member)
+        for deferred_call in [*deferred, *observers]:
+            deferred_call()
+        self._notify(task, waiters)
+        return following if takes_next else self._take_next(pool_thread)
 
-    def _exchange(self, member: PoolThread, task: Task[Any]) -> Task[Any] | None:
+    def _exchange(self, pool_thread: PoolThread, task: Task[Any]) -> Task[Any] | None:
         """Release the slot of a task and take the next task. (lock held)"""
         lane = task._spec.lane
-        member.task = following = (self.run_queue.release_and_pop() if lane is None
+        pool_thread.task = following = (self.run_queue.release_and_pop() if lane is None
                                    else self.run_queue.release_and_pop_lane(lane))
         return following
 
-    def _next(self, member: PoolThread) -> Task[Any] | None:
+    def _take_next(self, pool_thread: PoolThread) -> Task[Any] | None:
         """Take the next task, or go idle."""
         with self.lock:
             task = self.run_queue.pop()
-            member.task = task
+            pool_thread.task = task
             if task is None:
-                self._rest(member)
+                self._go_idle(pool_thread)
             else:
                 self._mark_started(task, perf_counter())
             return task
 
-    def _rest(self, member: PoolThread) -> None:
+    def _go_idle(self, pool_thread: PoolThread) -> None:
         """Make a thread idle. If there are enough idle threads, it leaves the pool. (lock held)"""
-        if member.leaving or not self.accepting or len(self._idle) >= self._keeps:
-            member.gone = True
-            self._threads.discard(member)
+        if pool_thread.exit_when_idle or not self.accepting or len(self._idle) >= self._max_idle:
+            pool_thread.detached = True
+            self._threads.discard(pool_thread)
         else:
-            member.awake = False
-            self._idle.append(member)
+            pool_thread.awake = False
+            self._idle.append(pool_thread)
         self.registry.compact()
 
-    def _run_job(self, member: PoolThread) -> Task[Any] | None:
-        job, member.job = member.job, None
+    def _run_call(self, pool_thread: PoolThread) -> Task[Any] | None:
+        job, pool_thread.job = pool_thread.job, None
         try:
             assert job is not None
             job()
         except BaseException:
-            log.exception("%s: a call beside the queues raised", self.name)
+            log.exception("%s: a call spawn the queues raised", self.name)
         del job
-        return self._next(member)
+        return self._take_next(pool_thread)
 
     # -- slots lent and given up -------------------------------------------------------------------
 
-    def _lend(self, member: PoolThread) -> None:
-        members: list[PoolThread] = []
+    def _lend(self, pool_thread: PoolThread) -> None:
+        pool_threads: list[PoolThread] = []
         with self.lock:
-            member.lent += 1
-            if member.lent == 1 and member.task is not None and not member.abandoned:
-                self.run_queue.lend(member.task)
-                members = self._dispatch()
-        self._launch(members)
+            pool_thread.lend_depth += 1
+            if (pool_thread.lend_depth == 1 and pool_thread.task is not None
+                    and not pool_thread.abandoned):
+                self.run_queue.lend(pool_thread.task)
+                pool_threads = self._dispatch()
+        self._start_and_wake(pool_threads)
 
-    def _reclaim(self, member: PoolThread) -> None:
+    def _reclaim(self, pool_thread: PoolThread) -> None:
         with self.lock:
-            member.lent -= 1
-            if member.lent == 0 and member.task is not None and not member.abandoned:
-                self.run_queue.reclaim(member.task)
+            pool_thread.lend_depth -= 1
+            if (pool_thread.lend_depth == 0 and pool_thread.task is not None
+                    and not pool_thread.abandoned):
+                self.run_queue.reclaim(pool_thread.task)
 
     def wants_slot(self) -> bool:
         """Return True if a waiting task could start in the slot of the calling thread."""
@@ -647,16 +651,16 @@ class ThreadPool(Pool):
             return (run_queue.peek() is not None
                     and run_queue.active <= run_queue.slot_limit(run_queue.head_priority()))
 
-    def _runner(self, task: Task[Any]) -> PoolThread | None:
-        for member in self._threads:
-            if member.task is task and not member.abandoned:
-                return member
+    def _thread_of(self, task: Task[Any]) -> PoolThread | None:
+        for pool_thread in self._threads:
+            if pool_thread.task is task and not pool_thread.abandoned:
+                return pool_thread
         return None
 
-    def _risen(self) -> Chores:
-        return self._dispatch_chores()
+    def _dispatch_more(self) -> Deferred:
+        return self._dispatch_deferred()
 
-    def _barred(self) -> str | None:
+    def _refusal_reason(self) -> str | None:
         if self.max_abandoned is None or len(self._abandoned) < self.max_abandoned:
             return None
         return (f"{len(self._abandoned)} threads of {self.name} still run tasks that were given up "
@@ -669,85 +673,86 @@ class ThreadPool(Pool):
             self.max_abandoned = most
             self._set_fast_limit()
 
-    def _give_up(self, member: PoolThread) -> None:
+    def _abandon_task(self, pool_thread: PoolThread) -> None:
         """Abandon a thread and release its slot, so that another thread replaces it. (lock held)"""
-        member.abandoned = True
-        self._abandoned.add(member)
+        pool_thread.abandoned = True
+        self._abandoned.add(pool_thread)
         self._set_fast_limit()
-        if member.task is not None:
-            member.task._extra_fields()         # _run() checks a task with extra fields again
-            if member.lent:
-                self.run_queue.reclaim(member.task)
-            self.run_queue.release(member.task)
+        if pool_thread.task is not None:
+            pool_thread.task._extra_fields()  # _thread_main() checks a task with extra fields again
+            if pool_thread.lend_depth:
+                self.run_queue.reclaim(pool_thread.task)
+            self.run_queue.release(pool_thread.task)
 
     def abandon(self, task: Task[Any]) -> None:
         """See :meth:`Pool.abandon`. The thread goes on without a slot."""
-        if self.busy_here():
-            self.elsewhere(self.abandon, task)
+        if self.is_reentrant():
+            self.defer_to_thread(self.abandon, task)
             return
         waiters = None
-        chores: Chores = []
+        deferred: Deferred = []
         with self.lock:
-            member = self._runner(task) if task._status == STARTED else None
-            if member is not None:
-                self._give_up(member)
+            pool_thread = self._thread_of(task) if task._status == STARTED else None
+            if pool_thread is not None:
+                self._abandon_task(pool_thread)
                 # The function may still use its arguments. The thread refers to them, so this
                 # drops no last reference.
-                waiters = self._conclude(task, CANCELED, perf_counter())
-                chores = self._dispatch_chores()
-        self._announce(task, waiters, inline=False)
-        for chore in chores:
-            chore()
+                waiters = self._finish(task, CANCELED, perf_counter())
+                deferred = self._dispatch_deferred()
+        self._notify(task, waiters, inline=False)
+        for deferred_call in deferred:
+            deferred_call()
 
     @property
     def abandoned(self) -> int:
         """The number of threads that still run functions of tasks that were given up."""
         return len(self._abandoned)
 
-    def _interrupt(self, task: Task[Any]) -> Chores:
+    def _cancel_running(self, task: Task[Any]) -> Deferred:
         return []       # the request is noted; the function reads it by check_cancelled()
 
-    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
-        member = self._runner(task)
-        if member is not None:
-            self._give_up(member)
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+                         pause: float | None) -> Deferred:
+        pool_thread = self._thread_of(task)
+        if pool_thread is not None:
+            self._abandon_task(pool_thread)
         if pause is not None and self._may_retry(task):
-            chores = self._retry(task, pause, error)
-            return chores + self._dispatch_chores()
+            deferred = self._retry(task, pause, error)
+            return deferred + self._dispatch_deferred()
         # The function may still use its arguments. The thread refers to them, so this drops no
         # last reference.
-        waiters = self._conclude(task, COMPLETED, perf_counter(), self._failure(task, error))
-        return [lambda: self._announce(task, waiters, inline=False)] + self._dispatch_chores()
+        waiters = self._finish(task, COMPLETED, perf_counter(), self._failure(task, error))
+        return [lambda: self._notify(task, waiters, inline=False)] + self._dispatch_deferred()
 
-    def give_up(self) -> list[str]:
-        """See :meth:`Pool.give_up`. The functions go on in abandoned threads."""
+    def abandon_all(self) -> list[str]:
+        """See :meth:`Pool.abandon_all`. The functions go on in abandoned threads."""
         ended = []
         with self.lock:
-            for member in list(self._threads):
-                task = member.task
-                if task is not None and not member.abandoned:
-                    self._give_up(member)
+            for pool_thread in list(self._threads):
+                task = pool_thread.task
+                if task is not None and not pool_thread.abandoned:
+                    self._abandon_task(pool_thread)
                     task._extra_fields().cancel_requested = True
-                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._finish(task, CANCELED, perf_counter())
                     if waiters is not None:
                         ended.append((task, waiters))
         for task, waiters in ended:
-            self._announce(task, waiters, inline=False)
+            self._notify(task, waiters, inline=False)
         return [task.id for task, _ in ended]
 
-    # -- beside the queues -------------------------------------------------------------------------
+    # -- spawn the queues -------------------------------------------------------------------------
 
-    def beside(self, job: Callable[[], None]) -> None:
+    def spawn(self, job: Callable[[], None]) -> None:
         """Run a call in a pool thread at once. It is not a task and needs no slot."""
         with self.lock:
             if self._idle:
-                member = self._idle.pop()
-                member.job = job
+                pool_thread = self._idle.pop()
+                pool_thread.job = job
             else:
-                member = PoolThread(self, job=job)
-                self._threads.add(member)
-        self._make_threads((member,))
-        _wake(member)
+                pool_thread = PoolThread(self, job=job)
+                self._threads.add(pool_thread)
+        self._make_threads((pool_thread,))
+        _wake(pool_thread)
 
     # -- size and end ------------------------------------------------------------------------------
 
@@ -758,21 +763,21 @@ class ThreadPool(Pool):
         with self.lock:
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
-            self._keeps = self._keep(max_size)
+            self._max_idle = self._max_idle_for(max_size)
             more = self.accepting and self.run_queue.waiting > 0
-            while len(self._idle) > max(self._keeps, min_size):
-                member = self._idle.pop(0)
-                member.gone = True
-                self._threads.discard(member)
-                leaving.append(member)
+            while len(self._idle) > max(self._max_idle, min_size):
+                pool_thread = self._idle.pop(0)
+                pool_thread.detached = True
+                self._threads.discard(pool_thread)
+                leaving.append(pool_thread)
         if more:
-            self._uninterrupted(self._start_more)
-        for member in leaving:
-            member.wake.release()
+            self._run_uninterruptible(self._start_more)
+        for pool_thread in leaving:
+            pool_thread.wake.release()
         if self.accepting:
             self.warm_up()
 
-    def _keep(self, max_size: int | None) -> int:
+    def _max_idle_for(self, max_size: int | None) -> int:
         places = self.run_queue.slots
         return (max_size if max_size is not None
                 else UNLIMITED_KEEPS if places >= maxsize
@@ -782,42 +787,42 @@ class ThreadPool(Pool):
         """Start the threads that are missing to ``min_size``."""
         with self.lock:
             missing = self.min_size - len(self._threads)
-            members = [PoolThread(self, job=_nothing) for _ in range(missing)]
-            self._threads.update(members)
-        self._launch(members)
+            pool_threads = [PoolThread(self, job=_nothing) for _ in range(missing)]
+            self._threads.update(pool_threads)
+        self._start_and_wake(pool_threads)
 
     def close(self, deadline: float | None) -> None:
-        self._look_at = 0.0
+        self._retry_at = 0.0
         with self.lock:
-            members = list(self._threads)
-            for member in members:
-                member.leaving = True
+            pool_threads = list(self._threads)
+            for pool_thread in pool_threads:
+                pool_thread.exit_when_idle = True
                 # It sleeps with nothing to do: it is idle, or its submission was interrupted.
-                if not member.awake and member.task is None and member.job is None:
-                    member.gone = True
-            forgotten = [member for member in members
-                         if not member.awake and member.job is not None]
+                if not pool_thread.awake and pool_thread.task is None and pool_thread.job is None:
+                    pool_thread.detached = True
+            forgotten = [pool_thread for pool_thread in pool_threads
+                         if not pool_thread.awake and pool_thread.job is not None]
             self._idle = []
             abandoned = set(self._abandoned)
-        for member in members:
+        for pool_thread in pool_threads:
             # An interrupted close() may have woken some of them already.
-            if (member.gone or member in forgotten) and member.wake.locked():
-                _wake(member)
-        me = current.member
-        for member in members:
-            thread = member.thread
+            if (pool_thread.detached or pool_thread in forgotten) and pool_thread.wake.locked():
+                _wake(pool_thread)
+        me = current.pool_thread
+        for pool_thread in pool_threads:
+            thread = pool_thread.thread
             if thread is not None and thread.ident is None:
                 continue                # an interrupt prevented its start
-            if member is not me and member not in abandoned and thread is not None:
+            if pool_thread is not me and pool_thread not in abandoned and thread is not None:
                 thread.join(remaining(deadline))
         with self.lock:
-            self._threads = {member for member in self._threads if not member.gone}
+            self._threads = {one for one in self._threads if not one.detached}
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`."""
         super().reset_after_fork()
         self._idle, self._threads, self._abandoned = [], set(), set()
-        self._look_at = 0.0
+        self._retry_at = 0.0
         self._set_fast_limit()
 
     def thread_count(self) -> int:
@@ -829,9 +834,9 @@ _new_task = Task.__new__
 _release = methodcaller("release")
 
 
-def _wake(member: PoolThread) -> None:
+def _wake(pool_thread: PoolThread) -> None:
     try:
-        member.wake.release()
+        pool_thread.wake.release()
     except RuntimeError:        # another thread woke it in the meantime
         pass
 

@@ -644,8 +644,8 @@ def _add_first_callback(task: Task[Any], callback: Callable[[Task[Any]], Any]) -
     The others may wait for the effect of this one.
     """
     pool: Any = task._spec.pool
-    if pool.busy_here():
-        pool.elsewhere(_add_first_callback, task, callback)
+    if pool.is_reentrant():
+        pool.defer_to_thread(_add_first_callback, task, callback)
     elif not add_callback(task, callback, first=True):
         call_late(task, callback)
 

@@ -269,8 +269,8 @@ class TaskHandle(_Handle):
         _check_callback(function)
         task = self.task
         call = LoopCall(task, lambda task: function(self))
-        if task._spec.pool.busy_here():
-            task._spec.pool.elsewhere(self.add_done_callback, function)
+        if task._spec.pool.is_reentrant():
+            task._spec.pool.defer_to_thread(self.add_done_callback, function)
             return
         try:
             call.group.add(call)

@@ -63,7 +63,7 @@ def _call_at(supervisor: TaskSupervisor, deadline: float,
         supervisor._supervisor_parts.pools.ensure_started()       # as the first task does
     timer = supervisor._supervisor_parts.pools.timer
     timer.start()
-    entry = timer.call_at(deadline, supervisor._supervisor_parts.pools.threads.beside, call)
+    entry = timer.call_at(deadline, supervisor._supervisor_parts.pools.threads.spawn, call)
     return lambda: timer.cancel(entry)
 
 

@@ -164,7 +164,7 @@ class Handler:
             except BaseException as error:
                 starting.set_exception(error)
 
-        self.service.supervisor._supervisor_parts.pools.threads.beside(start)
+        self.service.supervisor._supervisor_parts.pools.threads.spawn(start)
         try:
             return await wrap_future(starting)
         except CancelledError:

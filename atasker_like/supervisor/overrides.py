@@ -134,7 +134,7 @@ class Marks:
 
     def begun(self) -> None:
         """Mark a start. Called in the thread of the task, before its function."""
-        member: Any = current.member
+        member: Any = current.pool_thread
         self._mark_started(member.task)
 
     def started(self, task: Task[Any]) -> None:

@@ -110,9 +110,9 @@ class PoolManager:
         self.loops = LoopRegistry(state.supervisor_id, lambda: coroutines.abandon_closed())
         self.coroutines = coroutines = CoroutinePool(f"{name}_loops", self.timer,
                                                      back.ensure_started,
-                                                     self.threads.beside, self.loops)
+                                                     self.threads.spawn, self.loops)
         self.loops.serve(self.coroutines)
-        self.coroutines.neighbours.append(self.threads)
+        self.coroutines.outer_pools.append(self.threads)
         self.processes: ProcessPool | ExternalPool | None = None
         #: The pools in use. Replaced as a whole, so that any thread may iterate over it.
         self.by_kind: dict[TaskType, Pool] = {TT_THREAD: self.threads,
@@ -273,14 +273,14 @@ class PoolManager:
                     future.set_exception(error)
                     raise           # the pool logs it
 
-        self.threads.beside(run)
+        self.threads.spawn(run)
         return future
 
     # -- the process pool, see process_pools.py ------------------------------------------------
 
     def prepare(self, pool: Pool) -> None:
         """Have a new process pool work with the other pools."""
-        pool.neighbours += [self.threads, self.coroutines]
+        pool.outer_pools += [self.threads, self.coroutines]
         self.late_starts.watch(pool)
         pool.recorder = self.recorder
 
@@ -289,8 +289,8 @@ class PoolManager:
         old = self.processes
         if old is not None:
             self._retired.append(old)
-            self.coroutines.neighbours.remove(old)
-        self.coroutines.neighbours.append(pool)
+            self.coroutines.outer_pools.remove(old)
+        self.coroutines.outer_pools.append(pool)
         self.processes = pool
         self.by_kind = {**self.by_kind, TT_MP: pool}
         if self.on_replaced is not None:

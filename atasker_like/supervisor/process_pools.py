@@ -75,7 +75,7 @@ class ProcessPools:
 
         forks = _modes.legacy and hasattr(os, "fork")
         pool = ProcessPool(f"supervisor_{self._state.supervisor_id}_process", self._pools.timer,
-                           self._back.ensure_started, self._pools.threads.beside,
+                           self._back.ensure_started, self._pools.threads.spawn,
                            *self._slots(self.sizes), start_method="fork" if forks else None)
         pool.forks_from_template = forks
         self._put(pool)
@@ -90,22 +90,22 @@ class ProcessPools:
             return
         if executor is (self._view if self.external is None else self.external.executor):
             return
-        from ..pools.executor.adapters import outlet_for
+        from ..pools.executor.adapters import adapt
         from ..pools.executor.pool import ExternalPool
 
         with self._state.lock:
-            outlet = outlet_for(executor)
-            sizes = self.sizes if self._size_is_set else dict(self.sizes, pool_size=outlet.size())
+            adapter = adapt(executor)
+            sizes = self.sizes if self._size_is_set else dict(self.sizes, pool_size=adapter.size())
             external, own = self.external, self.own
             if external is None:
                 name = f"supervisor_{self._state.supervisor_id}_external"
                 pool = ExternalPool(name, self._pools.timer, self._back.ensure_started,
-                                    self._pools.threads.beside, outlet, *self._slots(sizes))
+                                    self._pools.threads.spawn, adapter, *self._slots(sizes))
                 self._put(pool)
                 self.own, self.external, self._view = None, pool, None
             self.sizes = sizes
         if external is not None:
-            external.use(outlet)        # first: what the new size lets start is not for the old one
+            external.use(adapter)  # first: what the new size lets start is not for the old one
             external.resize(*self._slots(sizes))
         elif own is not None:
             own.close(None)
@@ -118,7 +118,7 @@ class ProcessPools:
             new.limit(old.max_queued, old.on_full, old.aging)
         if self._state.phase == RUNNING:
             new.open()
-        if old is not None and not old.retire(new):
+        if old is not None and not old.redirect(new):
             raise SupervisorBusyError(
                 f"supervisor {self._state.supervisor_id} has process tasks that have not ended: "
                 "wait for them, or stop the supervisor, before you assign something else to "
@@ -165,7 +165,7 @@ class ProcessPools:
         if external is not None:
             _refuse_for(external, min_size=min_size, **options)
             if sizes.get("pool_size") == 0:
-                checked["pool_size"] = external.outlet.size()
+                checked["pool_size"] = external.adapter.size()
             external.limit(*checked_limits(external, "process", max_queued, on_full, aging))
             self.sizes = checked
             external.resize(*self._slots(checked))
@@ -238,7 +238,7 @@ def _refuse_for(pool: ExternalPool, initargs: Any = None, **options: Any) -> Non
     """Refuse options that only processes of the supervisor's own have."""
     for name, value in options.items():
         if value is not None:
-            raise InvalidArgumentError(f"{name} cannot be set: {pool.outlet.name} is in the "
+            raise InvalidArgumentError(f"{name} cannot be set: {pool.adapter.name} is in the "
                                        "position of the process pool, and starts its processes "
                                        "itself; set it there")
 

@@ -70,9 +70,9 @@ class Shutdown:
             def stop_later() -> None:
                 supervisor.stop(False, stop_schedulers, cancel_tasks, drain)
 
-            start_thread(pools.threads.beside, (stop_later,))
+            start_thread(pools.threads.spawn, (stop_later,))
             return self._report()
-        is_own_task = (getattr(current.member, "pool", None) is pools.threads
+        is_own_task = (getattr(current.pool_thread, "pool", None) is pools.threads
                        or current_coroutine_task.get() is not None)
         with state.lock:
             # A new supervisor is stopped too, since loops may have been started by hand. A stop
@@ -167,7 +167,7 @@ class Shutdown:
         manager.loops.stop_all(deadline, cancel=not in_time)
         for pool in pools:
             if not pool.drain(deadline):
-                pool.give_up()
+                pool.abandon_all()
         # The timer before the threads: it has them run calls, and may not while they are closed.
         manager.timer.stop()
         self._schedulers.end_workers()
@@ -183,7 +183,7 @@ class Shutdown:
     def _abandon(self) -> None:
         """Cancel all tasks, and abandon the threads that still run: the deadline has passed."""
         cancel_many([task for pool in self._pools.by_kind.values() for task in pool.all_tasks()])
-        abandoned = self._pools.threads.give_up()
+        abandoned = self._pools.threads.abandon_all()
         if abandoned:
             log.warning("supervisor %s stopped: %d thread(s) still run and are abandoned "
                         "(tasks %s)", self._state.supervisor_id, len(abandoned),

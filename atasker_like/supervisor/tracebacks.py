@@ -45,7 +45,7 @@ def _of_threads(pool: ThreadPool) -> list[str]:
         task, thread = pool_thread.task, pool_thread.thread
         if task is None or thread is None:
             continue
-        doing = (", abandoned" if pool_thread.abandoned else ", waiting" if pool_thread.lent
+        doing = (", abandoned" if pool_thread.abandoned else ", waiting" if pool_thread.lend_depth
                  else "")
         parts.append(_head(task, f"thread {thread.name}{doing}")
                      + _stack(_walk(frames.get(thread.ident or 0))))
@@ -55,7 +55,7 @@ def _of_threads(pool: ThreadPool) -> list[str]:
 def _walk(frame: Any) -> list[tuple[Any, int]]:
     """Return the frames of a pool thread, oldest first, without those of the pool itself."""
     stack: list[tuple[Any, int]] = []
-    while frame is not None and frame.f_code is not thread_pool.ThreadPool._run.__code__:
+    while frame is not None and frame.f_code is not thread_pool.ThreadPool._thread_main.__code__:
         stack.append((frame, frame.f_lineno))
         frame = frame.f_back
     stack.reverse()
@@ -89,7 +89,7 @@ def _of_coroutines(pool: Pool) -> list[str]:
 def _of_executor(pool: ExternalPool) -> list[str]:
     with pool.lock:
         running = [task for task in pool.registry.live.values() if task._status == STARTED]
-    return [_head(task, f"given to {pool.outlet.name}") + "  (which does not tell where)\n"
+    return [_head(task, f"given to {pool.adapter.name}") + "  (which does not tell where)\n"
             for task in running]
 
 

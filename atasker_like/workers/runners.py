@@ -258,7 +258,7 @@ class _PoolRunner(Runner):
         task._waiters = [lambda: self._task_ended(run, task)]
         self.session.task = run.task = task
         try:
-            if not self.pool.admit(task):
+            if not self.pool.submit_unchecked(task):
                 return False
         except Exception as error:          # the loop is closed
             log.error("worker %s: %s", self.worker.name, error)
@@ -420,7 +420,7 @@ class _PutTaskRunner(_ThreadRunner):
 
     def submit(self) -> bool:
         run = self._run = _Run()
-        self.threads.beside(lambda: self._put(run))     # put_task() is code of the application
+        self.threads.spawn(lambda: self._put(run))     # put_task() is code of the application
         return True
 
     def _may_repeat(self, began: float) -> bool:
@@ -519,7 +519,7 @@ class _ProcessRunner(Runner):
         return self.function
 
     def submit(self) -> bool:
-        self.threads.beside(self._send)     # pickling is code of the application, and may take long
+        self.threads.spawn(self._send)     # pickling is code of the application, and may take long
         return True
 
     def _send(self) -> None:

@@ -209,7 +209,7 @@ class Session:
         self.busy = False
         self.trigger.close(self)
         if self._worker._worker_close_runs_code():
-            self._threads.beside(self._close)
+            self._threads.spawn(self._close)
         else:
             self._close()
 

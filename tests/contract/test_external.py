@@ -189,7 +189,7 @@ def test_the_own_pool_comes_back(supervisor):
         assert bound().value(PATIENCE) == os.getpid()
         supervisor.mp_pool = None
         assert bound().value(20) != os.getpid()
-        assert executor.submit(f.pid).result(PATIENCE) == os.getpid()       # it has not been shut down
+        assert executor.submit(f.pid).result(PATIENCE) == os.getpid()  # it has not been shut down
 
 
 def test_the_own_pool_is_not_replaced_while_it_has_tasks(supervisor, put):
@@ -250,7 +250,7 @@ def test_the_executor_is_called_with_no_lock_held(supervisor, manual, put):
 
 def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
     pool, hold = manager(supervisor).processes, Hold()
-    give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
+    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
     task = put(f.add, 1, timeout=50)
     hold.reached()
     assert (task.status, task._spec.pool.timeouts.deadline_of(task)) == (100, None)
@@ -263,7 +263,7 @@ def test_a_timeout_counts_from_the_giving(supervisor, manual, put):
 
 def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
     pool, hold = manager(supervisor).processes, Hold()
-    give_all, pool._give_all = pool._give_all, lambda: (hold(), give_all())
+    give_all, pool._submit_all = pool._submit_all, lambda: (hold(), give_all())
     supervisor.set_mp_pool(pool_size=3)
     cancelled, marked, goes_on = (put(f.add, number) for number in range(3))
     hold.reached()
@@ -455,7 +455,7 @@ def test_retries_go_to_the_executor_that_follows(supervisor, manual, put):
     task = put(f.add, 5, retries=1, retry_delay=60)
     wait_for(lambda: task.status == 2, "the first attempt fails")
     supervisor.mp_pool = other = Manual(1)
-    manager(supervisor).processes._due(task)            # as the timer does
+    manager(supervisor).processes._delay_elapsed(task)            # as the timer does
     other.wait()
     other.run(0)
     assert task.value(PATIENCE) == 5

@@ -397,7 +397,8 @@ def test_a_lane_that_has_room_by_now_is_no_full_pool(supervisor, monkeypatch):
     lane = supervisor.lane("tested", limit=1, size=1)
     supervisor.set_thread_pool(on_full="raise")
     said = iter([False])
-    monkeypatch.setattr(Lane, "has_room", lambda lane: next(said, True))     # full at the first look only
+    # full at the first look only
+    monkeypatch.setattr(Lane, "has_room", lambda lane: next(said, True))
     assert background_task(f.give, supervisor=supervisor, lane=lane)(7).value(20) == 7
 
 
@@ -477,9 +478,9 @@ def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_sup
         assert begun.wait(20)
         pool = manager(supervisor).threads
         with pool.lock:
-            chores = pool._repair(set())        # as after an interrupt
+            deferred = pool._resync(set())        # as after an interrupt
             counted.append(lane.running)
-        for chore in chores:
+        for chore in deferred:
             chore()
         gate.set()
 

@@ -342,8 +342,8 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
     tasks = [enter(stay)]
     stay.wait_entered()
     pool = manager(process.supervisor).processes
-    pool._unfed = 1 << 20       # the next submitter looks whether a process runs low
-    tasks.append(enter(stay))                           # so this one is sent behind the first, a second process begins
+    pool._since_refill = 1 << 20       # the next submitter looks whether a process runs low
+    tasks.append(enter(stay))  # so this one is sent behind the first, a second process begins
     start.wait_entered()
     tasks.append(enter(stay))                           # and this one waits for it
     assert [len(member.inflight) for member in pool._processes] == [2, 0]

@@ -76,11 +76,11 @@ class HeldReader:
     to go on."""
 
     def __init__(self, pool):
-        self._read = pool.readable
+        self._read = pool.on_readable
         self._free = threading.Event()
         self._free.set()
         self.hold, self.go_on = self._free.clear, self._free.set
-        pool.readable = self
+        pool.on_readable = self
 
     def __call__(self, process):
         self._free.wait()

@@ -158,7 +158,7 @@ def ends_of_processes_in_every_order(scene):
         waiters = _Waiters(scene, handle)
         scene.arrived(gate)
         threads = {
-            "return": pool._watch._thread,
+            "return": pool._io_thread._thread,
             "cancel": later(handle.native.cancel),
             "timeout": timer._thread,
         }

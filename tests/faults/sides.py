@@ -150,7 +150,8 @@ class Ours(Side):
                 pool.run_queue.waiting,
                 [
                     "%s ready %s, ending %s, closed %s, in flight %s"
-                    % (one.pid, one.ready, one.ending is not None, one.closed, len(one.inflight))
+                    % (one.pid, one.ready, one.termination is not None, one.closed,
+                       len(one.inflight))
                     for one in pool._processes
                 ],
             )

@@ -30,7 +30,7 @@ def finishers(supervisor, task):
         "mark_completed": (task.mark_completed, ("succeeded", None, None)),
         "timeout": (lambda: supervisor.clock.forward(manager(supervisor).timer),
                     ("failed", None, TaskTimeoutError)),
-        "give up": (manager(supervisor).threads.give_up, ("cancelled", None, None)),
+        "give up": (manager(supervisor).threads.abandon_all, ("cancelled", None, None)),
     }
 
 
@@ -62,13 +62,13 @@ def test_who_comes_before_the_function_has_returned_wins(make, finisher, ending)
     end, expected = finishers(supervisor, task)[finisher]
     held = lock.hold_before(thread)
     gate.go()
-    held.reached()              # the function has come back, and its thread does not have the lock yet
+    held.reached()  # the function has come back, and its thread does not have the lock yet
     end()
     assert state_of(task) == expected
     held.go()
     again = supervisor.put_task(len, ("four",))
     assert again.value(PATIENCE) == 4
-    manager(supervisor).threads.lock.acquire()      # whatever the late thread had to do, it has done
+    manager(supervisor).threads.lock.acquire()  # whatever the late thread had to do, it has done
     manager(supervisor).threads.lock.release()
     assert state_of(task) == expected
     assert task.mark_completed() is False and task.cancel() is False
@@ -160,7 +160,7 @@ def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
     noted = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     first = noted(path, "first")
     first.wait(PATIENCE)
-    held = pool.lock.hold_before(pool._watch._thread)
+    held = pool.lock.hold_before(pool._io_thread._thread)
     second = noted(path, "second")
     tally = Tally()
     held.reached()              # the result has been read, and is not entered yet

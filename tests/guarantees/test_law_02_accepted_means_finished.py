@@ -186,7 +186,8 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
 
 def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make, monkeypatch):
     supervisor = make(pool_size=4)
-    supervisor.timeout_warning = supervisor.timeout_critical = None     # who tells of late starts needs a thread, too
+    # who tells of late starts needs a thread, too
+    supervisor.timeout_warning = supervisor.timeout_critical = None
     timer, now = manager(supervisor).timer, [1000.0]
     timer.clock = lambda: now[0]
     start, tries = threading.Thread.start, []
@@ -239,7 +240,7 @@ def test_a_stop_waits_for_a_process_that_is_being_started(make, monkeypatch, whi
     wait_for(lambda: pool._closing, "the pool is being closed")
     gate.go()
     assert join(stop).complete
-    assert not pool.pids() and pool.process_count() == 0 and pool._watch is None
+    assert not pool.pids() and pool.process_count() == 0 and pool._io_thread is None
     check_oracle(supervisor, tasks)
 
 
@@ -488,7 +489,8 @@ OPENING = INTERRUPTING + """
 def attempt(line, resized):
     supervisor = TaskSupervisor(pool_size=2)
     supervisor.start()
-    background_task(abs, supervisor=supervisor)(1).value(10) if line % 2 else None      # with an idle thread, and without
+    # with an idle thread, and without
+    background_task(abs, supervisor=supervisor)(1).value(10) if line % 2 else None
     lane = None
     ran, gate, held = [], threading.Event(), []
     if resized:

@@ -128,8 +128,8 @@ def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, 
     first, second = pool._processes
     with pool.lock:
         note._spec.expected_runtime = 1e-6
-        pool._feed(first, 2)
-        pool._feed(second)
+        pool._refill(first, 2)
+        pool._refill(second)
         assert [len(process.inflight) for process in (first, second)] == [7, 7]
     urgent = note.options(priority=TASK_HIGH)(path, "urgent")
     with pool.lock:                     # all were taken back, and sent again behind the urgent one

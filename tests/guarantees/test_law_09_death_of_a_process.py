@@ -39,14 +39,14 @@ class Scene:
     def batch(self, *calls):
         """Send tasks in one go; they are all in flight."""
         tasks = []
-        with self.pool.lock:            # the process takes nothing from the queue by itself meanwhile
+        with self.pool.lock:  # the process takes nothing from the queue by itself meanwhile
             idle = list(self.pool._idle)
             self.pool._idle.clear()
         for bound, *args in calls:
             tasks.append(bound(self.path, *args))
         with self.pool.lock:
             self.pool._idle.extend(idle)
-            self.pool._feed_idle()
+            self.pool._refill_idle()
             assert len(idle[0].inflight) == len(tasks), "not all are sent ahead"
         self.tasks += tasks
         return tasks
@@ -111,7 +111,7 @@ def test_an_idle_process_that_is_killed_is_replaced_in_silence(scene, method):
 def test_a_result_that_was_written_before_the_death_counts(scene):
     """The thread that reads results is held; the process writes two, begins a third, and dies."""
     scene = scene()
-    held = scene.pool.lock.hold_before(scene.pool._watch._thread)
+    held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
     first, second, victim, sibling = scene.batch((scene.note, "first"), (scene.note, "second"), (scene.stay, "victim"),
                                                  (scene.note, "sibling"))
     scene.noted("first", "second", "victim")
@@ -129,7 +129,7 @@ def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene
     scene = scene()
     finished = scene.note.options(timeout=1000)
     finished._spec.expected_runtime = 1e-6
-    held = scene.pool.lock.hold_before(scene.pool._watch._thread)
+    held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
     first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo), (scene.note, "third"))
     scene.noted("second")
     held.reached()

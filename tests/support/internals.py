@@ -74,7 +74,7 @@ def check_accounts(pool):
         ]
         for member in holders:
             inside[id(member.task)] = inside.get(id(member.task), 0) + 1
-        occupied = sum(1 for member in holders if not member.lent)
+        occupied = sum(1 for member in holders if not member.lend_depth)
     else:
         for process in pool._processes:
             for task in process.inflight:

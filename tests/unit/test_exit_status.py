@@ -9,7 +9,7 @@ import pytest
 from atasker_like import ProcessDiedError
 from atasker_like.pools.process import exit_status, fork_server
 from atasker_like.pools.process.exit_status import ExitStatus
-from atasker_like.pools.process.protocol import death_of
+from atasker_like.pools.process.protocol import process_died_error
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ class Named:
     (ExitStatus(None, "nobody knows"), ["died while it ran task fetch", "unknown, since nobody"]),
 ], ids=str)
 def test_the_error_says_how_the_process_ended(status, words):
-    error = death_of(7, status, Named)
+    error = process_died_error(7, status, Named)
     assert type(error) is ProcessDiedError
     assert (error.pid, error.exitcode) == (7, status.code)
     for word in words:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     #: Called once for each submitted call: the executor's error or None, the return value, and True
     #: if the executor has thrown the call out.
-    Told = Callable[[Optional[BaseException], Any, bool], None]
+    OnDone = Callable[[Optional[BaseException], Any, bool], None]
 
-__all__ = ["Outlet", "outlet_for"]
+__all__ = ["ExecutorAdapter", "adapt"]
 
 
-class Outlet:
+class ExecutorAdapter:
     """The adapter of one executor."""
 
     def __init__(self, executor: Any) -> None:
@@ -42,24 +42,25 @@ class Outlet:
                 return size
         return os.cpu_count() or 1
 
-    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...],
+               on_done: OnDone) -> Any:
         """Submit a call; return the handle for :meth:`cancel`.
 
-        ``told`` may be called before this returns.
+        ``on_done`` may be called before this returns.
         """
         future = self._submit(function, arguments)
 
         def done(future: Any) -> None:
             try:
                 if future.cancelled():
-                    told(None, None, True)
+                    on_done(None, None, True)
                     return
                 error = future.exception()
                 value = None if error is not None else future.result()
             except BaseException as raised:     # a faulty executor: the task must end in any case
-                told(raised, None, False)
+                on_done(raised, None, False)
                 return
-            told(error, value, False)
+            on_done(error, value, False)
 
         future.add_done_callback(done)
         return future
@@ -71,12 +72,12 @@ class Outlet:
         """Ask the executor to cancel a call. Return True if the call will not run."""
         return bool(handle.cancel())
 
-    def has_ended(self) -> bool:
+    def is_shut_down(self) -> bool:
         """Return True if the executor will report no more ends."""
         return False
 
 
-class _ScheduleOutlet(Outlet):
+class _PebbleAdapter(ExecutorAdapter):
     """An executor with ``schedule``, as pebble's. Its ``cancel`` ends a call that runs."""
 
     # The arguments go in as one tuple, so that none is taken for an option of schedule().
@@ -85,7 +86,7 @@ class _ScheduleOutlet(Outlet):
         return self.executor.schedule(function, args=arguments)
 
 
-class _DaskOutlet(Outlet):
+class _DaskOutlet(ExecutorAdapter):
     """The executor of a Dask client. A call whose future is cancelled goes on if it runs."""
 
     def size(self) -> int:
@@ -100,18 +101,19 @@ class _DaskOutlet(Outlet):
         return False
 
 
-class _ApplyOutlet(Outlet):
+class _MultiprocessingAdapter(ExecutorAdapter):
     """A ``multiprocessing.Pool``. It has no futures and does not report the calls that it loses."""
 
-    def give(self, function: Callable[..., Any], arguments: tuple[Any, ...], told: Told) -> Any:
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...],
+               on_done: OnDone) -> Any:
         return self.executor.apply_async(function, arguments,
-                                         callback=lambda value: told(None, value, False),
-                                         error_callback=lambda error: told(error, None, False))
+                                         callback=lambda value: on_done(None, value, False),
+                                         error_callback=lambda error: on_done(error, None, False))
 
     def cancel(self, handle: Any) -> bool:
         return False
 
-    def has_ended(self) -> bool:
+    def is_shut_down(self) -> bool:
         return getattr(self.executor, "_state", None) in ("TERMINATE", 2)
 
 
@@ -125,7 +127,7 @@ def _is_one_of(executor: Any, *classes: tuple[str, str]) -> bool:
     return False
 
 
-def outlet_for(executor: Any) -> Outlet:
+def adapt(executor: Any) -> ExecutorAdapter:
     """Return the adapter for an executor.
 
     :raises InvalidTypeError: the object is not an executor.
@@ -136,8 +138,8 @@ def outlet_for(executor: Any) -> Outlet:
                                "make one: create_mp_pool()")
     if _is_one_of(executor, ("distributed.cfexecutor", "ClientExecutor")):
         return _DaskOutlet(executor)
-    for method, kind in (("schedule", _ScheduleOutlet), ("submit", Outlet),
-                         ("apply_async", _ApplyOutlet)):
+    for method, kind in (("schedule", _PebbleAdapter), ("submit", ExecutorAdapter),
+                         ("apply_async", _MultiprocessingAdapter)):
         if callable(getattr(executor, method, None)) and not isinstance(executor, type):
             return kind(executor)
     raise InvalidTypeError("mp_pool takes a concurrent.futures.Executor, a multiprocessing.Pool, "

@@ -36,15 +36,15 @@ from ..base import Pool
 from ..process import child
 from ..process.child import ERROR
 from ..process.protocol import decode
-from .adapters import Outlet
-from .remote_call import run_here, run_there
+from .adapters import ExecutorAdapter
+from .remote_call import run_local, run_remote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence
 
     from ...engine.timer import Timer
-    from ..base import Chores
+    from ..base import Deferred
 
 __all__ = ["ExternalPool"]
 
@@ -52,16 +52,16 @@ __all__ = ["ExternalPool"]
 class _Call:
     """One attempt of a task, until the executor reports its end. The pool's lock guards it."""
 
-    __slots__ = ("task", "outlet", "handle", "given", "over", "abandoned", "unwanted")
+    __slots__ = ("task", "adapter", "handle", "submitted", "done", "abandoned", "cancel_requested")
 
-    def __init__(self, task: Task[Any], outlet: Outlet) -> None:
+    def __init__(self, task: Task[Any], adapter: ExecutorAdapter) -> None:
         self.task = task
-        self.outlet = outlet
-        self.handle: Any = None         # the argument of the outlet's cancel()
-        self.given = False              # the giver has taken it
-        self.over = False               # the executor has reported its end
+        self.adapter = adapter
+        self.handle: Any = None         # the argument of the adapter's cancel()
+        self.submitted = False              # the giver has taken it
+        self.done = False               # the executor has reported its end
         self.abandoned = False          # its task is final
-        self.unwanted = False           # the executor is to cancel it if possible
+        self.cancel_requested = False           # the executor is to cancel it if possible
 
 
 class ExternalPool(Pool):
@@ -70,34 +70,34 @@ class ExternalPool(Pool):
     tt = TaskType.MP
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], outlet: Outlet, pool_size: int,
-                 reserve_normal: int = 0, reserve_high: int = 0) -> None:
-        super().__init__(name, timer, wake_up, beside,
+                 spawn: Callable[[Callable[[], None]], None], adapter: ExecutorAdapter,
+                 pool_size: int, reserve_normal: int = 0, reserve_high: int = 0) -> None:
+        super().__init__(name, timer, wake_up, spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
-        self.outlet = outlet
+        self.adapter = adapter
         self._calls: set[_Call] = set()             # the calls that occupy a slot
-        self._to_give: deque[_Call] = deque()       # those of them that wait for the giver
-        self._giving = False                        # a giver runs or is asked for
+        self._to_submit: deque[_Call] = deque()       # those of them that wait for the giver
+        self._submitter_running = False                        # a giver runs or is asked for
         self._giver_runs = False
 
     @property
     def executor(self) -> Any:
         """The executor of the application."""
-        return self.outlet.executor
+        return self.adapter.executor
 
-    def use(self, outlet: Outlet) -> None:
+    def use(self, adapter: ExecutorAdapter) -> None:
         """Give new and waiting calls to another executor. The old one keeps those that it has."""
         with self.lock:
-            self.outlet = outlet
-            for waiting in self._to_give:
-                waiting.outlet = outlet
-        self._desert()
+            self.adapter = adapter
+            for waiting in self._to_submit:
+                waiting.adapter = adapter
+        self._fail_lost()
 
-    def retire(self, successor: Pool) -> bool:
-        """See :meth:`Pool.retire`. The pool drops its reference to the executor."""
-        retired = super().retire(successor)
+    def redirect(self, successor: Pool) -> bool:
+        """See :meth:`Pool.redirect`. The pool drops its reference to the executor."""
+        retired = super().redirect(successor)
         if retired:
-            self.outlet = Outlet(None)
+            self.adapter = ExecutorAdapter(None)
         return retired
 
     # -- acceptance --------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class ExternalPool(Pool):
 
         (no lock)
         """
-        if self.outlet.in_process:
+        if self.adapter.in_process:
             task._context = None
             return
         spec = task._spec
@@ -150,55 +150,55 @@ class ExternalPool(Pool):
                       if what == "function"
                       else "pass plain data, and open files or connections in the function")
             error = TaskPicklingError(f"the {what} of task {spec.name} cannot be sent to "
-                                      f"{self.outlet.name} ({described(raised)}); {advice}")
+                                      f"{self.adapter.name} ({described(raised)}); {advice}")
             error.__cause__ = raised
             task._context = error
 
     # -- dispatch: all with the lock held ----------------------------------------------------------
 
-    def _ready(self, task: Task[Any]) -> Chores:
+    def _enqueue(self, task: Task[Any]) -> Deferred:
         if isinstance(task._context, TaskPicklingError):
             return self._conclude_chores(task, COMPLETED, self._failure(task, task._context))
         self.run_queue.push(task)
-        return self._dispatch_chores()
+        return self._dispatch_deferred()
 
-    def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Chores:
+    def _conclude_chores(self, task: Task[Any], status: int, outcome: Any = None) -> Deferred:
         """Make a task final. Its arguments are dropped after the lock is released."""
         held = task._references()
-        waiters = self._conclude(task, status, perf_counter(), outcome)
+        waiters = self._finish(task, status, perf_counter(), outcome)
 
         def announce() -> None:
             nonlocal held
             held = ()
-            self._announce(task, waiters, inline=False)
+            self._notify(task, waiters, inline=False)
 
         return [announce]
 
-    def _dispatch_chores(self) -> Chores:
+    def _dispatch_deferred(self) -> Deferred:
         """Start the tasks that may start, and ask for a giver if there is none."""
         while True:
             task = self.run_queue.pop()
             if task is None:
                 break
-            call = _Call(task, self.outlet)
+            call = _Call(task, self.adapter)
             self._calls.add(call)
-            self._to_give.append(call)
+            self._to_submit.append(call)
             task._extra_fields().placement = call
             self._mark_started(task, perf_counter())
-        self._let_in()
-        chores: Chores = []
-        if self.outlet.has_ended():
-            chores.append(self._desert)
-        if self._to_give and not self._giving:
-            self._giving = True
-            chores.append(self._ask_giver)
-        return chores
+        self._wake_submitters()
+        deferred: Deferred = []
+        if self.adapter.is_shut_down():
+            deferred.append(self._fail_lost)
+        if self._to_submit and not self._submitter_running:
+            self._submitter_running = True
+            deferred.append(self._start_submitter)
+        return deferred
 
     def _start_timeout(self, task: Task[Any]) -> None:
-        """Do nothing: the timeout starts when the executor gets the call, see :meth:`_give_all`."""
+        """Do nothing: :meth:`_submit_all` arms the timeout when the executor gets the call."""
 
-    def _ask_giver(self) -> None:
-        self._beside(self._give_all)
+    def _start_submitter(self) -> None:
+        self._spawn(self._submit_all)
 
     def _freed(self, call: _Call) -> None:
         """Release the slot of a call."""
@@ -208,10 +208,10 @@ class ExternalPool(Pool):
 
     def _withdraw(self, call: _Call) -> bool:
         """Take a call back. Return False if the giver has taken it already."""
-        if call.given or call.over:
+        if call.submitted or call.done:
             return False
-        call.over = True
-        self._to_give.remove(call)
+        call.done = True
+        self._to_submit.remove(call)
         self._freed(call)
         return True
 
@@ -222,15 +222,15 @@ class ExternalPool(Pool):
 
     # -- giving: one pool thread -------------------------------------------------------------------
 
-    def _give_all(self) -> None:
+    def _submit_all(self) -> None:
         while True:
             with self.lock:
                 self._giver_runs = True
-                if not self._to_give:
-                    self._giving = self._giver_runs = False
+                if not self._to_submit:
+                    self._submitter_running = self._giver_runs = False
                     return
-                call = self._to_give.popleft()
-                call.given = True
+                call = self._to_submit.popleft()
+                call.submitted = True
                 task = call.task
                 args, kwargs, packed = task._references()
                 spec = task._spec
@@ -245,17 +245,17 @@ class ExternalPool(Pool):
 
     def _give(self, call: _Call, spec: TaskSpec, args: tuple[Any, ...],
               kwargs: dict[str, Any] | None, packed: Any, attempt: int) -> None:
-        task, outlet = call.task, call.outlet
+        task, adapter = call.task, call.adapter
 
-        def told(error: BaseException | None, value: Any, thrown_out: bool) -> None:
+        def on_done(error: BaseException | None, value: Any, thrown_out: bool) -> None:
             self._returned(call, error, value, thrown_out)
 
         try:
-            if outlet.in_process:
+            if adapter.in_process:
                 if spec.takes_id:
                     kwargs = dict(kwargs or (), _task_id=task.id)
-                handle = outlet.give(run_here, (task, child.undecorated(spec.target), args, kwargs),
-                                     told)
+                handle = adapter.submit(
+                    run_local, (task, child.undecorated(spec.target), args, kwargs), on_done)
             else:
                 if packed is None:      # it was made for an executor with threads of this process
                     self._pack(task)
@@ -264,22 +264,23 @@ class ExternalPool(Pool):
                     self._returned(call, packed, None, False)
                     return
                 blob, payload = packed
-                handle = outlet.give(run_there, (blob, payload, spec.takes_id, task.id, spec.name,
-                                                 attempt, spec.options.retries), told)
+                handle = adapter.submit(
+                    run_remote, (blob, payload, spec.takes_id, task.id, spec.name, attempt,
+                                 spec.options.retries), on_done)
         except BaseException as error:
-            self._returned(call, self._broken(task, outlet, error, "did not take"), None, False)
+            self._returned(call, self._broken(task, adapter, error, "did not take"), None, False)
             return
         with self.lock:
-            if not call.over:
+            if not call.done:
                 call.handle = handle
-            unwanted = call.unwanted
+            unwanted = call.cancel_requested
         if unwanted:
             self._try_cancel(call)
 
-    def _broken(self, task: Task[Any], outlet: Outlet, cause: BaseException | None, what: str
-                ) -> PoolBrokenError:
+    def _broken(self, task: Task[Any], adapter: ExecutorAdapter, cause: BaseException | None,
+                what: str) -> PoolBrokenError:
         said = "" if cause is None else f" ({described(cause)})"
-        error = PoolBrokenError(f"the executor {outlet.name} {what} task {task.name} "
+        error = PoolBrokenError(f"the executor {adapter.name} {what} task {task.name} "
                                 f"({task.short_id}){said}; it is broken, or has been shut down: "
                                 "put another one in place with task_supervisor.mp_pool = ..., and "
                                 "submit the task again, or give it retries")
@@ -291,35 +292,35 @@ class ExternalPool(Pool):
     def _returned(self, call: _Call, error: BaseException | None, value: Any,
                   thrown_out: bool) -> None:
         """Handle the end of a call in the executor, or its refusal by the executor."""
-        if self.busy_here():
-            self.elsewhere(self._returned, call, error, value, thrown_out)
+        if self.is_reentrant():
+            self.defer_to_thread(self._returned, call, error, value, thrown_out)
             return
         task = call.task
         if thrown_out:
-            if call.unwanted or task.done():
+            if call.cancel_requested or task.done():
                 self._end(call, None, None, True)
                 return
-            error = self._broken(task, call.outlet, None, "has thrown out")
+            error = self._broken(task, call.adapter, None, "has thrown out")
         elif error is None:
             try:
                 kind, payload = value
             except (TypeError, ValueError):
-                error = self._broken(task, call.outlet, None,
+                error = self._broken(task, call.adapter, None,
                                      f"returned {type(value).__name__} of its own for")
             else:
-                if not call.outlet.in_process:
+                if not call.adapter.in_process:
                     _, kind, _, payload = decode(0, kind, 0.0, payload)
                 if kind == ERROR:
                     error = payload
                 value = payload
         elif not isinstance(error, (PoolBrokenError, TaskPicklingError)):
-            error = self._broken(task, call.outlet, error, "lost")
+            error = self._broken(task, call.adapter, error, "lost")
         if error is not None:
             self._end(call, error, None, self._is_cancellation(task, error))
         elif task._spec.callback is None or call.abandoned:
             self._end(call, None, value, False)
         else:
-            self._beside(lambda: self._end_with_callback(call, value))
+            self._spawn(lambda: self._end_with_callback(call, value))
 
     def _end_with_callback(self, call: _Call, value: Any) -> None:
         """Call the ``callback`` in a pool thread, since it may block, and then end the task."""
@@ -351,77 +352,79 @@ class ExternalPool(Pool):
         """Enter the outcome of a call into its task and release its slot."""
         task = call.task
         waiters = None
-        chores: Chores = []
+        deferred: Deferred = []
         held = task._references()
         with self.lock:
-            first = not call.over
-            call.over = True
+            first = not call.done
+            call.done = True
             call.handle = None
             self._freed(call)
             if (first and not call.abandoned and task._status == STARTED
                     and self._call_of(task) is call):
                 if cancelled:
-                    waiters = self._conclude(task, CANCELED, perf_counter())
+                    waiters = self._finish(task, CANCELED, perf_counter())
                 elif pause is not None and self._may_retry(task):
-                    chores = self._retry(task, pause, outcome.error)
+                    deferred = self._retry(task, pause, outcome.error)
                 else:
-                    waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                    waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
             if (waiters is None and type(outcome) is Failure
                     and not (task.done() and task._outcome is outcome)):
                 outcome.seen = True         # another attempt follows, or the task ended before
-            chores += self._dispatch_chores()
+            deferred += self._dispatch_deferred()
         del held, outcome
-        for chore in chores:
-            chore()
-        self._announce(task, waiters, inline=False)
+        for deferred_call in deferred:
+            deferred_call()
+        self._notify(task, waiters, inline=False)
 
-    def _desert(self) -> None:
+    def _fail_lost(self) -> None:
         """End the calls of an executor that was terminated and reports no more ends."""
         with self.lock:
-            deserted = [call for call in self._calls if call.outlet.has_ended() and call.given]
-        for call in deserted:
-            self._end(call, self._broken(call.task, call.outlet, None, "was terminated with"), None,
-                      False)
+            lost = [call for call in self._calls
+                    if call.adapter.is_shut_down() and call.submitted]
+        for call in lost:
+            error = self._broken(call.task, call.adapter, None, "was terminated with")
+            self._end(call, error, None, False)
 
     # -- cancel and timeout of a running task ------------------------------------------------------
 
-    def _interrupt(self, task: Task[Any]) -> Chores:
+    def _cancel_running(self, task: Task[Any]) -> Deferred:
         call = self._call_of(task)
-        if call is None or call.over:
+        if call is None or call.done:
             return []
         if self._withdraw(call):
-            return [*self._conclude_chores(task, CANCELED), *self._dispatch_chores()]
-        asked, call.unwanted = call.unwanted, True
+            return [*self._conclude_chores(task, CANCELED), *self._dispatch_deferred()]
+        asked, call.cancel_requested = call.cancel_requested, True
         if asked or call.handle is None:
             return []                   # the giver cancels it as soon as it has the handle
         return [lambda: self._try_cancel(call)]
 
     def _try_cancel(self, call: _Call) -> None:
         handle, task = call.handle, call.task
-        if call.over:
+        if call.done:
             return
         try:
-            honoured = call.outlet.cancel(handle)
+            honoured = call.adapter.cancel(handle)
         except Exception as error:
             log.warning("the executor %s could not be asked to cancel task %s (%s): %s: %s",
-                        call.outlet.name, task.name, task.short_id, type(error).__name__, error)
+                        call.adapter.name, task.name, task.short_id, type(error).__name__, error)
             return
-        if not honoured and not call.over and not call.outlet.in_process:
+        if not honoured and not call.done and not call.adapter.in_process:
             log.warning("task %s (%s) runs in the executor %s, which cannot end it: it goes on, "
-                        "and its result counts", task.name, task.short_id, call.outlet.name)
+                        "and its result counts", task.name, task.short_id, call.adapter.name)
 
-    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+                         pause: float | None) -> Deferred:
         call = self._call_of(task)
-        chores: Chores = []
-        if call is not None and not call.over:
-            call.abandoned = call.unwanted = True
+        deferred: Deferred = []
+        if call is not None and not call.done:
+            call.abandoned = call.cancel_requested = True
             abandoned = call
             if call.handle is not None:
-                chores.append(lambda: self._stop_late(abandoned))
+                deferred.append(lambda: self._stop_late(abandoned))
         if pause is not None and self._may_retry(task):
             task._extra_fields().placement = None
-            return chores + self._retry(task, pause, error) + self._dispatch_chores()
-        name = self.outlet.name if call is None else call.outlet.name
+            return deferred + self._retry(task, pause, error) + self._dispatch_deferred()
+        name = self.adapter.name if call is None else call.adapter.name
         plain = TaskTimeoutError(f"task {task.name} ({task.short_id}) ran longer than its timeout "
                                  f"of {task._spec.timeout:g} s. The executor {name} cannot end a "
                                  "call that runs: it goes on there, keeps its place until it ends, "
@@ -429,38 +432,38 @@ class ExternalPool(Pool):
                                  "itself, or use the supervisor's own pool, which ends its "
                                  "processes")
         ended = self._conclude_chores(task, COMPLETED, self._failure(task, plain))
-        return [*chores, *self._dispatch_chores(), *ended]
+        return [*deferred, *self._dispatch_deferred(), *ended]
 
     def _stop_late(self, call: _Call) -> None:
         """Cancel an abandoned call if the executor has not begun with it."""
         try:
-            call.outlet.cancel(call.handle)
+            call.adapter.cancel(call.handle)
         except Exception:               # the task is final in any case
             pass
 
-    def _done_early(self, task: Task[Any]) -> Chores:
+    def _complete_running(self, task: Task[Any]) -> Deferred:
         call = self._call_of(task)
         if call is not None and self._withdraw(call):
-            return self._dispatch_chores()
+            return self._dispatch_deferred()
         return []                       # its result will be ignored
 
-    def _risen(self) -> Chores:
-        return self._dispatch_chores()
+    def _dispatch_more(self) -> Deferred:
+        return self._dispatch_deferred()
 
-    def _begun(self, task: Task[Any]) -> bool:
+    def _was_dispatched(self, task: Task[Any]) -> bool:
         call = self._call_of(task)
         return call is not None and not self._withdraw(call)
 
-    def _repair(self, tasks: set[Task[Any]]) -> Chores:
-        for call in [call for call in self._calls if call.task in tasks and not call.given]:
-            call.over = True
+    def _resync(self, tasks: set[Task[Any]]) -> Deferred:
+        for call in [call for call in self._calls if call.task in tasks and not call.submitted]:
+            call.done = True
             self._calls.discard(call)
-        self._to_give = deque(call for call in self._to_give if not call.over)
+        self._to_submit = deque(call for call in self._to_submit if not call.done)
         self.run_queue.resync(len(self._calls), [call.task._spec.lane for call in self._calls
                                                  if call.task._spec.lane is not None])
         if not self._giver_runs:
-            self._giving = False        # the call that was to ask for it was interrupted
-        return self._dispatch_chores()
+            self._submitter_running = False        # the call that was to ask for it was interrupted
+        return self._dispatch_deferred()
 
     # -- size and end ------------------------------------------------------------------------------
 
@@ -476,33 +479,33 @@ class ExternalPool(Pool):
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             more = self.accepting and self.run_queue.waiting > 0
         if more:
-            self._uninterrupted(self._start_more)
+            self._run_uninterruptible(self._start_more)
 
     def drain(self, deadline: float | None) -> bool:
-        self._desert()
+        self._fail_lost()
         return super().drain(deadline)
 
-    def give_up(self) -> list[str]:
-        """See :meth:`Pool.give_up`. The calls that the executor runs go on there."""
+    def abandon_all(self) -> list[str]:
+        """See :meth:`Pool.abandon_all`. The calls that the executor runs go on there."""
         with self.lock:
             for call in list(self._calls):
                 if not self._withdraw(call):
-                    call.abandoned = call.unwanted = True
-        return super().give_up()
+                    call.abandoned = call.cancel_requested = True
+        return super().abandon_all()
 
     def close(self, deadline: float | None) -> None:
         """Give up the live tasks. The executor belongs to the application and is not shut down."""
-        given_up = self.give_up()
+        given_up = self.abandon_all()
         if given_up:
             log.warning("%s: the executor %s still runs %d task(s), which were given up (%s)",
-                        self.name, self.outlet.name, len(given_up),
+                        self.name, self.adapter.name, len(given_up),
                         ", ".join(short_id(task_id) for task_id in given_up))
 
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The executor itself must handle the fork."""
         super().reset_after_fork()
-        self._calls, self._to_give = set(), deque()
-        self._giving = self._giver_runs = False
+        self._calls, self._to_submit = set(), deque()
+        self._submitter_running = self._giver_runs = False
 
     def warm_up(self) -> None:
         """Do nothing: the executor starts its processes itself."""

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from ...engine.task import Task
 
-__all__ = ["TaskOutside", "run_here", "run_there"]
+__all__ = ["ExecutorTaskView", "run_local", "run_remote"]
 
 
-class TaskOutside(RemoteTaskView):
+class ExecutorTaskView(RemoteTaskView):
     """The task that ``current_task()`` returns in a process of an external executor."""
 
     __slots__ = ()
@@ -35,7 +35,7 @@ class TaskOutside(RemoteTaskView):
         """Do nothing: a report does not leave the processes of an external executor."""
 
 
-def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
+def run_remote(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, name: str,
               attempt: int, retries: int) -> tuple[int, bytes | None]:
     """Run a pickled call in a process of the executor.
 
@@ -43,7 +43,7 @@ def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, 
     """
     stage = "function"
     token = current_coroutine_task.set(
-        TaskOutside(task_id, name, attempt, retries))  # type: ignore[arg-type]
+        ExecutorTaskView(task_id, name, attempt, retries))  # type: ignore[arg-type]
     try:
         function = undecorated(pickle.loads(blob))
         stage = "arguments"
@@ -62,7 +62,7 @@ def run_there(blob: bytes, payload: bytes | None, takes_id: bool, task_id: str, 
         current_coroutine_task.reset(token)
 
 
-def run_here(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],
+def run_local(task: Task[Any], function: Callable[..., Any], args: tuple[Any, ...],
              kwargs: dict[str, Any] | None) -> tuple[int, Any]:
     """Run a call in a thread of the executor; return the kind of the result and the result."""
     token = current_coroutine_task.set(task)

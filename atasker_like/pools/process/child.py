@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     #: function), the name if one was given, the retries.
     Entry = Tuple[Any, ...]
 
-__all__ = ["FRAME", "RESULT", "TICKET", "TaskInChild", "main"]
+__all__ = ["FRAME", "RESULT", "TICKET", "ChildTaskView", "main"]
 
 #: Length of the data after the entries, length of the entries, number of the frame. Only a frame of
 #: one task has data after the entries: its buffers and the pickle of its arguments.
@@ -228,7 +228,7 @@ def pickle_target(target: Callable[..., Any]) -> bytes:
         raise
 
 
-class TaskInChild(RemoteTaskView):
+class ChildTaskView(RemoteTaskView):
     """The object that ``current_task()`` returns in a pool process."""
 
     __slots__ = ("_number", "_server")
@@ -387,14 +387,14 @@ class _Server:
         number, task_id = self._running[:2]
         return task_id if task_id is not None else f"{self._prefix}{number:012x}"
 
-    def current(self) -> TaskInChild | None:
+    def current(self) -> ChildTaskView | None:
         """Return the running task, or None."""
         running = self._running
         if running is None:
             return None
         number, _, function, attempt, name, retries = running
         name = name or name_of(function)
-        return TaskInChild(self, number, self.current_id(), name, attempt, retries)
+        return ChildTaskView(self, number, self.current_id(), name, attempt, retries)
 
     def log(self, packed: bytes) -> None:
         """Send a log record, as one of the running task if there is one."""
@@ -521,13 +521,13 @@ def _end_with_parent(fd: int) -> None:
             os._exit(1)                 # the parent died before the signal was armed
         return
 
-    def watch() -> None:
+    def watch_parent() -> None:
         try:
             os.read(fd, 1)
         finally:
             os._exit(1)
 
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+    threading.Thread(target=watch_parent, name="parent watch", daemon=True).start()
 
 
 def _closed(fd: int) -> bool:
@@ -578,7 +578,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
     relay.install(wanted_logs, server.log)
     if hasattr(os, "register_at_fork"):
         # A process that a task forks must neither keep the pipes open nor send for the task.
-        os.register_at_fork(after_in_child=lambda: _forget(*pipes))
+        os.register_at_fork(after_in_child=lambda: _unregister(*pipes))
     if initializer is not None:
         try:
             initializer(*initargs)
@@ -594,7 +594,7 @@ def main(pipes: Sequence[Connection], prefix: str, wanted_logs: relay.Levels,
         supervisors.log_unseen()        # multiprocessing exits without atexit handlers
 
 
-def _forget(*pipes: Connection) -> None:
+def _unregister(*pipes: Connection) -> None:
     global server
     server = None
     for pipe in pipes:

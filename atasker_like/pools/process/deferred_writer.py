@@ -5,7 +5,7 @@ must not run. So the frames for idle processes are *held* until the submission o
 Then one call of C code writes them. Any other operation on such a process writes them first.
 
 The caller holds the lock of the pool, except for :meth:`Composer._commit` and
-:meth:`Composer._cut_short`.
+:meth:`Composer._release_lock`.
 """
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ class Composer(Pool):
         self._held_fds.clear()
         self._held_parts.clear()
 
-    def _cut_short(self) -> None:
+    def _release_lock(self) -> None:
         """Clean up after an interrupt of :meth:`_commit`. (no lock)"""
         if self._committing and self.lock._is_owned():
             for process in self._held:
-                process.touched = True          # its frame may have been written in part
+                process.inconsistent = True          # its frame may have been written in part
             self._drop_held()
             self._committing.clear()
             self.lock.release()
@@ -106,7 +106,7 @@ class Composer(Pool):
             return
         self._composer = 0
         for process in self._held:              # none of its frames has been written
-            process.touched = True
+            process.inconsistent = True
         for process in self._held:
             self._unsend(process)
         self._drop_held()
@@ -115,16 +115,16 @@ class Composer(Pool):
         """Requeue all tasks of a process to which none of them was written: it is idle."""
         back = list(process.inflight)
         process.inflight.clear()
-        process.lanes.clear()               # _repair() corrects the counts of the lanes
+        process.lanes.clear()               # _resync() corrects the counts of the lanes
         now = perf_counter()
         for task in back:
             if task._status == STARTED:
                 task._advance(QUEUED, now)
                 self._disarm(task)
         self.run_queue.requeue([task for task in back if task._status == QUEUED])
-        if process.quota is not None:
-            process.quota += len(back)
-        process.touched = False
+        if process.tasks_left is not None:
+            process.tasks_left += len(back)
+        process.inconsistent = False
         self._becomes_idle(process)
 
     def _becomes_idle(self, process: PoolProcess) -> None:

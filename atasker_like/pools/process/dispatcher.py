@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ...engine.lanes import Lane
     from ...engine.task import Task
-    from .io_thread import Watch
+    from .io_thread import IOThread
 
 __all__ = ["Dispatcher"]
 
@@ -48,18 +48,18 @@ class Dispatcher(Composer):
 
     _processes: list[PoolProcess]       # all, including those that start or end
     _idle: list[PoolProcess]            # ready, with no task in flight
-    _worst: int                         # no process has a less urgent task than this in flight
-    _watch: Watch | None
+    _lowest_priority: int  # no process has a less urgent task than this in flight
+    _io_thread: IOThread | None
     _departing: bool                    # some are about to end: new ones may replace them already
 
-    def _feed_idle(self) -> None:
+    def _refill_idle(self) -> None:
         while self._idle and self.run_queue.waiting:
             process = self._idle[-1]
-            self._feed(process, len(self._idle))
+            self._refill(process, len(self._idle))
             if not process.inflight:
                 return                      # no waiting task may start
 
-    def _feed(self, process: PoolProcess, sharers: int = 1) -> None:
+    def _refill(self, process: PoolProcess, sharers: int = 1) -> None:
         """Send tasks to a process. The waiting tasks are divided among ``sharers`` processes."""
         inflight = process.inflight
         if self._held:
@@ -67,17 +67,17 @@ class Dispatcher(Composer):
                 self._flush_held()
             elif process in self._held:
                 return
-        if process.touched:
-            self._let_go(process)
-        if (not process.ready or process.ending is not None or process.closed or process.retiring
-                or (process.stalled and inflight)):
+        if process.inconsistent:
+            self._quarantine(process)
+        if (not process.ready or process.termination is not None or process.closed
+                or process.retiring or (process.revoked and inflight)):
             return
         run_queue = self.run_queue
         count = len(inflight)
         share = run_queue.waiting if sharers == 1 else -(-run_queue.waiting // sharers)
         was_idle = not count
         batch: list[Task[Any]] = []
-        while share > 0 and process.quota != 0:
+        while share > 0 and process.tasks_left != 0:
             task = run_queue.peek(process.lanes)
             if task is None:
                 break
@@ -89,24 +89,24 @@ class Dispatcher(Composer):
                     break
                 self._idle.remove(process)
                 run_queue.active += 1
-                process.stalled = False
+                process.revoked = False
             elif run_queue.active > limit:
                 break
             most = min(share, (max(self._allowed(spec.expected_runtime), not (batch or count))
                                - count - len(batch)))
-            if process.quota is not None:
-                most = min(most, process.quota)
+            if process.tasks_left is not None:
+                most = min(most, process.tasks_left)
             if most <= 0:
                 break
             run = run_queue.pop_batch(spec, most, process.lanes)
             batch += run
             share -= len(run)
-            if process.quota is not None:
-                process.quota -= len(run)
-            if priority > process.worst:
-                process.worst = priority
-                if priority > self._worst:
-                    self._worst = priority
+            if process.tasks_left is not None:
+                process.tasks_left -= len(run)
+            if priority > process.lowest_priority:
+                process.lowest_priority = priority
+                if priority > self._lowest_priority:
+                    self._lowest_priority = priority
         if batch:
             if was_idle:
                 self._begin(batch[0], perf_counter())
@@ -129,7 +129,7 @@ class Dispatcher(Composer):
 
     def _send(self, process: PoolProcess, batch: list[Task[Any]]) -> None:
         # The tickets are written first, so that they are there when the process reads the frame.
-        process.touched = True
+        process.inconsistent = True
         process.inflight.extend(batch)
         entries: list[tuple[Any, ...]] = []
         for task in batch:
@@ -161,7 +161,7 @@ class Dispatcher(Composer):
                 entries = []
         if entries:
             self._send_frame(process, entries, ())
-        process.touched = False
+        process.inconsistent = False
 
     def _send_frame(self, process: PoolProcess, entries: list[tuple[Any, ...]],
                     raws: Sequence[Any]) -> None:
@@ -198,11 +198,11 @@ class Dispatcher(Composer):
             if written < memoryview(part).nbytes:
                 process.outbox.append(memoryview(part).cast("B")[written:])
                 process.outbox.extend(memoryview(rest).cast("B") for rest in parts[position + 1:])
-                assert self._watch is not None
-                self._watch.flush(process)
+                assert self._io_thread is not None
+                self._io_thread.flush(process)
                 return
 
-    def writable(self, process: PoolProcess) -> bool:
+    def on_writable(self, process: PoolProcess) -> bool:
         """Go on writing to a task pipe that has room again. Return True if data are left.
 
         Only the I/O thread calls it. (no lock)
@@ -224,14 +224,14 @@ class Dispatcher(Composer):
                 outbox.popleft()
             return False
 
-    def _recall(self, process: PoolProcess) -> list[Task[Any]]:
+    def _revoke(self, process: PoolProcess) -> list[Task[Any]]:
         """Revoke the tasks that a process has not begun; return them, most urgent first."""
         # No task is lost or run twice: the kernel gives each ticket to exactly one reader.
         if self._held:
             self._flush_held()
-        if process.touched:
-            self._let_go(process)
-        process.touched = True
+        if process.inconsistent:
+            self._quarantine(process)
+        process.inconsistent = True
         taken = 0
         with suppress(OSError):
             while True:
@@ -245,12 +245,12 @@ class Dispatcher(Composer):
 
     def _take_last(self, process: PoolProcess, taken: int) -> list[Task[Any]]:
         """Remove the last ``taken`` tasks from the tasks in flight; return the queued ones."""
-        process.touched = True
+        process.inconsistent = True
         inflight = process.inflight
         back: list[Task[Any]] = []
         now = perf_counter()
         for _ in range(min(taken, len(inflight))):
-            process.moving.append(inflight[-1])
+            process.revoking.append(inflight[-1])
             task = inflight.pop()
             if task._spec.lane is not None:
                 self._leave_lane(process, task._spec.lane, 1)
@@ -260,15 +260,15 @@ class Dispatcher(Composer):
             if task._status == QUEUED:
                 back.append(task)
         if taken:
-            process.stalled = True
-            process.worst = max([task._spec.priority for task in inflight], default=-1)
-            if process.quota is not None:
-                process.quota += taken
+            process.revoked = True
+            process.lowest_priority = max([task._spec.priority for task in inflight], default=-1)
+            if process.tasks_left is not None:
+                process.tasks_left += taken
             if not inflight:
                 self._becomes_idle(process)
         back.reverse()
-        process.moving.clear()
-        process.touched = False
+        process.revoking.clear()
+        process.inconsistent = False
         return back
 
     def _leave_lane(self, process: PoolProcess, lane: Lane, count: int) -> None:
@@ -279,57 +279,58 @@ class Dispatcher(Composer):
         elif process.lanes.pop(lane, None) is not None:
             self.run_queue.release_lane(lane)
 
-    def _let_go(self, process: PoolProcess) -> None:
+    def _quarantine(self, process: PoolProcess) -> None:
         """Stop using a process whose pipe state an interrupt left unknown. (lock held)"""
         # It finishes the tasks it has received; tasks still in flight when it exits never started.
-        process.touched = False
-        process.leaving = True
+        process.inconsistent = False
+        process.draining = True
         process.closed = self._departing = True
         if process in self._idle:
             self._idle.remove(process)
         process.outbox.clear()
         close_pipe(process.pipes[0])
 
-    def _recall_less_urgent(self, priority: int) -> None:
+    def _revoke_less_urgent(self, priority: int) -> None:
         """Revoke prefetched tasks so that a task of this priority need not wait behind them."""
         back: list[Task[Any]] = []
         for process in self._processes:
-            if process.worst > priority and len(process.inflight) > 1 and not process.stalled:
-                back += self._recall(process)
+            if (process.lowest_priority > priority and len(process.inflight) > 1
+                    and not process.revoked):
+                back += self._revoke(process)
         back.sort(key=lambda task: (task._spec.priority, task._number))
         self.run_queue.requeue(back)
-        self._worst = max([process.worst for process in self._processes], default=-1)
-        self._feed_idle()
+        self._lowest_priority = max([one.lowest_priority for one in self._processes], default=-1)
+        self._refill_idle()
 
     def _steal(self) -> None:
         """Give an idle process tasks that wait behind the running task of another process."""
         victim = None
         for process in self._processes:
-            if len(process.inflight) > 1 and not process.stalled and (
+            if len(process.inflight) > 1 and not process.revoked and (
                     victim is None or len(process.inflight) > len(victim.inflight)):
                 victim = process
         if victim is not None:
-            back = self._recall(victim)
+            back = self._revoke(victim)
             self.run_queue.requeue(back)
             if self._idle:
                 # Leave half of them to the victim, which will be idle soon, too.
-                self._feed(self._idle[-1], max(2, len(self._idle)))
-                self._feed_idle()
+                self._refill(self._idle[-1], max(2, len(self._idle)))
+                self._refill_idle()
 
     def _becomes_idle(self, process: PoolProcess) -> None:
         self.run_queue.active -= 1
         self.registry.compact()
-        process.stalled = False
-        process.worst = -1
-        if process.ending is not None or process.closed:
+        process.revoked = False
+        process.lowest_priority = -1
+        if process.termination is not None or process.closed:
             return
-        if process.quota == 0 or process.retiring or (
+        if process.tasks_left == 0 or process.retiring or (
                 len(self._processes) > self.run_queue.slots < self._alive()):
-            self._dismiss(process)
+            self._close_when_idle(process)
         else:
             self._idle.append(process)
 
-    def _dismiss(self, process: PoolProcess) -> None:
+    def _close_when_idle(self, process: PoolProcess) -> None:
         """Let an idle process exit: it reads the end of its task pipe. (lock held)"""
         if not process.closed:
             process.closed = True
@@ -351,4 +352,4 @@ class Dispatcher(Composer):
     def _alive(self) -> int:
         """Return how many processes take tasks, or will when they are ready. (lock held)"""
         return sum(1 for process in self._processes
-                   if process.ending is None and not process.closed)
+                   if process.termination is None and not process.closed)

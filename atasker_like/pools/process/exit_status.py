@@ -78,7 +78,7 @@ def wait_for_end(process: Any, server: int | None) -> ExitStatus:
     except Exception as error:      # if the application has patched multiprocessing
         log.exception("the exit code of process %d cannot be read", process.pid)
         kill(process)
-        _conclude(process)
+        _finish(process)
         return ExitStatus(None, f"multiprocessing cannot read it ({described(error)})")
 
 
@@ -92,14 +92,14 @@ def _wait_for_end(process: Any, server: int | None) -> ExitStatus:
     code: int | None = process.exitcode
     if code is not None:
         return ExitStatus(code)
-    _conclude(process)
+    _finish(process)
     if server is not None:
         return ExitStatus(None, f"the fork server {server} does not answer")
     return ExitStatus(None, "the application ignores SIGCHLD, or has waited for the process itself "
                             "(os.waitpid(-1, ...))")
 
 
-def _conclude(process: Any) -> None:
+def _finish(process: Any) -> None:
     """Mark a process as ended for multiprocessing, which refuses to close a running process."""
     popen: Any = getattr(process, "_popen", None)
     if popen is not None:
@@ -133,7 +133,7 @@ def disown(process: Any, server: int | None, files: list[tuple[int, Identity | N
             popen.finalizer.cancel()
         for fd, known in files:
             close_own(fd, known)
-        _conclude(process)
+        _finish(process)
         if server is None:
             with suppress(OSError):
                 os.waitpid(process.pid, 0)

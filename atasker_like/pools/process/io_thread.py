@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
         name: str
 
-        def readable(self, process: PoolProcess) -> None: ...
-        def writable(self, process: PoolProcess) -> bool: ...
-        def watch_failed(self, watch: Watch, error: BaseException) -> None: ...
+        def on_readable(self, process: PoolProcess) -> None: ...
+        def on_writable(self, process: PoolProcess) -> bool: ...
+        def io_thread_failed(self, io_thread: IOThread, error: BaseException) -> None: ...
 
-__all__ = ["CLOSED", "Watch"]
+__all__ = ["CLOSED", "IOThread"]
 
 #: The text of the errors after a call such as ``os.closerange()``.
 CLOSED = ("the application has closed the descriptors of the process pool; a daemon closes them "
@@ -40,7 +40,7 @@ CLOSED = ("the application has closed the descriptors of the process pool; a dae
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Watch:
+class IOThread:
     """The thread that watches the result pipes of a pool."""
 
     def __init__(self, pool: Watched) -> None:
@@ -76,7 +76,7 @@ class Watch:
             raise
 
     def add(self, process: PoolProcess) -> None:
-        """Watch the result pipe of a process. Any thread may call it."""
+        """IOThread the result pipe of a process. Any thread may call it."""
         self._ask(process.result_fd, select.POLLIN, process)
 
     def flush(self, process: PoolProcess) -> None:
@@ -125,13 +125,13 @@ class Watch:
         try:
             self._serve()
         except BaseException as error:
-            self._pool.watch_failed(self, error)
+            self._pool.io_thread_failed(self, error)
             self._close()
 
     def _serve(self) -> None:
         self._poll = select.poll()
         poll, watched = self._poll.poll, self._watched
-        readable, writable = self._pool.readable, self._pool.writable
+        readable, writable = self._pool.on_readable, self._pool.on_writable
         reader, own = self._own[0]
         self._poll.register(reader, select.POLLIN)
         while True:

@@ -45,12 +45,12 @@ from ..base import Pool
 from . import child
 from .child import ERROR, LARGE, LOG, PROGRESS, READY, RESULT, PipeReader
 from .exit_status import ExitStatus, disown, wait_for_end
-from .io_thread import CLOSED, Watch
+from .io_thread import CLOSED, IOThread
 from .main_module import (NO_GUARD, UnguardedMainError, end_if_pool_process, is_being_imported,
                           may_lack_guard, names_main, process_name, why_not_importable)
 from .pool_process import RESULTS, TICKETS, PoolProcess, kill
 from .process_set import Upkeep
-from .protocol import death_of, decode, decode_large, wait_readable
+from .protocol import decode, decode_large, process_died_error, wait_readable
 from .spawn import are_open, launch
 from .start_errors import START_TRIES, describe, tries
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from ...engine.spec import TaskSpec
     from ...engine.timer import Timer
     from ...errors import TaskTimeoutError
-    from ..base import Chores, Waiters
+    from ..base import Deferred, Waiters
     from .protocol import Result
     from .template import ForkTemplate
 
@@ -80,7 +80,7 @@ CLOSE_GRACE = 5.0
 START_PAUSE, START_PAUSE_MOST = 0.025, 5.0
 
 _new_task = Task.__new__
-_NOTHING: Chores = []     # shared: never add to it
+_NOTHING: Deferred = []     # shared: never add to it
 
 _CHANGE = 0.25      # the weight of the newest run in the expected run time of a function
 
@@ -91,11 +91,11 @@ class ProcessPool(Upkeep):
     tt = TaskType.MP
 
     def __init__(self, name: str, timer: Timer, wake_up: Callable[[], None],
-                 beside: Callable[[Callable[[], None]], None], pool_size: int,
+                 spawn: Callable[[Callable[[], None]], None], pool_size: int,
                  reserve_normal: int = 0, reserve_high: int = 0, start_method: str | None = None,
                  initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
                  maxtasksperchild: int | None = None) -> None:
-        super().__init__(name, timer, wake_up, beside,
+        super().__init__(name, timer, wake_up, spawn,
                          RunQueue(pool_size, reserve_normal, reserve_high))
         self.start_method = start_method
         self.initializer = initializer
@@ -105,23 +105,23 @@ class ProcessPool(Upkeep):
         self._processes: list[PoolProcess] = []
         self._idle: list[PoolProcess] = []
         self._departing = False
-        self._worst = -1                    # no process has a less urgent task than this in flight
-        self._unfed = 0                     # submissions since the last check of _feed_every
-        self._feed_every = FEED_EVERY
+        self._lowest_priority = -1  # no process has a less urgent task than this in flight
+        self._since_refill = 0  # submissions since the last check of _refill_every
+        self._refill_every = FEED_EVERY
         self._starting = False              # a thread starts processes, or was asked to
         self._start_running = False         # that thread has begun
         self._failures = 0                  # processes in a row that did not get ready
         self._refusals = 0                  # starts in a row that raised
         self._pausing = False               # the timer will retry a failed start
-        self._unfit = False                 # processes do not get ready: start none ahead of tasks
+        self._startup_broken = False  # processes do not get ready: start none ahead of tasks
         self._closing = False
         self._composer = 0
         self._held: list[PoolProcess] = []
         self._held_fds: list[int] = []
         self._held_parts: list[bytes] = []
         self._committing: list[None] = []
-        self._gone: list[Latch] = []        # opened when the last process has ended
-        self._watch: Watch | None = None
+        self._exit_waiters: list[Latch] = []        # opened when the last process has ended
+        self._io_thread: IOThread | None = None
         self.forks_from_template = False    # the start method fork uses a template process
         self._template: ForkTemplate | None = None
         self._template_lock = threading.Lock()      # guards _template and the fork of a new one
@@ -164,11 +164,11 @@ class ProcessPool(Upkeep):
 
     def _accept(self, task: Task[Any]) -> None:
         """Submit a packed task without options, like :meth:`Pool.submit`."""
-        if self.busy_here():
+        if self.is_reentrant():
             self._submit_elsewhere(task)
             return
         try:
-            chores = None
+            deferred = None
             run_queue = self.run_queue
             while True:
                 with self.lock:
@@ -180,15 +180,15 @@ class ProcessPool(Upkeep):
                             registry.live[number] = task
                         else:
                             self.registry.add(task)
-                        chores = self._ready(task)
+                        deferred = self._enqueue(task)
                 if self.parking.waiters:
                     self.parking.unpark_one()
-                if chores is not None or self._turned_away(task):
+                if deferred is not None or self._reject(task):
                     break
-            if chores:
-                last = chores.pop()
-                for chore in chores:
-                    chore()
+            if deferred:
+                last = deferred.pop()
+                for deferred_call in deferred:
+                    deferred_call()
                 last()              # no line may follow: see _commit()
         except BaseException:
             self._undo(task)
@@ -264,61 +264,61 @@ class ProcessPool(Upkeep):
 
     def _refused(self, task: Task[Any], error: BaseException) -> None:
         """Accept a task that cannot be pickled, and fail it. No other task is affected."""
-        if self.busy_here():
+        if self.is_reentrant():
             task._extra_fields().task_id = new_id()
-            self.elsewhere(self._refused, task, error)
+            self.defer_to_thread(self._refused, task, error)
             return
         held = task._references()
         while True:
             with self.lock:
                 if self.accepting:
                     self.registry.add(task)
-                    waiters = self._conclude(task, COMPLETED, perf_counter(),
+                    waiters = self._finish(task, COMPLETED, perf_counter(),
                                              self._failure(task, error))
                     break
-            if self.successor is not None:
-                self.successor.adopt(task)      # that pool may be able to run it
+            if self.replacement is not None:
+                self.replacement.accept_redirected(task)      # that pool may be able to run it
                 return
-            self._wake_up()
+            self._ensure_started()
         del held
-        self._announce(task, waiters)
+        self._notify(task, waiters)
 
     # -- dispatch (lock held) ----------------------------------------------------------------------
 
-    def _ready(self, task: Task[Any]) -> Chores:
+    def _enqueue(self, task: Task[Any]) -> Deferred:
         if get_ident() != main_thread().ident:
             return self._let_run(task)
         self._composer = get_ident()
-        chores = self._let_run(task)
+        deferred = self._let_run(task)
         self._composer = 0
-        return [*chores, self._commit] if self._held else chores
+        return [*deferred, self._commit] if self._held else deferred
 
-    def _let_run(self, task: Task[Any]) -> Chores:
+    def _let_run(self, task: Task[Any]) -> Deferred:
         run_queue = self.run_queue
         run_queue.push(task)
         if self._idle:
-            self._feed_idle()
+            self._refill_idle()
             if not run_queue.waiting:
                 return _NOTHING
         priority = task._spec.priority
-        if priority < self._worst:
-            self._recall_less_urgent(priority)
+        if priority < self._lowest_priority:
+            self._revoke_less_urgent(priority)
         else:
             # While a submitter is busy, the I/O thread may have to wait for the interpreter. So
             # submitters feed the processes, too. They do so rarely, since each write releases the
             # interpreter.
-            self._unfed += 1
-            if self._unfed >= self._feed_every:
-                self._unfed = 0
-                self._feed_every = max(FEED_EVERY, self._allowed(task._spec.expected_runtime))
+            self._since_refill += 1
+            if self._since_refill >= self._refill_every:
+                self._since_refill = 0
+                self._refill_every = max(FEED_EVERY, self._allowed(task._spec.expected_runtime))
                 for process in self._processes:
                     if process.inflight:
-                        self._feed(process)
+                        self._refill(process)
         if (len(self._processes) < run_queue._high or self._departing) and not self._starting:
             return self._grow()
         return _NOTHING
 
-    def _ready_many(self, tasks: Iterable[Task[Any]]) -> Chores:
+    def _enqueue_many(self, tasks: Iterable[Task[Any]]) -> Deferred:
         if get_ident() == main_thread().ident:
             self._composer = get_ident()
         least = None
@@ -326,16 +326,16 @@ class ProcessPool(Upkeep):
             self.run_queue.push(task)
             if least is None or task._spec.priority < least:
                 least = task._spec.priority
-        if least is not None and least < self._worst:
-            self._recall_less_urgent(least)
-        self._feed_idle()
+        if least is not None and least < self._lowest_priority:
+            self._revoke_less_urgent(least)
+        self._refill_idle()
         self._composer = 0
-        chores = self._grow()
-        return [*chores, self._commit] if self._held else chores
+        deferred = self._grow()
+        return [*deferred, self._commit] if self._held else deferred
 
     # -- results: the I/O thread -------------------------------------------------------------------
 
-    def readable(self, process: PoolProcess, cause: str | None = None) -> None:
+    def on_readable(self, process: PoolProcess, cause: str | None = None) -> None:
         """Read a result pipe that has data, or handle the end of its process.
 
         :param cause: why the process was ended, if that is known.
@@ -347,7 +347,7 @@ class ProcessPool(Upkeep):
         except OSError:
             data = b""
         if not data:
-            self._died(process, cause)
+            self._on_exit(process, cause)
             return
         if process.partial:
             data = process.partial + data
@@ -373,79 +373,79 @@ class ProcessPool(Upkeep):
                 results.append((number, kind, seconds, None))
         process.partial = data[position:] if position < end else b""
         if results:
-            self._take(results, process)
+            self._on_results(results, process)
         if large is not None:
             # A pool thread reads it, without a copy, while this thread serves the other processes.
-            assert self._watch is not None
-            self._watch.pause(process)
-            watch, arriving = self._watch, large
-            self._beside(lambda: self._take_large(arriving, process, watch))
+            assert self._io_thread is not None
+            self._io_thread.pause(process)
+            io_thread, arriving = self._io_thread, large
+            self._spawn(lambda: self._take_large(arriving, process, io_thread))
 
     def _take_large(self, large: tuple[int, int, float, PipeReader], process: PoolProcess,
-                    watch: Watch) -> None:
+                    io_thread: IOThread) -> None:
         number, kind, seconds, reader = large
         try:
             result = decode_large(number, kind, seconds, reader)
             reader.skip()
-            self._take([result], process)
+            self._on_results([result], process)
         except (EOFError, OSError):
-            pass        # the process died: the watch reports that after add()
+            pass        # the process died: the I/O thread reports that after add()
         finally:
-            watch.add(process)
+            io_thread.add(process)
 
-    def _take(self, results: list[Result], process: PoolProcess) -> None:
+    def _on_results(self, results: list[Result], process: PoolProcess) -> None:
         """Finish the tasks of some results, feed the process, and wake the waiters."""
         late: list[tuple[Task[Any], int, Any]] = []
-        told: Waiters = []
+        waiters: Waiters = []
         held: list[Any] = []
         acquire = self.lock.acquire
         if not acquire(False):
             self.parking.wait(acquire)
         try:
-            self._enter(process, results, late, told, held)
+            self._record(process, results, late, waiters, held)
             # Checked only after a task: each process must run at least one.
             if (self.max_age is not None or self.max_memory is not None) \
-                    and results[-1][1] <= ERROR and self._outworn(process):
-                self._retire(process)
+                    and results[-1][1] <= ERROR and self._should_recycle(process):
+                self._recycle(process)
             if process.inflight:
                 if len(process.inflight) * 2 <= self._allowed(
                         process.inflight[0]._spec.expected_runtime):
-                    self._feed(process)
+                    self._refill(process)
                 if self._idle and self.run_queue.waiting:
-                    self._feed_idle()           # a lane has a free slot again
+                    self._refill_idle()           # a lane has a free slot again
             elif process.ready and self.run_queue.waiting:
-                self._feed_idle()
+                self._refill_idle()
             elif process.ready and self._idle and len(self._processes) > 1:
                 self._steal()
             # A process that just got ready may have taken all waiting tasks, while others stand
             # behind a running task. A dismissed process may need long to exit.
-            chores = (self._grow()
+            deferred = (self._grow()
                       if (self.run_queue.waiting or len(process.inflight) > 1
                           or results[0][1] > ERROR or process.closed)
                       else [])
             if self._logs:
-                chores = chores + self._relay_chores()
-            if self._attentive:
-                told += self._attend()
+                deferred = deferred + self._relay_chores()
+            if self._has_observers:
+                waiters += self._notify_observers()
         finally:
             self.lock.release()
             if self.parking.waiters:
                 self.parking.unpark_one()
         del held, results
-        for waiter in told:
+        for waiter in waiters:
             waiter()
-        for chore in chores:
-            chore()
+        for deferred_call in deferred:
+            deferred_call()
         for task, kind, outcome in late:
-            self._end_late(task, kind, outcome)
+            self._finish_slow(task, kind, outcome)
 
-    def _enter(self, process: PoolProcess, results: list[Result],
+    def _record(self, process: PoolProcess, results: list[Result],
                late: list[tuple[Task[Any], int, Any]],
-               told: Waiters, held: list[Any]) -> None:
+               waiters: Waiters, held: list[Any]) -> None:
         """Store results in their tasks. (lock held)
 
         :param late: receives the tasks with a callback, hooks, retries or an error.
-        :param told: receives the waiters.
+        :param waiters: receives the waiters.
         :param held: receives the references of the tasks, to be dropped without the lock.
         """
         registry = self.registry
@@ -455,7 +455,7 @@ class ProcessPool(Upkeep):
         timed = None
         for number, kind, seconds, outcome in results:
             if kind > ERROR:
-                self._enter_report(process, number, kind, outcome)
+                self._record_report(process, number, kind, outcome)
                 continue
             task = inflight.popleft()
             following = inflight[0] if inflight else None
@@ -474,7 +474,7 @@ class ProcessPool(Upkeep):
                 else:
                     self._leave_lane(process, spec.lane, 1)
             if task._extra is None and kind != ERROR and spec.fast_finish:
-                # _conclude(), inlined for speed
+                # _finish(), inlined for speed
                 if following is not None and (following._extra is not None
                                               or following._status != QUEUED
                                               or not following._spec.fast_finish
@@ -490,7 +490,7 @@ class ProcessPool(Upkeep):
                 if recorder is not None:
                     recorder.on_finished(task)
                 if task._waiters is not None:
-                    told += task._waiters
+                    waiters += task._waiters
             else:
                 late.append((task, kind, outcome))
                 if following is not None:
@@ -500,9 +500,9 @@ class ProcessPool(Upkeep):
             if following is None:
                 self._becomes_idle(process)
             elif process.retiring:
-                self.run_queue.requeue(self._recall(process))
+                self.run_queue.requeue(self._revoke(process))
 
-    def _enter_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
+    def _record_report(self, process: PoolProcess, number: int, kind: int, outcome: Any) -> None:
         """Handle a message of a process that is no result: progress, log record, readiness."""
         if kind == PROGRESS:
             running = self.registry.live.get(number)
@@ -513,19 +513,19 @@ class ProcessPool(Upkeep):
         elif kind == READY:
             process.ready = True
             self._probing = False
-            self.timer.cancel(process.expiry)
+            self.timer.cancel(process.ready_timer)
             self._refusals = 0
             self._failures = 0
-            self._unfit = False
+            self._startup_broken = False
             if not process.closed:
                 if process.retiring:
-                    self._dismiss(process)      # configure() was called while it started
+                    self._close_when_idle(process)      # configure() was called while it started
                 else:
                     self._idle.append(process)
         else:
             process.error = outcome
 
-    def _end_late(self, task: Task[Any], kind: int, outcome: Any) -> None:
+    def _finish_slow(self, task: Task[Any], kind: int, outcome: Any) -> None:
         """Finish a task with a callback, hooks, retries or an error after its result arrived."""
         pause = None
         failed = kind == ERROR
@@ -545,7 +545,7 @@ class ProcessPool(Upkeep):
             self._end(task, outcome)
 
         if before_end is None:
-            self._beside(end)
+            self._spawn(end)
         else:
             with self.lock:
                 self._tell(end)         # after the hook call for its start
@@ -553,29 +553,29 @@ class ProcessPool(Upkeep):
     def _end(self, task: Task[Any], outcome: Any, pause: float | None = None) -> None:
         held = task._references()
         waiters = None
-        chores: Chores = []
+        deferred: Deferred = []
         with self.lock:
             if pause is not None and self._may_retry(task):
                 outcome.seen = True
-                chores = self._retry(task, pause, outcome.error)
+                deferred = self._retry(task, pause, outcome.error)
             else:
-                waiters = self._conclude(task, COMPLETED, perf_counter(), outcome)
+                waiters = self._finish(task, COMPLETED, perf_counter(), outcome)
                 if waiters is None and type(outcome) is Failure and task._outcome is not outcome:
                     outcome.seen = True         # it was marked completed or cancelled before
         del held
-        for chore in chores:
-            chore()
-        self._announce(task, waiters, inline=False)
+        for deferred_call in deferred:
+            deferred_call()
+        self._notify(task, waiters, inline=False)
 
     # -- the end of a process ----------------------------------------------------------------------
 
-    def watch_failed(self, watch: Watch, error: BaseException) -> None:
+    def io_thread_failed(self, io_thread: IOThread, error: BaseException) -> None:
         """Replace all processes when the I/O thread ends; fail the tasks that they run."""
         log.error("%s: its I/O thread ended (%s: %s); its processes are replaced, and what they "
                   "ran fails", self.name, type(error).__name__, error)
         with self.lock:
-            if self._watch is watch:
-                self._watch = None
+            if self._io_thread is io_thread:
+                self._io_thread = None
             processes = list(self._processes)
             for process in processes:
                 process.closed = True       # it gets no more tasks
@@ -589,25 +589,25 @@ class ProcessPool(Upkeep):
                 # The results that it has written still count. The last event is its end.
                 while process in self._processes and are_open([process.pipes[RESULTS]]):
                     wait_readable(process.result_fd)
-                    self.readable(process, cause)
+                    self.on_readable(process, cause)
             except BaseException:
                 log.exception("%s: the results of process %d cannot be read", self.name,
                               process.pid)
             try:
                 if process in self._processes:
-                    self._died(process, cause)
+                    self._on_exit(process, cause)
             except BaseException:
                 log.exception("%s: the end of process %d could not be handled", self.name,
                               process.pid)
 
-    def _died(self, process: PoolProcess, cause: str | None = None) -> None:
+    def _on_exit(self, process: PoolProcess, cause: str | None = None) -> None:
         """Fail the task that a dead process was running, requeue its other tasks, and replace it.
 
         :param cause: why the process was ended, if no I/O thread watches it any more.
         """
-        watch = self._watch
-        if watch is not None:
-            watch.forget(process)
+        io_thread = self._io_thread
+        if io_thread is not None:
+            io_thread.forget(process)
         if not are_open(process.pipes):
             disown(process.process, process.server, process.files)
             status = ExitStatus(None, cause=cause or CLOSED)
@@ -627,15 +627,15 @@ class ProcessPool(Upkeep):
                 refused = False
         with self.lock:
             self._processes.remove(process)
-            self._departing = any(other.closed or other.ending is not None
+            self._departing = any(other.closed or other.termination is not None
                                   for other in self._processes)
             if process in self._idle:
                 self._idle.remove(process)
-            ending, process.ending = process.ending, None
-            self.timer.cancel(process.expiry)
+            ending, process.termination = process.termination, None
+            self.timer.cancel(process.ready_timer)
             process.closed = True
             if are_open([process.pipes[TICKETS]]):
-                back = self._recall(process)
+                back = self._revoke(process)
             else:
                 # Its tickets cannot be read: only the unsent tasks certainly did not begin.
                 back = self._take_last(process, process.unsent)
@@ -648,8 +648,8 @@ class ProcessPool(Upkeep):
                 process.inflight.clear()
                 for lane in list(process.lanes):
                     self._leave_lane(process, lane, process.lanes[lane])
-            if process.leaving:
-                # See _let_go(): if the process exited by itself, it had begun none of these tasks.
+            if process.draining:
+                # See _quarantine(): if the process exited by itself, it had begun none of these.
                 unbegun, victims = (
                     (victims, []) if exitcode == 0
                     else (victims[1:], victims[:1]))
@@ -660,7 +660,7 @@ class ProcessPool(Upkeep):
                     pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
                     if not self._pausing:
                         self._pausing = True
-                        self.timer.call_later(pause, self._try_again)
+                        self.timer.call_later(pause, self._retry_start)
                 else:
                     self._failures += 1
             failures = self._failures
@@ -671,7 +671,7 @@ class ProcessPool(Upkeep):
             self._cancelled(task)
         for victim in victims:
             if ending is None or ending[0] is not victim:
-                error: BaseException = death_of(process.pid, status, victim)
+                error: BaseException = process_died_error(process.pid, status, victim)
                 self._end(victim, self._failure(victim, error), self._retry_pause(victim, error))
             elif ending[1] is None:
                 self._cancelled(victim)
@@ -691,15 +691,15 @@ class ProcessPool(Upkeep):
                 self._fail_waiting(last, f"{failures} processes in a row did not get ready; "
                                          f"the last one said: {text_of(last)}")
         with self.lock:
-            chores: Chores = []
+            deferred: Deferred = []
             if self.accepting or self.run_queue.waiting:
-                self._feed_idle()
-                chores = self._grow()
-            self._let_in()
-            gone = self._all_gone()
-        for chore in chores:
-            chore()
-        for latch in gone:
+                self._refill_idle()
+                deferred = self._grow()
+            self._wake_submitters()
+            exited = self._all_exited()
+        for deferred_call in deferred:
+            deferred_call()
+        for latch in exited:
             latch()
 
     def _tell_unguarded(self) -> None:
@@ -730,13 +730,13 @@ class ProcessPool(Upkeep):
     def _cancelled(self, task: Task[Any]) -> None:
         held = task._references()
         with self.lock:
-            waiters = self._conclude(task, CANCELED, perf_counter())
+            waiters = self._finish(task, CANCELED, perf_counter())
         del held
-        self._announce(task, waiters, inline=False)
+        self._notify(task, waiters, inline=False)
 
     def _served(self) -> bool:
         """Return True if a process takes tasks, now or after its current task. (lock held)"""
-        return any(process.ready and process.ending is None
+        return any(process.ready and process.termination is None
                    and not process.closed and not process.retiring for process in self._processes)
 
     def _fail_waiting(self, cause: BaseException | None, why: str) -> None:
@@ -747,19 +747,19 @@ class ProcessPool(Upkeep):
         ended = []
         with self.lock:
             self._failures = 0
-            self._unfit = True
+            self._startup_broken = True
             for task in self.run_queue.take_all():
                 error = PoolBrokenError(
                     f"{self.name} could not start a process for task {task.name} "
                     f"({task.short_id}): {why}")
                 error.__cause__ = cause
                 held = task._references()
-                ended.append((task, held, self._conclude(task, COMPLETED, perf_counter(),
+                ended.append((task, held, self._finish(task, COMPLETED, perf_counter(),
                                                          self._failure(task, error))))
         for task, held, waiters in ended:
-            self._announce(task, waiters, inline=False)
+            self._notify(task, waiters, inline=False)
 
-    def _end_process(self, process: PoolProcess) -> Chores:
+    def _end_process(self, process: PoolProcess) -> Deferred:
         """End a process with SIGTERM, then SIGKILL, after its tasks were revoked. (lock held)"""
         if process in self._idle:
             self._idle.remove(process)
@@ -785,33 +785,33 @@ class ProcessPool(Upkeep):
                 return process
         return None
 
-    def _standing(self, task: Task[Any]) -> bool:
+    def _is_queued(self, task: Task[Any]) -> bool:
         process = self._holder(task)
         if process is None:
             return True
-        self.run_queue.requeue(self._recall(process))
+        self.run_queue.requeue(self._revoke(process))
         if task not in process.inflight:
             return True
         self._begin(task, perf_counter())   # the child took its ticket before the revoke
         return False
 
-    def _begun(self, task: Task[Any]) -> bool:
+    def _was_dispatched(self, task: Task[Any]) -> bool:
         process = self._holder(task)
         if process is None:
             return False
-        if process.touched:
-            self._let_go(process)
-        self.run_queue.requeue(self._recall(process))
+        if process.inconsistent:
+            self._quarantine(process)
+        self.run_queue.requeue(self._revoke(process))
         return task in process.inflight
 
-    def _repair(self, tasks: set[Task[Any]]) -> Chores:
+    def _resync(self, tasks: set[Task[Any]]) -> Deferred:
         flying: set[Task[Any]] = set()
         moving: list[Task[Any]] = []
         for process in self._processes:
-            if process.touched:
-                self._let_go(process)
-            moving += process.moving
-            process.moving.clear()
+            if process.inconsistent:
+                self._quarantine(process)
+            moving += process.revoking
+            process.revoking.clear()
             flying.update(process.inflight)
         standing = self.run_queue.waiting_tasks()
         now = perf_counter()
@@ -831,64 +831,65 @@ class ProcessPool(Upkeep):
                               [lane for process in self._processes for lane in process.lanes])
         self._idle = [process for process in self._processes
                       if process.ready and not process.inflight and not process.closed
-                      and process.ending is None and not process.retiring]
-        self._worst = max([process.worst for process in self._processes], default=-1)
+                      and process.termination is None and not process.retiring]
+        self._lowest_priority = max([one.lowest_priority for one in self._processes], default=-1)
         if not self._start_running:
             self._starting = False          # the interrupt may have come before the thread began
-        self._feed_idle()
-        chores: Chores = []
+        self._refill_idle()
+        deferred: Deferred = []
         for process in self._processes:
-            if process.ending is not None:
-                chores += self._end_process(process)    # the interrupt may have come before that
-        return chores + self._grow()
+            if process.termination is not None:
+                deferred += self._end_process(process)    # the interrupt may have come before that
+        return deferred + self._grow()
 
-    def _risen(self) -> Chores:
+    def _dispatch_more(self) -> Deferred:
         if self.run_queue.peek() is not None:
             urgency = self.run_queue.head_priority()
-            if urgency < self._worst:
-                self._recall_less_urgent(urgency)
-            self._feed_idle()
+            if urgency < self._lowest_priority:
+                self._revoke_less_urgent(urgency)
+            self._refill_idle()
         return self._grow()
 
-    def _withdrawn(self, tasks: Sequence[Task[Any]]) -> Chores:
-        chores = super()._withdrawn(tasks)
-        self._feed_idle()                   # other tasks may have been revoked with these
-        return chores
+    def _removed_from_queue(self, tasks: Sequence[Task[Any]]) -> Deferred:
+        deferred = super()._removed_from_queue(tasks)
+        self._refill_idle()                   # other tasks may have been revoked with these
+        return deferred
 
-    def _interrupt(self, task: Task[Any]) -> Chores:
+    def _cancel_running(self, task: Task[Any]) -> Deferred:
         return self._stop_running(task, None, None)
 
-    def _overrun(self, task: Task[Any], error: TaskTimeoutError, pause: float | None) -> Chores:
+    def _timeout_running(self, task: Task[Any], error: TaskTimeoutError,
+                         pause: float | None) -> Deferred:
         return self._stop_running(task, error, pause)
 
     def _stop_running(self, task: Task[Any], error: BaseException | None,
-                      pause: float | None) -> Chores:
+                      pause: float | None) -> Deferred:
         process = self._holder(task)
-        if process is None or process.ending is not None:
+        if process is None or process.termination is not None:
             return []                       # its result arrived, or its process is being ended
-        self.run_queue.requeue(self._recall(process))
+        self.run_queue.requeue(self._revoke(process))
         if task not in process.inflight:
             if error is None:               # it had not begun: its process can stay
-                waiters = self._conclude(task, CANCELED, perf_counter())
-                self._withdrawn([task])
-                return [lambda: self._announce(task, waiters)]
+                waiters = self._finish(task, CANCELED, perf_counter())
+                self._removed_from_queue([task])
+                return [lambda: self._notify(task, waiters)]
             # It did not begin before its timeout: the process hangs, and another one gets the task.
             task = None     # type: ignore[assignment]
         elif process.inflight[-1] is not task:
-            self._feed_idle()
+            self._refill_idle()
             return []                       # a later task has begun: its own result is on the way
-        process.ending = (task, error, pause)
-        self._feed_idle()
+        process.termination = (task, error, pause)
+        self._refill_idle()
         return self._end_process(process) + self._grow()
 
-    def _done_early(self, task: Task[Any]) -> Chores:
+    def _complete_running(self, task: Task[Any]) -> Deferred:
         return []       # its result is ignored later
 
     # -- starting processes ------------------------------------------------------------------------
 
-    def _grow(self) -> Chores:
+    def _grow(self) -> Deferred:
         """Start processes if processes are lacking. (lock held)"""
-        if self._starting or self._pausing or self._closing or not self._lacking():
+        if self._starting or self._pausing or self._closing or not self._needs_process():
             return []
         self._starting = True
         return [self._start_beside]
@@ -905,7 +906,7 @@ class ProcessPool(Upkeep):
                 self.ensure_template()      # in the thread of the submitter, usually the main one
             except OSError:
                 pass                        # tried again with the start of a process
-        if self._watch is None:
+        if self._io_thread is None:
             try:
                 self.timer.start()          # for the same reason
                 begun = threading.Lock()    # released when the I/O thread has started
@@ -916,7 +917,7 @@ class ProcessPool(Upkeep):
                 begun.acquire()
             except (RuntimeError, MemoryError):     # tried again with the start of a process
                 pass
-        self._beside(self._start_processes)
+        self._spawn(self._start_processes)
 
     def _refuse_to_start(self) -> None:
         """Fail the waiting tasks: the import of the main module starts processes."""
@@ -935,14 +936,14 @@ class ProcessPool(Upkeep):
         self.refuse_during_import()     # at the end of the pause, the import may be over
         super()._delay(task, pause)
 
-    def _lacking(self) -> bool:
+    def _needs_process(self) -> bool:
         """Return True if another process should be started. (lock held)"""
         alive = self._alive()
         if alive >= self.run_queue.slots:
             return False
         if self._probing and alive:
             return False
-        if alive < self.min_size and (self.accepting or self._ahead) and not self._unfit:
+        if alive < self.min_size and (self.accepting or self._ahead) and not self._startup_broken:
             # A main module may set min_size when it is imported. A new process must not act on it.
             return not is_being_imported()
         if self._idle:
@@ -953,10 +954,10 @@ class ProcessPool(Upkeep):
             # slot is free, another process steals it.
             return (self.run_queue.active < self.run_queue._high
                     and any(len(process.inflight) > 1 for process in self._processes)
-                    and all(process.ready or process.ending is not None
+                    and all(process.ready or process.termination is not None
                             for process in self._processes))
         coming = sum(1 for process in self._processes
-                     if not process.ready and process.ending is None)
+                     if not process.ready and process.termination is None)
         return (coming < self.run_queue.waiting
                 and self.run_queue.active + coming < self.run_queue.slot_limit(
                     self.run_queue.head_priority()))
@@ -967,9 +968,9 @@ class ProcessPool(Upkeep):
         while True:
             with self.lock:
                 unguarded = self.start_method in self._unguarded
-                if self._closing or unguarded or not self._lacking():
+                if self._closing or unguarded or not self._needs_process():
                     self._starting = self._start_running = False
-                    gone = self._all_gone()
+                    exited = self._all_exited()
                     break
             try:
                 self._start_watch()
@@ -981,13 +982,13 @@ class ProcessPool(Upkeep):
                         kill(started.process)
                         self._close_pipes(started)
                         raise
-                    watch = self._watch
-                    assert watch is not None
+                    io_thread = self._io_thread
+                    assert io_thread is not None
                     self._processes.append(started)
                     if self._closing:
-                        self._dismiss(started)
-                watch.add(started)
-                self._expect(started)
+                        self._close_when_idle(started)
+                io_thread.add(started)
+                self._arm_ready_timeout(started)
             except UnguardedMainError:
                 self._tell_unguarded()
             except BaseException as error:
@@ -1005,8 +1006,8 @@ class ProcessPool(Upkeep):
                         pause = min(START_PAUSE * 2 ** self._refusals, START_PAUSE_MOST)
                     self._pausing = not failing and not self._closing
                     pausing = self._pausing
-                    gone = self._all_gone()
-                for latch in gone:
+                    exited = self._all_exited()
+                for latch in exited:
                     latch()
                 log.warning(
                     "%s could not start a process: %s; %s", self.name, describe(error),
@@ -1019,7 +1020,7 @@ class ProcessPool(Upkeep):
                 elif pausing:
                     try:
                         self.timer.start()
-                        self.timer.call_later(pause, self._try_again)
+                        self.timer.call_later(pause, self._retry_start)
                     except (RuntimeError, MemoryError):
                         with self.lock:
                             self._pausing = False
@@ -1028,7 +1029,7 @@ class ProcessPool(Upkeep):
                 return
         if unguarded:
             self._refuse_to_start()         # fail the tasks that were submitted meanwhile
-        for latch in gone:
+        for latch in exited:
             latch()
 
     def _launch(self) -> PoolProcess:
@@ -1089,7 +1090,7 @@ class ProcessPool(Upkeep):
         self.ensure_template()
         self._ahead = True
         with self.lock:
-            begin = not self._starting and not self._closing and self._lacking()
+            begin = not self._starting and not self._closing and self._needs_process()
             self._starting = self._starting or begin
         if begin:
             started = threading.Lock()
@@ -1102,7 +1103,7 @@ class ProcessPool(Upkeep):
                     started.release()
 
             # Not in the main thread, where an interrupt may come between any two lines.
-            self._beside(start)
+            self._spawn(start)
             started.acquire()
 
     def _start_watch_first(self, done: Callable[[], None]) -> None:
@@ -1127,27 +1128,27 @@ class ProcessPool(Upkeep):
         """Do the work of :meth:`_start_watch`. (lock held)"""
         try:
             self.timer.start()
-            if self._watch is None:
+            if self._io_thread is None:
                 reason = why_no_processes(self.start_method == "fork")
                 if reason is not None:
                     raise SupervisorError(reason)
-                self._watch = Watch(self)
+                self._io_thread = IOThread(self)
         except (RuntimeError, MemoryError) as error:
             raise BlockingIOError(EAGAIN, str(error)) from error
 
-    def _all_gone(self) -> list[Latch]:
+    def _all_exited(self) -> list[Latch]:
         """Return the latches to open if no process is left and none is starting. (lock held)"""
         if self._processes or self._starting:
             return []
-        gone, self._gone = self._gone, []
-        return gone
+        exited, self._exit_waiters = self._exit_waiters, []
+        return exited
 
-    def _try_again(self) -> None:
+    def _retry_start(self) -> None:
         with self.lock:
             self._pausing = False
-            chores = self._grow()
-        for chore in chores:
-            chore()
+            deferred = self._grow()
+        for deferred_call in deferred:
+            deferred_call()
 
     # -- resize and close --------------------------------------------------------------------------
 
@@ -1157,10 +1158,10 @@ class ProcessPool(Upkeep):
             self.run_queue.resize(pool_size, reserve_normal, reserve_high)
             self.min_size = min_size
             while self._idle and self._alive() > self.run_queue.slots:
-                self._dismiss(self._idle[0])
-            more = self.run_queue.waiting > 0 or (self.accepting and self._lacking())
+                self._close_when_idle(self._idle[0])
+            more = self.run_queue.waiting > 0 or (self.accepting and self._needs_process())
         if more:
-            self._uninterrupted(self._start_more)
+            self._run_uninterruptible(self._start_more)
 
     def configure(self, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
                   maxtasksperchild: int | None) -> None:
@@ -1176,7 +1177,7 @@ class ProcessPool(Upkeep):
             for process in self._processes:
                 process.retiring = True
             for process in list(self._idle):
-                self._dismiss(process)
+                self._close_when_idle(process)
         self._drop_template(wait=False)     # it has the old initializer
 
     def kill_all(self) -> None:
@@ -1196,11 +1197,12 @@ class ProcessPool(Upkeep):
     def reset_after_fork(self) -> None:
         """See :meth:`Pool.reset_after_fork`. The pipes are closed before this call."""
         super().reset_after_fork()
-        self._processes, self._idle, self._gone = [], [], []
+        self._processes, self._idle, self._exit_waiters = [], [], []
         self._departing = False
-        self._worst, self._unfed, self._failures, self._refusals = -1, 0, 0, 0
-        self._starting = self._start_running = self._pausing = self._unfit = self._closing = False
-        self._watch = self._template = None
+        self._lowest_priority, self._since_refill, self._failures, self._refusals = -1, 0, 0, 0
+        self._starting = self._start_running = self._pausing = False
+        self._startup_broken = self._closing = False
+        self._io_thread = self._template = None
         self._template_lock = threading.Lock()
         self._ahead = False
         self._logs.clear()
@@ -1209,9 +1211,9 @@ class ProcessPool(Upkeep):
     def warm_up(self) -> None:
         """Start ``min_size`` processes ahead of the tasks."""
         with self.lock:
-            chores = self._grow()
-        for chore in chores:
-            chore()
+            deferred = self._grow()
+        for deferred_call in deferred:
+            deferred_call()
 
     def open(self) -> None:
         with self.lock:
@@ -1230,10 +1232,10 @@ class ProcessPool(Upkeep):
             self._closing = True
             self._ahead = False
             for process in list(self._processes):
-                self._dismiss(process)
+                self._close_when_idle(process)
             waiting = bool(self._processes or self._starting)
             if waiting:
-                self._gone.append(latch)
+                self._exit_waiters.append(latch)
         if waiting:
             # No process has a task, so a process that does not exit in time is frozen, or its
             # initializer hangs.
@@ -1242,10 +1244,10 @@ class ProcessPool(Upkeep):
                 self.kill_all()
                 deadline = None
                 grace = monotonic() + CLOSE_GRACE
-        watch = self._watch
-        if watch is not None:
-            watch.stop()
-            self._watch = None
+        io_thread = self._io_thread
+        if io_thread is not None:
+            io_thread.stop()
+            self._io_thread = None
         self._drop_template(wait=True)
 
     def in_use(self) -> bool:

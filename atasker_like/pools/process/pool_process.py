@@ -26,9 +26,10 @@ class PoolProcess:
     """One process of the pool. The lock of the pool guards all fields except ``partial``."""
 
     __slots__ = ("process", "pid", "pipes", "task_fd", "ticket_in", "ticket_out", "result_fd",
-                 "inflight", "frame", "worst", "stalled", "ready", "ending", "quota", "retiring",
-                 "outbox", "partial", "born", "error", "closed", "stacks_fd", "weighed", "expiry",
-                 "touched", "moving", "leaving", "lanes", "server", "files", "unsent")
+                 "inflight", "frame", "lowest_priority", "revoked", "ready", "termination",
+                 "tasks_left", "retiring", "outbox", "partial", "started_at", "error", "closed",
+                 "stacks_fd", "memory_checked_at", "ready_timer", "inconsistent", "revoking",
+                 "draining", "lanes", "server", "files", "unsent")
 
     def __init__(self, process: Any, pipes: list[Connection], quota: int | None,
                  server: int | None, files: list[tuple[int, Identity | None]]) -> None:
@@ -41,28 +42,28 @@ class PoolProcess:
             pipe.fileno() for pipe in pipes]
         self.inflight: deque[Task[Any]] = deque()
         self.frame = 0
-        self.worst = -1                     # the least urgent priority in flight
-        self.stalled = False                # tasks were revoked: send nothing until it is idle
+        self.lowest_priority = -1                     # the least urgent priority in flight
+        self.revoked = False                # tasks were revoked: send nothing until it is idle
         self.ready = False
         # Why it is being ended: the task that is the reason, its error, and its pause before a
         # retry; each may be None.
-        self.ending: tuple[Task[Any] | None, BaseException | None, float | None] | None = None
+        self.termination: tuple[Task[Any] | None, BaseException | None, float | None] | None = None
         self.lanes: dict[Lane, int] = {}    # the number of tasks in flight, by lane
-        self.quota = quota                  # the number of tasks that it may still be sent, or None
+        self.tasks_left = quota  # the number of tasks that it may still be sent, or None
         self.retiring = False               # it is replaced when it is idle
         self.outbox: deque[memoryview] = deque()    # data for which the task pipe had no room
         self.partial = b""                  # an incomplete result; only the I/O thread uses it
-        self.born = monotonic()
-        self.expiry: TimerEntry | None = None       # the timer entry of initializer_timeout
-        self.weighed = self.born            # when its memory was last measured
+        self.started_at = monotonic()
+        self.ready_timer: TimerEntry | None = None       # the timer entry of initializer_timeout
+        self.memory_checked_at = self.started_at            # when its memory was last measured
         self.error: BaseException | None = None     # why it did not get ready
         self.closed = False                 # its task pipe, or all its pipes, are closed
         # An interrupt may come at any line. While touched, the tasks sent and the tasks in flight
         # may differ.
-        self.touched = False
-        self.moving: list[Task[Any]] = []   # tasks that are being revoked
+        self.inconsistent = False
+        self.revoking: list[Task[Any]] = []   # tasks that are being revoked
         self.unsent = 0                     # so many of the last tasks in flight were never sent
-        self.leaving = False                # it runs the tasks it received, then it exits
+        self.draining = False                # it runs the tasks it received, then it exits
 
 
 def kill(process: Any) -> None:

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ..base import Chores
+    from ..base import Deferred
 
 __all__ = ["Upkeep"]
 
@@ -41,7 +41,7 @@ STACKS_PATIENCE, STACKS_SILENCE = 1.0, 0.1
 class Upkeep(Dispatcher):
     """The part of the process pool that checks, recycles and inspects its processes."""
 
-    _beside: Callable[[Callable[[], None]], None]
+    _spawn: Callable[[Callable[[], None]], None]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -55,16 +55,17 @@ class Upkeep(Dispatcher):
 
     # -- initializer timeout -----------------------------------------------------------------------
 
-    def _expect(self, process: PoolProcess) -> None:
+    def _arm_ready_timeout(self, process: PoolProcess) -> None:
         """Arm the timer that kills a started process if it is not ready in time."""
         timeout = self.initializer_timeout
         if timeout is not None:
             self.timer.start()
-            process.expiry = self.timer.call_later(timeout, self._late, process, timeout)
+            process.ready_timer = self.timer.call_later(timeout, self._ready_timed_out, process,
+                                                        timeout)
             if process.ready or process.closed:     # since the call began
-                self.timer.cancel(process.expiry)
+                self.timer.cancel(process.ready_timer)
 
-    def _late(self, process: PoolProcess, timeout: float) -> None:
+    def _ready_timed_out(self, process: PoolProcess, timeout: float) -> None:
         # The timer calls it.
         with self.lock:
             if process.ready or process.closed or process not in self._processes:
@@ -79,24 +80,24 @@ class Upkeep(Dispatcher):
 
     # -- recycling ---------------------------------------------------------------------------------
 
-    def _outworn(self, process: PoolProcess) -> bool:
+    def _should_recycle(self, process: PoolProcess) -> bool:
         """Return True if a process is too old or uses too much memory. (lock held)"""
         now = monotonic()
-        if self.max_age is not None and now - process.born > self.max_age:
+        if self.max_age is not None and now - process.started_at > self.max_age:
             return True
-        if self.max_memory is not None and now - process.weighed >= WEIGH_EVERY:
-            process.weighed = now
+        if self.max_memory is not None and now - process.memory_checked_at >= WEIGH_EVERY:
+            process.memory_checked_at = now
             memory = resident_memory(process.pid)
             return memory is not None and memory > self.max_memory
         return False
 
-    def _retire(self, process: PoolProcess) -> None:
+    def _recycle(self, process: PoolProcess) -> None:
         """Give a process no more tasks; let it exit after its last task. (lock held)"""
         if not process.retiring:
             process.retiring = True
-            self.run_queue.requeue(self._recall(process))
+            self.run_queue.requeue(self._revoke(process))
             if process in self._idle:
-                self._dismiss(process)
+                self._close_when_idle(process)
 
     # -- log records -------------------------------------------------------------------------------
 
@@ -110,11 +111,11 @@ class Upkeep(Dispatcher):
         else:
             self._logs.append((fields, task.id, task.name))
 
-    def _relay_chores(self) -> Chores:
+    def _relay_chores(self) -> Deferred:
         if not self._logs or self._relaying:
             return []
         self._relaying = True
-        return [lambda: self._beside(self._relay)]
+        return [lambda: self._spawn(self._relay)]
 
     def _relay(self) -> None:
         """Pass the queued records to the application's handlers, in order."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: another object that belongs to the kind.
     Result = Tuple[int, int, float, Any]
 
-__all__ = ["death_of", "decode", "decode_large", "wait_readable"]
+__all__ = ["process_died_error", "decode", "decode_large", "wait_readable"]
 
 
 def _loads(kind: int, reader: PipeReader) -> Any:
@@ -120,7 +120,7 @@ _HINTS = {9: "it was killed by hand, or by the system for lack of memory",
           15: "something asked it to end, or all processes of this program"}
 
 
-def death_of(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
+def process_died_error(pid: int, status: ExitStatus, task: Task[Any]) -> ProcessDiedError:
     """Return the error for a task that a process ran when it died."""
     code = status.code
     how = f" {status}"

@@ -2,7 +2,8 @@
 
 ::
 
-    launch() ──> PoolProcess ──> Watch.add ──> readable(), writable() of the pool, in the I/O thread
+    launch() ──> PoolProcess ──> IOThread.add ──> on_readable(), on_writable() of the pool,
+                                                  in the I/O thread
 
 This module knows each end of a pipe that belongs to the parent, so that every forked process closes
 it. A pipe that a third process keeps open never reports the death at its other end.

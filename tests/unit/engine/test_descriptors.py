@@ -129,7 +129,7 @@ def pool(make_supervisor, tmp_path):
 
 def close_like_a_daemon(pool, other=None, below=1 << 30):
     """Close what leads to the processes; or have another file under each of the numbers."""
-    watch = pool._watch
+    watch = pool._io_thread
     pipes = [pipe.fileno() for process in pool._processes for pipe in process.pipes]
     of_multiprocessing = [fd for process in pool._processes
                           for fd in process.process._popen.finalizer._args]
@@ -163,7 +163,7 @@ def test_process_that_starts_while_the_io_thread_ends_is_served_by_another(pool,
     def launch_and_end(*arguments):
         started = launch(*arguments)
         if not ended:
-            watch = process_pool._watch
+            watch = process_pool._io_thread
             ended.append(watch)
             watch._requests.append(())          # it cannot read that, and ends
             watch._wake()
@@ -183,7 +183,7 @@ def test_what_was_sent_ahead_runs_elsewhere_if_the_low_numbers_are_closed(pool):
     process = pool.pool._processes[0]
     with pool.pool.lock:                        # as if they were known to be short
         pool.waiting._spec.expected_runtime = tasks[0]._spec.expected_runtime = 1e-6
-        pool.pool._feed(process)
+        pool.pool._refill(process)
         assert len(process.inflight) > 1
     close_like_a_daemon(pool.pool, below=descriptors.HIGH)
     assert type(pool.running.exception(PATIENCE)) is ProcessDiedError
@@ -206,7 +206,7 @@ def test_files_that_have_the_numbers_by_then_are_left_alone(pool, tmp_path):
 
 
 def test_an_io_thread_that_dies_is_replaced_and_what_ran_fails(pool, monkeypatch, caplog):
-    watch = pool.pool._watch
+    watch = pool.pool._io_thread
     failed = threading.Event()
 
     def fail():
@@ -219,7 +219,7 @@ def test_an_io_thread_that_dies_is_replaced_and_what_ran_fails(pool, monkeypatch
     error = pool.running.exception(PATIENCE)
     assert type(error) is ProcessDiedError and "a fault of the pool's own" in str(error)
     assert pool.waiting.value(PATIENCE) == 7
-    assert pool.pool._watch is not watch
+    assert pool.pool._io_thread is not watch
     watch._thread.join(PATIENCE)
     assert any("ZeroDivisionError" in message for message in caplog.messages)
 

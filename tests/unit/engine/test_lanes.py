@@ -32,7 +32,7 @@ class Timer:
 class LanePool:
     """A pool, as far as a lane must know it."""
 
-    successor = None
+    replacement = None
     draining = False
     name = "place"
 
@@ -463,5 +463,5 @@ def test_a_lane_stands_in_front_of_one_pool(place):
     with pytest.raises(InvalidArgumentError, match="lane 'tested' stands in front of place and cannot have tasks of other"):
         lane.bind(other)
     third = LanePool(1)
-    other.successor, place.successor = third, other
+    other.replacement, place.replacement = third, other
     lane.bind(third)        # has taken the place of who has taken its place

@@ -41,7 +41,7 @@ def test_by_age(pool_of_one):
     first = pid_of(supervisor)
     pool = supervisor.pool_for(TT_MP)
     with pool.lock:
-        pool._processes[0].born -= 2000
+        pool._processes[0].started_at -= 2000
     pid_of(supervisor)                      # the last one that it runs
     assert pid_of(supervisor) != first
     assert supervisor.stats().process.failed == 0

@@ -27,7 +27,7 @@ def test_stop_withdraws_a_run_that_waits_for_a_slot(small, held, runs):
 def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, monkeypatch):
     worker = background_worker(held, e=True, supervisor=supervisor)
     pools = manager(supervisor)
-    admit, timer = pools.threads.admit, pools.timer
+    admit, timer = pools.threads.submit_unchecked, pools.timer
 
     def admit_late(task):
         stopper = threading.Thread(target=worker.stop, args=(False,))
@@ -43,7 +43,7 @@ def test_stop_while_the_next_run_is_submitted_ends_the_worker(supervisor, held, 
     held.next()
     assert worker.trigger_threadsafe(force=True)
     # called by the thread in which the run ends
-    monkeypatch.setattr(manager(supervisor).threads, "admit", admit_late)
+    monkeypatch.setattr(manager(supervisor).threads, "submit_unchecked", admit_late)
     held.go()
     assert worker.wait_until_stop(PATIENCE)
     assert held.none() and worker.stats().runs == 1
@@ -62,7 +62,7 @@ def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervis
     worker = background_worker(run, e=True, supervisor=supervisor)
     worker.start()
     runner, pool = worker._worker_session._runner, manager(supervisor).coroutines
-    submit, admit = runner.submit, pool.admit
+    submit, admit = runner.submit, pool.submit_unchecked
 
     def submit_late():
         join(started(lambda: worker.stop(wait=0)))
@@ -73,7 +73,7 @@ def test_stop_past_its_deadline_before_a_run_is_submitted_ends_that_run(supervis
         assert begun.wait(PATIENCE)
         return accepted
 
-    monkeypatch.setattr(pool, "admit", admit_and_begin)
+    monkeypatch.setattr(pool, "submit_unchecked", admit_and_begin)
     monkeypatch.setattr(runner, "submit", submit_late)
     worker.trigger_threadsafe()
     assert worker.wait_until_stop(PATIENCE)
