@@ -127,7 +127,7 @@ class AsyncQueue(TaskQueue):
 
     async def asubmit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
                       **options: Any) -> TaskHandle:
-        """Submit one call, as :meth:`submit` does, and return its handle.
+        """Submit one call, as :meth:`~atasker_like.ThreadQueue.submit` does, and return its handle.
 
         Wait for room if necessary.
 

@@ -109,7 +109,7 @@ class Service:
         bytes and sets beside JSON's own types.
 
         :param task_class: a subclass of :class:`Task` of this package.
-        :param tt: the pool, see :func:`background_task` (default: by the function).
+        :param tt: the pool, see :func:`~atasker_like.background_task` (default: by the function).
         :param options: ``priority`` (in the pool), ``timeout``, ``retries`` and related ones,
             ``name``, ``metadata`` and ``ignore_result`` of :class:`TaskOptions`.
         :raises InvalidTypeError: (a TypeError) ``task_class`` is not a task class, an option does

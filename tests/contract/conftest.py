@@ -17,7 +17,7 @@ START_METHODS = [method for method in AVAILABLE if method in CHOSEN]
 CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]
 
 
-#: What executors of an application's cannot keep of the contract, and why. docs/usage.rst says the same.
+#: What executors of an application's cannot keep of the contract, and why. docs/howto/scale_out.rst says the same.
 PLACE = "an executor cannot end a call that it runs, so its place is not another one's before the call has ended"
 REQUEST = "no request to stop crosses to the processes of an executor: what runs goes on"
 REPORT = "no report of progress crosses from the processes of an executor"

@@ -9,7 +9,8 @@ import atasker_like
 
 PACKAGE = pathlib.Path(atasker_like.__file__).parent
 ROOT = pathlib.Path(atasker_like.__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs" / "development").glob("*.rst")), ROOT / "CONTRIBUTING.rst"]
+PAGES = [*sorted((ROOT / "docs" / "development").glob("*.rst")),
+         ROOT / "docs" / "explanation" / "glossary.rst", ROOT / "CONTRIBUTING.rst"]
 
 _LITERAL = re.compile(r"``([^`]+)``")
 _PATH = re.compile(r"[\w.-]*(/[\w.-]+)*/?")

@@ -1,4 +1,6 @@
-"""Programs written for atasker print here what they print on atasker 0.7.9, but for what ``docs/migration.rst`` names.
+"""Programs written for atasker print here what they print on atasker 0.7.9.
+
+``docs/howto/migrate_atasker.rst`` names the lines that differ.
 
 Each program in ``programs`` prints facts, a line each: a name, a colon and a value. The names in the first column of the
 tables in "From atasker" are those of the facts that may differ. A fact that no longer differs is to be taken out there.
@@ -38,8 +40,7 @@ NOT_SHOWN = {
 
 def named_differences(text):
     """Return the first cells of the tables that compare atasker with this library."""
-    section = text[text.index("\nFrom atasker\n"):text.index("\nFrom concurrent.futures\n")]
-    tables = section.split(".. list-table::")[1:]
+    tables = text.split(".. list-table::")[1:]
     cells = []
     for table in tables:
         rows = re.split(r"^   \* - ", table, flags=re.MULTILINE)[2:]
@@ -47,7 +48,8 @@ def named_differences(text):
     return [cell.replace("``", "") for cell in cells]
 
 
-DIFFERENCES = named_differences((ROOT / "docs" / "migration.rst").read_text(encoding="utf-8"))
+DIFFERENCES = named_differences(
+    (ROOT / "docs" / "howto" / "migrate_atasker.rst").read_text(encoding="utf-8"))
 
 
 def facts(output):
@@ -156,7 +158,7 @@ def test_program_prints_what_it_prints_on_atasker(path, reference, tmp_path):
     printed[path.stem] = there, here
     differing = unnamed(there, here, DIFFERENCES)
     assert not differing, "\n".join([
-        f"{path.name} prints lines that differ, and docs/migration.rst does not name them (- atasker, + here):",
+        f"{path.name} prints lines that differ, and docs/howto/migrate_atasker.rst does not name them (- atasker, + here):",
         *differing, "", "atasker's stderr ends:", there_err, "", "stderr here ends:", here_err])
 
 
@@ -169,4 +171,4 @@ def test_every_difference_that_is_named_is_one():
         mine = dict(facts(here))
         seen |= {name for name, value in facts(there) if mine.get(name) != value}
     stale = [name for name in DIFFERENCES if name not in seen and name not in NOT_SHOWN]
-    assert not stale, "docs/migration.rst names differences that no program shows: " + "; ".join(stale)
+    assert not stale, "docs/howto/migrate_atasker.rst names differences that no program shows: " + "; ".join(stale)
