@@ -18,7 +18,6 @@ in `run_queue`. For a rate, the pool supplies the clock and the timer.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager
 from heapq import heappop, heappush
 from sys import maxsize
 
@@ -29,7 +28,7 @@ from .task import QUEUED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Container, Iterator, Protocol, Sequence
+    from typing import Any, Callable, Container, Protocol, Sequence
 
     from .spec import Callbacks, TaskSpec
     from .task import Task
@@ -175,13 +174,7 @@ class Lane:
         if one is raised, no setting changes.
         """
         checked = check_lane(self.name, **settings)
-        with self._changing():
-            for name, value in checked.items():
-                setattr(self, name, value)
-            self._set_fast_limit()
-            if "rate" in checked or "burst" in checked:
-                self._tokens = float(self.burst)
-                self._cancel_rate_timer()
+        self._change(self._set, checked)
 
     def pause(self) -> None:
         """Start no task of the lane until :meth:`resume`.
@@ -189,15 +182,11 @@ class Lane:
         Running tasks go on. New tasks are accepted, and wait. When the supervisor is stopped, the
         tasks that wait in a paused lane are cancelled, as delayed tasks are.
         """
-        with self._changing():
-            self.paused = True
-            self._set_fast_limit()
+        self._change(self._set_paused, True)
 
     def resume(self) -> None:
         """Start tasks again."""
-        with self._changing():
-            self.paused = self._told = False
-            self._set_fast_limit()
+        self._change(self._set_paused, False)
 
     def warn_of_wait(self, what: str) -> None:
         """Warn, once a pause, of a wait that the pause makes endless. (no lock)"""
@@ -220,15 +209,28 @@ class Lane:
         looked_at = self.paused or self.rate is not None
         self.fast_limit = -1 if looked_at else maxsize if self.limit is None else self.limit
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _change(self, change: Callable[[Any], None], value: Any) -> None:
         pool = self.pool
         if pool is None:        # not used yet
-            yield
+            change(value)
             return
         with pool.lock:
-            yield
+            change(value)
         pool.lane_changed(self)
+
+    def _set(self, settings: dict[str, Any]) -> None:
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._set_fast_limit()
+        if "rate" in settings or "burst" in settings:
+            self._tokens = float(self.burst)
+            self._cancel_rate_timer()
+
+    def _set_paused(self, paused: bool) -> None:
+        self.paused = paused
+        if not paused:
+            self._told = False
+        self._set_fast_limit()
 
     def bind(self, pool: LanePool) -> None:
         """Bind the lane to the pool of a function that is about to be called.
