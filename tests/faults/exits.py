@@ -5,7 +5,7 @@ import threading
 from time import monotonic
 
 from . import deeds, work
-from .oracle import command, session_of, settled
+from .oracle import command, outliving, session_of, settled
 from .staging import Program, family, within
 
 #: Seconds that a pool process may outlive its parent.
@@ -59,13 +59,14 @@ def parent_ends_while_it_starts(scene):
 
 
 def _outlived(scene, end, find):
-    """Enter who is alive when the time is over; the patience of a busy machine is in the number
-    itself."""
+    """Enter which processes are alive when the time is over; return their pids."""
     ended = monotonic()
-    settled(lambda: not find(), OUTLIVE)
-    left = find()
-    scene.check(not left, "%s: %d process(es) alive %.1f s later: %s" % (
-        end, len(left), monotonic() - ended, ", ".join(command(pid) for pid in sorted(left))))
+    left, busy = outliving(find, OUTLIVE, scene.patience)
+    scene.check(
+        not left,
+        "%s: %d process(es) alive %.1f s later, %.1f s of which the cores were busy: %s"
+        % (end, len(left), monotonic() - ended, busy, ", ".join(map(command, sorted(left)))),
+    )
     return left
 
 

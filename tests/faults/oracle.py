@@ -219,6 +219,37 @@ def settled(condition, patience):
     return True
 
 
+def outliving(find, seconds, patience):
+    """Return the processes of ``find()`` that do not end in time, and how long the cores were busy.
+
+    Time in which a process is ready to run and all cores are busy does not count. Another process
+    may wait for that one, so the longest of these times is left out. ``patience`` limits the sum.
+    """
+    begin = monotonic()
+    before = {pid: kept_waiting(pid) for pid in find()}
+    busy = dict.fromkeys(before, 0.0)
+    left = set(before)
+
+    def over():
+        left.clear()
+        left.update(find())
+        for pid in left:
+            busy[pid] = max(busy.get(pid, 0.0), kept_waiting(pid) - before.setdefault(pid, 0.0))
+        return not left or monotonic() - begin - max(busy.values()) > seconds
+
+    settled(over, patience)
+    return left, max(busy.values(), default=0.0)
+
+
+def kept_waiting(pid):
+    """Return for how many seconds a process has been ready to run and was not run."""
+    try:
+        with open("/proc/%d/schedstat" % pid) as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):       # it has just ended, or the kernel does not count it
+        return 0.0
+
+
 def shorten(value):
     """The repr of a value or an error, in one short line."""
     text = " ".join(repr(value).split())

@@ -12,7 +12,7 @@ from time import monotonic
 
 from tests.plugins import prelaunch
 
-from .oracle import session_of, settled
+from .oracle import outliving, session_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -21,8 +21,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # none, and no vfork().
 subprocess._USE_VFORK = False
 
-#: Seconds that the processes of a case may outlive it.
-OUTLIVE = 3.0
+#: Seconds that the processes of a case may outlive it, and with busy cores.
+OUTLIVE, BUSY = 3.0, 20.0
 #: A peer that hangs is not waited for as long as this library would be.
 PEER_LIMIT = 20.0
 
@@ -129,11 +129,10 @@ def _end_session(session):
     from .oracle import command
 
     found = []
-    if not settled(lambda: not session_of(session), OUTLIVE):
-        for pid in session_of(session):
-            found.append("process %d (%s)" % (pid, command(pid)))
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    for pid in outliving(lambda: session_of(session), OUTLIVE, BUSY)[0]:
+        found.append("process %d (%s)" % (pid, command(pid)))
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
     return found
 
 

@@ -1,7 +1,10 @@
 """The oracle finds what does not hold: an oracle that cannot say no says nothing."""
+import subprocess
+import sys
+
 import pytest
 
-from . import runner
+from . import oracle, runner
 from .lies import LIES
 
 #: What is counted in each, where it is not 0.
@@ -30,3 +33,33 @@ def test_a_lie_is_found(fault, method, ahead):
     assert letters == {fault.name[0]}, (verdict["violations"], verdict["said"])
     for name, count in COUNTED.get(fault.scenario.__name__, {}).items():
         assert verdict[name] == count, verdict
+
+
+@pytest.fixture
+def sleeping():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _alive(process):
+    return lambda: {process.pid} if process.poll() is None else set()
+
+
+def test_process_that_sleeps_outlives_its_time(sleeping):
+    left, busy = oracle.outliving(_alive(sleeping), 0.01, 30.0)
+    assert left == {sleeping.pid}
+
+
+def test_time_in_which_the_cores_are_busy_does_not_count(sleeping, monkeypatch):
+    looks = []
+
+    def kept_waiting(pid):
+        looks.append(pid)
+        if len(looks) == 3:
+            sleeping.communicate(b"\n")
+        return 100.0 * len(looks)
+
+    monkeypatch.setattr(oracle, "kept_waiting", kept_waiting)
+    assert oracle.outliving(_alive(sleeping), 0.0, 30.0)[0] == set()
