@@ -354,6 +354,50 @@ def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process,
 
 
 @pytest.mark.slow
+def test_idle_process_gets_what_can_be_revoked_from_any_other_one(process, make_gate, monkeypatch):
+    stay, leave, free = make_gate(), make_gate(), make_gate()
+    free.open(8)
+    process.set_places(3)
+    enter = process.bind(f.enter)
+    pool = manager(process.supervisor).processes
+    readable, first, paused = pool.on_readable, None, threading.Event()
+
+    def readable_but_one(member):
+        if member is first:
+            pool._io_thread.pause(member)
+            paused.set()
+        else:
+            readable(member)
+
+    monkeypatch.setattr(pool, "on_readable", readable_but_one)
+    for _ in range(3):                  # until all three processes are there
+        enter(leave)
+        leave.wait_entered()
+    leave.open(2)
+    wait_for(lambda: len(pool._idle) == 2, "two processes are idle")
+    enter._spec.expected_runtime = 1e-6
+    # Two tasks for each of them. The process that is looked at first has begun both of its tasks,
+    # and has nothing to revoke.
+    first = min(pool._idle, key=pool._processes.index)
+    begun, blocked = [(free,), (stay,)], [(stay,), (free,)]
+    calls = begun + blocked if pool._idle[-1] is first else blocked + begun
+    answers = enter.starmap(calls)
+    try:
+        assert paused.wait(20)
+        stay.wait_entered(2)
+        assert [len(member.inflight) for member in pool._processes].count(2) == 2
+        leave.open()                    # the third process becomes idle
+        wait_for(lambda: [len(member.inflight) for member in pool._processes].count(2) == 1,
+                 "the task behind the one that stays has been revoked")
+    finally:
+        unread, first = first, None
+        pool._io_thread.add(unread)
+        leave.open()
+        stay.open()
+    assert list(answers) == [None] * 4
+
+
+@pytest.mark.slow
 def test_an_initializer_that_raises_fails_what_waits(processes, trace):
     processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
                                         context=processes.start_method)

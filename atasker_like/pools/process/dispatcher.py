@@ -304,18 +304,25 @@ class Dispatcher(Composer):
 
     def _steal(self) -> None:
         """Give an idle process tasks that wait behind the running task of another process."""
-        victim = None
-        for process in self._processes:
-            if len(process.inflight) > 1 and not process.revoked and (
-                    victim is None or len(process.inflight) > len(victim.inflight)):
-                victim = process
-        if victim is not None:
+        fruitless: tuple[PoolProcess, ...] = ()
+        while True:
+            victim = None
+            for process in self._processes:
+                if len(process.inflight) > 1 and not process.revoked and (
+                        victim is None or len(process.inflight) > len(victim.inflight)) \
+                        and process not in fruitless:
+                    victim = process
+            if victim is None:
+                return
             back = self._revoke(victim)
-            self.run_queue.requeue(back)
-            if self._idle:
-                # Leave half of them to the victim, which will be idle soon, too.
-                self._refill(self._idle[-1], max(2, len(self._idle)))
-                self._refill_idle()
+            if back:
+                break
+            fruitless += (victim,)      # it has begun them all: a result of it is on the way
+        self.run_queue.requeue(back)
+        if self._idle:
+            # Leave half of them to the victim, which will be idle soon, too.
+            self._refill(self._idle[-1], max(2, len(self._idle)))
+            self._refill_idle()
 
     def _becomes_idle(self, process: PoolProcess) -> None:
         self.run_queue.active -= 1
