@@ -67,12 +67,8 @@ def test_the_reference_has_every_public_name_by_its_public_path():
 def test_references_of_a_page_resolve(name):
     missing = []
     for target in _ROLE.findall(GUIDES[name]):
-        head = target.partition(".")[0]
-        if head in atasker_like.__all__:
-            path = ["atasker_like", *target.split(".")]
-        else:
-            path = target.split(".")
-        if not exists(path):
+        path = target.split(".")
+        if not exists(["atasker_like", *path]) and not exists(path):
             missing.append(target)
     assert not missing
 
