@@ -71,7 +71,7 @@ class WaitTimeoutError(SupervisorError, TimeoutError):
 class WaitDeadlockError(SupervisorError, RuntimeError):
     """A wait that cannot end was about to begin. The message names the tasks.
 
-    A task waits for itself, tasks wait for each other in a circle, or blocking code waits for a
+    A task waits for itself, or tasks wait for each other in a circle. Or blocking code waits for a
     coroutine task in the event loop that this task needs. If a timeout or another thread may still
     end the wait, a warning is logged instead.
     """
@@ -189,9 +189,13 @@ class InvalidFieldError(SupervisorError, ValueError):
 class TaskRefusedError(SupervisorError, ValueError):
     """A service did not accept a task: its handler will not run.
 
-    ``reason`` is a word: ``invalid`` (its fields), ``unknown`` (its type, or the name of the
-    service), ``busy`` (too many tasks wait; try again later), ``stopped`` (the service accepts no
-    more tasks) or ``message`` (the data is no request).
+    ``reason`` is a word:
+
+    - ``invalid``: a field is wrong.
+    - ``unknown``: its type, or the name of the service, is unknown.
+    - ``busy``: too many tasks wait; try again later.
+    - ``stopped``: the service accepts no more tasks.
+    - ``message``: the data is not a request.
     """
 
     def __init__(self, message: str, reason: str = "message") -> None:

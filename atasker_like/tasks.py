@@ -176,8 +176,8 @@ class BoundTask(Generic[P, T_co], Decorated):
         """Submit a call for each item; yield the results in order.
 
         :param items: any iterable; each item is the one argument of a call.
-        :param buffersize: the calls that are submitted ahead of the result that is yielded next, at
-            most, and the items that are taken ahead (default: all are submitted at once).
+        :param buffersize: the most calls that are submitted, and items that are taken, ahead of the
+            result that is yielded next (default: all are submitted at once).
         :raises Exception: what a call raised, in the position of its result; the calls after it are
             cancelled.
 

@@ -181,9 +181,9 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
                    progress: bool = False) -> Any:
     """Wait until tasks have ended and return their results.
 
-    :param tasks: a task, which gives a single result; any iterable of tasks, which gives a list in
-        its order; or a mapping whose values are tasks, which gives a dict of the results. A mapping
-        whose keys are tasks counts as an iterable.
+    :param tasks: a task, an iterable of tasks, or a mapping whose values are tasks. They give a
+        single result, a list in the same order, or a dict of the results. A mapping whose keys are
+        tasks counts as an iterable.
     :param timeout: seconds to wait at most; None, the default, sets no limit, and 0 does not wait.
     :param strict: raise if a task failed or was cancelled (default: False, its result is None).
     :param progress: show the progress: a bar on a terminal, lines elsewhere.

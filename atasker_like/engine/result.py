@@ -177,8 +177,8 @@ class TaskResult(Generic[T_co]):
     ``status`` is ``succeeded``, ``failed`` or ``cancelled``. ``created_at``, ``started_at``,
     ``finished_at`` and ``scheduled_for`` are :func:`time.perf_counter` readings. ``duration`` is
     the time from start to end in seconds (0.0 for a task that never ran). ``index`` is the position
-    of a task among those that a ``map`` or ``group`` submitted, and ``item`` is a bounded text of
-    its item if the call failed; else both are None.
+    of a task among those that a ``map`` or ``group`` submitted. ``item`` is a text of limited
+    length of its item, if the call failed. Else both are None.
     """
 
     __slots__ = ("task_id", "name", "status", "value", "exception", "attempts", "priority",

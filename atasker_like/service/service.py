@@ -150,8 +150,9 @@ class Service:
         The :class:`Server` runs in a loop of the supervisor. It listens when this returns. From any
         thread.
 
-        :param address: a path for a Unix domain socket, which only programs of the same user can
-            reach; or a host and a port such as ``'127.0.0.1:8500'``, with port 0 for a free one.
+        :param address: a path for a Unix domain socket, or a host and a port such as
+            ``'127.0.0.1:8500'``. Only programs of the same user can reach the socket. Port 0 is a
+            free port.
             See :class:`Address`.
         :param token: the secret that clients must send, a string of 8 to 1000 characters. TCP needs
             one. It is sent as plain text: do not leave the loopback.

@@ -120,14 +120,16 @@ class TaskSupervisor:
              cancel_tasks: bool = False, drain: bool | None = None) -> StopReport:
         """Accept no more tasks, finish the accepted ones, and end all threads, processes and loops.
 
-        The stages: stop all workers but queue workers, which finish the items that are in their
-        queues by now; refuse new tasks; cancel those that are delayed, or wait for a retry; wait
-        for the others, until the deadline. Tasks are accepted as long as queue workers finish
-        items, since their functions may submit some.
+        The stages:
 
-        Past the deadline, cancel queued tasks, end the processes of running ones (TERM, and KILL a
-        second later), and abandon the threads that still run: their tasks count as cancelled.
-        After 2.5 s more at most everything is closed. Without a deadline, a task that never ends
+        1. Stop all workers. Queue workers first finish the items that are in their queues by now.
+           Tasks are accepted meanwhile, since the workers' functions may submit some.
+        2. Refuse new tasks, and cancel those that are delayed or wait for a retry.
+        3. Wait for the others, until the deadline.
+
+        Past the deadline, cancel queued tasks and end the processes of running ones: TERM, and KILL
+        a second later. Abandon the threads that still run; their tasks count as cancelled. After
+        2.5 s more at most everything is closed. Without a deadline, a task that never ends
         blocks the stop without limit.
 
         :param wait: True waits without limit, a number that many seconds. False returns at once,
@@ -202,7 +204,7 @@ class TaskSupervisor:
         program that runs as atasker's, all are forked before this returns.
 
         With an executor of the application in its position (see :attr:`mp_pool`), the slots are
-        the calls that the executor is given at a time, and options of the processes are refused.
+        the calls that the executor is given at a time. Options of the processes raise an error.
 
         :param start_method: ``'forkserver'``, ``'spawn'`` or ``'fork'`` (default: ``'forkserver'``
             where there is one). ``'fork'`` copies a process with threads, which can deadlock: ask
@@ -267,9 +269,9 @@ class TaskSupervisor:
 
         Assign any :class:`concurrent.futures.Executor` (of Dask, Ray, loky, MPI...) or a
         :class:`multiprocessing.Pool` to have it run the tasks. The supervisor still orders, delays,
-        retries and watches them. It gives the executor as many calls at a time as ``set_mp_pool``
-        sets (default: as many as the executor runs at once), and never shuts it down. None puts the
-        own pool back.
+        retries and watches them. ``set_mp_pool`` sets the number of calls that the executor
+        is given at a time (default: as many as it runs at once). The supervisor never shuts it
+        down. None puts the own pool back.
 
         :raises InvalidTypeError: (a TypeError) it is no executor and no pool.
         :raises SupervisorBusyError: (a RuntimeError) tasks are alive in the own pool, or in an
@@ -385,8 +387,8 @@ class TaskSupervisor:
 
         Its result is None, or the object that was assigned to ``task.result``. A subclass may
         override this method. Then it is called for each task of a thread or a process that ends by
-        itself, before the end is announced, with ``task_id=``, or for a worker's run with
-        ``task=``.
+        itself, before the end is announced. The call has ``task_id=``, or ``task=`` for the run
+        of a worker.
 
         :raises TaskNotFoundError: (a LookupError) no live task has the id.
         """
@@ -465,8 +467,8 @@ class TaskSupervisor:
     def dump(self, file: Any = None) -> None:
         """Write the stacks of all running tasks.
 
-        Processes are asked for theirs, which works in C code that holds the interpreter as well,
-        and takes up to a second if one does not answer. A signal handler may call it.
+        Processes are asked for theirs, which also works in C code that holds the interpreter. It
+        takes up to a second if one does not answer. A signal handler may call it.
 
         :param file: a text file (default: :data:`sys.stderr`).
         """

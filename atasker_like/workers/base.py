@@ -96,8 +96,8 @@ class BackgroundWorker(ManagedWorker):
         asyncio loop.
     :param restart: when the worker goes on: ``'on_failure'`` (the default), after a failed run;
         ``'always'``, also after a run that returned False; ``'never'``. A worker without another
-        trigger pauses before it goes on: 0.01 s, twice as long with each such run that follows at
-        once, and 5 s at most.
+        trigger pauses before it goes on: 0.01 s, and twice as long after each further such run. The
+        longest pause is 5 s.
     :param max_restarts: the worker stops, with an error in the log, after so many restarts within
         ``within`` seconds (default: no limit).
     :param within: seconds (default: 60).

@@ -145,8 +145,9 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
 
         If ``put()`` is a coroutine function, as in asyncio, it is awaited later in the worker's
         loop. The call then returns at once, also if the queue is full, and the item counts as
-        accepted; before the first start it waits for that. The ``put()`` of a queue for threads
-        blocks while the queue is full. Without a queue class, signal handlers may call this, too.
+        accepted. Before the first start, the item waits for the loop. The ``put()`` of a queue for
+        threads blocks while the queue is full. Without a queue class, signal handlers may call
+        this, too.
         """
         scheduled, queue = self._worker_scheduled, self._worker_queue
         if scheduled is None:
