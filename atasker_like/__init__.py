@@ -33,6 +33,7 @@ if TYPE_CHECKING:
                          SupervisorStoppedError, TaskCancelledError, TaskExecutionError,
                          TaskNotFoundError, TaskPendingError, TaskPicklingError, TaskRefusedError,
                          TaskRetryError, TaskTimeoutError, WaitDeadlockError, WaitTimeoutError)
+    from .executors import ProcessExecutor, ThreadExecutor
     from .jobs import AsyncJob, AsyncJobScheduler
     from .locals import LocalProxy, Locker, g
     from .loops import ALoop
@@ -78,6 +79,7 @@ _HOMES = {
     "engine.current": ("check_cancelled", "current_task", "report_progress"),
     "engine.result": ("TaskResult",),
     "engine.task": ("Progress", "Task"),
+    "executors": ("ProcessExecutor", "ThreadExecutor"),
     "locals": ("LocalProxy", "Locker", "g"),
     "loops": ("ALoop",),
     "jobs": ("AsyncJob", "AsyncJobScheduler"),
@@ -106,8 +108,9 @@ __all__ = [
     "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundWorker", "BoundTask",
     "Checkpoint", "CheckpointError", "ClosedError", "ExecutionError", "FunctionCollection",
     "InvalidArgumentError", "InvalidFieldError", "InvalidTypeError", "Lane", "LocalProxy",
-    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError", "ProcessQueue",
-    "Progress", "QueueFullError", "QueueStateError", "QueueTask", "RemoteError", "RemoteTraceback",
+    "Locker", "MemoryBackend", "PoolBrokenError", "Priority", "ProcessDiedError",
+    "ProcessExecutor", "ProcessQueue", "Progress", "QueueFullError", "QueueStateError",
+    "QueueTask", "RemoteError", "RemoteTraceback",
     "ResultBackendError", "ResultNotStoredError", "RunSummary", "SQLiteBackend",
     "ServiceConnectionError", "StopReport", "StoredResult", "SupervisorBusyError",
     "SupervisorError", "SupervisorStoppedError", "SyncResult", "SyncTaskGroup", "SyncTaskHandle",
@@ -116,7 +119,8 @@ __all__ = [
     "TT_COROUTINE", "TT_MP", "TT_THREAD", "Task", "TaskCancelledError", "TaskCollection",
     "TaskExecutionError", "TaskGroup", "TaskHandle", "TaskNotFoundError", "TaskOptions",
     "TaskPendingError", "TaskPicklingError", "TaskRefusedError", "TaskResult", "TaskRetryError",
-    "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType", "ThreadQueue",
+    "TaskState", "TaskStatus", "TaskSupervisor", "TaskTimeoutError", "TaskType",
+    "ThreadExecutor", "ThreadQueue",
     "WaitDeadlockError", "WaitTimeoutError", "WorkerStats", "amap", "as_completed",
     "background_task", "background_worker", "check_cancelled", "co_as_completed", "co_mp_apply",
     "co_wait_completed", "current_task", "g", "iter_completed", "pmap", "report_progress", "run",

@@ -5,7 +5,9 @@ catch anyway. A message says what happened, to which task, why, and what to do a
 """
 from __future__ import annotations
 
-from concurrent.futures._base import BrokenExecutor, CancelledError
+import sys
+from concurrent.futures._base import (BrokenExecutor, CancelledError,
+                                      TimeoutError as FutureTimeoutError)
 from queue import Full
 
 try:
@@ -64,8 +66,12 @@ class TaskTimeoutError(SupervisorError, TimeoutError):
     """
 
 
-class WaitTimeoutError(SupervisorError, TimeoutError):
-    """The timeout of a wait has passed. The task itself goes on."""
+if sys.version_info >= (3, 11):
+    class WaitTimeoutError(SupervisorError, TimeoutError):
+        """The timeout of a wait has passed. The task itself goes on."""
+else:
+    class WaitTimeoutError(SupervisorError, TimeoutError, FutureTimeoutError):
+        """The timeout of a wait has passed. The task itself goes on."""
 
 
 class WaitDeadlockError(SupervisorError, RuntimeError):
@@ -228,7 +234,7 @@ class ServiceConnectionError(SupervisorError, ConnectionError):
 
 
 class ClosedError(SupervisorError, RuntimeError):
-    """A task was submitted to a closed queue. The function will not run."""
+    """A task was submitted to a closed queue or executor. The function will not run."""
 
 
 class QueueStateError(SupervisorError, RuntimeError):

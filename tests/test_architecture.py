@@ -47,6 +47,7 @@ LAYERS = [
         "engine.spec",
         "engine.callbacks",
         "engine.wait_graph",
+        "engine.future",
         "engine.task",
         "engine.lanes",
         "engine.run_queue",
@@ -109,6 +110,7 @@ LAYERS = [
     [
         "locals",
         "tasks",
+        "executors",
         "collections",
     ],
     [

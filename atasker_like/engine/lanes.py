@@ -252,6 +252,17 @@ class Lane:
             self._refilled_at = pool.timer.clock()
             self._tokens = float(self.burst)
 
+    def close(self, refusal: Callable[[], Exception]) -> None:
+        """Accept no more tasks. Those accepted go on.
+
+        :param refusal: returns the error for a submission.
+        """
+        pool = self.pool
+        assert pool is not None
+        with pool.lock:
+            self.refusal = refusal
+            self.size = 0       # no submission finds room, so each asks for the refusal
+
     def end(self) -> None:
         """Make the pool forget the lane, unless it has tasks.
 

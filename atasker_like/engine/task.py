@@ -37,6 +37,7 @@ from .wait_graph import await_begins, await_ends, block_on, is_plain_thread, war
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from contextvars import Context
     from typing import Any, Callable, Generator, Iterable, NamedTuple
 
@@ -574,6 +575,20 @@ class Task(Generic[T_co], Attempt):
             self._spec.pool.defer_to_thread(self.add_done_callback, callback)
         elif not add_callback(self, callback):
             call_late(self, callback)
+
+    def future(self) -> Future[T_co]:
+        """Return a :class:`concurrent.futures.Future` of the task. Any thread may call it.
+
+        All futures of a task are equal. ``cancel()`` of a future leaves a function that has begun
+        alone, and returns False.
+
+        >>> from concurrent.futures import wait
+        >>> wait([background_task(pow)(2, 5).future()]).done.pop().result()
+        32
+        """
+        from .future import FutureView
+
+        return FutureView(self)
 
     # -- requests and reports ----------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     Deferred = List[Callable[[], None]]
     Waiters = List[Callable[[], None]]
 
-__all__ = ["Pool", "cancel_many"]
+__all__ = ["Pool", "cancel_many", "cancel_unstarted"]
 
 
 class Pool(Intake):
@@ -437,6 +437,27 @@ class Pool(Intake):
                 self.run_queue.lanes.discard(lane)
                 lane.pool = None
 
+    def end_lane(self, lane: Lane) -> None:
+        """Forget a lane that gets no more tasks when its last task has ended."""
+        if self.is_reentrant():            # called by a finalizer
+            self.defer_to_thread(self.end_lane, lane)
+            return
+        tasks = self.tasks_of(lane)
+        # One item fewer than tasks: the call that finds none is the last. Removing one is atomic.
+        left = [None] * (len(tasks) - 1)
+
+        def one_ended() -> None:
+            try:
+                left.pop()
+            except IndexError:
+                lane.end()
+
+        for task in tasks:
+            if not task._add_waiter(one_ended):
+                one_ended()
+        if not tasks:
+            lane.end()
+
     # -- the start of a task -----------------------------------------------------------------------
 
     def _mark_started(self, task: Task[Any], now: float) -> None:
@@ -589,37 +610,50 @@ class Pool(Intake):
         """Return the id of a task of this pool."""
         return self.registry.task_id(task._number)
 
-    def cancel(self, task: Task[Any]) -> bool:
-        """See :meth:`Task.cancel`."""
+    def cancel(self, task: Task[Any], begun: bool = True) -> bool:
+        """See :meth:`Task.cancel`.
+
+        :param begun: False leaves a task alone whose function has begun. Return True then only if
+            this call has cancelled the task.
+        """
         if self.is_reentrant():
-            if not task.done():
+            if begun and not task.done():
                 self.defer_to_thread(self.cancel, task)
                 return True
             return False
         held = task._references()     # dropped after the lock is released
         deferred: Deferred = []
         waiters = None
+        cancelled = True
         try:
             with self.lock:
                 status = task._status
                 if status == COMPLETED or status == CANCELED:
                     return False
-                task._extra_fields().cancel_requested = True
+                if begun:
+                    task._extra_fields().cancel_requested = True
                 if status == DELAYED:
                     waiters = self._finish(task, CANCELED, perf_counter())
                 elif status == QUEUED and self._is_queued(task):
                     waiters = self._finish(task, CANCELED, perf_counter())
                     deferred = self._removed_from_queue([task])
-                else:
+                elif begun:
                     deferred = self._cancel_running(task)
+                else:
+                    cancelled = False
+                    if status == QUEUED:
+                        deferred = self._dispatch_more()      # _is_queued() has taken others back
             del held
             self._notify(task, waiters)
             for deferred_call in deferred:
                 deferred_call()
         except BaseException:
-            self._finish_anyway(task, waiters)
+            if begun or task.done():
+                self._finish_anyway(task, waiters)
+            else:
+                self._undo()                # the task goes on, but the accounts may need repair
             raise
-        return True
+        return cancelled
 
     def cancel_together(self, tasks: Iterable[Task[Any]],
                         ended: list[tuple[Task[Any], Waiters | None]], deferred: Deferred) -> int:
@@ -776,6 +810,11 @@ class Pool(Intake):
             deferred = self._dispatch_more()
         for deferred_call in deferred:
             deferred_call()
+
+    def tasks_of(self, lane: Lane) -> list[Task[Any]]:
+        """Return the tasks of a lane that have not ended, in the order of their submission."""
+        with self.lock:
+            return [task for task in self.registry.live.values() if task._spec.lane is lane]
 
     def waiting_tasks(self) -> list[Task[Any]]:
         """Return the tasks that have not started."""
@@ -941,6 +980,16 @@ class Pool(Intake):
             except BaseException:
                 log.exception("the callback of task %s (%s) raised; the task itself succeeded",
                               task.name, task.short_id)
+
+
+def cancel_unstarted(tasks: Iterable[Task[Any]]) -> None:
+    """Cancel tasks whose functions have not begun, from the last to the first."""
+    for task in reversed(list(tasks)):
+        pool: Any = task._spec.pool
+        if pool.is_reentrant():            # called by a finalizer
+            pool.defer_to_thread(pool.cancel, task, False)
+        else:
+            pool.cancel(task, False)
 
 
 def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = None) -> int:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from atasker_like import current_task, report_progress
+from atasker_like import background_task, current_task, report_progress
 
 from ..support.internals import manager
 
@@ -488,3 +488,37 @@ def configure_ahead():
     supervisor.set_mp_pool(pool_size=2, min_size=2)
     pool = manager(supervisor).processes
     return pool.process_count(), pool._starting
+
+
+# -- of executors --------------------------------------------------------------------------------------------
+
+
+@background_task
+def decorated(number):
+    return number + 1
+
+
+_initialized = []
+
+
+def initialize(value):
+    _initialized.append(value)
+
+
+def initialized():
+    return _initialized
+
+
+def refuse():
+    raise ValueError("not today")
+
+
+class Thing:
+    """What a weak reference may refer to."""
+
+    def method(self):
+        return None
+
+
+def make_thing(_):
+    return Thing()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["ExecutorAdapter", "adapt"]
 
 
+_EXECUTORS = __name__.partition(".")[0] + ".executors"
+
+
 class ExecutorAdapter:
     """The adapter of one executor."""
 
@@ -132,7 +135,8 @@ def adapt(executor: Any) -> ExecutorAdapter:
 
     :raises InvalidTypeError: the object is not an executor.
     """
-    if isinstance(executor, (Pool, ProcessPoolView)):
+    if (isinstance(executor, (Pool, ProcessPoolView))
+            or _is_one_of(executor, (_EXECUTORS, "ProcessExecutor"))):
         raise InvalidTypeError("mp_pool takes an executor, and this is the own pool of another "
                                "supervisor, which runs that one's tasks only; have this supervisor "
                                "make one: create_mp_pool()")
