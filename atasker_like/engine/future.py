@@ -285,7 +285,7 @@ class _StandardWaiters(_List):
 
     def append(self, waiter: Any) -> None:
         # The caller holds the condition of each future that it waits for, so none is set yet.
-        if current.member is not None:
+        if current.pool_thread is not None:
             event = getattr(waiter, "event", None)
             if type(event) is not _LendingEvent and event is not None:
                 event = waiter.event = _LendingEvent(event)
