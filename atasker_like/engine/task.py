@@ -579,8 +579,7 @@ class Task(Generic[T_co], Attempt):
     def future(self) -> Future[T_co]:
         """Return a :class:`concurrent.futures.Future` of the task. Any thread may call it.
 
-        All futures of a task are equal. ``cancel()`` of a future leaves a function that has begun
-        alone, and returns False.
+        All futures of a task are equal. Their ``cancel()`` does not stop a function that has begun.
 
         >>> from concurrent.futures import wait
         >>> wait([background_task(pow)(2, 5).future()]).done.pop().result()
