@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Seconds = Union[float, timedelta]
 
 __all__ = ["BAD_ARGUMENT", "a_kind", "count", "from_here", "hashable", "in_seconds", "integer",
-           "nearest", "not_a_function", "number", "one_of", "rate", "runs_when_called", "seconds",
-           "seconds_or_none", "wait_seconds"]
+           "keywords_of", "nearest", "not_a_function", "number", "one_of", "positional", "rate",
+           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: The errors of a refused argument. A public function raises them with :func:`from_here`.
 BAD_ARGUMENT = (InvalidArgumentError, InvalidTypeError)
@@ -181,6 +181,37 @@ def not_a_function(what: str, thing: Any) -> InvalidTypeError:
                                 f"{name}: pass {name} without calling it")
     return InvalidTypeError(f"{what} takes a function, not {a_kind(thing)}: if it is the result "
                             "of a call, pass the function without calling it")
+
+
+def positional(what: str, function: Any, args: Any) -> tuple[Any, ...]:
+    """Check the positional arguments of a call, and return them as a tuple.
+
+    :param what: what takes them as ``args``.
+    """
+    if type(args) is tuple:
+        return args
+    if not isinstance(args, (str, bytes)):
+        try:
+            return tuple(args)
+        except TypeError:
+            if hasattr(type(args), "__iter__"):
+                raise               # code of the application
+    raise InvalidTypeError(f"{what} takes the positional arguments of {name_of(function)} as a "
+                           f"tuple, not {a_kind(args)}: args=({shown(args)},)")
+
+
+def keywords_of(what: str, function: Any, kwargs: Any) -> dict[str, Any] | None:
+    """Check the keyword arguments of a call; return them as a dict, or None if there are none.
+
+    :param what: what takes them as ``kwargs``.
+    """
+    if not kwargs:
+        return None
+    try:
+        return dict(kwargs)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(f"{what} takes the keyword arguments of {name_of(function)} as a "
+                               f"mapping, not {a_kind(kwargs)}") from None
 
 
 def a_kind(thing: Any) -> str:

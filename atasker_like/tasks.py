@@ -5,7 +5,7 @@ from collections import deque
 from itertools import chain, islice
 
 from . import _modes
-from ._checks import count
+from ._checks import count, keywords_of, not_a_function, positional
 from ._generics import Generic, P, T_co
 from ._log import log
 from .constants import TT_MP, TaskType
@@ -381,7 +381,7 @@ def background_task(f: Any = None, **options: Any) -> Any:
         supervisor = task_supervisor
     f = undecorated(f)
     if not callable(f):
-        raise InvalidTypeError(f"background_task takes a function, not {type(f).__name__}")
+        raise not_a_function("background_task", f)
     return BoundTask(f, TaskOptions(**options), routing.get("tt"), routing.get("callback"),
                      routing.get("loop"), supervisor, routing.get("lane"))
 
@@ -432,7 +432,8 @@ async def co_mp_apply(f: Callable[..., Any], args: Sequence[Any] = (),
         spec = specs.kept(f, TT_MP, priority)
     else:
         spec = specs.make(f, TT_MP, TaskOptions(priority=priority, delay=delay))
-    task: Task[Any] = specs.starter(spec)(spec, tuple(args), dict(kwargs) if kwargs else None)
+    task: Task[Any] = specs.starter(spec)(spec, positional("co_mp_apply", f, args),
+                                          keywords_of("co_mp_apply", f, kwargs))
     if not task.done():
         waiter = FutureWaiter()
         if task._add_waiter(waiter):

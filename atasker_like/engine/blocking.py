@@ -94,8 +94,8 @@ def _warn_of_blocked_loop() -> None:
         return
     _warned.add(place)
     log.warning("%s:%d blocks the event loop that runs in its thread until the wait ends; "
-                "use 'await task' or another coroutine, such as co_wait_completed(), "
-                "or make the call in a thread", *place)
+                "use 'await task' or another coroutine, such as co_wait_completed(), or an "
+                "AsyncQueue, or make the call in a thread", *place)
 
 
 class _NonBlocking:

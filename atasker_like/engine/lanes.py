@@ -188,12 +188,17 @@ class Lane:
         """Start tasks again."""
         self._change(self._set_paused, False)
 
+    def advice_on_pause(self) -> str | None:
+        """Return the advice for a wait during a pause; None if the pause ends by itself."""
+        if self.advice is not None:
+            return self.advice()
+        return f"lane {self.name!r} is paused; call its resume()"
+
     def warn_of_wait(self, what: str) -> None:
         """Warn, once a pause, of a wait that the pause makes endless. (no lock)"""
         if self._told:
             return
-        advice = (f"lane {self.name!r} is paused; call its resume()" if self.advice is None
-                  else self.advice())
+        advice = self.advice_on_pause()
         if advice is not None:
             self._told = True
             log.warning(

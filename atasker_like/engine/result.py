@@ -8,7 +8,7 @@ from weakref import ref
 
 from .._generics import Generic, T_co
 from .._ids import short_id
-from .._inspect import shown
+from .._inspect import described, shown
 from .._log import log
 from ..errors import TaskCancelledError
 
@@ -38,7 +38,7 @@ class Failure:
     the cost.
     """
 
-    __slots__ = ("error", "traceback", "name", "id", "seen", "index", "_call", "_item",
+    __slots__ = ("error", "traceback", "name", "id", "seen", "index", "unpacked", "_call", "_item",
                  "__weakref__")
 
     def __init__(self, error: BaseException, name: str, task_id: str, index: int | None = None,
@@ -47,6 +47,8 @@ class Failure:
         #: For a task of a map: its position. _call holds its arguments until item is first read.
         self.index = index
         self._call = call
+        #: The item was a tuple, which map() has passed as several positional arguments.
+        self.unpacked = call is not None and len(call[0]) > 1
         self._item: str | None = None
         self.traceback = error.__traceback__
         self.name = name
@@ -66,21 +68,48 @@ class Failure:
         return self._item
 
     def describe(self) -> None:
-        """Add a note to an ended task's error that names its map item. (no lock)"""
+        """Add notes to an ended task's error: its map item, and what to do. (no lock)"""
         item = self.item
-        if self.index is None or not hasattr(self.error, "add_note"):
+        if not hasattr(self.error, "add_note"):
             return
-        note = item_text(self.index, item)
+        called = f"{self.name} ({short_id(self.id)})"
+        if self.index is not None:
+            self._add_note("item ", f"{item_text(self.index, item)} of {called}")
+        advice = self._advice()
+        if advice is not None:
+            self._add_note("task ", f"task {called} did not begin; {advice}")
+
+    def _add_note(self, beginning: str, note: str) -> None:
         try:
             # Add one note only, if a function raises the same error for many items.
-            if not any(str(other).startswith("item ")
+            if not any(str(other).startswith(beginning)
                        for other in getattr(self.error, "__notes__", ())):
-                self.error.add_note(f"{note} of {self.name} ({short_id(self.id)})")
+                self.error.add_note(note)
         except Exception:       # its class refuses assignments
             pass
 
+    @property
+    def message(self) -> str:
+        """The type and the text of the error, and what to do if it is known."""
+        advice = self._advice()
+        text = described(self.error)
+        return text if advice is None else f"{text}; {advice}"
+
+    def _advice(self) -> str | None:
+        """Return advice on an error that Python raises for a call with wrong arguments."""
+        error, trace = self.error, self.traceback
+        # With a second frame, the function has begun, and raised the error itself.
+        if (type(error) is not TypeError or trace is not None and trace.tb_next is not None
+                or not _is_misfit(described(error), self.name)):
+            return None
+        if self.unpacked:
+            return "map() passes a tuple as positional arguments: wrap it, as in ((1, 2),)"
+        return "submit it with the arguments that its function takes"
+
     def reraise(self) -> None:
         """Raise the error with the traceback that it had when the task ended."""
+        if not self.seen and isinstance(self.error, SystemExit):
+            log.warning(_EXIT, self.name, short_id(self.id), self.error)
         self.seen = True
         try:
             # Without with_traceback every waiter would add its own frames for the next one to see.
@@ -111,6 +140,14 @@ class Failure:
             pass
 
 
+def _is_misfit(text: str, name: str) -> bool:
+    """Return True for the text of an error that Python raises for a call with wrong arguments."""
+    from re import search
+
+    return (f"{name.rpartition('.')[2]}() " in text and bool(search(
+        r"positional argument|keyword argument|keyword-only argument|multiple values", text)))
+
+
 def item_text(index: int, item: str | None) -> str:
     """Return ``item 3: 'name'``, or ``item 3`` if the item is not kept."""
     return f"item {index}" if item is None else f"item {index}: {item}"
@@ -130,6 +167,9 @@ def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
         text = f"<{type(item).__name__}>"
     return text if len(text) <= 200 else text[:197] + "..."
 
+
+_EXIT = ("task %s (%s) called sys.exit(%s), and the code that reads its result gets that SystemExit. "
+         "It ends the program unless it is caught; a task reports a failure with any other error")
 
 _UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), "
            "task.exception(), retries or a callback to handle it")

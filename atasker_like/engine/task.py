@@ -21,7 +21,6 @@ from time import perf_counter, time
 from .._checks import in_seconds
 from .._generics import Generic, T_co
 from .._ids import short_id
-from .._inspect import described
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
 from ..errors import (InvalidArgumentError, SupervisorBusyError, TaskCancelledError, TaskRetryError,
@@ -250,6 +249,14 @@ class Task(Generic[T_co], Attempt):
             loop = spec.pool.loop_of(self)
             if loop is not None and not loop.is_running() and not loop.is_closed():
                 warn_of_idle_loop(self, loop)
+
+    def _way_to_end(self, otherwise: str) -> str:
+        # Return what a task in a paused lane needs, for a message, or the other advice.
+        lane = self._spec.lane
+        advice: str | None = None
+        if lane is not None and lane.paused and self._status == QUEUED:
+            advice = lane.advice_on_pause()
+        return advice or otherwise
 
     def _start(self, deadline: float | None) -> bool:
         # Block until the task is started or the deadline passes. Return is_started().
@@ -495,8 +502,8 @@ class Task(Generic[T_co], Attempt):
         deadline = deadline_of(timeout)
         if not self.done() and not self._end(deadline):
             raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after "
-                                   f"{in_seconds(timeout)} of waiting; it goes on: wait again, "
-                                   "or cancel() it")
+                                   f"{in_seconds(timeout)} of waiting; "
+                                   + self._way_to_end("it goes on: wait again, or cancel() it"))
         if self._status == CANCELED and cancelled_raises:
             raise TaskCancelledError(
                 f"task {self.name} ({self.short_id}) was cancelled, so it has no result")
@@ -518,7 +525,7 @@ class Task(Generic[T_co], Attempt):
             scheduled_for=None if extra is None else extra.scheduled_at, metadata=options.metadata,
             created_at=self._queued, started_at=started, finished_at=self._completed,
             duration=0.0 if started is None else self._completed - started,
-            message="" if failure is None else described(failure.error),
+            message="" if failure is None else failure.message,
             index=getattr(self, "_index", None), item=None if failure is None else failure.item)
 
     def __await__(self) -> Generator[Any, None, T_co]:

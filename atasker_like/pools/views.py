@@ -14,13 +14,13 @@ from itertools import islice
 from threading import Semaphore
 from weakref import ref
 
-from .._checks import in_seconds
+from .._checks import in_seconds, not_a_function
 from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.blocking import Latch, block, deadline_of
 from ..engine.spec import TaskSpec
 from ..engine.task import Task
-from ..errors import InvalidTypeError, SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
+from ..errors import SupervisorStoppedError, TaskCancelledError, WaitTimeoutError
 from ..options import TaskOptions
 
 TYPE_CHECKING = False
@@ -111,8 +111,7 @@ class ThreadPoolView:
             has been stopped.
         """
         if not callable(function):
-            raise InvalidTypeError("thread_pool.submit takes a callable, not "
-                                   f"{type(function).__name__}")
+            raise not_a_function("thread_pool.submit", function)
         if self._is_shut_down:
             raise SupervisorStoppedError("thread_pool.submit was called after "
                                          "thread_pool.shutdown(); submit a background_task, or "
@@ -345,7 +344,7 @@ class ProcessPoolView:
 
     def _spec(self, function: Callable[..., Any]) -> TaskSpec:
         if not callable(function):
-            raise InvalidTypeError(f"mp_pool takes a callable, not {type(function).__name__}")
+            raise not_a_function("mp_pool", function)
         try:
             spec = self._specs.get(function)
         except TypeError:                   # not hashable

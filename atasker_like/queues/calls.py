@@ -6,7 +6,10 @@ from collections import deque
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from .._inspect import copy_metadata, described, has_method, is_coroutine_function, name_of, shown
+from .._checks import a_kind, nearest
+from .._inspect import (accepts_keyword, copy_metadata, described, has_method,
+                        is_coroutine_function, name_of, names_keyword, shown)
+from ..engine.spec import undecorated
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..options import TaskOptions, unknown_option
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     Call = Any      # a tuple of positional arguments, or a dict of keywords
 
 __all__ = ["DEFAULT_PRIORITY", "Keyed", "PLAIN", "InitializedCall", "InitializerState",
-           "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors"]
+           "iter_calls", "check_names", "is_async_iterable", "merge", "report_errors",
+           "unknown_keyword"]
 
 #: The default priority of a task of a queue. Lower runs first.
 DEFAULT_PRIORITY = 3
@@ -29,9 +33,11 @@ CHUNK = 512
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
-def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -> TaskOptions:
+def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str,
+          function: Any = None) -> TaskOptions:
     """Return options with some of them changed.
 
+    :param function: the function of the calls, whose parameters may have been meant.
     :raises InvalidTypeError: (a TypeError) ``options`` is no TaskOptions, or an option does not
         exist.
     """
@@ -41,8 +47,25 @@ def merge(options: TaskOptions | None, changes: Mapping[str, Any], where: str) -
         raise InvalidTypeError(f"opts takes TaskOptions, not {type(options).__name__}")
     for name in changes:
         if name not in _NAMES:
-            raise unknown_option(name, [*_NAMES, "opts"], where)
+            raise unknown_keyword(name, [*_NAMES, "opts"], where, function)
     return options.replace(**changes)
+
+
+def unknown_keyword(name: str, known: Iterable[str], where: str,
+                    function: Any) -> InvalidTypeError:
+    """Return the error for a keyword that is no option.
+
+    :param function: the function of the calls, whose parameter may be meant; or None.
+    """
+    function = undecorated(function)
+    if function is None or not accepts_keyword(function, name):
+        return unknown_option(name, known, where)
+    if nearest(name, known, "") and not names_keyword(function, name):
+        return unknown_option(name, known, where)       # the function has **kwargs only
+    called = name_of(function)
+    return InvalidTypeError(f"{where} has no option {name!r}, but {called} has a parameter of that "
+                            f"name: pass functools.partial({called}, {name}=...) instead of "
+                            f"{called}")
 
 
 def check_names(function: Any, own: frozenset[str], names: Iterable[str], ways_out: str) -> None:
@@ -87,8 +110,7 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
 
     if isinstance(items, (str, bytes)) or not isinstance(items, abc.Iterable):
         advice = "; map() of an AsyncQueue takes it" if is_async_iterable(items) else ""
-        raise InvalidTypeError(f"{what} takes an iterable of items, not "
-                               f"{type(items).__name__}{advice}")
+        raise InvalidTypeError(f"{what} takes an iterable of items, not {a_kind(items)}{advice}")
     if key is not None:
         return _iter_keyed_calls(enumerate(items, first), abc.Mapping, key)
     return _iter_calls(iter(items), abc.Mapping)

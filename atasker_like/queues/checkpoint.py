@@ -15,6 +15,7 @@ from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 
+from .._checks import a_kind
 from .._inspect import attribute_of, described, name_of as short_name_of, shown
 from .._log import log
 from .._sqlite import keep_log
@@ -116,7 +117,8 @@ class Checkpoint:
         except FileExistsError:
             pass
         except OSError as error:
-            raise CheckpointError(f"checkpoint {self.path} cannot be made: {error.strerror}",
+            raise CheckpointError(f"checkpoint {self.path} cannot be made: {error.strerror}; is "
+                                  "there such a folder, and may this user write there?",
                                   self.path) from error
         if hasattr(os, "getuid"):
             status = os.stat(self.path)
@@ -333,6 +335,9 @@ def records_of(checkpoint: Checkpoint | None, function: Any, key: Any,
         if key is not None or namespace is not None:
             raise InvalidTypeError("key= and namespace= need a checkpoint; give checkpoint=, too")
         return None
+    if not isinstance(checkpoint, Checkpoint):
+        raise InvalidTypeError(f"checkpoint takes a Checkpoint, not {a_kind(checkpoint)}; open the "
+                               "file with Checkpoint(path)")
     if key is not None and not callable(key):
         raise InvalidTypeError(f"key takes a callable, not {type(key).__name__}")
     return checkpoint.page(function) if namespace is None else checkpoint.page(function, namespace)

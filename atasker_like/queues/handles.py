@@ -231,7 +231,8 @@ class SyncTaskHandle(_Handle):
         self.task.add_done_callback(lambda task: function(self))
 
     def _pending(self) -> Exception:
-        return TaskPendingError(self._is(f"is {self.status}, so it has no result yet; use wait()"))
+        return TaskPendingError(self._is(f"is {self.status}, so it has no result yet; "
+                                         f"{self.task._way_to_end('use wait()')}"))
 
     def _without_result(self) -> BaseException:
         return TaskCancelledError(self._is("was cancelled, so it has no result"))
@@ -283,8 +284,8 @@ class TaskHandle(_Handle):
     def _pending(self) -> Exception:
         from asyncio import InvalidStateError
 
-        return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; await the "
-                                          "handle"))
+        return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; "
+                                          f"{self.task._way_to_end('await the handle')}"))
 
     def _without_result(self) -> BaseException:
         from asyncio import CancelledError

@@ -3,11 +3,15 @@
 And iter_completed and run."""
 from __future__ import annotations
 
+from .._checks import a_kind
+from .._inspect import name_of
 from ..engine.blocking import deadline_of, remaining
-from ..errors import ClosedError, ExecutionError, InvalidTypeError
+from ..engine.current import running_loop
+from ..errors import ClosedError, ExecutionError, InvalidTypeError, SupervisorBusyError
+from ..options import TaskOptions
 from ..waiting import as_completed
 from .async_queue import AsyncQueue
-from .calls import is_async_iterable, merge
+from .calls import is_async_iterable, merge, unknown_keyword
 from .config import ARGUMENTS
 from .sync_queue import ProcessQueue, ThreadQueue
 
@@ -24,15 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
+_OF_MAP = ("checkpoint", "key", "namespace", "keep_items")
+_KEYWORDS = (*ARGUMENTS, *TaskOptions.__slots__, "opts", "mode", *_OF_MAP)
 
-def _split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+
+def _split_options(caller: str, fn: Any,
+                   options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide keywords into those of a queue and those of its tasks.
 
     ``timeout`` is that of the queue.
     """
+    for name in options:
+        if name not in _KEYWORDS:
+            raise unknown_keyword(name, _KEYWORDS, caller, fn)
     if "mode" in options:
-        raise InvalidTypeError("mode is of a queue that goes on; what is called here ends with the "
-                               "last item")
+        raise InvalidTypeError(f"{caller} ends with the last item, so it takes no mode=; make a "
+                               "queue, and call its run()")
     queue = {name: options.pop(name) for name in ARGUMENTS if name in options}
     return queue, options
 
@@ -68,14 +79,14 @@ def _call_at(supervisor: TaskSupervisor, deadline: float,
 
 
 def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
-         options: dict[str, Any]) -> tuple[Any, ...]:
-    arguments, options = _split_options(options)
+                  options: dict[str, Any], caller: str) -> tuple[Any, ...]:
+    arguments, options = _split_options(caller, fn, options)
     queue = kind(**arguments)
     # For submitting, too: a bounded queue runs meanwhile.
     deadline = deadline_of(queue.timeout)
     cancel_accepted = None
     try:
-        resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
+        resumed = _take(options, *_OF_MAP)
         opts = merge(options.pop("opts", None), options, queue._option_owner())
         if queue.size:
             queue.start()           # there is room only if it runs
@@ -120,7 +131,7 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     >>> tmap(pow, [(2, 3), (2, 4)], workers=2)
     (8, 16)
     """
-    return _map_in_queue(ThreadQueue, fn, items, progress, options)
+    return _map_in_queue(ThreadQueue, fn, items, progress, options, "tmap")
 
 
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
@@ -132,7 +143,7 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     >>> pmap(abs, [-1, 2])
     (1, 2)
     """
-    return _map_in_queue(ProcessQueue, fn, items, progress, options)
+    return _map_in_queue(ProcessQueue, fn, items, progress, options, "pmap")
 
 
 async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
@@ -148,7 +159,7 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
     ('a', 'b')
     """
-    arguments, options = _split_options(options)
+    arguments, options = _split_options("amap", fn, options)
     queue = AsyncQueue(**arguments)
     deadline = deadline_of(queue.timeout)
     try:
@@ -170,7 +181,7 @@ async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items
     """Submit calls to a queue that runs meanwhile, as some wait for room or for the next item."""
     import asyncio
 
-    resumed = _take(options, "checkpoint", "key", "namespace", "keep_items")
+    resumed = _take(options, *_OF_MAP)
     opts = merge(options.pop("opts", None), options, queue._option_owner())
     if opts.must_complete and queue.on_timeout == "complete":
         deadline = None
@@ -217,6 +228,8 @@ def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     asyncio need not be imported before.
 
     :param debug: run the loop in debug mode; None leaves that to the interpreter (default: None).
+    :raises SupervisorBusyError: (a RuntimeError) a loop runs in this thread.
+    :raises InvalidTypeError: (a TypeError) it is not a coroutine.
 
     >>> import asyncio
     >>> run(asyncio.sleep(0, 'slept'))
@@ -224,4 +237,14 @@ def run(coro: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """
     import asyncio
 
+    if not asyncio.iscoroutine(coro):
+        advice = "wait_completed() waits for tasks"
+        if callable(coro):
+            advice = "call the coroutine function, and pass what it returns"
+        raise InvalidTypeError(f"run takes a coroutine, not {a_kind(coro)}; {advice}")
+    if running_loop() is not None:
+        name = name_of(coro)
+        coro.close()            # else Python warns that it was never awaited
+        raise SupervisorBusyError(f"run() cannot run {name} in a thread whose event loop runs; "
+                                  f"write 'await {name}(...)' instead of 'run({name}(...))'")
     return asyncio.run(coro, debug=debug)

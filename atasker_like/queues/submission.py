@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
 from contextvars import copy_context
 from itertools import chain, count, filterfalse
 from sys import maxsize
 from threading import get_ident
 from time import perf_counter
 
-from .._checks import runs_when_called
+from .._checks import not_a_function, runs_when_called
 from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
@@ -98,7 +97,7 @@ class Submitter(QueueConfig):
         ('division', (3, 2))
         """
         if options:
-            opts = merge(opts, options, self._option_owner())
+            opts = merge(opts, options, self._option_owner(), fn)
             check_names(fn, open_parameters(fn, len(args)), options,
                         "give the option as opts=TaskOptions({0}=...), and the parameter with "
                                                 "functools.partial(function, {0}=...)")
@@ -248,12 +247,7 @@ class Submitter(QueueConfig):
         """
         function = undecorated(function)
         if not callable(function):
-            if isinstance(function, Coroutine):
-                function.close()        # else Python warns that it was never awaited
-                raise InvalidTypeError(f"{self._label()} takes a function and its arguments, not a "
-                                       "coroutine: submit the function without calling it")
-            raise InvalidTypeError(f"{self._label()} takes a function, not "
-                                   f"{type(function).__name__}")
+            raise not_a_function(self._label(), function)
         runs_when_called(function)
         self._check_kind(function, is_coroutine_function(function))
         return function
@@ -269,7 +263,7 @@ class Submitter(QueueConfig):
         """
         if changes:
             spec = self._make_spec(self._check(function),
-                                   merge(options, changes, self._option_owner()))
+                                   merge(options, changes, self._option_owner(), function))
             spec.keeps_items = keeps_items
             return spec
         chosen = PLAIN if options is None else options

@@ -185,6 +185,7 @@ def finish_all(interrupted: bool = False) -> None:
                 if cancelled:
                     log.warning("supervisor %s: %d task(s) that had not started are cancelled, "
                                 "since the program was interrupted", supervisor.id, cancelled)
+                parts.pools.report_running(supervisor.id)
             supervisor.stop(wait=True)      # a subclass may override it, and know no more arguments
     except KeyboardInterrupt:
         for supervisor in list(supervisors):

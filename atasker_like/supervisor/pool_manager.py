@@ -12,6 +12,7 @@ from .._checks import seconds_or_none
 from .._inspect import has_method, shown
 from .._log import log
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
+from ..engine.task import STARTED
 from ..engine.timer import Timer
 from ..errors import InvalidArgumentError, InvalidTypeError
 from ..loops import LoopRegistry
@@ -210,6 +211,15 @@ class PoolManager:
         """Cancel every task that has not started; return their number."""
         return cancel_many([task for pool in self.by_kind.values()
                             for task in pool.waiting_tasks()])
+
+    def report_running(self, supervisor_id: str) -> None:
+        """Log which tasks run, for a user who has pressed Ctrl-C and waits for them."""
+        running = [task for pool in self.by_kind.values() for task in pool.all_tasks()
+                   if task._status == STARTED]
+        if running:
+            log.warning("supervisor %s waits for %d running task(s) before the program ends, the "
+                        "first is %s (%s); press Ctrl-C again to end at once", supervisor_id,
+                        len(running), running[0].name, running[0].short_id)
 
     def renew_locks(self) -> None:
         """See :meth:`Parts.renew_locks`."""

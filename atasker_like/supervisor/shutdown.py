@@ -24,9 +24,10 @@ from .stats import StopReport, ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterable
 
     from .._checks import Seconds
+    from ..pools.base import Pool
     from .pool_manager import PoolManager
     from .run_state import RunState
     from .schedulers import ManagedWorker, SchedulerRegistry
@@ -147,12 +148,12 @@ class Shutdown:
 
     def _end_all(self, deadline: float | None, cancel_tasks: bool) -> None:
         manager, pools = self._pools, self._pools.by_kind.values()
-        delayed = cancel_many([task for pool in pools for task in pool.held_back()])
+        delayed, advice = _cancel_held_back(pools)
         for pool in pools:
             pool.start_draining()
         if delayed:
-            log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled",
-                        self._state.supervisor_id, delayed)
+            log.warning("supervisor %s stopped: %d delayed or paused task(s) cancelled%s",
+                        self._state.supervisor_id, delayed, advice)
         if cancel_tasks:
             cancel_many([task for pool in pools for task in pool.all_tasks()])
         manager.coroutines.abandon_closed()     # the application may have closed its own loops
@@ -192,3 +193,18 @@ class Shutdown:
     def reset_after_fork(self) -> None:
         """Forget a stop of the parent, in a forked process."""
         self._finishing = False
+
+
+def _cancel_held_back(pools: Iterable[Pool]) -> tuple[int, str]:
+    """Cancel the tasks that are delayed or paused; return their number, and what one needed.
+
+    This is not a part of the caller: no variable refers to the tasks while it waits.
+    """
+    tasks = [task for pool in pools for task in pool.held_back()]
+    advice = ""
+    for task in tasks:
+        needed = task._way_to_end("")
+        if needed:
+            advice = f"; the first is {task.name} ({task.short_id}), and {needed}"
+            break
+    return cancel_many(tasks), advice

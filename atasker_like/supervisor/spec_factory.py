@@ -4,7 +4,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from functools import partial
 
-from .._checks import runs_when_called
+from .._checks import keywords_of, not_a_function, positional, runs_when_called
 from .._ids import new_id
 from .._inspect import is_coroutine_function, name_of, shown, wants_task_id
 from ..constants import TT_COROUTINE, TT_MP, TT_THREAD, TaskType
@@ -53,7 +53,7 @@ class SpecFactory:
         """Check a function and what its calls have in common; see ``TaskSupervisor.make_spec``."""
         target = undecorated(target)
         if not callable(target):
-            raise InvalidTypeError(f"a task needs a callable, not {type(target).__name__}")
+            raise not_a_function("a task", target)
         runs_when_called(target)
         if callback is not None and not callable(callback):
             raise InvalidTypeError(f"callback takes a callable, not {type(callback).__name__}")
@@ -107,7 +107,7 @@ class SpecFactory:
             callback: Callable[[Any], Any] | None, priority: int, delay: Seconds | None,
             tt: TaskType, task_id: str | None, worker: Any, send_task_id: bool) -> Task[Any]:
         """Submit a call and return its task; see ``TaskSupervisor.put_task``."""
-        keywords = dict(kwargs) if kwargs else None
+        keywords = keywords_of("put_task", target, kwargs)
         overrides = self._overrides
         spec = None if overrides is None or task_id is None else overrides.take(task_id)
         wants_id = False
@@ -122,7 +122,7 @@ class SpecFactory:
             options = spec.options.replace(priority=priority, delay=delay or None)
             spec = self.make(target, tt, options, callback, worker=worker, lane=spec.lane,
                              named_id=not spec.takes_id)
-        task: Task[Any] = Task(spec, tuple(args), keywords,
+        task: Task[Any] = Task(spec, positional("put_task", target, args), keywords,
                                None if spec.tt == TT_MP else copy_context())
         if task_id is None and wants_id:
             task_id = new_id()

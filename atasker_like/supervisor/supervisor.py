@@ -160,6 +160,8 @@ class TaskSupervisor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._supervisor_parts.pools.report_running(self.id)
         self.stop(cancel_tasks=error is not None)
 
     # -- pools ---------------------------------------------------------------------------------

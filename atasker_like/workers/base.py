@@ -15,7 +15,7 @@ from types import FunctionType
 
 from .. import _modes
 from .._atomics import Token
-from .._checks import count, runs_when_called, seconds
+from .._checks import count, not_a_function, runs_when_called, seconds
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
                         names_keyword, signature_error)
 from .._log import log
@@ -425,7 +425,7 @@ class BackgroundWorker(ManagedWorker):
     def _worker_set_function(self, function: Callable[..., Any]) -> None:
         function = undecorated(function)
         if not callable(function):
-            raise InvalidTypeError(f"a worker takes a function, not {type(function).__name__}")
+            raise not_a_function("a worker", function)
         runs_when_called(function)
         self.run = function                     # type: ignore[method-assign]
         self._worker_static = False

@@ -7,6 +7,7 @@ from collections import deque
 from queue import Empty
 
 from .. import _checks, _modes
+from .._checks import a_kind, not_a_function
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
@@ -629,8 +630,11 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     if f is None:
         return lambda function: background_worker(function, **options)
     f = undecorated(f)
-    if issubclass(type(f), (staticmethod, classmethod)) or not callable(f):
-        raise InvalidTypeError(f"background_worker takes a function, not {type(f).__name__}")
+    if issubclass(type(f), (staticmethod, classmethod)):
+        raise InvalidTypeError(f"background_worker takes a function, not {a_kind(f)}; derive a "
+                               "class from BackgroundWorker, and define run() in it")
+    if not callable(f):
+        raise not_a_function("background_worker", f)
 
     kind: type[BackgroundWorker]
     chosen = next((option for option in _CHOOSING if _is_given(options.get(option))), None)

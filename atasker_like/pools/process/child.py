@@ -374,7 +374,8 @@ class _Server:
                 self._send_parts(number, VALUE, parts, seconds)
         except BaseException as error:
             try:
-                described = _describe(error, stage)
+                described = _describe(error, stage,
+                                      (name or name_of(function)) if stage == "result" else "")
             except MemoryError:
                 described = _describe_in_little_memory(error)
             self.send(number, ERROR, described, perf_counter() - begin)
@@ -433,8 +434,11 @@ class _Server:
                 written += os.write(self._result_fd, view[written:])
 
 
-def _describe(error: BaseException, stage: str) -> bytes:
-    """Serialize an error so that the parent can always read it."""
+def _describe(error: BaseException, stage: str, called: str = "") -> bytes:
+    """Serialize an error so that the parent can always read it.
+
+    :param called: the name of the task whose result could not be sent.
+    """
     if type(error) is RetryRequest:
         # The fields of the error that it carries, and one more: the seconds.
         inner = error.error
@@ -446,7 +450,8 @@ def _describe(error: BaseException, stage: str) -> bytes:
         trace = trace.tb_next           # without the frame of this module
     cause = ""
     if stage == "result":
-        cause = f"the task ran, but its result cannot be pickled: {_text(error)}"
+        cause = (f"task {called} ran, but its result cannot be pickled: {_text(error)}; return "
+                 "plain data, such as a list of what a generator yields or a file contains")
     elif stage == "arguments":
         cause = ("the arguments of the task could not be rebuilt in the pool process: "
                  f"{_text(error)}{_way_out(error)}")
