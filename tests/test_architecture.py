@@ -30,6 +30,7 @@ LAYERS = [
         "_fork",
         "_log",
         "_checks",
+        "_habits",
         "options",
         "_progress",
         "_ids",

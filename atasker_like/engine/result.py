@@ -7,6 +7,7 @@ from atexit import register
 from weakref import ref
 
 from .._generics import Generic, T_co
+from .._habits import Absent, dir_without_absent
 from .._ids import short_id
 from .._inspect import described, shown
 from .._log import log
@@ -255,6 +256,12 @@ class TaskResult(Generic[T_co]):
         fields = locals()
         for field in self.__slots__:
             object.__setattr__(self, field, fields[field])
+
+    if not TYPE_CHECKING:
+        __dir__ = dir_without_absent
+
+        result = Absent("read value, or use unwrap(), which raises the error of a failed task")
+        done = Absent("a TaskResult is the outcome of a task that has ended")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a TaskResult does not change")

@@ -20,6 +20,7 @@ from time import perf_counter, time
 
 from .._checks import in_seconds
 from .._generics import Generic, T_co
+from .._habits import Absent, Handle, check_callback
 from .._ids import short_id
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
@@ -111,7 +112,7 @@ class _EventView:
         return self._task._end(deadline) if self._final else self._task._start(deadline)
 
 
-class Task(Generic[T_co], Attempt):
+class Task(Generic[T_co], Attempt, Handle):
     """One call of one function: the record in the registry and the caller's handle.
 
     A call of a function decorated with ``@background_task`` makes a task, and so does
@@ -428,6 +429,10 @@ class Task(Generic[T_co], Attempt):
         """Return True if the task was cancelled."""
         return self._status == CANCELED
 
+    if not TYPE_CHECKING:
+        running = Absent("compare: state == 'running'")
+        successful = Absent("compare: state == 'succeeded'")
+
     # -- outcome -----------------------------------------------------------------------------------
 
     @property
@@ -574,10 +579,7 @@ class Task(Generic[T_co], Attempt):
         held. Their errors are logged. If a callback calls ``exception()``, the task's error counts
         as seen.
         """
-        if not callable(callback):
-            from ..errors import InvalidTypeError
-            raise InvalidTypeError(
-                f"add_done_callback takes a callable, not {type(callback).__name__}")
+        check_callback(callback)
         if self._spec.pool.is_reentrant():
             self._spec.pool.defer_to_thread(self.add_done_callback, callback)
         elif not add_callback(self, callback):

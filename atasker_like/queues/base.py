@@ -21,6 +21,7 @@ from threading import get_ident
 from time import perf_counter
 
 from .._checks import in_seconds, one_of
+from .._habits import Absent, dir_without_absent
 from .._log import log
 from ..engine.callbacks import add_callback, call_late
 from ..engine.current import current_task
@@ -602,6 +603,13 @@ class TaskQueue(Submitter):
         counts["workers"] = self.workers or 0
         counts["closed"] = self.closed
         return counts
+
+    if not TYPE_CHECKING:       # the methods of a queue.Queue, and of an executor
+        __dir__ = dir_without_absent
+
+        put = Absent("use submit(function, *arguments), or map()")
+        get = Absent("submit() returns a handle, whose value() is the value, and run() returns a "
+                     "summary of all of them")
 
     def __len__(self) -> int:
         return self.pending_count + self.active_count

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
+from .._habits import Absent, Handle, check_callback
 from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
-from ..errors import InvalidTypeError, TaskCancelledError, TaskPendingError
+from ..errors import TaskCancelledError, TaskPendingError
 from ..waiting import TaskView
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ def result_of(task: Task[Any]) -> TaskResult:
     return result
 
 
-class _Handle(TaskView):
+class _Handle(TaskView, Handle):
     """The base of both kinds of handles. All methods may be called from any thread.
 
     Handles of one task are equal. Hooks and queues make them when needed.
@@ -106,6 +107,10 @@ class _Handle(TaskView):
     def status(self) -> str:
         """One of pending, running, retrying, succeeded, failed and cancelled."""
         return self.task.state
+
+    if not TYPE_CHECKING:
+        running = Absent("compare: status == 'running'")
+        successful = Absent("compare: status == 'succeeded'")
 
     def done(self) -> bool:
         """Return True if the task has ended."""
@@ -227,7 +232,7 @@ class SyncTaskHandle(_Handle):
         return result_of(task)
 
     def add_done_callback(self, function: Callable[[SyncTaskHandle], Any]) -> None:
-        _check_callback(function)
+        check_callback(function)
         self.task.add_done_callback(lambda task: function(self))
 
     def _pending(self) -> Exception:
@@ -267,7 +272,7 @@ class TaskHandle(_Handle):
         return self.wait().__await__()
 
     def add_done_callback(self, function: Callable[[TaskHandle], Any]) -> None:
-        _check_callback(function)
+        check_callback(function)
         task = self.task
         call = LoopCall(task, lambda task: function(self))
         if task._spec.pool.is_reentrant():
@@ -316,11 +321,6 @@ class LoopCall:
         """Return True if the loop was closed before it made the call."""
         loop = self.mailbox.loop
         return loop is None or loop.is_closed()
-
-
-def _check_callback(function: Any) -> None:
-    if not callable(function):
-        raise InvalidTypeError(f"add_done_callback takes a callable, not {type(function).__name__}")
 
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from types import FunctionType
 from .. import _modes
 from .._atomics import Token
 from .._checks import count, not_a_function, runs_when_called, seconds
+from .._habits import Absent, dir_without_absent
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
                         names_keyword, signature_error)
 from .._log import log
@@ -46,6 +47,12 @@ COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", 
 
 #: Arguments of start() that are for the worker and not for its function.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
+
+
+_NO_QUEUE = ("this worker has no queue: make it with @background_worker(q=True), or derive it from "
+             "BackgroundQueueWorker")
+_NO_EVENT = ("no event triggers this worker: make it with @background_worker(e=True), or derive it "
+             "from BackgroundEventWorker")
 
 
 class WorkerSetting:
@@ -186,6 +193,12 @@ class BackgroundWorker(ManagedWorker):
         # Guards _worker_session while one session follows another.
         self._worker_start_lock = threading.RLock()
         self.set_name(name)
+
+    if not TYPE_CHECKING:       # the methods of other kinds of workers
+        __dir__ = dir_without_absent
+
+        put, put_threadsafe, get_queue_obj = map(Absent, [_NO_QUEUE] * 3)
+        trigger, trigger_threadsafe, get_event_obj = map(Absent, [_NO_EVENT] * 3)
 
     # -- for subclasses ----------------------------------------------------------------------------
 
