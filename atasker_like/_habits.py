@@ -1,7 +1,7 @@
 """Names and operators that other packages have, with errors that name the way of this one.
 
-A reader of ``task.get()`` knows what is meant. So the error of such a name says what to use instead.
-``hasattr()`` is False for the names, and ``dir()`` does not list them.
+The meaning of ``task.get()`` is clear, so its error says what to use instead. For such names
+``hasattr()`` is False, and ``dir()`` does not list them.
 """
 from __future__ import annotations
 

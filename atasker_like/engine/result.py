@@ -169,8 +169,9 @@ def _item_of(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-_EXIT = ("task %s (%s) called sys.exit(%s), and the code that reads its result gets that SystemExit. "
-         "It ends the program unless it is caught; a task reports a failure with any other error")
+_EXIT = ("task %s (%s) called sys.exit(%s), and the code that reads its result gets that "
+         "SystemExit. It ends the program unless it is caught; a task reports a failure with any "
+         "other error")
 
 _UNSEEN = ("task %s (%s) failed and nobody looked at its error; use task.value(), "
            "task.exception(), retries or a callback to handle it")

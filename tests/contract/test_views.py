@@ -139,7 +139,7 @@ def test_mp_pool_that_is_terminated_cancels_its_calls_and_no_tasks_of_the_superv
 
 def test_mp_pool_refuses_what_is_not_callable(supervisor):
     supervisor.create_mp_pool(1)
-    with pytest.raises(TypeError, match="mp_pool takes a callable, not int"):
+    with pytest.raises(TypeError, match="mp_pool takes a function, not an int"):
         supervisor.mp_pool.apply(5)
 
 

@@ -24,13 +24,14 @@ from ..contract.functions import add, co_nothing
     lambda supervisor, bad: background_task(add, callback=bad),
 ], ids=["background_task", "decorator", "put_task", "spawn_thread", "initializer", "callback", "bound callback"])
 def test_not_callable(supervisor, submit, bad):
-    with pytest.raises(InvalidTypeError, match=f"takes a .*not {type(bad).__name__}|callable, not {type(bad).__name__}"):
+    kind = type(bad).__name__
+    with pytest.raises(InvalidTypeError, match=f"takes a .*not (an? )?{kind}"):
         submit(supervisor, bad)
     assert supervisor.get_tasks() == {}
 
 
 def test_thread_pool_submit_of_what_cannot_be_called(supervisor):
-    with pytest.raises(TypeError, match="callable"):
+    with pytest.raises(TypeError, match="takes a function, not an int"):
         supervisor.thread_pool.submit(5)
 
 

@@ -420,7 +420,7 @@ def test_cancelling_who_awaits_cancels_the_task(supervisor, tmp_path, delay):
 
 @pytest.mark.parametrize("bad", [None, 5, "abs"])
 def test_co_mp_apply_of_what_cannot_be_called(supervisor, bad):
-    with pytest.raises(TypeError, match="callable"):
+    with pytest.raises(TypeError, match="a task takes a function, not"):
         apply(supervisor, bad)
 
 

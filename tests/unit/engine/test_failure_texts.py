@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from atasker_like import ExecutionError, TaskPicklingError, TT_MP, background_task, wait_completed
+from atasker_like import TT_MP, ExecutionError, TaskPicklingError, background_task, wait_completed
 
 
 def one(x=1):

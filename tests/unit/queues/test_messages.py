@@ -92,7 +92,8 @@ def test_keyword_of_the_function_is_refused_with_partial(queue, submit, where):
 def test_typing_error_in_an_option_is_answered_with_the_nearest_one(queue):
     with pytest.raises(InvalidTypeError) as raised:
         queue.submit(anything, 1, retris=2)
-    assert str(raised.value) == "a ThreadQueue's task has no option 'retris'; did you mean 'retries'?"
+    assert str(raised.value) == ("a ThreadQueue's task has no option 'retris'; did you mean "
+                                 "'retries'?")
     with pytest.raises(InvalidTypeError) as raised:
         tmap(abs, [1], worker=2)
     assert str(raised.value) == "tmap has no option 'worker'; did you mean 'workers'?"

@@ -255,7 +255,7 @@ def test_values_of_a_group_that_did_not_succeed_raise(face, spoil):
 
 def test_a_group_is_waited_for_with_a_timeout(blocking):
     group = blocking.make().group(functions.double, [1])        # the queue is not run
-    with pytest.raises(WaitTimeoutError, match="goes on"):
+    with pytest.raises(WaitTimeoutError, match="has not been started"):
         group.wait(timeout=0)
     assert group.cancel() == 1
     assert group.wait().cancelled == 1
@@ -580,7 +580,7 @@ def test_coroutine_instead_of_a_function_is_refused(coroutines, recwarn):
 
 
 def test_object_that_is_no_function_is_refused(face):
-    with pytest.raises(InvalidTypeError, match="not int"):
+    with pytest.raises(InvalidTypeError, match="not an int"):
         face.do(face.make().submit, 5)
 
 

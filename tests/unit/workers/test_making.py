@@ -73,7 +73,7 @@ def test_poll_delay_is_accepted():
 
 
 @pytest.mark.parametrize("make, error", [
-    (lambda: background_worker(5), "background_worker takes a function, not int"),
+    (lambda: background_worker(5), "background_worker takes a function, not an int"),
     (lambda: background_worker(function, intervall=1),
      "did you mean 'interval'|has no option 'intervall'"),
     (lambda: BackgroundIntervalWorker(intervall=1), "did you mean 'interval'"),
@@ -94,7 +94,7 @@ def test_poll_delay_is_accepted():
     (lambda: background_worker(function, max_restarts="1"),
      "max_restarts takes an integer, not str"),
     (lambda: background_worker(function, name=5), "name takes a string, not int"),
-    (lambda: BackgroundWorker(executor_func=5), "a worker takes a function, not int"),
+    (lambda: BackgroundWorker(executor_func=5), "a worker takes a function, not an int"),
 ])
 def test_wrong_type_is_refused_where_it_is_passed(make, error):
     with pytest.raises(InvalidTypeError, match=error):
