@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn
 
-__all__ = ["Absent", "Handle", "check_callback", "dir_without_absent"]
+__all__ = ["Absent", "Handle", "NoExecutor", "check_callback", "dir_without_absent"]
 
 
 class Absent:
@@ -95,6 +95,20 @@ class Handle:
         _condition = Absent(
             "concurrent.futures waits for its own futures only; use wait_completed() or "
             "as_completed() of this package, or submit with task_supervisor.thread_pool.submit()")
+
+
+class NoExecutor:
+    """The base of a supervisor, which is not an executor of :mod:`concurrent.futures`."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+        __dir__ = dir_without_absent
+
+        submit = Absent("use put_task() or @background_task, which make tasks, or "
+                        "thread_pool.submit(), which returns a Future")
+        map = Absent("use background_task(f).map(items), or tmap(), pmap() or amap()")
+        shutdown = Absent("use stop()")
 
 
 def check_callback(callback: Any) -> None:

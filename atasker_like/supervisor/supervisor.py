@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from itertools import count
 
-from .._habits import Absent, dir_without_absent
+from .._habits import NoExecutor
 from ..constants import TASK_NORMAL, TT_THREAD, TaskType
 from ..engine.task import Task
 from ..errors import InvalidTypeError, SupervisorStoppedError
@@ -43,7 +43,7 @@ __all__ = ["TaskSupervisor"]
 _numbers = count(1)
 
 
-class TaskSupervisor:
+class TaskSupervisor(NoExecutor):
     """Admits, orders, starts, watches and finishes tasks.
 
     Applications use the process-wide ``task_supervisor``. They may make others beside it, and
@@ -306,14 +306,6 @@ class TaskSupervisor:
         logged as well.
         """
         return self._supervisor_parts.pools.spawn(target, args, dict(kwargs or {}))
-
-    if not TYPE_CHECKING:       # the methods of an executor
-        __dir__ = dir_without_absent
-
-        submit = Absent("use put_task() or @background_task, which make tasks, or "
-                        "thread_pool.submit(), which returns a Future")
-        map = Absent("use background_task(f).map(items), or tmap(), pmap() or amap()")
-        shutdown = Absent("use stop()")
 
     # -- tasks ---------------------------------------------------------------------------------
 
