@@ -92,6 +92,8 @@ class Handle:
         join = Absent("use wait()")
         is_alive = Absent("use not done()")
         ready = Absent("use done()")
+        running = Absent("compare the word of its state with 'running'")
+        successful = Absent("compare the word of its state with 'succeeded'")
         _condition = Absent(
             "concurrent.futures waits for its own futures only; use wait_completed() or "
             "as_completed() of this package, or submit with task_supervisor.thread_pool.submit()")

@@ -101,7 +101,7 @@ class Failure:
         error, trace = self.error, self.traceback
         # With a second frame, the function has begun, and raised the error itself.
         if (type(error) is not TypeError or trace is not None and trace.tb_next is not None
-                or not _is_misfit(described(error), self.name)):
+                or not _is_signature_error(described(error), self.name)):
             return None
         if self.unpacked:
             return "map() passes a tuple as positional arguments: wrap it, as in ((1, 2),)"
@@ -141,7 +141,7 @@ class Failure:
             pass
 
 
-def _is_misfit(text: str, name: str) -> bool:
+def _is_signature_error(text: str, name: str) -> bool:
     """Return True for the text of an error that Python raises for a call with wrong arguments."""
     from re import search
 

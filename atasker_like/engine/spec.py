@@ -113,6 +113,13 @@ class TaskSpec:
         self.expected_runtime: float | None = None
         self.pickled_target: bytes | None = None
 
+    def way_out(self, status: int, otherwise: str) -> str:
+        """Return what a task with a status needs that waits in a paused lane, or other advice."""
+        advice: str | None = None
+        if status == 0 and self.lane is not None and self.lane.paused:
+            advice = self.lane.advice_on_pause()
+        return advice or otherwise
+
     @property
     def function(self) -> Callable[..., Any]:
         """The function of the application."""

@@ -20,7 +20,7 @@ from time import perf_counter, time
 
 from .._checks import in_seconds
 from .._generics import Generic, T_co
-from .._habits import Absent, Handle, check_callback
+from .._habits import Handle, check_callback
 from .._ids import short_id
 from .._retry import Attempt
 from ..constants import TaskStatus, TaskType
@@ -251,14 +251,6 @@ class Task(Generic[T_co], Attempt, Handle):
             if loop is not None and not loop.is_running() and not loop.is_closed():
                 warn_of_idle_loop(self, loop)
 
-    def _way_to_end(self, otherwise: str) -> str:
-        # Return what a task in a paused lane needs, for a message, or the other advice.
-        lane = self._spec.lane
-        advice: str | None = None
-        if lane is not None and lane.paused and self._status == QUEUED:
-            advice = lane.advice_on_pause()
-        return advice or otherwise
-
     def _start(self, deadline: float | None) -> bool:
         # Block until the task is started or the deadline passes. Return is_started().
         gate = Lock()
@@ -429,10 +421,6 @@ class Task(Generic[T_co], Attempt, Handle):
         """Return True if the task was cancelled."""
         return self._status == CANCELED
 
-    if not TYPE_CHECKING:
-        running = Absent("compare: state == 'running'")
-        successful = Absent("compare: state == 'succeeded'")
-
     # -- outcome -----------------------------------------------------------------------------------
 
     @property
@@ -508,7 +496,8 @@ class Task(Generic[T_co], Attempt, Handle):
         if not self.done() and not self._end(deadline):
             raise WaitTimeoutError(f"task {self.name} ({self.short_id}) is {self.state} after "
                                    f"{in_seconds(timeout)} of waiting; "
-                                   + self._way_to_end("it goes on: wait again, or cancel() it"))
+                                   + self._spec.way_out(self._status, "it goes on: wait again, "
+                                                                      "or cancel() it"))
         if self._status == CANCELED and cancelled_raises:
             raise TaskCancelledError(
                 f"task {self.name} ({self.short_id}) was cancelled, so it has no result")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
-from .._habits import Absent, Handle, check_callback
+from .._habits import Handle, check_callback
 from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.task import CANCELED, COMPLETED
@@ -108,10 +108,6 @@ class _Handle(TaskView, Handle):
         """One of pending, running, retrying, succeeded, failed and cancelled."""
         return self.task.state
 
-    if not TYPE_CHECKING:
-        running = Absent("compare: status == 'running'")
-        successful = Absent("compare: status == 'succeeded'")
-
     def done(self) -> bool:
         """Return True if the task has ended."""
         return self.task.done()
@@ -182,6 +178,9 @@ class _Handle(TaskView, Handle):
     def _is(self, what: str) -> str:
         return f"task {self.name} ({self.task.short_id}) {what}"
 
+    def _way_out(self, otherwise: str) -> str:
+        return self.task._spec.way_out(self.task._status, otherwise)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Handle):
             return NotImplemented
@@ -237,7 +236,7 @@ class SyncTaskHandle(_Handle):
 
     def _pending(self) -> Exception:
         return TaskPendingError(self._is(f"is {self.status}, so it has no result yet; "
-                                         f"{self.task._way_to_end('use wait()')}"))
+                                         f"{self._way_out('use wait()')}"))
 
     def _without_result(self) -> BaseException:
         return TaskCancelledError(self._is("was cancelled, so it has no result"))
@@ -290,7 +289,7 @@ class TaskHandle(_Handle):
         from asyncio import InvalidStateError
 
         return InvalidStateError(self._is(f"is {self.status}, so it has no result yet; "
-                                          f"{self.task._way_to_end('await the handle')}"))
+                                          f"{self._way_out('await the handle')}"))
 
     def _without_result(self) -> BaseException:
         from asyncio import CancelledError

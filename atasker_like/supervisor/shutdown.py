@@ -203,7 +203,7 @@ def _cancel_held_back(pools: Iterable[Pool]) -> tuple[int, str]:
     tasks = [task for pool in pools for task in pool.held_back()]
     advice = ""
     for task in tasks:
-        needed = task._way_to_end("")
+        needed = task._spec.way_out(task._status, "")
         if needed:
             advice = f"; the first is {task.name} ({task.short_id}), and {needed}"
             break

@@ -256,10 +256,7 @@ class TaskSupervisor(NoExecutor):
 
     @property
     def thread_pool(self) -> ThreadPoolView:
-        """The thread pool, used like a :class:`concurrent.futures.ThreadPoolExecutor`.
-
-        It has ``submit``, ``map`` and ``shutdown``.
-        """
+        """The thread pool as an executor: it has ``submit``, ``map`` and ``shutdown``."""
         return self._supervisor_parts.pools.view_of_threads(self)
 
     @property

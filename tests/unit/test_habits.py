@@ -67,13 +67,15 @@ ABSENT = [
     ("task", "join", "Task has no 'join': use wait()"),
     ("task", "is_alive", "Task has no 'is_alive': use not done()"),
     ("task", "ready", "Task has no 'ready': use done()"),
-    ("task", "running", "Task has no 'running': compare: state == 'running'"),
-    ("task", "successful", "Task has no 'successful': compare: state == 'succeeded'"),
+    ("task", "running", "Task has no 'running': compare the word of its state with 'running'"),
+    ("task", "successful", "Task has no 'successful': compare the word of its state with "
+                           "'succeeded'"),
     ("task", "set_result", "Task has no 'set_result': the function of the task gives the result, "
                            "by 'return'"),
     ("task", "set_exception", "Task has no 'set_exception': the function of the task gives the "
                               "error, by 'raise'"),
-    ("handle", "running", "SyncTaskHandle has no 'running': compare: status == 'running'"),
+    ("handle", "running", "SyncTaskHandle has no 'running': compare the word of its state with "
+                          "'running'"),
     ("handle", "get", "SyncTaskHandle has no 'get': use value(), which returns the value of the "
                       "function or raises its error"),
     ("result", "result", "TaskResult has no 'result': read value, or use unwrap(), which raises "
