@@ -47,6 +47,7 @@ LAYERS = [
         "engine.result",
         "engine.spec",
         "engine.callbacks",
+        "engine.deferred",
         "engine.wait_graph",
         "engine.future",
         "engine.task",

@@ -21,6 +21,7 @@ from threading import Lock
 from time import perf_counter
 
 from ..engine.blocking import block
+from ..engine.deferred import run_deferred
 from ..engine.task import CANCELED
 from ..errors import QueueFullError, TaskTimeoutError
 from .notifier import Telling
@@ -29,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Protocol
 
+    from ..engine.deferred import Deferred
     from ..engine.lanes import Lane, LanePool
     from ..engine.registry import Registry
     from ..engine.run_queue import RunQueue
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 
         def release(self) -> None: ...
 
-    Deferred = List[Callable[[], None]]
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Intake"]
@@ -257,8 +258,7 @@ class Intake(Telling):
             self._aging_entry = self.timer.call_later(aging if pause is None else pause,
                                                       self._promote)
             deferred = self._dispatch_more()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def _dispatch_more(self) -> Deferred:
         """Start tasks after some have become more urgent or slots have become free. (lock held)"""

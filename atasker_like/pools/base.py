@@ -29,6 +29,7 @@ from .._threads import start_thread
 from ..constants import TaskType
 from ..engine.blocking import Latch
 from ..engine.callbacks import call_callbacks
+from ..engine.deferred import run_and_launch, run_deferred
 from ..engine.parking import ParkingLot
 from ..engine.registry import Registry
 from ..engine.result import Failure
@@ -45,6 +46,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Protocol, Sequence
 
+    from ..engine.deferred import Deferred
     from ..engine.lanes import Lane
     from ..engine.timer import Timer
 
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
 
         def on_progress(self, task: Task[Any]) -> None: ...
 
-    Deferred = List[Callable[[], None]]
     Waiters = List[Callable[[], None]]
 
 __all__ = ["Pool", "cancel_many", "cancel_unstarted"]
@@ -165,13 +166,7 @@ class Pool(Intake):
                         break
             if self._reject(task):
                 return
-        if not deferred:
-            return
-        last = deferred.pop()
-        for deferred_call in deferred:
-            deferred_call()
-        # One line, so that no interrupt can come between the start of the task and the return.
-        return last()
+        return run_and_launch(deferred)
 
     def submit_unchecked(self, task: Task[Any]) -> bool:
         """Accept a task without asking for room or waiting. Return False if the pool accepts none.
@@ -185,8 +180,7 @@ class Pool(Intake):
                 return False
             self.registry.add(task)
             deferred = self._enqueue(task)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         return True
 
     def start(self, spec: TaskSpec, args: tuple[Any, ...],
@@ -232,8 +226,7 @@ class Pool(Intake):
                 undone.append((task, self._finish(task, CANCELED, perf_counter())))
             if interrupted:
                 deferred = self._resync({task for task, _ in undone})
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         for task, waiters in undone:
             self._notify(task, waiters)
 
@@ -295,12 +288,7 @@ class Pool(Intake):
         if deferred is None:
             self._submit_each(tasks)
             return
-        if not deferred:
-            return
-        last = deferred.pop()
-        for deferred_call in deferred:
-            deferred_call()
-        return last()       # in one line, as in _submit()
+        return run_and_launch(deferred)
 
     def _submit_each(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept tasks one by one. If one is refused, cancel those before it."""
@@ -367,8 +355,7 @@ class Pool(Intake):
             if self.aging is not None:
                 self._schedule_aging()
             deferred = self._enqueue(task)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     # -- lanes -------------------------------------------------------------------------------------
 
@@ -407,16 +394,14 @@ class Pool(Intake):
         """Start tasks after the number of slots has grown. (no lock)"""
         with self.lock:
             deferred = self._dispatch_more()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def _reopen(self, lane: Lane) -> None:
         with self.lock:
             self.run_queue.unpark_lane(lane)
             self._wake_submitters()
             deferred = self._dispatch_more()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def lane_opens(self, lane: Lane) -> None:
         """Start tasks of a lane whose rate allows the next start. The timer calls it."""
@@ -424,8 +409,7 @@ class Pool(Intake):
             lane.rate_timer_fired()
             self.run_queue.unpark_lane(lane)
             deferred = self._dispatch_more()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def lane_ends(self, lane: Lane) -> None:
         """Forget a lane that gets no more tasks, if none of its tasks waits or runs."""
@@ -645,8 +629,7 @@ class Pool(Intake):
                         deferred = self._dispatch_more()      # _is_queued() has taken others back
             del held
             self._notify(task, waiters)
-            for deferred_call in deferred:
-                deferred_call()
+            run_deferred(deferred)
         except BaseException:
             if begun or task.done():
                 self._finish_anyway(task, waiters)
@@ -719,8 +702,7 @@ class Pool(Intake):
                     deferred = self._removed_from_queue([task])
             del held
             self._notify(task, waiters)
-            for deferred_call in deferred:
-                deferred_call()
+            run_deferred(deferred)
         except BaseException:
             if task.done():
                 self._finish_anyway(task, waiters)
@@ -777,8 +759,7 @@ class Pool(Intake):
                     or task._status != STARTED):
                 return              # it has ended meanwhile, or another attempt has begun
             deferred = self._timeout_running(task, error, pause)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     # -- closing -----------------------------------------------------------------------------------
 
@@ -808,8 +789,7 @@ class Pool(Intake):
             for lane in self.run_queue.lanes:
                 self.run_queue.unpark_lane(lane)     # a failed attempt may have entered it again
             deferred = self._dispatch_more()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def tasks_of(self, lane: Lane) -> list[Task[Any]]:
         """Return the tasks of a lane that have not ended, in the order of their submission."""
@@ -1019,8 +999,7 @@ def cancel_many(tasks: Sequence[Task[Any]], then: Callable[[], None] | None = No
                 count += pool.cancel_together(some, ended, deferred)
         if then is not None:
             then()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         for task, waiters in ended:
             task._spec.pool._notify(task, waiters)       # type: ignore[attr-defined]
     except BaseException:

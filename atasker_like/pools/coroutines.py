@@ -13,6 +13,7 @@ from time import perf_counter
 from .._inspect import name_of
 from ..constants import TaskType
 from ..engine.current import current, current_coroutine_task, task_of_inner_loop
+from ..engine.deferred import run_deferred
 from ..engine.loop_mailbox import mailbox_of
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any, Callable, Coroutine, Iterable, Sequence, TypeVar
 
+    from ..engine.deferred import Deferred
     from ..engine.loop_mailbox import LoopMailbox
     from ..engine.timer import Timer
     from ..errors import TaskTimeoutError
-    from .base import Deferred
 
     T = TypeVar("T")
 
@@ -130,8 +131,7 @@ class CoroutinePool(Pool):
         if deferred is None:
             self._start_coroutine(task, task._references(), payload, extra.attempts, True)
         else:
-            for deferred_call in deferred:
-                deferred_call()
+            run_deferred(deferred)
         return True
 
     def _choose_loop(self, task: Task[Any]) -> None:
@@ -223,8 +223,7 @@ class CoroutinePool(Pool):
             deferred = self._dispatch_deferred()
         for task, held, waiters in ended:
             self._notify(task, waiters, inline=False)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         return [task.id for task, _, _ in ended]
 
     def _begin(self, task: Task[Any], eagerly: bool = True) -> None:
@@ -347,8 +346,7 @@ class CoroutinePool(Pool):
                 outcome.seen = True         # another attempt follows, or the task had ended before
             if task._spec.lane is not None:
                 deferred = deferred + self._dispatch_deferred(here)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         self._notify(task, waiters, inline=False)
 
     def loop_of(self, task: Task[Any]) -> Any:

@@ -31,6 +31,7 @@ from .._threads import PackageThread
 from ..constants import TaskType
 from ..engine.blocking import remaining
 from ..engine.current import current
+from ..engine.deferred import run_deferred
 from ..engine.result import with_traceback
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
@@ -42,8 +43,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
+    from ..engine.deferred import Deferred
     from ..engine.timer import Timer
-    from .base import Deferred, Waiters
+    from .base import Waiters
 
 __all__ = ["PoolThread", "ThreadPool"]
 
@@ -582,8 +584,7 @@ class ThreadPool(Pool):
                 log.warning("task %s (%s) raised %s after it had been given up",
                             task.name, task.short_id, type(error).__name__)
         del held, value, failure
-        for deferred_call in [*deferred, *observers]:
-            deferred_call()
+        run_deferred([*deferred, *observers])
         self._notify(task, waiters)
         return following if takes_next else self._take_next(pool_thread)
 
@@ -700,8 +701,7 @@ class ThreadPool(Pool):
                 waiters = self._finish(task, CANCELED, perf_counter())
                 deferred = self._dispatch_deferred()
         self._notify(task, waiters, inline=False)
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     @property
     def abandoned(self) -> int:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+from itertools import count as counting, takewhile
 from time import monotonic
 
 import pytest
@@ -137,15 +138,17 @@ def test_submissions_against_a_stop(make, round):
 
     def submit(number):
         chance, accepted, refused = random.Random(number), [], []
-        for count in range(100000):
+        end = monotonic() + PATIENCE
+        for count in takewhile(lambda _: monotonic() < end, counting()):
             word = number, count
             try:
                 accepted.append((word, chance.choice(kinds)(word)))
             except SupervisorStoppedError:
                 refused.append(word)
-                return accepted, refused
+                break
             if count == 20:
                 begun[number].set()
+        return accepted, refused
 
     def stop():
         for event in begun:

@@ -27,6 +27,7 @@ from ..._ids import short_id
 from ..._inspect import described
 from ..._log import log
 from ...constants import TaskType
+from ...engine.deferred import run_deferred
 from ...engine.result import Failure
 from ...engine.run_queue import RunQueue
 from ...engine.spec import TaskSpec
@@ -43,8 +44,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence
 
+    from ...engine.deferred import Deferred
     from ...engine.timer import Timer
-    from ..base import Deferred
 
 __all__ = ["ExternalPool"]
 
@@ -372,8 +373,7 @@ class ExternalPool(Pool):
                 outcome.seen = True         # another attempt follows, or the task ended before
             deferred += self._dispatch_deferred()
         del held, outcome
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         self._notify(task, waiters, inline=False)
 
     def _fail_lost(self) -> None:

@@ -37,6 +37,7 @@ from ..._patched import why_no_processes
 from ..._threads import start_thread
 from ...constants import TaskType
 from ...engine.blocking import Latch
+from ...engine.deferred import run_and_launch, run_deferred
 from ...engine.result import Failure
 from ...engine.run_queue import RunQueue
 from ...engine.task import CANCELED, COMPLETED, QUEUED, STARTED, Task, number_tasks
@@ -58,10 +59,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence
 
+    from ...engine.deferred import Deferred
     from ...engine.spec import TaskSpec
     from ...engine.timer import Timer
     from ...errors import TaskTimeoutError
-    from ..base import Deferred, Waiters
+    from ..base import Waiters
     from .protocol import Result
     from .template import ForkTemplate
 
@@ -186,10 +188,7 @@ class ProcessPool(Upkeep):
                 if deferred is not None or self._reject(task):
                     break
             if deferred:
-                last = deferred.pop()
-                for deferred_call in deferred:
-                    deferred_call()
-                last()              # no line may follow: see _commit()
+                run_and_launch(deferred)    # no line may follow: see _commit()
         except BaseException:
             self._undo(task)
             raise
@@ -434,8 +433,7 @@ class ProcessPool(Upkeep):
         del held, results
         for waiter in waiters:
             waiter()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         for task, kind, outcome in late:
             self._finish_slow(task, kind, outcome)
 
@@ -563,8 +561,7 @@ class ProcessPool(Upkeep):
                 if waiters is None and type(outcome) is Failure and task._outcome is not outcome:
                     outcome.seen = True         # it was marked completed or cancelled before
         del held
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         self._notify(task, waiters, inline=False)
 
     # -- the end of a process ----------------------------------------------------------------------
@@ -697,8 +694,7 @@ class ProcessPool(Upkeep):
                 deferred = self._grow()
             self._wake_submitters()
             exited = self._all_exited()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
         for latch in exited:
             latch()
 
@@ -1147,8 +1143,7 @@ class ProcessPool(Upkeep):
         with self.lock:
             self._pausing = False
             deferred = self._grow()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     # -- resize and close --------------------------------------------------------------------------
 
@@ -1212,8 +1207,7 @@ class ProcessPool(Upkeep):
         """Start ``min_size`` processes ahead of the tasks."""
         with self.lock:
             deferred = self._grow()
-        for deferred_call in deferred:
-            deferred_call()
+        run_deferred(deferred)
 
     def open(self) -> None:
         with self.lock:

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ..base import Deferred
+    from ...engine.deferred import Deferred
 
 __all__ = ["Upkeep"]
 
