@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     A = TypeVar("A")
     A_contra = TypeVar("A_contra", contravariant=True)
+    B = TypeVar("B")
+    B_contra = TypeVar("B_contra", contravariant=True)
     Q = ParamSpec("Q")
     R = TypeVar("R")
     R_co = TypeVar("R_co", covariant=True)
@@ -56,6 +58,11 @@ if TYPE_CHECKING:
         """A :class:`BoundTask` that can be called with one argument."""
 
         def __call__(self, item: A_contra, /) -> Task[R_co]: ...
+
+    class TakesTwo(Protocol[A_contra, B_contra, R_co]):
+        """A :class:`BoundTask` that can be called with two arguments."""
+
+        def __call__(self, first: A_contra, second: B_contra, /) -> Task[R_co]: ...
 
     class TakesMany(Protocol[Unpack[Ts], R_co]):
         """A :class:`BoundTask` that can be called with these arguments."""
@@ -191,6 +198,14 @@ class BoundTask(Generic[P, T_co], Decorated):
     if TYPE_CHECKING:
         @overload
         def starmap(self: TakesMany[Unpack[Ts], R], items: Iterable[tuple[Unpack[Ts]]],
+                    buffersize: int | None = None) -> Iterator[R]: ...
+
+        @overload       # of a function that has defaults
+        def starmap(self: TakesOne[A, R], items: Iterable[tuple[A]],
+                    buffersize: int | None = None) -> Iterator[R]: ...
+
+        @overload
+        def starmap(self: TakesTwo[A, B, R], items: Iterable[tuple[A, B]],
                     buffersize: int | None = None) -> Iterator[R]: ...
 
         @overload

@@ -51,9 +51,7 @@ class TaskViews(Generic[T_co]):
     """The base of objects that stand for several tasks, such as a group of a queue."""
 
     if TYPE_CHECKING:
-        @property
-        def handles(self) -> tuple[T_co, ...]:
-            """The views."""
+        handles: tuple[T_co, ...]
 
 
 def _as_task(thing: Any, function: str, where: str) -> Task[Any]:

@@ -27,21 +27,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, AsyncIterable, Callable, Iterable, TypeVar, overload
+    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Mapping, TypeVar, overload
+
+    from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
     from .._checks import Seconds
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
-    from ..options import TaskOptions
+    from ..options import Options, TaskOptions
+    from ..tasks import BoundTask, TakesMany, TakesOne
+    from .bound import QueueTask
     from .calls import Call
     from .checkpoint import Checkpoint
+    from .queue_tasks import AsyncQueueTask, MakesAsyncQueueTask
+    from .signatures import FailPolicy, Keywords, MapOptions, SubmitOptions, Tuples
     from .summary import RunSummary
 
+    A = TypeVar("A")
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    Ts = TypeVarTuple("Ts")
     Q = TypeVar("Q", bound="AsyncQueue")
     T = TypeVar("T")
-else:
-    def overload(function):
-        return function
 
 __all__ = ["AsyncQueue"]
 
@@ -79,13 +86,59 @@ class AsyncQueue(TaskQueue):
     _group = TaskGroup
 
     if TYPE_CHECKING:
-        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
-                   **options: Any) -> TaskHandle: ...
+        @overload     # type: ignore[override]
+        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
-        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
-                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-                  key: Callable[[Any], Any] | None = None, namespace: str | None = None,
-                  **options: Any) -> TaskGroup: ...
+        @overload
+        def submit(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        def submit(self, *args: Any, **options: Any) -> Any: ...        # type: ignore[misc]
+
+        @overload     # type: ignore[override]
+        def group(self, tasks: TakesOne[A, R], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
+                  items: Tuples[Unpack[Ts]], **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: BoundTask[..., R], items: Keywords,
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Iterable[tuple[Any, ...]], items: None = None,
+                  **options: Unpack[MapOptions]) -> TaskGroup[Any]: ...
+
+        def group(self, *args: Any, **options: Any) -> Any: ...
+
+        @overload       # type: ignore[override]
+        def task(self, opts: QueueTask[P, R] | BoundTask[P, R],
+                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+
+        @overload
+        def task(self, opts: Callable[P, Coroutine[Any, Any, R]],
+                 **options: Unpack[Options]) -> AsyncQueueTask[P, R]: ...
+
+        @overload
+        def task(self, opts: TaskOptions | None = None,
+                 **options: Unpack[Options]) -> MakesAsyncQueueTask: ...
+
+        def task(self, *args: Any, **options: Any) -> Any: ...
 
     def _reset(self, started: bool = False) -> None:
         super()._reset(started)
@@ -104,16 +157,44 @@ class AsyncQueue(TaskQueue):
 
     # -- submitting --------------------------------------------------------------------------------
 
-    @overload
-    def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
-            checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
-            namespace: str | None = None, **options: Any) -> list[TaskHandle]: ...
+    if TYPE_CHECKING:
+        @overload     # type: ignore[override]
+        def map(self, fn: TakesOne[A, R], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
 
-    @overload
-    def map(self, fn: Callable[..., Any], items: AsyncIterable[Any], *,
-            opts: TaskOptions | None = None,
-            checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
-            namespace: str | None = None, **options: Any) -> Awaitable[list[TaskHandle]]: ...
+        @overload
+        def map(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: BoundTask[..., R], items: Keywords,
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
+                **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
+
+        @overload
+        def map(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
+                items: AsyncIterable[tuple[Unpack[Ts]]],
+                **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
+
+        @overload
+        def map(self, fn: Callable[..., Coroutine[Any, Any, R]],
+                items: AsyncIterable[Mapping[str, Any]],
+                **options: Unpack[MapOptions]) -> Awaitable[list[TaskHandle[R]]]: ...
 
     def map(self, fn: Callable[..., Any], items: Any, **options: Any) -> Any:
         """Submit a call for each item and return the handles, in order.
@@ -125,8 +206,18 @@ class AsyncQueue(TaskQueue):
             return self.amap(fn, items, **options)
         return super().map(fn, items, **options)
 
-    async def asubmit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
-                      **options: Any) -> TaskHandle:
+    if TYPE_CHECKING:
+        @overload
+        async def asubmit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                          **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        async def asubmit(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /,
+                          *args: Unpack[Ts], **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+    async def asubmit(      # type: ignore[misc]
+            self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
+            **options: Any) -> TaskHandle[Any]:
         """Submit one call, as :meth:`~atasker_like.ThreadQueue.submit` does, and return its handle.
 
         Wait for room if necessary.
@@ -145,15 +236,55 @@ class AsyncQueue(TaskQueue):
 
     async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,
                             args: tuple[Any, ...],
-                            keywords: dict[str, Any] | None) -> TaskHandle:
+                            keywords: dict[str, Any] | None) -> TaskHandle[Any]:
         submit = partial(self._submit_call, function, options, args, keywords)
         handle: TaskHandle = await self._retry_until_room(self._spec(function, options, {}), submit)
         return handle
 
+    if TYPE_CHECKING:
+        @overload
+        async def amap(self, fn: TakesOne[A, R], items: Iterable[A],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
+                       items: Tuples[Unpack[Ts]],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: BoundTask[..., R], items: Keywords,
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
+                       items: AsyncIterable[tuple[Unpack[Ts]]],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        async def amap(self, fn: Callable[..., Coroutine[Any, Any, R]],
+                       items: AsyncIterable[Mapping[str, Any]],
+                       **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
     async def amap(self, fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
                    opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
                    key: Callable[[Any], Any] | None = None, namespace: str | None = None,
-                   keep_items: bool = True, **options: Any) -> list[TaskHandle]:
+                   keep_items: bool = True, **options: Any) -> list[TaskHandle[Any]]:
         """Submit a call for each item, as :meth:`map` does, and return the handles.
 
         Wait for room if necessary.
@@ -265,7 +396,7 @@ class AsyncQueue(TaskQueue):
             log_hook(name, call)
 
     async def run(self, timeout: Seconds | None = None, strict: bool = False,
-                  fail_policy: str | None = None,
+                  fail_policy: FailPolicy | None = None,
                   progress: bool = False) -> RunSummary:
         """Run all tasks until they have ended, and return the summary.
 

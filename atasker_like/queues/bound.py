@@ -1,6 +1,7 @@
 """QueueTask: a function whose calls are tasks of a queue."""
 from __future__ import annotations
 
+from .._generics import Generic, P, T_co
 from .._inspect import name_of, open_parameters
 from ..engine.spec import Decorated
 from ..errors import TaskPicklingError
@@ -11,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Awaitable, Callable, Iterable, Protocol
 
+    from typing_extensions import Unpack
+
+    from ..options import Options
     from .handles import TaskHandle
 
     class Submits(Protocol):
@@ -35,7 +39,7 @@ __all__ = ["QueueTask"]
 _NAMES = frozenset(TaskOptions.__slots__)
 
 
-class QueueTask(Decorated):
+class QueueTask(Generic[P, T_co], Decorated):
     """The task that ``@queue.task(**options)`` makes. A call submits and returns a handle.
 
     May be called from any thread. Keywords of a call that are names of options override them for
@@ -63,7 +67,8 @@ class QueueTask(Decorated):
         self.opts = options
         self._untouched = untouched     # all keywords of a call are the function's
 
-    def options(self, opts: TaskOptions | None = None, **changes: Any) -> QueueTask:
+    def options(self, opts: TaskOptions | None = None,
+                **changes: Unpack[Options]) -> QueueTask[P, T_co]:
         """Return a copy with other options, whose calls leave all keywords to the function.
 
         :param opts: the options to begin with (default: those of this task).
@@ -72,19 +77,20 @@ class QueueTask(Decorated):
         return QueueTask(self.queue, self._function, options, True)
 
     if TYPE_CHECKING:
-        __wrapped__: Callable[..., Any]
+        @property
+        def __wrapped__(self) -> Callable[P, T_co]: ...
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         options = self._take_options(args, keywords)
         return self.queue._submit_call(self._function, options, args, keywords or None)
 
-    def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle]:
+    def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle[T_co]]:
         """Submit a call to an AsyncQueue, and wait for room if the queue is full.
 
         See :meth:`AsyncQueue.asubmit`.
         """
         options = self._take_options(args, keywords)
-        submit: Callable[..., Awaitable[TaskHandle]] = self.queue._asubmit_call
+        submit: Callable[..., Awaitable[TaskHandle[T_co]]] = self.queue._asubmit_call
         return submit(self._function, options, args, keywords or None)
 
     def _take_options(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> TaskOptions:
@@ -106,10 +112,10 @@ class QueueTask(Decorated):
                         "parameter as a keyword of such a call")
         return merge(options, {name: keywords.pop(name) for name in names}, "a task of a queue")
 
-    def _with(self, function: Callable[..., Any]) -> QueueTask:
+    def _with(self, function: Callable[..., Any]) -> QueueTask[P, T_co]:
         return QueueTask(self.queue, function, self.opts, self._untouched)
 
-    def _changes_to(self, found: QueueTask) -> dict[str, Any]:
+    def _changes_to(self, found: QueueTask[P, T_co]) -> dict[str, Any]:
         if found.queue is not self.queue or found.opts is not self.opts:
             raise TaskPicklingError(f"{self!r} cannot be pickled: under its name, another process "
                                     f"finds {found!r} with other options, or of another queue")

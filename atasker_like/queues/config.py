@@ -11,10 +11,11 @@ from ..tasks import task_supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence
+    from typing import Any, Callable, NoReturn, Sequence
 
     from .._checks import Seconds
     from ..engine.result import TaskResult
+    from .signatures import FailPolicy, Mode, OnTimeout
 
 __all__ = ["ARGUMENTS", "FAIL_POLICIES", "QueueConfig"]
 
@@ -31,14 +32,15 @@ class QueueConfig:
     """The arguments of a queue."""
 
     def __init__(self, workers: int | None = None, size: int = 0, timeout: Seconds | None = None,
-                 mode: str = "finite", fail_policy: str = "continue", on_timeout: str = "complete",
+                 mode: Mode = "finite", fail_policy: FailPolicy = "continue",
+                 on_timeout: OnTimeout = "complete",
                  rate: float | None = None, burst: int = 1,
                  initializer: Callable[..., Any] | None = None, initargs: Sequence[Any] = (),
                  on_start: Callable[[Any], Any] | None = None,
                  on_complete: Callable[[TaskResult], Any] | None = None,
                  on_retry: Callable[[Any, BaseException], Any] | None = None,
                  supervisor: TaskSupervisor | None = None, pool_priority: int = TASK_NORMAL,
-                 **unknown: Any) -> None:
+                 **unknown: NoReturn) -> None:
         for name in unknown:
             raise unknown_option(name, ARGUMENTS, type(self).__name__)
         self.workers = None if workers is None else count("workers", workers)

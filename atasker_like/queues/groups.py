@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from .._generics import T_co
 from ..engine.blocking import deadline_of, remaining
 from ..pools.base import cancel_many
 from ..waiting import TaskViews, as_completed
@@ -11,30 +12,24 @@ from .summary import RunSummary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterator, Generic, Iterator, TypeVar
+    from typing import Any, AsyncIterator, Iterator, TypeVar
 
     from .._checks import Seconds
+    from .handles import _Handle
 
-    H = TypeVar("H", SyncTaskHandle, TaskHandle)
-
-    class _Base(Generic[H]):
-        pass
+    H_co = TypeVar("H_co", bound="_Handle[Any]", covariant=True)
 else:
-    class _Base:
-        def __class_getitem__(cls, item):
-            return cls
-
-    H = None
+    H_co = None
 
 __all__ = ["SyncTaskGroup", "TaskGroup"]
 
 
-class _Group(_Base[H], TaskViews):
+class _Group(TaskViews[H_co]):
     """A sequence of handles, in the order in which their tasks were submitted."""
 
-    def __init__(self, group_id: Any, handles: list[H]) -> None:
+    def __init__(self, group_id: Any, handles: list[H_co]) -> None:
         self.group_id = group_id
-        self.handles: tuple[H, ...] = tuple(handles)
+        self.handles: tuple[H_co, ...] = tuple(handles)
         self._began = perf_counter()
 
     def cancel(self) -> int:
@@ -51,17 +46,17 @@ class _Group(_Base[H], TaskViews):
     def __len__(self) -> int:
         return len(self.handles)
 
-    def __iter__(self) -> Iterator[H]:
+    def __iter__(self) -> Iterator[H_co]:
         return iter(self.handles)
 
-    def __getitem__(self, index: int) -> H:
+    def __getitem__(self, index: int) -> H_co:
         return self.handles[index]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.group_id!r} of {len(self.handles)}>"
 
 
-class SyncTaskGroup(_Group["SyncTaskHandle"]):
+class SyncTaskGroup(_Group[SyncTaskHandle[T_co]]):
     """The group that ``group()`` of a :class:`ThreadQueue` or a :class:`ProcessQueue` returns.
 
     May be used from any thread.
@@ -85,7 +80,7 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
                 handle.task._wait_for_end(remaining(deadline), cancelled_raises=False)
         return self._summary()
 
-    def values(self, timeout: Seconds | None = None) -> tuple[Any, ...]:
+    def values(self, timeout: Seconds | None = None) -> tuple[T_co, ...]:
         """Block until all tasks have ended and return their values, in order.
 
         :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
@@ -96,13 +91,13 @@ class SyncTaskGroup(_Group["SyncTaskHandle"]):
         self.wait(timeout).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: Seconds | None = None) -> Iterator[SyncTaskHandle]:
+    def as_completed(self, timeout: Seconds | None = None) -> Iterator[SyncTaskHandle[T_co]]:
         """Yield the handles as their tasks end. See :func:`as_completed`."""
-        completed: Iterator[SyncTaskHandle] = as_completed(self.handles, timeout)
+        completed: Iterator[SyncTaskHandle[T_co]] = as_completed(self.handles, timeout)
         return completed
 
 
-class TaskGroup(_Group["TaskHandle"]):
+class TaskGroup(_Group[TaskHandle[T_co]]):
     """The group that ``group()`` of an :class:`AsyncQueue` returns.
 
     >>> async def main():
@@ -120,7 +115,7 @@ class TaskGroup(_Group["TaskHandle"]):
                 await handle.wait()
         return self._summary()
 
-    async def values(self) -> tuple[Any, ...]:
+    async def values(self) -> tuple[T_co, ...]:
         """Wait until all tasks have ended and return their values, in order.
 
         :raises ExecutionError: a task failed or was cancelled.
@@ -128,7 +123,7 @@ class TaskGroup(_Group["TaskHandle"]):
         (await self.wait()).raise_for_errors(include_cancelled=True)
         return tuple(handle.value() for handle in self.handles)
 
-    def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle]:
+    def as_completed(self, timeout: Seconds | None = None) -> AsyncIterator[TaskHandle[T_co]]:
         """Yield the handles as their tasks end, for ``async for``."""
-        completed: AsyncIterator[TaskHandle] = as_completed(self.handles, timeout)
+        completed: AsyncIterator[TaskHandle[T_co]] = as_completed(self.handles, timeout)
         return completed

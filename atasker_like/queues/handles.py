@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import repeat
 
+from .._generics import T_co
 from .._habits import Handle, check_callback
 from ..engine.callbacks import add_callback, call_back
 from ..engine.loop_mailbox import mailbox_of
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .wait_group import WaitGroup
 
-    H = TypeVar("H", bound="_Handle")
+    H = TypeVar("H", bound="_Handle[Any]")
+    T = TypeVar("T")
 
 __all__ = ["LoopCall", "SyncTaskHandle", "TaskHandle", "result_of", "make_handles"]
 
 
-def result_of(task: Task[Any]) -> TaskResult:
+def result_of(task: Task[T]) -> TaskResult[T]:
     """Return the result of a task of a queue, and mark its error as seen."""
     result = task._summary()
     # The priority in the queue, not that in the pool. The result is new, so no other code has it.
@@ -36,7 +38,7 @@ def result_of(task: Task[Any]) -> TaskResult:
     return result
 
 
-class _Handle(TaskView, Handle):
+class _Handle(TaskView[T_co], Handle):
     """The base of both kinds of handles. All methods may be called from any thread.
 
     Handles of one task are equal. Hooks and queues make them when needed.
@@ -44,7 +46,7 @@ class _Handle(TaskView, Handle):
 
     __slots__ = ()
 
-    def __init__(self, task: Task[Any]) -> None:
+    def __init__(self, task: Task[T_co]) -> None:
         self.task = task
 
     # -- what it is --------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ class _Handle(TaskView, Handle):
 
     # -- what came of it ---------------------------------------------------------------------------
 
-    def result(self) -> TaskResult:
+    def result(self) -> TaskResult[T_co]:
         """Return the :class:`TaskResult` of the task, without waiting. The error is not raised.
 
         :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
@@ -147,7 +149,7 @@ class _Handle(TaskView, Handle):
             raise self._pending()
         return None if self.task.cancelled() else self.task.exception()
 
-    def value(self) -> Any:
+    def value(self) -> T_co:
         """Return the value of the function, or raise its error, without waiting.
 
         :raises RuntimeError: the task has not ended. A :class:`TaskHandle` raises
@@ -203,10 +205,10 @@ def make_handles(tasks: Sequence[Task[Any]], kind: type[H]) -> list[H]:
     return handles
 
 
-_set_task: Callable[[_Handle, Task[Any]], None] = vars(TaskView)["task"].__set__
+_set_task: Callable[[_Handle[Any], Task[Any]], None] = vars(TaskView)["task"].__set__
 
 
-class SyncTaskHandle(_Handle):
+class SyncTaskHandle(_Handle[T_co]):
     """A task of a :class:`ThreadQueue` or a :class:`ProcessQueue`. May be used from any thread.
 
     >>> with ThreadQueue() as queue:
@@ -217,7 +219,7 @@ class SyncTaskHandle(_Handle):
 
     __slots__ = ()
 
-    def wait(self, timeout: Seconds | None = None) -> TaskResult:
+    def wait(self, timeout: Seconds | None = None) -> TaskResult[T_co]:
         """Block until the task has ended and return its :class:`TaskResult`.
 
         The error of the function is not raised.
@@ -230,7 +232,7 @@ class SyncTaskHandle(_Handle):
         task._wait_for_end(timeout, cancelled_raises=False)
         return result_of(task)
 
-    def add_done_callback(self, function: Callable[[SyncTaskHandle], Any]) -> None:
+    def add_done_callback(self, function: Callable[[SyncTaskHandle[T_co]], Any]) -> None:
         check_callback(function)
         self.task.add_done_callback(lambda task: function(self))
 
@@ -242,7 +244,7 @@ class SyncTaskHandle(_Handle):
         return TaskCancelledError(self._is("was cancelled, so it has no result"))
 
 
-class TaskHandle(_Handle):
+class TaskHandle(_Handle[T_co]):
     """A task of an :class:`AsyncQueue`. Any number of coroutines, in any loop, may await it.
 
     >>> async def main():
@@ -256,7 +258,7 @@ class TaskHandle(_Handle):
 
     __slots__ = ()
 
-    async def wait(self) -> TaskResult:
+    async def wait(self) -> TaskResult[T_co]:
         """Wait until the task has ended and return its :class:`TaskResult`.
 
         The error of the function is not raised. Cancelling the waiting coroutine does not cancel
@@ -267,10 +269,10 @@ class TaskHandle(_Handle):
             await task._co_end(None)
         return result_of(task)
 
-    def __await__(self) -> Generator[Any, None, TaskResult]:
+    def __await__(self) -> Generator[Any, None, TaskResult[T_co]]:
         return self.wait().__await__()
 
-    def add_done_callback(self, function: Callable[[TaskHandle], Any]) -> None:
+    def add_done_callback(self, function: Callable[[TaskHandle[T_co]], Any]) -> None:
         check_callback(function)
         task = self.task
         call = LoopCall(task, lambda task: function(self))
@@ -323,4 +325,4 @@ class LoopCall:
 
 
 if TYPE_CHECKING:
-    HandleType = Type[_Handle]
+    HandleType = Type[_Handle[Any]]

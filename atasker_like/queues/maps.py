@@ -17,14 +17,24 @@ from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, AsyncIterable, Callable, Coroutine, Iterable, Iterator, TypeVar
+    from typing import (Any, AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping,
+                        TypeVar, overload)
+
+    from typing_extensions import TypeVarTuple, Unpack
 
     from .._checks import Seconds
+    from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
+    from ..tasks import BoundTask, TakesMany, TakesOne
+    from ..waiting import One, TaskView, TaskViews
     from .handles import TaskHandle
+    from .signatures import Keywords, ScriptOptions, Tuples
     from .summary import RunSummary
 
+    A = TypeVar("A")
+    R = TypeVar("R")
     T = TypeVar("T")
+    Ts = TypeVarTuple("Ts")
 
 __all__ = ["amap", "iter_completed", "pmap", "run", "tmap"]
 
@@ -111,6 +121,32 @@ def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any],
     return _values(summary, handles)
 
 
+if TYPE_CHECKING:
+    @overload
+    def tmap(fn: TakesOne[A, R], items: Iterable[A],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def tmap(fn: Callable[[A], R], items: Iterable[A],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def tmap(fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def tmap(fn: Callable[[Unpack[Ts]], R], items: Tuples[Unpack[Ts]],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def tmap(fn: BoundTask[..., R], items: Keywords,
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def tmap(fn: Callable[..., R], items: Keywords,
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+
 def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
          ) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
@@ -134,6 +170,32 @@ def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     return _map_in_queue(ThreadQueue, fn, items, progress, options, "tmap")
 
 
+if TYPE_CHECKING:
+    @overload
+    def pmap(fn: TakesOne[A, R], items: Iterable[A],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def pmap(fn: Callable[[A], R], items: Iterable[A],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def pmap(fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def pmap(fn: Callable[[Unpack[Ts]], R], items: Tuples[Unpack[Ts]],
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def pmap(fn: BoundTask[..., R], items: Keywords,
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    def pmap(fn: Callable[..., R], items: Keywords,
+             **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
          ) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order.
@@ -144,6 +206,46 @@ def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False
     (1, 2)
     """
     return _map_in_queue(ProcessQueue, fn, items, progress, options, "pmap")
+
+
+if TYPE_CHECKING:
+    @overload
+    async def amap(fn: TakesOne[A, R], items: Iterable[A],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[[A], Coroutine[Any, Any, R]], items: Iterable[A],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], items: Tuples[Unpack[Ts]],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: BoundTask[..., R], items: Keywords,
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[..., Coroutine[Any, Any, R]], items: Keywords,
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[[A], Coroutine[Any, Any, R]], items: AsyncIterable[A],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
+                   items: AsyncIterable[tuple[Unpack[Ts]]],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
+
+    @overload
+    async def amap(fn: Callable[..., Coroutine[Any, Any, R]],
+                   items: AsyncIterable[Mapping[str, Any]],
+                   **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
 async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
@@ -204,6 +306,19 @@ async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items
         if not filling.done():
             filling.cancel()
             await asyncio.wait({filling})
+
+
+if TYPE_CHECKING:
+    @overload
+    def iter_completed(handles: Iterable[One], timeout: Seconds | None = None) -> Iterator[One]: ...
+
+    @overload
+    def iter_completed(handles: Iterable[TaskViews[One]],
+                       timeout: Seconds | None = None) -> Iterator[One]: ...
+
+    @overload
+    def iter_completed(handles: Iterable[Task[Any] | TaskView[Any] | TaskViews[Any]],
+                       timeout: Seconds | None = None) -> Iterator[Any]: ...
 
 
 def iter_completed(handles: Iterable[Any], timeout: Seconds | None = None) -> Iterator[Any]:

@@ -189,10 +189,10 @@ class Submitter(QueueConfig):
 
     @overload
     def task(self, opts: TaskOptions | None = None,
-             **options: Any) -> Callable[[Callable[..., Any]], QueueTask]: ...
+             **options: Any) -> Callable[[Callable[..., Any]], QueueTask[..., Any]]: ...
 
     @overload
-    def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask: ...
+    def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask[..., Any]: ...
 
     def task(self, opts: Any = None, **options: Any) -> Any:
         """Decorate a function, so that calling it submits and returns a handle.
@@ -213,7 +213,7 @@ class Submitter(QueueConfig):
         merged = merge(opts, options, self._option_owner())
         return lambda function: self._bind(function, merged)
 
-    def _bind(self, function: Any, options: TaskOptions) -> QueueTask:
+    def _bind(self, function: Any, options: TaskOptions) -> QueueTask[..., Any]:
         return QueueTask(self, self._check(function), options)
 
     def _option_owner(self) -> str:

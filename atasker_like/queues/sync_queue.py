@@ -17,14 +17,23 @@ from .steps import drive
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Iterable, TypeVar
+    from typing import Any, Callable, Iterable, TypeVar, overload
+
+    from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
     from .._checks import Seconds
     from ..engine.task import Task
-    from ..options import TaskOptions
-    from .checkpoint import Checkpoint
+    from ..options import Options, TaskOptions
+    from ..tasks import BoundTask, TakesMany, TakesOne
+    from .bound import QueueTask
+    from .queue_tasks import MakesSyncQueueTask, SyncQueueTask
+    from .signatures import FailPolicy, Keywords, MapOptions, SubmitOptions, Tuples
     from .summary import RunSummary
 
+    A = TypeVar("A")
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    Ts = TypeVarTuple("Ts")
     Q = TypeVar("Q", bound="_BlockingQueue")
 
 __all__ = ["ProcessQueue", "ThreadQueue"]
@@ -36,21 +45,88 @@ class _BlockingQueue(TaskQueue):
     _group = SyncTaskGroup
 
     if TYPE_CHECKING:
-        def submit(self, fn: Callable[..., Any], /, *args: Any, opts: TaskOptions | None = None,
-                   **options: Any) -> SyncTaskHandle: ...
+        @overload     # type: ignore[override]
+        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
 
-        def map(self, fn: Callable[..., Any], items: Iterable[Any], *,
-                opts: TaskOptions | None = None,
-                checkpoint: Checkpoint | None = None, key: Callable[[Any], Any] | None = None,
-                namespace: str | None = None, **options: Any) -> list[SyncTaskHandle]: ...
+        @overload
+        def submit(self, fn: Callable[[Unpack[Ts]], R], /, *args: Unpack[Ts],
+                   **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
 
-        def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
-                  opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
-                  key: Callable[[Any], Any] | None = None, namespace: str | None = None,
-                  **options: Any) -> SyncTaskGroup: ...
+        def submit(self, *args: Any, **options: Any) -> Any: ...        # type: ignore[misc]
+
+        @overload     # type: ignore[override]
+        def map(self, fn: TakesOne[A, R], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[[A], R], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[[Unpack[Ts]], R], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: BoundTask[..., R], items: Keywords,
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, fn: Callable[..., R], items: Keywords,
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        def map(self, *args: Any, **options: Any) -> Any: ...
+
+        @overload     # type: ignore[override]
+        def group(self, tasks: TakesOne[A, R], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[[A], R], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: TakesMany[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[[Unpack[Ts]], R], items: Tuples[Unpack[Ts]],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: BoundTask[..., R], items: Keywords,
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Callable[..., R], items: Keywords,
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, tasks: Iterable[tuple[Any, ...]], items: None = None,
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[Any]: ...
+
+        def group(self, *args: Any, **options: Any) -> Any: ...
+
+        @overload       # type: ignore[override]
+        def task(self, opts: QueueTask[P, R] | BoundTask[P, R],
+                 **options: Unpack[Options]) -> SyncQueueTask[P, R]: ...
+
+        @overload
+        def task(self, opts: Callable[P, R],
+                 **options: Unpack[Options]) -> SyncQueueTask[P, R]: ...
+
+        @overload
+        def task(self, opts: TaskOptions | None = None,
+                 **options: Unpack[Options]) -> MakesSyncQueueTask: ...
+
+        def task(self, *args: Any, **options: Any) -> Any: ...
 
     def run(self, timeout: Seconds | None = None, strict: bool = False,
-            fail_policy: str | None = None,
+            fail_policy: FailPolicy | None = None,
             progress: bool = False) -> RunSummary:
         """Run all tasks until they have ended, and return the summary.
 

@@ -1,0 +1,268 @@
+"""Bound tasks of the kinds of queues, for type checkers.
+
+Nothing imports this module at run time.
+"""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Awaitable, Callable, Coroutine, Iterable, Protocol, TypeVar, overload
+
+    from typing_extensions import Concatenate, ParamSpec, Self, TypeVarTuple, Unpack
+
+    from .._generics import P, T_co
+    from ..options import Options, TaskOptions
+    from ..tasks import BoundTask
+    from .bound import QueueTask
+    from .groups import SyncTaskGroup, TaskGroup
+    from .handles import SyncTaskHandle, TaskHandle
+    from .signatures import Keywords, MapOptions, Positional, SubmitOptions, Tuples
+
+    A = TypeVar("A")
+    B = TypeVar("B")
+    C = TypeVar("C")
+    D = TypeVar("D")
+    A_contra = TypeVar("A_contra", contravariant=True)
+    B_contra = TypeVar("B_contra", contravariant=True)
+    C_contra = TypeVar("C_contra", contravariant=True)
+    D_contra = TypeVar("D_contra", contravariant=True)
+    Q = ParamSpec("Q")
+    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
+    Ts = TypeVarTuple("Ts")
+
+    class Binds(Protocol[A_contra, Q, R_co]):
+        """A bound task whose function has a first argument to which it can be bound."""
+
+        @property
+        def __wrapped__(self) -> Callable[Concatenate[A_contra, Q], R_co]: ...
+
+    class Takes0(Protocol[R_co]):
+        """A bound task whose function can be called with no argument."""
+
+        @property
+        def __wrapped__(self) -> Callable[[], R_co]: ...
+
+    class Takes1(Protocol[A_contra, R_co]):
+        """A bound task whose function can be called with one argument."""
+
+        @property
+        def __wrapped__(self) -> Callable[[A_contra], R_co]: ...
+
+    class Takes2(Protocol[A_contra, B_contra, R_co]):
+        """A bound task whose function can be called with 2 arguments."""
+
+        @property
+        def __wrapped__(self) -> Callable[[A_contra, B_contra], R_co]: ...
+
+    class Takes3(Protocol[A_contra, B_contra, C_contra, R_co]):
+        """A bound task whose function can be called with 3 arguments."""
+
+        @property
+        def __wrapped__(self) -> Callable[[A_contra, B_contra, C_contra], R_co]: ...
+
+    class Takes4(Protocol[A_contra, B_contra, C_contra, D_contra, R_co]):
+        """A bound task whose function can be called with 4 arguments."""
+
+        @property
+        def __wrapped__(self) -> Callable[[A_contra, B_contra, C_contra, D_contra], R_co]: ...
+
+    class SyncQueueTask(QueueTask[P, T_co]):
+        """The bound task of a ThreadQueue or a ProcessQueue."""
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: None, owner: A) -> SyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: A,
+                    owner: Any = None) -> SyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: object, owner: A) -> SyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: object, owner: Any = None) -> Self: ...
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
+        @overload
+        def __call__(self, *args: P.args, **keywords: P.kwargs) -> SyncTaskHandle[T_co]: ...
+
+        @overload
+        def __call__(self: Takes0[R],
+                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes1[A, R], a: A, /,
+                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes2[A, B, R], a: A, b: B, /,
+                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
+                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
+                     **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
+
+        def __call__(self, *args: Any, **keywords: Any) -> Any: ...
+
+        def options(self, opts: TaskOptions | None = None,
+                    **changes: Unpack[Options]) -> SyncQueueTask[P, T_co]: ...
+
+        @overload     # type: ignore[override]
+        def map(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self: Takes1[A, R], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[R]]: ...
+
+        @overload
+        def map(self, items: Keywords,
+                **options: Unpack[MapOptions]) -> list[SyncTaskHandle[T_co]]: ...
+
+        def map(self, *args: Any, **options: Any) -> Any: ...
+
+        @overload     # type: ignore[override]
+        def group(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self: Takes1[A, R], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[R]: ...
+
+        @overload
+        def group(self, items: Keywords,
+                  **options: Unpack[MapOptions]) -> SyncTaskGroup[T_co]: ...
+
+        def group(self, *args: Any, **options: Any) -> Any: ...
+
+    class MakesSyncQueueTask(Protocol):
+        """The decorator that ``task(**options)`` returns."""
+
+        @overload
+        def __call__(self, function: QueueTask[Q, R] | BoundTask[Q, R],
+                     /) -> SyncQueueTask[Q, R]: ...
+
+        @overload
+        def __call__(self, function: Callable[Q, R], /) -> SyncQueueTask[Q, R]: ...
+
+    class AsyncQueueTask(QueueTask[P, T_co]):
+        """The bound task of an AsyncQueue."""
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: None, owner: A) -> AsyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: None, owner: Any = None) -> Self: ...
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: A,
+                    owner: Any = None) -> AsyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self: Binds[A, Q, R], instance: object, owner: A) -> AsyncQueueTask[Q, R]: ...
+
+        @overload
+        def __get__(self, instance: object, owner: Any = None) -> Self: ...
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
+        @overload
+        def __call__(self, *args: P.args, **keywords: P.kwargs) -> TaskHandle[T_co]: ...
+
+        @overload
+        def __call__(self: Takes0[R],
+                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes1[A, R], a: A, /,
+                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes2[A, B, R], a: A, b: B, /,
+                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
+                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        @overload
+        def __call__(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
+                     **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
+
+        def __call__(self, *args: Any, **keywords: Any) -> Any: ...
+
+        def options(self, opts: TaskOptions | None = None,
+                    **changes: Unpack[Options]) -> AsyncQueueTask[P, T_co]: ...
+
+        @overload
+        def asubmit(self, *args: P.args, **keywords: P.kwargs) -> Awaitable[TaskHandle[T_co]]: ...
+
+        @overload
+        def asubmit(self: Takes0[R],
+                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
+
+        @overload
+        def asubmit(self: Takes1[A, R], a: A, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
+
+        @overload
+        def asubmit(self: Takes2[A, B, R], a: A, b: B, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
+
+        @overload
+        def asubmit(self: Takes3[A, B, C, R], a: A, b: B, c: C, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
+
+        @overload
+        def asubmit(self: Takes4[A, B, C, D, R], a: A, b: B, c: C, d: D, /,
+                    **options: Unpack[SubmitOptions]) -> Awaitable[TaskHandle[R]]: ...
+
+        def asubmit(self, *args: Any, **keywords: Any) -> Any: ...
+
+        @overload     # type: ignore[override]
+        def map(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self: Takes1[A, R], items: Iterable[A],
+                **options: Unpack[MapOptions]) -> list[TaskHandle[R]]: ...
+
+        @overload
+        def map(self, items: Keywords,
+                **options: Unpack[MapOptions]) -> list[TaskHandle[T_co]]: ...
+
+        def map(self, *args: Any, **options: Any) -> Any: ...
+
+        @overload     # type: ignore[override]
+        def group(self: Positional[Unpack[Ts], R], items: Tuples[Unpack[Ts]],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self: Takes1[A, R], items: Iterable[A],
+                  **options: Unpack[MapOptions]) -> TaskGroup[R]: ...
+
+        @overload
+        def group(self, items: Keywords,
+                  **options: Unpack[MapOptions]) -> TaskGroup[T_co]: ...
+
+        def group(self, *args: Any, **options: Any) -> Any: ...
+
+    class MakesAsyncQueueTask(Protocol):
+        """The decorator that ``task(**options)`` returns."""
+
+        @overload
+        def __call__(self, function: QueueTask[Q, R] | BoundTask[Q, R],
+                     /) -> AsyncQueueTask[Q, R]: ...
+
+        @overload
+        def __call__(self, function: Callable[Q, Coroutine[Any, Any, R]],
+                     /) -> AsyncQueueTask[Q, R]: ...

@@ -1,0 +1,62 @@
+"""Keyword arguments of queues, for type checkers. Nothing imports this module at run time."""
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
+
+    from typing_extensions import Literal, TypeVar, TypeVarTuple, Unpack
+
+    from ..engine.result import TaskResult
+    from ..options import Options, TaskOptions
+    from ..supervisor.supervisor import TaskSupervisor
+    from .checkpoint import Checkpoint
+
+    A = TypeVar("A")
+    R_co = TypeVar("R_co", covariant=True)
+    Ts = TypeVarTuple("Ts")
+
+    FailPolicy = Literal["continue", "fail_first"]
+    Mode = Literal["finite", "infinite"]
+    OnTimeout = Literal["complete", "cancel"]
+
+    #: Items of ``map``: tuples are unpacked, mappings are keyword arguments.
+    Tuples = Iterable["tuple[Unpack[Ts]]"]
+    Keywords = Iterable[Mapping[str, Any]]
+
+    class SubmitOptions(Options, total=False):
+        """The keyword arguments of ``submit``."""
+
+        opts: TaskOptions | None
+
+    class MapOptions(SubmitOptions, total=False):
+        """The keyword arguments of ``map``."""
+
+        checkpoint: Checkpoint | None
+        key: Callable[[Any], Any] | None
+        namespace: str | None
+        keep_items: bool
+
+    class ScriptOptions(MapOptions, total=False):
+        """The keyword arguments of ``tmap``, ``pmap`` and ``amap``."""
+
+        progress: bool
+        workers: int | None
+        size: int
+        fail_policy: FailPolicy
+        on_timeout: OnTimeout
+        rate: float | None
+        burst: int
+        initializer: Callable[..., Any] | None
+        initargs: Sequence[Any]
+        on_start: Callable[[Any], Any] | None
+        on_complete: Callable[[TaskResult], Any] | None
+        on_retry: Callable[[Any, BaseException], Any] | None
+        supervisor: TaskSupervisor | None
+        pool_priority: int
+
+    class Positional(Protocol[Unpack[Ts], R_co]):
+        """A bound task whose function can be called with these arguments."""
+
+        @property
+        def __wrapped__(self) -> Callable[[Unpack[Ts]], R_co]: ...
