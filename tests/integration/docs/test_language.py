@@ -39,7 +39,7 @@ STRUCK = {
 _HEADING = re.compile(r"(What|Who|Where|When|Why|How) |.*\b(going on|elsewhere|what)\b")
 
 
-_CODE = re.compile(r"\.\. (code-block|literalinclude|toctree|auto\w+|py:\w+|image|figure|include)")
+_CODE = re.compile(r"\.\. (code-block|literalinclude|toctree|auto\w+|py:\w+|image|figure|include|raw)")
 _ITEM = re.compile(r"(\* - |- |\d+\. )+")
 
 

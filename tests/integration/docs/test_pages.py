@@ -1,5 +1,6 @@
 """The pages of the documentation: a tree without orphans, all public names, valid references."""
 import importlib
+import importlib.util
 import pathlib
 import re
 
@@ -86,3 +87,14 @@ def exists(path):
             found = getattr(found, part)
         return True
     return hasattr(__import__("builtins"), path[0])
+
+
+def test_the_pictures_are_those_that_the_script_draws():
+    path = DOCS / "pictures" / "make.py"
+    spec = importlib.util.spec_from_file_location("make_pictures", str(path))
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for draw in script.PICTURES:
+        picture = draw()
+        file = path.with_name(picture.name + ".svg")
+        assert file.read_text(encoding="utf-8") == str(picture), "run docs/pictures/make.py"
