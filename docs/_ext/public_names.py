@@ -57,15 +57,26 @@ def targets(text):
         yield f"atasker_like.{CLASSES[head]}.{rest}"
 
 
+def unique_methods(domain):
+    """Return the methods that only one class has, by their names with ``()``."""
+    found = {}
+    for name, entry in domain.objects.items():
+        if entry.objtype == "method":
+            found.setdefault(name.rpartition(".")[2] + "()", []).append(name)
+    return {text: names for text, names in found.items() if len(names) == 1}
+
+
 def link_literals(app, doctree, docname):
     if not docname.startswith((*GUIDES, "reference/", "development/", "changelog")):
         return
     domain = app.env.domains["py"]
+    methods = unique_methods(domain)
     for literal in list(doctree.findall(nodes.literal)):
         parents = (nodes.reference, nodes.title, nodes.term)
         if isinstance(literal.parent, parents) or "xref" in literal.get("classes", ()):
             continue
-        for name in targets(literal.astext()):
+        text = literal.astext()
+        for name in [*targets(text), *methods.get(text, ())]:
             entry = domain.objects.get(name)
             if entry is not None and entry.objtype != "module":
                 copy = literal.deepcopy()
@@ -86,8 +97,9 @@ def prepare(app, env, docnames):
     env.links_to_reference = {}
 
 
-def report(app, error):
-    if error is None and app.builder.format == "html":
+def report_links(app, error):
+    guides = [name for name in app.env.found_docs if name.startswith(GUIDES)]
+    if error is None and len(app.env.links_to_reference) == len(guides):    # a build of all pages
         number = sum(app.env.links_to_reference.values())
         log.info("%d links from guides to the reference", number)
         if number < LEAST_LINKS:
@@ -98,5 +110,5 @@ def report(app, error):
 def setup(app):
     app.connect("env-before-read-docs", prepare)
     app.connect("doctree-resolved", link_literals)
-    app.connect("build-finished", report)
+    app.connect("build-finished", report_links)
     return {"parallel_read_safe": False, "parallel_write_safe": False}

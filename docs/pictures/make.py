@@ -56,40 +56,40 @@ class Picture:
 
 def choice():
     picture = Picture("choice", "Choose thread, process or event loop", 680, 300)
-    picture.box(220, 10, 240, 44, "Is the function async def?")
-    picture.arrow((460, 32), (540, 32), label="yes", at=(500, 26))
-    picture.box(540, 10, 130, 44, "event loop", "@background_task")
-    picture.arrow((340, 54), (340, 84), label="no", at=(356, 74))
-    picture.box(220, 84, 240, 44, "Must it be ended by force?")
-    picture.arrow((460, 106), (540, 106), label="yes", at=(500, 100))
-    picture.box(540, 84, 130, 118, "process", "tt=TT_MP")
-    picture.arrow((340, 128), (340, 158), label="no", at=(356, 148))
-    picture.box(220, 158, 240, 44, "Does it compute in Python?")
-    picture.arrow((460, 180), (540, 180), label="yes", at=(500, 174))
-    picture.arrow((340, 202), (340, 244), label="no", at=(356, 228))
-    picture.box(220, 244, 240, 48, "thread", "@background_task")
-    picture.text(100, 38, "Begin here")
-    picture.arrow((150, 32), (220, 32))
+    picture.text(50, 37, "Begin here")
+    picture.arrow((96, 32), (156, 32))
+    picture.box(156, 10, 240, 44, "Is the function async def?")
+    picture.arrow((396, 32), (490, 32), label="yes", at=(440, 26))
+    picture.box(490, 6, 180, 52, "event loop", "@background_task")
+    picture.arrow((276, 54), (276, 84), label="no", at=(292, 74))
+    picture.box(156, 84, 240, 44, "Must it be ended by force?")
+    picture.arrow((396, 106), (490, 106), label="yes", at=(440, 100))
+    picture.box(490, 84, 180, 118, "process", "tt=TT_MP")
+    picture.arrow((276, 128), (276, 158), label="no", at=(292, 148))
+    picture.box(156, 158, 240, 44, "Does it compute in Python?")
+    picture.arrow((396, 180), (490, 180), label="yes", at=(440, 174))
+    picture.arrow((276, 202), (276, 240), label="no", at=(292, 226))
+    picture.box(156, 240, 240, 52, "thread", "@background_task")
     return picture
 
 
 def life():
-    picture = Picture("life", "The life of a task", 680, 250)
-    picture.text(34, 110, "call")
-    picture.arrow((54, 105), (110, 105))
-    picture.box(110, 80, 120, 50, "QUEUED", "pending")
-    picture.arrow((230, 105), (310, 105), label="a slot is free", at=(270, 66))
-    picture.box(310, 80, 120, 50, "STARTED", "running")
-    picture.arrow((430, 105), (520, 105), label="the function ends", at=(474, 66))
-    picture.box(520, 80, 150, 50, "COMPLETED", "succeeded, failed")
-    picture.box(200, 190, 140, 50, "DELAYED", "pending, retrying")
-    picture.arrow((150, 130), (150, 215), (200, 215), label="delay", at=(126, 180))
-    picture.arrow((215, 190), (215, 130), label="its time", at=(246, 164))
-    picture.arrow((370, 130), (370, 215), (340, 215), label="failed, retries left", at=(380, 180),
-                  anchor="start")
-    picture.box(310, 6, 120, 44, "CANCELED", "cancelled")
-    picture.arrow((170, 80), (170, 28), (310, 28), label="cancel()", at=(220, 22))
-    picture.arrow((370, 80), (370, 50))
+    picture = Picture("life", "The life of a task", 680, 260)
+    picture.text(24, 124, "call")
+    picture.arrow((44, 119), (90, 119))
+    picture.box(90, 92, 110, 54, "QUEUED", "pending")
+    picture.arrow((200, 119), (310, 119), label="a slot is free", at=(255, 112))
+    picture.box(310, 92, 110, 54, "STARTED", "running")
+    picture.arrow((420, 119), (540, 119), label="the function ends", at=(480, 112))
+    picture.box(540, 92, 134, 54, "COMPLETED", "succeeded, failed")
+    picture.box(180, 200, 150, 54, "DELAYED", "pending, retrying")
+    picture.arrow((120, 146), (120, 227), (180, 227), label="delay", at=(98, 190))
+    picture.arrow((190, 200), (190, 146), label="its time", at=(222, 178))
+    picture.arrow((365, 146), (365, 227), (330, 227), label="failed, retries left",
+                  at=(375, 190), anchor="start")
+    picture.box(310, 6, 110, 54, "CANCELED", "cancelled")
+    picture.arrow((145, 92), (145, 33), (310, 33), label="cancel()", at=(220, 26))
+    picture.arrow((365, 92), (365, 60))
     return picture
 
 
@@ -99,8 +99,8 @@ def slots():
     picture.box(10, 34, 150, 40, "lane: 2 at once", dashed=True)
     picture.box(10, 84, 150, 40, "lane: 100 a second", dashed=True)
     picture.box(10, 134, 150, 40, "no lane", dashed=True)
-    for y in (54, 104, 154):
-        picture.arrow((160, y), (220, 104))
+    for y, end in ((54, 90), (104, 104), (154, 118)):
+        picture.arrow((160, y), (220, end))
     picture.box(220, 74, 130, 60, "run queue", "by priority")
     picture.arrow((350, 104), (400, 104))
     picture.text(400, 22, "Slots of the pool", anchor="start", weight="bold")
@@ -113,9 +113,9 @@ def slots():
     for y, end, name in ((154, 574, "LOW"), (186, 624, "NORMAL"), (218, 674, "HIGH")):
         picture.arrow((400, y), (end, y))
         picture.text(400, y + 18, name, anchor="start")
-    picture.text(484, 72, "pool_size=8")
-    picture.text(604, 54, "reserve_normal=2")
-    picture.text(640, 72, "reserve_high=2")
+    picture.text(400, 72, "pool_size=8", anchor="start")
+    picture.text(674, 54, "reserve_normal=2", anchor="end")
+    picture.text(674, 72, "reserve_high=2", anchor="end")
     picture.text(400, 262, "CRITICAL starts at once, in a thread", anchor="start")
     return picture
 
@@ -144,8 +144,8 @@ def service():
     for y, name, kind in ((20, "program", "SyncClient"), (90, "program", "Client"),
                           (160, "shell", "atasker-like send")):
         picture.box(6, y, 150, 50, name, kind)
-        picture.arrow((156, y + 25), (236, 115))
-    picture.text(196, 40, "JSON")
+        picture.arrow((156, y + 25), (236, 75 + y / 3))
+    picture.text(206, 60, "JSON")
     picture.box(236, 90, 120, 50, "Service", "checks fields")
     picture.arrow((356, 105), (420, 60))
     picture.box(420, 34, 110, 50, "lane", "one at a time")
