@@ -102,9 +102,10 @@ class _LaneExecutor(Executor):
         if spec is None:
             spec = self._spec(fn, once=True)
         future: FutureView[T] = _new_future(FutureView)
-        # One expression, so that no interrupt can come between the submission and the return.
-        return (future if _set(future, "_task", spec.pool.start(spec, args, kwargs or None)) is None
-                else future)
+        run = spec.pool.start
+        # One expression in one line, so that no interrupt can come between the submission and the
+        # return.
+        return future if _set(future, "_task", run(spec, args, kwargs or None)) is None else future
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: Seconds | None = None,
             chunksize: int = 1, buffersize: int | None = None) -> Iterator[T]:

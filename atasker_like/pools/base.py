@@ -239,13 +239,12 @@ class Pool(Intake):
         context = copy_context()
         # Each task runs in its own copy of the context. A plain task gets it here, another one at
         # each attempt.
-        tasks: list[Task[Any]] = [Task(spec, args, None,
-                                       context if spec.shares_context else context.copy())
-                                  for args in calls]
+        made: list[Task[Any]] = [Task(spec, args, None,
+                                      context if spec.shares_context else context.copy())
+                                 for args in calls]
         if first is not None:
-            number_tasks(tasks, first)
-        return (tasks if self.submit_many(tasks) is None  # type: ignore[func-returns-value]
-                else tasks)
+            number_tasks(made, first)
+        return made if self.submit_many(made) is None else made  # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Sequence[Task[Any]]) -> None:
         """Accept all tasks or none, as :meth:`submit` does, and take the lock once if possible."""

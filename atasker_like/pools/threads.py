@@ -70,7 +70,8 @@ class PoolThread:
         self.pool = pool
         self.task = task                    # the task that it runs and holds a slot for
         self.job = job                      # or the call that it runs without a slot
-        self.wake = threading.Lock()        # held while the thread has nothing to do
+        # Held while the thread has nothing to do. Any: a replaced lock class may return a value.
+        self.wake: Any = threading.Lock()
         self.wake.acquire()
         self.lend_depth = 0                 # nested waits: above 0, the slot is lent
         self.abandoned = False              # the pool gave its task up; the slot is released
@@ -122,8 +123,7 @@ class ThreadPool(Pool):
         task._extra = None
         task._queued = perf_counter()
         if not spec.direct or self.lock._is_owned():
-            return (task if Pool.submit(self, task) is None  # type: ignore[func-returns-value]
-                    else task)
+            return task if Pool.submit(self, task) is None else task        # type: ignore
         registry = self.registry
         run_queue = self.run_queue
         parking = self.parking
@@ -156,10 +156,9 @@ class ThreadPool(Pool):
             if pool_thread is None or (pool_thread.thread is None
                                        and not self._start_thread(pool_thread)):
                 return task
-            # One expression, so that no interrupt can come between the release, which lets the task
-            # run, and the return. A replaced lock class may return a value.
-            return (task if pool_thread.wake.release() is None  # type: ignore[func-returns-value]
-                    else task)
+            # One expression in one line, so that no interrupt can come between the release, which
+            # lets the task run, and the return.
+            return task if pool_thread.wake.release() is None else task
         except BaseException:
             self._undo(task)
             raise

@@ -196,11 +196,10 @@ class ProcessPool(Upkeep):
     def start_many(self, spec: TaskSpec, calls: Sequence[tuple[Any, ...]],
                    first: int | None = None) -> list[Task[Any]]:
         """See :meth:`Pool.start_many`. Context variables are not sent to processes."""
-        tasks: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
+        made: list[Task[Any]] = [Task(spec, args, None, None) for args in calls]
         if first is not None:
-            number_tasks(tasks, first)
-        return (tasks if self.submit_many(tasks) is None    # type: ignore[func-returns-value]
-                else tasks)
+            number_tasks(made, first)
+        return made if self.submit_many(made) is None else made  # type: ignore[func-returns-value]
 
     def submit_many(self, tasks: Iterable[Task[Any]]) -> None:
         good = []
