@@ -144,7 +144,7 @@ def service():
     for y, name, kind in ((20, "program", "SyncClient"), (90, "program", "Client"),
                           (160, "shell", "atasker-like send")):
         picture.box(6, y, 150, 50, name, kind)
-        picture.arrow((156, y + 25), (236, 75 + y / 3))
+        picture.arrow((156, y + 25), (236, 95 + y // 4))
     picture.text(206, 60, "JSON")
     picture.box(236, 90, 120, 50, "Service", "checks fields")
     picture.arrow((356, 105), (420, 60))
