@@ -87,7 +87,7 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload     # type: ignore[override]
-        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+        def submit(self, fn: BoundTask[..., R], /, *args: Any,
                    **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload
@@ -208,7 +208,7 @@ class AsyncQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload
-        async def asubmit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+        async def asubmit(self, fn: BoundTask[..., R], /, *args: Any,
                           **options: Unpack[SubmitOptions]) -> TaskHandle[R]: ...
 
         @overload

@@ -46,7 +46,7 @@ class _BlockingQueue(TaskQueue):
 
     if TYPE_CHECKING:
         @overload     # type: ignore[override]
-        def submit(self, fn: TakesMany[Unpack[Ts], R], /, *args: Unpack[Ts],
+        def submit(self, fn: BoundTask[..., R], /, *args: Any,
                    **options: Unpack[SubmitOptions]) -> SyncTaskHandle[R]: ...
 
         @overload
