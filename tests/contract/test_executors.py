@@ -18,6 +18,7 @@ from atasker_like import (ClosedError, InvalidArgumentError, InvalidTypeError, P
                           TaskCancelledError, TaskPicklingError, ThreadExecutor, WaitDeadlockError,
                           WaitTimeoutError)
 from tests.support import PATIENCE, PROGRAM_PATIENCE, ROOT
+from tests.support.interruptions import at_line, interrupt
 from tests.support.threads import FREE_THREADED, merged
 
 from . import functions as f
@@ -128,6 +129,21 @@ def test_result_that_is_late_raises_the_timeout_of_futures(executor, gate):
 
 def test_futures_of_a_decorated_function_run_it(executor):
     assert executor.submit(f.decorated, 4).result(PATIENCE) == 5
+
+
+@pytest.mark.gate
+def test_submit_that_is_interrupted_at_any_line_never_runs_its_call(supervisor):
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
+    ran = []
+    with ThreadExecutor(1, supervisor=supervisor) as executor:
+        line, more = 1, True
+        while more:
+            try:
+                more = at_line(line, interrupt, lambda: executor.submit(ran.append, line))
+            except KeyboardInterrupt:
+                line += 1
+            executor.submit(f.nothing).result(PATIENCE)
+    assert ran == [line] and line > 20
 
 
 # -- cancel ----------------------------------------------------------------------------------------
