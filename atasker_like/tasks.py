@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import chain, islice
+from operator import length_hint
 
 from . import _modes
 from ._checks import count, keywords_of, not_a_function, positional
@@ -17,6 +18,7 @@ from .errors import InvalidTypeError, TaskPicklingError
 from .options import TaskOptions, unknown_option
 from .pools.base import cancel_many
 from .supervisor.supervisor import TaskSupervisor
+from .waiting import shows_progress, watch_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Self, TypeVarTuple, Unpack
 
     from ._checks import Seconds
+    from ._progress import ShowProgress
     from .engine.lanes import Lane
     from .loops import ALoop
     from .options import Options
@@ -178,13 +181,15 @@ class BoundTask(Generic[P, T_co], Decorated):
                          self._supervisor if supervisor is None else supervisor,
                          routing.get("lane", spec.lane))
 
-    def map(self: TakesOne[A, R], items: Iterable[A],
-            buffersize: int | None = None) -> Iterator[R]:
+    def map(self: TakesOne[A, R], items: Iterable[A], buffersize: int | None = None,
+            progress: ShowProgress = False) -> Iterator[R]:
         """Submit a call for each item; yield the results in order.
 
         :param items: any iterable; each item is the one argument of a call.
         :param buffersize: the most calls that are submitted, and items that are taken, ahead of the
             result that is yielded next (default: all are submitted at once).
+        :param progress: show the progress while the iterator waits: True, a description, or a
+            function that is called with ``(done, total, failed)`` (default: False).
         :raises Exception: what a call raised, in the position of its result; the calls after it are
             cancelled.
 
@@ -192,13 +197,14 @@ class BoundTask(Generic[P, T_co], Decorated):
         [1, 2, 3]
         """
         task: Any = self
-        results: Iterator[R] = task._map(zip(items), buffersize)
+        results: Iterator[R] = task._map(zip(items), buffersize, progress, items)
         return results
 
     if TYPE_CHECKING:
         @overload
         def starmap(self: TakesMany[Unpack[Ts], R], items: Iterable[tuple[Unpack[Ts]]],
-                    buffersize: int | None = None) -> Iterator[R]: ...
+                    buffersize: int | None = None,
+                    progress: ShowProgress = False) -> Iterator[R]: ...
 
         @overload       # of a function that has defaults
         def starmap(self: TakesOne[A, R], items: Iterable[tuple[A]],
@@ -210,14 +216,21 @@ class BoundTask(Generic[P, T_co], Decorated):
 
         @overload
         def starmap(self, items: Iterable[list[Any]],
-                    buffersize: int | None = None) -> Iterator[T_co]: ...
+                    buffersize: int | None = None,
+                    progress: ShowProgress = False) -> Iterator[T_co]: ...
 
     def starmap(self, items: Iterable[Iterable[Any]],
-                buffersize: int | None = None) -> Iterator[Any]:
+                buffersize: int | None = None,
+                progress: ShowProgress = False) -> Iterator[Any]:
         """Do the same as :meth:`map`, with each item unpacked into positional arguments."""
-        return self._map(map(tuple, items), buffersize)
+        return self._map(map(tuple, items), buffersize, progress, items)
 
-    def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None) -> Iterator[Any]:
+    def _map(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
+             progress: ShowProgress, items: Iterable[Any]) -> Iterator[Any]:
+        if buffersize is not None:
+            count("buffersize", buffersize)
+        if shows_progress(progress):
+            return self._map_shown(calls, buffersize, progress, length_hint(items, 0))
         if buffersize is None:
             tasks: list[Task[Any]] = []
             batch = list(islice(calls, _BATCH))
@@ -232,7 +245,44 @@ class BoundTask(Generic[P, T_co], Decorated):
             except BaseException:
                 cancel_many(tasks)
                 raise
-        return self._map_ahead(calls, count("buffersize", buffersize))
+        return self._map_ahead(calls, buffersize)
+
+    def _map_shown(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
+                   progress: ShowProgress, total: int) -> Iterator[Any]:
+        tasks: deque[Task[Any]] = deque()
+        try:
+            if buffersize is None:
+                while self._submit_batch(calls, _BATCH, tasks):
+                    pass
+            return self._results_shown(calls, buffersize, progress, total, tasks)
+        except BaseException:
+            cancel_many(list(tasks))
+            raise
+
+    def _results_shown(self, calls: Iterator[tuple[Any, ...]], buffersize: int | None,
+                       progress: ShowProgress, total: int,
+                       tasks: deque[Task[Any]]) -> Iterator[Any]:
+        watch = watch_tasks(progress, list(tasks), total=total, name=self._spec.name,
+                            all_needed=False)
+        completed: Any = watch.completed
+        more = buffersize is not None
+        with watch:
+            try:
+                while True:
+                    if more and buffersize is not None and len(tasks) < buffersize:
+                        batch: list[Task[Any]] = []
+                        most = min(_BATCH, buffersize - len(tasks))
+                        more = self._submit_batch(calls, most, batch)
+                        tasks += batch
+                        watch.add(batch)
+                        del batch
+                    if not tasks:
+                        return
+                    for until in watch.steps(None, tasks[0].done):
+                        completed.wait(None, until)
+                    yield tasks.popleft().value()       # in no variable, which would keep it
+            finally:
+                cancel_many(list(tasks))
 
     def _map_ahead(self, calls: Iterator[tuple[Any, ...]], buffersize: int) -> Iterator[Any]:
         pending = deque()       # type: Any

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Literal, TypeVar
 
     from ._checks import Seconds
+    from ._progress import ShowProgress
+    from ._watching import Watch
 
     K = TypeVar("K")
     R = TypeVar("R")
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
     #: What a wait takes for one task with a value of a type.
     Awaited = Union[Task[R], "TaskView[R]"]
 
-__all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_wait_completed",
-           "show_progress", "wait_completed"]
+__all__ = ["TaskView", "TaskViews", "as_completed", "co_as_completed", "co_show_progress",
+           "co_wait_completed", "show_progress", "shows_progress", "wait_completed",
+           "watch_tasks"]
 
 
 class TaskView(Generic[T_co]):
@@ -150,33 +153,33 @@ def _timeout_error(tasks: list[Task[Any]], timeout: Seconds | None,
 if TYPE_CHECKING:
     @overload
     def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
-                       *, strict: Literal[True], progress: bool = False) -> R: ...
+                       *, strict: Literal[True], progress: ShowProgress = False) -> R: ...
 
     @overload
     def wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
-                       strict: bool = False, progress: bool = False) -> R | None: ...
+                       strict: bool = False, progress: ShowProgress = False) -> R | None: ...
 
     @overload
     def wait_completed(     # type: ignore[overload-overlap]
             tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
-            *, strict: Literal[True], progress: bool = False) -> dict[K, R]: ...
+            *, strict: Literal[True], progress: ShowProgress = False) -> dict[K, R]: ...
 
     @overload
     def wait_completed(     # type: ignore[overload-overlap]
             tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
-            strict: bool = False, progress: bool = False) -> dict[K, R | None]: ...
+            strict: bool = False, progress: ShowProgress = False) -> dict[K, R | None]: ...
 
     @overload
     def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
-                       *, strict: Literal[True], progress: bool = False) -> list[R]: ...
+                       *, strict: Literal[True], progress: ShowProgress = False) -> list[R]: ...
 
     @overload
     def wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
-                       strict: bool = False, progress: bool = False) -> list[R | None]: ...
+                       strict: bool = False, progress: ShowProgress = False) -> list[R | None]: ...
 
 
 def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = False,
-                   progress: bool = False) -> Any:
+                   progress: ShowProgress = False) -> Any:
     """Wait until tasks have ended and return their results.
 
     :param tasks: a task, an iterable of tasks, or a mapping whose values are tasks. They give a
@@ -184,7 +187,8 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
         tasks counts as an iterable.
     :param timeout: seconds to wait at most; None, the default, sets no limit, and 0 does not wait.
     :param strict: raise if a task failed or was cancelled (default: False, its result is None).
-    :param progress: show the progress: a bar on a terminal, lines elsewhere.
+    :param progress: show the progress: True, a description, or a function that is called with
+        ``(done, total, failed)`` (default: False).
     :raises WaitTimeoutError: (a TimeoutError) some tasks are unfinished; they go on.
     :raises ExecutionError: (a RuntimeError) with ``strict``, after all have ended; ``.results``
         holds every TaskResult.
@@ -198,11 +202,12 @@ def wait_completed(tasks: Any, timeout: Seconds | None = None, strict: bool = Fa
     """
     try:
         deadline = deadline_of(timeout)
+        shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "wait_completed")
     except BAD_ARGUMENT as error:
         raise from_here(error)
-    if progress:
-        show_progress(pending, deadline)
+    if shown:
+        show_progress(progress, pending, deadline)
     # From the last to the first: tasks end about in the order in which they came. When the last one
     # has ended, nearly all others have ended too, and no waiter has to be added to them.
     for task in reversed(pending):
@@ -222,20 +227,26 @@ class _WaitSet:
     """
 
     def __init__(self, things: list[Any], ended: Callable[[int], Any]) -> None:
-        self.total = len(things)
+        self.total = 0
         self.done: deque[Any] = deque()     # those that had ended before
         self.left = 0                       # the number of the others that are not taken
+        self._ended = ended
         self._entries: list[tuple[Any, Task[Any], Callable[[], None]] | None] = []
         self._passed = 0        # that many at the beginning are taken, or have ended
         for thing in things:
-            task = thing if type(thing) is Task else thing.task
-            if task._status not in FINAL:
-                waiter = partial(ended, self.left)
-                if task._add_waiter(waiter):
-                    self._entries.append((thing, task, waiter))
-                    self.left += 1
-                    continue
-            self.done.append(thing)
+            self.add(thing)
+
+    def add(self, thing: Any) -> None:
+        """Add a task, or a view of one, after the others."""
+        self.total += 1
+        task = thing if type(thing) is Task else thing.task
+        if task._status not in FINAL:
+            waiter = partial(self._ended, len(self._entries))
+            if task._add_waiter(waiter):
+                self._entries.append((thing, task, waiter))
+                self.left += 1
+                return
+        self.done.append(thing)
 
     def take(self, position: int) -> Any:
         """Return the object at a position, and forget it."""
@@ -254,6 +265,10 @@ class _WaitSet:
             self._passed += 1
         some = islice(entries, self._passed, self._passed + most)
         return [entry[1] for entry in some if entry is not None and not entry[1].done()]
+
+    def all_pending(self) -> list[Task[Any]]:
+        """Return the tasks that are not taken, and had not ended when they were added."""
+        return [entry[1] for entry in self._entries if entry is not None]
 
     def warn_if_held_up(self) -> None:
         """Warn of tasks that nothing is going to run."""
@@ -282,14 +297,14 @@ class _CompletionQueue:
     def __init__(self, things: list[Any], all_needed: bool = False) -> None:
         # Shared without a lock, since a signal handler may end a task at any line: append() and
         # popleft() are atomic. A wake-up too many only has the thread check once more.
-        self._ended: deque[int] = deque()       # positions
+        self._ended: deque[int | None] = deque()        # positions; None is a poke
         self._wakeup = Lock()           # held; released when a task has ended
         self._wakeup.acquire()
         self._all_needed = all_needed
         self._checked = False           # for tasks that nothing is going to run
         self.awaited = _WaitSet(things, self._put)
 
-    def _put(self, position: int) -> None:
+    def _put(self, position: int | None) -> None:
         self._ended.append(position)
         if self._wakeup.locked():
             try:
@@ -313,46 +328,132 @@ class _CompletionQueue:
                 break
         return bool(self._ended)
 
+    def poke(self) -> None:
+        """End the wait, or the next one, although no task has ended: :meth:`take` gives None."""
+        self._put(None)
+
+    def has_more(self) -> bool:
+        """Return True if :meth:`take` has something to give."""
+        return bool(self._ended)
+
     def take(self) -> Any:
         """Return the object that has ended next, after :meth:`wait`."""
-        return self.awaited.take(self._ended.popleft())
+        position = self._ended.popleft()
+        return None if position is None else self.awaited.take(position)
 
     def close(self) -> None:
         """Forget the tasks that have not ended."""
         self.awaited.close()
 
 
-def show_progress(tasks: list[Task[Any]], deadline: float | None) -> None:
-    """Draw a progress bar until all tasks have ended, or until the deadline."""
-    from time import monotonic
+class _CoCompletionQueue:
+    """Tasks in the order in which they end, for one coroutine that takes them.
 
-    from ._progress import ProgressBar
+    :param things: tasks, and views of tasks.
+    """
 
-    bar = ProgressBar(len(tasks))
-    completed = _CompletionQueue(tasks, all_needed=True)
-    awaited = completed.awaited
-    done = len(awaited.done)
-    failed = sum(map(_has_failed, awaited.done))
-    try:
-        while awaited.left:
-            until = monotonic() + bar.interval
-            if deadline is not None:
-                until = min(until, deadline)
-            while awaited.left and completed.wait(deadline, until):
-                done += 1
-                failed += _has_failed(completed.take())
-                if monotonic() >= until:
-                    break
-            bar.update(done, failed)
-            if deadline is not None and monotonic() >= deadline:
+    def __init__(self, things: list[Any], all_needed: bool = False) -> None:
+        from asyncio import get_running_loop
+
+        from .engine.loop_mailbox import mailbox_of
+
+        self._ended: deque[int | None] = deque()        # positions; None is a poke
+        self._next_end = FutureWaiter()
+        self._mailbox = mailbox_of(get_running_loop())
+        self._all_needed = all_needed
+        self._checked = False           # for tasks that nothing is going to run
+        self.awaited = _WaitSet(things, partial(self._mailbox.post, self._put))
+
+    def _put(self, position: int | None) -> None:
+        self._ended.append(position)
+        if not self._next_end.future.done():
+            self._next_end.future.set_result(None)
+
+    async def wait(self, deadline: float | None, until: float | None = None) -> bool:
+        """Wait until a task can be taken; return False if the deadline comes first.
+
+        :param until: an earlier time at which this call returns; the wait of the caller goes on.
+        """
+        awaited = self.awaited
+        if not self._checked:
+            self._checked = True
+            self._mailbox.post(lambda _: awaited.warn_if_held_up(), None)
+        while not self._ended:
+            self._next_end = FutureWaiter()
+            certain = deadline is None and (self._all_needed or awaited.left == 1)
+            if not await _co_wait(awaited.pending(), self._next_end,
+                                  deadline if until is None else until, certain):
                 break
-    finally:
-        completed.close()
-        bar.finish(done, failed)
+        return bool(self._ended)
+
+    def poke(self) -> None:
+        """Do as :meth:`_CompletionQueue.poke`, in any thread."""
+        self._mailbox.post(self._put, None)
+
+    def has_more(self) -> bool:
+        """Return True if :meth:`take` has something to give."""
+        return bool(self._ended)
+
+    def take(self) -> Any:
+        """Return the object that has ended next, after :meth:`wait`."""
+        position = self._ended.popleft()
+        return None if position is None else self.awaited.take(position)
+
+    def close(self) -> None:
+        """Forget the tasks that have not ended."""
+        self.awaited.close()
 
 
-def _has_failed(task: Task[Any]) -> bool:
-    return task._status == CANCELED or type(task._outcome) is Failure
+def shows_progress(progress: Any) -> bool:
+    """Return True if a ``progress`` argument asks for a display.
+
+    :raises InvalidTypeError: (a TypeError) it is nothing that can show progress.
+    """
+    if progress is False or progress is None:
+        return False
+    from ._progress import check_progress
+    from ._watching import Watch
+
+    if not isinstance(progress, Watch):
+        check_progress(progress)
+    return True
+
+
+def show_progress(progress: ShowProgress | Watch, tasks: list[Task[Any]], deadline: float | None,
+                  further: Callable[[], list[Task[Any]]] | None = None) -> None:
+    """Show the progress of tasks until all have ended, or until the deadline.
+
+    :param progress: the argument of the application, or a watch that has begun with the tasks.
+    :param further: returns the tasks that have come since the last call.
+    """
+    with watch_tasks(progress, tasks, further) as watch:
+        completed: Any = watch.completed
+        for until in watch.steps(deadline):
+            completed.wait(deadline, until)
+
+
+async def co_show_progress(progress: ShowProgress | Watch, tasks: list[Task[Any]],
+                           deadline: float | None,
+                           further: Callable[[], list[Task[Any]]] | None = None) -> None:
+    """Do as :func:`show_progress`, without blocking the loop."""
+    with watch_tasks(progress, tasks, further, _CoCompletionQueue) as watch:
+        completed: Any = watch.completed
+        for until in watch.steps(deadline):
+            await completed.wait(deadline, until)
+
+
+def watch_tasks(progress: ShowProgress | Watch, tasks: list[Task[Any]],
+                further: Callable[[], list[Task[Any]]] | None = None, kind: Any = None,
+                total: int = 0, name: str | None = None, all_needed: bool = True) -> Watch:
+    """Return a watch over tasks, to be entered; a watch that is given is returned itself.
+
+    :param name: the name of the tasks, if there are none yet.
+    """
+    from ._watching import Watch
+
+    if isinstance(progress, Watch):
+        return progress
+    return Watch(progress, tasks, (kind or _CompletionQueue)([], all_needed), further, total, name)
 
 
 if TYPE_CHECKING:
@@ -456,39 +557,46 @@ def _as_completed(things: list[Any], deadline: float | None,
 if TYPE_CHECKING:
     @overload
     async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
-                                *, strict: Literal[True]) -> R: ...
+                                *, strict: Literal[True],
+                                progress: ShowProgress = False) -> R: ...
 
     @overload
     async def co_wait_completed(tasks: Awaited[R], timeout: Seconds | None = None,
-                                strict: bool = False) -> R | None: ...
+                                strict: bool = False,
+                                progress: ShowProgress = False) -> R | None: ...
 
     @overload
     async def co_wait_completed(     # type: ignore[overload-overlap]
             tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
-            *, strict: Literal[True]) -> dict[K, R]: ...
+            *, strict: Literal[True], progress: ShowProgress = False) -> dict[K, R]: ...
 
     @overload
     async def co_wait_completed(     # type: ignore[overload-overlap]
             tasks: Mapping[K, Awaited[R]], timeout: Seconds | None = None,
-            strict: bool = False) -> dict[K, R | None]: ...
+            strict: bool = False, progress: ShowProgress = False) -> dict[K, R | None]: ...
 
     @overload
     async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
-                                *, strict: Literal[True]) -> list[R]: ...
+                                *, strict: Literal[True],
+                                progress: ShowProgress = False) -> list[R]: ...
 
     @overload
     async def co_wait_completed(tasks: Iterable[Awaited[R]], timeout: Seconds | None = None,
-                                strict: bool = False) -> list[R | None]: ...
+                                strict: bool = False,
+                                progress: ShowProgress = False) -> list[R | None]: ...
 
 
 async def co_wait_completed(tasks: Any, timeout: Seconds | None = None,
-                            strict: bool = False) -> Any:
+                            strict: bool = False, progress: ShowProgress = False) -> Any:
     """Wait until tasks have ended, as :func:`wait_completed`, without blocking the loop."""
     try:
         deadline = deadline_of(timeout)
+        shown = shows_progress(progress)
         pending, arrange = _find_tasks(tasks, "co_wait_completed")
     except BAD_ARGUMENT as error:
         raise from_here(error)
+    if shown:
+        await co_show_progress(progress, pending, deadline)
     for task in reversed(pending):
         if not task.done() and not await task._co_end(deadline):
             raise _timeout_error(pending, timeout)
@@ -525,34 +633,18 @@ def co_as_completed(tasks: Iterable[Any],
 
 async def _co_as_completed(things: list[Any], deadline: float | None,
                            timeout: Seconds | None) -> AsyncIterator[Any]:
-    from asyncio import get_running_loop
-
-    from .engine.loop_mailbox import mailbox_of
-
-    ended: deque[int] = deque()         # positions
-    next_end = FutureWaiter()
-    mailbox = mailbox_of(get_running_loop())
-
-    def put(position: int) -> None:
-        ended.append(position)
-        if not next_end.future.done():
-            next_end.future.set_result(None)
-
-    awaited = _WaitSet(things, partial(mailbox.post, put))
+    completed = _CoCompletionQueue(things)
+    awaited = completed.awaited
     del things
     try:
         while awaited.done:
             yield awaited.done.popleft()            # in no variable, see _WaitSet
-        mailbox.post(lambda _: awaited.warn_if_held_up(), None)
         while awaited.left:
-            while not ended:
-                next_end = FutureWaiter()
-                in_time = await _co_wait(awaited.pending(), next_end, deadline, awaited.left == 1)
-                if not in_time and not ended:
-                    raise awaited.timeout_error(timeout) from None
-            yield awaited.take(ended.popleft())
+            if not await completed.wait(deadline):
+                raise awaited.timeout_error(timeout) from None
+            yield completed.take()
     finally:
-        awaited.close()
+        completed.close()
 
 
 async def _co_wait(tasks: list[Task[Any]], next_end: FutureWaiter, deadline: float | None,

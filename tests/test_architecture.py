@@ -44,6 +44,7 @@ LAYERS = [
         "engine.loop_mailbox",
         "engine.parking",
         "engine.registry",
+        "engine.reports",
         "engine.result",
         "engine.spec",
         "engine.callbacks",
@@ -56,6 +57,7 @@ LAYERS = [
         "engine.timer",
         "engine.timeouts",
         "loops",
+        "_watching",
         "waiting",
     ],
     [

@@ -32,6 +32,7 @@ from ..engine.callbacks import call_callbacks
 from ..engine.deferred import run_and_launch, run_deferred
 from ..engine.parking import ParkingLot
 from ..engine.registry import Registry
+from ..engine.reports import observers
 from ..engine.result import Failure
 from ..engine.run_queue import RunQueue
 from ..engine.spec import TaskSpec
@@ -565,6 +566,8 @@ class Pool(Intake):
         if task._spec.hooks is not None:
             self._tell(task._spec.hooks.retried, task, error)
         extra = task._extra_fields()
+        for observe in observers:
+            observe(task)
         self._disarm(task)
         if pause > 0:
             self._delay(task, pause)
@@ -729,6 +732,8 @@ class Pool(Intake):
         task._extra_fields().progress = progress
         if self.recorder is not None:
             self.recorder.on_progress(task)
+        for observe in observers:
+            observe(task)
 
     # -- timeouts ----------------------------------------------------------------------------------
 

@@ -10,10 +10,9 @@ from ..constants import TT_COROUTINE
 from ..engine.blocking import deadline_of
 from ..engine.current import running_loop
 from ..engine.loop_mailbox import FutureWaiter, mailbox_of
-from ..errors import (ClosedError, InvalidTypeError, QueueFullError, QueueStateError,
-                      WaitTimeoutError)
+from ..errors import ClosedError, InvalidTypeError, QueueFullError, QueueStateError
 from ..pools.base import cancel_many
-from ..waiting import _co_as_completed
+from ..waiting import co_show_progress, shows_progress
 from .base import TaskQueue
 from .calls import check_names, is_async_iterable, iter_calls, merge
 from .checkpoint import records_of
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
     from .._checks import Seconds
+    from .._progress import ShowProgress
     from ..engine.spec import TaskSpec
     from ..engine.task import Task
     from ..options import Options, TaskOptions
@@ -312,7 +312,8 @@ class AsyncQueue(TaskQueue):
                         await submit(calls)
                     position += 1
             else:
-                for calls in iter_calls(items, "amap", key):       # type: ignore[arg-type]
+                chunks = iter_calls(items, "amap", key, most=self.size)     # type: ignore[arg-type]
+                for calls in chunks:
                     await submit(calls)
             return make_handles(accepted, self._handle)
         except BaseException:
@@ -397,7 +398,7 @@ class AsyncQueue(TaskQueue):
 
     async def run(self, timeout: Seconds | None = None, strict: bool = False,
                   fail_policy: FailPolicy | None = None,
-                  progress: bool = False) -> RunSummary:
+                  progress: ShowProgress = False) -> RunSummary:
         """Run all tasks until they have ended, and return the summary.
 
         That includes tasks that are submitted meanwhile. See :meth:`ThreadQueue.run`. If the
@@ -405,14 +406,15 @@ class AsyncQueue(TaskQueue):
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
+        shown = shows_progress(progress)
         self._bind_loop()
         run = object()
         try:
             self._begin_run(run, fail_policy)
             await self._initialize()
             self._update_lane()
-            if progress:
-                await self._watch_progress(deadline)
+            if shown:
+                await co_show_progress(progress, [], deadline, self._further_tasks())
             summary = await co_drive(self._run_steps(deadline, began))
         except BaseException:
             if self._running is run:
@@ -479,25 +481,6 @@ class AsyncQueue(TaskQueue):
         finally:
             self._remove_end_waiter(waiter)
 
-    async def _watch_progress(self, deadline: float | None) -> None:
-        """Draw until the tasks that are there have ended, or the deadline passes."""
-        from .._progress import ProgressBar
-        from ..engine.result import Failure
-
-        tasks = self._tasks[self._reported:]
-        bar = ProgressBar(len(tasks))
-        done = failed = 0
-        try:
-            bar.update(done, failed)
-            async for task in _co_as_completed(tasks, deadline, 0):
-                done += 1
-                failed += task.cancelled() or type(task._outcome) is Failure
-                bar.update(done, failed)
-        except WaitTimeoutError:
-            pass                # the run reports it
-        finally:
-            bar.finish(done, failed)
-
     async def start(self: Q) -> Q:
         """Run tasks as they come, until the queue is shut down; return the queue.
 
@@ -512,16 +495,18 @@ class AsyncQueue(TaskQueue):
             self._update_lane()
         return self
 
-    async def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
+    async def join(self, timeout: Seconds | None = None,
+                   progress: ShowProgress = False) -> None:
         """Wait until all tasks have ended, those that come meanwhile included.
 
         See :meth:`ThreadQueue.join`.
         """
         deadline = deadline_of(timeout)
+        shown = shows_progress(progress)
         if self._needs_start():
             await self.start()
-        if progress:
-            await self._watch_progress(deadline)
+        if shown:
+            await co_show_progress(progress, [], deadline, self._further_tasks())
         if await co_drive(self._finish(deadline, deadline)) is None:
             raise self._timeout_error(timeout)
 

@@ -418,6 +418,23 @@ class TaskQueue(Submitter):
                 return seen
             self._count_round()
 
+    def _further_tasks(self) -> Callable[[], list[Task[Any]]]:
+        """Return a function that returns the tasks which have come since its last call.
+
+        The first call returns those since the last summary.
+        """
+        seen, cleared, own = self._reported, self._cleared, self._own_task()
+
+        def further() -> list[Task[Any]]:
+            nonlocal seen, cleared
+            if cleared != self._cleared:        # shortened: those that are left were seen
+                seen, cleared = len(self._tasks), self._cleared
+            tasks = self._tasks[seen:]
+            seen += len(tasks)
+            return tasks if own is None else [task for task in tasks if task is not own]
+
+        return further
+
     def _wait_all(self, deadline: float | None) -> Steps[int | None]:
         """Wait until all tasks have ended, those that come meanwhile included.
 

@@ -96,7 +96,7 @@ class Keyed:
 
 
 def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
-             first: int = 0) -> Iterator[list[Call]]:
+             first: int = 0, most: int = 0) -> Iterator[list[Call]]:
     """Yield the calls of items, in lists of calls that are submitted together.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the
@@ -105,6 +105,7 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
     :class:`Keyed`.
 
     :param first: the position of the first item, for messages.
+    :param most: the number of calls in a list, at most (default: 512).
     """
     from collections import abc
 
@@ -113,7 +114,7 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
         raise InvalidTypeError(f"{what} takes an iterable of items, not {a_kind(items)}{advice}")
     if key is not None:
         return _iter_keyed_calls(enumerate(items, first), abc.Mapping, key)
-    return _iter_calls(iter(items), abc.Mapping)
+    return _iter_calls(iter(items), abc.Mapping, min(most or CHUNK, CHUNK))
 
 
 def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
@@ -131,13 +132,13 @@ def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
             raise InvalidTypeError(f"key= returned {shown(known_by)} for item {position}, which "
                                    "cannot be hashed; return a string, a number, or a tuple of "
                                    "these") from None
-        for [call] in _iter_calls(iter((item,)), mapping):
+        for [call] in _iter_calls(iter((item,)), mapping, 1):
             yield [Keyed(call, known_by)]
 
 
-def _iter_calls(items: Iterator[Any], mapping: Any) -> Iterator[list[Call]]:
+def _iter_calls(items: Iterator[Any], mapping: Any, most: int) -> Iterator[list[Call]]:
     while True:
-        chunk = list(islice(items, CHUNK))
+        chunk = list(islice(items, most))
         if not chunk:
             return
         # Most often all items are of one kind. Checking each of them would cost more than

@@ -3,13 +3,15 @@
 And iter_completed and run."""
 from __future__ import annotations
 
+from operator import length_hint
+
 from .._checks import a_kind
-from .._inspect import name_of
+from .._inspect import has_method, name_of
 from ..engine.blocking import deadline_of, remaining
 from ..engine.current import running_loop
 from ..errors import ClosedError, ExecutionError, InvalidTypeError, SupervisorBusyError
 from ..options import TaskOptions
-from ..waiting import as_completed
+from ..waiting import _CoCompletionQueue, as_completed, shows_progress, watch_tasks
 from .async_queue import AsyncQueue
 from .calls import is_async_iterable, merge, unknown_keyword
 from .config import ARGUMENTS
@@ -17,12 +19,14 @@ from .sync_queue import ProcessQueue, ThreadQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import (Any, AsyncIterable, Callable, Coroutine, Iterable, Iterator, Mapping,
-                        TypeVar, overload)
+    from typing import (Any, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator,
+                        Mapping, TypeVar, overload)
 
     from typing_extensions import TypeVarTuple, Unpack
 
     from .._checks import Seconds
+    from .._progress import ShowProgress
+    from .._watching import Watch
     from ..engine.task import Task
     from ..supervisor.supervisor import TaskSupervisor
     from ..tasks import BoundTask, TakesMany, TakesOne
@@ -88,8 +92,35 @@ def _call_at(supervisor: TaskSupervisor, deadline: float,
     return lambda: timer.cancel(entry)
 
 
-def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: bool,
+def _watched(queue: Any, progress: Any, fn: Any, items: Any, opts: Any,
+             kind: Any) -> tuple[Watch, Any]:
+    """Return a watch over the tasks of a queue, and items that look at it as they are taken.
+
+    For a bounded queue: when all calls have been submitted, most of them have ended.
+    """
+    watch = watch_tasks(progress, [], queue._further_tasks(), kind, length_hint(items, 0),
+                        opts.name or name_of(fn))
+
+    def iterate() -> Iterator[Any]:
+        for item in items:
+            watch.catch_up()
+            yield item
+
+    async def co_iterate() -> AsyncIterator[Any]:
+        async for item in items:
+            watch.catch_up()
+            yield item
+
+    if is_async_iterable(items):
+        return watch, co_iterate()
+    if has_method(items, "__iter__") and not isinstance(items, (str, bytes)):
+        return watch, iterate()
+    return watch, items         # which map() refuses
+
+
+def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any], progress: Any,
                   options: dict[str, Any], caller: str) -> tuple[Any, ...]:
+    shown, watch = shows_progress(progress), None
     arguments, options = _split_options(caller, fn, options)
     queue = kind(**arguments)
     # For submitting, too: a bounded queue runs meanwhile.
@@ -100,6 +131,10 @@ def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any],
         opts = merge(options.pop("opts", None), options, queue._option_owner())
         if queue.size:
             queue.start()           # there is room only if it runs
+            if shown:
+                watch, items = _watched(queue, progress, fn, items, opts, None)
+                progress = watch
+                watch.__enter__()
             if deadline is not None and not (opts.must_complete and queue.on_timeout == "complete"):
                 cancel_accepted = _call_at(queue.supervisor, deadline, queue._on_timeout)
         try:
@@ -118,6 +153,9 @@ def _map_in_queue(kind: type[Any], fn: Callable[..., Any], items: Iterable[Any],
     except BaseException:
         queue.cancel()
         raise
+    finally:
+        if watch is not None:
+            watch.close()
     return _values(summary, handles)
 
 
@@ -147,13 +185,14 @@ if TYPE_CHECKING:
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
-def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
-         ) -> tuple[Any, ...]:
+def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
+         **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
 
     :param items: a tuple is unpacked as positional arguments, a mapping as keywords; any other item
         is the one argument.
-    :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
+    :param progress: show the progress: True, a description, or a function that is called with
+        ``(done, total, failed)`` (default: False).
     :param timeout: seconds for all calls together, submitting included. Then the rest is cancelled
         (default: None, no limit).
 
@@ -196,8 +235,8 @@ if TYPE_CHECKING:
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
-def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: bool = False, **options: Any
-         ) -> tuple[Any, ...]:
+def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
+         **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order.
 
     See :func:`tmap`.
@@ -249,8 +288,7 @@ if TYPE_CHECKING:
 
 
 async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any], *,
-               progress: bool = False, **options: Any
-               ) -> tuple[Any, ...]:
+               progress: ShowProgress = False, **options: Any) -> tuple[Any, ...]:
     """Call a coroutine function for each item in the running loop and return the values, in order.
 
     See :func:`tmap`.
@@ -261,30 +299,39 @@ async def amap(fn: Callable[..., Any], items: Iterable[Any] | AsyncIterable[Any]
     >>> run(amap(asyncio.sleep, [(0, 'a'), (0, 'b')], workers=10))
     ('a', 'b')
     """
+    shown, watch = shows_progress(progress), None
     arguments, options = _split_options("amap", fn, options)
     queue = AsyncQueue(**arguments)
     deadline = deadline_of(queue.timeout)
+    shows: Any = progress
     try:
         handles: Any
         if queue.size or is_async_iterable(items):
-            handles = await _submit_while_running(queue, fn, items, deadline, options)
+            resumed = _take(options, *_OF_MAP)
+            opts = merge(options.pop("opts", None), options, queue._option_owner())
+            if shown:
+                watch, items = _watched(queue, progress, fn, items, opts, _CoCompletionQueue)
+                shows = watch
+                watch.__enter__()
+            handles = await _submit_while_running(queue, fn, items, deadline, opts, resumed)
         else:
             handles = queue.map(fn, items, **options)
-        summary = await queue.run(remaining(deadline), progress=progress)
+        summary = await queue.run(remaining(deadline), progress=shows)
     except BaseException:
         queue.cancel()
         raise
+    finally:
+        if watch is not None:
+            watch.close()
     return _values(summary, handles)
 
 
 async def _submit_while_running(queue: AsyncQueue, fn: Callable[..., Any], items: Any,
-                                deadline: float | None,
-                options: dict[str, Any]) -> list[TaskHandle]:
+                                deadline: float | None, opts: TaskOptions,
+                                resumed: dict[str, Any]) -> list[TaskHandle]:
     """Submit calls to a queue that runs meanwhile, as some wait for room or for the next item."""
     import asyncio
 
-    resumed = _take(options, *_OF_MAP)
-    opts = merge(options.pop("opts", None), options, queue._option_owner())
     if opts.must_complete and queue.on_timeout == "complete":
         deadline = None
     await queue.start()

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Literal, TypeVar, TypeVarTuple, Unpack
 
+    from .._progress import ShowProgress
     from ..engine.result import TaskResult
     from ..options import Options, TaskOptions
     from ..supervisor.supervisor import TaskSupervisor
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     class ScriptOptions(MapOptions, total=False):
         """The keyword arguments of ``tmap``, ``pmap`` and ``amap``."""
 
-        progress: bool
+        progress: ShowProgress
         workers: int | None
         size: int
         fail_policy: FailPolicy

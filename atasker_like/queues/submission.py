@@ -131,7 +131,7 @@ class Submitter(QueueConfig):
         self._check_open()
         spec = self._spec(fn, opts, options, keep_items)
         page = records_of(checkpoint, fn, key, namespace)
-        return self._submit_all(spec, iter_calls(items, "map", key), page)
+        return self._submit_all(spec, iter_calls(items, "map", key, most=self.size), page)
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
@@ -166,7 +166,7 @@ class Submitter(QueueConfig):
         calls: list[Any] = []
         if items is not None:
             calls.append((tasks, self._spec(tasks, merged, {}, keep_items),
-                          iter_calls(items, "group", key)))
+                          iter_calls(items, "group", key, most=self.size)))
         elif key is not None:
             raise InvalidTypeError("key= is called with each item of a group, and needs items=")
         for position, call in enumerate(() if items is not None else _checked_group(tasks)):

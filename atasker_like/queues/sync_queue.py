@@ -7,7 +7,7 @@ from .._inspect import name_of
 from ..constants import TT_MP, TT_THREAD
 from ..engine.blocking import Latch, deadline_of
 from ..errors import InvalidTypeError
-from ..waiting import show_progress
+from ..waiting import show_progress, shows_progress
 from .base import TaskQueue
 from .groups import SyncTaskGroup
 from .handles import SyncTaskHandle
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec, TypeVarTuple, Unpack
 
     from .._checks import Seconds
+    from .._progress import ShowProgress
     from ..engine.task import Task
     from ..options import Options, TaskOptions
     from ..tasks import BoundTask, TakesMany, TakesOne
@@ -127,7 +128,7 @@ class _BlockingQueue(TaskQueue):
 
     def run(self, timeout: Seconds | None = None, strict: bool = False,
             fail_policy: FailPolicy | None = None,
-            progress: bool = False) -> RunSummary:
+            progress: ShowProgress = False) -> RunSummary:
         """Run all tasks until they have ended, and return the summary.
 
         That includes tasks that are submitted meanwhile. In infinite mode, a run goes on until the
@@ -139,7 +140,8 @@ class _BlockingQueue(TaskQueue):
             their tasks count as cancelled.
         :param strict: raise if a task failed (default: False).
         :param fail_policy: the policy for this run (default: that of the queue).
-        :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
+        :param progress: show the progress: True, a description, or a function that is called with
+            ``(done, total, failed)`` (default: False).
         :raises ExecutionError: with ``strict``: a task failed.
         :raises ClosedError: (a RuntimeError) the queue was shut down before.
         :raises QueueStateError: (a RuntimeError) a run is under way, or a task of the queue calls
@@ -152,13 +154,14 @@ class _BlockingQueue(TaskQueue):
         """
         deadline = deadline_of(self.timeout if timeout is None else timeout)
         began = perf_counter()
+        shown = shows_progress(progress)
         run = object()
         try:
             try:
                 self._begin_run(run, fail_policy)
                 self._update_lane()
-                if progress:
-                    show_progress(self._tasks[self._reported:], deadline)
+                if shown:
+                    show_progress(progress, [], deadline, self._further_tasks())
                 summary = drive(self._run_steps(deadline, began))
             finally:
                 self._end_run(run)
@@ -206,24 +209,26 @@ class _BlockingQueue(TaskQueue):
             self._update_lane()
         return self
 
-    def join(self, timeout: Seconds | None = None, progress: bool = False) -> None:
+    def join(self, timeout: Seconds | None = None, progress: ShowProgress = False) -> None:
         """Block until all tasks have ended, those that come meanwhile included. From any thread.
 
         It starts the queue if needed.
 
         :param timeout: seconds, or a ``timedelta``; None waits without limit, 0 does not wait
             (default: None).
-        :param progress: show the progress: a bar on a terminal, lines elsewhere (default: False).
+        :param progress: show the progress: True, a description, or a function that is called with
+            ``(done, total, failed)`` (default: False).
         :raises WaitTimeoutError: (a TimeoutError) some tasks, or their hooks, are unfinished; they
             go on.
         """
         deadline = deadline_of(timeout)
+        shown = shows_progress(progress)
         with self._lock:
             if self._needs_start():
                 self._started = True
                 self._update_lane()
-        if progress:
-            show_progress(self._tasks[self._reported:], deadline)
+        if shown:
+            show_progress(progress, [], deadline, self._further_tasks())
         if drive(self._finish(deadline, deadline)) is None:
             raise self._timeout_error(timeout)
 

@@ -1,5 +1,10 @@
 """What the unit tests decorate; importable, so that pool processes find it."""
-from atasker_like import TASK_HIGH, TT_MP, BackgroundIntervalWorker, background_task, current_task
+import os
+import threading
+
+from atasker_like import (TASK_HIGH, TT_MP, BackgroundIntervalWorker, background_task, current_task,
+                          report_progress)
+from tests.support import PATIENCE
 
 
 @background_task
@@ -113,3 +118,13 @@ class ProcessCounter(BackgroundIntervalWorker):
     def process_result(self, result):
         self.results.append(result)
         return len(self.results) < 2
+
+
+def report_half_and_wait(path):
+    """Report half of the work, and wait for a file."""
+    report_progress(1, 2)
+    never, rounds = threading.Event(), 0
+    while not os.path.exists(path):
+        never.wait(0.01)
+        rounds += 1
+        assert rounds < 100 * PATIENCE

@@ -56,12 +56,14 @@ def clock(monkeypatch):
 def columns(monkeypatch):
     """Sets the width of the terminal; 80 unless told."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
 
     def choose(number):
         monkeypatch.setenv("COLUMNS", str(number))
 
     choose(80)
-    return choose
+    yield choose
+    progress._screen._reset_after_fork()        # bars that a test has not finished
 
 
 # -- on a terminal -------------------------------------------------------------------------------------------------
@@ -71,10 +73,10 @@ def test_the_bar_is_there_at_once_and_ends_with_its_line(clock):
     stream = Terminal()
     bar = ProgressBar(4, "files", stream)
     bar.update(0)
-    assert stream.shown() == ["files |" + "." * 40 + "| 0/4   0%    0.0 s"]
+    assert stream.shown() == ["files |" + "." * 40 + "| 0/4   0%, 0.0 s"]
     clock[0] += 2
     bar.finish(4)
-    assert stream.shown() == ["files |" + "#" * 40 + "| 4/4 100%    2.0 s 2/s", ""]
+    assert stream.shown() == ["files |" + "#" * 40 + "| 4/4 100%, 2.0 s, 2.0/s", ""]
 
 
 def test_it_is_drawn_no_more_often_than_can_be_seen(clock):
@@ -95,14 +97,14 @@ def test_failures_are_counted(clock):
     bar = ProgressBar(2000, stream=stream)
     clock[0] += 1
     bar.finish(2000, failed=1234)
-    assert stream.shown()[0].endswith("2,000/2,000 100%    1.0 s 2,000/s, 1,234 failed")
+    assert stream.shown()[0].endswith("2,000/2,000 100%, 1.0 s, 2,000/s, 1,234 failed")
 
 
 def test_a_shorter_line_wipes_out_a_longer_one_without_escape_sequences(clock, columns):
     columns(200)
     stream = Terminal()
     bar = ProgressBar(10, stream=stream)
-    bar.update(1, failed=1)
+    bar.update(1, failed=1, retried=1234567)
     longer = stream.shown()[0]
     clock[0] += 2 * BAR_EVERY
     bar.update(2)
@@ -112,10 +114,11 @@ def test_a_shorter_line_wipes_out_a_longer_one_without_escape_sequences(clock, c
 
 
 @pytest.mark.parametrize("width, shown", [
-    (80, "backlog |#############################.........| 1,500/2,000  75%    2.0 s 750/s, 3 failed"),
-    (60, "backlog |###########....| 1,500/2,000  75%    2.0 s, 3 failed"),
-    (50, "backlog |########...| 1,500/2,000  75%, 3 failed"),
-    (40, "backlog 1,500/2,000  75%, 3 failed"),
+    (80, "backlog |#############....| 1,500/2,000  75%, 2.0 s, ETA 0:01, 750/s, 3 failed"),
+    (65, "backlog |######..| 1,500/2,000  75%, 2.0 s, ETA 0:01, 3 failed"),
+    (55, "backlog |####.| 1,500/2,000  75%, ETA 0:01, 3 failed"),
+    (51, "backlog |########...| 1,500/2,000  75%, 3 failed"),
+    (42, "backlog 1,500/2,000  75%, 3 failed"),
     (20, "backlog 1,500/2,000"),
     (1, ""),
 ])
@@ -123,6 +126,7 @@ def test_what_matters_less_goes_first_when_there_is_little_room(clock, columns, 
     columns(width)
     stream = Terminal()
     bar = ProgressBar(2000, "backlog", stream)
+    bar.update(0)
     clock[0] += 2
     bar.update(1500, failed=3)
     drawn = stream.shown()[0]
@@ -191,8 +195,8 @@ def test_lines_where_there_is_no_terminal_or_a_dumb_one(clock, monkeypatch, dumb
     bar.update(21)
     clock[0] += 1
     bar.finish(100, 2)
-    assert stream.getvalue() == ("files: 20/100  20%    5.0 s 4/s\n"
-                                 "files: 100/100 100%    6.0 s 17/s, 2 failed\n")
+    assert stream.getvalue() == ("files: 20/100  20%, 5.0 s, ETA 0:20, 4.0/s\n"
+                                 "files: 100/100 100%, 6.0 s, 17/s, 2 failed\n")
 
 
 def test_a_stream_that_can_only_write(clock):
@@ -207,7 +211,7 @@ def test_a_stream_that_can_only_write(clock):
 
     sink = Sink()
     ProgressBar(1, "files", sink).finish(1)
-    assert sink.text == "files: 1/1 100%    0.0 s\n"
+    assert sink.text == "files: 1/1 100%, 0.0 s\n"
 
 
 # -- nowhere -------------------------------------------------------------------------------------------------------
