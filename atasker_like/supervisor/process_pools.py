@@ -39,6 +39,7 @@ class ProcessPools:
         self._pools = pools
         self.sizes: dict[str, Any] = {"pool_size": os.cpu_count() or 1, "reserve_normal": 0,
                                       "reserve_high": 0}
+        self._own_sizes = self.sizes    # those of the own pool, also while an executor is in use
         self._size_is_set = False       # the application has chosen pool_size
         #: The pool of the supervisor's own, if it runs the tasks, or the one over an executor.
         self.own: ProcessPool | None = None
@@ -86,6 +87,7 @@ class ProcessPools:
         if executor is None:
             with self._state.lock:
                 if self.external is not None:
+                    self.sizes = self._own_sizes
                     self._use_own()
             return
         if executor is (self._view if self.external is None else self.external.executor):
@@ -181,7 +183,7 @@ class ProcessPools:
             if pool.forks_from_template:
                 checked["min_size"] = total_slots(checked)
                 pool.ensure_template()      # in this thread, before another one needs it
-            self.sizes = checked
+            self.sizes = self._own_sizes = checked
             pool.resize(*self._slots(checked), checked.get("min_size", 0))
         self.start_ahead()
 

@@ -192,6 +192,23 @@ def test_the_own_pool_comes_back(supervisor):
         assert executor.submit(f.pid).result(PATIENCE) == os.getpid()  # it has not been shut down
 
 
+@pytest.mark.parametrize("sizes", [{}, {"pool_size": 5}, {"pool_size": 5, "reserve_high": 1}])
+@pytest.mark.parametrize("places", [None, 40])
+def test_own_pool_that_comes_back_has_its_own_size(supervisor, sizes, places):
+    if sizes:
+        supervisor.set_mp_pool(**sizes)
+    names = "mp_pool_size", "mp_reserve_normal", "mp_reserve_high"
+    before = [getattr(supervisor, name) for name in names]
+    with ThreadPoolExecutor(12) as executor:
+        supervisor.mp_pool = executor
+        if places:
+            supervisor.set_mp_pool(pool_size=places, reserve_normal=2)
+        supervisor.mp_pool = None
+    assert [getattr(supervisor, name) for name in names] == before
+    queue = manager(supervisor).pool_for(TT_MP).run_queue
+    assert queue.slots == before[0] + before[1] + before[2]
+
+
 def test_the_own_pool_is_not_replaced_while_it_has_tasks(supervisor, put):
     task = put(f.nothing, delay=60)
     with pytest.raises(SupervisorBusyError, match="have not ended"):
