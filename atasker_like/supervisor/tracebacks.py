@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..pools.process.pool import ProcessPool
     from ..pools.threads import ThreadPool
 
-__all__ = ["stacks_text"]
+__all__ = ["stacks_text", "without_pool_frames"]
+
+#: Names the frames of a pool process's own loop.
+_CHILD = 'process/child.py"'
 
 
 def stacks_text(supervisor_id: str, threads: ThreadPool, coroutines: Pool,
@@ -98,5 +101,28 @@ def _of_processes(pool: ProcessPool) -> list[str]:
     for pid, (task_id, text) in pool.stacks().items():
         task = None if task_id is None else pool.find(task_id)
         if task is not None:
-            parts.append(_head(task, f"process {pid}") + text)
+            parts.append(_head(task, f"process {pid}") + without_pool_frames(text))
     return parts
+
+
+def without_pool_frames(text: str) -> str:
+    """Return the stacks that a pool process has written, without the frames below the function.
+
+    A stack begins with the latest frame. It ends with those of the start of the process and of the
+    loop in which the process calls functions.
+    """
+    kept: list[str] = []
+    stack: list[str] = []
+    for line in [*text.splitlines(True), ""]:
+        if line.startswith("  "):
+            stack.append(line)
+            continue
+        end = len(stack)
+        while end and _CHILD not in stack[end - 1]:
+            end -= 1
+        while end and _CHILD in stack[end - 1]:
+            end -= 1
+        kept += stack[:end] or stack
+        kept.append(line)
+        stack = []
+    return "".join(kept)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from atasker_like import TT_MP, background_task
+from atasker_like.supervisor import tracebacks
 from tests.support import PATIENCE
 from tests.support.internals import manager
 from tests.unit import in_processes
@@ -67,6 +68,7 @@ def test_a_process_that_holds_the_interpreter_in_c_code(supervisor, tmp_path):
     for _ in range(3):      # one question does not spoil the next
         text = dumped(supervisor)
         assert "in enter_and_wait" in text and "process" in text, text
+        assert text.rstrip().endswith("in enter_and_wait"), text
     assert "1 running task\n" in text
     task.cancel()
 
@@ -88,3 +90,17 @@ def test_on_a_signal(supervisor):
 def test_without_a_standard_error(supervisor, monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     supervisor.dump()
+
+
+def test_stack_of_a_process_ends_at_the_function():
+    own = '  File "/lib/atasker_like/pools/process/child.py", line 1 in run\n'
+    start = '  File "/lib/python/multiprocessing/forkserver.py", line 2 in main\n'
+    user = '  File "/app/work.py", line 3 in crunch\n'
+    head = "Current thread 0x01 (most recent call first):\n"
+    other = "Thread 0x02 (most recent call first):\n"
+    cut = tracebacks.without_pool_frames
+    assert cut(head + user + own + own + start) == head + user
+    assert cut(head + own + user + own + start) == head + own + user     # it reports progress
+    assert cut(other + user + head + user + own + start) == other + user + head + user
+    assert cut(head + own + start) == head + own + start                # between two tasks
+    assert cut("  (no answer)\n") == "  (no answer)\n"
