@@ -37,6 +37,7 @@ nitpicky = True
 # Names in annotations that are no public objects: type variables, protocols, private classes.
 nitpick_ignore_regex = [
     (r"py:.*", r"(typing\.|collections\.abc\.)?[A-Z]\w*"),
+    (r"py:.*", r"[A-Z]\.(args|kwargs)"),
     (r"py:.*", r"(.*\.)?_\w+(\.\w+)*"),
     # Their documented names are those of private modules.
     (r"py:class", r"multiprocessing\.Pool|asyncio\.events\.AbstractEventLoop"),
