@@ -7,6 +7,7 @@ in a wait. Infinity is the same as None where None sets no limit, and is refused
 from __future__ import annotations
 
 import sys
+from functools import wraps
 from sys import float_info
 
 from . import _modes
@@ -17,14 +18,15 @@ from .errors import InvalidArgumentError, InvalidTypeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Any, Iterable, TypeVar, Union
+    from typing import Any, Callable, Iterable, TypeVar, Union
 
     E = TypeVar("E", bound=BaseException)
+    F = TypeVar("F", bound=Callable[..., Any])
 
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["BAD_ARGUMENT", "a_kind", "count", "from_here", "hashable", "in_seconds", "integer",
+__all__ = ["BAD_ARGUMENT", "a_kind", "count", "ends_traceback", "from_here", "hashable", "in_seconds", "integer",
            "keywords_of", "nearest", "not_a_function", "number", "one_of", "positional", "rate",
            "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
@@ -222,12 +224,28 @@ def a_kind(thing: Any) -> str:
     return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
 
+def ends_traceback(function: F) -> F:
+    """Decorate a public function: the traceback of a refused argument ends at its call.
+
+    It is not for functions that submit tasks: an interrupt would lose these in the wrapper.
+    """
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BAD_ARGUMENT as error:
+            raise from_here(error)
+
+    wrapper: Any = checked
+    return wrapper      # type: ignore[no-any-return]
+
+
 def from_here(error: E) -> E:
     """Return an error that the caller has caught and raises again, as its own.
 
     The error loses the frames below the caller if all of them are the package's. So the traceback
-    of a refused argument ends at the public function. If code of the application is among these
-    frames, all stay.
+    of a refused argument ends at the public function. All frames stay after ``set_debug()``, and if
+    code of the application is among them.
     """
     below = error.__traceback__ and error.__traceback__.tb_next
     entry = below
@@ -235,7 +253,7 @@ def from_here(error: E) -> E:
         if entry.tb_frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
             return error.with_traceback(below)
         entry = entry.tb_next
-    return error.with_traceback(None)
+    return error.with_traceback(below if log.is_debug() else None)
 
 
 _PACKAGE = __name__.partition(".")[0]

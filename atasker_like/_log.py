@@ -24,6 +24,10 @@ class _Log:
     def _logger(self) -> logging.Logger:
         return logging.getLogger("atasker" if _modes.legacy else "atasker_like")
 
+    def is_debug(self) -> bool:
+        """Return True if messages at DEBUG are logged."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
     def warning(self, message: str, *arguments: Any) -> None:
         """Log a warning."""
         self._write(logging.WARNING, message, arguments, None)

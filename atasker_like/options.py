@@ -8,8 +8,8 @@ from __future__ import annotations
 import builtins
 import sys
 
-from ._checks import (count, hashable, integer, nearest, number, one_of, rate, seconds,
-                      seconds_or_none)
+from ._checks import (BAD_ARGUMENT, count, from_here, hashable, integer, nearest, number, one_of,
+                      rate, seconds, seconds_or_none)
 from ._inspect import shown
 from ._log import log
 from .errors import InvalidArgumentError, InvalidTypeError, RemoteError, RetryRequest
@@ -218,7 +218,10 @@ class TaskOptions:
                 raise unknown_option(name, _DEFAULTS, "TaskOptions")
         for name, default in _DEFAULTS.items():
             object.__setattr__(self, name, options.get(name, default))
-        self._check()
+        try:
+            self._check()
+        except BAD_ARGUMENT as error:
+            raise from_here(error)
 
     def _check(self) -> None:
         keep = object.__setattr__
@@ -261,7 +264,10 @@ class TaskOptions:
         """Return a copy with some options changed. Errors as the constructor's."""
         if not changes:
             return self
-        return type(self)(**{**self.as_dict(), **changes})
+        try:
+            return type(self)(**{**self.as_dict(), **changes})
+        except BAD_ARGUMENT as error:
+            raise from_here(error)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all options by name, in a new dict."""

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import chain, islice
 from operator import length_hint
 
 from . import _modes
-from ._checks import count, keywords_of, not_a_function, positional
+from ._checks import count, ends_traceback, keywords_of, not_a_function, positional
 from ._generics import Generic, P, T_co
 from ._log import log
 from .constants import TT_MP, TaskType
@@ -159,6 +160,7 @@ class BoundTask(Generic[P, T_co], Decorated):
 
         def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
+    @ends_traceback
     def options(self, **changes: Unpack[BoundTaskOptions]) -> BoundTask[P, T_co]:
         """Return a copy with other options: ``fetch.options(priority=TASK_HIGH)(url)``.
 
@@ -391,6 +393,7 @@ if TYPE_CHECKING:
                         **options: Unpack[DecoratorOptions]) -> BoundTask[Q, R]: ...
 
 
+@ends_traceback
 def background_task(f: Any = None, **options: Any) -> Any:
     """Make the calls of a function tasks. A decorator, with or without parentheses.
 
@@ -425,7 +428,8 @@ def background_task(f: Any = None, **options: Any) -> Any:
     [2, 4]
     """
     if f is None:
-        return lambda function: background_task(function, **options)
+        _check_names(options)
+        return partial(background_task, **options)
     if "daemon" in options:
         options = dict(options)
         del options["daemon"]
@@ -438,9 +442,7 @@ def background_task(f: Any = None, **options: Any) -> Any:
     if issubclass(type(f), staticmethod):
         return staticmethod(background_task(f.__func__, **options))
     routing = {name: options.pop(name, None) for name in _ROUTING} if options else {}
-    for name in options:
-        if name not in _OPTION_NAMES:
-            raise unknown_option(name, [*_OPTION_NAMES, *_ROUTING], "background_task")
+    _check_names(options)
     supervisor = routing.get("supervisor")
     if supervisor is None:
         supervisor = task_supervisor
@@ -449,6 +451,12 @@ def background_task(f: Any = None, **options: Any) -> Any:
         raise not_a_function("background_task", f)
     return BoundTask(f, TaskOptions(**options), routing.get("tt"), routing.get("callback"),
                      routing.get("loop"), supervisor, routing.get("lane"))
+
+
+def _check_names(options: Iterable[str]) -> None:
+    for name in options:
+        if name not in _OPTION_NAMES and name not in _ROUTING and name != "daemon":
+            raise unknown_option(name, [*_OPTION_NAMES, *_ROUTING], "background_task")
 
 
 if TYPE_CHECKING:

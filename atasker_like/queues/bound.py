@@ -1,6 +1,7 @@
 """QueueTask: a function whose calls are tasks of a queue."""
 from __future__ import annotations
 
+from .._checks import BAD_ARGUMENT, ends_traceback, from_here
 from .._generics import Generic, P, T_co
 from .._inspect import name_of, open_parameters
 from ..engine.spec import Decorated
@@ -67,6 +68,7 @@ class QueueTask(Generic[P, T_co], Decorated):
         self.opts = options
         self._untouched = untouched     # all keywords of a call are the function's
 
+    @ends_traceback
     def options(self, opts: TaskOptions | None = None,
                 **changes: Unpack[Options]) -> QueueTask[P, T_co]:
         """Return a copy with other options, whose calls leave all keywords to the function.
@@ -81,7 +83,10 @@ class QueueTask(Generic[P, T_co], Decorated):
         def __wrapped__(self) -> Callable[P, T_co]: ...
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        options = self._take_options(args, keywords)
+        try:
+            options = self._take_options(args, keywords)
+        except BAD_ARGUMENT as error:
+            raise from_here(error)
         return self.queue._submit_call(self._function, options, args, keywords or None)
 
     def asubmit(self, *args: Any, **keywords: Any) -> Awaitable[TaskHandle[T_co]]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .. import _checks
-from .._checks import count, one_of, seconds_or_none
+from .._checks import count, ends_traceback, one_of, seconds_or_none
 from ..constants import TASK_NORMAL
 from ..errors import InvalidTypeError
 from ..options import TaskOptions, unknown_option
@@ -31,6 +31,7 @@ ARGUMENTS = ("workers", "size", "timeout", "mode", "fail_policy", "on_timeout", 
 class QueueConfig:
     """The arguments of a queue."""
 
+    @ends_traceback
     def __init__(self, workers: int | None = None, size: int = 0, timeout: Seconds | None = None,
                  mode: Mode = "finite", fail_policy: FailPolicy = "continue",
                  on_timeout: OnTimeout = "complete",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from operator import length_hint
 
-from .._checks import a_kind
+from .._checks import a_kind, ends_traceback
 from .._inspect import has_method, name_of
 from ..engine.blocking import deadline_of, remaining
 from ..engine.current import running_loop
@@ -185,6 +185,7 @@ if TYPE_CHECKING:
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
+@ends_traceback
 def tmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
          **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool threads and return the values, in order.
@@ -235,6 +236,7 @@ if TYPE_CHECKING:
              **options: Unpack[ScriptOptions]) -> tuple[R, ...]: ...
 
 
+@ends_traceback
 def pmap(fn: Callable[..., Any], items: Iterable[Any], *, progress: ShowProgress = False,
          **options: Any) -> tuple[Any, ...]:
     """Call a function for each item in pool processes and return the values, in order.

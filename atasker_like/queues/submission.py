@@ -8,7 +8,7 @@ from sys import maxsize
 from threading import get_ident
 from time import perf_counter
 
-from .._checks import not_a_function, runs_when_called
+from .._checks import BAD_ARGUMENT, ends_traceback, from_here, not_a_function, runs_when_called
 from .._inspect import has_method, is_coroutine_function, open_parameters, shown
 from ..constants import TT_MP
 from ..engine.callbacks import call_callbacks
@@ -97,10 +97,13 @@ class Submitter(QueueConfig):
         ('division', (3, 2))
         """
         if options:
-            opts = merge(opts, options, self._option_owner(), fn)
-            check_names(fn, open_parameters(fn, len(args)), options,
-                        "give the option as opts=TaskOptions({0}=...), and the parameter with "
-                                                "functools.partial(function, {0}=...)")
+            try:
+                opts = merge(opts, options, self._option_owner(), fn)
+                check_names(fn, open_parameters(fn, len(args)), options,
+                            "give the option as opts=TaskOptions({0}=...), and the parameter with "
+                            "functools.partial(function, {0}=...)")
+            except BAD_ARGUMENT as error:
+                raise from_here(error)
         return self._submit_call(fn, opts, args, None)
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any], *, opts: TaskOptions | None = None,
@@ -129,9 +132,13 @@ class Submitter(QueueConfig):
         [8, 16]
         """
         self._check_open()
-        spec = self._spec(fn, opts, options, keep_items)
-        page = records_of(checkpoint, fn, key, namespace)
-        return self._submit_all(spec, iter_calls(items, "map", key, most=self.size), page)
+        try:
+            spec = self._spec(fn, opts, options, keep_items)
+            page = records_of(checkpoint, fn, key, namespace)
+            calls = iter_calls(items, "map", key, most=self.size)
+        except BAD_ARGUMENT as error:
+            raise from_here(error)
+        return self._submit_all(spec, calls, page)
 
     def group(self, tasks: Any, items: Iterable[Any] | None = None, *, group_id: Any = None,
               opts: TaskOptions | None = None, checkpoint: Checkpoint | None = None,
@@ -194,6 +201,7 @@ class Submitter(QueueConfig):
     @overload
     def task(self, opts: Callable[..., Any], **options: Any) -> QueueTask[..., Any]: ...
 
+    @ends_traceback
     def task(self, opts: Any = None, **options: Any) -> Any:
         """Decorate a function, so that calling it submits and returns a handle.
 

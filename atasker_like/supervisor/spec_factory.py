@@ -12,7 +12,7 @@ from ..engine.lanes import Lane
 from ..engine.spec import TaskSpec, undecorated
 from ..engine.task import Task
 from ..errors import InvalidArgumentError, InvalidTypeError
-from ..options import TaskOptions
+from ..options import TaskOptions, check_lane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class SpecFactory:
 
     def lane(self, name: str, **settings: Any) -> Lane:
         """Return the lane of a name, with these settings; see ``TaskSupervisor.lane``."""
+        check_lane(name, **settings)
         with self._state.lock:
             lane = self._lanes.get(name)
             if lane is None:

@@ -15,7 +15,7 @@ from types import FunctionType
 
 from .. import _modes
 from .._atomics import Token
-from .._checks import count, not_a_function, runs_when_called, seconds
+from .._checks import count, ends_traceback, not_a_function, runs_when_called, seconds
 from .._habits import Absent, dir_without_absent
 from .._inspect import (accepted_keywords, attribute_of, is_coroutine_function, name_of,
                         names_keyword, signature_error)
@@ -47,6 +47,18 @@ COMMON_OPTIONS = ("priority", "o", "on_error", "on_error_kwargs", "supervisor", 
 
 #: Arguments of start() that are for the worker and not for its function.
 _OVERRIDES = ("_name", "_priority", "_interval", "_delay", "_delay_after", "_delay_before", "_loop")
+
+
+def _check_kind(kind: type[BackgroundWorker], option: str) -> None:
+    """Refuse an option that another kind of worker of this package has."""
+    package = __name__.partition(".")[0]
+    kinds: list[type[BackgroundWorker]] = [BackgroundWorker]
+    for other in kinds:
+        kinds += other.__subclasses__()
+        if (option in other._worker_options and other.__module__.startswith(package)
+                and kind.__module__.startswith(package)):
+            raise InvalidTypeError(f"{kind.__name__} has no option {option!r}; {other.__name__} "
+                                   "has it")
 
 
 _NO_QUEUE = ("this worker has no queue: make it with @background_worker(q=True), or derive it from "
@@ -142,10 +154,14 @@ class BackgroundWorker(ManagedWorker):
         max_restarts = WorkerSetting("max_restarts")
         within = WorkerSetting("within")
 
+    @ends_traceback
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         known = (*COMMON_OPTIONS, *self._worker_options, "name")
-        check_unknown(type(self), [option for option in options if option not in known], known)
+        unknown = [option for option in options if option not in known]
+        for option in unknown:
+            _check_kind(type(self), option)
+        check_unknown(type(self), unknown, known)
         get = options.get
         if executor_func is not None:
             self._worker_set_function(executor_func)

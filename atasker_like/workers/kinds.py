@@ -4,10 +4,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from functools import partial
 from queue import Empty
 
 from .. import _checks, _modes
-from .._checks import a_kind, not_a_function
+from .._checks import a_kind, ends_traceback, not_a_function
 from .._inspect import attribute_of, has_method, is_coroutine_function
 from .._log import log
 from ..engine.spec import undecorated
@@ -23,7 +24,7 @@ from .triggers import OVERLAPS, EventTrigger, IntervalTrigger, QueueTrigger, Tri
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, overload
+    from typing import Any, Callable, Iterable, overload
 
     from .._checks import Seconds
 else:
@@ -45,6 +46,7 @@ class BackgroundAsyncWorker(BackgroundWorker):
     #: ``aloop`` is None.
     aloop: ALoop | None = None
 
+    @ends_traceback
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
@@ -89,6 +91,7 @@ class BackgroundQueueWorker(BackgroundAsyncWorker):
     _worker_stops_first = False
     _worker_has_queue = True
 
+    @ends_traceback
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
@@ -495,6 +498,7 @@ class BackgroundIntervalWorker(BackgroundEventWorker):
     else:
         overlap = WorkerSetting("overlap")
 
+    @ends_traceback
     def __init__(self, name: str | None = None, executor_func: Callable[..., Any] | None = None,
                  **options: Any) -> None:
         super().__init__(name, executor_func, **options)
@@ -604,6 +608,7 @@ def background_worker(f: None = None, **options: Any) -> Callable[[Callable[...,
 def background_worker(f: Callable[..., Any], **options: Any) -> Any: ...
 
 
+@ends_traceback
 def background_worker(f: Any = None, **options: Any) -> Any:
     """Make a worker of a function.
 
@@ -628,7 +633,8 @@ def background_worker(f: Any = None, **options: Any) -> Any:
     (True, True, 3)
     """
     if f is None:
-        return lambda function: background_worker(function, **options)
+        _check_names(options)
+        return partial(background_worker, **options)
     f = undecorated(f)
     if issubclass(type(f), (staticmethod, classmethod)):
         raise InvalidTypeError(f"background_worker takes a function, not {a_kind(f)}; derive a "
@@ -662,17 +668,22 @@ def _is_given(value: Any) -> bool:
     return value is not None and value is not False
 
 
+def _check_names(options: Iterable[str]) -> None:
+    known = {*COMMON_OPTIONS, *_CHOOSING, "overlap", "name"}
+    for option in options:
+        if option not in known:
+            raise unknown_option(option, known, "background_worker")
+
+
 def _options_for(kind: type[BackgroundWorker], chosen: str | None,
                  options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a kind of worker takes.
 
     Refuse unknown options and those of another kind.
     """
-    known = {*COMMON_OPTIONS, *_CHOOSING, "overlap"}
+    _check_names(options)
     taken = {}
     for option, value in options.items():
-        if option not in known:
-            raise unknown_option(option, {*known, "name"}, "background_worker")
         if option in COMMON_OPTIONS or option in kind._worker_options:
             taken[option] = value
         elif not _is_given(value):
