@@ -22,7 +22,7 @@ CALLS = [
     lambda: background_task(function, retrys=2),
     lambda: background_task(function, priority="high"),
     lambda: background_task(function, backoff="expo"),
-    lambda: background_task(function, tt="thred"),
+    lambda: background_task(function, tt="threadd"),
     lambda: background_task(function, lane=3),
     lambda: background_task(generator),
     lambda: background_task(priority=1)(generator),
