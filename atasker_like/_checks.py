@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     #: The type of a duration in an argument.
     Seconds = Union[float, timedelta]
 
-__all__ = ["BAD_ARGUMENT", "a_kind", "count", "ends_traceback", "from_here", "hashable", "in_seconds", "integer",
-           "keywords_of", "nearest", "not_a_function", "number", "one_of", "positional", "rate",
-           "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
+__all__ = ["BAD_ARGUMENT", "a_kind", "count", "ends_traceback", "from_here", "hashable",
+           "in_seconds", "integer", "keywords_of", "nearest", "not_a_function", "number", "one_of",
+           "positional", "rate", "runs_when_called", "seconds", "seconds_or_none", "wait_seconds"]
 
 #: The errors of a refused argument. A public function raises them with :func:`from_here`.
 BAD_ARGUMENT = (InvalidArgumentError, InvalidTypeError)
