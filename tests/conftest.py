@@ -16,7 +16,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out the tests marked ``gate``: they start programs, and only the project's gate runs them."""
+    """Leave out the tests marked ``gate``: they start programs, and only the project's gate runs
+    them."""
     if config.getoption("--gate"):
         return
     left_out = [item for item in items if item.get_closest_marker("gate")]
@@ -33,7 +34,8 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item, nextitem):
-    """After a module, have the collector leave out the reports of its tests, and the syntax trees that modules keep."""
+    """After a module, have the collector leave out the reports of its tests, and the syntax trees
+    that modules keep."""
     if nextitem is not None and nextitem.path != item.path:
         gc.collect()
         gc.freeze()
@@ -64,8 +66,10 @@ def make_supervisor():
 
 @pytest.fixture
 def unseen(caplog):
-    """A function that tells which failures of this test's tasks were logged because nobody looked at them."""
-    gc.collect()        # what earlier tests left to the collector speaks now, and not during this one
+    """A function that tells which failures of this test's tasks were logged because nobody looked
+    at them."""
+    # what earlier tests left to the collector speaks now, and not during this one
+    gc.collect()
     caplog.clear()
 
     def tell():

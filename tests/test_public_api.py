@@ -10,9 +10,12 @@ import atasker_like
 
 #: What applications written for atasker import from the package's root.
 MODEL = {
-    "TaskSupervisor", "task_supervisor", "TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL", "TT_THREAD",
-    "TT_MP", "TT_COROUTINE", "background_task", "wait_completed", "co_mp_apply", "background_worker",
-    "BackgroundWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker", "BackgroundEventWorker",
+    "TaskSupervisor", "task_supervisor", "TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL",
+    "TT_THREAD",
+    "TT_MP", "TT_COROUTINE", "background_task", "wait_completed", "co_mp_apply",
+    "background_worker",
+    "BackgroundWorker", "BackgroundIntervalWorker", "BackgroundQueueWorker",
+    "BackgroundEventWorker",
     "FunctionCollection", "TaskCollection", "LocalProxy", "Locker", "g", "set_debug",
     "TASK_STATUS_QUEUED", "TASK_STATUS_DELAYED", "TASK_STATUS_STARTED", "TASK_STATUS_COMPLETED",
     "TASK_STATUS_CANCELED", "ALoop", "Task",
@@ -21,7 +24,8 @@ MODEL = {
 #: Of these, what is still to be built. Whoever builds it takes it out here.
 NOT_YET = set()
 
-MODULES = sorted(module.name for module in pkgutil.walk_packages(atasker_like.__path__, "atasker_like.")
+MODULES = sorted(module.name
+                 for module in pkgutil.walk_packages(atasker_like.__path__, "atasker_like.")
                  if not module.name.endswith("__main__")) + ["atasker_like"]
 
 
@@ -55,7 +59,8 @@ def test_a_star_brings_exactly_these():
 
 
 def test_nothing_else_is_public():
-    modules = {name for name, value in vars(atasker_like).items() if isinstance(value, types.ModuleType)}
+    modules = {name for name,
+               value in vars(atasker_like).items() if isinstance(value, types.ModuleType)}
     public = {name for name in dir(atasker_like) if not name.startswith("_")} - modules
     assert public - set(atasker_like.__all__) <= {"annotations", "TYPE_CHECKING"}
 
@@ -83,7 +88,8 @@ def public_members():
                     yield f"{name}.{member}", value
 
 
-@pytest.mark.parametrize("value", [pytest.param(value, id=name) for name, value in public_members()])
+@pytest.mark.parametrize("value",
+                         [pytest.param(value, id=name) for name, value in public_members()])
 def test_every_public_method_has_a_docstring(value):
     assert inspect.getdoc(value)
 
@@ -107,5 +113,6 @@ def test_the_examples_in_the_docstrings(name):
 
 def test_there_are_examples():
     finder = doctest.DocTestFinder()
-    examples = sum(len(test.examples) for name in MODULES for test in finder.find(importlib.import_module(name)))
+    examples = sum(len(test.examples) for name in MODULES
+                   for test in finder.find(importlib.import_module(name)))
     assert examples >= 10

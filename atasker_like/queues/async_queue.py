@@ -231,7 +231,7 @@ class AsyncQueue(TaskQueue):
         """
         check_names(fn, open_parameters(fn, len(args)), options,
                     "give the option as opts=TaskOptions({0}=...), and the parameter with "
-                                            "functools.partial(function, {0}=...)")
+                    "functools.partial(function, {0}=...)")
         return await self._asubmit_call(fn, merge(opts, options, self._option_owner()), args, None)
 
     async def _asubmit_call(self, function: Callable[..., Any], options: TaskOptions,

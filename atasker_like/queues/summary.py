@@ -139,15 +139,15 @@ class RunSummary:
         if self.results:
             lines += ["",
                       *_table(("task", "succeeded", "failed", "cancelled", "mean s", "longest s"),
-                                  [_row(name, members) for name, members in self.by_name().items()],
-                                  width)]
+                              [_row(name, members) for name, members in self.by_name().items()],
+                              width)]
         bad = [result for result in self.results if result.status != "succeeded"]
         if bad:
             rows: list[tuple[str, ...]]
             rows = [(result.name, result.short_id, result.status, str(result.attempts),
                      f"{result.duration:.3f}",
                      _cut(_item(result), _NAME), " ".join((result.message or "").split()))
-                     for result in bad[:_SHOWN]]
+                    for result in bad[:_SHOWN]]
             head: tuple[str, ...] = ("task", "id", "status", "attempts", "seconds", "item",
                                      "message")
             if not any(row[5] for row in rows):         # no task is of a map

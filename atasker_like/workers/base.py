@@ -498,7 +498,7 @@ class BackgroundWorker(ManagedWorker):
         kwargs.update((name, value) for name, value in given.items() if name in taken)
         wants_id = "_task_id" in taken and "_task_id" not in kwargs
         reason = signature_error(function, (*items, *args),
-                        dict(kwargs, _task_id=None) if wants_id else kwargs)
+                                 dict(kwargs, _task_id=None) if wants_id else kwargs)
         if reason is not None:
             besides = ", besides the item of the queue" if items else ""
             raise InvalidTypeError(f"worker {self.name} cannot call its function "

@@ -13,7 +13,8 @@ from atasker_like import service
 async def main(address):
     async with service.Client(address) as client:
         urgent = await client.request("lab", Calibrate(7), priority=0)      # accepted, not done
-        found = await asyncio.gather(*[client.execute("lab", Calibrate(qubit, span=0.5)) for qubit in range(3)])
+        found = await asyncio.gather(*[client.execute("lab", Calibrate(qubit, span=0.5))
+                                       for qubit in range(3)])
         print("found", [result.result["frequency"] for result in found])
         print("urgent", (await urgent).result)
         print("simulated", len((await client.execute(Simulate([1, 2, 3]))).result))

@@ -2,7 +2,8 @@
 
     python3 docs/examples/laboratory.py /tmp/lab.sock
 
-It ends with SIGTERM or Ctrl-C, when what it has accepted is done. See experiment.py for a client, or try
+It ends with SIGTERM or Ctrl-C, when what it has accepted is done. See experiment.py for a client,
+or try
 
     python3 -m atasker_like send /tmp/lab.sock Calibrate qubit=3 span=0.5
 """

@@ -1,9 +1,10 @@
-"""A service as people wrote them for atasker: it polls meters, stores what they say, and keeps statistics.
+"""A service as people wrote them for atasker: it polls meters, stores what they say, and keeps
+statistics.
 
     python3 -m atasker_like exec docs/examples/meters.py /tmp/meters.db
 
-It ends with SIGTERM or Ctrl-C, and has stored by then all that it has accepted: it prints how many readings these
-were. All names are atasker's; nothing in here knows what runs it.
+It ends with SIGTERM or Ctrl-C, and has stored by then all that it has accepted: it prints how many
+readings these were. All names are atasker's; nothing in here knows what runs it.
 """
 import math
 import signal
@@ -23,7 +24,8 @@ LAST = object()         # what is put behind the last reading
 startup = FunctionCollection()
 shutdown = FunctionCollection(on_error=lambda: say("a part of the shutdown failed"))
 database_lock = Locker(mod="database", timeout=30)
-output_lock = Locker(mod="output", timeout=30)      # two threads that print at once may share a line
+# two threads that print at once may share a line
+output_lock = Locker(mod="output", timeout=30)
 stop_requested = threading.Event()
 all_stored = threading.Event()
 
@@ -42,7 +44,7 @@ def say(*words):
     print(*words, flush=True)
 
 
-# -- the workers ---------------------------------------------------------------------------------------------------
+# -- the workers -----------------------------------------------------------------------------------
 
 
 @background_task
@@ -95,7 +97,8 @@ class Statistics(BackgroundIntervalWorker):
         finally:
             database.close()
         mean = math.fsum(values) / len(values) if values else 0.0
-        return len(values), mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values)))
+        return len(values), mean, math.sqrt(math.fsum((value - mean) ** 2
+                                                      for value in values) / max(1, len(values)))
 
     def process_result(self, result):
         say("computed {} mean {:.3f} deviation {:.3f}".format(*result))
@@ -104,14 +107,15 @@ class Statistics(BackgroundIntervalWorker):
 statistics = Statistics(name="statistics", interval=STATISTICS_INTERVAL)
 
 
-# -- the beginning and the end -------------------------------------------------------------------------------------
+# -- the beginning and the end ---------------------------------------------------------------------
 
 
 @startup(priority=1)
 def open_database():
     State.database = sqlite3.connect(State.path, check_same_thread=False)
     State.database.execute("PRAGMA journal_mode = WAL")
-    State.database.execute("CREATE TABLE readings (number INTEGER PRIMARY KEY, meter TEXT, moment INTEGER, value REAL)")
+    State.database.execute("CREATE TABLE readings (number INTEGER PRIMARY KEY, meter TEXT, moment "
+                           "INTEGER, value REAL)")
     State.database.execute("CREATE TABLE summaries (count INTEGER)")
     State.database.commit()
 

@@ -1,4 +1,5 @@
-"""A backend over Redis, or anything else with these five commands. The client is that of the package ``redis``."""
+"""A backend over Redis, or anything else with these five commands. The client is that of the
+package ``redis``."""
 from atasker_like import Backend
 
 
@@ -7,7 +8,8 @@ class RedisBackend(Backend):
 
     def __init__(self, client, prefix="result:", **options):
         super().__init__(**options)
-        self._client = client       # connects on first use, and may be used by several threads at once
+        # connects on first use, and may be used by several threads at once
+        self._client = client
         self._prefix = prefix
 
     def close(self):
@@ -28,7 +30,8 @@ class RedisBackend(Backend):
         return self._client.delete(self._prefix + task_id) == 1
 
     def keys(self):
-        return [key[len(self._prefix):].decode() for key in self._client.scan_iter(self._prefix + "*", count=1000)]
+        return [key[len(self._prefix):].decode()
+                for key in self._client.scan_iter(self._prefix + "*", count=1000)]
 
     def check(self):
         self._client.ping()

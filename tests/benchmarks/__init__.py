@@ -2,7 +2,7 @@
 
 How a number comes about::
 
-    __main__ ── rows ──> harness.run_contest ──> one Session a side, each in a subprocess of its own:
+    __main__ ── rows ──> harness.run_contest ──> one Session a side, each in its own subprocess:
                                                  session.py opens its side (peers.py), then runs one
                                                  round each time it is told to
              <── lines ── report.compare <────── rounds, side by side: A B C, A B C, ...

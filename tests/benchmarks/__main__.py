@@ -65,10 +65,11 @@ ROWS: Dict[int, Callable[[Settings], List[Line]]] = {
 BESIDE = {14, 25}
 
 LAYOUT = '''\
-Ratios are ours / peer's, from the same round; the table shows the median of all rounds and their range.
-Every side of a row runs in a subprocess of its own, driven alike, with a pool of the same size, warmed up
-before the first round; rounds alternate and only one side works at a time. Process pools (ours, PPE, Pool,
-pebble, atasker) use the start method "{start_method}"; loky and joblib use loky's own.'''
+Ratios are ours / peer's, from the same round; the table shows the median of all rounds and their
+range. Every side of a row runs in a subprocess of its own, driven alike, with a pool of the same
+size, warmed up before the first round; rounds alternate and only one side works at a time. Process
+pools (ours, PPE, Pool, pebble, atasker) use the start method "{start_method}"; loky and joblib use
+loky's own.'''
 
 
 def _rows(text: str) -> List[int]:

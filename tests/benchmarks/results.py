@@ -52,7 +52,8 @@ def until_stored(side: Side, params: Dict[str, Any]) -> Rounds:
                 stored = {
                     task_id
                     for task_id, in database.execute(
-                        "SELECT task_id FROM results WHERE task_id BETWEEN ? AND ? AND data LIKE '%SUCCESS%'",
+                        "SELECT task_id FROM results WHERE task_id BETWEEN ? AND ? AND data LIKE "
+                        "'%SUCCESS%'",
                         (min(ids), max(ids)),
                     )
                 }

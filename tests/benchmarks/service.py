@@ -341,7 +341,8 @@ def measure(rounds: int, count: int) -> None:
         for name in TASKS:
             rates.setdefault(name, []).append(measured(name, 5 * count, set(), set(), "--many"))
     print(
-        f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; medians of {rounds} rounds, with "
+        f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+        f"medians of {rounds} rounds, with "
         "the least and the most"
     )
     for placement, found in trips.items():
@@ -354,7 +355,8 @@ def measure(rounds: int, count: int) -> None:
                 columns += [[trip[name] / trip[echo] for trip in found] for echo in ECHOES]
             print(f"    {name:<30}" + "".join(map(spread, columns)))
     print(
-        f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of a round trip as placed: {BUDGET_RATIO:g} x an echo at most)"
+        f"\nrequests a second, 100 in flight (budget: {BUDGET_RATE}; of a round trip as placed: "
+        f"{BUDGET_RATIO:g} x an echo at most)"
     )
     for name, values in rates.items():
         print(f"    {name:<30}{spread(values)}")

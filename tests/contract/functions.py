@@ -1,4 +1,5 @@
-"""What the tasks of the contract tests run. Importable, so that pool processes find it; and quick to import."""
+"""What the tasks of the contract tests run. Importable, so that pool processes find it; and quick
+to import."""
 import asyncio
 import contextvars
 import faulthandler
@@ -16,7 +17,8 @@ from ..support.internals import manager
 class Gate:
     """Holds tasks, in whatever thread or process they run, until the test opens it.
 
-    Made of two named pipes, so that one and the same works everywhere and both sides can wait with a deadline.
+    Made of two named pipes, so that one and the same works everywhere and both sides can wait with
+    a deadline.
     """
 
     def __init__(self, path):
@@ -89,7 +91,8 @@ class Gate:
         if self._fds:
             self.open()
             for name, fd in zip((".entered", ".open"), self._fds):
-                os.unlink(self.path + name)     # whoever comes now fails, instead of waiting for nobody
+                # whoever comes now fails, instead of waiting for nobody
+                os.unlink(self.path + name)
                 os.close(fd)
             self._fds = []
 
@@ -217,7 +220,7 @@ def swap(value):
     return was
 
 
-# -- of pool processes ---------------------------------------------------------------------------------------
+# -- of pool processes -----------------------------------------------------------------------------
 
 
 def pid():
@@ -377,11 +380,12 @@ class Callable:
         return n + 1
 
 
-# -- another attempt, asked for from inside ---------------------------------------------------------------
+# -- another attempt, asked for from inside --------------------------------------------------------
 
 
 def attempt():
-    """What a function sees of its attempt: its number, how many may follow, and whether none may."""
+    """What a function sees of its attempt: its number, how many may follow, and whether none
+    may."""
     task = current_task()
     return task.attempts, task.remaining_retries, task.is_last_retry
 
@@ -466,7 +470,8 @@ async def co_retry_what_is_handled(countdown=0):
 
 
 def leave_a_task_behind(gate):
-    """Submit a task to a supervisor of this process, which ends it before the process itself ends."""
+    """Submit a task to a supervisor of this process, which ends it before the process itself
+    ends."""
     from atasker_like import background_task
 
     background_task(enter)(gate)

@@ -34,7 +34,8 @@ _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods(
 EXECUTORS = {
     "PPE": lambda size: ProcessPoolExecutor(size, mp_context=multiprocessing.get_context(_METHOD)),
     "TPE": ThreadPoolExecutor,
-    "Pool": lambda size: multiprocessing.get_context("fork" if _METHOD == "forkserver" else "spawn").Pool(size),
+    "Pool": lambda size: multiprocessing.get_context("fork" if _METHOD == "forkserver"
+                                                     else "spawn").Pool(size),
 }
 
 
@@ -62,7 +63,8 @@ def use_template(supervisor):
 
 
 class Kind:
-    """Threads, coroutines, processes by one start method, or an executor; one place, so that what waits can be seen."""
+    """Threads, coroutines, processes by one start method, or an executor; one place, so that what
+    waits can be seen."""
 
     def __init__(self, name, supervisor, places=1):
         self.name = name
@@ -84,7 +86,8 @@ class Kind:
             self.supervisor.set_mp_pool(pool_size=size, reserve_normal=normal, reserve_high=high,
                                         start_method=self.name)
         elif self.tt == TT_THREAD:
-            self.supervisor.set_thread_pool(pool_size=size, reserve_normal=normal, reserve_high=high)
+            self.supervisor.set_thread_pool(pool_size=size, reserve_normal=normal,
+                                            reserve_high=high)
 
     @property
     def start_method(self):
@@ -102,7 +105,8 @@ class Kind:
         return as_coroutine_function(function) if self.tt == TT_COROUTINE else function
 
     def bind(self, function, **options):
-        return background_task(self.form(function), tt=self.tt, supervisor=self.supervisor, **options)
+        return background_task(self.form(function), tt=self.tt, supervisor=self.supervisor,
+                               **options)
 
     def put(self, function, args=(), kwargs=None, **options):
         return self.supervisor.put_task(self.form(function), args, kwargs, tt=self.tt, **options)
@@ -110,6 +114,7 @@ class Kind:
     def occupy(self, gate, priority=TASK_NORMAL):
         """Take the one place, until the gate is opened; return when it is taken."""
         function = functions.hold_loop if self.tt == TT_COROUTINE else functions.enter
-        task = background_task(function, tt=self.tt, supervisor=self.supervisor, priority=priority)(gate)
+        task = background_task(function, tt=self.tt, supervisor=self.supervisor,
+                               priority=priority)(gate)
         gate.wait_entered()
         return task

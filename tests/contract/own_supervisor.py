@@ -27,7 +27,8 @@ def wait(way, count):
 
 def in_processes(count):
     task_supervisor.set_mp_pool(1)
-    return wait_completed([task_supervisor.put_task(square, (number,), tt=TT_MP) for number in range(count)])
+    return wait_completed([task_supervisor.put_task(square, (number,), tt=TT_MP)
+                           for number in range(count)])
 
 
 def note(path):

@@ -17,7 +17,8 @@ def test_all_are_final_before_the_first_callback_from_the_last_to_the_first(kind
     tasks = [kind.bind(f.nothing)(), kind.bind(f.nothing, delay=60)(), kind.bind(f.nothing)()]
     seen = []
     for number, task in enumerate(tasks):
-        task.add_done_callback(lambda task, number=number: seen.append((number, [one.state for one in tasks])))
+        task.add_done_callback(lambda task,
+                               number=number: seen.append((number, [one.state for one in tasks])))
     assert cancel_many(tasks) == 3
     assert seen == [(number, ["cancelled"] * 3) for number in (2, 1, 0)]
     gate.open()
@@ -68,10 +69,12 @@ def test_a_stop_ends_all_tasks_before_it_calls_the_first_callback(make_superviso
     assert seen == [[True] * 3] * 3
 
 
-@pytest.mark.parametrize("cancel", [lambda task: task.cancel(), lambda task: cancel_many([task])], ids=["one", "many"])
+@pytest.mark.parametrize("cancel", [lambda task: task.cancel(), lambda task: cancel_many([task])],
+                         ids=["one", "many"])
 @pytest.mark.parametrize("by", ["pool", "lane"])
 def test_the_room_of_a_cancelled_task_is_that_of_a_blocked_submitter(supervisor, gate, cancel, by):
-    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0, **({"max_queued": 1} if by == "pool" else {}))
+    supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0,
+                               **({"max_queued": 1} if by == "pool" else {}))
     lane = Lane("narrow", limit=1, size=1) if by == "lane" else None
     bind = background_task(f.nothing, supervisor=supervisor, lane=lane)
     running = background_task(f.enter, supervisor=supervisor, lane=lane)(gate)
@@ -109,7 +112,8 @@ def test_an_interrupt_at_any_line_leaves_all_final_and_told_once(supervisor, mak
             task.add_done_callback(lambda task, number=number: called.append(number))
             task._add_waiter(lambda number=number: waited.append(number))
         try:
-            reached = at_line(line, interrupt, lambda: cancel_many(tasks), "atasker_like/pools/base")
+            reached = at_line(line, interrupt, lambda: cancel_many(tasks),
+                              "atasker_like/pools/base")
         except KeyboardInterrupt:
             pass
         begun = any(task.done() for task in tasks)
@@ -117,5 +121,6 @@ def test_an_interrupt_at_any_line_leaves_all_final_and_told_once(supervisor, mak
         assert sorted(called) == sorted(waited) == [0, 1, 2], line
         gate.open()
         assert running.wait(PATIENCE).status == "succeeded"
-        assert background_task(f.add, supervisor=supervisor, lane=lane)(1).value(PATIENCE) == 1, line
+        assert background_task(f.add, supervisor=supervisor,
+                               lane=lane)(1).value(PATIENCE) == 1, line
     assert line > 20

@@ -1,4 +1,5 @@
-"""Supervisors that are dropped without a stop: what runs by itself ends when nothing refers to them any more."""
+"""Supervisors that are dropped without a stop: what runs by itself ends when nothing refers to them
+any more."""
 import asyncio
 import concurrent.futures
 import gc
@@ -31,7 +32,8 @@ class Dropped:
 
     def left(self):
         left = [thread.name for thread in threading.enumerate() if thread not in self._threads]
-        return left + sorted(children() - self._children) + ([self.ref()] if self.ref() is not None else [])
+        return left + sorted(children() - self._children) + ([self.ref()] if self.ref() is not None
+                                                             else [])
 
     def wait(self, collect=False):
         """Wait until nothing is left.
@@ -98,16 +100,20 @@ USES = {
     "a thread": lambda supervisor: supervisor.put_task(abs, (-1,)).wait(PATIENCE) and None,
     "a failure": lambda supervisor: supervisor.put_task(abs, ("x",)).wait(PATIENCE) and None,
     "beside": lambda supervisor: supervisor.spawn_thread(abs, (-1,)).result(PATIENCE) and None,
-    "a loop": lambda supervisor: background_task(co_one, supervisor=supervisor)().wait(PATIENCE) and None,
+    "a loop":
+        lambda supervisor: background_task(co_one, supervisor=supervisor)().wait(PATIENCE) and None,
     "a named loop": lambda supervisor: supervisor.create_aloop("mine") and None,
-    "a timer": lambda supervisor: background_task(abs, supervisor=supervisor, timeout=60)(-1).wait(PATIENCE) and None,
+    "a timer": lambda supervisor: background_task(abs, supervisor=supervisor,
+                                                  timeout=60)(-1).wait(PATIENCE) and None,
     "a lane": run_in_a_lane,
     "a queue": use_a_queue,
     "a late task": register_a_late_warning,
     "an executor": use_an_executor,
     "a backend": keep_results,
-    "a decorated function": lambda supervisor: background_task(abs, supervisor=supervisor)(-1).wait(PATIENCE) and None,
-    "a map": lambda supervisor: next(background_task(abs, supervisor=supervisor).map([1, 2, 3])) and None,
+    "a decorated function":
+        lambda supervisor: background_task(abs, supervisor=supervisor)(-1).wait(PATIENCE) and None,
+    "a map": lambda supervisor: next(background_task(abs, supervisor=supervisor).map([1, 2, 3]))
+    and None,
 }
 
 
@@ -161,15 +167,17 @@ def refer_to_itself(supervisor):
 @pytest.mark.parametrize("use, kind", [
     (start_idle_worker, TaskSupervisor),
     (refer_to_itself, TaskSupervisor),
-    (lambda supervisor: supervisor.thread_pool.submit(abs, -1).result(PATIENCE) and None, TaskSupervisor),
-    (lambda supervisor: background_task(abs, supervisor=supervisor)(-1).wait(PATIENCE) and None, Overriding),
+    (lambda supervisor: supervisor.thread_pool.submit(abs, -1).result(PATIENCE) and None,
+     TaskSupervisor),
+    (lambda supervisor: background_task(abs, supervisor=supervisor)(-1).wait(PATIENCE) and None,
+     Overriding),
     (lambda supervisor: supervisor.create_async_job_scheduler("mine") and None, TaskSupervisor),
 ], ids=["an idle worker", "a cycle", "thread_pool", "overridden methods", "a job scheduler"])
 def test_dropped_supervisor_in_a_cycle_ends_when_it_is_collected(use, kind):
     Dropped(use, kind).wait(collect=True)
 
 
-# -- what is alive ---------------------------------------------------------------------------------------------------
+# -- what is alive ---------------------------------------------------------------------------------
 
 
 def test_tasks_of_a_dropped_supervisor_end_first():
@@ -231,7 +239,8 @@ def test_active_worker_keeps_its_supervisor():
         runs.append(1)
         return len(runs) < 4
 
-    dropped = Dropped(lambda supervisor: background_worker(body, interval=0.002, supervisor=supervisor).start() and None)
+    dropped = Dropped(lambda supervisor: background_worker(body, interval=0.002,
+                                                           supervisor=supervisor).start() and None)
     dropped.wait(collect=True)
     assert len(runs) == 4
 
@@ -262,7 +271,8 @@ def test_job_keeps_its_supervisor():
     async def body():
         runs.append(1)
 
-    Dropped(lambda supervisor: supervisor.create_async_job(target=body, interval=0.001, number=3) and None
+    Dropped(lambda supervisor: supervisor.create_async_job(target=body, interval=0.001, number=3)
+            and None
             ).wait(collect=True)
     assert len(runs) == 3
 
@@ -280,7 +290,7 @@ def test_what_submits_to_a_supervisor_keeps_it(part):
     dropped.wait(collect=True)
 
 
-# -- at any time -----------------------------------------------------------------------------------------------------
+# -- at any time -----------------------------------------------------------------------------------
 
 
 def test_supervisor_dropped_by_its_own_thread_ends():
@@ -301,7 +311,8 @@ def test_supervisor_dropped_by_its_own_thread_ends():
 
 
 def test_stopped_supervisor_is_dropped_at_once():
-    dropped = Dropped(lambda supervisor: supervisor.put_task(abs, (-1,)).wait(PATIENCE) and supervisor.stop() and None)
+    dropped = Dropped(lambda supervisor: supervisor.put_task(abs, (-1,)).wait(PATIENCE)
+                      and supervisor.stop() and None)
     if not FREE_THREADED:
         assert dropped.ref() is None
     dropped.wait()
@@ -345,6 +356,7 @@ del supervisor
 @pytest.mark.slow
 def test_exit_waits_for_the_tasks_of_a_dropped_supervisor():
     root = ROOT
-    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60,
                           env=dict(os.environ, PYTHONPATH=root))
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"ended"], b"")

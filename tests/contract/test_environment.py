@@ -1,4 +1,5 @@
-"""What a pool process has of the program: environment variables, working folder, module search path, main module."""
+"""What a pool process has of the program: environment variables, working folder, module search
+path, main module."""
 import os
 import pickle
 import signal
@@ -37,14 +38,16 @@ def test_process_has_the_variables_of_its_start(make_supervisor, monkeypatch, me
 
 
 @pytest.mark.slow
-def test_process_that_replaces_another_one_has_the_variables_of_its_own_start(supervisor, monkeypatch):
+def test_process_that_replaces_another_one_has_the_variables_of_its_own_start(supervisor,
+                                                                              monkeypatch):
     supervisor.set_mp_pool(pool_size=1)
     monkeypatch.setenv("ATASKER_TEST_LATE", "before")
     assert look_at(supervisor, "ATASKER_TEST_LATE") == ["before"]
     monkeypatch.setenv("ATASKER_TEST_LATE", "after")
     assert look_at(supervisor, "ATASKER_TEST_LATE") == ["before"]
     os.kill(supervisor.mp_pool.pids()[0], signal.SIGKILL)
-    background_task(abs, tt=TT_MP, supervisor=supervisor, retries=1)(-1).wait(PATIENCE)     # it may meet the dying one
+    # it may meet the dying one
+    background_task(abs, tt=TT_MP, supervisor=supervisor, retries=1)(-1).wait(PATIENCE)
     assert look_at(supervisor, "ATASKER_TEST_LATE") == ["after"]
 
 
@@ -92,7 +95,7 @@ def test_variables_of_a_new_server_are_noted(server, monkeypatch):
     assert environment._known == (9, dict(os.environ))
 
 
-# -- programs --------------------------------------------------------------------------------------------------------
+# -- programs --------------------------------------------------------------------------------------
 
 
 MOVES = """
@@ -132,7 +135,8 @@ if __name__ == "__main__":
 def run(program, folder):
     (folder / "program.py").write_text(program)
     root = ROOT
-    done = subprocess.run([sys.executable, "program.py"], cwd=str(folder), stdout=subprocess.PIPE, timeout=60, check=True,
+    done = subprocess.run([sys.executable, "program.py"], cwd=str(folder), stdout=subprocess.PIPE,
+                          timeout=60, check=True,
                           env=dict(os.environ, PYTHONPATH=root))
     return done.stdout.decode().splitlines()
 

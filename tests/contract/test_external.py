@@ -1,4 +1,5 @@
-"""An executor of the application's own in the place of the process pool: what is said of it beyond the contract."""
+"""An executor of the application's own in the place of the process pool: what is said of it beyond
+the contract."""
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,8 @@ from .kinds import EXECUTORS, Kind, end_executor
 
 
 class Manual(Executor):
-    """Runs a call when the test says so, in the test's thread: a future of each, in the order of submission."""
+    """Runs a call when the test says so, in the test's thread: a future of each, in the order of
+    submission."""
 
     _max_workers = 2
 
@@ -81,7 +83,9 @@ def manual(supervisor):
 
 @pytest.fixture
 def put(supervisor):
-    return lambda function, *args, **options: background_task(function, tt=TT_MP, supervisor=supervisor, **options)(*args)
+    return lambda function, *args, **options: background_task(function, tt=TT_MP,
+                                                              supervisor=supervisor,
+                                                              **options)(*args)
 
 
 @pytest.fixture(params=EXECUTORS)
@@ -91,7 +95,7 @@ def outside(request, supervisor):
     made.close()
 
 
-# -- putting it in place -------------------------------------------------------------------------------------
+# -- putting it in place ---------------------------------------------------------------------------
 
 
 def test_reading_mp_pool_gives_back_what_was_assigned(outside):
@@ -152,14 +156,16 @@ def test_the_own_pool_of_another_supervisor_is_refused(supervisor, make_supervis
 
 
 @pytest.mark.parametrize("options", [
-    {"start_method": "spawn"}, {"initializer": len}, {"maxtasksperchild": 5}, {"max_age": 1}, {"max_memory": 1},
+    {"start_method": "spawn"}, {"initializer": len}, {"maxtasksperchild": 5}, {"max_age": 1},
+    {"max_memory": 1},
     {"initializer_timeout": 5}, {"min_size": 1}])
 def test_what_concerns_processes_is_refused(supervisor, manual, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}.*Manual"):
         supervisor.set_mp_pool(**options)
 
 
-@pytest.mark.parametrize("options", [{"initializer": len}, {"maxtasksperchild": 5}, {"context": "spawn"}])
+@pytest.mark.parametrize("options",
+                         [{"initializer": len}, {"maxtasksperchild": 5}, {"context": "spawn"}])
 def test_create_mp_pool_with_both(supervisor, options):
     with pytest.raises(ValueError, match="executor"):
         supervisor.create_mp_pool(executor=Manual(), **options)
@@ -229,7 +235,7 @@ def test_an_executor_is_replaced_while_it_has_tasks(supervisor, manual, put):
     assert first.value(PATIENCE) == 1
 
 
-# -- run_queue -----------------------------------------------------------------------------------------------
+# -- run_queue -------------------------------------------------------------------------------------
 
 
 def test_no_more_calls_than_places_are_given(supervisor, manual, put):
@@ -285,7 +291,8 @@ def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
     cancelled, marked, goes_on = (put(f.add, number) for number in range(3))
     hold.reached()
     assert cancelled.cancel() and marked.mark_completed()
-    assert (cancelled.state, marked.state, supervisor.stats().process.active) == ("cancelled", "succeeded", 1)
+    assert ((cancelled.state, marked.state, supervisor.stats().process.active)
+            == ("cancelled", "succeeded", 1))
     hold.go()
     manual.wait()
     manual.run(0)
@@ -293,20 +300,22 @@ def test_what_the_giver_has_not_taken_up_never_runs(supervisor, manual, put):
     assert len(manual.calls) == 1
 
 
-# -- outcomes ------------------------------------------------------------------------------------------------
+# -- outcomes --------------------------------------------------------------------------------------
 
 
 def test_the_remote_traceback_is_the_cause(outside):
     error = outside.bind(f.fail)("far away").exception(PATIENCE)
     if outside.name == "TPE":
-        assert "in fail" in "".join(__import__("traceback").format_exception(type(error), error, error.__traceback__))
+        assert "in fail" in "".join(__import__("traceback").format_exception(type(error), error,
+                                                                             error.__traceback__))
     else:
         assert isinstance(error.__cause__, RemoteTraceback)
         assert "in fail" in str(error.__cause__)
 
 
-@pytest.mark.parametrize("function", [f.give_lambda, f.raise_unsendable, f.raise_unbuildable, f.raise_local,
-                                      f.give_stubborn])
+@pytest.mark.parametrize("function",
+                         [f.give_lambda, f.raise_unsendable, f.raise_unbuildable, f.raise_local,
+                          f.give_stubborn])
 def test_what_cannot_cross_harms_one_task(outside, function):
     task = outside.bind(function)()
     assert outside.bind(f.add)(1).value(PATIENCE) == 1
@@ -339,7 +348,8 @@ def test_threads_take_what_cannot_be_pickled(supervisor, put):
 
 
 def test_task_id(outside):
-    for call in (lambda: outside.put(f.with_task_id, (1,)), lambda: outside.bind(f.with_task_id)(1)):
+    for call in (lambda: outside.put(f.with_task_id, (1,)),
+                 lambda: outside.bind(f.with_task_id)(1)):
         task = call()
         assert task.value(PATIENCE) == (1, task.id)
 
@@ -363,7 +373,7 @@ def test_co_mp_apply(outside):
     asyncio.run(main())
 
 
-# -- cancelling and timeouts ---------------------------------------------------------------------------------------
+# -- cancelling and timeouts -----------------------------------------------------------------------
 
 
 def test_a_call_that_the_executor_has_not_begun_is_cancelled(supervisor, manual, put):
@@ -408,7 +418,9 @@ def test_a_timeout_says_what_it_cannot_do_and_keeps_the_place(supervisor, manual
     manual.begin(0)
     pool = manager(supervisor).processes
     pool._expired(task, pool.timeouts.deadline_of(task))        # as the timer does
-    with pytest.raises(TaskTimeoutError, match="endless.*50 s.*Manual cannot end a call that runs.*its result is dropped"):
+    with pytest.raises(TaskTimeoutError,
+                       match="endless.*50 s.*Manual cannot end a call that runs.*its result is "
+                             "dropped"):
         task.value(PATIENCE)
     waits = put(f.add, 2)
     stats = supervisor.stats()
@@ -448,16 +460,18 @@ def test_a_timeout_is_retried_in_another_place(supervisor, manual, put):
     assert task.attempts == 2
 
 
-# -- what executors do wrong -------------------------------------------------------------------------------------------
+# -- what executors do wrong -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("cannot schedule new futures after shutdown"),
-                                     BrokenProcessPool("one died"), ValueError("Pool not running"), KeyError("what")])
+                                     BrokenProcessPool("one died"), ValueError("Pool not running"),
+                                     KeyError("what")])
 def test_an_executor_that_takes_nothing(supervisor, manual, put, refusal):
     manual.refusal = refusal
     tasks = [put(f.add, number) for number in range(3)]
     for task in tasks:
-        with pytest.raises(PoolBrokenError, match="Manual did not take task add.*task_supervisor.mp_pool = "):
+        with pytest.raises(PoolBrokenError,
+                           match="Manual did not take task add.*task_supervisor.mp_pool = "):
             task.value(PATIENCE)
         assert task.exception().__cause__ is refusal
     manual.refusal = None
@@ -535,7 +549,7 @@ def test_a_pool_that_was_terminated(supervisor, put, gate):
     assert supervisor.stop(wait=PATIENCE).complete
 
 
-# -- stopping ------------------------------------------------------------------------------------------------------------
+# -- stopping --------------------------------------------------------------------------------------
 
 
 def test_stop_reports_what_the_executor_still_runs(supervisor, manual, put, caplog):

@@ -47,6 +47,7 @@ print(status, compute())
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("lock", ["resource_tracker", "forkserver", "start"])
 def test_a_fork_while_another_thread_starts_a_process(lock):
-    program = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, lock], stdout=subprocess.PIPE,
+    program = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, lock],
+                             stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, timeout=60)
     assert program.stdout.decode().split() == ["120", "120", "0", "120"]

@@ -48,7 +48,8 @@ def test_nested_coroutines_of_one_loop_have_a_task_each(supervisor):
 
 
 def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
-    """It is in two tasks, and the inner one is its own; what it starts in a thread is in that alone, whatever its context."""
+    """It is in two tasks, and the inner one is its own; what it starts in a thread is in that
+    alone, whatever its context."""
     @background_task(supervisor=supervisor)
     def within():
         return current_task().id
@@ -60,13 +61,15 @@ def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
 
     async def main():
         outside = current_task().id
-        tasks = [background_task(body, loop=asyncio.get_running_loop(), supervisor=supervisor)() for _ in range(3)]
+        tasks = [background_task(body, loop=asyncio.get_running_loop(), supervisor=supervisor)()
+                 for _ in range(3)]
         return outside, [(await task) == (task.id, True) for task in tasks], current_task().id
 
     @background_task(supervisor=supervisor)
     def outer():
         found = asyncio.run(main())
-        # In a copy of a coroutine's context that has come from this very loop, as asyncio.to_thread() makes one.
+        # In a copy of a coroutine's context that has come from this very loop, as
+        # asyncio.to_thread() makes one.
         contexts = []
 
         async def copy():
@@ -76,7 +79,9 @@ def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
             await background_task(copy, loop=asyncio.get_running_loop(), supervisor=supervisor)()
 
         asyncio.run(copied())
-        return (*found, background_task(contexts[0].run, supervisor=supervisor)(lambda: current_task().name).value(10),
+        return (*found,
+                background_task(contexts[0].run,
+                                supervisor=supervisor)(lambda: current_task().name).value(10),
                 current_task().id)
 
     task = outer()
@@ -86,7 +91,8 @@ def test_a_coroutine_of_a_loop_in_a_pool_thread(supervisor):
 def test_progress(kind, gate):
     task = kind.bind(f.report)(gate)
     gate.wait_entered()
-    for _ in range(1000):       # a report and the gate are two ways: the report may take the longer one
+    # a report and the gate are two ways: the report may take the longer one
+    for _ in range(1000):
         if task.progress is not None:
             break
         assert not task.completed.wait(0.01)
@@ -135,7 +141,8 @@ def test_a_task_may_wait_for_tasks_in_a_pool_of_one(supervisor):
     def parent(depth):
         if depth == 0:
             return 1
-        return sum(task.value(20) for task in [supervisor.put_task(parent, (depth - 1,)) for _ in range(2)])
+        return sum(task.value(20)
+                   for task in [supervisor.put_task(parent, (depth - 1,)) for _ in range(2)])
 
     assert supervisor.put_task(parent, (4,)).value(20) == 16
 

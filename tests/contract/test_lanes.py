@@ -54,7 +54,8 @@ def test_the_most_urgent_first(kind, lane, gate, trace):
     first = kind.bind(f.enter, lane="tested")(gate)
     gate.wait_entered()
     record = kind.bind(f.record, lane="tested")
-    tasks = [record.options(priority=priority)(trace.path, str(priority)) for priority in (100, 200, 75, 100, -3)]
+    tasks = [record.options(priority=priority)(trace.path, str(priority))
+             for priority in (100, 200, 75, 100, -3)]
     gate.open()
     wait_completed([first, *tasks], timeout=20, strict=True)
     assert trace.lines == ["-3", "75", "100", "100", "200"]
@@ -67,7 +68,8 @@ def test_ranks(kind, lane, gate, trace):
     gate.wait_entered()
     tasks = []
     for rank in (3, 5, 0, 3, -10 ** 6):
-        spec = kind.supervisor.make_spec(kind.form(f.record), kind.tt, TaskOptions(), lane=lane, rank=rank)
+        spec = kind.supervisor.make_spec(kind.form(f.record), kind.tt, TaskOptions(), lane=lane,
+                                         rank=rank)
         tasks.append(spec.pool.start(spec, (trace.path, str(rank)), None))
     gate.open()
     wait_completed([first, *tasks], timeout=20, strict=True)
@@ -105,7 +107,8 @@ def test_failures_and_retries_give_their_place_back(kind, lane):
 @pytest.mark.slow
 def test_a_timeout_gives_the_place_back(kind, lane, gate):
     if kind.name in EXECUTOR:
-        pytest.skip("an executor cannot end a call that it runs, so its place in the lane is taken until then")
+        pytest.skip("an executor cannot end a call that it runs, so its place in the lane is taken "
+                    "until then")
     lane.configure(limit=1)
     stuck = kind.bind(f.enter, lane=lane, timeout=0.05)(gate)
     after = kind.bind(f.add, lane=lane)(1, 2)
@@ -264,7 +267,8 @@ class Hooks:
 @pytest.mark.slow
 def test_hooks_are_told_in_order(kind, caplog):
     hooks = Hooks()
-    spec = kind.supervisor.make_spec(kind.form(f.fail), kind.tt, TaskOptions(retries=1), hooks=hooks)
+    spec = kind.supervisor.make_spec(kind.form(f.fail), kind.tt, TaskOptions(retries=1),
+                                     hooks=hooks)
     task = spec.pool.start(spec, ("no",), None)
     assert type(task.exception(20)) is ValueError
     good = kind.supervisor.make_spec(kind.form(f.give), kind.tt, TaskOptions(), hooks=hooks)
@@ -276,7 +280,7 @@ def test_hooks_are_told_in_order(kind, caplog):
     assert "a hook that fails" in caplog.text
 
 
-# -- of one kind -------------------------------------------------------------------------------------------------------
+# -- of one kind -----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -304,7 +308,9 @@ def test_a_task_that_waits_for_its_own_lane(supervisor):
 def test_a_lane_has_one_pool(supervisor):
     lane = Lane("mine")
     background_task(f.give, supervisor=supervisor, lane=lane)
-    with pytest.raises(InvalidArgumentError, match="lane 'mine' stands in front of .*_thread and cannot have tasks of .*_loops"):
+    with pytest.raises(InvalidArgumentError,
+                       match="lane 'mine' stands in front of .*_thread and cannot have tasks of "
+                             ".*_loops"):
         background_task(f.co_nothing, supervisor=supervisor, lane=lane)
 
 
@@ -329,7 +335,8 @@ SUBMISSIONS = {
 
 
 @pytest.mark.parametrize("way", SUBMISSIONS)
-@pytest.mark.parametrize("function, tt", [(f.give, TT_THREAD), (f.give, TT_MP), (f.co_nothing, TT_COROUTINE)],
+@pytest.mark.parametrize("function, tt",
+                         [(f.give, TT_THREAD), (f.give, TT_MP), (f.co_nothing, TT_COROUTINE)],
                          ids=["thread", "process", "coroutine"])
 def test_submission_to_lane_that_was_never_made_is_refused(supervisor, function, tt, way):
     supervisor.lane("mail")
@@ -337,8 +344,10 @@ def test_submission_to_lane_that_was_never_made_is_refused(supervisor, function,
     for start in (False, True):
         if start:
             supervisor.start()
-        with pytest.raises(InvalidArgumentError, match=r"no lane of supervisor .* is named 'mial'; did you mean 'mail'\? "
-                                                       r"Its lanes are: 'mail'\. Make the lane before .*lane\('mial', "):
+        with pytest.raises(InvalidArgumentError,
+                           match=r"no lane of supervisor .* is named 'mial'; did you mean 'mail'\? "
+                                 r"Its lanes are: 'mail'\. Make the lane "
+                                 r"before .*lane\('mial', "):
             SUBMISSIONS[way](bound)
     assert supervisor.get_tasks() == {}
     assert list(supervisor.get_lanes()) == ["mail"]
@@ -457,7 +466,8 @@ def test_a_task_that_is_given_up_as_it_waits_keeps_no_place_of_its_lane(make_sup
     lane.lends_slot = lends
     gate = threading.Event()
     waited = background_task(gate.wait, supervisor=supervisor)(20)
-    stuck = background_task(lambda: waited.value(20), supervisor=supervisor, lane=lane, timeout=0.05)()
+    stuck = background_task(lambda: waited.value(20), supervisor=supervisor, lane=lane,
+                            timeout=0.05)()
     assert stuck.wait(20).status == "failed"
     assert background_task(abs, supervisor=supervisor, lane=lane)(-1).value(20) == 1
     gate.set()
@@ -484,7 +494,8 @@ def test_the_places_of_a_lane_are_counted_anew_with_those_that_it_keeps(make_sup
             chore()
         gate.set()
 
-    waiting = background_task(lambda: (background_task(resync, supervisor=supervisor)(), waited.value(20)), supervisor=supervisor,
+    waiting = background_task(lambda: (background_task(resync, supervisor=supervisor)(),
+                                       waited.value(20)), supervisor=supervisor,
                               lane=lane)()
     waiting.value(20)
     assert counted == [0 if lends else 1]

@@ -33,7 +33,8 @@ def test_stop_cancels_what_is_delayed_with_one_warning(kind, caplog):
     tasks = [kind.bind(f.nothing, delay=60)() for _ in range(3)]
     kind.supervisor.stop(wait=20)
     assert [task.state for task in tasks] == ["cancelled"] * 3
-    assert [record.levelname for record in caplog.records if "delayed" in record.getMessage()] == ["WARNING"]
+    assert [record.levelname for record in caplog.records
+            if "delayed" in record.getMessage()] == ["WARNING"]
 
 
 def test_stop_cancels_what_waits_for_a_retry(kind):
@@ -272,15 +273,17 @@ def test_sizes_that_are_left_out_keep_their_value(supervisor):
     supervisor.set_thread_pool(pool_size=3, reserve_normal=4, reserve_high=5)
     supervisor.set_thread_pool(reserve_normal=1)
     info = supervisor.get_info()
-    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (3, 1, 5)
+    assert ((info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high)
+            == (3, 1, 5))
 
 
 def test_sizes_in_the_constructor(make_supervisor):
     info = make_supervisor("named", pool_size=3, reserve_normal=4, reserve_high=5).get_info()
-    assert (info.id, info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == ("named", 3, 4, 5)
+    assert (info.id, info.thread_pool_size, info.thread_reserve_normal,
+            info.thread_reserve_high) == ("named", 3, 4, 5)
 
 
-# -- several ---------------------------------------------------------------------------------------------------------
+# -- several ---------------------------------------------------------------------------------------
 
 
 def test_supervisors_side_by_side(make_supervisor, make_gate):
@@ -299,7 +302,8 @@ def test_supervisors_side_by_side(make_supervisor, make_gate):
 
 def test_a_task_may_wait_for_a_task_of_another_supervisor(make_supervisor):
     one, two = make_supervisor(), make_supervisor()
-    task = one.put_task(lambda: two.put_task(lambda: one.put_task(f.add, (1, 2)).value(10)).value(10))
+    task = one.put_task(lambda: two.put_task(lambda: one.put_task(f.add,
+                                                                  (1, 2)).value(10)).value(10))
     assert task.value(10) == 3
 
 

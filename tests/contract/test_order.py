@@ -8,7 +8,8 @@ from . import functions as f
 def test_more_urgent_tasks_run_first(placed, gate, trace):
     blocker = placed.occupy(gate)
     priorities = [300, TASK_LOW, 150, TASK_NORMAL, 75, TASK_HIGH, 1]
-    tasks = [placed.bind(f.record, priority=priority)(trace.path, int(priority)) for priority in priorities]
+    tasks = [placed.bind(f.record, priority=priority)(trace.path, int(priority))
+             for priority in priorities]
     gate.open()
     for task in [blocker, *tasks]:
         task.wait(20)

@@ -127,7 +127,8 @@ def test_a_live_task_shows_its_call(kind, gate):
     function = kind.form(f.enter)
     task = kind.supervisor.put_task(function, (gate,), {"value": 5}, tt=kind.tt, priority=50)
     assert (task.target, task.args, task.kwargs) == (function, (gate,), {"value": 5})
-    assert (task.tt, task.priority, task.delay, task.callback, task.worker) == (kind.tt, 50, None, None, None)
+    assert ((task.tt, task.priority, task.delay, task.callback, task.worker)
+            == (kind.tt, 50, None, None, None))
     assert task.task is task
     gate.wait_entered()     # or the gate may be gone when the task comes to it
 
@@ -145,13 +146,17 @@ def test_times_are_epoch_seconds_in_order(kind, clock):
 
 
 def test_task_result(kind):
-    task = kind.bind(f.add, name="sum", priority=50, group_id="g", must_complete=True, detached=True,
+    task = kind.bind(f.add, name="sum", priority=50, group_id="g", must_complete=True,
+                     detached=True,
                      metadata={"a": 1})(1, 2)
     result = task.wait(10)
     assert result.task_id == task.id
-    assert (result.name, result.status, result.value, result.exception) == ("sum", "succeeded", 3, None)
-    assert (result.attempts, result.priority, result.group_id, result.metadata) == (1, 50, "g", {"a": 1})
-    assert (result.must_complete, result.detached, result.scheduled_for, result.message) == (True, True, None, "")
+    assert ((result.name, result.status, result.value, result.exception)
+            == ("sum", "succeeded", 3, None))
+    assert ((result.attempts, result.priority, result.group_id, result.metadata)
+            == (1, 50, "g", {"a": 1}))
+    assert ((result.must_complete, result.detached, result.scheduled_for, result.message)
+            == (True, True, None, ""))
     assert result.created_at <= result.started_at <= result.finished_at
     assert result.duration == result.finished_at - result.started_at
     assert result.ok
@@ -171,7 +176,8 @@ def test_task_result_of_a_task_that_never_ran(kind):
     task = kind.bind(f.nothing, delay=60)()
     task.cancel()
     result = task.wait(10)
-    assert (result.status, result.attempts, result.started_at, result.duration) == ("cancelled", 0, None, 0.0)
+    assert ((result.status, result.attempts, result.started_at, result.duration)
+            == ("cancelled", 0, None, 0.0))
     assert result.scheduled_for >= result.created_at + 60
     with pytest.raises(TaskCancelledError):
         result.unwrap()
@@ -201,7 +207,7 @@ def test_a_timeout_must_be_a_number(supervisor, gate):
         task.value("soon")
 
 
-# -- declared completed ---------------------------------------------------------------------------------------
+# -- declared completed ----------------------------------------------------------------------------
 
 
 def test_mark_completed_before_it_starts(kind, gate, trace):
@@ -253,7 +259,7 @@ def test_an_error_after_mark_completed_is_no_unseen_failure(kind, gate, unseen):
     assert unseen() == []
 
 
-# -- failures that nobody looked at -----------------------------------------------------------------------------
+# -- failures that nobody looked at ----------------------------------------------------------------
 
 
 def test_a_failure_that_nobody_looked_at_is_logged(kind, caplog):
@@ -289,7 +295,8 @@ def _ask_in_a_loop(task):
 
 
 @pytest.mark.parametrize("look", [
-    _ask_value, lambda task: task.exception(), lambda task: task.wait(), _ask_strictly, _ask_in_a_loop,
+    _ask_value, lambda task: task.exception(), lambda task: task.wait(), _ask_strictly,
+    _ask_in_a_loop,
     lambda task: task.add_done_callback(lambda task: task.exception()),
 ], ids=["value", "exception", "wait", "strict", "await", "callback"])
 def test_a_failure_that_somebody_looked_at_is_not_logged(supervisor, unseen, look):
@@ -302,7 +309,8 @@ def test_a_failure_that_somebody_looked_at_is_not_logged(supervisor, unseen, loo
 
 
 @pytest.mark.parametrize("glance", [
-    lambda task: task.result, lambda task: task.state, lambda task: task.done(), lambda task: wait_completed([task]),
+    lambda task: task.result, lambda task: task.state, lambda task: task.done(),
+    lambda task: wait_completed([task]),
     lambda task: task.completed.wait(),
 ], ids=["result", "state", "done", "wait_completed", "completed"])
 def test_a_glance_that_shows_no_error_is_no_look(supervisor, caplog, glance):
@@ -315,7 +323,7 @@ def test_a_glance_that_shows_no_error_is_no_look(supervisor, caplog, glance):
     assert "nobody looked" in caplog.text
 
 
-# -- many who wait -------------------------------------------------------------------------------------------------
+# -- many who wait ---------------------------------------------------------------------------------
 
 
 def test_many_threads_wait_for_one_task(kind, gate):
@@ -343,7 +351,8 @@ def test_many_coroutines_of_several_loops_await_one_task(kind, gate):
     async def wait_often():
         return await asyncio.gather(*[wait() for _ in range(20)])
 
-    threads = [threading.Thread(target=lambda: values.extend(asyncio.run(wait_often()))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: values.extend(asyncio.run(wait_often())))
+               for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(60):

@@ -18,7 +18,8 @@ def put(outer):
     return lambda function, *args: outer.put_task(function, args, tt=TT_MP)
 
 
-@pytest.mark.parametrize("way", ["wait_completed", "as_completed", "task.wait", "task.value", "map"])
+@pytest.mark.parametrize("way",
+                         ["wait_completed", "as_completed", "task.wait", "task.value", "map"])
 def test_waiting(put, way):
     assert put(own_supervisor.wait, way, 5).value(PATIENCE) == [0, 2, 4, 6, 8]
 

@@ -34,13 +34,16 @@ def test_places_are_filled_with_processes(processes, gate):
     assert len({task.value(20) for task in tasks}) == 2
 
 
-@pytest.mark.parametrize("target", [f.Counter(5).plus, f.Counter.made, f.Counter.twice, f.Callable(), abs, int],
-                         ids=["method", "classmethod", "staticmethod", "object", "builtin", "class"])
+@pytest.mark.parametrize("target",
+                         [f.Counter(5).plus, f.Counter.made, f.Counter.twice, f.Callable(), abs,
+                          int],
+                         ids=["method", "classmethod", "staticmethod", "object", "builtin",
+                              "class"])
 def test_all_that_can_be_pickled_and_called_can_be_sent(process, target):
     assert process.supervisor.put_task(target, (3,), tt=2).value(20) == target(3)
 
 
-# -- the crossing ---------------------------------------------------------------------------------------------------
+# -- the crossing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", [
@@ -53,12 +56,14 @@ def test_all_that_can_be_pickled_and_called_can_be_sent(process, target):
     b"\x07" * ((1 << 16) - 1),
 ], ids=["bytes", "bytearray", "array", "str", "list", "64K", "less"])
 def test_large_arguments(process, data):
-    assert process.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0], data[-1])
+    assert process.bind(f.measure)(data).value(20) == (type(data).__name__, len(data), data[0],
+                                                       data[-1])
 
 
 @pytest.mark.parametrize("make, size", [
     (f.make_bytes, MEGABYTES_5), (f.make_bytearray, MEGABYTES_5), (f.make_array, MEGABYTES_5),
-    *[(f.make_bytes, size) for size in (0, 1, (1 << 16) - 1, 1 << 16, 1 << 18, (1 << 18) + 1, 1 << 20)],
+    *[(f.make_bytes, size)
+      for size in (0, 1, (1 << 16) - 1, 1 << 16, 1 << 18, (1 << 18) + 1, 1 << 20)],
 ])
 def test_large_results(process, make, size):
     assert process.bind(make)(size).value(20) == make(size)
@@ -84,7 +89,7 @@ def test_large_arguments_of_many_tasks_at_once(process):
     assert [task.value(30)[0] for task in tasks] == list(range(20))
 
 
-# -- what cannot cross: a failure of this one task -----------------------------------------------------------------
+# -- what cannot cross: a failure of this one task -------------------------------------------------
 
 
 @pytest.mark.parametrize("args, kwargs", [((lambda: None,), {}), ((), {"a": threading.Lock()})])
@@ -151,7 +156,7 @@ def test_a_result_that_cannot_be_rebuilt(process):
     assert process.bind(f.add)(1).value(20) == 1
 
 
-# -- errors ----------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def test_the_traceback_of_the_child_is_the_cause(processes):
@@ -179,12 +184,13 @@ def test_errors_that_cannot_be_rebuilt(processes, function, type_name, message):
     assert type(error) is RemoteError
     assert (error.type_name, error.message) == (type_name, message)
     assert f"in {function.__name__}" in error.traceback
-    assert str(error) == f"{type_name}: {message} (this error could not be rebuilt here: {error.reason})"
+    assert (str(error)
+            == f"{type_name}: {message} (this error could not be rebuilt here: {error.reason})")
     assert "define" in error.reason
     assert type(error.__cause__) is RemoteTraceback
 
 
-# -- death -------------------------------------------------------------------------------------------------------------
+# -- death -----------------------------------------------------------------------------------------
 
 
 def test_the_death_of_a_process_fails_the_task_that_it_ran(processes):
@@ -236,7 +242,8 @@ def test_the_tasks_behind_it_run(processes, gate, send_ahead):
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["cancel", "timeout", "kill"])
 def test_the_tasks_behind_one_that_is_ended_run(process, gate, send_ahead, end):
-    running, others = send_ahead(process, gate, process.bind(f.enter, timeout=0.05 if end == "timeout" else None))
+    running, others = send_ahead(process, gate,
+                                 process.bind(f.enter, timeout=0.05 if end == "timeout" else None))
     if end == "cancel":
         running.cancel()
     elif end == "kill":
@@ -293,12 +300,13 @@ def test_failures_of_a_process_are_counted(process):
     assert (stats.submitted, stats.failed, stats.succeeded, stats.active) == (1, 1, 0, 0)
 
 
-# -- the configuration of the pool ------------------------------------------------------------------------------------
+# -- the configuration of the pool -----------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_maxtasksperchild(processes):
-    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2, context=processes.start_method)
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=2,
+                                        context=processes.start_method)
     pids = [processes.bind(f.pid)().value(20) for _ in range(6)]
     assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
 
@@ -332,7 +340,8 @@ def test_a_new_initializer_is_for_new_processes(process):
 
 def test_what_was_sent_behind_a_task_that_takes_long_gets_a_process_too(process, make_gate, trace):
     start, stay = make_gate(), make_gate()
-    process.supervisor.create_mp_pool(processes=3, initializer=f.stay_unless_first, initargs=(trace.path, start),
+    process.supervisor.create_mp_pool(processes=3, initializer=f.stay_unless_first,
+                                      initargs=(trace.path, start),
                                       context=process.name)
     enter = process.bind(f.enter)
     stay.open(1)
@@ -399,7 +408,8 @@ def test_idle_process_gets_what_can_be_revoked_from_any_other_one(process, make_
 
 @pytest.mark.slow
 def test_an_initializer_that_raises_fails_what_waits(processes, trace):
-    processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
+    processes.supervisor.create_mp_pool(processes=1, initializer=f.refuse_to_start,
+                                        initargs=(trace.path,),
                                         context=processes.start_method)
     tasks = [processes.bind(f.add)(number) for number in range(3)]
     errors = [task.exception(30) for task in tasks]
@@ -437,7 +447,8 @@ def test_a_fork_server_that_ends_at_every_start_fails_what_waits(process, monkey
 @pytest.mark.slow
 def test_after_an_initializer_that_raised_a_better_one_helps(processes, trace):
     create = processes.supervisor.create_mp_pool
-    create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,), context=processes.start_method)
+    create(processes=1, initializer=f.refuse_to_start, initargs=(trace.path,),
+           context=processes.start_method)
     assert type(processes.bind(f.add)(1).exception(30)) is PoolBrokenError
     create(processes=1, initializer=f.configure, initargs=("better",))
     assert processes.bind(f.get_setting)().value(20) == "better"
@@ -491,16 +502,19 @@ def test_a_function_gets_its_task_id_when_it_takes_it(process):
 
 def test_a_program_whose_last_line_submits_finds_its_functions_in_the_process(tmp_path):
     program = tmp_path / "program.py"
-    program.write_text("from atasker_like import TT_MP, background_task\n\ndef say(word):\n    print(word, flush=True)\n\n"
+    program.write_text("from atasker_like import TT_MP, background_task\n\ndef say(word):\n    "
+                       "print(word, flush=True)\n\n"
                        "if __name__ == '__main__':\n    background_task(say, tt=TT_MP)('late')\n")
     root = os.path.dirname(os.path.dirname(atasker_like.__file__))
-    done = subprocess.run([sys.executable, str(program)], env=dict(os.environ, PYTHONPATH=root), timeout=60,
+    done = subprocess.run([sys.executable, str(program)], env=dict(os.environ, PYTHONPATH=root),
+                          timeout=60,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert (done.returncode, done.stdout, without_late(done.stderr)) == (0, "late\n", "")
 
 
 def test_process_that_takes_long_to_end_is_replaced_before(processes, make_gate):
-    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=1, context=processes.start_method)
+    processes.supervisor.create_mp_pool(processes=1, maxtasksperchild=1,
+                                        context=processes.start_method)
     gate = make_gate()
     processes.bind(f.leave_a_task_behind)(gate).value(10)
     gate.wait_entered()
@@ -510,7 +524,8 @@ def test_process_that_takes_long_to_end_is_replaced_before(processes, make_gate)
 
 def test_processes_of_a_pool_with_min_size_start_before_the_supervisor_does(processes):
     if processes.name != "template":
-        processes.supervisor.set_mp_pool(pool_size=2, min_size=2, start_method=processes.start_method)
+        processes.supervisor.set_mp_pool(pool_size=2, min_size=2,
+                                         start_method=processes.start_method)
     else:
         processes.set_places(2)
     pool = manager(processes.supervisor).processes

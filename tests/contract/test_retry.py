@@ -1,4 +1,5 @@
-"""Another attempt, asked for by the function of a task: in threads, coroutines, processes and executors."""
+"""Another attempt, asked for by the function of a task: in threads, coroutines, processes and
+executors."""
 import asyncio
 import gc
 import threading
@@ -27,7 +28,8 @@ def test_task_with_named_options_sees_its_attempts(kind):
 
 
 def test_retry_without_countdown_pauses_as_the_policy_says(kind):
-    result = kind.bind(f.retry_until, retries=2, retry_delay=0.02, backoff="exponential")(3).wait(20)
+    result = kind.bind(f.retry_until, retries=2, retry_delay=0.02,
+                       backoff="exponential")(3).wait(20)
     assert result.value == (3, 0, True)
     assert result.started_at - result.created_at >= 0.06
 
@@ -65,8 +67,10 @@ def test_last_attempt_fails_with_the_error_that_is_handled(kind):
 
 def test_last_attempt_without_an_error_fails_with_advice(kind):
     task = kind.bind(f.retry_for_ever, retries=1, name="again")()
-    with pytest.raises(TaskRetryError, match=r"task again \(.*\) asked for another attempt and has none left "
-                                             r"\(retries=1\); give it more retries, or retry\(\) an error"):
+    with pytest.raises(TaskRetryError,
+                       match=r"task again \(.*\) asked for another attempt and has none left "
+                             r"\(retries=1\); give it more retries, or retry\(\) "
+                             r"an error"):
         task.value(20)
 
 
@@ -92,10 +96,14 @@ def test_error_that_cannot_be_pickled_is_retried_and_told(kind):
 
 @pytest.mark.parametrize("argument, message", [
     ({"countdown": -1}, "InvalidArgumentError: countdown takes seconds from 0 on, not -1"),
-    ({"countdown": float("nan")}, "InvalidArgumentError: countdown takes seconds from 0 on, not nan"),
+    ({"countdown": float("nan")},
+     "InvalidArgumentError: countdown takes seconds from 0 on, not nan"),
     ({"countdown": "1"}, "InvalidTypeError: countdown takes seconds or a timedelta, not str"),
-    ({"exc": "broken"}, "InvalidTypeError: exc takes an exception, not 'broken'; retry() raises it if no attempt is left"),
-    ({"exc": ValueError}, "InvalidTypeError: exc takes an exception, not <class 'ValueError'>; retry() raises"),
+    ({"exc": "broken"},
+     "InvalidTypeError: exc takes an exception, not 'broken'; retry() raises it if no attempt is "
+     "left"),
+    ({"exc": ValueError},
+     "InvalidTypeError: exc takes an exception, not <class 'ValueError'>; retry() raises"),
 ])
 def test_retry_with_a_wrong_argument_is_refused(kind, argument, message):
     assert kind.bind(f.retry_after, retries=1)(argument).value(20).startswith(message)
@@ -110,7 +118,7 @@ def test_retries_are_counted_and_unseen_errors_are_not_logged(kind, unseen):
     assert unseen() == []
 
 
-# -- where there is no attempt to ask for -----------------------------------------------------------------
+# -- where there is no attempt to ask for ----------------------------------------------------------
 
 
 def test_retry_from_outside_is_refused(kind, gate):
@@ -152,7 +160,8 @@ def test_retry_after_cancel_makes_the_task_cancelled(inside, gate):
         except asyncio.CancelledError:
             current_task().retry()
 
-    task = background_task(body if inside.name == "threads" else co_body, supervisor=inside.supervisor, retries=1)()
+    task = background_task(body if inside.name == "threads" else co_body,
+                           supervisor=inside.supervisor, retries=1)()
     gate.wait_entered()
     assert task.cancel()
     gate.open()
@@ -230,7 +239,7 @@ def test_retry_while_the_supervisor_stops_ends_the_task(make_supervisor, error):
         assert task.exception(0) is error
 
 
-# -- what is left behind ----------------------------------------------------------------------------------
+# -- what is left behind ---------------------------------------------------------------------------
 
 
 class Argument:
@@ -261,7 +270,7 @@ def test_no_reference_cycle_keeps_the_argument_of_a_retried_task(supervisor, ret
         gc.enable()
 
 
-# -- functions of the module ------------------------------------------------------------------------------
+# -- functions of the module -----------------------------------------------------------------------
 
 
 def test_functions_of_the_module_do_nothing_outside_of_a_task():

@@ -26,15 +26,17 @@ def test_many_tasks_leave_no_room_behind(kind, monkeypatch):
     assert sys.getsizeof(live) > 100_000
     for task in [kind.put(f.nothing) for _ in range(200)]:
         task.wait(10)
-    assert not live and sys.getsizeof(live) < 50_000        # the last 100 may have been alive at once
+    # the last 100 may have been alive at once
+    assert not live and sys.getsizeof(live) < 50_000
 
 
-# -- put_task -----------------------------------------------------------------------------------------------------
+# -- put_task --------------------------------------------------------------------------------------
 
 
 def test_put_task(kind):
     seen = []
-    task = kind.put(f.add, (1,), {"b": 2}, callback=seen.append, priority=TASK_HIGH, delay=0.01, worker="w")
+    task = kind.put(f.add, (1,), {"b": 2}, callback=seen.append, priority=TASK_HIGH, delay=0.01,
+                    worker="w")
     assert (task.priority, task.delay, task.worker, task.name) == (50, 0.01, "w", "add")
     assert task.value(10) == 3
     assert seen == [3]
@@ -119,13 +121,14 @@ def test_get_task_of_an_unknown_id(supervisor):
 
 def test_get_tasks_of_one_kind(supervisor):
     tasks = {tt: supervisor.put_task(function, tt=tt, delay=60)
-             for tt, function in ((TT_THREAD, f.nothing), (TT_MP, f.nothing), (TT_COROUTINE, f.co_enter))}
+             for tt,
+             function in ((TT_THREAD, f.nothing), (TT_MP, f.nothing), (TT_COROUTINE, f.co_enter))}
     for tt, task in tasks.items():
         assert supervisor.get_tasks(tt) == {task.id: task}
     assert supervisor.get_tasks() == {task.id: task for task in tasks.values()}
 
 
-# -- beside the tasks ----------------------------------------------------------------------------------------------
+# -- beside the tasks ------------------------------------------------------------------------------
 
 
 def test_spawn_thread_runs_beside_the_places(supervisor, gate):
@@ -186,7 +189,7 @@ def test_thread_pool_submit_cancelled_before_it_ran(supervisor, gate):
     assert future.cancelled()
 
 
-# -- looking at it ------------------------------------------------------------------------------------------------------
+# -- looking at it ---------------------------------------------------------------------------------
 
 
 def test_get_info(supervisor, gate):
@@ -197,7 +200,8 @@ def test_get_info(supervisor, gate):
     delayed = supervisor.put_task(f.nothing, delay=60)
     info = supervisor.get_info()
     assert (info.id, info.active, info.started) == (supervisor.id, True, supervisor.started)
-    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (1, 2, 3)
+    assert ((info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high)
+            == (1, 2, 3))
     assert (info.mp_pool_size, info.mp_reserve_normal, info.mp_reserve_high) == (None, None, None)
     assert (info.thread_tasks, info.thread_tasks_count) == ((running.id,), 1)
     assert (info.mp_tasks, info.mp_tasks_count) == ((), 0)
@@ -217,11 +221,13 @@ def test_get_info_of_the_process_pool(processes, gate):
 
 def test_sizes_are_attributes(supervisor):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=2, reserve_high=3)
-    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal, supervisor.thread_reserve_high) == (1, 2, 3)
+    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal,
+            supervisor.thread_reserve_high) == (1, 2, 3)
     supervisor.thread_pool_size = 7
     supervisor.thread_reserve_high = 0
     info = supervisor.get_info(tt=False)
-    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (7, 2, 0)
+    assert ((info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high)
+            == (7, 2, 0))
     with pytest.raises(ValueError, match="pool_size of the thread pool"):
         supervisor.thread_pool_size = -1
 
@@ -230,7 +236,8 @@ def test_sizes_of_the_process_pool_are_attributes(supervisor):
     assert (supervisor.mp_reserve_normal, supervisor.mp_reserve_high) == (0, 0)
     assert supervisor.mp_pool_size == os.cpu_count()
     supervisor.set_mp_pool(pool_size=1, reserve_normal=2, reserve_high=3)
-    assert (supervisor.mp_pool_size, supervisor.mp_reserve_normal, supervisor.mp_reserve_high) == (1, 2, 3)
+    assert (supervisor.mp_pool_size, supervisor.mp_reserve_normal,
+            supervisor.mp_reserve_high) == (1, 2, 3)
     supervisor.mp_pool_size = 2
     assert supervisor.get_info(tt=False).mp_pool_size == 2
 
@@ -265,7 +272,8 @@ def test_stats(kind, gate):
     kind.bind(f.add)(1).wait(10)
     kind.bind(f.fail)().wait(10)
     running = kind.occupy(gate)
-    waiting = [kind.bind(f.nothing, priority=priority)() for priority in (TASK_LOW, TASK_NORMAL, TASK_LOW)]
+    waiting = [kind.bind(f.nothing, priority=priority)()
+               for priority in (TASK_LOW, TASK_NORMAL, TASK_LOW)]
     delayed = kind.bind(f.nothing, delay=60)()
     stats = kind.supervisor.stats()
     pool = getattr(stats, name)

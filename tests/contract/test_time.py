@@ -24,7 +24,8 @@ def test_a_delayed_task_occupies_no_place(placed, gate):
 
 
 def test_run_at(kind, clock):
-    assert kind.bind(f.add)(1).value(10) == 1       # no process starts while the clock is put forward
+    # no process starts while the clock is put forward
+    assert kind.bind(f.add)(1).value(10) == 1
     due = time.time() + 1e6
     task = kind.bind(f.add, run_at=due)(1)
     clock.forward(9e5)
@@ -40,14 +41,15 @@ def test_run_at_in_the_past_is_now(kind):
 def test_delayed_tasks_come_in_the_order_in_which_they_are_due(supervisor, clock):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     order = []
-    tasks = [background_task(order.append, delay=delay, supervisor=supervisor)(delay) for delay in (3, 1, 2)]
+    tasks = [background_task(order.append, delay=delay, supervisor=supervisor)(delay)
+             for delay in (3, 1, 2)]
     clock.forward(10)
     for task in tasks:
         task.wait(10)
     assert order == [1, 2, 3]
 
 
-# -- timeouts ---------------------------------------------------------------------------------------------------
+# -- timeouts --------------------------------------------------------------------------------------
 
 
 def test_timeout(kind, gate):
@@ -116,7 +118,7 @@ def test_a_timeout_is_retried_when_asked(kind, gate):
     assert task.attempts == 2
 
 
-# -- retries ------------------------------------------------------------------------------------------------------
+# -- retries ---------------------------------------------------------------------------------------
 
 
 def test_retries_until_it_succeeds(kind):

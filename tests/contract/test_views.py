@@ -1,4 +1,5 @@
-"""The pools used directly: thread_pool like a ThreadPoolExecutor, mp_pool like a multiprocessing.Pool."""
+"""The pools used directly: thread_pool like a ThreadPoolExecutor, mp_pool like a
+multiprocessing.Pool."""
 import concurrent.futures
 import multiprocessing
 import operator
@@ -69,7 +70,8 @@ def test_imap_that_is_not_there_in_time_can_be_asked_again(pool, gate):
 
 def test_error_of_a_call_is_raised_where_its_result_is_asked_for(pool):
     got, errors = [], []
-    result = pool.apply_async(operator.truediv, (1, 0), callback=got.append, error_callback=errors.append)
+    result = pool.apply_async(operator.truediv, (1, 0), callback=got.append,
+                              error_callback=errors.append)
     with pytest.raises(ZeroDivisionError):
         result.get(PATIENCE)
     assert not result.successful() and got == []
@@ -86,7 +88,9 @@ def test_callbacks_of_mp_pool_get_the_result_or_the_error(pool):
     for submit, expected in ((lambda done: pool.apply_async(abs, (-1,), callback=done), 1),
                              (lambda done: pool.map_async(abs, [-1, -2], callback=done), [1, 2]),
                              (lambda done: pool.map_async(abs, [], callback=done), []),
-                             (lambda done: pool.apply_async(f.fail, ("no",), error_callback=lambda e: done(str(e))), "no")):
+                             (lambda done: pool.apply_async(f.fail, ("no",),
+                                                            error_callback=lambda e: done(str(e))),
+                              "no")):
         called, got = threading.Event(), []
         submit(lambda value: (got.append(value), called.set()))
         assert called.wait(PATIENCE) and got == [expected]
@@ -113,7 +117,8 @@ def test_mp_pool_that_is_closed_finishes_its_calls_and_takes_no_more(pool, gate)
     with pytest.raises(ValueError, match="after close"):
         pool.join()
     pool.close()
-    for call in (lambda: pool.apply(abs, (1,)), lambda: pool.map_async(abs, [1]), lambda: pool.imap(abs, [1])):
+    for call in (lambda: pool.apply(abs, (1,)), lambda: pool.map_async(abs, [1]),
+                 lambda: pool.imap(abs, [1])):
         with pytest.raises(ValueError, match="create_mp_pool"):
             call()
     gate.open()
@@ -121,7 +126,8 @@ def test_mp_pool_that_is_closed_finishes_its_calls_and_takes_no_more(pool, gate)
     assert result.ready()
 
 
-def test_mp_pool_that_is_terminated_cancels_its_calls_and_no_tasks_of_the_supervisor(processes, make_gate):
+def test_mp_pool_that_is_terminated_cancels_its_calls_and_no_tasks_of_the_supervisor(processes,
+                                                                                     make_gate):
     processes.set_places(2)
     pool = processes.supervisor.mp_pool
     mine, theirs = make_gate(), make_gate()
@@ -154,7 +160,8 @@ def test_thread_pool_maps_in_order(supervisor):
 def test_thread_pool_map_that_is_late_cancels_what_is_left(supervisor):
     supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     gate, ran = threading.Event(), []
-    results = supervisor.thread_pool.map(lambda number: gate.wait() and ran.append(number), [1, 2], timeout=0)
+    results = supervisor.thread_pool.map(lambda number: gate.wait() and ran.append(number), [1, 2],
+                                         timeout=0)
     with pytest.raises(TimeoutError):
         next(results)
     gate.set()

@@ -4,27 +4,29 @@
 
     python3 -m tests.faults                       every row, over every start method
     python3 -m tests.faults --rows 1,5-9 --busy   some rows, with all cores busy
-    python3 -m tests.faults --peer PPE            the rows that a peer's interface can express, against the peer
-    python3 -m pytest -q tests/faults             the quick form, as tests
+    python3 -m tests.faults --peer PPE            the rows that a peer's interface can express,
+    against the peer python3 -m pytest -q tests/faults             the quick form, as tests
 
 Each case is one row by one start method, in a process and a session of its own::
 
-    __main__, test_faults ──> runner.run_case ──> python -m tests.faults.case ──> scenario(scene) ──> oracle
-                                   ^                                                                    │
-                                   └────────────── the verdict, JSON ───────────────────────────────────┘
+    __main__, test_faults ──> runner.run_case ──> python -m tests.faults.case ──> scene ──> oracle
+                                   ^
+                                   │ └────────────── the verdict, JSON
+                                   ───────────────────────────────────┘
 
 To add a fault
 
 1. write a scenario, a function of one argument, in the module of its theme (or a new one). The
 argument is a
-   :class:`~tests.faults.scene.Scene`; its docstrings are the reference. ``deaths.py`` has short examples::
+   :class:`~tests.faults.scene.Scene`; its docstrings are the reference. ``deaths.py`` has short
+   examples::
 
        def killed_in_a_task(scene):
-           scene.open(size=2)                                        # left out: a pool of two processes
-           scene.good(10)                                            # siblings; the oracle knows that they must succeed
-           victim = scene.inject(work.end_by_signal, signal.SIGKILL) # the fault; counted
-           scene.good(10)
-           scene.died(victim, number=signal.SIGKILL)                 # what this row expects of it: X
+           scene.open(size=2)                                        # left out: a pool of two
+           processes scene.good(10)                                            # siblings; the
+           oracle knows that they must succeed victim = scene.inject(work.end_by_signal,
+           signal.SIGKILL) # the fault; counted scene.good(10) scene.died(victim,
+           number=signal.SIGKILL)                 # what this row expects of it: X
 
 2. put what its tasks run into ``work.py``, which pool processes import (by spawn, too); 3. add a
 row to ``table.TABLE``: number, a short name, the scenario, the start methods (``NONE`` if no pool

@@ -182,7 +182,8 @@ class AtLine:
     is seen there before the lock is free. For those that raise it does not count.
 
     :param action: called at the line. A KeyboardInterrupt is raised there when it is None.
-    :param standstill: called by another thread, once, when the calling one seems to wait for something. It is for the
+    :param standstill: called by another thread, once, when the calling one seems to wait for
+    something. It is for the
         lines behind a wait to be reached; what is judged does not depend on it.
     """
 

@@ -130,7 +130,8 @@ def file_locked(scene):
                 if killed:
                     holder.kill()
                 else:
-                    # A pool process that was forked meanwhile has its pipe: closing it ends nothing.
+                    # A pool process that was forked meanwhile has its pipe: closing it ends
+                    # nothing.
                     holder.stdin.write(b"\n")
                     holder.stdin.flush()
             backend.flush(scene.patience)

@@ -26,7 +26,8 @@ def made_ahead(items, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault, method", [(lie, lie.methods[0]) for lie in LIES], ids=[lie.name for lie in LIES])
+@pytest.mark.parametrize("fault, method", [(lie, lie.methods[0]) for lie in LIES],
+                         ids=[lie.name for lie in LIES])
 def test_a_lie_is_found(fault, method, ahead):
     verdict = ahead(fault.key)
     letters = {violation[0] for violation in verdict["violations"]}

@@ -33,7 +33,8 @@ def note_and_stay(path, word):
 
 
 def note_and_wait(path, word, fifo):
-    """Append a line to a file, then wait until someone has opened and closed the fifo for writing."""
+    """Append a line to a file, then wait until someone has opened and closed the fifo for
+    writing."""
     note(path, word)
     with open(fifo) as file:
         file.read()
@@ -94,11 +95,13 @@ def fail():
 
 
 def tear_the_result(size):
-    """Write the head of a result of so many bytes, and half of the rest at most, then end as a crash would."""
+    """Write the head of a result of so many bytes, and half of the rest at most, then end as a
+    crash would."""
     from atasker_like.pools.process import child
 
     server = child.server
-    os.write(server._result_fd, child.RESULT.pack(server._running[0], size, 0.0, child.VALUE) + b"x" * min(50, size))
+    os.write(server._result_fd,
+             child.RESULT.pack(server._running[0], size, 0.0, child.VALUE) + b"x" * min(50, size))
     die()
 
 

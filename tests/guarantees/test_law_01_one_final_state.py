@@ -1,5 +1,5 @@
-"""Law 1. One final state: all transitions happen in one method of Task; the first finisher wins, later ones return
-False. A task is in exactly one place: timer, lane, run_queue queue or pool."""
+"""Law 1. One final state: all transitions happen in one method of Task; the first finisher wins,
+later ones return False. A task is in exactly one place: timer, lane, run_queue queue or pool."""
 import ast
 import os
 import random
@@ -25,7 +25,8 @@ class Boom(Exception):
 
 
 def finishers(supervisor, task):
-    """The ways in which a running thread task can be ended from outside, each with what it leaves behind."""
+    """The ways in which a running thread task can be ended from outside, each with what it leaves
+    behind."""
     return {
         "mark_completed": (task.mark_completed, ("succeeded", None, None)),
         "timeout": (lambda: supervisor.clock.forward(manager(supervisor).timer),
@@ -153,7 +154,8 @@ def test_a_task_withdrawn_from_the_queue_never_runs(make):
 
 
 def test_a_result_that_has_arrived_is_not_undone_by_a_cancel(make, tmp_path):
-    """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one end."""
+    """The task's result stands in the pipe when it is cancelled: whoever comes first, there is one
+    end."""
     supervisor = make(processes=1)
     pool = manager(supervisor).processes
     path = str(tmp_path / "notes")
@@ -218,15 +220,20 @@ def test_only_one_method_changes_the_state():
     wrong = []
     for path, _, tree in sources():
         functions_ = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        allowed = {id(node) for function in functions_ if function.name == "_advance" for node in ast.walk(function)}
-        making = {id(node) for function in functions_ if function.name in ("__init__", "start", "start_many")
+        allowed = {id(node) for function in functions_ if function.name == "_advance"
+                   for node in ast.walk(function)}
+        making = {id(node) for function in functions_
+                  if function.name in ("__init__", "start", "start_many")
                   for node in ast.walk(function)}
         for node in ast.walk(tree):
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            targets = (node.targets if isinstance(node, ast.Assign)
+                       else [getattr(node, "target", None)])
             for target in targets:
-                if isinstance(target, ast.Attribute) and target.attr == "_status" and id(node) not in allowed:
+                if (isinstance(target, ast.Attribute) and target.attr == "_status"
+                        and id(node) not in allowed):
                     value = getattr(node, "value", None)
-                    if not (isinstance(value, ast.Name) and value.id == "QUEUED" and id(node) in making):
+                    if not (isinstance(value, ast.Name) and value.id == "QUEUED"
+                            and id(node) in making):
                         wrong.append("%s:%d" % (path, node.lineno))
     assert not wrong, "the state is changed at " + ", ".join(wrong)
 
@@ -257,7 +264,8 @@ def test_a_task_is_in_one_place_whenever_the_lock_is_free(make):
         return number
 
     plain = background_task(work, supervisor=supervisor)
-    kinds = [plain, plain.options(retries=2), plain.options(retries=1, retry_delay=0.001), plain.options(priority=50),
+    kinds = [plain, plain.options(retries=2), plain.options(retries=1, retry_delay=0.001),
+             plain.options(priority=50),
              plain.options(priority=200), plain.options(delay=0.001), plain.options(timeout=100),
              plain.options(priority=0)]
     tasks = []
@@ -294,7 +302,8 @@ def test_a_process_task_is_in_one_place_whenever_the_lock_is_free(make):
     pool.lock.look = look
     chance = random.Random(11)
     tasks = []
-    kinds = [echo, echo, echo, echo.options(priority=50), echo.options(priority=200), echo.options(delay=0.001),
+    kinds = [echo, echo, echo, echo.options(priority=50), echo.options(priority=200),
+             echo.options(delay=0.001),
              echo.options(timeout=100)]
     for number in range(600):
         tasks.append(chance.choice(kinds)(number))

@@ -1,5 +1,6 @@
-"""Law 2. Accepted means finished: accepting and enqueuing are one step. If submitting raised, the function never runs. If
-it returned, the task ends, through crashes, stops and exits of the interpreter."""
+"""Law 2. Accepted means finished: accepting and enqueuing are one step. If submitting raised, the
+function never runs. If it returned, the task ends, through crashes, stops and exits of the
+interpreter."""
 import asyncio
 import os
 import signal
@@ -29,7 +30,8 @@ def submissions(supervisor, ran):
         "with options": lambda: [bound.options(retries=1)(1)],
         "delayed": lambda: [bound.options(delay=1000)(1)],
         "many": lambda: bound._spec.pool.start_many(bound._spec, [(1,), (2,)]),
-        "many with options": lambda: bound._spec.pool.start_many(bound.options(retries=1)._spec, [(1,), (2,)]),
+        "many with options":
+            lambda: bound._spec.pool.start_many(bound.options(retries=1)._spec, [(1,), (2,)]),
         "put_task": lambda: [supervisor.put_task(ran.append, (1,))],
     }
 
@@ -165,7 +167,8 @@ def test_a_task_whose_thread_does_not_start_waits_for_one_that_does(make, monkey
 
 
 def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypatch):
-    """Nobody is left to come round but the timer: the only thread waits for the task that has none."""
+    """Nobody is left to come round but the timer: the only thread waits for the task that has
+    none."""
     supervisor = make()
     start, refused = threading.Thread.start, []
 
@@ -184,7 +187,8 @@ def test_a_child_whose_thread_does_not_start_is_looked_for_again(make, monkeypat
     assert refused
 
 
-def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make, monkeypatch):
+def test_threads_that_do_not_start_are_tried_once_a_round_however_many_tasks_wait(make,
+                                                                                  monkeypatch):
     supervisor = make(pool_size=4)
     # who tells of late starts needs a thread, too
     supervisor.timeout_warning = supervisor.timeout_critical = None
@@ -413,7 +417,8 @@ from atasker_like import Lane, TaskSupervisor, background_task
 gc.disable()        # an interrupt in a finalizer is ignored
 
 def interrupted(call, line):
-    # Make a call with an interrupt at its line of this number; return where that was, if it is as long, and whether it raised.
+    # Make a call with an interrupt at its line of this number. Return where that was, if the call
+    # has so many lines, and if the call raised.
     seen, blocks = [0], set()
 
     def trace(frame, event, argument):
@@ -422,7 +427,8 @@ def interrupted(call, line):
         if event == "line":
             text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
             if text.strip().startswith("with "):
-                # The line comes again when the block is left: no signal is seen there, before the lock is free.
+                # The line comes again when the block is left. No signal is seen there before the
+                # lock is free.
                 if (frame, frame.f_lineno) in blocks:
                     return trace
                 blocks.add((frame, frame.f_lineno))
@@ -530,7 +536,8 @@ def test_an_interrupt_at_any_line_of_the_opening_of_a_lane_or_of_more_places_los
 
 
 def test_a_process_killed_at_any_moment_leaves_each_task_with_one_end(make, tmp_path):
-    """One that has not begun runs elsewhere, one that has begun fails; each leaves one line at most."""
+    """One that has not begun runs elsewhere, one that has begun fails; each leaves one line at
+    most."""
     supervisor = make(processes=1)
     path = str(tmp_path / "notes")
     bound = background_task(functions.note, tt=TT_MP, supervisor=supervisor)

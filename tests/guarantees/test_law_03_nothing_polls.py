@@ -1,5 +1,5 @@
-"""Law 3. Nothing polls: an idle supervisor makes no system call at all. Every wait is on a lock, a queue, a pipe or a
-computed deadline. No ``sleep`` in the package outside the demo."""
+"""Law 3. Nothing polls: an idle supervisor makes no system call at all. Every wait is on a lock, a
+queue, a pipe or a computed deadline. No ``sleep`` in the package outside the demo."""
 import ast
 import os
 
@@ -50,7 +50,8 @@ def measure(seconds):
         assert monotonic() < deadline, "it does not come to rest: %r" % after
     never.wait(seconds)
     last = switches(me)
-    return len(last), {key: (after[key][0], last.get(key)) for key in after if last.get(key) != after[key]}
+    return len(last), {key: (after[key][0], last.get(key))
+                       for key in after if last.get(key) != after[key]}
 
 
 if __name__ == "__main__":
@@ -91,18 +92,21 @@ WAITS = {"wait", "join", "acquire", "get", "poll", "select", "sleep", "wait_for"
 
 @pytest.mark.slow
 def test_no_wait_of_the_package_has_a_period_written_into_it():
-    """No sleep at all, and no wait in a loop that ends after a fixed number of seconds to look again."""
+    """No sleep at all, and no wait in a loop that ends after a fixed number of seconds to look
+    again."""
     wrong = []
     for path, _, tree in sources():
         if path.startswith("demo") or path == "pytest_plugin.py":
             continue
-        for loop in [node for node in ast.walk(tree) if isinstance(node, (ast.While, ast.For))] + [tree]:
+        for loop in [node for node in ast.walk(tree)
+                     if isinstance(node, (ast.While, ast.For))] + [tree]:
             for node in ast.walk(loop):
                 if not isinstance(node, ast.Call):
                     continue
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 values = list(node.args) + [keyword.value for keyword in node.keywords]
-                fixed = any(isinstance(value, ast.Constant) and type(value.value) in (int, float) and value.value > 0
+                fixed = any(isinstance(value, ast.Constant) and type(value.value) in (int, float)
+                            and value.value > 0
                             for value in values)
                 if name == "sleep" or (loop is not tree and name in WAITS and fixed):
                     wrong.append("%s:%d" % (path, node.lineno))

@@ -1,5 +1,5 @@
-"""Law 4. User code runs with no lock held: callbacks, hooks, backends and tasks may call back into the supervisor. What they
-raise is logged, never fatal."""
+"""Law 4. User code runs with no lock held: callbacks, hooks, backends and tasks may call back into
+the supervisor. What they raise is logged, never fatal."""
 import asyncio
 import gc
 import logging
@@ -20,7 +20,8 @@ from . import functions
 
 
 class Witness:
-    """Called as user code: notes whether the calling thread holds a lock of the supervisor, and calls back into it."""
+    """Called as user code: notes whether the calling thread holds a lock of the supervisor, and
+    calls back into it."""
 
     def __init__(self, supervisor):
         self._supervisor = supervisor
@@ -95,14 +96,17 @@ def test_tasks_callbacks_and_hooks_of_threads(witness):
         witness("task")
         current_task().report_progress(1)
 
-    task = background_task(work, supervisor=supervisor, callback=lambda value: witness("callback"))()
+    task = background_task(work, supervisor=supervisor,
+                           callback=lambda value: witness("callback"))()
     task.add_done_callback(lambda done: witness("done callback"))
     task.wait(PATIENCE)
     task.add_done_callback(lambda done: witness("late done callback"))
     witness.wait("task", "callback", "done callback", "late done callback")
 
 
-@pytest.mark.parametrize("ending", ["returns", "raises", "cancelled", "delayed cancelled", "marked", "timeout", "given up"])
+@pytest.mark.parametrize("ending",
+                         ["returns", "raises", "cancelled", "delayed cancelled", "marked",
+                          "timeout", "given up"])
 def test_finalizers_of_arguments_of_threads(witness, ending):
     supervisor = witness.supervisor
     gate = Hold()
@@ -114,12 +118,14 @@ def test_finalizers_of_arguments_of_threads(witness, ending):
         if ending == "raises":
             raise ValueError
 
-    options = {"timeout": 1000} if ending == "timeout" else {"delay": 1000} if ending == "delayed cancelled" else {}
+    options = ({"timeout": 1000} if ending == "timeout"
+               else {"delay": 1000} if ending == "delayed cancelled" else {})
     bound = background_task(work, supervisor=supervisor, **options)
     if ending == "cancelled":
         blocker = supervisor.put_task(gate)
         gate.reached()
-    task = bound(witness.argument("argument"), None if ending in ("returns", "raises") or "cancelled" in ending else gate)
+    task = bound(witness.argument("argument"),
+                 None if ending in ("returns", "raises") or "cancelled" in ending else gate)
     if ending in ("marked", "timeout", "given up"):
         gate.reached()
     if "cancelled" in ending:
@@ -133,7 +139,8 @@ def test_finalizers_of_arguments_of_threads(witness, ending):
         supervisor.stop(wait=0)
     if ending == "raises":
         task.exception(PATIENCE)
-        task._outcome.error.__traceback__ = task._outcome.traceback = None      # its frames hold the arguments
+        # its frames hold the arguments
+        task._outcome.error.__traceback__ = task._outcome.traceback = None
     gate.go()
     witness.wait("argument")
     if ending == "cancelled":
@@ -141,7 +148,8 @@ def test_finalizers_of_arguments_of_threads(witness, ending):
 
 
 def test_finalizers_when_a_task_ends_before_its_thread_has_looked_at_it(witness):
-    """The thread has been given the task and has not taken its arguments: the last references are the engine's."""
+    """The thread has been given the task and has not taken its arguments: the last references are
+    the engine's."""
     supervisor = witness.supervisor
     supervisor.put_task(len, ("",)).value(PATIENCE)
     wait_for(lambda: manager(supervisor).threads._idle, "an idle thread")
@@ -173,7 +181,8 @@ def test_user_code_of_the_process_pool(witness):
         task = bound(functions.Rebuilt())
         task.add_done_callback(lambda done: witness("done callback"))
         assert isinstance(task.value(PATIENCE), functions.Rebuilt)
-        witness.wait("pickling of the argument", "rebuilding of the result", "callback", "done callback")
+        witness.wait("pickling of the argument", "rebuilding of the result", "callback",
+                     "done callback")
     finally:
         functions.Rebuilt.on_reduce = functions.Rebuilt.on_rebuild = None
 
@@ -188,13 +197,16 @@ class Argument:
         return str, ()
 
 
-@pytest.mark.parametrize("ending", ["returns", "cancelled", "marked", "timeout", "dies", "cannot be pickled"])
+@pytest.mark.parametrize("ending",
+                         ["returns", "cancelled", "marked", "timeout", "dies", "cannot be pickled"])
 def test_finalizers_of_arguments_of_processes(witness, ending, tmp_path):
     supervisor = witness.supervisor
     fifo, path = str(tmp_path / "fifo"), str(tmp_path / "notes")
     os.mkfifo(fifo)
-    target = {"returns": functions.echo, "dies": functions.die_with}.get(ending, functions.note_and_wait)
-    bound = background_task(target, tt=TT_MP, supervisor=supervisor, **({"timeout": 1000} if ending == "timeout" else {}))
+    target = {"returns": functions.echo, "dies": functions.die_with}.get(ending,
+                                                                         functions.note_and_wait)
+    bound = background_task(target, tt=TT_MP, supervisor=supervisor,
+                            **({"timeout": 1000} if ending == "timeout" else {}))
     argument = Argument(witness, "argument")
     if ending == "cannot be pickled":
         task = bound(argument, threading.Lock(), fifo)
@@ -231,7 +243,8 @@ def test_user_code_of_coroutines(witness, ending):
         if ending != "returns":
             await asyncio.sleep(1000)
 
-    bound = background_task(work, tt=TT_COROUTINE, supervisor=supervisor, callback=lambda value: witness("callback"),
+    bound = background_task(work, tt=TT_COROUTINE, supervisor=supervisor,
+                            callback=lambda value: witness("callback"),
                             timeout=1000)
     task = bound(witness.argument("argument"))
     assert begun.wait(PATIENCE)
@@ -248,7 +261,8 @@ def test_user_code_of_coroutines(witness, ending):
 
 
 def test_a_log_handler_may_call_back(witness):
-    """What the engine logs, it logs with no lock held: an error of a task that was given up, one that nobody saw."""
+    """What the engine logs, it logs with no lock held: an error of a task that was given up, one
+    that nobody saw."""
     supervisor = witness.supervisor
 
     class Handler(logging.Handler):
@@ -302,7 +316,8 @@ def test_what_user_code_raises_is_logged_and_never_fatal(make, caplog):
     functions.Rebuilt.on_rebuild = fatal
     try:
         tasks = [background_task(len, supervisor=supervisor, callback=fatal)("four"),
-                 background_task(functions.echo, tt=TT_MP, supervisor=supervisor, callback=fatal)(4),
+                 background_task(functions.echo, tt=TT_MP, supervisor=supervisor,
+                                 callback=fatal)(4),
                  background_task(fatal, supervisor=supervisor)(),
                  background_task(fatal_in_a_loop, supervisor=supervisor)(),
                  background_task(functions.make_rebuilt, tt=TT_MP, supervisor=supervisor)()]
@@ -314,9 +329,11 @@ def test_what_user_code_raises_is_logged_and_never_fatal(make, caplog):
     assert states == ["succeeded", "succeeded", "failed", "failed", "failed"]
     assert [task.result for task in tasks[:2]] == [4, 4]
     after = [background_task(len, supervisor=supervisor)("x" * n) for n in range(100)]
-    after += [background_task(functions.echo, tt=TT_MP, supervisor=supervisor)(n) for n in range(100)]
+    after += [background_task(functions.echo, tt=TT_MP, supervisor=supervisor)(n)
+              for n in range(100)]
     assert [task.value(PATIENCE) for task in after] == [*range(100), *range(100)]
-    wait_for(lambda: caplog.text.count("callback of task") >= 7, "seven callbacks that raised are logged")
+    wait_for(lambda: caplog.text.count("callback of task") >= 7,
+             "seven callbacks that raised are logged")
     check_oracle(supervisor, tasks + after)
 
 

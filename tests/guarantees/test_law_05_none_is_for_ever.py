@@ -1,4 +1,5 @@
-"""Law 5. ``None`` is for ever, 0 is now: a timeout becomes a monotonic deadline once, at the top."""
+"""Law 5. ``None`` is for ever, 0 is now: a timeout becomes a monotonic deadline once, at the
+top."""
 import asyncio
 import time
 
@@ -27,7 +28,8 @@ WAITS = {
     "wait_completed": lambda task, timeout: wait_completed(task, timeout=timeout),
     "wait_completed of many": lambda task, timeout: wait_completed([task, task], timeout=timeout),
     "as_completed": lambda task, timeout: list(as_completed([task], timeout=timeout)),
-    "co_wait_completed": lambda task, timeout: asyncio.run(co_wait_completed([task], timeout=timeout)),
+    "co_wait_completed": lambda task,
+    timeout: asyncio.run(co_wait_completed([task], timeout=timeout)),
     "co_as_completed": lambda task, timeout: asyncio.run(_collect([task], timeout)),
 }
 
@@ -62,7 +64,8 @@ def test_none_is_for_ever(blocked, way):
     """The wait goes on although the clock has passed every number that could stand for ever."""
     task, gate = blocked
     waiter = started(WAITS[way], task, None)
-    wait_for(lambda: task._waiters or (task._extra is not None and task._extra.on_start), "somebody waits")
+    wait_for(lambda: task._waiters or (task._extra is not None and task._extra.on_start),
+             "somebody waits")
     assert waiter.is_alive()
     gate.go()
     outcome = join(waiter)
@@ -78,7 +81,8 @@ def test_a_timeout_of_a_task_that_has_ended_is_not_looked_at(make, way):
 
 
 def test_one_deadline_for_all_that_is_waited_for(make, monkeypatch):
-    """The clock moves while each task is waited for: the last wait gets what is left, not the whole timeout again."""
+    """The clock moves while each task is waited for: the last wait gets what is left, not the whole
+    timeout again."""
     supervisor = make()
     gates = [Hold() for _ in range(3)]
     tasks = [supervisor.put_task(gate) for gate in gates]

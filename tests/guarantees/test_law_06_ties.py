@@ -30,13 +30,15 @@ def bad_clock(request, monkeypatch):
             return chance.uniform(0, 1000)
         return now[0]
 
-    for module, name in ((task_module, "perf_counter"), (threads, "perf_counter"), (base, "perf_counter"),
+    for module, name in ((task_module, "perf_counter"), (threads, "perf_counter"),
+                         (base, "perf_counter"),
                          (task_module, "time"), (base, "time")):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, read)
 
 
-@pytest.mark.parametrize("way", ["call", "with options", "many", "many with options", "put_task", "mixed"])
+@pytest.mark.parametrize("way",
+                         ["call", "with options", "many", "many with options", "put_task", "mixed"])
 def test_threads_take_tasks_of_one_priority_in_the_order_of_submission(make, bad_clock, way):
     supervisor, ran = make(), []
     gate = Hold()
@@ -45,11 +47,14 @@ def test_threads_take_tasks_of_one_priority_in_the_order_of_submission(make, bad
     bound = background_task(ran.append, supervisor=supervisor)
     ways = {
         "call": lambda start: [bound(start), bound(start + 1)],
-        "with options": lambda start: [bound.options(retries=1)(start), bound.options(name="x")(start + 1)],
+        "with options":
+            lambda start: [bound.options(retries=1)(start), bound.options(name="x")(start + 1)],
         "many": lambda start: bound._spec.pool.start_many(bound._spec, [(start,), (start + 1,)]),
-        "many with options": lambda start: bound._spec.pool.start_many(bound.options(retries=1)._spec,
-                                                                       [(start,), (start + 1,)]),
-        "put_task": lambda start: [supervisor.put_task(ran.append, (start,)), supervisor.put_task(ran.append, (start + 1,))],
+        "many with options":
+            lambda start: bound._spec.pool.start_many(bound.options(retries=1)._spec,
+                                                      [(start,), (start + 1,)]),
+        "put_task": lambda start: [supervisor.put_task(ran.append, (start,)),
+                                   supervisor.put_task(ran.append, (start + 1,))],
     }
     order = sorted(ways) if way == "mixed" else [way]
     tasks = [blocker]
@@ -106,7 +111,8 @@ def test_delayed_tasks_that_are_due_together_run_in_their_order(make):
     gate.reached()
     manager(supervisor).timer.clock = lambda: 1050.0
     manager(supervisor).timer.call_at(0.0, lambda: None)
-    wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks), "all are due")
+    wait_for(lambda: all(task.state == "pending" and task._status == 0 for task in tasks),
+             "all are due")
     gate.go()
     for task in tasks:
         task.wait(PATIENCE)
@@ -133,7 +139,8 @@ def test_tasks_that_come_back_from_several_processes_stand_in_their_order(make, 
         assert [len(process.inflight) for process in (first, second)] == [7, 7]
     urgent = note.options(priority=TASK_HIGH)(path, "urgent")
     with pool.lock:                     # all were taken back, and sent again behind the urgent one
-        order = [[task._number for task in process.inflight if task is not urgent] for process in (first, second)]
+        order = [[task._number for task in process.inflight if task is not urgent]
+                 for process in (first, second)]
         order.append([task._number for level in pool.run_queue._levels.values() for task in level])
     flat = [number for numbers in sorted(filter(None, order)) for number in numbers]
     assert flat == [task._number for task in tasks]
@@ -162,14 +169,17 @@ def test_a_single_process_runs_what_it_was_sent_in_order(make, tmp_path):
     assert lines(path) == ["first", *(str(number) for number in range(40) if number != 7)]
 
 
-@pytest.mark.parametrize("options", [{}, {"retries": 2}, {"timeout": 60}, {"callback": len}, {"lane": "narrow"}])
+@pytest.mark.parametrize("options",
+                         [{}, {"retries": 2}, {"timeout": 60}, {"callback": len},
+                          {"lane": "narrow"}])
 def test_thread_that_ends_a_task_takes_the_next_one_itself(make, options):
     supervisor = make()
     supervisor.lane("narrow", limit=1)
     gate = Hold()
     first = supervisor.put_task(gate)
     gate.reached()
-    bound = background_task(lambda word: threading.current_thread().name, supervisor=supervisor, **options)
+    bound = background_task(lambda word: threading.current_thread().name, supervisor=supervisor,
+                            **options)
     tasks = [bound("word") for _ in range(20)]
     gate.go()
     assert len({task.value(PATIENCE) for task in tasks}) == 1 and first.done()

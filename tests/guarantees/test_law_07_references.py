@@ -1,5 +1,5 @@
-"""Law 7. A reference is dropped before a wait: an idle pool thread holds no task, a finished task holds no arguments, the
-registry holds no finished task, an iterator nothing that it has yielded."""
+"""Law 7. A reference is dropped before a wait: an idle pool thread holds no task, a finished task
+holds no arguments, the registry holds no finished task, an iterator nothing that it has yielded."""
 import asyncio
 import gc
 import os
@@ -21,7 +21,8 @@ from . import functions
 
 @pytest.fixture(autouse=True)
 def no_collector():
-    """What is freed here is freed by its last reference: no cycle is left to the garbage collector."""
+    """What is freed here is freed by its last reference: no cycle is left to the garbage
+    collector."""
     gc.collect()
     gc.disable()
     yield
@@ -56,7 +57,8 @@ class Watched:
 
     def all_gone(self):
         """Wait until none is left."""
-        left = [name for name in self._gone if not self.wait(name, PATIENCE if not gc.isenabled() else 0)]
+        left = [name for name in self._gone
+                if not self.wait(name, PATIENCE if not gc.isenabled() else 0)]
         assert not left, "still held: " + ", ".join(left)
 
 
@@ -78,10 +80,15 @@ async def co_give(*args):
     return Thing()
 
 
-@pytest.mark.parametrize("tt, function", [(TT_THREAD, give), (TT_MP, functions.make_rebuilt), (TT_COROUTINE, co_give)])
-@pytest.mark.parametrize("options", [{}, {"retries": 1}, {"timeout": 1000}, {"delay": 0.001}, {"callback": take}],
+@pytest.mark.parametrize("tt, function",
+                         [(TT_THREAD, give), (TT_MP, functions.make_rebuilt),
+                          (TT_COROUTINE, co_give)])
+@pytest.mark.parametrize("options",
+                         [{}, {"retries": 1}, {"timeout": 1000}, {"delay": 0.001},
+                          {"callback": take}],
                          ids=lambda options: next(iter(options), "plain"))
-def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(make, watched, tt, function, options):
+def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(make, watched, tt,
+                                                                             function, options):
     supervisor = make(processes=1)
     bound = background_task(function, tt=tt, supervisor=supervisor, **options)
     task = watched.see("task", bound(watched.see("argument", Thing())))
@@ -96,10 +103,12 @@ def test_a_task_that_succeeded_holds_no_arguments_and_nothing_holds_the_task(mak
     assert watched.wait("argument"), "the finished task holds its arguments"
     assert not watched._gone["task"].is_set()
     del ended.task
-    watched.all_gone()          # the pool's threads, processes and loops are idle: none holds any of it
+    # the pool's threads, processes and loops are idle: none holds any of it
+    watched.all_gone()
 
 
-@pytest.mark.parametrize("ending", ["raises", "cancelled", "delayed", "marked", "timeout", "retried"])
+@pytest.mark.parametrize("ending",
+                         ["raises", "cancelled", "delayed", "marked", "timeout", "retried"])
 def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
     supervisor = make()
     gate, tries = Hold(), []
@@ -112,7 +121,8 @@ def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
         if ending in ("marked", "timeout"):
             gate()
 
-    options = {"timeout": {"timeout": 1000}, "delayed": {"delay": 1000}, "retried": {"retries": 5}}.get(ending, {})
+    options = {"timeout": {"timeout": 1000}, "delayed": {"delay": 1000},
+               "retried": {"retries": 5}}.get(ending, {})
     blocker = None
     if ending == "cancelled":
         blocker = supervisor.put_task(gate)
@@ -141,7 +151,8 @@ def test_however_a_thread_task_ends_nothing_is_held(make, watched, ending):
     if blocker is not None:
         blocker.wait(PATIENCE)
         del blocker
-        again = supervisor.put_task(take)       # the withdrawn entry is met, at the latest, by the next one
+        # the withdrawn entry is met, at the latest, by the next one
+        again = supervisor.put_task(take)
         again.wait(PATIENCE)
         del again
     watched.all_gone()
@@ -167,12 +178,14 @@ def test_however_a_process_task_ends_nothing_is_held(make, watched, tmp_path):
         task.wait(PATIENCE)
         assert task.args == () and task._context is None
         del task
-    supervisor.put_task(functions.nothing, tt=TT_MP).wait(PATIENCE)     # meets the withdrawn entry, at the latest
+    # meets the withdrawn entry, at the latest
+    supervisor.put_task(functions.nothing, tt=TT_MP).wait(PATIENCE)
     watched.all_gone()
 
 
 def test_an_error_is_freed_with_its_task(make, watched):
-    """No cycle through the frames of the traceback, of those who raised it again, or of the pool."""
+    """No cycle through the frames of the traceback, of those who raised it again, or of the
+    pool."""
     supervisor = make(processes=1)
 
     class Boom(Exception):
@@ -182,7 +195,8 @@ def test_an_error_is_freed_with_its_task(make, watched):
         raise Boom
 
     for function, tt in ((fail, TT_THREAD), (functions.fail, TT_MP)):
-        task = watched.see("task %d" % tt, background_task(function, tt=tt, supervisor=supervisor)())
+        task = watched.see("task %d" % tt,
+                           background_task(function, tt=tt, supervisor=supervisor)())
         for _ in range(3):
             try:
                 task.value(PATIENCE)
@@ -195,7 +209,8 @@ def test_an_error_is_freed_with_its_task(make, watched):
 
 
 def test_waiting_threads_and_iterators_let_go(make, watched):
-    """Somebody else still waits for a blocked task: what has ended meanwhile is not held by any wait."""
+    """Somebody else still waits for a blocked task: what has ended meanwhile is not held by any
+    wait."""
     supervisor = make(pool_size=2)
     gate = Hold()
     blocked = supervisor.put_task(gate)
@@ -225,7 +240,9 @@ def test_a_loop_that_waited_for_a_task_does_not_hold_it(make, watched):
     aloop = supervisor.create_aloop("own")
 
     async def wait():
-        task = watched.see("task", background_task(give, supervisor=supervisor)(watched.see("argument", Thing())))
+        task = watched.see("task",
+                           background_task(give,
+                                           supervisor=supervisor)(watched.see("argument", Thing())))
         watched.see("result", await task)
 
     aloop.run(wait())
@@ -247,7 +264,8 @@ def test_the_timer_holds_no_task_whose_timeout_was_called_off(make, watched):
 
 
 def walk(iterator, value, watched):
-    """Take everything from an iterator; each value and each task must be gone before the next step."""
+    """Take everything from an iterator; each value and each task must be gone before the next
+    step."""
     number = 0
     for thing in iterator:          # not of enumerate(), which keeps what it has returned last
         watched.see(f"value {number}", value(thing))
@@ -316,23 +334,31 @@ def group_of(supervisor):
 
 
 def mapped(buffersize):
-    return lambda supervisor: (background_task(give, supervisor=supervisor).map(range(12), buffersize), itself)
+    return lambda supervisor: (background_task(give, supervisor=supervisor).map(range(12),
+                                                                                buffersize), itself)
 
 
 ITERATORS = {
     "as_completed": as_a_thread(lambda supervisor: (as_completed(tasks_of(supervisor)), value_of)),
-    "as_completed of handles": as_a_thread(lambda supervisor: (as_completed(handles_of(supervisor)), value_of)),
-    "async for of as_completed": as_a_coroutine(lambda supervisor: (as_completed(tasks_of(supervisor)), value_of)),
-    "co_as_completed": as_a_coroutine(lambda supervisor: (co_as_completed(tasks_of(supervisor)), value_of)),
-    "iter_completed": as_a_thread(lambda supervisor: (iter_completed(handles_of(supervisor)), value_of)),
+    "as_completed of handles":
+        as_a_thread(lambda supervisor: (as_completed(handles_of(supervisor)), value_of)),
+    "async for of as_completed":
+        as_a_coroutine(lambda supervisor: (as_completed(tasks_of(supervisor)), value_of)),
+    "co_as_completed":
+        as_a_coroutine(lambda supervisor: (co_as_completed(tasks_of(supervisor)), value_of)),
+    "iter_completed":
+        as_a_thread(lambda supervisor: (iter_completed(handles_of(supervisor)), value_of)),
     "a group": as_a_thread(lambda supervisor: (group_of(supervisor), value_of)),
     "map": as_a_thread(mapped(None)),
     "map with a buffer": as_a_thread(mapped(3)),
     "map with a large buffer": as_a_thread(mapped(100)),
-    "thread_pool.map": as_a_thread(lambda supervisor: (supervisor.thread_pool.map(give, range(12)), itself)),
-    "mp_pool.imap": as_a_thread(lambda supervisor: (own_pool(supervisor).imap(functions.make_rebuilt, range(12)), itself)),
+    "thread_pool.map":
+        as_a_thread(lambda supervisor: (supervisor.thread_pool.map(give, range(12)), itself)),
+    "mp_pool.imap": as_a_thread(
+        lambda supervisor: (own_pool(supervisor).imap(functions.make_rebuilt, range(12)), itself)),
     "mp_pool.imap_unordered": as_a_thread(
-        lambda supervisor: (own_pool(supervisor).imap_unordered(functions.make_rebuilt, range(12)), itself)),
+        lambda supervisor: (own_pool(supervisor).imap_unordered(functions.make_rebuilt, range(12)),
+                            itself)),
 }
 
 

@@ -1,5 +1,5 @@
-"""Law 8. Waiting lends its place: a pool thread that waits for another task gives its place back while it waits, so a task
-that waits for its own children finishes in a pool of one."""
+"""Law 8. Waiting lends its place: a pool thread that waits for another task gives its place back
+while it waits, so a task that waits for its own children finishes in a pool of one."""
 import threading
 
 import pytest
@@ -50,14 +50,19 @@ def _in_a_loop(supervisor):
 WAYS = {
     "value": lambda supervisor: lambda own, depth: own.bound(depth).value(PATIENCE),
     "value without a timeout": lambda supervisor: lambda own, depth: own.bound(depth).value(),
-    "exception": lambda supervisor: lambda own, depth: (lambda task: (task.exception(PATIENCE), task.result)[1])(
+    "exception": lambda supervisor: lambda own,
+    depth: (lambda task: (task.exception(PATIENCE), task.result)[1])(
         own.bound(depth)),
     "wait": lambda supervisor: lambda own, depth: own.bound(depth).wait(PATIENCE).unwrap(),
-    "completed.wait": lambda supervisor: lambda own, depth: (lambda task: _after(task.completed, task))(
+    "completed.wait": lambda supervisor: lambda own,
+    depth: (lambda task: _after(task.completed, task))(
         own.bound(depth)),
-    "started.wait": lambda supervisor: lambda own, depth: (lambda task: _after(task.started, task))(own.bound(depth)),
-    "wait_completed": lambda supervisor: lambda own, depth: wait_completed(own.bound(depth), timeout=PATIENCE),
-    "wait_completed of many": lambda supervisor: lambda own, depth: wait_completed([own.bound(depth)])[0],
+    "started.wait": lambda supervisor: lambda own,
+    depth: (lambda task: _after(task.started, task))(own.bound(depth)),
+    "wait_completed": lambda supervisor: lambda own,
+    depth: wait_completed(own.bound(depth), timeout=PATIENCE),
+    "wait_completed of many": lambda supervisor: lambda own,
+    depth: wait_completed([own.bound(depth)])[0],
     "as_completed": lambda supervisor: lambda own, depth: _first([own.bound(depth)]),
     "map": lambda supervisor: lambda own, depth: next(own.bound.map([depth])),
     "map ahead": lambda supervisor: lambda own, depth: next(own.bound.map([depth], buffersize=1)),
@@ -72,7 +77,8 @@ def test_a_pool_of_one_finishes_tasks_that_wait_for_tasks(make, way):
     assert recursion.bound(0).value(PATIENCE) == DEPTH
     settle(supervisor)
     pool = manager(supervisor).threads
-    assert (pool.registry.last, pool.registry.succeeded, len(pool.registry.live)) == (DEPTH + 1, DEPTH + 1, 0)
+    assert ((pool.registry.last, pool.registry.succeeded, len(pool.registry.live))
+            == (DEPTH + 1, DEPTH + 1, 0))
 
 
 def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
@@ -97,7 +103,8 @@ def test_a_thread_that_waits_for_a_process_lends_its_place_too(make):
 
 
 def test_the_accounts_hold_while_places_are_lent_and_taken_back(make):
-    """Looked at whenever the lock is about to be free; no more run at once than there are places and returned waits."""
+    """Looked at whenever the lock is about to be free; no more run at once than there are places
+    and returned waits."""
     supervisor = make(pool_size=2)
     pool, wrong = manager(supervisor).threads, []
 
@@ -139,7 +146,8 @@ def test_a_wait_that_ends_by_its_timeout_takes_the_place_back(make):
         gate.go()
         return active, blocked.value(PATIENCE)
 
-    assert supervisor.put_task(parent).value(PATIENCE) == (2, None)     # both run: it cannot wait for a place
+    # both run: it cannot wait for a place
+    assert supervisor.put_task(parent).value(PATIENCE) == (2, None)
     settle(supervisor)
 
 

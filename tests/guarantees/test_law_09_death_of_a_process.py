@@ -1,5 +1,6 @@
-"""Law 9. A pool process's death costs the task that it was running, and no other. Its siblings, queued and already sent,
-run; the process is replaced; the error names pid, exit code or signal, and the task."""
+"""Law 9. A pool process's death costs the task that it was running, and no other. Its siblings,
+queued and already sent, run; the process is replaced; the error names pid, exit code or signal, and
+the task."""
 import os
 import signal
 
@@ -21,7 +22,8 @@ METHODS = ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
 
 
 class Scene:
-    """A pool of one process, with functions that are sent ahead, and a file that they note what they do in."""
+    """A pool of one process, with functions that are sent ahead, and a file that they note what
+    they do in."""
 
     def __init__(self, make, tmp_path, method):
         self.supervisor = make(processes=1, start_method=method)
@@ -33,7 +35,8 @@ class Scene:
         self.wait = background_task(functions.note_and_wait, tt=TT_MP, supervisor=self.supervisor)
         self.tasks = [self.note(self.path, "warm")]
         self.tasks[0].wait(PATIENCE)
-        self.note._spec.expected_runtime = self.stay._spec.expected_runtime = self.wait._spec.expected_runtime = 1e-6
+        for task in (self.note, self.stay, self.wait):
+            task._spec.expected_runtime = 1e-6
         (self.pid,) = self.pool.pids()
 
     def batch(self, *calls):
@@ -73,7 +76,8 @@ def scene(make, tmp_path):
 def test_a_kill_costs_the_running_task_and_its_siblings_run(scene, method):
     scene = scene(method)
     before, victim, *siblings = scene.batch((scene.note, "before"), (scene.stay, "victim"),
-                                            *((scene.note, "after-%d" % number) for number in range(8)))
+                                            *((scene.note, "after-%d" % number)
+                                              for number in range(8)))
     scene.noted("before", "victim")
     queued = [scene.note(scene.path, "queued-%d" % number) for number in range(3)]
     scene.tasks += queued
@@ -84,8 +88,10 @@ def test_a_kill_costs_the_running_task_and_its_siblings_run(scene, method):
     for said in (str(scene.pid), "SIGKILL", victim.name, victim.short_id):
         assert said in str(error)
     assert before.value(PATIENCE) == "before"
-    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(8)]
-    assert [task.value(PATIENCE) for task in queued] == ["queued-%d" % number for number in range(3)]
+    assert ([task.value(PATIENCE) for task in siblings]
+            == ["after-%d" % number for number in range(8)])
+    assert ([task.value(PATIENCE) for task in queued]
+            == ["queued-%d" % number for number in range(3)])
     scene.check(scene.pid)
 
 
@@ -112,25 +118,29 @@ def test_a_result_that_was_written_before_the_death_counts(scene):
     """The thread that reads results is held; the process writes two, begins a third, and dies."""
     scene = scene()
     held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
-    first, second, victim, sibling = scene.batch((scene.note, "first"), (scene.note, "second"), (scene.stay, "victim"),
+    first, second, victim, sibling = scene.batch((scene.note, "first"), (scene.note, "second"),
+                                                 (scene.stay, "victim"),
                                                  (scene.note, "sibling"))
     scene.noted("first", "second", "victim")
     os.kill(scene.pid, signal.SIGKILL)
     held.reached()
     held.go()
-    assert [task.value(PATIENCE) for task in (first, second, sibling)] == ["first", "second", "sibling"]
+    assert ([task.value(PATIENCE) for task in (first, second, sibling)]
+            == ["first", "second", "sibling"])
     assert isinstance(victim.exception(PATIENCE), ProcessDiedError)
     scene.check(scene.pid)
 
 
 @pytest.mark.parametrize("way", ["cancel", "timeout"])
 def test_stopping_a_task_that_has_ended_unnoticed_spares_the_one_that_runs(scene, way):
-    """The process is further than the parent knows: the result of the first is unread, the second has begun."""
+    """The process is further than the parent knows: the result of the first is unread, the second
+    has begun."""
     scene = scene()
     finished = scene.note.options(timeout=1000)
     finished._spec.expected_runtime = 1e-6
     held = scene.pool.lock.hold_before(scene.pool._io_thread._thread)
-    first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo), (scene.note, "third"))
+    first, second, third = scene.batch((finished, "first"), (scene.wait, "second", scene.fifo),
+                                       (scene.note, "third"))
     scene.noted("second")
     held.reached()
     assert first.state == "running"
@@ -151,7 +161,8 @@ def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
     scene = scene()
     stay = scene.stay.options(timeout=1000)
     stay._spec.expected_runtime = 1e-6
-    victim, *siblings = scene.batch((stay, "victim"), *((scene.note, "after-%d" % number) for number in range(4)))
+    victim, *siblings = scene.batch((stay, "victim"),
+                                    *((scene.note, "after-%d" % number) for number in range(4)))
     scene.noted("victim")
     if way == "cancel":
         assert victim.cancel()
@@ -159,7 +170,8 @@ def test_stopping_the_running_task_costs_its_siblings_nothing(scene, way):
         scene.supervisor.clock.forward(manager(scene.supervisor).timer)
     victim.wait(PATIENCE)
     assert victim.state == ("cancelled" if way == "cancel" else "failed")
-    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]
+    assert ([task.value(PATIENCE) for task in siblings]
+            == ["after-%d" % number for number in range(4)])
     scene.check(scene.pid)
 
 
@@ -193,7 +205,8 @@ def test_cancelling_the_first_of_what_was_sent_spares_the_process_that_has_not_b
 @pytest.mark.parametrize("method", METHODS)
 def test_a_death_is_seen_although_a_program_that_the_task_started_lives_on(scene, method):
     scene = scene(method)
-    task = background_task(functions.leave_a_reader_and_die, tt=TT_MP, supervisor=scene.supervisor)(scene.fifo)
+    task = background_task(functions.leave_a_reader_and_die, tt=TT_MP,
+                           supervisor=scene.supervisor)(scene.fifo)
     scene.tasks.append(task)
     try:
         assert isinstance(task.exception(PATIENCE), ProcessDiedError)
@@ -213,7 +226,8 @@ def test_a_death_in_the_middle_of_a_result_costs_one_task(scene, size):
     siblings = [scene.note(scene.path, "after-%d" % number) for number in range(4)]
     scene.tasks += [victim, *siblings]
     assert isinstance(victim.exception(PATIENCE), ProcessDiedError)
-    assert [task.value(PATIENCE) for task in siblings] == ["after-%d" % number for number in range(4)]
+    assert ([task.value(PATIENCE) for task in siblings]
+            == ["after-%d" % number for number in range(4)])
     scene.check(scene.pid)
 
 

@@ -1,4 +1,5 @@
-"""Law 10. The child outlives no one: pool processes end within 2 s of the parent's end, however it ended."""
+"""Law 10. The child outlives no one: pool processes end within 2 s of the parent's end, however it
+ended."""
 import os
 import signal
 
@@ -8,8 +9,9 @@ from tests.support import PATIENCE
 from tests.support.scripts import gone, start_script
 from tests.support.threads import wait_for
 
-#: The parent: three processes, of which one is idle, one runs a task in Python, and one is in C code that holds the
-#: interpreter. It prints their process ids, and the helpers' too, then does as it is told.
+#: The parent: three processes, of which one is idle, one runs a task in Python, and one is in C
+#: code that holds the interpreter. It prints their process ids, and the helpers' too, then does as
+#: it is told.
 PARENT = r"""
 import glob, os, signal, sys
 from atasker_like import TT_MP, background_task, task_supervisor
@@ -60,12 +62,14 @@ def _end(parent, end):
         parent.send_signal(getattr(signal, end))
 
 
-CASES = [("fork", "SIGKILL"), ("forkserver", "SIGKILL"), ("spawn", "SIGKILL"), ("forkserver", "SIGTERM"),
+CASES = [("fork", "SIGKILL"), ("forkserver", "SIGKILL"), ("spawn", "SIGKILL"),
+         ("forkserver", "SIGTERM"),
          ("forkserver", "SIGHUP"), ("forkserver", "os._exit"), ("fork", "segmentation fault")]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks for processes where Linux shows them")
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"),
+                    reason="looks for processes where Linux shows them")
 @pytest.mark.parametrize("method, end", CASES, ids=["%s-%s" % case for case in CASES])
 def test_no_process_is_left_soon_after(tmp_path, method, end):
     import subprocess
@@ -78,7 +82,8 @@ def test_no_process_is_left_soon_after(tmp_path, method, end):
         assert not any(gone(pid) for pid in pids)
         _end(parent, end)
         parent.wait(PATIENCE)
-        # 2 s are promised where they get their turn. They have it when this machine has time; by themselves they stay on.
+        # 2 s are promised where they get their turn. They have it when this machine has time; by
+        # themselves they stay on.
         wait_for(lambda: all(gone(pid) for pid in pids), "the end of the children")
     finally:
         for pid in pids:

@@ -1,5 +1,5 @@
-"""Law 11. Explicit locks, no faith in the GIL: where a data structure is shared without a lock, a comment says why that is safe
-on a free-threaded build, and a stress test runs it there."""
+"""Law 11. Explicit locks, no faith in the GIL: where a data structure is shared without a lock, a
+comment says why that is safe on a free-threaded build, and a stress test runs it there."""
 import ast
 import asyncio
 import os
@@ -41,7 +41,8 @@ def switching_all_the_time():
 
 
 def together(function, count=THREADS):
-    """Run a function in many threads at once, with their numbers; return what they return, or raise their error."""
+    """Run a function in many threads at once, with their numbers; return what they return, or raise
+    their error."""
     barrier = threading.Barrier(count)
 
     def run(number):
@@ -57,7 +58,8 @@ def together(function, count=THREADS):
 
 
 class Effects:
-    """Counts how often each thing was done; each by a thread of its own, so that the counting needs no lock."""
+    """Counts how often each thing was done; each by a thread of its own, so that the counting needs
+    no lock."""
 
     def __init__(self):
         self._done = []
@@ -85,7 +87,8 @@ def test_submissions_of_every_kind_from_many_threads(make):
     supervisor = make(pool_size=3, reserve_normal=1, reserve_high=1)
     effects, tally = Effects(), Tally()
     plain = background_task(effects, supervisor=supervisor)
-    kinds = [plain, plain, plain.options(priority=50), plain.options(priority=200), plain.options(priority=0),
+    kinds = [plain, plain, plain.options(priority=50), plain.options(priority=200),
+             plain.options(priority=0),
              plain.options(timeout=1000), plain.options(delay=0.0001)]
     going = threading.Event()
 
@@ -128,12 +131,14 @@ def test_submissions_of_every_kind_from_many_threads(make):
 @pytest.mark.slow
 @pytest.mark.parametrize("round", range(3))
 def test_submissions_against_a_stop(make, round):
-    """What was accepted has ended; where submitting raised, nothing ran; and all can begin again."""
+    """What was accepted has ended; where submitting raised, nothing ran; and all can begin
+    again."""
     supervisor = make(pool_size=2)
     supervisor.start()
     effects = Effects()
     plain = background_task(effects, supervisor=supervisor)
-    kinds = [plain, plain.options(retries=1), plain.options(delay=1000), plain.options(delay=0.0001)]
+    kinds = [plain, plain.options(retries=1), plain.options(delay=1000),
+             plain.options(delay=0.0001)]
     begun = [threading.Event() for _ in range(THREADS)]
 
     def submit(number):
@@ -177,7 +182,9 @@ def test_tasks_that_wait_for_tasks_from_many_threads(make):
         if not depth:
             return 1
         children = [bound(depth - 1) for _ in range(2)]
-        return sum(wait_completed(children)) if depth % 2 else sum(task.value() for task in as_completed(children))
+        return sum(wait_completed(children)) if depth % 2 else sum(task.value()
+                                                                   for task in as_completed(
+                                                                           children))
 
     bound = background_task(tree, supervisor=supervisor)
     assert together(lambda number: bound(5).value(PATIENCE)) == [32] * THREADS
@@ -204,8 +211,8 @@ def test_retries_from_many_threads(make):
         return [(bound if count % 2 else later_)((number, count)) for count in range(30)]
 
     tasks = [task for some in together(submit) for task in some]
-    assert [task.value(PATIENCE) for task in tasks] == [(number, count) for number in range(THREADS)
-                                                        for count in range(30)]
+    assert ([task.value(PATIENCE) for task in tasks]
+            == [(number, count) for number in range(THREADS) for count in range(30)])
     assert set(tries.values()) == {3} and {task.attempts for task in tasks} == {3}
     check_oracle(supervisor, tasks)
     assert manager(supervisor).threads.registry.retried == 2 * len(tasks)
@@ -217,7 +224,8 @@ def test_processes_from_many_threads_with_cancels_and_deaths(make, tmp_path):
     path, pool = str(tmp_path / "notes"), manager(supervisor).processes
     note = background_task(functions.note, tt=TT_MP, supervisor=supervisor)
     note(path, "warm").wait(PATIENCE)
-    kinds = [note, note, note, note.options(priority=50), note.options(priority=200), note.options(timeout=1000)]
+    kinds = [note, note, note, note.options(priority=50), note.options(priority=200),
+             note.options(timeout=1000)]
     tally, going = Tally(), threading.Event()
 
     def submit(number):
@@ -253,12 +261,14 @@ def test_processes_from_many_threads_with_cancels_and_deaths(make, tmp_path):
         if task.state == "succeeded":
             assert word in noted
     after = [note(path, "after-%d" % number) for number in range(100)]
-    assert [task.value(PATIENCE) for task in after] == ["after-%d" % number for number in range(100)]
+    assert ([task.value(PATIENCE) for task in after]
+            == ["after-%d" % number for number in range(100)])
     assert pool.drain(None)
     registry = pool.registry
     assert registry.last == len(tasks) + 101 and not registry.live
     states = [task.state for task in tasks]
-    assert (registry.failed, registry.cancelled) == (states.count("failed"), states.count("cancelled"))
+    assert (registry.failed, registry.cancelled) == (states.count("failed"),
+                                                     states.count("cancelled"))
     settle(supervisor)
 
 
@@ -293,7 +303,8 @@ def test_coroutines_from_many_threads_with_cancels(make):
 
 
 def hesitating(name):
-    """An attribute that is slow to be read: whoever else comes between the reading and the writing is let in."""
+    """An attribute that is slow to be read: whoever else comes between the reading and the writing
+    is let in."""
     def read(self):
         value = getattr(self, "hesitating_" + name)
         threading.Event().wait(0.0001)
@@ -337,7 +348,8 @@ def test_a_mailbox_loses_no_call_and_repeats_none(kind, count):
     join(runner)
     loop.close()
     assert all(all(some) for some in posted)
-    assert whole and sorted(made) == [(number, each) for number in range(THREADS) for each in range(count)]
+    assert whole and sorted(made) == [(number, each) for number in range(THREADS)
+                                      for each in range(count)]
     for number in range(THREADS):
         assert [each for sender, each in made if sender == number] == list(range(count))
 
@@ -393,7 +405,8 @@ def test_a_timer_makes_each_call_once_or_not_at_all():
 
 
 #: A lock that is made to guard something, not to be waited at.
-GUARD = re.compile(r"^(?P<above>[ \t]*#.*\n)?(?P<assignment>[ \t]*(self\.)?_?\w*lock\w* = (threading\.)?R?Lock\(\))"
+GUARD = re.compile(r"^(?P<above>[ \t]*#.*\n)?(?P<assignment>[ \t]*(self\.)?_?\w*lock\w* = "
+                   r"(threading\.)?R?Lock\(\))"
                    r"(?P<rest>.*)$", re.MULTILINE)
 
 
@@ -412,6 +425,8 @@ def test_every_lock_says_what_it_guards():
 
 
 def _is_made_anew(tree, line):
-    return any(isinstance(node, ast.FunctionDef) and (node.name.endswith("after_fork") or node.name == "renew_locks")
-               and node.lineno <= line <= max(each.lineno for each in ast.walk(node) if hasattr(each, "lineno"))
+    return any(isinstance(node, ast.FunctionDef)
+               and (node.name.endswith("after_fork") or node.name == "renew_locks")
+               and node.lineno <= line <= max(each.lineno for each in ast.walk(node)
+                                              if hasattr(each, "lineno"))
                for node in ast.walk(tree))

@@ -1,4 +1,5 @@
-"""What keeps a program alive after its main thread, and how supervisors end with the interpreter."""
+"""What keeps a program alive after its main thread, and how supervisors end with the
+interpreter."""
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.gate]
 
 def program(text, arguments=()):
     """Start a program of its own."""
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), *arguments], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=ROOT))
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), *arguments],
+                            stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True,
+                            env=dict(os.environ, PYTHONPATH=ROOT))
 
 
 def ended(process):
@@ -135,7 +138,8 @@ def test_threads_of_the_application_are_refused_if_the_supervisor_was_not_starte
     threading.Thread(target=serve).start()
     """)
     assert status == 0 and len(lines) == 2, log
-    assert all("the main thread has ended" in line and "task_supervisor.start()" in line for line in lines)
+    assert all("the main thread has ended" in line and "task_supervisor.start()" in line
+               for line in lines)
 
 
 def test_held_worker_uses_executors_that_are_imported_after_the_main_thread_has_ended():
@@ -231,10 +235,13 @@ INTERRUPTED = """
 
 def test_exit_after_an_interrupt_cancels_what_waits_with_one_warning():
     status, lines, log = run(INTERRUPTED.format(before=""))
-    assert (status, lines) == (0, []) and log.count("1 task(s) that had not started are cancelled") == 1
+    assert (status, lines) == (0,
+                               []) and log.count("1 task(s) that had not started are "
+                                                 "cancelled") == 1
 
 
-@pytest.mark.parametrize("session", ["sys.ps1 = '>>> '", "import builtins; builtins.__IPYTHON__ = True"])
+@pytest.mark.parametrize("session",
+                         ["sys.ps1 = '>>> '", "import builtins; builtins.__IPYTHON__ = True"])
 def test_exit_of_an_interactive_session_finishes_what_waits_despite_an_earlier_interrupt(session):
     status, lines, log = run(INTERRUPTED.format(before=session))
     assert (status, lines, log) == (0, ["ran"], "")

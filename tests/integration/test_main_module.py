@@ -32,7 +32,8 @@ UNGUARDED = """
 
 def run(arguments, folder, **options):
     """Run a program; return what it wrote."""
-    return subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd=str(folder),
+    return subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=60, cwd=str(folder),
                           universal_newlines=True, env=dict(os.environ, PYTHONPATH=ROOT), **options)
 
 
@@ -43,19 +44,24 @@ WAYS = {
     "pmap": "pmap(f.__wrapped__, range(4))",
     "a queue": "q = ProcessQueue(); h = q.map(f.__wrapped__, range(3)); q.run()",
     "delayed": "f.options(delay=0.01)(1).value()",
-    "a worker": "import threading; w = Worker(interval=0.05); w.start(); threading.Event().wait(0.5)",
+    "a worker":
+        "import threading; w = Worker(interval=0.05); w.start(); threading.Event().wait(0.5)",
 }
 
 
-@pytest.mark.parametrize("way, method", [*((way, "forkserver") for way in WAYS), ("value", "spawn"), ("many, nobody waits", "spawn")])
+@pytest.mark.parametrize("way, method",
+                         [*((way, "forkserver") for way in WAYS), ("value", "spawn"),
+                          ("many, nobody waits", "spawn")])
 def test_program_without_a_guard_fails_once_and_is_imported_once(tmp_path, way, method):
     runs = tmp_path / "runs"
     program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(UNGUARDED.format(runs=str(runs), method=method)) + WAYS[way] + "\n")
+    program.write_text(textwrap.dedent(UNGUARDED.format(runs=str(runs), method=method)) + WAYS[way]
+                       + "\n")
     ended = run(["program.py"], tmp_path)
     assert len(runs.read_text()) == 2, ended.stdout       # here, and in one new process
     if way != "waves":
-        assert "put the code that starts them under the line if __name__ == '__main__'" in ended.stdout
+        assert ("put the code that starts them under the line if __name__ == "
+                "'__main__'" in ended.stdout)
     for noise in ("bootstrapping phase", "before it was ready", " tries ", "ran\n"):
         assert noise not in ended.stdout
     if way in ("value", "pmap", "delayed"):
@@ -105,7 +111,9 @@ if __name__ == "__main__":
     (["-m", "package"], {}, "the __main__.py of package package"),
     (["package"], {}, "the __main__.py of a folder or an archive"),
 ], ids=["stdin", "-c", "-m", "folder"])
-def test_main_module_that_is_no_file_runs_functions_of_others_and_refuses_its_own(tmp_path, arguments, options, source):
+def test_main_module_that_is_no_file_runs_functions_of_others_and_refuses_its_own(tmp_path,
+                                                                                  arguments,
+                                                                                  options, source):
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").write_text("")

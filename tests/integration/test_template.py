@@ -19,7 +19,8 @@ LEGACY = """
         return task_supervisor._supervisor_parts.pools.processes
 
     def values(function, count=4, **options):
-        return wait_completed([background_task(function, tt=TT_MP, **options)() for _ in range(count)], timeout=20)
+        return wait_completed([background_task(function, tt=TT_MP, **options)()
+                               for _ in range(count)], timeout=20)
 """
 
 

@@ -1,4 +1,5 @@
-"""Executors of other libraries in the place of the process pool; each in a program of its own, where it is installed."""
+"""Executors of other libraries in the place of the process pool; each in a program of its own,
+where it is installed."""
 import pytest
 
 from tests.support.scripts import run_script
@@ -36,13 +37,15 @@ with pebble.ProcessPool(max_workers=2) as executor:
 DASK = """
 from distributed import Client
 if __name__ == "__main__":
-    with Client(n_workers=1, threads_per_worker=2, dashboard_address=None, processes=False) as client:
+    with Client(n_workers=1, threads_per_worker=2, dashboard_address=None,
+                processes=False) as client:
         main(client.get_executor())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library, program", [("loky", LOKY), ("pebble", PEBBLE), ("distributed", DASK)])
+@pytest.mark.parametrize("library, program",
+                         [("loky", LOKY), ("pebble", PEBBLE), ("distributed", DASK)])
 def test_executor(library, program):
     pytest.importorskip(library)
     lines = run_script(PROGRAM + program).splitlines()

@@ -89,7 +89,8 @@ if __name__ == "__main__":
 """
 
 EXPECTED = {"type": True, "plain": 7, "map": True, "many": 4950, "priority": 7, "delay": 7,
-            "timeout": "TaskTimeoutError", "retries": 3, "callback": (7, [7]), "lane": [0, 1, 2, 3, 4], "nested": 7, "locks": 500,
+            "timeout": "TaskTimeoutError", "retries": 3, "callback": (7, [7]),
+            "lane": [0, 1, 2, 3, 4], "nested": 7, "locks": 500,
             "completed": [0, 1, 2, 3, 4], "complete": True}
 
 

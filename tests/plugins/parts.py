@@ -3,7 +3,8 @@ them.
 
 ::
 
-    pytest ─> collects ─> starts `python -m tests.plugins.parts` ─> starts `pytest --part` once a core
+    pytest ─> collects ─> starts `python -m tests.plugins.parts` ─> starts `pytest --part` once a
+    core
       each process takes the next module from one pipe, until it is empty
       the first process replays the reports of the others ─> one summary, one exit status
 
@@ -150,7 +151,8 @@ class FirstPart:
         if missing or status:
             print(self._log(), file=sys.__stderr__)
             session.shouldfail = (
-                f"the other processes ended with exit status {status}, and have not run {missing} of "
+                f"the other processes ended with exit status {status}, and have not run {missing} "
+                "of "
                 "their tests; the end of what they wrote is on stderr"
             )
             raise session.Failed(session.shouldfail)

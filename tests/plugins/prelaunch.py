@@ -61,7 +61,8 @@ class Ahead:
             line = self._process.stdout.readline()
             if not line:
                 raise RuntimeError(
-                    "the process that runs programs ahead of their tests has ended before %r, with exit "
+                    "the process that runs programs ahead of their tests has ended before %r, with "
+                    "exit "
                     "status %s" % (key, self._process.wait(LAST_WAIT))
                 )
             other, *result = _read(line)

@@ -2,14 +2,14 @@
 somebody looks.
 
 ``--tardy SEED``
-    The test's own thread stops for a while at a few lines of the test's file, as it would on a machine that is busy
-    with something else. A test fails by it that says "this has not happened yet" because a delay or a task was longer
-    than its own next line.
+    The test's own thread stops for a while at a few lines of the test's file, as it would on a
+    machine that is busy with something else. A test fails by it that says "this has not happened
+    yet" because a delay or a task was longer than its own next line.
 
 ``--tardy-library SEED``
-    Every thread stops for a moment at lines of the package, and threads that are not the test's own at lines of the
-    test's file too; in one test at many of them, in another at few. A test fails by it that says "this has happened by
-    now", and so does a race of the package.
+    Every thread stops for a moment at lines of the package, and threads that are not the test's own
+    at lines of the test's file too; in one test at many of them, in another at few. A test fails by
+    it that says "this has happened by now", and so does a race of the package.
 
 Both can be given. The same seed chooses the same lines of a test; what the threads of the package
 do between them is not the seed's to say. A failure tells at which lines the test was held up.

@@ -43,7 +43,8 @@ async def futures(client: service.Client) -> None:
 
 
 def made() -> tuple[Any, ...]:
-    return (service.TaskResultOk(id="1", result=5), service.TaskResultError(id="1", ename="E", evalue="v", traceback="t"),
+    return (service.TaskResultOk(id="1", result=5),
+            service.TaskResultError(id="1", ename="E", evalue="v", traceback="t"),
             TaskResult(task_id="1", name="n", status="succeeded", value=1),
             TaskResult(name="n", status="succeeded"),       # type: ignore[call-arg]
             TaskOptions(retry_on=["ValueError", KeyError], ignore_on="package.module.Error"))

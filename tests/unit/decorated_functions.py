@@ -115,7 +115,8 @@ def initialize():
 
 
 def call_and_look(task, *args):
-    """In a process: call what was sent there, and return what came of it, and what was asked of it."""
+    """In a process: call what was sent there, and return what came of it, and what was asked of
+    it."""
     made = task(*args)
     return made.value(30), made.name, made.priority
 

@@ -1,4 +1,5 @@
-"""Errors and values that cannot be shown, sent or looked at; importable, so that pool processes find them."""
+"""Errors and values that cannot be shown, sent or looked at; importable, so that pool processes
+find them."""
 
 
 class NoText(Exception):
@@ -45,7 +46,8 @@ class Nothing(Exception):
     def _refuse(self, *_):
         raise RuntimeError("refused")
 
-    __bool__ = __len__ = __str__ = __repr__ = __eq__ = __hash__ = __reduce__ = __reduce_ex__ = __setattr__ = _refuse
+    __bool__ = __len__ = __str__ = __repr__ = __eq__ = __hash__ = _refuse
+    __reduce__ = __reduce_ex__ = __setattr__ = _refuse
     __iter__ = _refuse
 
 
@@ -63,7 +65,8 @@ def local_class():
     return Local
 
 
-KINDS = {kind.__name__: kind for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, Empty)}
+KINDS = {kind.__name__: kind
+         for kind in (NoText, NoRepr, NoReduce, ReducedToNumber, Exits, Nothing, Empty)}
 
 
 def fail(name):

@@ -12,7 +12,7 @@ from atasker_like import (TASK_HIGH, TASK_LOW, TT_COROUTINE, TT_MP, TT_THREAD, B
 from . import functions
 from .functions import MoreThings, Things, by_hand, co_double, double, triple
 
-# -- the forms -----------------------------------------------------------------------------------------------------
+# -- the forms -------------------------------------------------------------------------------------
 
 
 def test_without_parentheses():
@@ -94,7 +94,7 @@ def test_daemon_is_ignored_with_a_warning(caplog):
     assert "daemon" in caplog.text
 
 
-# -- methods -----------------------------------------------------------------------------------------------------------
+# -- methods ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call, value", [
@@ -116,9 +116,11 @@ def test_methods(call, value):
     assert call().value(20) == value
 
 
-# Below @classmethod a task's options are not bound to the class, on some versions of Python: so it is not here.
+# Below @classmethod a task's options are not bound to the class, on some versions of Python: so it
+# is not here.
 @pytest.mark.parametrize("method, value", [
-    (Things(10).method, 11), (Things(10).mp_method, 11), (Things.static_below, 1), (Things.static_above, 1),
+    (Things(10).method, 11), (Things(10).mp_method, 11), (Things.static_below, 1),
+    (Things.static_above, 1),
     (Things.class_below, ("Things", 1)), (MoreThings().class_below, ("MoreThings", 1)),
 ], ids=["method", "mp_method", "static_below", "static_above", "class_below", "of_an_instance"])
 def test_options_and_map_of_methods(method, value):
@@ -131,7 +133,7 @@ def test_methods_in_a_map():
     assert list(Things(10).method.map([1, 2])) == [11, 12]
 
 
-# -- .options() ------------------------------------------------------------------------------------------------------------
+# -- .options() ------------------------------------------------------------------------------------
 
 
 def test_options_for_one_call():
@@ -143,7 +145,8 @@ def test_options_for_one_call():
 def test_options_are_merged_the_last_one_wins():
     bound = background_task(functions.plain, priority=1, retries=2, name="first")
     changed = bound.options(priority=2).options(name="second")
-    assert (changed(1).options.priority, changed(1).options.retries, changed(1).options.name) == (2, 2, "second")
+    options = changed(1).options
+    assert (options.priority, options.retries, options.name) == (2, 2, "second")
 
 
 def test_options_may_take_the_place_and_the_callback(make_supervisor):
@@ -168,7 +171,7 @@ def test_options_of_a_coroutine_function_may_name_a_loop(make_supervisor):
     assert co_double.options(supervisor=mine, loop="mine")(4).value(10) == 8
 
 
-# -- map -------------------------------------------------------------------------------------------------------------------
+# -- map -------------------------------------------------------------------------------------------
 
 
 class Counted:
@@ -264,7 +267,7 @@ def test_map_does_not_unpack():
     assert list(background_task(lambda item: item).map([(2, 3)])) == [(2, 3)]
 
 
-# -- what tools see ------------------------------------------------------------------------------------------------------------
+# -- what tools see --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bound", [double, triple, co_double, double.options(priority=1)])

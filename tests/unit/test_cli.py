@@ -19,17 +19,19 @@ def command(monkeypatch):
         def add_arguments(parser):
             parser.add_argument("--number", type=int, default=0)
 
-        monkeypatch.setitem(cli.COMMANDS, "probe", cli.Command("for the test", add_arguments, function))
+        monkeypatch.setitem(cli.COMMANDS, "probe",
+                            cli.Command("for the test", add_arguments, function))
 
     return install
 
 
 def run(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE,
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, timeout=PROGRAM_PATIENCE,
+                          stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True, **options)
 
 
-# -- what is asked for ---------------------------------------------------------------------------------------------
+# -- what is asked for -----------------------------------------------------------------------------
 
 
 def test_without_a_command_the_help_on_stderr(capsys):
@@ -124,7 +126,8 @@ def test_help_of_exec_explains_both_ways_to_name_a_program(capsys):
 
 @pytest.mark.parametrize("script, name", [
     ("/usr/bin/atasker-like", "atasker-like"), ("C:\\bin\\atasker-like-script.py", "atasker-like"),
-    ("/somewhere/atasker_like/__main__.py", "python -m atasker_like"), ("pytest", "python -m atasker_like"),
+    ("/somewhere/atasker_like/__main__.py", "python -m atasker_like"),
+    ("pytest", "python -m atasker_like"),
     ("", "python -m atasker_like"),
 ])
 def test_the_name_is_what_was_typed(monkeypatch, capsys, script, name):
@@ -154,7 +157,7 @@ def test_the_arguments_of_the_process_unless_told(monkeypatch, command):
     assert cli.main() == 3
 
 
-# -- how it ends ---------------------------------------------------------------------------------------------------
+# -- how it ends -----------------------------------------------------------------------------------
 
 
 def ends(capsys, command, error):
@@ -176,7 +179,8 @@ def test_a_refusal_is_one_line(capsys, command):
 
 
 def test_ctrl_c_is_one_line(capsys, command):
-    assert ends(capsys, command, KeyboardInterrupt()) == (130, "python -m atasker_like probe: interrupted\n")
+    assert (ends(capsys, command, KeyboardInterrupt())
+            == (130, "python -m atasker_like probe: " "interrupted\n"))
 
 
 def test_a_reader_that_goes_away_is_no_news(capsys, command):
@@ -197,7 +201,7 @@ def test_an_error_of_ours_keeps_its_traceback(command):
         cli.main(["probe"])
 
 
-# -- as a process --------------------------------------------------------------------------------------------------
+# -- as a process ----------------------------------------------------------------------------------
 
 
 def test_importing_it_imports_no_command_and_no_argparse():
@@ -212,16 +216,20 @@ def test_importing_it_imports_no_command_and_no_argparse():
 
 def test_python_m():
     done = run("-m", "atasker_like", "--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"atasker-like {atasker_like.__version__}\n", "")
+    assert ((done.returncode, done.stdout, done.stderr)
+            == (0, "atasker-like " f"{atasker_like.__version__}\n", ""))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_occupied(closed):
-    script = ("import os, sys; from atasker_like.cli import _occupy_standard_streams; _occupy_standard_streams(); "
+    script = ("import os, sys; from atasker_like.cli import _occupy_standard_streams; "
+              "_occupy_standard_streams(); "
               "new = os.open(os.devnull, os.O_RDONLY); "
-              "sys.exit(40 + (new > 2) + (sys.stderr is not None) + all(map(os.get_inheritable, (0, 1, 2))))")
-    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script], cwd=ROOT,
+              "sys.exit(40 + (new > 2) + (sys.stderr is not None) + all(map(os.get_inheritable, "
+              "(0, 1, 2))))")
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script],
+                          cwd=ROOT,
                           timeout=PROGRAM_PATIENCE)
     assert done.returncode == 43
 
@@ -229,6 +237,7 @@ def test_closed_streams_are_occupied(closed):
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("arguments", ["--no-such-option", "", "demo /no/such/folder"])
 def test_the_status_with_stderr_closed(arguments):
-    done = subprocess.run(["sh", "-c", f'exec "$0" -m atasker_like {arguments} 2>&-', sys.executable], cwd=ROOT,
+    done = subprocess.run(["sh", "-c", f'exec "$0" -m atasker_like {arguments} 2>&-',
+                           sys.executable], cwd=ROOT,
                           timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (2, b"")

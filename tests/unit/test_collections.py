@@ -335,7 +335,7 @@ def test_coroutine_functions_are_refused_by_collections(make):
 
 @pytest.mark.parametrize("bad, error",
                          [("high", TypeError), (True, TypeError), (float("nan"), ValueError),
-                                        (float("inf"), ValueError)])
+                          (float("inf"), ValueError)])
 def test_priority_that_is_no_number_is_refused(make, bad, error):
     collection = make()
     with pytest.raises(error, match="priority"):
@@ -346,7 +346,7 @@ def test_priority_that_is_no_number_is_refused(make, bad, error):
 
 
 @pytest.mark.parametrize("options, word", [({"on_error": 5}, "on_error"),
-                          ({"on_error_kwargs": 5}, "on_error_kwargs"),
+                                           ({"on_error_kwargs": 5}, "on_error_kwargs"),
                                            ({"on_eror": one}, "on_eror")])
 def test_collection_options_are_checked(make, options, word):
     with pytest.raises(TypeError, match=word):
@@ -377,8 +377,8 @@ def test_tasks_run_in_pool_threads_at_the_same_time(supervisor):
         collection.append(function)
     result, all_ok = collection.execute()
     assert all_ok
-    assert all(thread.startswith(f"supervisor_{supervisor.id}_thread") for thread,
-                                 _ in result.values())
+    assert all(thread.startswith(f"supervisor_{supervisor.id}_thread")
+               for thread, _ in result.values())
     assert result[f"{ME}.meet"][1] == f"{ME}.meet"
     assert collection.poll_delay == 0.1
 

@@ -22,7 +22,8 @@ def test_the_numbers_that_applications_have_stored(name, number):
 @pytest.mark.parametrize("number", [TASK_HIGH, TT_MP, TASK_STATUS_CANCELED])
 def test_number_prints_as_plain_number(number):
     plain = int(number)
-    assert str(number) == f"{number}" == "%s" % number == "{}".format(number) == "%d" % number == str(plain)
+    assert (str(number) == f"{number}" == "%s" % number == "{}".format(number) == "%d" % number
+            == str(plain))
     assert f"{number:5d}|{number:>4}" == f"{plain:5d}|{plain:>4}"
     assert json.dumps([number]) == f"[{plain}]"
 

@@ -29,7 +29,8 @@ EXAMPLES = {
     "ExecutionError": (errors.ExecutionError("m", [1, 2]), RuntimeError),
     "InvalidFieldError": (errors.InvalidFieldError("m", "a.b"), ValueError),
     "TaskRefusedError": (errors.TaskRefusedError("m", "busy"), ValueError),
-    "TaskExecutionError": (errors.TaskExecutionError(TaskResultError("1", "ValueError", "m", "trace")), RuntimeError),
+    "TaskExecutionError":
+        (errors.TaskExecutionError(TaskResultError("1", "ValueError", "m", "trace")), RuntimeError),
     "ServiceConnectionError": (errors.ServiceConnectionError("m"), ConnectionError),
     "QueueFullError": (errors.QueueFullError("m"), queue.Full),
     "ClosedError": (errors.ClosedError("m"), RuntimeError),
@@ -64,7 +65,8 @@ def test_pickling_round_trip(name, protocol):
     assert back.__dict__ == error.__dict__
 
 
-@pytest.mark.parametrize("exitcode, signal", [(0, None), (3, None), (None, None), (-9, 9), (-15, 15)])
+@pytest.mark.parametrize("exitcode, signal",
+                         [(0, None), (3, None), (None, None), (-9, 9), (-15, 15)])
 def test_process_died_error_knows_the_signal(exitcode, signal):
     error = errors.ProcessDiedError("m", 5, exitcode)
     assert (error.pid, error.exitcode, error.signal, str(error)) == (5, exitcode, signal, "m")
@@ -72,7 +74,8 @@ def test_process_died_error_knows_the_signal(exitcode, signal):
 
 def test_remote_error():
     error = errors.RemoteError("a.B", "m", "trace")
-    assert (error.type_name, error.message, error.traceback, str(error)) == ("a.B", "m", "trace", "a.B: m")
+    assert ((error.type_name, error.message, error.traceback, str(error))
+            == ("a.B", "m", "trace", "a.B: m"))
 
 
 def test_execution_error_copies_the_results():

@@ -1,4 +1,5 @@
-"""How pool processes ended: what is known although waitpid() does not tell, and what the error says."""
+"""How pool processes ended: what is known although waitpid() does not tell, and what the error
+says."""
 import os
 import signal
 import subprocess

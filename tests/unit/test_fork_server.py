@@ -14,7 +14,7 @@ CHILD = "atasker_like.pools.process.child"
     ([], []),
 ])
 def test_preload_of_the_default_list_adds_the_child_and_a_chosen_list_stays(monkeypatch, chosen,
-                                                                           expected):
+                                                                            expected):
     server = forkserver.ForkServer()
     server._preload_modules = chosen
     monkeypatch.setattr(forkserver, "_forkserver", server)

@@ -230,7 +230,7 @@ def test_background_task_can_be_decorated_with_a_locker(supervisor):
 
 
 @pytest.mark.parametrize("bad, error", [("5", TypeError), (True, TypeError), (-1, ValueError),
-                          (float("nan"), ValueError)])
+                                        (float("nan"), ValueError)])
 def test_locker_timeout_that_is_no_number_is_refused(bad, error):
     with pytest.raises(error, match="timeout"):
         Locker(timeout=bad)

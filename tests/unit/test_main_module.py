@@ -1,4 +1,5 @@
-"""The program's main module: whether a new process can import it, and what becomes of tasks if it cannot."""
+"""The program's main module: whether a new process can import it, and what becomes of tasks if it
+cannot."""
 import functools
 import os
 import sys
@@ -17,7 +18,8 @@ from ..support.internals import manager
 
 @pytest.fixture
 def main(monkeypatch):
-    """Makes another main module, with some attributes; the program was started with ``python FILE``."""
+    """Makes another main module, with some attributes; the program was started with ``python
+    FILE``."""
     def make(**attributes):
         module = types.ModuleType("__main__")
         vars(module).update(attributes)
@@ -30,7 +32,7 @@ def main(monkeypatch):
     return make
 
 
-# -- what it is --------------------------------------------------------------------------------------------
+# -- what it is ------------------------------------------------------------------------------------
 
 
 def test_main_module_that_is_a_file_can_be_imported(main, tmp_path):
@@ -98,7 +100,7 @@ def test_guard_may_be_missing_only_in_a_source_without_the_name(main, tmp_path):
     assert not main_module.may_lack_guard()
 
 
-# -- functions of it ---------------------------------------------------------------------------------------
+# -- functions of it -------------------------------------------------------------------------------
 
 
 def give(value=1):
@@ -106,15 +108,20 @@ def give(value=1):
 
 
 @pytest.mark.parametrize("wrap", [lambda function: function, functools.partial])
-def test_function_of_a_main_module_that_cannot_be_imported_is_refused_at_once(main, monkeypatch, make_supervisor, wrap):
+def test_function_of_a_main_module_that_cannot_be_imported_is_refused_at_once(main, monkeypatch,
+                                                                              make_supervisor,
+                                                                              wrap):
     main(give=give)
     monkeypatch.setattr(give, "__module__", "__main__")
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1)
     task = background_task(wrap(give), tt=TT_MP, supervisor=supervisor, retries=3, name="give")()
     assert task.done() and task.attempts == 0
-    with pytest.raises(TaskPicklingError, match="function of task give cannot be sent .* defined in code from standard input, "
-                                                "which a new process cannot import; move it to a module"):
+    with pytest.raises(TaskPicklingError,
+                       match="function of task give cannot be sent .* defined in code from "
+                             "standard input, "
+                             "which a new process cannot import; move it to a "
+                             "module"):
         task.value()
     assert manager(supervisor).processes.process_count() == 0
 
@@ -125,7 +132,8 @@ def test_function_of_a_notebook_may_be_forked(main, monkeypatch, make_supervisor
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1)
-    assert supervisor.put_task(f.give, (2,), tt=TT_MP).value(PATIENCE) == 2     # in a process that does not know it
+    # in a process that does not know it
+    assert supervisor.put_task(f.give, (2,), tt=TT_MP).value(PATIENCE) == 2
     task = background_task(give, tt=TT_MP, supervisor=supervisor)()
     assert "a notebook" in str(task.exception()) and "start_method='fork'" in str(task.exception())
     supervisor.set_mp_pool(start_method="fork")
@@ -139,19 +147,22 @@ def test_function_of_another_module_runs_without_a_main_module(main, make_superv
     assert supervisor.put_task(f.give, (2,), tt=TT_MP).value(PATIENCE) == 2
 
 
-def test_initializer_of_a_main_module_that_cannot_be_imported_fails_what_waits_at_once(main, monkeypatch, make_supervisor):
+def test_initializer_of_a_main_module_that_cannot_be_imported_fails_what_waits_at_once(
+        main, monkeypatch, make_supervisor):
     main(give=give)
     monkeypatch.setattr(give, "__module__", "__main__")
     supervisor = make_supervisor()
     supervisor.set_mp_pool(pool_size=1, initializer=give)
     error = supervisor.put_task(f.give, (1,), tt=TT_MP).exception(PATIENCE)
-    assert type(error) is PoolBrokenError and "the initializer is defined in code from standard input" in str(error)
+    assert (type(error) is PoolBrokenError
+            and "the initializer is defined in code from standard input" in str(error))
 
 
-# -- a main module without a guard -------------------------------------------------------------------------
+# -- a main module without a guard -----------------------------------------------------------------
 
 
-def test_tasks_fail_at_once_if_the_main_module_starts_processes(make_supervisor, monkeypatch, caplog):
+def test_tasks_fail_at_once_if_the_main_module_starts_processes(make_supervisor, monkeypatch,
+                                                                caplog):
     started = []
     launch = pools.launch
     monkeypatch.setattr(pools, "launch", lambda *arguments: started.append(1) or launch(*arguments))
@@ -170,9 +181,11 @@ def test_tasks_fail_at_once_if_the_main_module_starts_processes(make_supervisor,
     assert not caplog.records
 
 
-def test_process_without_a_task_tells_of_a_main_module_that_starts_processes(make_supervisor, monkeypatch, caplog):
+def test_process_without_a_task_tells_of_a_main_module_that_starts_processes(make_supervisor,
+                                                                             monkeypatch, caplog):
     supervisor = make_supervisor()
-    supervisor.set_mp_pool(pool_size=1, min_size=1, initializer=os._exit, initargs=(main_module.NO_GUARD,))
+    supervisor.set_mp_pool(pool_size=1, min_size=1, initializer=os._exit,
+                           initargs=(main_module.NO_GUARD,))
     supervisor.start()
     error = supervisor.put_task(f.give, (1,), tt=TT_MP).exception(PATIENCE)
     assert "if __name__ == '__main__'" in str(error)
@@ -197,9 +210,12 @@ def test_submission_during_the_import_in_a_foreign_process_is_told_of(make_super
     assert type(error) is PoolBrokenError and "if __name__ == '__main__'" in str(error)
 
 
-@pytest.mark.parametrize("name, ends", [("supervisor_default_process-3", True), ("MainProcess", True), ("Process-1", False),
-                                        ("supervisor", False)])
-def test_pool_process_and_fork_server_end_with_the_status_and_others_do_not(monkeypatch, name, ends):
+@pytest.mark.parametrize("name, ends",
+                         [("supervisor_default_process-3", True), ("MainProcess", True),
+                          ("Process-1", False),
+                          ("supervisor", False)])
+def test_pool_process_and_fork_server_end_with_the_status_and_others_do_not(monkeypatch, name,
+                                                                            ends):
     from multiprocessing import process
 
     ended = []

@@ -85,14 +85,17 @@ WAITS = {
     "wait_completed": lambda supervisor, task, timeout: wait_completed(task, timeout),
     "as_completed": lambda supervisor, task, timeout: list(as_completed([task], timeout)),
     "iter_completed": lambda supervisor, task, timeout: list(iter_completed([task], timeout)),
-    "co_wait_completed": lambda supervisor, task, timeout: asyncio.run(co_wait_completed([task], timeout)),
+    "co_wait_completed": lambda supervisor, task,
+    timeout: asyncio.run(co_wait_completed([task], timeout)),
     "co_as_completed": lambda supervisor, task, timeout: asyncio.run(collect([task], timeout)),
-    "thread_pool.map": lambda supervisor, task, timeout: list(supervisor.thread_pool.map(len, ["1"], timeout=timeout)),
+    "thread_pool.map": lambda supervisor, task,
+    timeout: list(supervisor.thread_pool.map(len, ["1"], timeout=timeout)),
     "stop": lambda supervisor, task, wait: supervisor.stop(wait),
     "a loop's stop": stop_a_loop,
     "a worker's stop": lambda supervisor, task, wait: worker_of(supervisor).stop(wait),
     "a worker's restart": lambda supervisor, task, wait: worker_of(supervisor).restart(wait=wait),
-    "wait_until_stop": lambda supervisor, task, timeout: worker_of(supervisor).wait_until_stop(timeout),
+    "wait_until_stop": lambda supervisor, task,
+    timeout: worker_of(supervisor).wait_until_stop(timeout),
     "a worker's join": lambda supervisor, task, timeout: worker_of(supervisor).join(timeout),
     "a job scheduler's stop": stop_a_job_scheduler,
     "a queue's run": of_a_queue(lambda queue, group, timeout: queue.run(timeout)),
@@ -100,7 +103,8 @@ WAITS = {
     "a handle's wait": of_a_queue(lambda queue, group, timeout: group.handles[0].wait(timeout)),
     "a group's wait": of_a_queue(lambda queue, group, timeout: group.wait(timeout)),
     "a group's values": of_a_queue(lambda queue, group, timeout: group.values(timeout)),
-    "a group's as_completed": of_a_queue(lambda queue, group, timeout: list(group.as_completed(timeout))),
+    "a group's as_completed":
+        of_a_queue(lambda queue, group, timeout: list(group.as_completed(timeout))),
     "an AsyncQueue's run": lambda supervisor, task, timeout: asyncio.run(
         in_an_async_queue(lambda queue: queue.run(timeout))),
     "an AsyncQueue's join": lambda supervisor, task, timeout: asyncio.run(
@@ -110,7 +114,8 @@ WAITS = {
 }
 
 #: Returns as soon as the time is up, and says so by its value, or by an error.
-BOUNDED = [way for way in WAITS if way not in ("thread_pool.map", "a worker's restart", "a backend's flush")]
+BOUNDED = [way for way in WAITS
+           if way not in ("thread_pool.map", "a worker's restart", "a backend's flush")]
 
 
 @pytest.fixture
@@ -119,8 +124,9 @@ def task(supervisor):
     return background_task(len, supervisor=supervisor, delay=3600)("four")
 
 
-@pytest.mark.parametrize("wrong, error", [(nan, InvalidArgumentError), (TOO_LARGE, InvalidArgumentError),
-                                          ("5", InvalidTypeError), ([], InvalidTypeError)],
+@pytest.mark.parametrize("wrong, error",
+                         [(nan, InvalidArgumentError), (TOO_LARGE, InvalidArgumentError),
+                          ("5", InvalidTypeError), ([], InvalidTypeError)],
                          ids=["nan", "too large", "text", "a list"])
 @pytest.mark.parametrize("way", WAITS)
 def test_wait_for_no_number_of_seconds_is_refused(supervisor, task, way, wrong, error):
@@ -147,7 +153,9 @@ def test_nan_is_refused_when_the_task_has_ended(supervisor, way):
 
 
 @pytest.mark.parametrize("long", [inf, timedelta.max, 1e300, timedelta(seconds=10)], ids=str)
-@pytest.mark.parametrize("way", ["value", "wait_completed", "as_completed", "co_wait_completed", "co_as_completed"])
+@pytest.mark.parametrize("way",
+                         ["value", "wait_completed", "as_completed", "co_wait_completed",
+                          "co_as_completed"])
 def test_wait_without_limit_or_for_a_long_time_waits(supervisor, way, long):
     task = background_task(len, supervisor=supervisor, delay=0.01)("four")
     assert WAITS[way](supervisor, task, long) in (4, [4], [task])
@@ -163,7 +171,7 @@ def test_stop_without_limit_waits(make_supervisor, long):
     assert task.result == 4
 
 
-# -- options ---------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
 def restarted(**times):
@@ -179,7 +187,8 @@ def retry(supervisor, value):
         task = current_task()
         return task.is_last_retry or task.retry(countdown=value)
 
-    error = background_task(again, supervisor=supervisor, retries=1, retry_on=EOFError)().exception(10)
+    error = background_task(again, supervisor=supervisor, retries=1,
+                            retry_on=EOFError)().exception(10)
     if error is not None:
         raise error
 
@@ -201,31 +210,42 @@ DURATIONS = {
     "max_retry_delay": (lambda supervisor, value: TaskOptions(max_retry_delay=value), True),
     "a task's timeout": (lambda supervisor, value: background_task(len, timeout=value), True),
     "options()": (lambda supervisor, value: background_task(len).options(timeout=value), True),
-    "put_task": (lambda supervisor, value: supervisor.put_task(len, ("x",), delay=value).cancel(), False),
-    "co_mp_apply": (lambda supervisor, value: asyncio.run(co_mp_apply(len, ("x",), delay=value, supervisor=supervisor)),
+    "put_task":
+        (lambda supervisor, value: supervisor.put_task(len, ("x",), delay=value).cancel(), False),
+    "co_mp_apply": (lambda supervisor,
+                    value: asyncio.run(co_mp_apply(len, ("x",), delay=value,
+                                                   supervisor=supervisor)),
                     False),
     "countdown": (retry, False),
     "aging of threads": (lambda supervisor, value: supervisor.set_thread_pool(aging=value), True),
     "aging of processes": (lambda supervisor, value: supervisor.set_mp_pool(aging=value), True),
-    "initializer_timeout": (lambda supervisor, value: supervisor.set_mp_pool(initializer_timeout=value), True),
+    "initializer_timeout":
+        (lambda supervisor, value: supervisor.set_mp_pool(initializer_timeout=value), True),
     "max_age": (lambda supervisor, value: supervisor.set_mp_pool(max_age=value), True),
     "timeout_warning": (limit_of_lateness("timeout_warning"), True),
     "timeout_critical": (limit_of_lateness("timeout_critical"), True),
-    "a queue's timeout": (lambda supervisor, value: ThreadQueue(supervisor=supervisor, timeout=value), True),
-    "tmap": (lambda supervisor, value: tmap(len, ["x"], supervisor=supervisor, timeout=value), True),
+    "a queue's timeout":
+        (lambda supervisor, value: ThreadQueue(supervisor=supervisor, timeout=value), True),
+    "tmap":
+        (lambda supervisor, value: tmap(len, ["x"], supervisor=supervisor, timeout=value), True),
     "interval": (lambda supervisor, value: background_worker(len, interval=value), False),
     "a worker's delay": (lambda supervisor, value: background_worker(len, delay=value), False),
     "delay_before": (lambda supervisor, value: background_worker(len, delay_before=value), False),
     "within": (lambda supervisor, value: BackgroundWorker(within=value), False),
     "_interval": (restarted(_interval=1), False),
     "_delay": (restarted(_delay=1), False),
-    "a job's interval": (lambda supervisor, value: supervisor.create_async_job(target=forever, interval=value).cancel(),
+    "a job's interval": (lambda supervisor,
+                         value: supervisor.create_async_job(target=forever,
+                                                            interval=value).cancel(),
                          False),
-    "a job's timer": (lambda supervisor, value: supervisor.create_async_job(target=forever, timer=value).cancel(), False),
+    "a job's timer": (lambda supervisor,
+                      value: supervisor.create_async_job(target=forever, timer=value).cancel(),
+                      False),
     "a Locker": (lambda supervisor, value: Locker("tests", value), True),
     "a Locker's attribute": (change_a_locker, True),
     "ttl": (lambda supervisor, value: MemoryBackend(ttl=value), True),
-    "poll_interval": (lambda supervisor, value: SyncResult("x", MemoryBackend()).get(0, value), False),
+    "poll_interval":
+        (lambda supervisor, value: SyncResult("x", MemoryBackend()).get(0, value), False),
 }
 
 #: Other numbers.
@@ -277,8 +297,10 @@ def test_impossible_number_of_an_option_is_refused(supervisor, option, wrong):
 
 
 def test_options_keep_durations_in_seconds():
-    options = TaskOptions(delay=timedelta(minutes=1), timeout=timedelta(seconds=2), retry_delay=3, max_retry_delay=inf)
-    assert (options.delay, options.timeout, options.retry_delay, options.max_retry_delay) == (60.0, 2.0, 3, None)
+    options = TaskOptions(delay=timedelta(minutes=1), timeout=timedelta(seconds=2), retry_delay=3,
+                          max_retry_delay=inf)
+    assert ((options.delay, options.timeout, options.retry_delay, options.max_retry_delay)
+            == (60.0, 2.0, 3, None))
     assert repr(TaskOptions(timeout=5)) == "TaskOptions(timeout=5)"
 
 
@@ -296,13 +318,14 @@ def test_retry_pause_has_an_end():
 
 def test_interval_that_no_clock_can_tell_is_kept_as_well_as_can_be(supervisor):
     runs = []
-    worker = background_worker(lambda: runs.append(1) or len(runs) < 3, interval=5e-324, overlap="skip",
+    worker = background_worker(lambda: runs.append(1) or len(runs) < 3, interval=5e-324,
+                               overlap="skip",
                                supervisor=supervisor)
     worker.start()
     assert worker.wait_until_stop(10) and worker.stats().runs == 3
 
 
-# -- the checks themselves -------------------------------------------------------------------------------------------
+# -- the checks themselves -------------------------------------------------------------------------
 
 
 def test_checks_return_plain_numbers():
@@ -311,9 +334,11 @@ def test_checks_return_plain_numbers():
 
     assert (seconds("x", 5), seconds("x", 0.5), seconds_or_none("x", None)) == (5, 0.5, None)
     assert type(seconds("x", Number(2))) is float
-    assert (wait_seconds("x", None), wait_seconds("x", inf), wait_seconds("x", -5), wait_seconds("x", -inf)) == (
+    assert (wait_seconds("x", None), wait_seconds("x", inf), wait_seconds("x", -5),
+            wait_seconds("x", -inf)) == (
         None, None, 0, 0)
-    assert (in_seconds(timedelta(milliseconds=100)), in_seconds(-3), in_seconds(2)) == ("0.1 s", "0 s", "2 s")
+    assert ((in_seconds(timedelta(milliseconds=100)), in_seconds(-3), in_seconds(2))
+            == ("0.1 s", "0 s", "2 s"))
 
 
 def test_number_with_more_digits_than_python_writes_is_refused():

@@ -1,4 +1,5 @@
-"""Errors and values whose text, repr or pickle cannot be had: every way of looking at their tasks works."""
+"""Errors and values whose text, repr or pickle cannot be had: every way of looking at their tasks
+works."""
 import asyncio
 import concurrent.futures
 import gc
@@ -54,8 +55,9 @@ def look_at(task):
 
 
 @kinds
-@pytest.mark.parametrize("function, options", [(odd_errors.fail, {}), (odd_errors.fail, {"retries": 1}),
-                                               (odd_errors.co_fail, {}), (odd_errors.co_fail, {"retries": 1})],
+@pytest.mark.parametrize("function, options",
+                         [(odd_errors.fail, {}), (odd_errors.fail, {"retries": 1}),
+                          (odd_errors.co_fail, {}), (odd_errors.co_fail, {"retries": 1})],
                          ids=["thread", "thread again", "loop", "loop again"])
 def test_task_with_an_odd_error_can_be_looked_at(supervisor, function, options, name):
     result = look_at(background_task(function, supervisor=supervisor, **options)(name))
@@ -76,13 +78,16 @@ def test_process_task_with_an_odd_error_can_be_looked_at(supervisor):
     errors = {name: look_at(fail(name)).exception for name in KINDS}
     assert {name for name, error in errors.items() if type(error) is RemoteError} == {
         "NoReduce", "ReducedToNumber", "Exits", "Nothing"}
-    assert "RuntimeError: no reduce; have its __init__ pass all its arguments to super().__init__(), or define " \
-           "__reduce__" in str(errors["NoReduce"])
-    assert "its __reduce__ makes int of it instead of an exception" in str(errors["ReducedToNumber"])
+    assert ("RuntimeError: no reduce; have its __init__ pass all its arguments to "
+            "super().__init__(), or define __reduce__" in str(errors["NoReduce"]))
+    assert ("its __reduce__ makes int of it instead of an "
+            "exception" in str(errors["ReducedToNumber"]))
     two = background_task(odd_errors.fail_with_two, tt=TT_MP, supervisor=supervisor)().exception(20)
     assert (two.type_name, two.message) == ("tests.unit.odd_errors.TwoArguments", "a: b")
-    assert "TypeError: " in two.reason and "__init__" in two.reason and "super().__init__()" in str(two)
-    local = background_task(odd_errors.fail_with_a_local_class, tt=TT_MP, supervisor=supervisor)().exception(20)
+    assert "TypeError: " in two.reason and "__init__" in two.reason and "super().__init__()" in str(
+        two)
+    local = background_task(odd_errors.fail_with_a_local_class, tt=TT_MP,
+                            supervisor=supervisor)().exception(20)
     assert "define its class at the top level of a module" in str(local)
     for error in (two, local):
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -170,7 +175,8 @@ def test_worker_and_collections_survive_odd_errors(supervisor, name):
 
 @kinds
 def test_odd_errors_of_callbacks_are_logged(supervisor, name):
-    task = background_task(len, callback=lambda value: odd_errors.fail(name), supervisor=supervisor)("x")
+    task = background_task(len, callback=lambda value: odd_errors.fail(name),
+                           supervisor=supervisor)("x")
     task.add_done_callback(lambda task: odd_errors.fail(name))
     assert task.value(10) == 1
 
@@ -197,7 +203,9 @@ def test_initializer_with_an_odd_error_fails_what_waits(supervisor, name):
 
 def test_value_that_cannot_be_shown_is_a_result(supervisor):
     result = background_task(odd_errors.give, supervisor=supervisor)(1).wait(10)
-    assert repr(result) == "<TaskResult give succeeded value=<Value that cannot be shown: repr() raised NoText>>"
+    assert (repr(result)
+            == "<TaskResult give succeeded value=<Value that cannot be shown: repr() raised "
+               "NoText>>")
     with Checkpoint(":memory:") as checkpoint:
         queue = ThreadQueue(supervisor=supervisor)
         queue.map(odd_errors.give, [1], checkpoint=checkpoint)
@@ -212,7 +220,8 @@ def test_value_that_cannot_be_shown_is_a_result(supervisor):
 
 def test_value_of_a_process_that_cannot_be_pickled_fails_its_task(supervisor):
     error = background_task(odd_errors.give, tt=TT_MP, supervisor=supervisor)(1).exception(30)
-    assert type(error) is TaskPicklingError and "<its text cannot be shown: str() raised IndexError>" in str(error)
+    assert (type(error) is TaskPicklingError
+            and "<its text cannot be shown: str() raised IndexError>" in str(error))
 
 
 def test_queue_of_processes_with_an_odd_error_tells_its_hooks(supervisor):
@@ -226,7 +235,8 @@ def test_queue_of_processes_with_an_odd_error_tells_its_hooks(supervisor):
 def test_words_for_what_cannot_be_shown():
     assert text_of(ValueError("five")) == "five" and shown([5]) == "[5]"
     assert described(odd_errors.NoText("x")) == NO_TEXT
-    assert described(odd_errors.Exits()) == "Exits: <its text cannot be shown: str() raised SystemExit>"
+    assert (described(odd_errors.Exits())
+            == "Exits: <its text cannot be shown: str() raised SystemExit>")
     try:
         odd_errors.fail("Nothing")
     except odd_errors.Nothing as error:
@@ -268,8 +278,10 @@ def test_error_of_the_main_module_has_the_name_that_the_program_gives_it(tmp_pat
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     root = ROOT
-    done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, check=True, timeout=60,
+    done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, check=True,
+                          timeout=60,
                           env=dict(os.environ, PYTHONPATH=root))
     name, text, hidden = done.stdout.decode().splitlines()
     assert (name, hidden) == ("__main__.TwoArguments", "False")
-    assert text.startswith("__main__.TwoArguments: a (this error could not be rebuilt here: TypeError: ")
+    assert text.startswith("__main__.TwoArguments: a (this error could not be rebuilt here: "
+                           "TypeError: ")

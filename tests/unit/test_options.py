@@ -26,9 +26,11 @@ def test_impossible_values_are_refused(name, value):
 
 @pytest.mark.parametrize("name, value", [
     ("priority", "high"), ("priority", 1.5), ("priority", True),
-    ("delay", "1"), ("delay", True), ("run_at", "noon"), ("timeout", "1"), ("timeout", [1]), ("timeout", True),
+    ("delay", "1"), ("delay", True), ("run_at", "noon"), ("timeout", "1"), ("timeout", [1]),
+    ("timeout", True),
     ("retries", 1.0), ("retries", "2"), ("retries", None), ("retries", True),
-    ("retry_delay", None), ("retry_delay", "1"), ("backoff", None), ("backoff", [2]), ("backoff", True),
+    ("retry_delay", None), ("retry_delay", "1"), ("backoff", None), ("backoff", [2]),
+    ("backoff", True),
     ("max_retry_delay", "1"), ("jitter", None), ("jitter", "0.5"),
     ("retry_on", ValueError()), ("retry_on", None), ("retry_on", int),
     ("retry_on", (ValueError, 5)), ("ignore_on", 5), ("ignore_on", [int]),
@@ -40,10 +42,14 @@ def test_values_of_a_wrong_type_are_refused(name, value):
 
 
 @pytest.mark.parametrize("name, value", [
-    ("priority", -5), ("priority", 10 ** 9), ("priority", None), ("delay", 0), ("delay", 0.5), ("delay", None),
-    ("run_at", 0), ("timeout", 0.001), ("timeout", None), ("retries", 0), ("retry_delay", 0), ("backoff", 0.5),
-    ("backoff", "fixed"), ("backoff", "linear"), ("backoff", "exponential"), ("max_retry_delay", None),
-    ("max_retry_delay", 0), ("jitter", 0), ("jitter", 1), ("name", None), ("name", "x"), ("group_id", ("any", 1)),
+    ("priority", -5), ("priority", 10 ** 9), ("priority", None), ("delay", 0), ("delay", 0.5),
+    ("delay", None),
+    ("run_at", 0), ("timeout", 0.001), ("timeout", None), ("retries", 0), ("retry_delay", 0),
+    ("backoff", 0.5),
+    ("backoff", "fixed"), ("backoff", "linear"), ("backoff", "exponential"),
+    ("max_retry_delay", None),
+    ("max_retry_delay", 0), ("jitter", 0), ("jitter", 1), ("name", None), ("name", "x"),
+    ("group_id", ("any", 1)),
     ("must_complete", True), ("detached", True),
 ])
 def test_values_that_are_taken_as_they_are(name, value):
@@ -56,7 +62,8 @@ def test_delay_and_run_at_exclude_each_other():
 
 
 @pytest.mark.parametrize("wrong, right", [
-    ("priorty", "priority"), ("time_out", "timeout"), ("retrys", "retries"), ("retry_dely", "retry_delay"),
+    ("priorty", "priority"), ("time_out", "timeout"), ("retrys", "retries"),
+    ("retry_dely", "retry_delay"),
     ("meta_data", "metadata"), ("Name", "name"),
 ])
 def test_an_unknown_option_names_the_nearest_known_one(wrong, right):
@@ -84,8 +91,9 @@ def test_group_id_whose_hash_raises_is_refused_with_the_cause():
         def __repr__(self):
             return "Odd()"
 
-    with pytest.raises(InvalidTypeError, match=r"group_id takes a value that can be hashed, not Odd\(\) "
-                                               r"\(LookupError: no hash\); give a string"):
+    with pytest.raises(InvalidTypeError,
+                       match=r"group_id takes a value that can be hashed, not Odd\(\) "
+                             r"\(LookupError: no hash\); give a string"):
         TaskOptions(group_id=Odd())
 
 
@@ -94,7 +102,9 @@ def test_positional_arguments_are_refused():
         TaskOptions(100)
 
 
-@pytest.mark.parametrize("value", [ValueError, (ValueError,), [ValueError], {ValueError}, frozenset([ValueError])])
+@pytest.mark.parametrize("value",
+                         [ValueError, (ValueError,), [ValueError], {ValueError},
+                          frozenset([ValueError])])
 def test_exception_classes_may_come_alone_or_together(value):
     assert TaskOptions(retry_on=value).retry_on == (ValueError,)
     assert TaskOptions(ignore_on=value).ignore_on == (ValueError,)
@@ -119,8 +129,9 @@ def test_replace_gives_a_changed_copy():
     assert options.replace() == options
 
 
-@pytest.mark.parametrize("changes, error", [({"timeout": 0}, ValueError), ({"unknown": 1}, TypeError),
-                                            ({"run_at": 5}, ValueError)])
+@pytest.mark.parametrize("changes, error",
+                         [({"timeout": 0}, ValueError), ({"unknown": 1}, TypeError),
+                          ({"run_at": 5}, ValueError)])
 def test_replace_checks_as_the_constructor_does(changes, error):
     with pytest.raises(error):
         TaskOptions(delay=1).replace(**changes)
@@ -156,8 +167,10 @@ def test_metadata_is_none_by_default():
 def test_as_dict_holds_every_option():
     assert TaskOptions(**TaskOptions(priority=5).as_dict()) == TaskOptions(priority=5)
     assert set(TaskOptions().as_dict()) == {
-        "priority", "delay", "run_at", "timeout", "retries", "retry_delay", "backoff", "max_retry_delay", "jitter",
-        "retry_on", "ignore_on", "name", "group_id", "must_complete", "detached", "ignore_result", "metadata"}
+        "priority", "delay", "run_at", "timeout", "retries", "retry_delay", "backoff",
+        "max_retry_delay", "jitter",
+        "retry_on", "ignore_on", "name", "group_id", "must_complete", "detached", "ignore_result",
+        "metadata"}
 
 
 def test_equality():
@@ -189,7 +202,7 @@ class Outer:
         pass
 
 
-# -- retries ---------------------------------------------------------------------------------------------------------
+# -- retries ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options, error, attempts, wanted", [
@@ -214,7 +227,8 @@ class Outer:
     ({"retries": 1, "retry_on": "Inner"}, Outer.Inner(), 1, True),
     ({"retries": 1, "retry_on": "not_imported.errors.Odd"}, Odd(), 1, False),
     ({"retries": 1, "retry_on": "queue.Empty"}, Empty(), 1, True),
-    ({"retries": 1, "retry_on": "not_imported.errors.Odd"}, RemoteError("not_imported.errors.Odd", "m"), 1, True),
+    ({"retries": 1, "retry_on": "not_imported.errors.Odd"},
+     RemoteError("not_imported.errors.Odd", "m"), 1, True),
     ({"retries": 1, "retry_on": "Odd"}, RemoteError("not_imported.errors.Odd", "m"), 1, True),
     ({"retries": 1, "retry_on": "Even"}, RemoteError("not_imported.errors.Odd", "m"), 1, False),
     ({"retries": 1, "retry_on": (), "ignore_on": Exception}, RetryRequest(None, None), 1, True),
@@ -227,9 +241,12 @@ def test_wants_retry(options, error, attempts, wanted):
 @pytest.mark.parametrize("option", ["retry_on", "ignore_on"])
 @pytest.mark.parametrize("name, message", [
     ("", "takes the name of an exception, such as 'ValueError' or 'package.module.Error', not ''"),
-    ("no name", "takes the name of an exception"), ("package..Error", "takes the name of an exception"),
-    ("print", "names 'print', which is no exception"), ("int", "names 'int', which is no exception"),
-    (f"{__name__}.Even", "and that module has no such exception"), (f"{__name__}.Outer", "which is no exception"),
+    ("no name", "takes the name of an exception"),
+    ("package..Error", "takes the name of an exception"),
+    ("print", "names 'print', which is no exception"),
+    ("int", "names 'int', which is no exception"),
+    (f"{__name__}.Even", "and that module has no such exception"),
+    (f"{__name__}.Outer", "which is no exception"),
 ])
 def test_wrong_name_of_an_exception_is_refused(option, name, message):
     with pytest.raises(InvalidArgumentError, match=f"^{option} .*{message}"):
@@ -240,7 +257,8 @@ def test_wrong_name_of_an_exception_is_refused(option, name, message):
 
 def test_names_of_exceptions_stay_as_they_are():
     options = TaskOptions(retry_on=["ValueError", KeyError], ignore_on="not_imported.Error")
-    assert (options.retry_on, options.ignore_on) == (("ValueError", KeyError), ("not_imported.Error",))
+    assert (options.retry_on, options.ignore_on) == (("ValueError", KeyError),
+                                                     ("not_imported.Error",))
     assert options.replace(retries=1).retry_on == ("ValueError", KeyError)
     assert pickle.loads(pickle.dumps(options)) == options
 
@@ -272,4 +290,5 @@ def test_jitter_stays_within_its_share_and_the_cap():
 def test_a_growing_pause_never_overflows():
     pause = TaskOptions(retry_delay=1, backoff="exponential").retry_pause(5000)
     assert pause >= 10 ** 9
-    assert TaskOptions(retry_delay=1, backoff="exponential", max_retry_delay=60).retry_pause(5000) == 60
+    assert TaskOptions(retry_delay=1, backoff="exponential",
+                       max_retry_delay=60).retry_pause(5000) == 60

@@ -55,7 +55,8 @@ def every_option(supervisor):
 
 
 EXPECTED = {"plain": 3, "priority": 3, "delay": 3, "timeout": 3, "retries": 3, "callback": 3,
-            "lane": 3, "own": 3, "map": [3, 7], "error": "TaskTimeoutError", "told": [3], "completed": [3] * 8}
+            "lane": 3, "own": 3, "map": [3, 7], "error": "TaskTimeoutError", "told": [3],
+            "completed": [3] * 8}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

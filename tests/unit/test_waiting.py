@@ -41,7 +41,7 @@ def co_wait(*args, **kwargs):
 both = pytest.mark.parametrize("wait", [wait_completed, co_wait], ids=["sync", "async"])
 
 
-# -- wait_completed and its twin ---------------------------------------------------------------------------------------
+# -- wait_completed and its twin -------------------------------------------------------------------
 
 
 @both
@@ -50,7 +50,9 @@ def test_a_single_task_gives_a_single_result(put, wait):
 
 
 @both
-@pytest.mark.parametrize("form", [list, tuple, iter, set, dict.fromkeys, lambda tasks: (task for task in tasks)],
+@pytest.mark.parametrize("form",
+                         [list, tuple, iter, set, dict.fromkeys,
+                          lambda tasks: (task for task in tasks)],
                          ids=["list", "tuple", "iterator", "set", "dict", "generator"])
 def test_any_iterable_gives_a_list(put, wait, form):
     results = wait(form([put(add, n) for n in range(5)]))
@@ -114,10 +116,12 @@ def test_strict_raises_after_all_have_ended(supervisor, put, wait):
     cancelled.cancel()
     slow = supervisor.put_task(add, (5,), delay=0.02)
     tasks = [put(add, 1), put(fail, "broken"), cancelled, slow]
-    with pytest.raises(ExecutionError, match="2 of 4 tasks did not succeed.*fail.*ValueError: broken") as caught:
+    with pytest.raises(ExecutionError,
+                       match="2 of 4 tasks did not succeed.*fail.*ValueError: broken") as caught:
         wait(tasks, strict=True)
     assert slow.done()
-    assert [result.status for result in caught.value.results] == ["succeeded", "failed", "cancelled", "succeeded"]
+    assert ([result.status for result in caught.value.results]
+            == ["succeeded", "failed", "cancelled", "succeeded"])
     assert [result.task_id for result in caught.value.results] == [task.id for task in tasks]
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -246,7 +250,8 @@ def test_a_timeout_that_is_no_number(put, wait, bad):
 def test_several_threads_wait_for_the_same_tasks(put, gate):
     tasks = [put(gate.wait, 20) for _ in range(3)]
     results = []
-    threads = [threading.Thread(target=lambda: results.append(wait_completed(tasks, 20))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(wait_completed(tasks, 20)))
+               for _ in range(4)]
     for thread in threads:
         thread.start()
     gate.set()
@@ -265,7 +270,7 @@ def test_the_twin_does_not_block_its_loop(supervisor, blocked, gate):
     assert asyncio.run(main()) == [True]
 
 
-# -- as_completed and its twin --------------------------------------------------------------------------------------------
+# -- as_completed and its twin ---------------------------------------------------------------------
 
 
 def ignore(task):
@@ -291,7 +296,8 @@ def co_collect(*args, each=ignore, **kwargs):
     return asyncio.run(main())
 
 
-both_as_completed = pytest.mark.parametrize("collect", [collect_here, co_collect], ids=["sync", "async"])
+both_as_completed = pytest.mark.parametrize("collect", [collect_here, co_collect],
+                                            ids=["sync", "async"])
 
 
 @both_as_completed
@@ -354,11 +360,12 @@ def test_as_completed_may_be_left_early(put, blocked, gate):
 
 
 def test_submitting_while_tasks_come(supervisor, put):
-    values = [put(add, task.value(), 1).value(10) for task in as_completed([put(add, 1) for _ in range(20)])]
+    values = [put(add, task.value(), 1).value(10)
+              for task in as_completed([put(add, 1) for _ in range(20)])]
     assert values == [2] * 20
 
 
-# -- co_mp_apply ------------------------------------------------------------------------------------------------------------
+# -- co_mp_apply -----------------------------------------------------------------------------------
 
 
 def apply(supervisor, *args, **kwargs):
@@ -402,7 +409,8 @@ def test_cancelling_who_awaits_cancels_the_task(supervisor, tmp_path, delay):
     gate = Gate(tmp_path / "gate").make()
 
     async def main():
-        waiting = asyncio.ensure_future(co_mp_apply(enter, (gate,), delay=delay, supervisor=supervisor))
+        waiting = asyncio.ensure_future(co_mp_apply(enter, (gate,), delay=delay,
+                                                    supervisor=supervisor))
         await asyncio.sleep(0)
         [task] = supervisor.get_tasks().values()
         if delay is None:

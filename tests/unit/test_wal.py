@@ -16,7 +16,9 @@ class Interrupted:
         self._connection, self._statement, self._deed = connection, statement, deed
 
     def execute(self, statement, *values):
-        if self._statement is not None and statement.replace(" ", "").startswith(self._statement.replace(" ", "")):
+        if self._statement is not None and statement.replace(" ",
+                                                             "").startswith(
+                                                                 self._statement.replace(" ", "")):
             self._statement = None
             self._deed()
         return self._connection.execute(statement, *values)
@@ -34,7 +36,8 @@ def open_results(path, monkeypatch, statement, deed):
     with monkeypatch.context() as patch:
         connect = SQLiteBackend._connect
         patch.setattr(SQLiteBackend, "_connect",
-                      lambda self: Interrupted(connect(self), statement, lambda: (patch.undo(), deed())))
+                      lambda self: Interrupted(connect(self), statement,
+                                               lambda: (patch.undo(), deed())))
         with SQLiteBackend(path) as backend:
             backend.write([("mine", "1")])
 
@@ -43,17 +46,23 @@ def open_checkpoint(path, monkeypatch, statement, deed):
     with monkeypatch.context() as patch:
         check = Checkpoint._check_format
         patch.setattr(Checkpoint, "_check_format",
-                      lambda self, connection: check(self, Interrupted(connection, statement, lambda: (patch.undo(), deed()))))
+                      lambda self,
+                      connection: check(self,
+                                        Interrupted(connection, statement,
+                                                    lambda: (patch.undo(), deed()))))
         with Checkpoint(path) as checkpoint:
             assert len(checkpoint) == 0
 
 
-KINDS = pytest.mark.parametrize("open_it, make", [(open_results, SQLiteBackend), (open_checkpoint, Checkpoint)])
+KINDS = pytest.mark.parametrize("open_it, make",
+                                [(open_results, SQLiteBackend), (open_checkpoint, Checkpoint)])
 
 
 @KINDS
-@pytest.mark.parametrize("statement", ["SELECT count(*)", "PRAGMA application_id", "PRAGMA user_version", "BEGIN IMMEDIATE",
-                                       "PRAGMA journal_mode"])
+@pytest.mark.parametrize("statement",
+                         ["SELECT count(*)", "PRAGMA application_id", "PRAGMA user_version",
+                          "BEGIN IMMEDIATE",
+                          "PRAGMA journal_mode"])
 def test_another_process_makes_the_file_meanwhile(path, monkeypatch, open_it, make, statement):
     happened = []
 
@@ -68,11 +77,13 @@ def test_another_process_makes_the_file_meanwhile(path, monkeypatch, open_it, ma
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         if make is SQLiteBackend:
-            assert database.execute("SELECT task_id FROM results").fetchall() == [("mine",), ("theirs",)]
+            assert (database.execute("SELECT task_id FROM results").fetchall()
+                    == [("mine",), ("theirs",)])
 
 
 @KINDS
-@pytest.mark.parametrize("statement", ["PRAGMA application_id", "PRAGMA user_version", "BEGIN IMMEDIATE"])
+@pytest.mark.parametrize("statement",
+                         ["PRAGMA application_id", "PRAGMA user_version", "BEGIN IMMEDIATE"])
 def test_something_else_becomes_of_the_file_meanwhile(path, monkeypatch, open_it, make, statement):
     def make_something_else():
         with closing(sqlite3.connect(path)) as database:
@@ -80,7 +91,8 @@ def test_something_else_becomes_of_the_file_meanwhile(path, monkeypatch, open_it
             database.execute("PRAGMA user_version = 1")
             database.commit()
 
-    with pytest.raises((ResultBackendError, CheckpointError), match="database of something else|not a checkpoint"):
+    with pytest.raises((ResultBackendError, CheckpointError),
+                       match="database of something else|not a checkpoint"):
         open_it(path, monkeypatch, statement, make_something_else)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("precious",)]
@@ -97,7 +109,8 @@ def writer(path):
 
 def test_who_writes_is_waited_for(path, writer):
     with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as database:
-        keep_log(Interrupted(database, "BEGIN EXCLUSIVE", lambda: writer.execute("ROLLBACK")), PATIENCE)
+        keep_log(Interrupted(database, "BEGIN EXCLUSIVE", lambda: writer.execute("ROLLBACK")),
+                 PATIENCE)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert not database.in_transaction
 

@@ -15,7 +15,8 @@ PAGES = sorted(page for page in DOCS.rglob("*.rst") if ">>> " in page.read_text(
 def test_page(page):
     from atasker_like import task_supervisor
 
-    # The names of exceptions are compared, not their modules' paths, which Python versions print alike anyway.
+    # The names of exceptions are compared, not their modules' paths, which Python versions print
+    # alike anyway.
     try:
         outcome = doctest.testfile(str(page), module_relative=False,
                                    optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)

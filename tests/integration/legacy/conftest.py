@@ -1,4 +1,5 @@
-"""``import atasker`` resolves to this library for as long as one of these tests runs, and not beyond."""
+"""``import atasker`` resolves to this library for as long as one of these tests runs, and not
+beyond."""
 import os
 import threading
 
@@ -27,7 +28,8 @@ def installed():
 
 @pytest.fixture
 def gate():
-    """An event that is set at the end, whatever became of the test: what waits for it comes to its end."""
+    """An event that is set at the end, whatever became of the test: what waits for it comes to its
+    end."""
     event = threading.Event()
     yield event
     event.set()
@@ -35,17 +37,19 @@ def gate():
 
 @pytest.fixture
 def task_supervisor(gate):
-    """The process-wide one, started; stopped at the end of the test, with pools as they were. Loops stay where they are
-    made, so tests make them in a supervisor of their own."""
+    """The process-wide one, started; stopped at the end of the test, with pools as they were. Loops
+    stay where they are made, so tests make them in a supervisor of their own."""
     from atasker import task_supervisor
 
     sizes = task_supervisor.get_info(tt=False)
     task_supervisor.start()
     yield task_supervisor
     gate.set()
-    task_supervisor.set_thread_pool(pool_size=sizes.thread_pool_size, reserve_normal=sizes.thread_reserve_normal,
+    task_supervisor.set_thread_pool(pool_size=sizes.thread_pool_size,
+                                    reserve_normal=sizes.thread_reserve_normal,
                                     reserve_high=sizes.thread_reserve_high, min_size=0)
-    # With another start method no process starts ahead: what is left to the next test is a pool without processes.
+    # With another start method no process starts ahead: what is left to the next test is a pool
+    # without processes.
     legacy.uninstall()
     task_supervisor.stop(wait=PATIENCE, cancel_tasks=True)
     if task_supervisor.mp_pool is not None:

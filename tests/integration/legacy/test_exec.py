@@ -31,26 +31,33 @@ def write(tmp_path):
 
 def run(*arguments, **options):
     environment = dict(os.environ, PYTHONPATH=ROOT, PYTHONDONTWRITEBYTECODE="1")
-    return subprocess.run([sys.executable, *arguments], timeout=PROGRAM_PATIENCE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run([sys.executable, *arguments], timeout=PROGRAM_PATIENCE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, env=environment, **options)
 
 
 def both(*arguments, **options):
     """Run a program by itself and under exec; they must not differ."""
-    alone, under = run(*arguments, **options), run("-m", "atasker_like", "exec", *arguments, **options)
-    assert (under.returncode, under.stdout, under.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+    alone, under = run(*arguments, **options), run("-m", "atasker_like", "exec", *arguments,
+                                                   **options)
+    assert ((under.returncode, under.stdout, under.stderr)
+            == (alone.returncode, alone.stdout, alone.stderr))
     return under
 
 
 WHO = """
 import sys
-print(__name__, __file__, __package__, __doc__, type(__loader__).__name__, getattr(__loader__, "path", None))
-print(getattr(__spec__, "name", None), sorted(globals()), sys.argv, sys.path[0], sys._getframe().f_code.co_filename)
+print(__name__, __file__, __package__, __doc__, type(__loader__).__name__,
+      getattr(__loader__, "path", None))
+print(getattr(__spec__, "name", None), sorted(globals()), sys.argv, sys.path[0],
+      sys._getframe().f_code.co_filename)
 print(sys.modules["__main__"].__dict__ is globals(), type(__builtins__).__name__)
 """
 
 
-@pytest.mark.parametrize("name", ["who.py", "./who.py", "folder/../who.py", "{here}/who.py", "folder/link.py"])
+@pytest.mark.parametrize("name",
+                         ["who.py", "./who.py", "folder/../who.py", "{here}/who.py",
+                          "folder/link.py"])
 def test_a_script_is_who_it_would_be(write, tmp_path, name):
     write("who.py", WHO)
     (tmp_path / "folder").mkdir()
@@ -101,7 +108,8 @@ def test_what_it_reads_from_stdin_is_its_own(write, tmp_path):
 
 
 def test_another_encoding(tmp_path):
-    (tmp_path / "program.py").write_bytes("# coding: latin-1\nprint(ascii('é'))\n".encode("latin-1"))
+    (tmp_path / "program.py").write_bytes("# coding: latin-1\n"
+                                          "print(ascii('é'))\n".encode("latin-1"))
     assert both("program.py", cwd=str(tmp_path)).stdout == "'\\xe9'\n"
 
 
@@ -110,18 +118,22 @@ ENDS = {
     "status": "import sys; sys.exit(7)",
     "message": "import sys; sys.exit('no luck')",
     "None": "raise SystemExit",
-    "error": "def inner():\n    raise ValueError('broken')\n\ndef outer():\n    inner()\n\nouter()\n",
-    "chained": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise LookupError('x') from error\n",
+    "error":
+        "def inner():\n    raise ValueError('broken')\n\ndef outer():\n    inner()\n\nouter()\n",
+    "chained": "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise LookupError('x') "
+               "from error\n",
     "operating system": "open('/no/such/file')",
     "syntax": "print('a')\nprint('b' + + )\n",
     "null": "x = 1\nimport no_such_module\n",
     "interrupt": "raise KeyboardInterrupt",
-    "own hook": "import sys\nsys.excepthook = lambda kind, value, trace: print(kind.__name__, value, "
-                "trace.tb_frame.f_code.co_name, trace.tb_next)\nraise ValueError('mine')\n",
+    "own hook":
+        "import sys\nsys.excepthook = lambda kind, value, trace: print(kind.__name__, value, "
+        "trace.tb_frame.f_code.co_name, trace.tb_next)\nraise ValueError('mine')\n",
     "at exit": "import atexit, sys\natexit.register(lambda: print('exit', sys.last_type.__name__, "
                "sys.last_traceback.tb_lineno))\n1 / 0\n",
-    "main goes first": "import threading\nmay = threading.Event()\nthreading.Thread(target=lambda: (may.wait(), "
-                       "print('after'))).start()\nprint('end', flush=True)\nmay.set()\n",
+    "main goes first":
+        "import threading\nmay = threading.Event()\nthreading.Thread(target=lambda: (may.wait(), "
+        "print('after'))).start()\nprint('end', flush=True)\nmay.set()\n",
 }
 
 
@@ -133,16 +145,20 @@ def test_it_ends_as_it_would(write, tmp_path, end):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_an_interrupt_kills_it_by_its_signal(write, tmp_path):
-    write("program.py", "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-                        "os.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n")
+    write("program.py",
+          "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+          "os.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n")
     assert both("program.py", cwd=str(tmp_path)).returncode == -signal.SIGINT
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_the_signals_are_the_programs(write, tmp_path):
-    write("program.py", "import os, signal, sys\nprint(*(signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)))\n"
-                        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\nos.kill(os.getpid(), signal.SIGTERM)\n"
-                        "signal.pause()\n")
+    write("program.py",
+          "import os, signal, sys\nprint(*(signal.getsignal(s) for s in (signal.SIGINT, "
+          "signal.SIGTERM)))\n"
+          "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+          "os.kill(os.getpid(), signal.SIGTERM)\n"
+          "signal.pause()\n")
     assert both("program.py", cwd=str(tmp_path)).returncode == 3
 
 
@@ -169,12 +185,13 @@ def test_no_program_was_named(capsys, arguments):
 def test_the_folder_of_the_program_is_not_searched_if_so_asked(write, tmp_path):
     write("program.py", "import sys; print(sys.path)")
     folder = str(tmp_path)
-    code = f"import sys; sys.path.insert(0, {ROOT!r}); from atasker_like.cli import main; main(['exec', 'program.py'])"
+    code = (f"import sys; sys.path.insert(0, {ROOT!r}); from atasker_like.cli import main; "
+            "main(['exec', 'program.py'])")
     assert repr(folder) not in run("-I", "-c", code, cwd=folder).stdout
     assert repr(folder) in run("-c", code, cwd=folder).stdout
 
 
-# -- atasker in it -------------------------------------------------------------------------------------------------
+# -- atasker in it ---------------------------------------------------------------------------------
 
 SERVICE = """
 import sys
@@ -201,7 +218,8 @@ if __name__ == '__main__':
     method = sys.argv[1]
     task_supervisor.set_mp_pool(pool_size=1, start_method=method)
     task_supervisor.start()
-    tasks = [background_task(own, tt=TT_MP)(3), background_task(library.double, tt=TT_MP)(4), decorated(5)]
+    tasks = [background_task(own, tt=TT_MP)(3), background_task(library.double, tt=TT_MP)(4),
+             decorated(5)]
     print(wait_completed(tasks), [task.status == TASK_STATUS_COMPLETED for task in tasks])
     import multiprocessing
     context = multiprocessing.get_context(method)
@@ -212,21 +230,25 @@ if __name__ == '__main__':
     process.join()
     task_supervisor.stop()
 """
-LIBRARY = "from atasker import TASK_NORMAL\nfrom atasker.workers import *\n\ndef double(number):\n    return 2 * number\n"
+LIBRARY = ("from atasker import TASK_NORMAL\nfrom atasker.workers import *\n\ndef double(number):\n"
+           "    return 2 * number\n")
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.parametrize("as_module", [False, True])
 def test_functions_in_pool_processes(write, tmp_path, method, as_module):
-    """The library is not on the search path that a new process begins with, nor is the program's folder."""
+    """The library is not on the search path that a new process begins with, nor is the program's
+    folder."""
     write("program.py", SERVICE)
     write("library.py", LIBRARY)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    code = f"import sys; sys.path.insert(0, {ROOT!r}); from atasker_like.cli import main; main(sys.argv[1:])"
+    code = (f"import sys; sys.path.insert(0, {ROOT!r}); from atasker_like.cli import main; "
+            "main(sys.argv[1:])")
     program = ["-m", "program"] if as_module else [str(tmp_path / "program.py")]
-    done = subprocess.run([sys.executable, "-c", code, "exec", *program, method], env=environment, timeout=PROGRAM_PATIENCE,
+    done = subprocess.run([sys.executable, "-c", code, "exec", *program, method], env=environment,
+                          timeout=PROGRAM_PATIENCE,
                           cwd=str(tmp_path if as_module else elsewhere), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert without_late(done.stderr) == ""
@@ -237,7 +259,8 @@ def test_functions_in_pool_processes(write, tmp_path, method, as_module):
 CLASSES = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from atasker import TT_MP, BackgroundIntervalWorker, background_task, task_supervisor, wait_completed
+from atasker import (TT_MP, BackgroundIntervalWorker, background_task, task_supervisor,
+                     wait_completed)
 
 class Point:
     def __init__(self, x):
@@ -276,13 +299,16 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("as_module", [False, True])
 def test_classes_of_the_program_cross_in_both_directions(write, tmp_path, as_module):
     write("program.py", CLASSES)
-    done = run("-m", "atasker_like", "exec", *(["-m", "program"] if as_module else ["program.py"]), cwd=str(tmp_path))
+    done = run("-m", "atasker_like", "exec", *(["-m", "program"] if as_module else ["program.py"]),
+               cwd=str(tmp_path))
     assert (without_late(done.stderr), done.stdout) == ("", "True 2\nTrue\nTrue 4\n5\n")
 
 
 def test_tasks_that_are_left_at_the_end_of_the_program_still_find_its_functions(write, tmp_path):
-    write("program.py", "from atasker import TT_MP, background_task\n\ndef say(word):\n    print(word, flush=True)\n\n"
-                        "if __name__ == '__main__':\n    background_task(say, tt=TT_MP)('late')\n")
+    write("program.py",
+          "from atasker import TT_MP, background_task\n\ndef say(word):\n    print(word, "
+          "flush=True)\n\n"
+          "if __name__ == '__main__':\n    background_task(say, tt=TT_MP)('late')\n")
     done = run("-m", "atasker_like", "exec", "program.py", cwd=str(tmp_path))
     assert (done.returncode, done.stdout, without_late(done.stderr)) == (0, "late\n", "")
 
@@ -322,4 +348,5 @@ threading.Event().wait()
     assert done.returncode == -signal.SIGINT
     assert done.stdout == "cancelled\nworked 0\n"
     *_, error, warning = done.stderr.splitlines()
-    assert error == "KeyboardInterrupt" and "2 task(s) that had not started are cancelled" in warning
+    assert (error == "KeyboardInterrupt"
+            and "2 task(s) that had not started are cancelled" in warning)

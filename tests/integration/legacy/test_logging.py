@@ -41,7 +41,8 @@ def records(monkeypatch):
 
 
 def own(records):
-    return [(record.name, record.levelname) for record in records if record.name.startswith("atasker")]
+    return [(record.name, record.levelname) for record in records
+            if record.name.startswith("atasker")]
 
 
 def break_a_lock():
@@ -58,7 +59,8 @@ def test_message_under_install_comes_from_the_logger_atasker(records):
     assert own(records)[1:] == [("atasker_like", "CRITICAL")]
 
 
-def test_error_nobody_looked_at_under_install_comes_from_the_logger_atasker(task_supervisor, records):
+def test_error_nobody_looked_at_under_install_comes_from_the_logger_atasker(task_supervisor,
+                                                                            records):
     @background_task
     def fails():
         raise ValueError("nobody looks")

@@ -10,22 +10,28 @@ import pytest
 import atasker_like
 from atasker_like import legacy
 
-ROOT = ("TaskSupervisor task_supervisor TASK_LOW TASK_NORMAL TASK_HIGH TASK_CRITICAL TT_THREAD TT_MP TT_COROUTINE "
-        "background_task wait_completed co_mp_apply background_worker BackgroundWorker BackgroundIntervalWorker "
-        "BackgroundQueueWorker BackgroundEventWorker FunctionCollection TaskCollection LocalProxy Locker g "
+ROOT = ("TaskSupervisor task_supervisor TASK_LOW TASK_NORMAL TASK_HIGH TASK_CRITICAL TT_THREAD "
+        "TT_MP TT_COROUTINE "
+        "background_task wait_completed co_mp_apply background_worker BackgroundWorker "
+        "BackgroundIntervalWorker "
+        "BackgroundQueueWorker BackgroundEventWorker FunctionCollection TaskCollection LocalProxy "
+        "Locker g "
         "set_debug").split()
 STATUSES = ("TASK_STATUS_QUEUED TASK_STATUS_DELAYED TASK_STATUS_STARTED TASK_STATUS_COMPLETED "
             "TASK_STATUS_CANCELED").split()
 SUBMODULES = {
-    "atasker.supervisor": ["TaskSupervisor", "ALoop", "Task", "TASK_LOW", "TASK_NORMAL", "TASK_HIGH", "TASK_CRITICAL",
+    "atasker.supervisor": ["TaskSupervisor", "ALoop", "Task", "TASK_LOW", "TASK_NORMAL",
+                           "TASK_HIGH", "TASK_CRITICAL",
                            "TT_THREAD", "TT_MP", "TT_COROUTINE", *STATUSES],
-    "atasker.workers": ["background_worker", "BackgroundWorker", "BackgroundAsyncWorker", "BackgroundIntervalWorker",
+    "atasker.workers": ["background_worker", "BackgroundWorker", "BackgroundAsyncWorker",
+                        "BackgroundIntervalWorker",
                         "BackgroundQueueWorker", "BackgroundEventWorker"],
     "atasker.threads": ["LocalProxy", "Locker", "background_task", "wait_completed"],
     "atasker.f": ["FunctionCollection", "TaskCollection"],
     "atasker.co": ["co_mp_apply"],
 }
-NAMES = [("atasker", name) for name in ROOT] + [(home, name) for home, names in SUBMODULES.items() for name in names]
+NAMES = [("atasker", name) for name in ROOT] + [(home, name) for home,
+                                                names in SUBMODULES.items() for name in names]
 
 
 @pytest.mark.parametrize("module, name", [pytest.param(*pair, id=".".join(pair)) for pair in NAMES])
@@ -62,7 +68,8 @@ def test_values(name, number):
 
     value = getattr(atasker.supervisor, name)
     assert value == number
-    assert {number: "found"}[value] == "found"      # as a key of a table that somebody has written by hand
+    # as a key of a table that somebody has written by hand
+    assert {number: "found"}[value] == "found"
     assert isinstance(value, int)
 
 
@@ -83,7 +90,7 @@ def test_the_release():
     assert atasker.__version__.startswith("0.7.")
 
 
-# -- install and uninstall -----------------------------------------------------------------------------------------
+# -- install and uninstall -------------------------------------------------------------------------
 
 
 def test_installing_twice_is_installing_once():
@@ -159,9 +166,11 @@ def test_what_was_imported_of_another_atasker_is_put_aside(another, caplog):
 def test_importing_it_loads_nothing_that_a_child_could_do_without():
     code = ("import sys; before = set(sys.modules); import atasker_like.legacy; "
             "print(*sorted(set(sys.modules) - before))")
-    done = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, universal_newlines=True, timeout=30,
+    done = subprocess.run([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE,
+                          universal_newlines=True, timeout=30,
                           cwd=atasker_like.__path__[0] + "/..", check=True)
-    assert not set(done.stdout.split()) & {"multiprocessing", "asyncio", "logging", "typing", "runpy", "zipfile",
+    assert not set(done.stdout.split()) & {"multiprocessing", "asyncio", "logging", "typing",
+                                           "runpy", "zipfile",
                                            "atasker_like.supervisor", "atasker_like.tasks"}
 
 

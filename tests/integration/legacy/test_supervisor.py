@@ -27,7 +27,7 @@ def processes(task_supervisor):
     return task_supervisor
 
 
-# -- pools ---------------------------------------------------------------------------------------------------------
+# -- pools -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["set_thread_pool", "constructor"])
@@ -42,8 +42,9 @@ def test_places_and_reserves(make_supervisor, gate, how):
     def put(priority):
         return supervisor.put_task(gate.wait, (PATIENCE,), priority=priority)
 
-    tasks = [put(priority) for priority in (TASK_LOW, TASK_LOW, TASK_NORMAL, TASK_NORMAL, TASK_HIGH, TASK_HIGH,
-                                            TASK_CRITICAL, TASK_CRITICAL)]
+    tasks = [put(priority)
+             for priority in (TASK_LOW, TASK_LOW, TASK_NORMAL, TASK_NORMAL, TASK_HIGH, TASK_HIGH,
+                              TASK_CRITICAL, TASK_CRITICAL)]
     starts = [True, False, True, False, True, False, True, True]
     for task, start in zip(tasks, starts):
         if start:
@@ -65,7 +66,8 @@ def test_threads_that_are_made_ahead(make_supervisor, min_size, made):
     supervisor = make_supervisor("ahead")
     supervisor.set_thread_pool(pool_size=4, reserve_normal=2, reserve_high=1, min_size=min_size)
     supervisor.start()
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("supervisor_ahead_thread")]
+    names = [thread.name for thread in threading.enumerate()
+             if thread.name.startswith("supervisor_ahead_thread")]
     assert len(names) == made
 
 
@@ -82,7 +84,8 @@ def test_keywords_that_are_left_out_keep_their_value(task_supervisor, gate):
     task_supervisor.set_thread_pool(reserve_normal=1)       # while it runs
     assert tasks[1].started.wait(PATIENCE)
     info = task_supervisor.get_info()
-    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (1, 1, 0)
+    assert ((info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high)
+            == (1, 1, 0))
 
 
 def test_the_process_pool_is_made_by_setting_its_size(make_supervisor):
@@ -126,7 +129,8 @@ def test_spawn_thread_runs_beside_the_places(task_supervisor, gate):
     task_supervisor.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     blocker = background_task(gate.wait)(PATIENCE)
     assert blocker.started.wait(PATIENCE)
-    assert task_supervisor.spawn_thread(functions.takes_all, (1,), {"b": 2}).result(PATIENCE) == ((1,), {"b": 2})
+    assert task_supervisor.spawn_thread(functions.takes_all, (1,),
+                                        {"b": 2}).result(PATIENCE) == ((1,), {"b": 2})
     assert set(task_supervisor.get_tasks()) == {blocker.id}
 
 
@@ -136,14 +140,16 @@ def test_an_error_beside_the_places_is_told(task_supervisor):
         future.result(PATIENCE)
 
 
-# -- own tasks -----------------------------------------------------------------------------------------------------
+# -- own tasks -------------------------------------------------------------------------------------
 
 
 def test_put_task_with_all_that_it_takes(task_supervisor, monkeypatch):
     clock, results = Clock(), []
     monkeypatch.setattr(manager(task_supervisor).timer, "clock", clock)
-    task = task_supervisor.put_task(functions.knows_its_id, args=(1,), kwargs={}, callback=results.append,
-                                    priority=TASK_HIGH, delay=5000, tt=TT_THREAD, task_id="my id", worker="worker")
+    task = task_supervisor.put_task(functions.knows_its_id, args=(1,), kwargs={},
+                                    callback=results.append,
+                                    priority=TASK_HIGH, delay=5000, tt=TT_THREAD, task_id="my id",
+                                    worker="worker")
     assert (task.id, task.priority, task.delay, task.worker) == ("my id", TASK_HIGH, 5000, "worker")
     assert task_supervisor.get_task("my id") is task
     clock.forward(manager(task_supervisor).timer)
@@ -201,7 +207,8 @@ def test_the_registry(processes, gate):
     thread = processes.put_task(gate.wait, (PATIENCE,))
     waiting = processes.put_task(functions.power, (2,), tt=TT_MP, delay=1000)
     assert processes.get_tasks() == {thread.id: thread, waiting.id: waiting}
-    assert processes.get_tasks(TT_THREAD) == processes.get_tasks(tt=TT_THREAD) == {thread.id: thread}
+    assert processes.get_tasks(TT_THREAD) == processes.get_tasks(tt=TT_THREAD) == {
+        thread.id: thread}
     assert processes.get_tasks(tt=TT_MP) == {waiting.id: waiting}
     assert processes.get_tasks(tt=TT_COROUTINE) == {}
     assert processes.get_task("nobody") is None
@@ -209,7 +216,7 @@ def test_the_registry(processes, gate):
     assert processes.get_task(waiting.id) is None
 
 
-# -- looking at it -------------------------------------------------------------------------------------------------
+# -- looking at it ---------------------------------------------------------------------------------
 
 
 def test_get_info(make_supervisor, gate):
@@ -222,7 +229,8 @@ def test_get_info(make_supervisor, gate):
     aloop = supervisor.create_aloop("mine")
     info = supervisor.get_info()
     assert info.active and info.started
-    assert (info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high) == (4, 3, 2)
+    assert ((info.thread_pool_size, info.thread_reserve_normal, info.thread_reserve_high)
+            == (4, 3, 2))
     assert (list(info.thread_tasks), info.thread_tasks_count) == ([task.id], 1)
     assert (list(info.mp_tasks), info.mp_tasks_count) == ([], 0)
     assert info.aloops == {"mine": aloop}
@@ -238,7 +246,8 @@ def test_get_info_of_a_part(make_supervisor, gate):
     supervisor.create_aloop("mine")
     assert list(supervisor.get_info(TT_THREAD).thread_tasks) == [task.id]
     assert supervisor.get_info(tt=TT_MP).tasks == {}
-    counts = supervisor.get_info(tt=False, aloops=False, schedulers=False, async_job_schedulers=False)
+    counts = supervisor.get_info(tt=False, aloops=False, schedulers=False,
+                                 async_job_schedulers=False)
     assert counts.thread_tasks_count == 1
     assert not counts.tasks and not counts.thread_tasks and not counts.aloops
 
@@ -257,7 +266,8 @@ def test_a_running_supervisor_is_watched_from_another_thread(make_supervisor):
             while not stop.is_set():
                 info = supervisor.get_info()
                 assert info.id == "watched"
-                for task in list(info.tasks.values()) + list(supervisor.get_tasks(TT_THREAD).values()):
+                for task in list(info.tasks.values()) + list(
+                        supervisor.get_tasks(TT_THREAD).values()):
                     seen.add(task.id)
                     assert task.status in (0, 2, 100, 200, -1)
                 supervisor.get_schedulers()
@@ -290,7 +300,7 @@ def test_a_running_supervisor_is_watched_from_another_thread(make_supervisor):
     assert len(set(ended)) == 601
 
 
-# -- lifecycle -----------------------------------------------------------------------------------------------------
+# -- lifecycle -------------------------------------------------------------------------------------
 
 
 def test_block_returns_after_stop(make_supervisor):
@@ -316,7 +326,8 @@ def test_daemon_is_accepted(make_supervisor, daemon):
 def test_stop_waits_for_the_tasks(make_supervisor, gate):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.start()
-    tasks = [supervisor.put_task(gate.wait, (PATIENCE,)), supervisor.put_task(functions.power, (2,))]
+    tasks = [supervisor.put_task(gate.wait, (PATIENCE,)),
+             supervisor.put_task(functions.power, (2,))]
     assert tasks[0].started.wait(PATIENCE)
     supervisor.stop(wait=False)
     assert not tasks[0].is_completed()
@@ -329,7 +340,8 @@ def test_stop_waits_for_the_tasks(make_supervisor, gate):
 def test_stop_with_a_bound(make_supervisor, gate):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.start()
-    running, queued = supervisor.put_task(gate.wait, (PATIENCE,)), supervisor.put_task(functions.power, (2,))
+    running, queued = supervisor.put_task(gate.wait,
+                                          (PATIENCE,)), supervisor.put_task(functions.power, (2,))
     assert running.started.wait(PATIENCE)
     supervisor.stop(wait=0.01)
     assert (running.status, queued.status) == (-1, -1)
@@ -339,7 +351,8 @@ def test_stop_with_a_bound(make_supervisor, gate):
 def test_stop_may_cancel(make_supervisor, gate):
     supervisor = make_supervisor(pool_size=1, reserve_normal=0, reserve_high=0)
     supervisor.start()
-    running, queued = supervisor.put_task(gate.wait, (PATIENCE,)), supervisor.put_task(functions.power, (2,))
+    running, queued = supervisor.put_task(gate.wait,
+                                          (PATIENCE,)), supervisor.put_task(functions.power, (2,))
     assert running.started.wait(PATIENCE)
     supervisor.stop(wait=False, stop_schedulers=True, cancel_tasks=True)
     assert queued.completed.wait(PATIENCE)
@@ -372,7 +385,7 @@ def test_the_event_loop_is_the_supervisors_own(task_supervisor):
     assert future.result(PATIENCE) is task_supervisor.event_loop
 
 
-# -- aloops --------------------------------------------------------------------------------------------------------
+# -- aloops ----------------------------------------------------------------------------------------
 
 
 def test_the_aloops_of_a_supervisor(make_supervisor, caplog):
@@ -409,7 +422,7 @@ def test_the_reserved_name(task_supervisor):
         task_supervisor.create_aloop("__supervisor__")
 
 
-# -- in a program of its own ---------------------------------------------------------------------------------------
+# -- in a program of its own -----------------------------------------------------------------------
 
 STOPPED_BY_A_SIGNAL = """
 import signal, sys, os, threading
@@ -438,9 +451,11 @@ print(len(done), all(task.is_completed() for task in tasks), task_supervisor.get
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_stop_from_a_signal_handler():
-    ended = subprocess.run([sys.executable, "-c", STOPPED_BY_A_SIGNAL], cwd=ROOT, timeout=50, stdout=subprocess.PIPE,
+    ended = subprocess.run([sys.executable, "-c", STOPPED_BY_A_SIGNAL], cwd=ROOT, timeout=50,
+                           stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, universal_newlines=True)
-    assert (ended.returncode, ended.stdout, without_late(ended.stderr)) == (0, "100 True False\n", "")
+    assert ((ended.returncode, ended.stdout, without_late(ended.stderr))
+            == (0, "100 True False\n", ""))
 
 
 def test_a_subclass_that_sets_itself_up(gate):
@@ -467,7 +482,7 @@ def test_a_subclass_that_sets_itself_up(gate):
     assert service.log == ["start", "stop"]
 
 
-# -- what programs read --------------------------------------------------------------------------------------------
+# -- what programs read ----------------------------------------------------------------------------
 
 
 def test_loop_that_is_not_active_has_no_loop(supervisor):
@@ -492,6 +507,7 @@ def test_info_has_the_values_that_atasker_gives(supervisor):
 
 def test_sizes_may_be_texts(supervisor):
     supervisor.set_thread_pool(pool_size="4", reserve_normal="2", reserve_high=1.0)
-    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal, supervisor.thread_reserve_high) == (4, 2, 1)
+    assert (supervisor.thread_pool_size, supervisor.thread_reserve_normal,
+            supervisor.thread_reserve_high) == (4, 2, 1)
     with pytest.raises(ValueError):
         supervisor.set_thread_pool(pool_size="four")

@@ -1,4 +1,5 @@
-"""background_task, the fields of a task, wait_completed and co_mp_apply, as applications of atasker use them."""
+"""background_task, the fields of a task, wait_completed and co_mp_apply, as applications of atasker
+use them."""
 import asyncio
 import logging
 import os
@@ -23,7 +24,7 @@ def processes(task_supervisor):
     return task_supervisor
 
 
-# -- background_task -----------------------------------------------------------------------------------------------
+# -- background_task -------------------------------------------------------------------------------
 
 
 def test_it_wraps_the_function(task_supervisor):
@@ -40,7 +41,8 @@ def test_it_wraps_the_function(task_supervisor):
 
 @pytest.mark.parametrize("tt", [TT_THREAD, TT_MP])
 def test_all_arguments_of_the_call_reach_the_function(processes, tt):
-    given = dict(name=1, priority=2, delay=3, supervisor=4, tt=5, callback=6, loop=7, daemon=8, timeout=9)
+    given = dict(name=1, priority=2, delay=3, supervisor=4, tt=5, callback=6, loop=7, daemon=8,
+                 timeout=9)
     task = background_task(functions.takes_all, tt=tt)(1, 2, **given)
     args, kwargs = wait_completed(task)
     assert args == (1, 2)
@@ -126,7 +128,7 @@ def test_an_error_in_a_process_ends_the_task(processes):
     assert str(task.exception()) == "broken"
 
 
-# -- the fields of a task ------------------------------------------------------------------------------------------
+# -- the fields of a task --------------------------------------------------------------------------
 
 
 def test_the_fields_of_a_task_that_runs(task_supervisor, gate):
@@ -138,8 +140,10 @@ def test_the_fields_of_a_task_that_runs(task_supervisor, gate):
     assert task.completed.wait(0) is False
     assert task.task is task
     assert task.target == gate.wait
-    assert (task.args, dict(task.kwargs), task.worker, task.callback, task.delay) == ((PATIENCE,), {}, "me", None, None)
-    assert (task.tt, task.priority, task.status, task.result) == (TT_THREAD, TASK_LOW, TASK_STATUS_STARTED, None)
+    assert ((task.args, dict(task.kwargs), task.worker, task.callback, task.delay)
+            == ((PATIENCE,), {}, "me", None, None))
+    assert ((task.tt, task.priority, task.status, task.result)
+            == (TT_THREAD, TASK_LOW, TASK_STATUS_STARTED, None))
     assert isinstance(task.id, str)
     assert task_supervisor.get_task(task.id) is task
     gate.set()
@@ -155,8 +159,8 @@ def test_the_states_of_a_task(task_supervisor, gate):
     assert running.started.wait(PATIENCE)
     queued = background_task(functions.power)(2)
     delayed = background_task(functions.power, delay=1000)(3)
-    assert [task.status for task in (running, queued, delayed)] == [TASK_STATUS_STARTED, TASK_STATUS_QUEUED,
-                                                                    TASK_STATUS_DELAYED]
+    assert ([task.status for task in (running, queued, delayed)]
+            == [TASK_STATUS_STARTED, TASK_STATUS_QUEUED, TASK_STATUS_DELAYED])
     assert (delayed.delay, queued.started.is_set(), delayed.is_started()) == (1000, False, False)
     assert delayed.cancel()
     assert delayed.status == TASK_STATUS_CANCELED
@@ -187,7 +191,7 @@ def test_marking_by_hand(task_supervisor, gate):
     assert wait_completed(task, timeout=0) is None
 
 
-# -- wait_completed ------------------------------------------------------------------------------------------------
+# -- wait_completed --------------------------------------------------------------------------------
 
 
 def test_what_is_waited_for_and_what_it_gives(task_supervisor):
@@ -211,12 +215,13 @@ def test_a_timeout_while_some_are_unfinished(task_supervisor, gate, timeout):
     assert wait_completed([done, late], timeout=PATIENCE) == [4, True]
 
 
-# -- co_mp_apply ---------------------------------------------------------------------------------------------------
+# -- co_mp_apply -----------------------------------------------------------------------------------
 
 
 def test_a_coroutine_asks_a_process(processes):
     async def ask():
-        return (await co_mp_apply(functions.power, args=(2,), kwargs={"exponent": 5}, priority=TASK_HIGH),
+        return (await co_mp_apply(functions.power, args=(2,), kwargs={"exponent": 5},
+                                  priority=TASK_HIGH),
                 await co_mp_apply(functions.power, (3,), delay=0.001),
                 await co_mp_apply(functions.pid, supervisor=processes))
 
@@ -227,7 +232,8 @@ def test_a_coroutine_asks_a_process(processes):
 
 def test_the_id_reaches_the_function(processes):
     async def ask():
-        return await co_mp_apply(functions.knows_its_id, args=(7,)), await co_mp_apply(functions.takes_all, args=(1,))
+        return await co_mp_apply(functions.knows_its_id,
+                                 args=(7,)), await co_mp_apply(functions.takes_all, args=(1,))
 
     (number, task_id), (args, kwargs) = asyncio.run(ask())
     assert number == 7 and isinstance(task_id, str)
@@ -242,7 +248,7 @@ def test_an_error_is_raised_from_the_await(processes):
     asyncio.run(ask())
 
 
-# -- in aloops -----------------------------------------------------------------------------------------------------
+# -- in aloops -------------------------------------------------------------------------------------
 
 
 async def triple(x):
@@ -306,11 +312,12 @@ def test_generator_function_is_accepted_with_one_warning(task_supervisor, caplog
         task = background_task(count)()
         assert list(wait_completed(task)) == [1]
         assert list(wait_completed(task_supervisor.put_task(count))) == [1]
-    warnings = [message for message in caplog.messages if "count is a generator function" in message]
+    warnings = [message for message in caplog.messages
+                if "count is a generator function" in message]
     assert len(warnings) == 1 and "lambda: list(" in warnings[0]
 
 
-# -- the order of tasks --------------------------------------------------------------------------------------------
+# -- the order of tasks ----------------------------------------------------------------------------
 
 
 def test_tasks_compare_by_priority(task_supervisor):
@@ -329,4 +336,5 @@ def test_priority_queue_of_tasks_gives_the_most_urgent_first(task_supervisor):
     tasks = queue.PriorityQueue()
     for priority in (TASK_NORMAL, TASK_LOW, TASK_CRITICAL, TASK_HIGH):
         tasks.put(background_task(abs, priority=priority)(-1))
-    assert [tasks.get().priority for _ in range(4)] == [TASK_CRITICAL, TASK_HIGH, TASK_NORMAL, TASK_LOW]
+    assert ([tasks.get().priority for _ in range(4)]
+            == [TASK_CRITICAL, TASK_HIGH, TASK_NORMAL, TASK_LOW])

@@ -61,7 +61,8 @@ def test_options_that_start_overrides(task_supervisor):
     assert got == ["other"] * 3
 
 
-@pytest.mark.parametrize("options", [{"q": True}, {"queue": asyncio.Queue}, {"q": asyncio.PriorityQueue}])
+@pytest.mark.parametrize("options",
+                         [{"q": True}, {"queue": asyncio.Queue}, {"q": asyncio.PriorityQueue}])
 def test_a_queue_worker(task_supervisor, options):
     got, enough = [], threading.Event()
 
@@ -142,7 +143,8 @@ def test_a_static_run_goes_to_the_process_pool(task_supervisor):
 def test_errors_go_to_on_error(task_supervisor):
     told = []
 
-    @background_worker(on_error=lambda mark: told.append(mark), on_error_kwargs={"mark": 1}, interval=0.001)
+    @background_worker(on_error=lambda mark: told.append(mark), on_error_kwargs={"mark": 1},
+                       interval=0.001)
     def work(**kwargs):
         if len(told) == 2:
             return False
@@ -163,7 +165,8 @@ def test_async_jobs(supervisor):
         ran.release()
 
     endless = supervisor.create_async_job(target=job, args=("a",), interval=0.001)
-    once = supervisor.create_async_job(scheduler, target=job, kwargs={"word": "b"}, number=1, interval=0.001)
+    once = supervisor.create_async_job(scheduler, target=job, kwargs={"word": "b"}, number=1,
+                                       interval=0.001)
     for _ in range(3):
         assert ran.acquire(timeout=PATIENCE)
     assert endless.active and endless.id != once.id

@@ -346,7 +346,7 @@ def test_a_client_that_is_dropped_while_its_task_runs(lab, server, supervisor, c
 
 
 def test_future_of_a_dropped_client_fails_at_the_end(make_supervisor, lab, server,
-                                                                    crossing):
+                                                     crossing):
     home = make_supervisor()
     future = service.SyncClient(server.address, supervisor=home).request(WaitAtOnce(3),
                                                                          timeout=PATIENCE)

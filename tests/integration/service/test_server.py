@@ -215,11 +215,11 @@ def test_requests_and_answers_as_they_are_on_the_wire(server, connect):
              {"id": "z", "type": "Add", "target": "kitchen", "payload": {"a": 1}})
     answers = {message["id"]: message for message in (wire.receive() for _ in range(5))}
     assert answers["2"] == {"status": "ok", "id": "2", "result": 3}
-    assert (answers["f"]["status"], answers["f"]["ename"], answers["f"]["evalue"]) == ("error",
-                                                                                 "ValueError", "no")
+    assert ((answers["f"]["status"], answers["f"]["ename"], answers["f"]["evalue"])
+            == ("error", "ValueError", "no"))
     assert "Traceback" in answers["f"]["traceback"]
-    assert {key: answers[key]["reason"] for key in "xyz"} == {"x": "invalid", "y": "unknown",
-                                                            "z": "unknown"}
+    assert ({key: answers[key]["reason"] for key in "xyz"}
+            == {"x": "invalid", "y": "unknown", "z": "unknown"})
 
 
 def test_a_message_in_pieces_and_many_in_one(server, connect):

@@ -345,7 +345,7 @@ def test_client_that_does_not_read_does_not_delay_the_close(serve, connect, lab,
 
 
 def test_requests_behind_unread_answers_are_refused_as_the_server_closes(serve, connect,
-                                                                             monkeypatch):
+                                                                         monkeypatch):
     monkeypatch.setattr(connection, "_CLOSE_TIMEOUT", PATIENCE)
     server = serve(max_message=100_000, max_in_flight=2)
     wire = connect(server)

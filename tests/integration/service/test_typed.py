@@ -187,7 +187,7 @@ def test_what_is_hidden_is_not_shown_when_it_is_read(kind, values, where, why):
     ({"card": "4711"}, "card", "takes a Card"),
     ({"either": "4711-01-01"}, "either",
      "takes date or str, and nothing that would arrive as another of them; use a dataclass "
-                                         "with a Literal field that tells them apart"),
+     "with a Literal field that tells them apart"),
     ({"any": {4711}}, "any", "takes JSON values"),
     ({"any": [{4711: 1}]}, "any", "takes JSON values, whose keys are strings"),
 ])
@@ -319,8 +319,8 @@ def test_a_task_can_be_pickled():
 
 def test_results():
     fine = service.TaskResultOk("1", [1])
-    assert (fine.ok, fine.status, fine.id, fine.result, fine.unwrap()) == (True, "ok", "1", [1],
-                                                                           [1])
+    assert ((fine.ok, fine.status, fine.id, fine.result, fine.unwrap())
+            == (True, "ok", "1", [1], [1]))
     bad = service.TaskResultError("2", "ValueError", "no", "Traceback...")
     assert (bad.ok, bad.ename, bad.evalue) == (False, "ValueError", "no")
     assert isinstance(fine, service.TaskResult) and isinstance(bad, service.TaskResult)

@@ -1,6 +1,7 @@
 """A small tree of sources that the demo is run on, and what is to be counted in it."""
 
-#: Paths, texts, and the lines, functions and classes that are counted in them; None for those that do not parse.
+#: Paths, texts, and the lines, functions and classes that are counted in them; None for those that
+#: do not parse.
 TREE = [
     ("plain.py", "def one():\n    pass\n", (2, 1, 0)),
     ("unended.py", "x = 1\ny = 2", (2, 0, 0)),

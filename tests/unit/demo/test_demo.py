@@ -22,7 +22,7 @@ def tree(tmp_path):
     return plant(tmp_path / "tree")
 
 
-# -- the work ------------------------------------------------------------------------------------------------------
+# -- the work --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name, text, counts", TREE, ids=[name for name, _, _ in TREE])
@@ -38,7 +38,8 @@ def test_counting(tree, name, text, counts):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nodes = list(ast.walk(ast.parse(data)))
-    assert counts[1:] == (sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in nodes),
+    assert counts[1:] == (sum(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                              for node in nodes),
                           sum(isinstance(node, ast.ClassDef) for node in nodes))
 
 
@@ -82,7 +83,8 @@ def test_what_might_never_end_is_not_read(tmp_path):
 def test_names_and_the_longest_function(tree):
     assert source.count_names(str(tree / "plain.py")) == 3              # def, one, pass
     assert source.longest_function(str(tree / "empty.py")) is None
-    assert source.longest_function(str(tree / "package" / "deep" / "nested.py")) == ("coroutine", 8, 16)
+    assert (source.longest_function(str(tree / "package" / "deep" / "nested.py"))
+            == ("coroutine", 8, 16))
 
 
 @pytest.mark.parametrize("most", [1, 3, 50])
@@ -104,7 +106,7 @@ def test_no_more_calls_are_unfinished_than_told(most):
     assert highest == min(most, 20)
 
 
-# -- what is measured ----------------------------------------------------------------------------------------------
+# -- what is measured ------------------------------------------------------------------------------
 
 
 def times(started, finished, created=None):
@@ -135,7 +137,8 @@ def test_pool_use_gets_coarser_and_loses_nothing():
         use.add(THREADS, times(second, second + 0.5))
     slots = use.slots(THREADS, until=1000.0)
     assert len(slots) <= 241
-    assert sum(slots[:-1]) * use.interval + slots[-1] * (1000.0 % use.interval) == pytest.approx(500)
+    assert sum(slots[:
+                     -1]) * use.interval + slots[-1] * (1000.0 % use.interval) == pytest.approx(500)
 
 
 def test_a_task_that_never_ran_used_nothing_and_did_not_wait():
@@ -177,19 +180,22 @@ def test_errors_in_one_line(error, text):
     assert describe(error) == text
 
 
-# -- the report ----------------------------------------------------------------------------------------------------
+# -- the report ------------------------------------------------------------------------------------
 
 
 def outcome(**changes):
     data = {
-        "path": "/root", "unlisted": [], "python": "3.x", "seconds": 4.2, "files": 1234, "lines": 567890,
-        "definitions": {"functions": 43210, "classes": 1}, "largest": {"path": "/root/a/large.py", "lines": 9999},
+        "path": "/root", "unlisted": [], "python": "3.x", "seconds": 4.2, "files": 1234,
+        "lines": 567890,
+        "definitions": {"functions": 43210, "classes": 1},
+        "largest": {"path": "/root/a/large.py", "lines": 9999},
         "unparsable": [{"path": f"/root/bad/{number:02}.py", "error": "SyntaxError: " + "why " * 30}
                        for number in range(3)],
         "tasks": {"succeeded": 4000, "failed": 3, "cancelled": 0},
         "waiting": {"p50": 0.001, "p99": 0.5, THREADS: {"p50": 0.0, "p99": 0.00123},
                     PROCESSES: {"p50": 0.0456, "p99": 1.5}},
-        "overtaking": {"backlog": 1000, "overtaken": 998, "high_wait": 0.0012, "low_median_wait": 0.2,
+        "overtaking": {"backlog": 1000, "overtaken": 998, "high_wait": 0.0012,
+                       "low_median_wait": 0.2,
                        "low_last_wait": 0.4},
         "delay": {"asked": 0.5, "actual": 0.5004, "files": 1},
         "coroutine": {"path": "/root/a/rich.py", "definitions": 77, "seconds": 0.02,
@@ -215,17 +221,22 @@ def test_no_line_is_wider_than_the_terminal(width):
 
 def test_everything_is_in_the_report():
     text = re.sub(r"\s+", " ", "\n".join(text_of(outcome(), 100)))
-    for part in ("Things, indexed in 4.2 s", "1,234, 3 of them not parsed", "567,890", "43,210 functions, 1 class",
-                 "a/large.py, 9,999 lines", "bad/00.py: SyntaxError", "4,000 succeeded, 3 failed, 0 cancelled",
+    for part in ("Things, indexed in 4.2 s", "1,234, 3 of them not parsed", "567,890",
+                 "43,210 functions, 1 class",
+                 "a/large.py, 9,999 lines", "bad/00.py: SyntaxError",
+                 "4,000 succeeded, 3 failed, 0 cancelled",
                  "p50 0 ms, p99 1.23 ms for threads", "p50 45.6 ms, p99 1.50 s for processes",
-                 "behind 1,000 LOW ones, overtook 998 and waited 1.2 ms; they waited 200 ms (median), 400 ms (last)",
+                 "behind 1,000 LOW ones, overtook 998 and waited 1.2 ms; they waited 200 ms "
+                 "(median), 400 ms (last)",
                  "asked for 500 ms, started after 500 ms, when 1 file was done",
-                 "a/rich.py (77 definitions) in 20 ms: long_one(), 300 lines", "0.2 of 10", "1.9 of 2", "4.2 s"):
+                 "a/rich.py (77 definitions) in 20 ms: long_one(), 300 lines", "0.2 of 10",
+                 "1.9 of 2", "4.2 s"):
         assert part in text, part
 
 
 def test_nothing_parsed():
-    text = "\n".join(text_of(outcome(coroutine=None, files=1, unparsable=outcome()["unparsable"][:1])))
+    text = "\n".join(text_of(outcome(coroutine=None, files=1,
+                                     unparsable=outcome()["unparsable"][:1])))
     assert "1, not parsed" in text
     assert "no file parsed" in text
 
@@ -235,7 +246,8 @@ def test_nothing_is_cut_where_there_is_no_terminal():
 
 
 def test_folders_that_cannot_be_listed_are_named_apart():
-    text = "\n".join(text_of(outcome(unlisted=[{"path": "/root/hidden", "error": "PermissionError: no"}])))
+    text = "\n".join(text_of(outcome(unlisted=[{"path": "/root/hidden",
+                                                "error": "PermissionError: no"}])))
     assert text.startswith("Folders not listed:\n  hidden: PermissionError: no\n\nNot parsed:\n")
     assert "1,234, 3 of them not parsed" in text
 
@@ -248,19 +260,22 @@ def test_many_bad_files_are_named_up_to_a_number():
 
 
 def test_a_name_cannot_command_the_terminal():
-    text = "\n".join(text_of(outcome(largest={"path": "/root/a\x1b[2J\n\x1f\udcff.py", "lines": 1})))
+    text = "\n".join(text_of(outcome(largest={"path": "/root/a\x1b[2J\n\x1f\udcff.py",
+                                              "lines": 1})))
     assert "a\\x1b[2J\\n\\x1f\\udcff.py, 1 line" in text
 
 
 def test_the_chart_is_blank_only_where_nothing_was_in_use():
     chart = report._Text(79, True, report._PLAIN, "/")._chart
-    assert chart([0.0, 0.001, 1.0, 2.0, 2.0, 5.0], 2, 6) == " .-@@@"[:1] + "." + report._PLAIN[4] + "@@@"
+    assert chart([0.0, 0.001, 1.0, 2.0, 2.0, 5.0], 2,
+                 6) == " .-@@@"[:1] + "." + report._PLAIN[4] + "@@@"
     assert chart([0.0] * 4 + [2.0] * 4, 2, 2) == " @"
     assert chart([2.0], 2, 5) == "@@@@@"
     assert chart([0.0], 0, 3) == "   "
 
 
-@pytest.mark.parametrize("encoding, plain", [("utf-8", False), ("ascii", True), ("latin-1", True), ("utf-16", False)])
+@pytest.mark.parametrize("encoding, plain",
+                         [("utf-8", False), ("ascii", True), ("latin-1", True), ("utf-16", False)])
 def test_characters_that_stdout_can_show(monkeypatch, encoding, plain):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
@@ -284,7 +299,7 @@ def test_json_is_ascii_and_one_object(capsys):
     assert json.loads(out) == {"path": "\u20ac\udcff", "seconds": 0.333333, "many": [0.333333]}
 
 
-# -- a PATH that cannot be indexed ---------------------------------------------------------------------------------
+# -- a PATH that cannot be indexed -----------------------------------------------------------------
 
 
 def test_a_path_with_a_null_byte():

@@ -1,4 +1,5 @@
-"""What a decorator makes: how it is recognised, what it looks like, and how it is copied and sent."""
+"""What a decorator makes: how it is recognised, what it looks like, and how it is copied and
+sent."""
 import asyncio
 import copy
 import functools
@@ -45,8 +46,10 @@ class OurNames:
 
     def __init__(self):
         vars(self).update(dict.fromkeys((
-            "_function", "_queue", "_spec", "_start", "_supervisor", "_task", "_with", "__doc__", "__module__",
-            "__name__", "__qualname__", "__wrapped__", "initargs", "initializer", "map", "options", "queue", "ready",
+            "_function", "_queue", "_spec", "_start", "_supervisor", "_task", "_with", "__doc__",
+            "__module__",
+            "__name__", "__qualname__", "__wrapped__", "initargs", "initializer", "map", "options",
+            "queue", "ready",
             "starmap"), 7))
 
     def __call__(self, *args, **kwargs):
@@ -79,7 +82,8 @@ def run_in_a_worker(supervisor, function):
 
 WAYS = {
     "a task": lambda supervisor, f: background_task(f, supervisor=supervisor)(1).value(10),
-    "options": lambda supervisor, f: background_task(f, supervisor=supervisor).options(priority=1)(1).value(10),
+    "options": lambda supervisor,
+    f: background_task(f, supervisor=supervisor).options(priority=1)(1).value(10),
     "map": lambda supervisor, f: list(background_task(f, supervisor=supervisor).map([1]))[0],
     "put_task": lambda supervisor, f: supervisor.put_task(f, (1,)).value(10),
     "thread_pool": lambda supervisor, f: supervisor.thread_pool.submit(f, 1).result(10),
@@ -92,11 +96,14 @@ WAYS = {
     "a collection": lambda supervisor, f: run_in_a_collection(FunctionCollection, f),
     "a collection of tasks": lambda supervisor, f: run_in_a_collection(TaskCollection, f),
     "a Locker": lambda supervisor, f: Locker("tests")(f)(1),
-    "a method": lambda supervisor, f: type("Holder", (), {"run": background_task(f, supervisor=supervisor)})().run(1).value(10),
+    "a method": lambda supervisor,
+    f: type("Holder", (), {"run": background_task(f, supervisor=supervisor)})().run(1).value(10),
 }
 
-STRANGERS = {"a mock": lambda: mock.Mock(return_value=5), "a magic mock": lambda: mock.MagicMock(return_value=5),
-             "a mock of a task": lambda: mock.Mock(spec=area, return_value=5), "every name": EveryName, "mute": Mute,
+STRANGERS = {"a mock": lambda: mock.Mock(return_value=5),
+             "a magic mock": lambda: mock.MagicMock(return_value=5),
+             "a mock of a task": lambda: mock.Mock(spec=area, return_value=5),
+             "every name": EveryName, "mute": Mute,
              "our names": OurNames}
 
 
@@ -133,7 +140,7 @@ def test_wait_for_a_foreign_object_raises(stranger):
         wait_completed([STRANGERS[stranger]()])
 
 
-# -- looks -----------------------------------------------------------------------------------------------------------
+# -- looks -----------------------------------------------------------------------------------------
 
 
 def test_attributes_of_the_function_do_not_hide_those_of_the_task():
@@ -167,7 +174,7 @@ def test_class_method_decorated_twice_stays_one():
     assert Once().run().value(10) is Once
 
 
-# -- copies ----------------------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
@@ -194,14 +201,16 @@ def test_copy_of_a_task_of_a_queue_submits_to_the_same_queue():
     assert tasks.run().values == (4,)
 
 
-# -- pickles ---------------------------------------------------------------------------------------------------------
+# -- pickles ---------------------------------------------------------------------------------------
 
 
 def by_pickle(thing):
     return pickle.loads(pickle.dumps(thing))
 
 
-@pytest.mark.parametrize("task", [area, square, functions.below_both, functions.queued, Account.add, Savings.owner],
+@pytest.mark.parametrize("task",
+                         [area, square, functions.below_both, functions.queued, Account.add,
+                          Savings.owner],
                          ids=repr)
 def test_pickled_task_found_by_its_name_is_that_task(task):
     assert by_pickle(task)._function == task._function
@@ -209,7 +218,8 @@ def test_pickled_task_found_by_its_name_is_that_task(task):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickled_task_keeps_its_options(protocol):
-    task = pickle.loads(pickle.dumps(area.options(name="named", priority=TASK_HIGH, tt=None), protocol))(3)
+    task = pickle.loads(pickle.dumps(area.options(name="named", priority=TASK_HIGH, tt=None),
+                                     protocol))(3)
     assert (task.value(10), task.name, task.priority) == (9, "named", TASK_HIGH)
 
 
@@ -238,14 +248,16 @@ def test_pickled_task_of_a_queue_with_a_local_function_raises():
 METHODS = [
     (Account(100).add, (100, 5)), (Savings(7).add, (7, 5)), (Account.owner, ("Account", 5)),
     (Savings.owner, ("Savings", 5)), (Savings(1).owner, ("Savings", 5)), (Account(1).fixed, 5),
-    (background_task(Account(3).plain), (3, 5)), (Account(4).add.options(name="named", priority=7), (4, 5)),
+    (background_task(Account(3).plain), (3, 5)),
+    (Account(4).add.options(name="named", priority=7), (4, 5)),
 ]
 
 
 def test_pickled_method_keeps_its_object_and_its_options():
     for method, value in METHODS:
         made = by_pickle(method)(5)
-        assert (made.value(10), made.name, made.priority) == (value, method._spec.name, method._spec.priority)
+        assert ((made.value(10), made.name, made.priority)
+                == (value, method._spec.name, method._spec.priority))
 
 
 @pytest.mark.slow
@@ -304,7 +316,8 @@ def test_method_of_a_changing_object_is_sent_as_it_is_at_each_call():
         assert look_up("x").value(30) == 1
 
 
-@pytest.mark.parametrize("method", [bytearray().__len__, [].copy, set().copy, Account(0).plain], ids=repr)
+@pytest.mark.parametrize("method", [bytearray().__len__, [].copy, set().copy, Account(0).plain],
+                         ids=repr)
 def test_method_of_an_empty_object_is_not_kept_by_processes(method):
     from atasker_like.pools.process.child import is_stateless
 

@@ -1,4 +1,5 @@
-"""Descriptors of the process pool that the application closes, and the end of the pool's I/O thread."""
+"""Descriptors of the process pool that the application closes, and the end of the pool's I/O
+thread."""
 import os
 import threading
 
@@ -89,7 +90,8 @@ def holders(monkeypatch, pipe):
     return made
 
 
-def test_processes_of_multiprocessing_are_forgotten_when_their_descriptors_are_closed(holders, pipe):
+def test_processes_of_multiprocessing_are_forgotten_when_their_descriptors_are_closed(
+        holders, pipe):
     fork_server.before_start()
     fork_server.after_start()
     fork_server.before_start()
@@ -104,7 +106,7 @@ def test_processes_of_multiprocessing_are_forgotten_when_their_descriptors_are_c
         os.close(fd)                        # both were open
 
 
-# -- in the pool -------------------------------------------------------------------------------------
+# -- in the pool -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -17,9 +17,12 @@ def own_ids():
     return task.id, task.short_id
 
 
-@pytest.mark.parametrize("tt, kind", [(TT_THREAD, "t"), (TT_COROUTINE, "c"), pytest.param(TT_MP, "p", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tt, kind",
+                         [(TT_THREAD, "t"), (TT_COROUTINE, "c"),
+                          pytest.param(TT_MP, "p", marks=pytest.mark.slow)])
 def test_an_id_is_a_uuid_whose_short_form_has_kind_and_number(supervisor, tt, kind):
-    call = background_task(co_own_ids if tt == TT_COROUTINE else own_ids, tt=tt, supervisor=supervisor)
+    call = background_task(co_own_ids if tt == TT_COROUTINE else own_ids, tt=tt,
+                           supervisor=supervisor)
     tasks = [call() for _ in range(3)]
     for number, task in enumerate(tasks, 1):
         assert len(task.id) == 32 and uuid.UUID(hex=task.id).hex == task.id
@@ -39,14 +42,18 @@ def test_a_supervisor_finds_live_tasks_by_id(supervisor):
     assert supervisor.get_task(new_id()) is None and supervisor.get_task(task.id[:-1] + "x") is None
 
 
-@pytest.mark.parametrize("chosen, shown", [("order-17", "order-17"), ("exactly-12ch", "exactly-12ch"), ("a longer name of a task", "a longer")])
+@pytest.mark.parametrize("chosen, shown",
+                         [("order-17", "order-17"), ("exactly-12ch", "exactly-12ch"),
+                          ("a longer name of a task", "a longer")])
 def test_an_id_that_the_caller_has_chosen_is_kept_and_cut_for_people(supervisor, chosen, shown):
     task = supervisor.put_task(abs, (-1,), task_id=chosen)
     assert (task.id, task.short_id) == (chosen, shown)
     assert f" {shown} " in repr(task)
 
 
-@pytest.mark.parametrize("odd", ["", "8" * 32, "z" * 12 + "8000" + "9000" + "z" * 12, "0f8fad5bd9cb469fa16570867728950e"])
+@pytest.mark.parametrize("odd",
+                         ["", "8" * 32, "z" * 12 + "8000" + "9000" + "z" * 12,
+                          "0f8fad5bd9cb469fa16570867728950e"])
 def test_the_short_form_of_any_text_is_short(odd):
     assert len(short_id(odd)) <= 18
 
@@ -75,5 +82,6 @@ def test_tasks_of_a_checkpoint_have_ids_of_their_own(supervisor, tmp_path):
         queue = ThreadQueue(supervisor=supervisor)
         handles = queue.map(abs, [-1, -2, -3], checkpoint=checkpoint)
         queue.run()
-    assert len({handle.task_id for handle in handles}) == len({handle.task.short_id for handle in handles}) == 3
+    assert len({handle.task_id for handle in handles}) == len({handle.task.short_id
+                                                               for handle in handles}) == 3
     assert all(uuid.UUID(hex=handle.task_id) for handle in handles)

@@ -69,7 +69,8 @@ class Maker:
     def __call__(self, lane=None, priority=100, rank=None):
         key = lane, priority, rank
         if key not in self.specs:
-            self.specs[key] = TaskSpec(None, print, TaskOptions(priority=priority), lane=lane, rank=rank)
+            self.specs[key] = TaskSpec(None, print, TaskOptions(priority=priority), lane=lane,
+                                       rank=rank)
         self.number += 1
         task = Task(self.specs[key], (), None, None)
         task._number = self.number
@@ -123,7 +124,8 @@ def test_the_place_of_a_lane_passes_to_who_is_more_urgent(make):
     lane = lane_of(place)
     mine, urgent = [make(lane) for _ in range(6)], make(priority=50)
     place.run_queue.push_batch(100, mine)
-    assert [place.run_queue.pop(), *[place.run_queue.release_and_pop_lane(lane) for _ in range(2)]] == mine[:3]
+    assert [place.run_queue.pop(),
+            *[place.run_queue.release_and_pop_lane(lane) for _ in range(2)]] == mine[:3]
     place.run_queue.push(urgent)
     assert place.run_queue.release_and_pop_lane(lane) is urgent
     assert [place.run_queue.release_and_pop() for _ in range(3)] == mine[3:]
@@ -157,7 +159,8 @@ def test_a_closed_lane_holds_up_nobody_else(place, make):
     place.run_queue.release(mine[0])
     late = make()
     place.run_queue.push(late)
-    assert pop_all(place.run_queue) == [mine[1], late], "what came to its turn before stands in front"
+    assert pop_all(place.run_queue) == [mine[1],
+                                        late], "what came to its turn before stands in front"
 
 
 def test_a_lane_may_be_in_front_of_another_priority(place, make):
@@ -276,7 +279,8 @@ def test_a_larger_limit_opens_the_lane(place, make):
 
 
 def test_who_walks_in_comes_behind_those_that_are_parked(make):
-    """Between a lane's new setting and its reopening there is a moment when it has room, and others wait for that."""
+    """Between a lane's new setting and its reopening there is a moment when it has room, and others
+    wait for that."""
     place = LanePool(0)
     lane = lane_of(place, limit=1)
     first, second = make(lane), make(lane)
@@ -329,9 +333,9 @@ def test_aging_moves_turns(place, make):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("sizes", [(4, 2, 1), (0,)])
 def test_against_a_model(seed, sizes, make):
-    """Whatever is done, the accounts agree, no limit is exceeded, each lane gives its most urgent task, the tasks
-    without a lane come in their order, and nothing that may start is left standing. Where there are places without end,
-    who comes may walk in, past nobody of its lane."""
+    """Whatever is done, the accounts agree, no limit is exceeded, each lane gives its most urgent
+    task, the tasks without a lane come in their order, and nothing that may start is left standing.
+    Where there are places without end, who comes may walk in, past nobody of its lane."""
     chance = random.Random(seed)
     place = LanePool(*sizes)
     run_queue = place.run_queue
@@ -345,15 +349,20 @@ def test_against_a_model(seed, sizes, make):
         action = chance.random()
         if action < 0.45:
             lane = chance.choice([None, *lanes])
-            # One priority a lane: who of a lane comes first is for the rank to say, whatever turn it takes.
-            priority = chance.choice((0, 50, 100, 200)) if lane is None else (0, 100, 200)[lanes.index(lane)]
+            # One priority a lane: who of a lane comes first is for the rank to say, whatever turn
+            # it takes.
+            priority = chance.choice((0, 50, 100, 200)) if lane is None else (0, 100,
+                                                                              200)[
+                                                                                  lanes.index(lane)]
             task = make(lane, priority, chance.randrange(3))
             if chance.random() < 0.2:
-                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.lane_order) for _ in range(3)]
+                run = [task] + [make(task._spec.lane, task._spec.priority, task._spec.lane_order)
+                                for _ in range(3)]
                 run_queue.push_batch(task._spec.priority, run)
                 waiting.update(run)
             elif sizes == (0,) and chance.random() < 0.5 and run_queue.try_acquire(task):
-                assert lane is None or not lane.paused and not [one for one in waiting if one._spec.lane is lane]
+                assert lane is None or not lane.paused and not [one for one in waiting
+                                                                if one._spec.lane is lane]
                 running.add(task)
             else:
                 run_queue.push(task)
@@ -367,7 +376,8 @@ def test_against_a_model(seed, sizes, make):
             task = chance.choice(sorted(running, key=lambda task: task._number))
             running.discard(task)
             lane = task._spec.lane
-            following = run_queue.release_and_pop() if lane is None else run_queue.release_and_pop_lane(lane)
+            following = (run_queue.release_and_pop() if lane is None
+                         else run_queue.release_and_pop_lane(lane))
             if following is not None:
                 assert not [one for one in waiting if one._spec.lane is None
                             and one._spec.priority < following._spec.priority]
@@ -392,14 +402,18 @@ def test_against_a_model(seed, sizes, make):
         elif action < 0.86:
             chance.choice(lanes).resume()
         elif action < 0.87:
-            run_queue.resync(len(running), [task._spec.lane for task in running if task._spec.lane is not None])
+            run_queue.resync(len(running),
+                             [task._spec.lane for task in running if task._spec.lane is not None])
         else:
             task = run_queue.pop()
             if task is None:
-                free = [one for one in waiting if run_queue.active < run_queue.slot_limit(one._spec.priority)
+                free = [one for one in waiting
+                        if run_queue.active < run_queue.slot_limit(one._spec.priority)
                         and (one._spec.lane is None or not one._spec.lane.is_blocked())]
-                assert not free or min(one._spec.priority for one in waiting if one._spec.lane is None
-                                       or not one._spec.lane.is_blocked()) not in {one._spec.priority for one in free}
+                assert not free or min(one._spec.priority for one in waiting
+                                       if one._spec.lane is None
+                                       or not one._spec.lane.is_blocked()) not in {
+                                           one._spec.priority for one in free}
             else:
                 waiting.discard(task)
                 running.add(task)
@@ -408,7 +422,8 @@ def test_against_a_model(seed, sizes, make):
                     assert not [one for one in waiting if one._spec.lane is None
                                 and one._spec.priority < task._spec.priority]
                 else:
-                    assert not [one for one in waiting if one._spec.lane is lane and one._spec.lane_order < task._spec.lane_order]
+                    assert not [one for one in waiting if one._spec.lane is lane
+                                and one._spec.lane_order < task._spec.lane_order]
         check(run_queue, plain())
         for lane in lanes:
             count = sum(1 for task in running if task._spec.lane is lane)
@@ -421,20 +436,23 @@ def test_against_a_model(seed, sizes, make):
     assert set(pop_all(run_queue)) == waiting
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings, error, words", [
-    ({"limit": 0}, InvalidArgumentError, "limit of lane 'tested' takes an integer 1 or more, not 0"),
+    ({"limit": 0}, InvalidArgumentError,
+     "limit of lane 'tested' takes an integer 1 or more, not 0"),
     ({"limit": 1.5}, InvalidTypeError, "limit of lane 'tested' takes an integer, not float"),
     ({"limit": True}, InvalidTypeError, "limit of lane 'tested' takes an integer, not bool"),
-    ({"rate": 0}, InvalidArgumentError, "rate of lane 'tested' takes a number of starts a second above 0, not 0"),
+    ({"rate": 0}, InvalidArgumentError,
+     "rate of lane 'tested' takes a number of starts a second above 0, not 0"),
     ({"rate": float("nan")}, InvalidArgumentError, "rate"),
     ({"rate": "9"}, InvalidTypeError, "rate of lane 'tested' takes a number, not str"),
     ({"burst": None}, InvalidTypeError, "burst"),
     ({"burst": 0}, InvalidArgumentError, "burst"),
     ({"size": -1}, InvalidArgumentError, "size"),
-    ({"on_full": "wait"}, InvalidArgumentError, "on_full of lane 'tested' takes one of 'block', 'raise', 'drop', not 'wait'"),
+    ({"on_full": "wait"}, InvalidArgumentError,
+     "on_full of lane 'tested' takes one of 'block', 'raise', 'drop', not 'wait'"),
 ])
 def test_bad_settings(settings, error, words):
     with pytest.raises(error) as caught:
@@ -447,7 +465,8 @@ def test_bad_settings(settings, error, words):
 
 
 def test_an_unknown_setting_names_the_nearest():
-    with pytest.raises(TypeError, match="lane 'tested' has no option 'limits'; did you mean 'limit'"):
+    with pytest.raises(TypeError,
+                       match="lane 'tested' has no option 'limits'; did you mean 'limit'"):
         Lane("tested").configure(limits=3)
 
 
@@ -460,7 +479,9 @@ def test_a_lane_stands_in_front_of_one_pool(place):
     lane = lane_of(place)
     other = LanePool(1)
     other.name = "other"
-    with pytest.raises(InvalidArgumentError, match="lane 'tested' stands in front of place and cannot have tasks of other"):
+    with pytest.raises(InvalidArgumentError,
+                       match="lane 'tested' stands in front of place and cannot have tasks of "
+                             "other"):
         lane.bind(other)
     third = LanePool(1)
     other.replacement, place.replacement = third, other

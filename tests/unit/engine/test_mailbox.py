@@ -13,7 +13,8 @@ def test_a_call_that_raises_does_not_hold_up_the_others():
     made, told = [], []
 
     async def main():
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+        asyncio.get_running_loop().set_exception_handler(lambda loop,
+                                                         context: told.append(context["exception"]))
         mailbox, over = mailbox_of(asyncio.get_running_loop()), asyncio.Event()
         mailbox.post(made.append, 1)
         mailbox.post(int, "none")

@@ -30,7 +30,8 @@ def test_task_result_with_three_fields_has_defaults():
 
 
 @pytest.mark.parametrize("fields", [{}, {"task_id": "1", "name": "n"},
-                                    {"task_id": "1", "name": "n", "status": "failed", "nothing": 1}])
+                                    {"task_id": "1", "name": "n", "status": "failed",
+                                     "nothing": 1}])
 def test_task_result_with_wrong_fields_is_refused(fields):
     with pytest.raises(TypeError):
         TaskResult(**fields)
@@ -41,7 +42,8 @@ def test_service_results_have_their_status():
     bad = service.TaskResultError(id="1", ename="E", evalue="v", traceback="t")
     assert (fine.status, bad.status) == ("ok", "error")
     assert fine == service.TaskResultOk(status="ok", id="1", result=5)
-    assert bad == service.TaskResultError(status="error", id="1", ename="E", evalue="v", traceback="t")
+    assert bad == service.TaskResultError(status="error", id="1", ename="E", evalue="v",
+                                          traceback="t")
     assert repr(fine) == "TaskResultOk(id='1', result=5, status='ok')"
 
 

@@ -28,7 +28,8 @@ def names(prefix, count):
 
 
 @pytest.mark.parametrize("priority, limit", [
-    (10 ** 6, 3), (201, 3), (200, 3), (101, 3), (100, 5), (99, 5), (75, 5), (51, 5), (50, 9), (49, 9), (1, 9),
+    (10 ** 6, 3), (201, 3), (200, 3), (101, 3), (100, 5), (99, 5), (75, 5), (51, 5), (50, 9),
+    (49, 9), (1, 9),
 ])
 def test_places_by_priority(priority, limit):
     run_queue = RunQueue(3, 2, 4)
@@ -63,10 +64,12 @@ def test_reserves_are_what_is_left_for_the_more_urgent():
 
 def test_the_most_urgent_comes_first_and_ties_by_arrival():
     run_queue = RunQueue(0)
-    tasks = [make(priority, f"{priority}/{number}") for number in range(4) for priority in (300, 5, 100, -2, 75)]
+    tasks = [make(priority, f"{priority}/{number}") for number in range(4)
+             for priority in (300, 5, 100, -2, 75)]
     for task in tasks:
         run_queue.push(task)
-    assert pop_all(run_queue) == [f"{priority}/{number}" for priority in (-2, 5, 75, 100, 300) for number in range(4)]
+    assert pop_all(run_queue) == [f"{priority}/{number}" for priority in (-2, 5, 75, 100, 300)
+                                  for number in range(4)]
 
 
 def test_a_size_of_zero_is_unlimited():
@@ -148,8 +151,10 @@ def test_many_of_one_priority_are_added_in_their_order():
 
 def test_a_task_is_offered_a_place_or_waits():
     run_queue = RunQueue(1, 1, 1)
-    offered = [(priority, run_queue.acquire_or_enqueue(make(priority, str(priority)))) for priority in (200, 200, 100, 100, 50, 50, 0)]
-    assert offered == [(200, True), (200, False), (100, True), (100, False), (50, True), (50, False), (0, True)]
+    offered = [(priority, run_queue.acquire_or_enqueue(make(priority, str(priority))))
+               for priority in (200, 200, 100, 100, 50, 50, 0)]
+    assert offered == [(200, True), (200, False), (100, True), (100, False), (50, True),
+                       (50, False), (0, True)]
     assert (run_queue.active, run_queue.waiting) == (4, 3)
 
 
@@ -160,7 +165,8 @@ def test_a_place_is_exchanged_for_the_next_task():
         run_queue.push(make(priority))
     assert run_queue.release_and_pop().priority == 100
     assert run_queue.active == 2
-    assert run_queue.release_and_pop() is None                 # the place was one that LOW tasks may not use
+    # the place was one that LOW tasks may not use
+    assert run_queue.release_and_pop() is None
     assert run_queue.active == 1
     assert run_queue.release_and_pop().priority == 200
     assert run_queue.release_and_pop() is None
@@ -227,7 +233,8 @@ def test_any_sequence_of_operations_keeps_the_order(seed):
         action = chance.random()
         if action < 0.5:
             number += 1
-            task = make(chance.choice((-1, 0, 30, 50, 75, 100, 150, 200, *range(300, 360))), str(number))
+            task = make(chance.choice((-1, 0, 30, 50, 75, 100, 150, 200, *range(300, 360))),
+                        str(number))
             run_queue.push(task)
             model.append((task.priority, number, task))
         elif action < 0.6 and model:

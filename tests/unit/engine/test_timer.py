@@ -97,7 +97,8 @@ def test_cancelled_calls_do_not_fill_the_memory(timer, clock):
     for _ in range(5000):
         timer.cancel(timer.call_later(100, print))
     deadline = time.monotonic() + 10
-    while len(timer._heap) + len(timer._inbox) >= 500:      # the thread sweeps: nothing has to be due for that
+    # the thread sweeps: nothing has to be due for that
+    while len(timer._heap) + len(timer._inbox) >= 500:
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
     assert kept.call is print

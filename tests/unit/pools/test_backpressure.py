@@ -40,7 +40,8 @@ def single(make_supervisor, **limits):
 
 
 def aside(call):
-    """Run a call in a thread; return the thread and the list that its result or error will be in."""
+    """Run a call in a thread; return the thread and the list that its result or error will be
+    in."""
     told = []
 
     def run():
@@ -62,7 +63,7 @@ def wait_for(condition):
         assert rounds < PATIENCE * 500
 
 
-# -- the queue ---------------------------------------------------------------------------------------
+# -- the queue -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("options", [{}, {"retries": 1}], ids=["plain", "retries"])
 def test_raise(make_supervisor, options):
@@ -127,7 +128,8 @@ def test_a_task_that_fills_its_own_pools_queue_is_not_stuck(make_supervisor):
 
 def test_map_through_a_short_queue(make_supervisor):
     supervisor = single(make_supervisor, max_queued=3)
-    assert list(background_task(str, supervisor=supervisor).map(range(100))) == [str(n) for n in range(100)]
+    assert (list(background_task(str, supervisor=supervisor).map(range(100)))
+            == [str(n) for n in range(100)])
 
 
 def test_map_that_is_refused_midway_leaves_nothing_behind(make_supervisor):
@@ -220,7 +222,7 @@ def test_processes(make_supervisor, tmp_path, on_full):
         assert told[0].value(PATIENCE) == 6
 
 
-# -- abandoned threads -------------------------------------------------------------------------------
+# -- abandoned threads -----------------------------------------------------------------------------
 
 def test_too_many_abandoned_threads(make_supervisor):
     supervisor = make_supervisor(pool_size=4)
@@ -231,7 +233,8 @@ def test_too_many_abandoned_threads(make_supervisor):
     for task in tasks:
         assert isinstance(task.exception(PATIENCE), TaskTimeoutError)
     call = background_task(len, supervisor=supervisor)
-    for submit in (lambda: call("abc"), lambda: supervisor.put_task(len, ("abc",)), lambda: list(call.map(["a"]))):
+    for submit in (lambda: call("abc"), lambda: supervisor.put_task(len, ("abc",)),
+                   lambda: list(call.map(["a"]))):
         with pytest.raises(TaskTimeoutError, match="max_abandoned"):
             submit()
     go.set()
@@ -239,7 +242,7 @@ def test_too_many_abandoned_threads(make_supervisor):
     assert call("abc").value(PATIENCE) == 3
 
 
-# -- aging -------------------------------------------------------------------------------------------
+# -- aging -----------------------------------------------------------------------------------------
 
 def waiting_task(run_queue, priority, queued):
     task = Task(TaskSpec(None, len, TaskOptions(priority=priority)), (), None, None)
@@ -251,7 +254,8 @@ def waiting_task(run_queue, priority, queued):
 def test_a_class_per_interval():
     run_queue = RunQueue(1)
     run_queue.active = 1
-    low, odd, normal, high = [waiting_task(run_queue, priority, 100.0) for priority in (200, 150, 75, 20)]
+    low, odd, normal, high = [waiting_task(run_queue, priority, 100.0)
+                              for priority in (200, 150, 75, 20)]
     depths = run_queue.depths
     assert run_queue.promote_aged(104.0, 5.0) == pytest.approx(1.0)
     assert depths() == {20: 1, 75: 1, 150: 1, 200: 1}
@@ -335,7 +339,7 @@ def test_aging_in_the_process_pool(make_supervisor):
     assert count[0]
 
 
-# -- bad input ---------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", ["set_thread_pool", "set_mp_pool"])
 @pytest.mark.parametrize("limits, error", [

@@ -1,4 +1,5 @@
-"""What the main thread submits to idle processes is held, and written by the last line of the submission."""
+"""What the main thread submits to idle processes is held, and written by the last line of the
+submission."""
 import os
 import threading
 

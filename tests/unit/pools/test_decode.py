@@ -10,7 +10,9 @@ from atasker_like.pools.process.protocol import decode
 
 def said(kind, pickled=None):
     """The error of a message that names a class."""
-    number, what, seconds, error = decode(7, ERROR, 0.5, marshal.dumps((kind, "too bad", "Traceback: there", pickled, "it says so")))
+    number, what, seconds, error = decode(7, ERROR, 0.5,
+                                          marshal.dumps((kind, "too bad", "Traceback: there",
+                                                         pickled, "it says so")))
     assert (number, what, seconds) == (7, ERROR, 0.5)
     assert "Traceback: there" in str(error.__cause__)
     return error
@@ -25,5 +27,7 @@ def test_an_error_that_was_not_pickled_for_lack_of_memory_is_one_of_memory():
 @pytest.mark.parametrize("pickled", [None, b"no pickle", b"N."])
 def test_an_error_that_cannot_be_rebuilt_is_told_in_words(pickled):
     error = said("somewhere.Odd", pickled)
-    assert type(error) is RemoteError and (error.type_name, error.message) == ("somewhere.Odd", "too bad")
-    assert "it says so" in str(error) if pickled is None else "it says so" not in str(error) and error.reason
+    assert type(error) is RemoteError and (error.type_name, error.message) == ("somewhere.Odd",
+                                                                               "too bad")
+    assert ("it says so" in str(error) if pickled is None
+            else "it says so" not in str(error) and error.reason)

@@ -1,4 +1,5 @@
-"""A signal handler or a finalizer that comes in between two lines of a critical section, in the same thread.
+"""A signal handler or a finalizer that comes in between two lines of a critical section, in the
+same thread.
 
 The tests take the pool's lock themselves: that is where such code finds itself.
 """
@@ -29,7 +30,8 @@ def ended(task):
 
 
 @pytest.mark.parametrize("tt", KINDS)
-@pytest.mark.parametrize("options", [{}, {"retries": 1}, {"delay": 0.001}], ids=["plain", "retries", "delay"])
+@pytest.mark.parametrize("options", [{}, {"retries": 1}, {"delay": 0.001}],
+                         ids=["plain", "retries", "delay"])
 def test_submitting_is_left_to_another_thread(supervisor, tt, options):
     call = bound(supervisor, tt, **options)
     assert ended(call("before")) == "succeeded"
@@ -73,7 +75,8 @@ def test_ending_a_delayed_task(supervisor, tt, way):
 
 
 @pytest.mark.parametrize("wait", [lambda task: task.value(), lambda task: task.wait(5),
-                                  lambda task: task.started.wait(5), lambda task: task.completed.wait(5)])
+                                  lambda task: task.started.wait(5),
+                                  lambda task: task.completed.wait(5)])
 def test_waiting_is_refused(supervisor, wait):
     task = bound(supervisor, TT_THREAD, delay=1000)("a")
     with supervisor.pool_for(TT_THREAD).lock:

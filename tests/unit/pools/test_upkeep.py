@@ -26,7 +26,7 @@ def pid_of(supervisor):
     return supervisor.put_task(os.getpid, tt=TT_MP).value(PATIENCE)
 
 
-# -- recycling ---------------------------------------------------------------------------------------
+# -- recycling -------------------------------------------------------------------------------------
 
 def test_by_number_of_tasks(pool_of_one):
     supervisor = pool_of_one(maxtasksperchild=2)
@@ -55,13 +55,15 @@ def test_by_age_in_the_midst_of_a_burst(pool_of_one):
     assert len({pid for pid, _ in results}) > 1
 
 
-@pytest.mark.skipif(upkeep.resident_memory(os.getpid()) is None, reason="nobody tells the size of a process here")
+@pytest.mark.skipif(upkeep.resident_memory(os.getpid()) is None,
+                    reason="nobody tells the size of a process here")
 def test_by_memory(pool_of_one, monkeypatch):
     monkeypatch.setattr(upkeep, "WEIGH_EVERY", 0.0)
     supervisor = pool_of_one(max_memory=500 * 1024 * 1024)
     first = pid_of(supervisor)
     assert pid_of(supervisor) == first
-    assert supervisor.put_task(in_processes.keep, (600 * 1024 * 1024,), tt=TT_MP).value(PATIENCE) == first
+    assert supervisor.put_task(in_processes.keep, (600 * 1024 * 1024,),
+                               tt=TT_MP).value(PATIENCE) == first
     assert pid_of(supervisor) != first
 
 
@@ -76,11 +78,12 @@ def test_after_a_memory_error(pool_of_one):
 
 
 def test_the_size_of_a_process():
-    assert upkeep.resident_memory(os.getpid()) is None or upkeep.resident_memory(os.getpid()) > 1 << 20
+    assert (upkeep.resident_memory(os.getpid()) is None
+            or upkeep.resident_memory(os.getpid()) > 1 << 20)
     assert upkeep.resident_memory(-5) is None
 
 
-# -- getting ready -----------------------------------------------------------------------------------
+# -- getting ready ---------------------------------------------------------------------------------
 
 def test_an_initializer_that_hangs(pool_of_one, monkeypatch):
     supervisor = pool_of_one(initializer=in_processes.hang, initializer_timeout=0.05)
@@ -107,7 +110,7 @@ def test_impossible_options(supervisor, options, error):
         supervisor.set_mp_pool(**options)
 
 
-# -- log records -------------------------------------------------------------------------------------
+# -- log records -----------------------------------------------------------------------------------
 
 class Collector(logging.Handler):
     def __init__(self, wanted):
@@ -145,7 +148,8 @@ def test_log_records_come_to_the_handlers_here(make_supervisor, collector, metho
     task_id = task.id
     pid = task.value(PATIENCE)
     info, bad, later = collector.wait()
-    assert info.getMessage() == "hello there 5" and info.levelname == "INFO" and info.colour == "blue"
+    assert (info.getMessage() == "hello there 5"
+            and info.levelname == "INFO" and info.colour == "blue")
     assert bad.levelno == logging.ERROR and "ZeroDivisionError" in logging.Formatter().format(bad)
     assert info.process == bad.process == pid
     assert {record.task_id for record in (info, bad)} == {task_id}
@@ -165,7 +169,8 @@ def test_a_handler_that_raises_is_logged_and_the_others_go_on(supervisor, collec
     assert len(collector.wait()) == 3
 
 
-def test_a_slow_handler_loses_the_most_recent_and_says_so(supervisor, collector, caplog, monkeypatch):
+def test_a_slow_handler_loses_the_most_recent_and_says_so(supervisor, collector, caplog,
+                                                          monkeypatch):
     monkeypatch.setattr(upkeep, "LOGS_MOST", 5)
     hold, held = threading.Event(), threading.Event()
 

@@ -198,8 +198,8 @@ def test_file_that_is_no_database_is_refused(path):
 @pytest.mark.parametrize("statement, words",
                          [("CREATE TABLE mine (x)", "not a checkpoint"),
                           ("PRAGMA application_id=5", "not a checkpoint"),
-                                              ("PRAGMA application_id=1952671851; PRAGMA "
-                                               "user_version=7", "version 7")])
+                          ("PRAGMA application_id=1952671851; PRAGMA "
+                           "user_version=7", "version 7")])
 def test_database_that_is_no_checkpoint_is_refused(path, statement, words):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(statement)

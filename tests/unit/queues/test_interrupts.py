@@ -265,10 +265,10 @@ def test_wait_for_a_submission_is_woken_by_its_end(supervisor, monkeypatch):
 
 @pytest.mark.parametrize("how", [lambda queue: queue.join(), lambda queue: queue.shutdown(),
                                  lambda queue: queue.shutdown(force=True)],
-                                 ids=["join", "shutdown", "force"])
+                         ids=["join", "shutdown", "force"])
 @pytest.mark.parametrize("policy", ["own", "of the run"])
 def test_callback_of_a_task_cancelled_by_a_failure_may_wait_for_the_queue(supervisor, how,
-                                                                             policy):
+                                                                          policy):
     queue = ThreadQueue(workers=1, fail_policy="fail_first" if policy == "own" else "continue",
                         supervisor=supervisor)
     failing = queue.submit(fail_at_one, 1)

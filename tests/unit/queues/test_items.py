@@ -69,7 +69,7 @@ def test_result_of_a_single_call_has_neither_index_nor_item(inside):
 @pytest.mark.parametrize("settings",
                          [{}, {"retries": 1}, {"timeout": PATIENCE}, {"size": 5},
                           {"fail_policy": "fail_first"},
-                                      {"on_complete": lambda result: None}, {"checkpoint": True}])
+                          {"on_complete": lambda result: None}, {"checkpoint": True}])
 def test_indices_with_every_setting_are_right(supervisor, settings):
     with Checkpoint() as checkpoint:
         settings = {**settings, **({"checkpoint": checkpoint} if "checkpoint" in settings else {})}

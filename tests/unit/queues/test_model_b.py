@@ -223,7 +223,7 @@ def test_start_returns_the_queue_and_join_starts_it(kind, supervisor):
 @pytest.mark.parametrize("wrong",
                          [{"timeout": 0}, {"timeout": -1}, {"retries": -1}, {"retry_delay": -1},
                           {"backoff": 0},
-                                   {"delay": -1}, {"delay": 1, "run_at": time.time()}])
+                          {"delay": -1}, {"delay": 1, "run_at": time.time()}])
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError):
         a.TaskOptions(**wrong)
@@ -337,8 +337,8 @@ def test_summary_has_the_members_of_the_model(kind, supervisor):
         return await finish(queue.run())
 
     summary = drive(kind, scenario, supervisor)
-    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 1,
-                                                                                               1, 1)
+    assert ((summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled)
+            == (3, 1, 1, 1))
     assert (not summary.ok and not summary.timed_out and summary.duration >= 0
             and summary.values == (2,))
     assert [len(part)

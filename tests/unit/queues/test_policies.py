@@ -427,7 +427,7 @@ def test_state_of_an_initializer_ends_with_its_queue(threads, supervisor, unset)
 def test_states_of_initializers_in_a_process_are_bounded():
     first, second = [pickle.loads(pickle.dumps(InitializedCall(function, int, (),
                                                                InitializerState("a queue"))))
-                                                               for function in (abs, len)]
+                     for function in (abs, len)]
     assert first.ready is second.ready and not first.ready.called
     assert first(-1) == 1 and second.ready.called
     for number in range(2000):

@@ -22,8 +22,8 @@ def test_finite_run_ends_with_its_tasks(face):
     assert [handle.status for handle in handles] == ["pending"] * 3     # nothing runs before run()
     summary = face.run(queue)
     assert summary.values == (2, 4, 6)
-    assert (summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled) == (3, 3,
-                                                                                               0, 0)
+    assert ((summary.total_submitted, summary.succeeded, summary.failed, summary.cancelled)
+            == (3, 3, 0, 0))
     assert summary.ok and not summary.timed_out and summary.duration > 0
     assert [handle.value() for handle in handles] == [2, 4, 6]
 
@@ -264,7 +264,7 @@ def test_a_group_is_waited_for_with_a_timeout(blocking):
 @pytest.mark.parametrize("tasks, items",
                          [(functions.double, None), ([functions.double], None), ([()], None),
                           (5, None), ("ab", None),
-                                          (functions.double, 5), (functions.double, "ab")])
+                          (functions.double, 5), (functions.double, "ab")])
 def test_group_refuses_other_objects(threads, tasks, items):
     with pytest.raises(InvalidTypeError, match="group takes"):
         threads.make().group(tasks, items)

@@ -1,9 +1,9 @@
 """Kill processes that store results, again and again, at any point of their work.
 
-Run it as ``python3 -m tests.unit.results.storm PATH KILLS SEED``. No result that a process has reported
-as stored may be missing, and none may be damaged. It prints the number of reported results and all
-errors; with errors its exit status is 1. Each process is a fork of this one, which has no threads
-and no open file of the store.
+Run it as ``python3 -m tests.unit.results.storm PATH KILLS SEED``. No result that a process has
+reported as stored may be missing, and none may be damaged. It prints the number of reported results
+and all errors; with errors its exit status is 1. Each process is a fork of this one, which has no
+threads and no open file of the store.
 """
 import json
 import os

@@ -451,7 +451,7 @@ def test_finalizers_run_with_no_lock_held(kept, store, ignored):
     class Curious:
         def __del__(self):
             asker = threading.Thread(target=lambda: answers.append(SyncResult("anything",
-                                                                           store).state()))
+                                                                              store).state()))
             asker.start()
             asker.join(PATIENCE)
 

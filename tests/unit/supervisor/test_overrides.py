@@ -1,4 +1,5 @@
-"""What a subclass of TaskSupervisor overrides is called for tasks that the package submits by itself."""
+"""What a subclass of TaskSupervisor overrides is called for tasks that the package submits by
+itself."""
 import logging
 import threading
 
@@ -73,7 +74,8 @@ def test_put_task_gets_the_arguments_that_atasker_passes(recording, tt):
     assert task.value(PATIENCE) == 12 and called == [12]
     args, kwargs = recording.calls[0][1:]
     assert args == ()
-    assert kwargs == dict(target=function, args=(3,), kwargs={"by": 4}, callback=callback, priority=TASK_HIGH,
+    assert kwargs == dict(target=function, args=(3,), kwargs={"by": 4}, callback=callback,
+                          priority=TASK_HIGH,
                           delay=0.001, tt=tt, task_id=task.id)
 
 
@@ -105,7 +107,8 @@ def test_map_passes_through_put_task(recording, way):
 
 def test_co_mp_apply_passes_through_all_three(recording):
     recording.set_mp_pool(pool_size=1)
-    assert run_coroutine(co_mp_apply(functions.times, args=(2,), kwargs={"by": 8}, priority=TASK_LOW,
+    assert run_coroutine(co_mp_apply(functions.times, args=(2,), kwargs={"by": 8},
+                                     priority=TASK_LOW,
                                      supervisor=recording)) == 16
     assert recording.names() == ["put", "started", "completed"]
     kwargs = recording.calls[0][2]
@@ -247,12 +250,15 @@ def test_what_put_task_raises_reaches_the_caller(make_supervisor):
 def test_put_task_with_the_signature_of_atasker_is_called(make_supervisor):
     """It names _send_task_id, and passes all of its arguments on."""
     class Old(TaskSupervisor):
-        def put_task(self, target, args=(), kwargs={}, callback=None, priority=100, delay=None, tt=TT_THREAD,
+        def put_task(self, target, args=(), kwargs={}, callback=None, priority=100, delay=None,
+                     tt=TT_THREAD,
                      task_id=None, worker=None, _send_task_id=True):
-            return super().put_task(target, args, kwargs, callback, priority, delay, tt, task_id, worker, _send_task_id)
+            return super().put_task(target, args, kwargs, callback, priority, delay, tt, task_id,
+                                    worker, _send_task_id)
 
     supervisor = make_supervisor(kind=Old)
-    assert background_task(functions.takes_all, supervisor=supervisor)(1, x=2).value(PATIENCE) == ((1,), {"x": 2})
+    task = background_task(functions.takes_all, supervisor=supervisor)(1, x=2)
+    assert task.value(PATIENCE) == ((1,), {"x": 2})
     task = supervisor.put_task(functions.takes_all, _send_task_id=False)
     assert task.value(PATIENCE) == ((), {})
 
@@ -269,7 +275,8 @@ def test_mark_that_raises_is_logged_and_the_task_goes_on(make_supervisor, tt, me
     assert task.value(PATIENCE) == 2
     supervisor.stop(wait=PATIENCE)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"{method} of its class Failing raised for task plain ({task.short_id})" in record.getMessage()
+    assert (f"{method} of its class Failing raised for task plain "
+            f"({task.short_id})" in record.getMessage())
     assert record.exc_info[0] is ZeroDivisionError
 
 
@@ -294,7 +301,7 @@ def test_supervisor_that_overrides_nothing_pays_nothing(make_supervisor):
         assert bound._spec.fast_submit and bound._spec.target is functions.plain
 
 
-# -- task.result, assigned --------------------------------------------------------------------------------------------
+# -- task.result, assigned -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("completes", [True, False])
@@ -326,7 +333,7 @@ def test_result_of_a_task_that_has_ended_cannot_be_assigned(supervisor):
         task.result = 3
 
 
-# -- workers ----------------------------------------------------------------------------------------------------------
+# -- workers ---------------------------------------------------------------------------------------
 
 
 def queue_worker(supervisor, results, **options):
@@ -350,7 +357,8 @@ def test_each_run_of_a_queue_worker_passes_through_all_three(recording):
     assert recording.names() == ["put", "started", "completed"] * 3
     for call in recording.calls[::3]:
         kwargs = call[2]
-        assert (kwargs["worker"], kwargs["priority"], kwargs["tt"]) == (worker, TASK_HIGH, TT_THREAD)
+        assert ((kwargs["worker"], kwargs["priority"], kwargs["tt"])
+                == (worker, TASK_HIGH, TT_THREAD))
     assert {call[1].worker for call in recording.calls[1::3]} == {worker}
 
 
@@ -423,7 +431,8 @@ def test_worker_whose_put_task_raises_goes_on_with_the_next_item(make_supervisor
     assert worker.wait_until_stop(PATIENCE)
     assert results == ["a", "c", "d"]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "put_task() of its supervisor raised ZeroDivisionError; the run is left out" in record.getMessage()
+    assert ("put_task() of its supervisor raised ZeroDivisionError; the run is left "
+            "out" in record.getMessage())
     assert record.exc_info[0] is ZeroDivisionError
 
 
@@ -438,10 +447,12 @@ def test_worker_whose_put_task_returns_no_task_stops_and_says_so(make_supervisor
     worker.start()
     worker.put_threadsafe("a")
     assert worker.wait_until_stop(PATIENCE)
-    assert "collector is stopped: put_task() of its supervisor returned None instead of a task" in caplog.text
+    assert ("collector is stopped: put_task() of its supervisor returned None instead of a "
+            "task" in caplog.text)
 
 
-def test_worker_that_is_stopped_before_its_run_begins_gives_the_item_to_the_next_start(recording, gate):
+def test_worker_that_is_stopped_before_its_run_begins_gives_the_item_to_the_next_start(
+        recording, gate):
     recording.set_thread_pool(pool_size=1, reserve_normal=0, reserve_high=0)
     background_task(gate.wait, supervisor=recording)(PATIENCE)
     results = []
@@ -459,7 +470,7 @@ def test_worker_that_is_stopped_before_its_run_begins_gives_the_item_to_the_next
     assert results == ["a", "b", "c"]
 
 
-# -- names that the library has and atasker has not -------------------------------------------------------------------
+# -- names that the library has and atasker has not ------------------------------------------------
 
 
 def test_subclass_may_have_attributes_of_these_names(make_supervisor):
@@ -473,7 +484,8 @@ def test_subclass_may_have_attributes_of_these_names(make_supervisor):
 
     supervisor = make_supervisor(kind=Mine)
     assert supervisor.put_task(functions.plain, (1,)).value(PATIENCE) == 2
-    assert (supervisor.started, supervisor.is_active, supervisor.result_backend) == (0, "mine", "mine")
+    assert ((supervisor.started, supervisor.is_active, supervisor.result_backend)
+            == (0, "mine", "mine"))
     assert supervisor.get_info().active is True
     supervisor.stop(wait=PATIENCE)
     assert supervisor.get_info().active is False

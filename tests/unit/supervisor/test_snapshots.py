@@ -1,4 +1,5 @@
-"""What a program that watches another one gets: plain values, which it can load without this package."""
+"""What a program that watches another one gets: plain values, which it can load without this
+package."""
 import asyncio
 import copy
 import io
@@ -51,7 +52,8 @@ def test_info_pickles_as_plain_values(supervisor, gate, protocol):
     assert task.started.wait(PATIENCE)
     info = crossed(supervisor.get_info(), protocol)
     assert type(info) is SimpleNamespace
-    assert (info.id, info.active, info.thread_tasks, info.thread_tasks_count) == (supervisor.id, True, (task.id,), 1)
+    assert ((info.id, info.active, info.thread_tasks, info.thread_tasks_count)
+            == (supervisor.id, True, (task.id,), 1))
     assert not hasattr(info, "mp_pool_size")
     assert info.tasks[task.id].priority == 50 and type(info.tasks[task.id].priority) is int
     assert info.aloops["mine"].active is True
@@ -81,12 +83,14 @@ def test_tasks_pickle_as_plain_values(supervisor, gate):
     tasks = crossed(live)
     assert type(tasks) is dict
     mine = tasks.pop(own.id)
-    assert (mine.id, mine.name, mine.tt, mine.status, mine.state, mine.delay, mine.worker, mine.worker_class) == (
+    assert (mine.id, mine.name, mine.tt, mine.status, mine.state, mine.delay, mine.worker,
+            mine.worker_class) == (
         own.id, "plain", 2, 2, "pending", 60, None, None)
     assert mine.target == str(functions.plain)
     assert (mine.time_queued, mine.time_started) == (pytest.approx(own.time_queued), None)
     (run,) = tasks.values()
-    assert (run.worker, run.worker_class, run.priority) == ("_background_worker_waits", "BackgroundWorker", 200)
+    assert ((run.worker, run.worker_class, run.priority)
+            == ("_background_worker_waits", "BackgroundWorker", 200))
     worker.stop(wait=False)
     gate.set()
     assert worker.wait_until_stop(PATIENCE)
@@ -99,21 +103,25 @@ def test_schedulers_pickle_as_plain_values(supervisor, gate):
     supervisor.create_aloop("mine")
     poller = Poller("poller", interval=0.5, delay_before=60, supervisor=supervisor)
     twin = background_worker(functions.nothing, name="poller", delay=7, supervisor=supervisor)
-    co_worker = background_worker(co_wait, name="co", loop="mine", supervisor=supervisor, priority=TASK_HIGH)
+    co_worker = background_worker(co_wait, name="co", loop="mine", supervisor=supervisor,
+                                  priority=TASK_HIGH)
     for worker in (poller, twin, co_worker):
         worker.start()
     live = supervisor.get_schedulers()
     assert set(live) == {poller, twin, co_worker} and set(live.values()) == {None}
     found = crossed(live)
-    assert sorted(found) == ["_background_worker_co", "_background_worker_poller", "_background_worker_poller (2)"]
+    assert sorted(found) == ["_background_worker_co", "_background_worker_poller",
+                             "_background_worker_poller (2)"]
     first = found["_background_worker_poller"]
     assert first.class_name == f"{__name__}.Poller"
     assert (first.active, first.priority, first.executor) == (True, 100, int(TT_THREAD))
     assert (first.delay, first.keep_interval, first.delay_before) == (0.5, True, 60)
     second = found["_background_worker_poller (2)"]
-    assert (second.class_name, second.delay, second.keep_interval) == ("BackgroundIntervalWorker", 7, False)
+    assert ((second.class_name, second.delay, second.keep_interval)
+            == ("BackgroundIntervalWorker", 7, False))
     third = found["_background_worker_co"]
-    assert (third.class_name, third.priority, third.executor) == ("BackgroundAsyncWorker", 50, int(TT_COROUTINE))
+    assert ((third.class_name, third.priority, third.executor)
+            == ("BackgroundAsyncWorker", 50, int(TT_COROUTINE)))
     for worker in (poller, twin, co_worker):
         worker.stop(wait=0)
 
@@ -167,7 +175,8 @@ def test_answers_are_dicts_of_their_own(supervisor, gate):
 
 
 def test_background_task_cannot_be_sent_as_a_plain_value(supervisor, gate):
-    """One task is a handle, not an answer: sent to another process it would look like a task, and be none."""
+    """One task is a handle, not an answer: sent to another process it would look like a task, and
+    be none."""
     task = background_task(gate.wait, supervisor=supervisor)(PATIENCE)
     with pytest.raises(TypeError):
         pickle.dumps(task)

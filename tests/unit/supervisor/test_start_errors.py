@@ -1,4 +1,5 @@
-"""Starts of pool processes that fail: which causes pass, which do not, and what becomes of the tasks."""
+"""Starts of pool processes that fail: which causes pass, which do not, and what becomes of the
+tasks."""
 import errno
 import os
 import pickle
@@ -17,7 +18,7 @@ def os_error(name):
     return OSError(number, os.strerror(number))
 
 
-# -- the lists ---------------------------------------------------------------------------------------
+# -- the lists -------------------------------------------------------------------------------------
 
 
 def test_an_errno_is_on_one_list_and_has_a_reason():
@@ -46,7 +47,7 @@ def test_describe_keeps_a_text_that_is_not_the_systems():
     assert start_errors.describe(error) == "FileNotFoundError: [Errno 2] no folder is usable"
 
 
-# -- the interpreter ---------------------------------------------------------------------------------
+# -- the interpreter -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path, kind, word", [
@@ -74,12 +75,13 @@ def test_tasks_fail_at_once_without_an_interpreter(make_supervisor, monkeypatch,
     assert supervisor.put_task(f.give, (1,), tt=TT_MP).value(PATIENCE) == 1
 
 
-# -- the fork server ---------------------------------------------------------------------------------
+# -- the fork server -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The start methods of the launches; those by the fork server raise what is set as ``error``."""
+    """The start methods of the launches; those by the fork server raise what is set as
+    ``error``."""
     class Launches(list):
         error = None
 
@@ -124,7 +126,7 @@ def test_a_transient_failure_of_the_fork_server_is_tried_again(make_supervisor, 
     assert set(launches) == {"forkserver"}
 
 
-# -- what becomes of the tasks -----------------------------------------------------------------------
+# -- what becomes of the tasks ---------------------------------------------------------------------
 
 
 class Refusing:

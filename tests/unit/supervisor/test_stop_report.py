@@ -29,7 +29,8 @@ def test_finished_and_cancelled(make_supervisor):
         assert go.wait(PATIENCE)
 
     call = background_task(run, supervisor=supervisor)
-    background_task(len, supervisor=supervisor)("abc").value(PATIENCE)      # before the stop: does not count
+    # before the stop: does not count
+    background_task(len, supervisor=supervisor)("abc").value(PATIENCE)
     tasks = [call(), call(), call()]
     background_task(run, supervisor=supervisor, delay=1000)()
     assert began.wait(PATIENCE)

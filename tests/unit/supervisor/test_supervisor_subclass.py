@@ -16,8 +16,10 @@ PACKAGE = Path(atasker_like.__file__).parent
 
 
 def private_names():
-    """Every private attribute that the supervisor's modules name, and those of atasker's supervisor."""
-    names = {"_active_threads", "_active_mps", "_active", "_main_loop_active", "_started", "_lock", "_max_threads",
+    """Every private attribute that the supervisor's modules name, and those of atasker's
+    supervisor."""
+    names = {"_active_threads", "_active_mps", "_active", "_main_loop_active", "_started", "_lock",
+             "_max_threads",
              "_max_mps", "_schedulers", "_tasks", "_processors_stopped", "_prespawn_threads"}
     for path in (PACKAGE / "supervisor").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -78,7 +80,8 @@ def test_subclass_with_attributes_of_every_private_name_works():
 def test_supervisor_has_one_private_attribute():
     supervisor = TaskSupervisor()
     assert [name for name in vars(supervisor) if name.startswith("_")] == ["_supervisor_parts"]
-    names = [name for name in vars(TaskSupervisor) if name.startswith("_") and not name.startswith("__")]
+    names = [name for name in vars(TaskSupervisor) if name.startswith("_")
+             and not name.startswith("__")]
     assert names == ["_supervisor_parts"]
 
 

@@ -312,7 +312,7 @@ def test_start_that_is_late_by_a_period_counts_from_there(supervisor, clock, tim
 
 
 @pytest.mark.parametrize("options", [{"interval": 0}, {"delay": 0}, {"delay_after": 0},
-                          {"interval": 0, "overlap": "skip"}])
+                                     {"interval": 0, "overlap": "skip"}])
 def test_interval_of_zero_runs_without_a_pause(supervisor, clock, form, options):
     done = threading.Event()
     calls = []

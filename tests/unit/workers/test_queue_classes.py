@@ -285,7 +285,7 @@ def test_get_of_a_queue_class_for_threads_is_called(supervisor, kind):
 
 
 @pytest.mark.parametrize("kind, lacks", [(type("NoGet", (), {"put": print}), "get"),
-                          (type("NoPut", (), {"get": print}), "put"),
+                                         (type("NoPut", (), {"get": print}), "put"),
                                          (type("Neither", (), {}), "put, get")])
 def test_class_that_is_no_queue_is_refused(kind, lacks):
     with pytest.raises(InvalidTypeError, match=f"{kind.__name__} has no {lacks}$"):

@@ -106,9 +106,9 @@ print("left")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX")
 @pytest.mark.parametrize("deed",
                          ["worker.stop(wait=False)", "worker.trigger_threadsafe(force=True)",
-                                  "items.put_threadsafe(1)", "supervisor.stop(wait=False)",
+                          "items.put_threadsafe(1)", "supervisor.stop(wait=False)",
                           "worker.stop()",
-                                  "worker.restart(wait=False)"])
+                          "worker.restart(wait=False)"])
 def test_workers_are_used_from_a_signal_handler_at_any_line(deed):
     """The handler interrupts submits, triggers, puts and starts of the main thread."""
     out = run_script("""

@@ -2,7 +2,8 @@
 import queue
 import time
 
-from atasker import TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP, background_task, background_worker, task_supervisor
+from atasker import (TASK_HIGH, TASK_LOW, TASK_NORMAL, TT_MP, background_task, background_worker,
+                     task_supervisor)
 from atasker.supervisor import TASK_STATUS_CANCELED, TASK_STATUS_COMPLETED
 from facts import fact, leave, until
 

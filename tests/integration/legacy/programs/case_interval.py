@@ -18,5 +18,6 @@ for interval, run in ((0.4, 0.1), (0.2, 0.5)):
     worker.stop()
     periods = sorted(after - before for before, after in zip(begun, begun[1:]))
     middle = periods[len(periods) // 2]
-    fact('interval %s, run of %s s' % (interval, run), 'period is about %s s' % (round(middle * 10) / 10))
+    fact('interval %s, run of %s s' % (interval, run),
+         'period is about %s s' % (round(middle * 10) / 10))
 leave(task_supervisor)

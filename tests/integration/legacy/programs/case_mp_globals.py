@@ -8,5 +8,6 @@ task_supervisor.set_mp_pool(pool_size=2)
 task_supervisor.start()
 fact('result', wait_completed(background_task(remote.scaled, tt=TT_MP)(3), timeout=20))
 remote.CONFIG['factor'] = 100
-fact('what is set later is not seen', wait_completed(background_task(remote.scaled, tt=TT_MP)(3), timeout=20))
+fact('what is set later is not seen',
+     wait_completed(background_task(remote.scaled, tt=TT_MP)(3), timeout=20))
 leave(task_supervisor)

@@ -1,4 +1,5 @@
-"""A queue class of the application's: its own put() and get() are called, and a full queue holds nobody up."""
+"""A queue class of the application's: its own put() and get() are called, and a full queue holds
+nobody up."""
 import asyncio
 import time
 

@@ -1,6 +1,8 @@
-"""What a subclass of the supervisor overrides is called for decorated functions, workers and co_mp_apply."""
+"""What a subclass of the supervisor overrides is called for decorated functions, workers and
+co_mp_apply."""
 import remote
-from atasker import (TASK_HIGH, TT_MP, TaskCollection, TaskSupervisor, background_task, background_worker, co_mp_apply,
+from atasker import (TASK_HIGH, TT_MP, TaskCollection, TaskSupervisor, background_task,
+                     background_worker, co_mp_apply,
                      wait_completed)
 from facts import fact, leave, until
 

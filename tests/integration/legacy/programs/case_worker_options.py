@@ -1,7 +1,8 @@
 """A subclass of a worker passes up options of its own, and reads them from its arguments."""
 import time
 
-from atasker import BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker, task_supervisor
+from atasker import (BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundWorker,
+                     task_supervisor)
 from facts import fact, leave, until
 
 

@@ -1,4 +1,5 @@
-"""Differences that the documentation names: of the main thread, while the supervisor keeps the program alive."""
+"""Differences that the documentation names: of the main thread, while the supervisor keeps the
+program alive."""
 import threading
 import time
 
@@ -12,7 +13,8 @@ runs = []
 def worker(**kwargs):
     runs.append(1)
     if len(runs) == 8:
-        fact('threading.main_thread().is_alive() when the main thread has ended', threading.main_thread().is_alive())
+        fact('threading.main_thread().is_alive() when the main thread has ended',
+             threading.main_thread().is_alive())
         leave()
 
 

@@ -21,7 +21,8 @@ logging.getLogger().addHandler(Keep())
 
 def run(supervisor, function, *args):
     try:
-        return wait_completed(background_task(function, tt=TT_MP, supervisor=supervisor)(*args), timeout=5)
+        return wait_completed(background_task(function, tt=TT_MP, supervisor=supervisor)(*args),
+                              timeout=5)
     except Exception as error:
         return type(error).__name__
 

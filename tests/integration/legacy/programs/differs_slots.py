@@ -2,7 +2,8 @@
 import threading
 import time
 
-from atasker import TASK_CRITICAL, TASK_HIGH, TASK_LOW, TaskSupervisor, background_task, wait_completed
+from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TaskSupervisor, background_task,
+                     wait_completed)
 from facts import fact, leave, until
 
 
@@ -31,12 +32,14 @@ def children():
     return wait_completed([background_task(abs, supervisor=third)(-n) for n in range(2)])
 
 
-fact('a task that waits for its own children', background_task(children, supervisor=third)().completed.wait(3))
+fact('a task that waits for its own children',
+     background_task(children, supervisor=third)().completed.wait(3))
 
 fourth = supervisor('fourth', max_size=10)
 tasks = [background_task(go_on.wait, supervisor=fourth)(20) for _ in range(3)]
 until(tasks[0].is_started)
 time.sleep(0.5)                 # until the second one waits at the head of the line
 fourth.set_thread_pool(pool_size=3, max_size=10)
-fact('a pool that is enlarged while tasks wait', until(lambda: all(task.is_started() for task in tasks), 2))
+fact('a pool that is enlarged while tasks wait',
+     until(lambda: all(task.is_started() for task in tasks), 2))
 leave()

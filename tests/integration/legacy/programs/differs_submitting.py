@@ -26,10 +26,14 @@ fact('mp_pool_size before there is a process pool', hasattr(task_supervisor, 'mp
 task_supervisor.set_thread_pool(pool_size=5)
 task_supervisor.start()
 fact('a coroutine without a loop', outcome(lambda: wait_completed(background_task(co)())))
-fact('options that do not exist', outcome(lambda: wait_completed(background_task(abs, prioriti=1)(-1))))
-fact('values of a wrong type', outcome(lambda: task_supervisor.put_task(abs, (-1,), delay='1') is not None))
-fact('a priority that has no name', outcome(lambda: wait_completed(background_task(abs, priority=75)(-1))))
-fact("create_aloop('__supervisor__')", outcome(lambda: task_supervisor.create_aloop('__supervisor__')))
+fact('options that do not exist',
+     outcome(lambda: wait_completed(background_task(abs, prioriti=1)(-1))))
+fact('values of a wrong type',
+     outcome(lambda: task_supervisor.put_task(abs, (-1,), delay='1') is not None))
+fact('a priority that has no name',
+     outcome(lambda: wait_completed(background_task(abs, priority=75)(-1))))
+fact("create_aloop('__supervisor__')",
+     outcome(lambda: task_supervisor.create_aloop('__supervisor__')))
 loop = task_supervisor.create_aloop('mine').get_loop()
 fact('background_task(f, loop=an_asyncio_loop)', type(background_task(co, loop=loop)()).__name__)
 task = task_supervisor.put_task(bare)

@@ -3,7 +3,8 @@ import threading
 import time
 
 import remote
-from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TT_MP, background_task, co_mp_apply, task_supervisor,
+from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TT_MP, background_task, co_mp_apply,
+                     task_supervisor,
                      wait_completed)
 from facts import fact, leave, until
 

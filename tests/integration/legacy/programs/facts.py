@@ -1,4 +1,5 @@
-"""What the programs print with, and wait with. It knows nothing of the library that a program runs on."""
+"""What the programs print with, and wait with. It knows nothing of the library that a program runs
+on."""
 import os
 import sys
 import time

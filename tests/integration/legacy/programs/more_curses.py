@@ -1,4 +1,5 @@
-"""A program with a screen: a worker draws, tasks fail, and nothing but the program writes to the terminal."""
+"""A program with a screen: a worker draws, tasks fail, and nothing but the program writes to the
+terminal."""
 import os
 import pty
 import re

@@ -38,6 +38,7 @@ for thread in threads:
     thread.join()
 fact('sums', sums)
 fact('all are handled', until(lambda: len(handled) == 100))
-fact('in the order of each', all([n for who, n in handled if who == number] == list(range(20)) for number in range(5)))
+fact('in the order of each',
+     all([n for who, n in handled if who == number] == list(range(20)) for number in range(5)))
 collect.stop()
 leave(task_supervisor)

@@ -1,11 +1,13 @@
-"""A monitor in another process, without the library: tasks, workers and loops are sent to it as plain values."""
+"""A monitor in another process, without the library: tasks, workers and loops are sent to it as
+plain values."""
 import asyncio
 import pickle
 import subprocess
 import sys
 import threading
 
-from atasker import (TASK_HIGH, TASK_LOW, BackgroundIntervalWorker, BackgroundQueueWorker, background_task,
+from atasker import (TASK_HIGH, TASK_LOW, BackgroundIntervalWorker, BackgroundQueueWorker,
+                     background_task,
                      background_worker, task_supervisor)
 from facts import fact, leave, until
 
@@ -80,7 +82,8 @@ def of_worker(worker):
             loop = type(worker.executor_loop).__name__
     except AttributeError:
         loop = None
-    return (name, module + type(worker).__name__, worker.is_active(), interval, flags, worker.priority, loop, executor,
+    return (name, module + type(worker).__name__, worker.is_active(), interval, flags,
+            worker.priority, loop, executor,
             worker._is_worker)
 
 
@@ -106,8 +109,10 @@ held = background_task(go_on.wait, priority=TASK_HIGH)(30)
 until(held.is_started)
 until(lambda: len(task_supervisor.get_schedulers()) == 6)
 until(lambda: task_supervisor.get_info(tt=False).thread_tasks_count == 2)
-status = task_supervisor.get_info(tt=False, aloops=False, schedulers=False, async_job_schedulers=False).__dict__
-status = {name: value for name, value in status.items() if not name.startswith('mp_tasks') and value not in ((), {})}
+status = task_supervisor.get_info(tt=False, aloops=False, schedulers=False,
+                                  async_job_schedulers=False).__dict__
+status = {name: value for name,
+          value in status.items() if not name.startswith('mp_tasks') and value not in ((), {})}
 workers = [of_worker(worker) for worker in task_supervisor.get_schedulers()]
 tasks = [of_task(task) for task in task_supervisor.get_tasks().values() if task.is_started()]
 loops = [(name, aloop.get_loop() is not None, aloop.is_active()) for name, aloop in

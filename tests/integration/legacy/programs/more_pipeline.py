@@ -1,6 +1,8 @@
-"""A chain of workers: one produces, one computes in a process, one collects; errors go to a handler."""
+"""A chain of workers: one produces, one computes in a process, one collects; errors go to a
+handler."""
 import remote
-from atasker import (TT_MP, BackgroundQueueWorker, FunctionCollection, background_task, background_worker, g,
+from atasker import (TT_MP, BackgroundQueueWorker, FunctionCollection, background_task,
+                     background_worker, g,
                      task_supervisor, wait_completed)
 from facts import fact, leave, until
 
@@ -15,7 +17,8 @@ if __name__ == '__main__':
                 raise ValueError('nine')
             results.append(item)
 
-    collector = Collector(on_error=lambda **kwargs: errors.append(kwargs), on_error_kwargs={'worker': 'collector'})
+    collector = Collector(on_error=lambda **kwargs: errors.append(kwargs),
+                          on_error_kwargs={'worker': 'collector'})
 
     @background_worker(q=True)
     def compute(number, **kwargs):

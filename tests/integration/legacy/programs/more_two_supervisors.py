@@ -1,7 +1,8 @@
 """Workers, tasks and loops of a supervisor beside the process-wide one."""
 import threading
 
-from atasker import TaskCollection, TaskSupervisor, background_task, background_worker, task_supervisor, wait_completed
+from atasker import (TaskCollection, TaskSupervisor, background_task, background_worker,
+                     task_supervisor, wait_completed)
 from facts import fact, leave, until
 
 second = TaskSupervisor(supervisor_id='second')
@@ -35,7 +36,8 @@ checks = TaskCollection(supervisor=second)
 checks.append(dict)
 fact('collection', checks.run())
 second.stop(wait=5)
-fact('one is stopped', (second.get_info(tt=False).active, task_supervisor.get_info(tt=False).active))
+fact('one is stopped',
+     (second.get_info(tt=False).active, task_supervisor.get_info(tt=False).active))
 fact('worker', worker.is_active())
 fact('task', wait_completed(background_task(abs)(-1)))
 leave(task_supervisor)

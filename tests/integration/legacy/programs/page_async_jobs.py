@@ -21,18 +21,21 @@ def count(name):
     return len([one for one in seen if one[0] == name])
 
 
-first = task_supervisor.create_async_job(target=job, args=('first',), kwargs={'extra': 1}, interval=0.05)
+first = task_supervisor.create_async_job(target=job, args=('first',), kwargs={'extra': 1},
+                                         interval=0.05)
 fact('it runs again and again', until(lambda: count('first') > 3))
 fact('seen', seen[0])
 fact('active', first.active)
 task_supervisor.cancel_async_job(job=first)
 fact('active', first.active)
-second = task_supervisor.create_async_job(scheduler='default', target=job, args=('second',), interval=0.02, number=3)
+second = task_supervisor.create_async_job(scheduler='default', target=job, args=('second',),
+                                          interval=0.02, number=3)
 fact('number', until(lambda: count('second') == 3))
 time.sleep(0.2)
 fact('and no more', count('second'))
 begun = time.perf_counter()
-third = task_supervisor.create_async_job(scheduler=scheduler, target=job, args=('third',), timer=0.4, interval=10)
+third = task_supervisor.create_async_job(scheduler=scheduler, target=job, args=('third',),
+                                         timer=0.4, interval=10)
 until(lambda: count('third'))
 fact('timer', 0.35 < time.perf_counter() - begun < 2)
 third.cancel()

@@ -68,6 +68,7 @@ def f6():
 
 with_errors.append(f6)
 (error, text), = with_errors.run().values()
-fact('an exception in the result', (type(error).__name__, text.startswith('Traceback'), 'f6' in text))
+fact('an exception in the result',
+     (type(error).__name__, text.startswith('Traceback'), 'f6' in text))
 empty = FunctionCollection()
 fact('empty', empty.execute())

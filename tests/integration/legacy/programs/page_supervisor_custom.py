@@ -20,8 +20,10 @@ fact('id', mine.id)
 fact('method', mine.greet())
 fact('sizes', (mine.thread_pool_size, mine.thread_reserve_normal, mine.thread_reserve_high))
 fact('task', wait_completed(background_task(abs, supervisor=mine)(-3)))
-fact('the process-wide one', (task_supervisor is not mine, task_supervisor.get_info(tt=False).active))
+fact('the process-wide one',
+     (task_supervisor is not mine, task_supervisor.get_info(tt=False).active))
 mine.stop(wait=5)
-fact('one is stopped, the other is not', (mine.get_info(tt=False).active, other.get_info(tt=False).active))
+fact('one is stopped, the other is not',
+     (mine.get_info(tt=False).active, other.get_info(tt=False).active))
 fact('task', wait_completed(background_task(abs, supervisor=other)(-4)))
 leave(other)

@@ -1,4 +1,5 @@
-"""A task is declared completed from outside, by itself or by its id; an id that is not known is a LookupError."""
+"""A task is declared completed from outside, by itself or by its id; an id that is not known is a
+LookupError."""
 import threading
 
 from atasker import task_supervisor, wait_completed

@@ -1,4 +1,5 @@
-"""The process pool: made with the arguments of multiprocessing.Pool, put in place, or made by its size."""
+"""The process pool: made with the arguments of multiprocessing.Pool, put in place, or made by its
+size."""
 from multiprocessing import Pool
 
 import remote
@@ -11,7 +12,8 @@ if __name__ == '__main__':
     first.create_mp_pool(processes=2)
     first.set_mp_pool(pool_size=2)
     first.start()
-    fact('created', wait_completed(background_task(remote.add, tt=TT_MP, supervisor=first)(1, 2), timeout=20))
+    fact('created',
+         wait_completed(background_task(remote.add, tt=TT_MP, supervisor=first)(1, 2), timeout=20))
     fact('apply', first.mp_pool.apply(remote.power, (3,)))
     fact('map', first.mp_pool.map(remote.power, [1, 2, 3]))
     fact('starmap', first.mp_pool.starmap(remote.power, [(2, 3), (3, 3)]))
@@ -26,12 +28,14 @@ if __name__ == '__main__':
     second.set_mp_pool(pool_size=2)
     second.start()
     fact('put in place', second.mp_pool is pool)
-    fact('runs there', wait_completed(background_task(remote.add, tt=TT_MP, supervisor=second)(3), timeout=20))
+    fact('runs there',
+         wait_completed(background_task(remote.add, tt=TT_MP, supervisor=second)(3), timeout=20))
 
     third = TaskSupervisor(supervisor_id='third')
     third.set_mp_pool(pool_size=1, reserve_normal=1, reserve_high=1)
     third.start()
-    fact('by size', wait_completed(background_task(remote.add, tt=TT_MP, supervisor=third)(5), timeout=20))
+    fact('by size',
+         wait_completed(background_task(remote.add, tt=TT_MP, supervisor=third)(5), timeout=20))
     info = third.get_info(tt=False)
     fact('sizes', (info.mp_pool_size, info.mp_reserve_normal, info.mp_reserve_high))
     leave()

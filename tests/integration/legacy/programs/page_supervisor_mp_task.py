@@ -13,7 +13,8 @@ if __name__ == '__main__':
         task_supervisor.get_task('mine').result = result
         task_supervisor.mark_task_completed(task_id='mine')
 
-    task = task_supervisor.put_task(target=remote.named, args=(4,), callback=callback, tt=TT_MP, task_id='mine')
+    task = task_supervisor.put_task(target=remote.named, args=(4,), callback=callback, tt=TT_MP,
+                                    task_id='mine')
     fact('result', wait_completed(task, timeout=20))
     fact('callback', results)
     fact('fields', (task.id, task.tt, task.status, task.is_started()))

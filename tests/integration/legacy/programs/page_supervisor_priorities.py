@@ -1,8 +1,10 @@
-"""Tasks that wait start in order of priority; reserves are for the more urgent; critical ones start at once."""
+"""Tasks that wait start in order of priority; reserves are for the more urgent; critical ones start
+at once."""
 import threading
 import time
 
-from atasker import TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, background_task, task_supervisor
+from atasker import (TASK_CRITICAL, TASK_HIGH, TASK_LOW, TASK_NORMAL, background_task,
+                     task_supervisor)
 from facts import fact, leave, until
 
 task_supervisor.set_thread_pool(pool_size=1, reserve_normal=1, reserve_high=1, max_size=10)
@@ -25,7 +27,8 @@ for name, priority in (('low', TASK_LOW), ('normal', TASK_NORMAL), ('high', TASK
     background_task(hold, name='hold', priority=priority)(name)
     until(lambda: name in started)
 fact('one of each runs', started)
-for name, priority in (('second low', TASK_LOW), ('second normal', TASK_NORMAL), ('second high', TASK_HIGH)):
+for name, priority in (('second low', TASK_LOW), ('second normal', TASK_NORMAL),
+                       ('second high', TASK_HIGH)):
     background_task(hold, priority=priority)(name)
 time.sleep(0.5)
 fact('no more start', started)

@@ -1,4 +1,5 @@
-"""Own tasks of threads: with arguments, a delay, and an id of one's own; they say when they are completed."""
+"""Own tasks of threads: with arguments, a delay, and an id of one's own; they say when they are
+completed."""
 import time
 
 from atasker import TASK_HIGH, TT_THREAD, task_supervisor
@@ -13,7 +14,8 @@ def mine(a, b=0, _task_id=None):
     task_supervisor.mark_task_completed(task_id=_task_id)
 
 
-task = task_supervisor.put_task(target=mine, args=(1,), kwargs={'b': 2}, priority=TASK_HIGH, delay=None)
+task = task_supervisor.put_task(target=mine, args=(1,), kwargs={'b': 2}, priority=TASK_HIGH,
+                                delay=None)
 fact('completed', task.completed.wait(10))
 fact('seen', seen)
 fact('fields', (task.tt == TT_THREAD, task.priority, task.delay, task.worker, task.status))

@@ -42,15 +42,19 @@ sync = Sync()
 fact('before the start', task_supervisor.register_scheduler(Own(None)))
 task_supervisor.start()
 own = Own(task_supervisor.create_aloop('mine').get_loop())
-fact('register', (task_supervisor.register_scheduler(own), task_supervisor.register_sync_scheduler(sync)))
+fact('register',
+     (task_supervisor.register_scheduler(own), task_supervisor.register_sync_scheduler(sync)))
 fact('both loops run', until(lambda: own.seen.count('loop') > 1 and own.seen.count('second') > 1))
-fact('registered', (own in task_supervisor.get_schedulers(), sync in task_supervisor.get_info().schedulers))
+fact('registered',
+     (own in task_supervisor.get_schedulers(), sync in task_supervisor.get_info().schedulers))
 fact('value', task_supervisor.get_schedulers()[sync])
 fact('value of one with loops', task_supervisor.get_schedulers()[own][0] is own)
 other = Sync()
 task_supervisor.register_sync_scheduler(other)
-fact('unregister', (task_supervisor.unregister_sync_scheduler(other), task_supervisor.unregister_sync_scheduler(other),
-                    task_supervisor.unregister_scheduler(other)))
+fact('unregister',
+     (task_supervisor.unregister_sync_scheduler(other),
+      task_supervisor.unregister_sync_scheduler(other),
+      task_supervisor.unregister_scheduler(other)))
 task_supervisor.stop(wait=5)
 fact('stopped', (own.seen.count('stop'), sync.stopped, other.stopped))
 leave()

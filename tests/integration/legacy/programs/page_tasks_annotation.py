@@ -10,7 +10,8 @@ def mine(*args, **kwargs):
     return args, sorted(kwargs.items())
 
 
-fact('arguments', wait_completed(mine(1, 'two', x=3, name=4, priority=5, delay=6, tt=7, callback=8, timeout=9)))
+fact('arguments',
+     wait_completed(mine(1, 'two', x=3, name=4, priority=5, delay=6, tt=7, callback=8, timeout=9)))
 
 
 class Account:

@@ -20,7 +20,9 @@ found = task_supervisor.get_task(task.id)
 fact('found', found is task)
 task.started.wait(10)
 fact('fields', (found.tt, found.priority, found.result, found.status, found.delay, found.worker))
-fact('in the registry', (list(task_supervisor.get_tasks()) == [task.id], task_supervisor.get_info().tasks[task.id] is task))
+fact('in the registry',
+     (list(task_supervisor.get_tasks()) == [task.id],
+      task_supervisor.get_info().tasks[task.id] is task))
 info = task_supervisor.get_info()
 fact('running', (info.thread_tasks == [task.id], info.thread_tasks_count))
 fact('of one kind', (len(task_supervisor.get_tasks(tt=1)), len(task_supervisor.get_tasks(tt=2))))

@@ -1,4 +1,5 @@
-"""A worker of a coroutine function, decorated and as a class, in the default loop and in another."""
+"""A worker of a coroutine function, decorated and as a class, in the default loop and in
+another."""
 import asyncio
 import threading
 

@@ -30,7 +30,8 @@ def by_delay(**kwargs):
     time.sleep(0.2)
 
 
-for name, worker, least, most in (('interval', by_interval, 0.25, 0.39), ('coroutine', by_coroutine, 0.25, 0.39),
+for name, worker, least, most in (('interval', by_interval, 0.25, 0.39),
+                                  ('coroutine', by_coroutine, 0.25, 0.39),
                                   ('delay', by_delay, 0.47, 0.72)):
     times.clear()
     worker.start()

@@ -1,4 +1,5 @@
-"""A static run() goes to the process pool, its result to process_result(), which can stop the worker."""
+"""A static run() goes to the process pool, its result to process_result(), which can stop the
+worker."""
 import os
 
 from atasker import task_supervisor

@@ -1,4 +1,5 @@
-"""A plain worker, decorated and as a class; stopped with and without waiting, or by what it returns."""
+"""A plain worker, decorated and as a class; stopped with and without waiting, or by what it
+returns."""
 import threading
 import time
 

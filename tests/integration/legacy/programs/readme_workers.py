@@ -45,7 +45,8 @@ task_supervisor.start()
 task_supervisor.create_aloop('default', default=True)
 mine = Mine(interval=0.1, name='mine')
 workers = plain, coroutine, interval, queue, event, mine
-classes = BackgroundWorker, BackgroundAsyncWorker, BackgroundIntervalWorker, BackgroundQueueWorker, BackgroundEventWorker
+classes = (BackgroundWorker, BackgroundAsyncWorker, BackgroundIntervalWorker,
+           BackgroundQueueWorker, BackgroundEventWorker)
 fact('classes', [type(worker) is kind for worker, kind in zip(workers, classes)])
 fact('start', [worker.start() for worker in workers])
 fact('start again', [worker.start() for worker in workers])
@@ -55,9 +56,11 @@ for word in ('plain', 'coroutine', 'interval', 'an item', 'event', '_background_
     fact('%s runs more than once' % word if word not in ('an item', 'event') else word,
          until(lambda: seen.count(word) > (word not in ('an item', 'event'))))
 fact('event ran', seen.count('event'))
-fact('states', [(worker.is_active(), worker.is_started(), worker.is_stopped()) for worker in workers])
+fact('states',
+     [(worker.is_active(), worker.is_started(), worker.is_stopped()) for worker in workers])
 for worker in workers:
     worker.stop()
-fact('states after stop', [(worker.is_active(), worker.is_started(), worker.is_stopped()) for worker in workers])
+fact('states after stop',
+     [(worker.is_active(), worker.is_started(), worker.is_stopped()) for worker in workers])
 fact('names', [worker.name for worker in workers])
 leave(task_supervisor)
