@@ -96,7 +96,7 @@ class Keyed:
 
 
 def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None = None,
-             first: int = 0, most: int = 0) -> Iterator[list[Call]]:
+               first: int = 0, most: int = 0) -> Iterator[list[Call]]:
     """Yield the calls of items, in lists of calls that are submitted together.
 
     A call is a tuple of positional arguments or a dict of keywords. A tuple is taken for the
@@ -118,7 +118,7 @@ def iter_calls(items: Iterable[Any], what: str, key: Callable[[Any], Any] | None
 
 
 def _iter_keyed_calls(items: Iterable[tuple[int, Any]], mapping: Any,
-                    key: Callable[[Any], Any]) -> Iterator[list[Call]]:
+                      key: Callable[[Any], Any]) -> Iterator[list[Call]]:
     for position, item in items:
         try:
             known_by = key(item)

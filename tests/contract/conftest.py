@@ -11,14 +11,17 @@ from .functions import Gate
 from .kinds import EXECUTORS, Kind
 
 AVAILABLE = multiprocessing.get_all_start_methods() + ["template"] * hasattr(os, "fork")
-#: What the contract is held against beside threads and coroutines. The gate names the others: fork, template, spawn, TPE, PPE, Pool.
+#: What the contract is held against beside threads and coroutines. The gate names the others: fork,
+#: template, spawn, TPE, PPE, Pool.
 CHOSEN = os.environ.get("CONTRACT", "forkserver").split(",")
 START_METHODS = [method for method in AVAILABLE if method in CHOSEN]
 CHOSEN_EXECUTORS = [name for name in EXECUTORS if name in CHOSEN]
 
 
-#: What executors of an application's cannot keep of the contract, and why. docs/howto/scale_out.rst says the same.
-PLACE = "an executor cannot end a call that it runs, so its place is not another one's before the call has ended"
+#: What executors of an application's cannot keep of the contract, and why. docs/howto/scale_out.rst
+#: says the same.
+PLACE = ("an executor cannot end a call that it runs, so its place is not another one's before the "
+         "call has ended")
 REQUEST = "no request to stop crosses to the processes of an executor: what runs goes on"
 REPORT = "no report of progress crosses from the processes of an executor"
 CANNOT = {

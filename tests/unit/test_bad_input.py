@@ -22,7 +22,8 @@ from ..contract.functions import add, co_nothing
     lambda supervisor, bad: supervisor.create_mp_pool(initializer=bad),
     lambda supervisor, bad: supervisor.put_task(add, callback=bad),
     lambda supervisor, bad: background_task(add, callback=bad),
-], ids=["background_task", "decorator", "put_task", "spawn_thread", "initializer", "callback", "bound callback"])
+], ids=["background_task", "decorator", "put_task", "spawn_thread", "initializer", "callback",
+        "bound callback"])
 def test_not_callable(supervisor, submit, bad):
     kind = type(bad).__name__
     with pytest.raises(InvalidTypeError, match=f"takes a .*not (an? )?{kind}"):
@@ -53,15 +54,17 @@ def test_unknown_options(apply):
 ], ids=["by hand", "options"])
 @pytest.mark.parametrize("options, name", [
     ({"timeout": 0}, "timeout"), ({"retries": -1}, "retries"), ({"delay": -1}, "delay"),
-    ({"backoff": 0}, "backoff"), ({"priority": "high"}, "priority"), ({"delay": 1, "run_at": 1}, "run_at"),
+    ({"backoff": 0}, "backoff"), ({"priority": "high"}, "priority"),
+    ({"delay": 1, "run_at": 1}, "run_at"),
 ])
 def test_impossible_options(apply, options, name):
     with pytest.raises((ValueError, TypeError), match=name):
         apply(**options)
 
 
-@pytest.mark.parametrize("options, name", [({"priority": "high"}, "priority"), ({"priority": 1.5}, "priority"),
-                                           ({"delay": -1}, "delay"), ({"delay": "1"}, "delay")])
+@pytest.mark.parametrize("options, name",
+                         [({"priority": "high"}, "priority"), ({"priority": 1.5}, "priority"),
+                          ({"delay": -1}, "delay"), ({"delay": "1"}, "delay")])
 def test_impossible_options_of_put_task(supervisor, options, name):
     with pytest.raises((ValueError, TypeError), match=name):
         supervisor.put_task(add, (1,), **options)
@@ -70,9 +73,11 @@ def test_impossible_options_of_put_task(supervisor, options, name):
 
 @pytest.mark.parametrize("tt, place", [(TT_MP, "process"), (TT_THREAD, "thread")])
 def test_a_coroutine_function_in_a_pool(supervisor, tt, place):
-    for submit in (lambda: background_task(co_nothing, tt=tt), lambda: supervisor.put_task(co_nothing, tt=tt),
+    for submit in (lambda: background_task(co_nothing, tt=tt),
+                   lambda: supervisor.put_task(co_nothing, tt=tt),
                    lambda: background_task(co_nothing).options(tt=tt)):
-        with pytest.raises(InvalidTypeError, match=f"co_nothing is a coroutine function.*{place}.*asyncio.run"):
+        with pytest.raises(InvalidTypeError,
+                           match=f"co_nothing is a coroutine function.*{place}.*asyncio.run"):
             submit()
 
 
@@ -96,18 +101,21 @@ def test_a_supervisor_that_is_none(supervisor):
         background_task(add).options(supervisor="default")
 
 
-# -- sizes ---------------------------------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high", "min_size", "max_size"])
+@pytest.mark.parametrize("name",
+                         ["pool_size", "reserve_normal", "reserve_high", "min_size", "max_size"])
 def test_thread_pool_sizes_below_zero(supervisor, name):
-    with pytest.raises(InvalidArgumentError, match=f"{name} of the thread pool takes an integer 0 or more, not -1"):
+    with pytest.raises(InvalidArgumentError,
+                       match=f"{name} of the thread pool takes an integer 0 or more, not -1"):
         supervisor.set_thread_pool(**{name: -1})
 
 
 @pytest.mark.parametrize("name", ["pool_size", "reserve_normal", "reserve_high", "min_size"])
 def test_process_pool_sizes_below_zero(supervisor, name):
-    with pytest.raises(InvalidArgumentError, match=f"{name} of the process pool takes an integer 0 or more, not -1"):
+    with pytest.raises(InvalidArgumentError,
+                       match=f"{name} of the process pool takes an integer 0 or more, not -1"):
         supervisor.set_mp_pool(**{name: -1})
     assert supervisor.mp_pool is None
 
@@ -159,14 +167,15 @@ def test_maxtasksperchild(supervisor, bad):
         supervisor.create_mp_pool(maxtasksperchild=bad)
 
 
-@pytest.mark.parametrize("bad, error", [(0, ValueError), (-1, ValueError), ("5", TypeError), (1.5, TypeError),
-                                        (True, TypeError)])
+@pytest.mark.parametrize("bad, error",
+                         [(0, ValueError), (-1, ValueError), ("5", TypeError), (1.5, TypeError),
+                          (True, TypeError)])
 def test_buffersize(bad, error):
     with pytest.raises(error, match="buffersize"):
         background_task(add).map([1], buffersize=bad)
 
 
-# -- failed on that task alone ------------------------------------------------------------------------------------------------
+# -- failed on that task alone ---------------------------------------------------------------------
 
 
 def test_arguments_that_do_not_fit_fail_the_task(supervisor):
@@ -190,7 +199,7 @@ def test_map_of_what_cannot_be_iterated():
         background_task(add).map(5)
 
 
-# -- functions whose call runs nothing ---------------------------------------------------------------------
+# -- functions whose call runs nothing -------------------------------------------------------------
 
 
 def count(*_):
@@ -210,22 +219,33 @@ class Counting:
 
 
 WAYS = {
-    "background_task": lambda supervisor, function: background_task(function, supervisor=supervisor),
-    "decorator": lambda supervisor, function: background_task(priority=1, supervisor=supervisor)(function),
+    "background_task": lambda supervisor,
+    function: background_task(function, supervisor=supervisor),
+    "decorator": lambda supervisor,
+    function: background_task(priority=1, supervisor=supervisor)(function),
     "put_task": lambda supervisor, function: supervisor.put_task(function),
-    "a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).submit(function),
-    "map of a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).map(function, [1]),
-    "task() of a ThreadQueue": lambda supervisor, function: ThreadQueue(supervisor=supervisor).task()(function),
-    "with an initializer": lambda supervisor, function: ThreadQueue(supervisor=supervisor, initializer=len, initargs=("",),
-                                                                    fail_policy="fail_first").submit(function),
-    "an AsyncQueue": lambda supervisor, function: AsyncQueue(supervisor=supervisor).task()(function),
-    "background_worker": lambda supervisor, function: background_worker(function, supervisor=supervisor),
-    "an interval worker": lambda supervisor, function: background_worker(interval=1, supervisor=supervisor)(function),
+    "a ThreadQueue": lambda supervisor,
+    function: ThreadQueue(supervisor=supervisor).submit(function),
+    "map of a ThreadQueue": lambda supervisor,
+    function: ThreadQueue(supervisor=supervisor).map(function, [1]),
+    "task() of a ThreadQueue": lambda supervisor,
+    function: ThreadQueue(supervisor=supervisor).task()(function),
+    "with an initializer": lambda supervisor,
+    function: ThreadQueue(supervisor=supervisor, initializer=len, initargs=("",),
+                          fail_policy="fail_first").submit(function),
+    "an AsyncQueue": lambda supervisor,
+    function: AsyncQueue(supervisor=supervisor).task()(function),
+    "background_worker": lambda supervisor,
+    function: background_worker(function, supervisor=supervisor),
+    "an interval worker": lambda supervisor,
+    function: background_worker(interval=1, supervisor=supervisor)(function),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("function", [count, functools.partial(count, 1), Counting(), Counting().method, acount],
+@pytest.mark.parametrize("function",
+                         [count, functools.partial(count, 1), Counting(), Counting().method,
+                          acount],
                          ids=["function", "partial", "object", "method", "async"])
 def test_generator_function_is_refused_with_the_way_out(supervisor, way, function):
     text = "is an async generator function: .* with 'async for'" if function is acount else (

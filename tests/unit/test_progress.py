@@ -15,7 +15,8 @@ class Terminal(io.StringIO):
         return True
 
     def shown(self):
-        """What a terminal would show: each line as its last drawing over the earlier ones left it."""
+        """What a terminal would show: each line as its last drawing over the earlier ones left
+        it."""
         lines = []
         for line in self.getvalue().split("\n"):
             cells = ""
@@ -66,7 +67,7 @@ def columns(monkeypatch):
     progress._screen._reset_after_fork()        # bars that a test has not finished
 
 
-# -- on a terminal -------------------------------------------------------------------------------------------------
+# -- on a terminal ---------------------------------------------------------------------------------
 
 
 def test_the_bar_is_there_at_once_and_ends_with_its_line(clock):
@@ -133,7 +134,8 @@ def test_what_matters_less_goes_first_when_there_is_little_room(clock, columns, 
     assert len(drawn) < width                   # the last column stays free
     assert drawn.replace("#", "").replace(".", "") == shown.replace("#", "").replace(".", "")
     if "|" in shown:
-        assert abs(drawn.count("#") / (drawn.count("#") + drawn.split("|")[1].count(".")) - 0.75) < 0.1
+        assert abs(drawn.count("#") / (drawn.count("#") + drawn.split("|")[1].count("."))
+                   - 0.75) < 0.1
 
 
 @pytest.mark.parametrize("width", range(1, 121))
@@ -176,7 +178,7 @@ def test_nothing_to_wait_for_is_all_of_it(clock):
     assert "0/0 100%" in stream.shown()[0]
 
 
-# -- elsewhere -----------------------------------------------------------------------------------------------------
+# -- elsewhere -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dumb", [False, True])
@@ -214,7 +216,7 @@ def test_a_stream_that_can_only_write(clock):
     assert sink.text == "files: 1/1 100%, 0.0 s\n"
 
 
-# -- nowhere -------------------------------------------------------------------------------------------------------
+# -- nowhere ---------------------------------------------------------------------------------------
 
 
 def test_no_stderr(clock, monkeypatch):
@@ -236,7 +238,9 @@ def test_a_closed_stream(clock, kind):
     bar.finish(2)
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "Input/output error"), ValueError("closed")])
+@pytest.mark.parametrize("error",
+                         [BrokenPipeError(), OSError(5, "Input/output error"),
+                          ValueError("closed")])
 @pytest.mark.parametrize("good", [0, 1])
 def test_a_stream_that_breaks_on_the_way_is_left_alone(clock, error, good):
     stream = Broken(good, error)
@@ -248,7 +252,7 @@ def test_a_stream_that_breaks_on_the_way_is_left_alone(clock, error, good):
     assert stream.tries == good + 1
 
 
-# -- in use --------------------------------------------------------------------------------------------------------
+# -- in use ----------------------------------------------------------------------------------------
 
 
 def test_wait_completed_shows_it_on_stderr(monkeypatch):

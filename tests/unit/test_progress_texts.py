@@ -1,4 +1,5 @@
-"""The parts of a progress bar: the time to the end, counts, colours, the description, a notebook."""
+"""The parts of a progress bar: the time to the end, counts, colours, the description, a
+notebook."""
 import io
 import sys
 from types import ModuleType, SimpleNamespace
@@ -55,7 +56,8 @@ def test_eta_is_left_out_without_a_rate_and_at_the_end(clock, done):
 
 
 @pytest.mark.parametrize("done, seconds, rate", [
-    (2000, 2, "1,000/s"), (3, 2, "1.5/s"), (1, 4, "15/min"), (1, 40, "1.5/min"), (1, 1800, "2.0/h")])
+    (2000, 2, "1,000/s"), (3, 2, "1.5/s"), (1, 4, "15/min"), (1, 40, "1.5/min"),
+    (1, 1800, "2.0/h")])
 def test_rate_has_a_unit_in_which_it_can_be_read(clock, done, seconds, rate):
     bar = ProgressBar(done, stream=Terminal())
     clock[0] += seconds

@@ -16,7 +16,8 @@ TOP = pathlib.Path(ROOT)
 DOCS = TOP / "docs"
 PAGES = {page.relative_to(TOP).as_posix(): page
          for page in [TOP / "README.rst", *sorted(DOCS.rglob("*.rst"))]
-         if page.parent.name != "changes" and page.name not in ("changelog.rst", "contributing.rst")}
+         if page.parent.name != "changes"
+         and page.name not in ("changelog.rst", "contributing.rst")}
 
 #: Words that a sentence may have; a literal counts as one word.
 MOST_WORDS = 25
@@ -39,7 +40,8 @@ STRUCK = {
 _HEADING = re.compile(r"(What|Who|Where|When|Why|How) |.*\b(going on|elsewhere|what)\b")
 
 
-_CODE = re.compile(r"\.\. (code-block|literalinclude|toctree|auto\w+|py:\w+|image|figure|include|raw)")
+_CODE = re.compile(
+    r"\.\. (code-block|literalinclude|toctree|auto\w+|py:\w+|image|figure|include|raw)")
 _ITEM = re.compile(r"(\* - |- |\d+\. )+")
 
 

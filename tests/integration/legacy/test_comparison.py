@@ -2,8 +2,9 @@
 
 ``docs/howto/migrate_atasker.rst`` names the lines that differ.
 
-Each program in ``programs`` prints facts, a line each: a name, a colon and a value. The names in the first column of the
-tables in "From atasker" are those of the facts that may differ. A fact that no longer differs is to be taken out there.
+Each program in ``programs`` prints facts, a line each: a name, a colon and a value. The names in
+the first column of the tables in "From atasker" are those of the facts that may differ. A fact that
+no longer differs is to be taken out there.
 
 ``ATASKER_PYTHON`` names an interpreter of Python 3.8 that has atasker 0.7.9: ``.ci/run`` makes one.
 """
@@ -35,7 +36,7 @@ NOT_SHOWN = {
 }
 
 
-# -- what may differ -------------------------------------------------------------------------------------------------
+# -- what may differ -------------------------------------------------------------------------------
 
 
 def named_differences(text):
@@ -44,7 +45,8 @@ def named_differences(text):
     cells = []
     for table in tables:
         rows = re.split(r"^   \* - ", table, flags=re.MULTILINE)[2:]
-        cells += [" ".join(re.split(r"^     - ", row, flags=re.MULTILINE)[0].split()) for row in rows]
+        cells += [" ".join(re.split(r"^     - ", row, flags=re.MULTILINE)[0].split())
+                  for row in rows]
     return [cell.replace("``", "") for cell in cells]
 
 
@@ -84,21 +86,26 @@ def test_lines_that_are_not_named_are_compared():
     assert unnamed(there, there + "d: 4\n", ["task.id"]) == ["+d: 4"]
 
 
-# -- running programs ------------------------------------------------------------------------------------------------
+# -- running programs ------------------------------------------------------------------------------
 
 
 def run(command, folder, environment):
-    """Run a program; return its output, with the exit status as the last fact, and the end of what it wrote to stderr."""
-    # In a session of its own, so that nothing of it is left: atasker leaves the processes of its pools.
-    process = subprocess.Popen(command, cwd=str(folder), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               stdin=subprocess.DEVNULL, universal_newlines=True, start_new_session=True)
+    """Run a program; return its output, with the exit status as the last fact, and the end of what
+    it wrote to stderr."""
+    # In a session of its own, so that nothing of it is left: atasker leaves the processes of its
+    # pools.
+    process = subprocess.Popen(command, cwd=str(folder), env=environment, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               stdin=subprocess.DEVNULL, universal_newlines=True,
+                               start_new_session=True)
     read = {}
 
     def reader(name, stream):
         with stream:
             read[name] = stream.read()
 
-    threads = [threading.Thread(target=reader, args=pair) for pair in (("out", process.stdout), ("err", process.stderr))]
+    threads = [threading.Thread(target=reader, args=pair)
+               for pair in (("out", process.stdout), ("err", process.stderr))]
     for thread in threads:
         thread.start()
     try:
@@ -129,8 +136,11 @@ def reference():
     if not python:
         pytest.fail("ATASKER_PYTHON must name an interpreter of Python 3.8 that has atasker 0.7.9: "
                     "python3.8 -m venv FOLDER; FOLDER/bin/pip install atasker==0.7.9")
-    found = subprocess.run([python, "-c", "import sys, atasker; print(sys.version_info[:2], atasker.__version__)"],
-                           stdout=subprocess.PIPE, universal_newlines=True, check=True, timeout=PROGRAM_PATIENCE).stdout
+    found = subprocess.run([python, "-c",
+                            "import sys, atasker; print(sys.version_info[:2], "
+                            "atasker.__version__)"],
+                           stdout=subprocess.PIPE, universal_newlines=True, check=True,
+                           timeout=PROGRAM_PATIENCE).stdout
     assert found == "(3, 8) 0.7.9\n"
     return python
 
@@ -149,7 +159,8 @@ def test_program_prints_what_it_prints_on_atasker(path, reference, tmp_path):
     results = {}
     threads = [
         in_the_background(results, "there", [reference, str(path)], tmp_path, plain),
-        in_the_background(results, "here", [sys.executable, "-m", "atasker_like", "exec", str(path)], tmp_path,
+        in_the_background(results, "here",
+                          [sys.executable, "-m", "atasker_like", "exec", str(path)], tmp_path,
                           dict(plain, PYTHONPATH=str(ROOT))),
     ]
     for thread in threads:
@@ -158,7 +169,8 @@ def test_program_prints_what_it_prints_on_atasker(path, reference, tmp_path):
     printed[path.stem] = there, here
     differing = unnamed(there, here, DIFFERENCES)
     assert not differing, "\n".join([
-        f"{path.name} prints lines that differ, and docs/howto/migrate_atasker.rst does not name them (- atasker, + here):",
+        f"{path.name} prints lines that differ, and docs/howto/migrate_atasker.rst does not name "
+        "them (- atasker, + here):",
         *differing, "", "atasker's stderr ends:", there_err, "", "stderr here ends:", here_err])
 
 
@@ -171,4 +183,5 @@ def test_every_difference_that_is_named_is_one():
         mine = dict(facts(here))
         seen |= {name for name, value in facts(there) if mine.get(name) != value}
     stale = [name for name in DIFFERENCES if name not in seen and name not in NOT_SHOWN]
-    assert not stale, "docs/howto/migrate_atasker.rst names differences that no program shows: " + "; ".join(stale)
+    assert not stale, ("docs/howto/migrate_atasker.rst names differences that no program shows: "
+                       + "; ".join(stale))
